@@ -1,0 +1,5 @@
+"""``python -m envstart``."""
+
+from .cli import run
+
+run()

@@ -1,0 +1,23 @@
+"""Backends: a module each, with the rows ``OPTIONS`` and the pure function ``plan(environment, config)``.
+
+Only the one that is asked for is imported.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+# Name and what it brings, in the order of the README's table.
+NAMES = {
+    "nfs": "directories of an NFSv4 or NFSv3 server",
+    "nullfs": "directories of this host (nullfs on FreeBSD, bind mounts on Linux)",
+}
+
+
+def backend(name: str) -> ModuleType:
+    """The module of a backend in NAMES."""
+    import importlib
+
+    return importlib.import_module(f".{name}", __name__)

@@ -1,0 +1,52 @@
+"""nullfs: directories of this host, shown at another place. The smallest backend: begin here to write one."""
+
+from __future__ import annotations
+
+from .. import layout
+from ..mount import Mount
+from ..options import COMMON, Option, words
+from ..plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..environment import Environment
+
+
+def mount_options(value: str) -> tuple[str, ...]:
+    """Options of mount_nullfs(8), between blanks or commas, without ``-o``."""
+    return tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
+
+
+OPTIONS = (
+    *layout.options("NULLFS", None, "of this host"),
+    Option(
+        "MOUNT_NULLFS_OPT",
+        mount_options,
+        "rw",
+        'options of mount_nullfs(8), as in "ro nosuid"; nocover is always added',
+    ),
+    *COMMON,
+)
+
+# A nullfs mount asks nobody: if it takes long, what it lies on is dead.
+_ATTEMPT_TIMEOUT = 10
+
+
+def plan(environment: Environment, config: Config) -> Plan:
+    """The mounts of one environment."""
+    steps = [
+        Mount(
+            item.name,
+            "nullfs",
+            config["MOUNT_NULLFS_OPT"],
+            item.path,
+            item.point,
+            environment,
+            config,
+            _ATTEMPT_TIMEOUT,
+            shared=config["NULLFS_ROOT_DIR"] if item.shared else "",
+        )
+        for item in layout.wanted(environment, config, "NULLFS")
+    ]
+    return Plan("nullfs", environment, config, steps)

@@ -1,0 +1,191 @@
+"""``envstart``: the same work by hand, and a look at what there is, for whoever debugs a mount."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+
+from . import __version__, backends, config, environment, hook, sample, show
+from .errors import Usage
+from .host import Host
+from .plan import MOUNTED
+from .report import Report, write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
+
+    from .environment import Environment
+    from .plan import Plan
+
+_EPILOG = """\
+examples:
+  envstart plan nfs -w /usr/jails -j jail1      what there is, and what a start would run
+  envstart start nfs -w /usr/jails -j jail1 -v  mount by hand, with every command shown
+  envstart status nfs -w /usr/jails -j jail1
+  envstart config sample nfs > /usr/jails/etc/env_start_nfs.conf
+exit status: 0 done (status: all is mounted), 1 final, 64 usage, 66 something is missing, 69 a program is missing,
+  75 try again, 77 not permitted, 78 configuration; see sysexits(3)
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Usage(f"cannot read the command line: {message}; try: {self.prog} -h")
+
+
+def run() -> None:
+    """Entry point of the installed command."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one verb and return its exit status."""
+    hook.settle()
+    report = Report("envstart")
+    return hook.guarded(report, lambda: _main(argv, report))
+
+
+def _main(argv: Sequence[str], report: Report) -> int:
+    arguments = _parser().parse_args(argv)
+    report.verbose = arguments.verbose
+    verb: Callable[[argparse.Namespace, Report], int] = arguments.run
+    return verb(arguments, report)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = _Parser(add_help=False)
+    common.add_argument("-v", dest="verbose", action="count", default=0, help="trace commands; twice: their output too")
+    common.add_argument("-c", dest="config", metavar="FILE", help="configuration file, instead of the usual places")
+
+    which = _Parser(add_help=False, parents=[common])
+    which.add_argument("backend", choices=tuple(backends.NAMES), metavar="BACKEND", help=", ".join(backends.NAMES))
+    which.add_argument("-j", dest="name", metavar="NAME", help="name of the environment")
+    which.add_argument("-d", dest="data", metavar="DIR", help="its data directory")
+    which.add_argument("-s", dest="system", metavar="DIR", help="its system directory")
+    which.add_argument("-f", dest="fstab", metavar="DIR", help="its fstab directory")
+    which.add_argument("-r", dest="rcconf", metavar="DIR", help="the directory of rc.conf files")
+    which.add_argument("-w", dest="workdir", metavar="DIR", help="CBSD's workdir, instead of the directories")
+    which.add_argument("-l", dest="list", metavar="FILE", help="list of environments, for hosts without CBSD")
+
+    parser = _Parser(
+        prog="envstart",
+        description="Bring the directories of CBSD environments from where they are, and take them away.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"envstart {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
+
+    for name, text in (("start", "mount what is missing, all or nothing"), ("stop", "unmount")):
+        verb = verbs.add_parser(name, help=text, parents=[which], allow_abbrev=False)
+        verb.add_argument("-n", "--dry-run", dest="dry_run", action="store_true", help="only say what would be done")
+        verb.set_defaults(run=_act, verb=name)
+    verb = verbs.add_parser("plan", help="what is there, and what would be run", parents=[which], allow_abbrev=False)
+    verb.add_argument("--stop", dest="verb", action="store_const", const="stop", default="start", help="plan a stop")
+    verb.set_defaults(run=_plan)
+    verb = verbs.add_parser("status", help="what the mount table says", parents=[which], allow_abbrev=False)
+    verb.add_argument("--json", action="store_true", help="as one JSON document")
+    verb.set_defaults(run=_status)
+
+    verb = verbs.add_parser("config", help="show, check or make a configuration", allow_abbrev=False)
+    acts = verb.add_subparsers(metavar="WHAT", required=True, parser_class=_Parser)
+    act = acts.add_parser("show", help="effective values, and where each comes from", parents=[which])
+    act.set_defaults(run=_config_show)
+    act = acts.add_parser("check", help="every mistake, without an effect", parents=[which])
+    act.set_defaults(run=_config_check)
+    act = acts.add_parser("sample", help="a file with every key and its default", parents=[common])
+    act.add_argument("backend", choices=tuple(backends.NAMES), metavar="BACKEND")
+    act.set_defaults(run=_config_sample)
+    return parser
+
+
+def _environments(arguments: argparse.Namespace) -> list[Environment]:
+    """The environments meant: by their directories, by the workdir, or from a list file."""
+    given = {"-w": arguments.workdir, "-l": arguments.list, "-d and -s": arguments.data or arguments.system}
+    if sum(value is not None for value in given.values()) != 1:
+        raise Usage(f"cannot tell which environment is meant: give one of {', '.join(given)}")
+    if arguments.list:
+        found = config.environments(arguments.list)
+        if arguments.name:
+            found = [one for one in found if one.name == arguments.name]
+            if not found:
+                raise Usage(f"cannot find {arguments.name} in {arguments.list}")
+        return found
+    if not arguments.name:
+        raise Usage("cannot tell which environment is meant: -j is missing")
+    if arguments.workdir:
+        return [environment.in_workdir(arguments.name, arguments.workdir)]
+    if not (arguments.data and arguments.system):
+        raise Usage("cannot do without -d and -s; or give -w")
+    return [
+        environment.Environment(arguments.name, arguments.data, arguments.system, arguments.fstab, arguments.rcconf)
+    ]
+
+
+def _plans(arguments: argparse.Namespace) -> list[Plan]:
+    return [hook.load(arguments.backend, one, arguments.config) for one in _environments(arguments)]
+
+
+def _act(arguments: argparse.Namespace, report: Report) -> int:
+    if arguments.dry_run:
+        return _plan(arguments, report)
+    plans = _plans(arguments)
+    if len(plans) > 1:
+        raise Usage(f"cannot {arguments.verb} several environments at once: give -j")
+    report.about(plans[0].environment.name, plans[0].config["LOG_FACILITY"])
+    hook.act(arguments.verb, plans[0], Host(report))
+    return os.EX_OK
+
+
+def _plan(arguments: argparse.Namespace, report: Report) -> int:
+    for plan in _plans(arguments):
+        write(1, show.plan(plan, Host(report), arguments.verb))
+    return os.EX_OK
+
+
+def _status(arguments: argparse.Namespace, report: Report) -> int:
+    host = Host(report)
+    records = [row for plan in _plans(arguments) for row in show.rows(plan, show.states(plan, host))]
+    if arguments.json:
+        import json
+
+        write(1, json.dumps({"directories": records}, indent=2) + "\n")
+    else:
+        write(1, show.status(records))
+    return os.EX_OK if all(record["state"] == MOUNTED for record in records) else 1
+
+
+def _config_show(arguments: argparse.Namespace, report: Report) -> int:
+    for one in _environments(arguments):
+        effective = hook.load(arguments.backend, one, arguments.config).config
+        lines = [f"{key}={shlex.quote(effective.text(key))}  # {effective.origin(key)}" for key in effective]
+        write(1, "\n".join([f"# {one.name}", *lines]) + "\n")
+    return os.EX_OK
+
+
+def _config_check(arguments: argparse.Namespace, report: Report) -> int:
+    """Without an environment: the file as every one of its sections sees it."""
+    if arguments.name or arguments.list:
+        wanted = _environments(arguments)
+        path = arguments.config
+    else:
+        workdir = arguments.workdir or "/usr/jails"
+        path = config.find(arguments.backend, workdir, arguments.config)
+        names = ["any", *(config.sections(path) if path else ())]
+        wanted = [environment.in_workdir(name, workdir) for name in names]
+    for one in wanted:
+        plan = hook.load(arguments.backend, one, path)
+        for warning in plan.warnings:
+            write(1, f"warning: {warning}\n")
+        write(1, f"{plan.config.path or 'no file'}: fine for {one.name}\n")
+    return os.EX_OK
+
+
+def _config_sample(arguments: argparse.Namespace, report: Report) -> int:
+    write(1, sample.conf(arguments.backend, backends.backend(arguments.backend).OPTIONS))
+    return os.EX_OK

@@ -1,0 +1,67 @@
+"""The command lines of both systems, as tuples. Pure. An option and its value stand on one line.
+
+FreeBSD: mount_nfs(8), mount_nullfs(8), umount(8); facts in commands.md §5, §7, §9. Linux: mount(8), nfs(5), umount(8).
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Options of mount_nfs(8) that nfs(5) spells differently, or does not have.
+_LINUX_NAMES = {"nfsv3": "vers=3", "nfsv4": "vers=4", "tcp": "proto=tcp", "udp": "proto=udp"}
+_LINUX_LACKS = ("intr", "nocover", "retrycnt", "noconn", "oneopenown", "resvport")
+
+
+def mount(platform: str, fstype: str, options: Iterable[str], source: str, point: str) -> tuple[str, ...]:
+    """Mount ``source`` on ``point``; on FreeBSD never on top of another mount.
+
+    The program of the file system is called itself, not mount(8): then one process does the work, and is the one
+    that is killed (commands.md §5.6). Each option has its own ``-o``: mount_nullfs(8) ignores a list with commas.
+    """
+    words: list[str] = []
+    if platform == "linux":
+        for option in _linux_options(options):
+            words += ["-o", option]
+        if fstype == "nullfs":
+            return ("mount", "--bind", *words, source, point)
+        return ("mount.nfs", source, point, *words, "-o", "retry=0")
+    for option in options:
+        words += ["-o", option]
+    if fstype == "nfs":
+        # Its own default is to try for ever, a minute apart.
+        words += ["-o", "retrycnt=1"]
+    return (f"mount_{fstype}", *words, "-o", "nocover", source, point)
+
+
+def unmount(platform: str, point: str) -> tuple[str, ...]:
+    """Unmount in the ordinary way; ``point`` exactly as in the mount table, so that the path is not touched."""
+    return ("umount", point) if platform == "freebsd" else ("umount", "--no-canonicalize", point)
+
+
+def unmount_by_force(platform: str, point: str) -> tuple[str, ...]:
+    """Unmount although it is in use: whoever uses it gets errors."""
+    return ("umount", "-f", point) if platform == "freebsd" else ("umount", "--no-canonicalize", "-f", "-l", point)
+
+
+def unmount_dead(platform: str, fstype: str, point: str) -> tuple[str, ...]:
+    """Unmount what does not answer.
+
+    On FreeBSD ``-N`` at once: a plain or forced umount of a dead NFS mount blocks, cannot be killed, and makes ``-N``
+    fail from then on (transcript nfs-dead-server).
+    """
+    if platform == "freebsd" and fstype == "nfs":
+        return ("umount", "-N", point)
+    return unmount_by_force(platform, point)
+
+
+def _linux_options(options: Iterable[str]) -> Iterable[str]:
+    for option in options:
+        name, _, value = option.partition("=")
+        if name in _LINUX_LACKS:
+            continue
+        if name == "timeout":
+            yield f"timeo={value}"
+        else:
+            yield _LINUX_NAMES.get(option, option)

@@ -1,0 +1,221 @@
+"""The configuration of one backend for one environment: found, trusted, read, checked, every mistake at once."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from . import shell
+from .environment import Environment
+from .errors import Denied, Error, Misconfigured, Usage, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
+
+    from .options import Option
+
+SYSTEM_CONFIG_DIRS = ("/usr/local/etc/envstart", "/root/etc")
+_SIZE_MAX = 1 << 20
+# More than these are counted, but not shown: somebody gave a file of another kind.
+_SHOWN_MAX = 50
+
+
+class Config:
+    """Values by key, parsed, with the defaults in; ``origin(key)`` says where each came from.
+
+    ``notes`` are lines for plan and doctor: what is allowed, but was perhaps not meant.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        values: dict[str, Any],
+        texts: dict[str, str],
+        origins: dict[str, str],
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.path = path
+        self.notes = tuple(notes)
+        self._values = values
+        self._texts = texts
+        self._origins = origins
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def origin(self, key: str) -> str:
+        """``FILE:LINE`` with its section, or ``default``."""
+        return self._origins.get(key, "default")
+
+    def text(self, key: str) -> str:
+        """The value as it is written, or the default's text."""
+        return self._texts[key]
+
+    def __iter__(self) -> Iterator[str]:
+        """All keys of the backend, in the order of its rows."""
+        return iter(self._values)
+
+
+def candidates(backend: str, workdir: str | None) -> list[str]:
+    """Where the configuration is looked for, in order (design: first found wins)."""
+    directories = [f"{workdir}/etc"] if workdir else []
+    return [f"{directory}/env_start_{backend}.conf" for directory in (*directories, *SYSTEM_CONFIG_DIRS)]
+
+
+def find(backend: str, workdir: str | None, explicit: str | None = None) -> str | None:
+    """The file to read; None when there is none. A file that is there but cannot be read is found, and told."""
+    if explicit is not None:
+        return explicit
+    for path in candidates(backend, workdir):
+        if os.path.lexists(path):
+            return path
+    return None
+
+
+def load(backend: str, options: Sequence[Option], name: str, path: str | None, workdir: str | None) -> Config:
+    """The configuration of ``backend`` for the environment ``name``; Misconfigured or Denied with every mistake."""
+    if path is None and any(option.default is None for option in options):
+        places = candidates(backend, workdir)
+        raise Misconfigured(
+            f"cannot find env_start_{backend}.conf in {', '.join(map(os.path.dirname, places))}; "
+            f"write one: envstart config sample {backend} > {places[0]}"
+        )
+    reading = shell.read(_trusted_text(path)) if path is not None else shell.Reading()
+    known = {option.name: option for option in options}
+    problems = list(reading.problems)
+    chosen: dict[str, shell.Assignment] = {}
+    notes: list[str] = []
+    seen: set[tuple[str | None, str]] = set()
+    for assignment in reading.assignments:
+        option = known.get(assignment.key)
+        if option is None:
+            if assignment.key not in reading.used:
+                near = _nearest(assignment.key, known) if len(problems) < _SHOWN_MAX else ""
+                problems.append((assignment.line, f"has the unknown key {shell.short(assignment.key)}{near}"))
+            continue
+        if (assignment.section, assignment.key) in seen and assignment.key not in reading.used:
+            notes.append(f"{path}:{assignment.line}: {assignment.key} is set again; the last one counts")
+        seen.add((assignment.section, assignment.key))
+        try:
+            # Every value is read, so that a mistake in another environment's section is told before its start.
+            option.parse(assignment.value)
+        except ValueError as error:
+            if assignment.value:
+                problems.append((assignment.line, f"{option.name}={shell.short(assignment.value)!r} {error}"))
+        if _applies(assignment.section, name):
+            chosen[assignment.key] = assignment
+    values: dict[str, Any] = {}
+    texts: dict[str, str] = {}
+    origins: dict[str, str] = {}
+    for option in options:
+        assignment_or_none = chosen.get(option.name)
+        given = assignment_or_none.value if assignment_or_none else ""
+        if assignment_or_none is not None and given:
+            section = f" [{assignment_or_none.section}]" if assignment_or_none.section else ""
+            origins[option.name] = f"{path}:{assignment_or_none.line}{section}"
+        elif option.default is None:
+            problems.append((0, f"{option.name} is not set: {option.help}"))
+            continue
+        else:
+            given = option.default
+        if not problems:
+            texts[option.name] = given
+            values[option.name] = option.parse(given) if given else None
+    if problems:
+        raise mistakes(path, problems, backend)
+    return Config(path, values, texts, origins, notes)
+
+
+def sections(path: str) -> list[str]:
+    """Names of the sections that are an environment's name, not a pattern."""
+    found = dict.fromkeys(assignment.section for assignment in shell.read(_trusted_text(path)).assignments)
+    return [section for section in found if section and "*" not in section and "?" not in section]
+
+
+def environments(path: str) -> list[Environment]:
+    """The environments of a list file, for hosts without CBSD: a section for each, named like it, with ``data``,
+    ``system`` and perhaps ``fstab`` and ``rcconf``. That is ConfigObj's own format, so ConfigObj reads it."""
+    from configobj import ConfigObj, ConfigObjError, Section
+
+    text = _trusted_text(path)
+    try:
+        parsed = ConfigObj(text.splitlines(), interpolation=False, list_values=False, raise_errors=True)
+    except ConfigObjError as error:
+        raise Misconfigured(f"cannot use {path}: {error}") from None
+    found = []
+    for name, section in parsed.items():
+        if not isinstance(section, Section):
+            raise Misconfigured(f"cannot use {path}: {name} is in no section; begin with [NAME]")
+        unknown = set(section) - {"data", "system", "fstab", "rcconf"}
+        if unknown or not {"data", "system"} <= set(section):
+            raise Misconfigured(
+                f"cannot use {path}: [{name}] has data, system and perhaps fstab and rcconf, nothing else"
+            )
+        try:
+            found.append(Environment(name, **{key: str(value) for key, value in section.items()}))
+        except Usage as error:
+            raise Misconfigured(f"cannot use {path}: [{name}]: {error}") from None
+    return found
+
+
+def mistakes(path: str | None, problems: list[tuple[int, str]], backend: str) -> Error:
+    """One error for all of them: each on a line of its own, and the first again in the last line."""
+    # What is not set comes last: it can be no more than what a mistake above led to.
+    ordered = sorted(problems, key=lambda problem: (problem[0] == 0, problem[0]))
+    lines = [f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in ordered[:_SHOWN_MAX]]
+    if len(problems) > _SHOWN_MAX:
+        lines.append(f"{path}: ... and {len(problems) - _SHOWN_MAX} more")
+    count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes, the first"
+    return Misconfigured(
+        f"cannot use the configuration: {count}: {lines[0]}; correct it and try: envstart config check {backend}",
+        details=tuple(lines) if len(lines) > 1 else (),
+    )
+
+
+def _applies(section: str | None, name: str) -> bool:
+    if section is None or section == name:
+        return True
+    if "*" not in section and "?" not in section:
+        return False
+    import fnmatch
+
+    return fnmatch.fnmatchcase(name, section)
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(key, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _trusted_text(path: str) -> str:
+    """The text of a file that only root, or the caller, can have written (fault 98).
+
+    Checked on the descriptor that is read, so that nothing can be swapped in between.
+    """
+    try:
+        # NONBLOCK: a FIFO must not keep us waiting for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Misconfigured(f"cannot read {path}: {reason(error)}") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Misconfigured(f"cannot use {path}: it is no regular file")
+        if status.st_uid not in (0, os.geteuid()):
+            raise Denied(f"cannot trust {path}: it belongs to user {status.st_uid}; chown root {path}")
+        if status.st_mode & 0o022:
+            raise Denied(f"cannot trust {path}: others can write it; chmod go-w {path}")
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(_SIZE_MAX + 1)
+    except OSError as error:
+        raise Misconfigured(f"cannot read {path}: {reason(error)}") from None
+    finally:
+        os.close(descriptor)
+    if len(content) > _SIZE_MAX:
+        raise Misconfigured(f"cannot use {path}: it has more than {_SIZE_MAX} bytes")
+    # The inverse of what the system calls do with a path, so that every byte of it arrives as it was written.
+    return os.fsdecode(content)

@@ -1,0 +1,33 @@
+"""One point in time for the whole run (promise 5), with a reserve before it for the roll back."""
+
+from __future__ import annotations
+
+import time
+
+# Seconds of the whole time that belong to the roll back; a quarter of a short one.
+_RESERVE = 15.0
+
+
+class Deadline:
+    """``timeout`` seconds after ``began``. All times are of time.monotonic(), which no clock step moves."""
+
+    def __init__(self, began: float | None = None, timeout: float = 120) -> None:
+        self._began = time.monotonic() if began is None else began
+        self.set(timeout)
+
+    def set(self, timeout: float) -> None:
+        """The configuration is known by now, and with it the length."""
+        self.end = self._began + timeout
+        self.limit = self.end - min(_RESERVE, timeout / 4)
+
+    def use_reserve(self) -> None:
+        """From here on the time that is kept for the roll back counts too: there is nothing else to come."""
+        self.limit = self.end
+
+    def left(self) -> float:
+        """Seconds until the limit, the reserve not counted unless it is in use."""
+        return max(0.0, self.limit - time.monotonic())
+
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._began

@@ -1,0 +1,79 @@
+"""What a mount command's words mean: can it heal, and whose fault is it. Pure (commands.md §5.5, §25).
+
+Matched is text, as printed with LC_ALL=C; errno numbers differ between systems, and the exit status is always 1.
+"""
+
+from __future__ import annotations
+
+from .errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .host import Result
+
+# (words, kind of error, what to do); the first row that fits counts.
+_FINAL: tuple[tuple[str, type[Error], str], ...] = (
+    ("Program/version mismatch", Misconfigured, "the server does not speak this NFS version; look at NFS_VERSION"),
+    ("minor version not supported", Misconfigured, "the server does not speak this minorversion"),
+    ("wrong security flavor", Denied, "the server wants another sec= option"),
+    ("Authentication error", Denied, "the server wants another sec= option"),
+    ("access denied by server", Denied, "let the server export it to this host"),
+    ("Permission denied", Denied, "let the server export it to this host"),
+    ("Operation not permitted", Denied, "run it as root, and not inside a jail"),
+    ("No such file or directory", Missing, "make the directory on the server, or correct the path"),
+    ("Not a directory", Missing, "make it a directory, or correct the path"),
+    ("must be same type", Missing, "make both a directory"),
+    ("does not exist", Missing, "make the directory, or correct the path"),
+    ("is unknown: Invalid argument", Misconfigured, "take the option out of the configuration"),
+    ("incorrect mount option", Misconfigured, "take the option out of the configuration"),
+    ("illegal ", Misconfigured, "correct the option in the configuration"),
+    ("should only be used for", Misconfigured, "take the option out of the configuration"),
+    ("Invalid fstype", Unavailable, "load the kernel module of the file system"),
+    ("unknown filesystem type", Unavailable, "load the kernel module of the file system"),
+    ("is not available", Unavailable, "load the kernel module of the file system"),
+    ("File name too long", Misconfigured, "a source has at most 1023 bytes"),
+    ("Name does not resolve", Error, "correct the server's name, or the resolver"),
+    ("Name or service not known", Error, "correct the server's name, or the resolver"),
+    ("Directory not empty", Misconfigured, "empty the mount point, or set HIDDEN_FILES"),
+)
+_HEALS = (
+    "Connection refused",
+    "Operation timed out",
+    "Connection timed out",
+    "No route to host",
+    "Host is down",
+    "Network is unreachable",
+    "Network is down",
+    "Connection reset by peer",
+    "RPC: ",
+    "Name could not be resolved at this time",
+    "Temporary failure in name resolution",
+    "Resource temporarily unavailable",
+    "in grace period",
+    "server has rebooted",
+    "clientid in use",
+    "resource exhaustion",
+    "Device busy",
+    "Device or resource busy",
+    "Input/output error",
+    "Device not configured",
+    "Can't assign requested address",
+)
+# The kernel refused to stack, or knows this very nullfs mount already (commands.md §4.2): somebody else was faster.
+ALREADY = ("Device busy", "Resource deadlock avoided")
+
+
+def of_mount(result: Result, doing: str) -> Error:
+    """The error for a mount command that did not succeed; ``doing`` is "mount SOURCE on DIR"."""
+    words = result.words
+    for text, kind, remedy in _FINAL:
+        if text in words:
+            return kind(f"cannot {doing}: {words}; {remedy}")
+    if result.status is None or any(text in words for text in _HEALS):
+        return Temporary(f"cannot {doing}: {words}; is the server up, and can it be reached?")
+    return Error(f"cannot {doing}: {words}; try the command by hand: -v shows it")
+
+
+def busy(result: Result) -> bool:
+    """Whether umount(8) found the directory in use."""
+    return "Device busy" in result.words or "target is busy" in result.words or "busy" in result.words.split()

@@ -1,0 +1,229 @@
+"""Which environment is meant: CBSD's argv (contract §1.2) or its variables (§1.7), checked. Pure."""
+
+from __future__ import annotations
+
+import os
+
+from .errors import Usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SYNOPSIS = "-d data [-f fstab] -j jname [-r rcconf] -s sysdata [-c config] [-nv]"
+_OPTIONS = {
+    "-d": "directory of the environment's data",
+    "-f": "directory of its fstab files (jails only)",
+    "-j": "its name",
+    "-r": "directory of rc.conf files, shared by all environments",
+    "-s": "directory of its system data",
+    "-c": "configuration file, instead of the usual places",
+}
+_FLAGS = {
+    "-n": "say what would be done, and do nothing",
+    "-v": "trace the commands with their times; twice: their output too",
+    "-h": "this text",
+}
+
+_NAME_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%:")
+_NAME = _NAME_FIRST | {"-"}
+# A directory name is at most 255 bytes, and CBSD makes NAME-data of it.
+_NAME_MAX = 250
+# MNAMELEN is 1024 with the final NUL; a longer path cannot be in the mount table (statfs(2)).
+_PATH_MAX = 1023
+# Directories of the workdir that hold one entry per environment (contract §2).
+_SHARED = ("jails", "jails-data", "jails-system", "jails-fstab", "jails-rcconf")
+# Those of them in which an entry has the environment's name; in jails-data it is NAME-data.
+_NAMED = ("jails-system", "jails-fstab")
+# What CBSD itself lives from, below the workdir.
+_CBSD_OWN = ("etc", "modules", "var")
+# Where a careless data= would take away the ground that the host stands on.
+_SYSTEM = frozenset(
+    "/bin /boot /dev /etc /home /lib /lib64 /libexec /media /mnt /net /opt /proc /root /run /sbin /sys /tmp /usr "
+    "/var".split()
+)
+
+
+class Environment:
+    """What CBSD hands over: a name and absolute, normalized directories.
+
+    ``workdir`` is known when ``system`` is ``W/jails-system/NAME``; ``fstab`` and ``rcconf`` may be missing.
+    """
+
+    __slots__ = ("name", "data", "system", "fstab", "rcconf", "workdir")
+
+    def __init__(self, name: str, data: str, system: str, fstab: str | None = None, rcconf: str | None = None) -> None:
+        self.name = _check_name(name)
+        self.data = _directory("-d", data)
+        self.system = _directory("-s", system)
+        self.fstab = _directory("-f", fstab) if fstab is not None else None
+        self.rcconf = _directory("-r", rcconf) if rcconf is not None else None
+        self.workdir = _workdir(self.system, name)
+        self._refuse_shared()
+
+    def _refuse_shared(self) -> None:
+        """A mount there would hide, or show, the directories of all environments (contract §4.2, 1)."""
+        own = {"-d": self.data, "-s": self.system, "-f": self.fstab, "-r": self.rcconf}
+        seen: dict[str, str] = {}
+        for option, path in own.items():
+            if path is None:
+                continue
+            parent, last = os.path.split(path)
+            holder = os.path.basename(parent)
+            if self.workdir and is_below(self.workdir, path):
+                raise Usage(f"cannot use {option} {path}: it holds the CBSD workdir {self.workdir}")
+            if path in _SYSTEM:
+                raise Usage(f"cannot use {option} {path}: it is a directory of this host")
+            if self.workdir and any(is_below(path, f"{self.workdir}/{entry}") for entry in _CBSD_OWN):
+                raise Usage(f"cannot use {option} {path}: it belongs to CBSD itself")
+            # An environment can be called "jails", or "jails-system".
+            named = (holder in _NAMED and last == self.name) or (holder == "jails-data" and last == f"{self.name}-data")
+            of_workdir = self.workdir == parent
+            if last in _SHARED and (of_workdir or not named) and not (option == "-r" and last == "jails-rcconf"):
+                raise Usage(f"cannot use {option} {path}: it holds the directories of all environments")
+            if last.startswith("-"):
+                raise Usage(f"cannot use {option} {path}: it was made from an empty name; give CBSD a jname")
+            if not named and (holder in _NAMED or (holder == "jails-data" and last.endswith("-data"))):
+                raise Usage(f"cannot use {option} {path}: it does not belong to environment {self.name}")
+            if path in seen:
+                raise Usage(f"cannot use {option} {path}: it is also {seen[path]}")
+            seen[path] = option
+
+
+class Arguments:
+    """A parsed command line: the values given, not yet an environment."""
+
+    __slots__ = ("values", "verbose", "dry_run", "help", "repeated")
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.repeated: list[str] = []
+        self.verbose = 0
+        self.dry_run = False
+        self.help = False
+
+    def environment(self) -> Environment:
+        """The environment meant, or Usage; ``-d``, ``-j`` and ``-s`` are required."""
+        lacking = [option for option in ("-d", "-j", "-s") if option not in self.values]
+        if lacking:
+            raise Usage(f"cannot do without {' and '.join(lacking)}; usage: {SYNOPSIS}")
+        get = self.values.get
+        return Environment(self.values["-j"], self.values["-d"], self.values["-s"], get("-f"), get("-r"))
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Read getopt(3) style options, or raise Usage.
+
+    Written out because getopt(3)'s Python module costs more to import than the hook may take in all, and
+    because it accepts abbreviations of nothing we have: the grammar is six options with a value, three without.
+    """
+    arguments = Arguments()
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            break
+        if word == "--help":
+            arguments.help = True
+            continue
+        if not word.startswith("-") or word == "-":
+            words.insert(0, word)
+            break
+        option, glued = word[:2], word[2:]
+        if option in _FLAGS:
+            arguments.help |= option == "-h"
+            arguments.dry_run |= option == "-n"
+            arguments.verbose += option == "-v"
+            if glued.startswith("-"):
+                raise Usage(f"cannot read {word!r}: unknown option; usage: {SYNOPSIS}")
+            if glued:
+                words.insert(0, "-" + glued)
+        elif option in _OPTIONS:
+            if not glued and not words:
+                raise Usage(f"cannot read {option}: its value is missing; usage: {SYNOPSIS}")
+            value = glued or words.pop(0)
+            if not value:
+                raise Usage(f"cannot read {option}: its value is empty; usage: {SYNOPSIS}")
+            if value.startswith("-"):
+                raise Usage(f"cannot read {option}: its value {value!r} looks like an option; usage: {SYNOPSIS}")
+            if option == "-c" and not value.startswith("/"):
+                # CBSD runs hooks in /var/empty, and they leave it for / before they read this.
+                raise Usage(f"cannot use -c {value!r}: the path is not absolute")
+            if option in arguments.values:
+                arguments.repeated.append(option)
+            arguments.values[option] = value
+        else:
+            raise Usage(f"cannot read {word!r}: unknown option; usage: {SYNOPSIS}")
+    if words:
+        raise Usage(
+            f"cannot read {words[0]!r}: no option takes it; "
+            "a path with a space arrives as two words, CBSD cannot pass one"
+        )
+    return arguments
+
+
+def from_variables(variables: Mapping[str, str]) -> Environment:
+    """The environment that CBSD's stop hooks name by variables instead of arguments (contract §1.7)."""
+    lacking = [name for name in ("jname", "data", "workdir") if not variables.get(name)]
+    if lacking:
+        raise Usage(f"cannot tell which environment is meant: no arguments; usage: {SYNOPSIS}")
+    name, workdir = variables["jname"], variables["workdir"]
+    return in_workdir(name, workdir, variables["data"])
+
+
+def in_workdir(name: str, workdir: str, data: str = "") -> Environment:
+    """The environment NAME with CBSD's usual directories below ``workdir`` (contract §2)."""
+    _check_name(name)
+    return Environment(
+        name,
+        data or f"{workdir}/jails-data/{name}-data",
+        f"{workdir}/jails-system/{name}",
+        f"{workdir}/jails-fstab/{name}",
+        f"{workdir}/jails-rcconf",
+    )
+
+
+def usage(program: str) -> str:
+    """The help text of a hook."""
+    rows = [f"  {option} {text}" for option, text in {**_OPTIONS, **_FLAGS}.items()]
+    return "\n".join([f"usage: {program} {SYNOPSIS}", *rows])
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether ``path`` is ``directory`` or lies below it; both absolute and normalized."""
+    return path == directory or directory == "/" or path.startswith(directory + "/")
+
+
+def _check_name(name: str) -> str:
+    """CBSD's own grammar (contract §1.2), matched in full."""
+    if not name:
+        raise Usage("cannot use -j: the name is empty")
+    if name[0] not in _NAME_FIRST or not _NAME.issuperset(name):
+        raise Usage(f"cannot use -j {name!r}: a name has letters, digits and _ @ % : -, and does not begin with -")
+    if len(name) > _NAME_MAX:
+        raise Usage(f"cannot use -j {name[:20]}...: a name has at most {_NAME_MAX} characters")
+    return name
+
+
+def _directory(option: str, path: str) -> str:
+    if not path:
+        raise Usage(f"cannot use {option}: the path is empty")
+    if not path.startswith("/"):
+        raise Usage(f"cannot use {option} {path!r}: the path is not absolute")
+    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+        raise Usage(f"cannot use {option} {path!r}: the path has a control character")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise Usage(f"cannot use {option} {path!r}: the path has a .. in it")
+    if not parts:
+        raise Usage(f"cannot use {option} {path!r}: that is the root directory")
+    path = "/" + "/".join(parts)
+    if len(os.fsencode(path)) > _PATH_MAX:
+        raise Usage(f"cannot use {option} {path[:40]}...: a mount point has at most {_PATH_MAX} bytes")
+    return path
+
+
+def _workdir(system: str, name: str) -> str | None:
+    parent, last = os.path.split(system)
+    workdir, holder = os.path.split(parent)
+    return workdir if holder == "jails-system" and last == name and workdir != "/" else None

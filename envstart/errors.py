@@ -1,0 +1,71 @@
+"""What can go wrong, and the exit status that says so (sysexits(3))."""
+
+from __future__ import annotations
+
+import os
+
+
+class Error(Exception):
+    """One line for the operator, ``cannot X: reason; remedy``, and the status the process ends with.
+
+    ``details`` are lines that are shown before it (each mistake of a configuration file, say).
+    """
+
+    status = 1
+
+    def __init__(self, message: str, details: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.details = details
+
+    def also(self, text: str) -> None:
+        """Add to the line what else the operator must know."""
+        self.args = (f"{self}; {text}",)
+
+
+class Usage(Error):
+    """The command line is wrong."""
+
+    status = os.EX_USAGE
+
+
+class Missing(Error):
+    """A mount point, an exported directory or a file that must be there is not."""
+
+    status = os.EX_NOINPUT
+
+
+class Unavailable(Error):
+    """A program, service or daemon is missing."""
+
+    status = os.EX_UNAVAILABLE
+
+
+class Temporary(Error):
+    """Can heal by itself: the only kind that is tried again."""
+
+    status = os.EX_TEMPFAIL
+
+
+class Denied(Error):
+    """Not permitted, by this host or by the server."""
+
+    status = os.EX_NOPERM
+
+
+class Misconfigured(Error):
+    """The configuration is wrong, or something else is mounted where our directory belongs."""
+
+    status = os.EX_CONFIG
+
+
+class Interrupted(Error):
+    """A signal asked us to end; sh(1) writes that as 128 + its number."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"interrupted by signal {signum}; what this run did was taken back")
+        self.status = 128 + signum
+
+
+def reason(error: OSError) -> str:
+    """The system's own words, without the number and the path that str() adds."""
+    return error.strerror or str(error)

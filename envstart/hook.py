@@ -1,0 +1,128 @@
+"""The hooks: ``env_start_BACKEND`` and ``env_stop_BACKEND``, told apart by the name they are called by.
+
+argv -> Environment -> Config -> Plan -> executor; whatever goes wrong is one line on stderr and an exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from . import backends, config, environment, executor
+from .errors import Denied, Error, Usage
+from .host import Host
+from .report import Report, write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .plan import Plan
+
+
+def run() -> None:
+    """Entry point of the installed hooks."""
+    sys.exit(main(os.path.basename(sys.argv[0]), sys.argv[1:]))
+
+
+def main(program: str, argv: Sequence[str]) -> int:
+    """Run the hook ``program`` and return its exit status."""
+    settle()
+    report = Report(program)
+    return guarded(report, lambda: _main(program, argv, report))
+
+
+def _main(program: str, argv: Sequence[str], report: Report) -> int:
+    began = time.monotonic()
+    verb, backend = _meaning(program)
+    arguments = environment.parse(argv)
+    if arguments.help:
+        write(1, environment.usage(program) + "\n")
+        return os.EX_OK
+    report.verbose = arguments.verbose
+    from_variables = verb == "stop" and not argv
+    wanted = environment.from_variables(os.environ) if from_variables else arguments.environment()
+    for option in arguments.repeated:
+        report.warn(f"{option} is given more than once; the last one counts")
+    plan = load(backend, wanted, arguments.values.get("-c"))
+    report.about(wanted.name, plan.config["LOG_FACILITY"])
+    if arguments.dry_run:
+        from . import show
+
+        write(1, show.plan(plan, Host(report, began), verb))
+        return os.EX_OK
+    act(verb, plan, Host(report, began))
+    return os.EX_OK
+
+
+def load(backend: str, wanted: environment.Environment, path: str | None = None) -> Plan:
+    """The plan of an environment from its configuration; ``path`` is used instead of the usual places."""
+    module = backends.backend(backend)
+    found = config.find(backend, wanted.workdir, path)
+    plan: Plan = module.plan(wanted, config.load(backend, module.OPTIONS, wanted.name, found, wanted.workdir))
+    return plan
+
+
+def act(verb: str, plan: Plan, host: Host) -> None:
+    """Carry the plan out: ``start`` or ``stop``; raises Error."""
+    if os.geteuid() != 0:
+        raise Denied(f"cannot {verb} {plan.environment.name}: only root can mount; try: sudo {host.report.program} ...")
+    host.deadline.set(plan.config["TIMEOUT"])
+    try:
+        if verb == "start":
+            count = executor.start(plan, host)
+            if count:
+                host.report.done(f"{count} of {len(plan.steps)} directories brought in {host.deadline.elapsed():.1f} s")
+        else:
+            executor.stop(plan, host)
+            host.report.done(f"stopped in {host.deadline.elapsed():.1f} s")
+    except Error as error:
+        left_behind = host.left_behind()
+        if left_behind:
+            error.also(f"left behind, since nothing ends it: {', '.join(left_behind)}")
+        raise
+
+
+def settle() -> None:
+    """Surroundings that a caller can leave us: closed standard streams, a working directory on a dead server."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is given, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+    os.chdir("/")
+
+
+def guarded(report: Report, body: Callable[[], int]) -> int:
+    """Run ``body``; an Error becomes its line and its status, a bug one line and EX_SOFTWARE."""
+    try:
+        return body()
+    except Error as error:
+        report.fail(error)
+        return error.status
+    except KeyboardInterrupt:
+        report.fail(Error("interrupted; nothing had been done yet"))
+        return 130
+    except Exception as error:
+        if report.verbose:
+            import traceback
+
+            write(2, traceback.format_exc())
+        report.fail(
+            Error(f"cannot go on: a bug in envstart, {type(error).__name__}: {error}; -v shows where; please report it")
+        )
+        return os.EX_SOFTWARE
+
+
+def _meaning(program: str) -> tuple[str, str]:
+    """Verb and backend from ``env_start_nfs``."""
+    first, _, rest = program.partition("_")
+    verb, _, backend = rest.partition("_")
+    if first != "env" or verb not in ("start", "stop") or backend not in backends.NAMES:
+        known = ", ".join(backends.NAMES)
+        raise Usage(
+            f"cannot tell what {program!r} is: a hook is called env_start_BACKEND or env_stop_BACKEND, of {known}"
+        )
+    return verb, backend

@@ -1,0 +1,439 @@
+"""The only door to the machine: commands, the mount table, children that may hang, other processes.
+
+Everything that can block has an end here (promise 5). What is slow to import is imported when first needed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from . import freebsd, table, touch
+from .deadline import Deadline
+from .errors import Error, Temporary, Unavailable, reason
+from .locks import Locks
+from .signals import Signals, forget_in_child
+from .tasks import Wait, together
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import Any
+
+    from .report import Report
+
+    Undo = Callable[[], Coroutine[Any, Any, None]]
+
+# CBSD puts directories with its own geli, jls and service first (contract §1.4): its PATH is not used.
+SYSTEM_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
+STATE_DIR = "/var/run/envstart"
+_PACKAGES = {"mount.nfs": "nfs-common", "mount_nfs": "the FreeBSD base system"}
+_OUTPUT_MAX = 8 << 20
+# Seconds between TERM and KILL, and that a killed child gets to disappear.
+_GRACE = 1.0
+# Seconds that following symbolic links may take.
+_RESOLVE = 5.0
+
+
+class Result:
+    """How a command ended. ``status`` is its exit status, minus the signal that ended it, or None: not in time.
+    ``alive``: nothing could end it."""
+
+    __slots__ = ("status", "out", "err", "seconds", "alive")
+
+    def __init__(self, status: int | None, out: str, err: str, seconds: float, alive: bool) -> None:
+        self.status = status
+        self.out = out
+        self.err = err
+        self.seconds = seconds
+        self.alive = alive
+
+    @property
+    def words(self) -> str:
+        """What the command said, on one line; else how it ended."""
+        lines = [line.strip() for line in (self.err + "\n" + self.out).splitlines() if line.strip()]
+        if lines:
+            return " / ".join(lines[-4:])[:500]
+        if self.status is None:
+            return f"no answer in {self.seconds:.0f} s"
+        return f"ended by signal {-self.status}" if self.status < 0 else f"exit status {self.status}, without a word"
+
+
+class NoAnswer(Temporary):
+    """What was asked did not answer in time: a dead server, as a rule."""
+
+
+class Host:
+    """This machine, for one run since ``began`` (time.monotonic)."""
+
+    def __init__(self, report: Report, began: float | None = None) -> None:
+        self.report = report
+        self.platform = "freebsd" if sys.platform.startswith("freebsd") else "linux"
+        self.deadline = Deadline(began)
+        self.signals = Signals()
+        # Mount points that have not answered in this run.
+        self.silent: set[str] = set()
+        # Descriptors that a child which may hang must not keep open.
+        self.own: set[int] = set()
+        self._left_behind: list[tuple[int, str]] = []
+        self._table: table.Table | None = None
+        self._real: dict[str, str] = {}
+        self._journal: list[list[Undo]] = []
+
+    # Order: side by side, and what to do when it fails.
+
+    def together(self, coroutines: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+        """Run them side by side to their end; the first failure, or a signal, ends all and is raised."""
+        return together(coroutines, self.signals.interruption, self.signals.wake)
+
+    def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run one to its end and return its result."""
+        return self.together([coroutine])[0]
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, but not past the deadline."""
+        await Wait(min(time.monotonic() + seconds, self.deadline.limit))
+
+    def wave(self) -> None:
+        """What is journalled from here on can be taken back side by side, before what was journalled so far."""
+        self._journal.append([])
+
+    def on_failure(self, undo: Undo) -> None:
+        """Journal how to take back what is about to be done."""
+        if not self._journal:
+            self.wave()
+        self._journal[-1].append(undo)
+
+    def roll_back(self) -> list[str]:
+        """Take back what was journalled, newest first, within the reserve; what could not be is returned as text."""
+        self.deadline.use_reserve()
+        self.signals.deaf = True
+        failures: list[str] = []
+
+        async def guarded(undo: Undo) -> None:
+            try:
+                await undo()
+            except Error as error:
+                failures.append(str(error))
+
+        while self._journal:
+            self.together([guarded(undo) for undo in reversed(self._journal.pop())])
+        return failures
+
+    def locks(self, names: Sequence[str]) -> Locks:
+        """``with host.locks(NAMES):`` one at a time on this host; taken in the order given."""
+        return Locks(self, STATE_DIR, names)
+
+    # Commands.
+
+    def find(self, name: str) -> str | None:
+        """The absolute path of a system command, or None."""
+        for directory in SYSTEM_PATH:
+            path = f"{directory}/{name}"
+            if os.access(path, os.X_OK):
+                return path
+        return None
+
+    async def run(
+        self, argv: Sequence[str], timeout: float | None = None, leave: bool = False, reserve: bool = False
+    ) -> Result:
+        """Run a command to its end, for ``timeout`` seconds and what is left of the deadline at most.
+
+        One that does not end gets TERM, then KILL, with all of its group; one that ignores KILL is left behind and
+        noted. ``leave``: it is left behind at once, because it does good in its own time (``umount -N``).
+        ``reserve``: the time kept for the roll back counts too.
+        """
+        path = self.find(argv[0])
+        if path is None:
+            package = _PACKAGES.get(argv[0])
+            remedy = f"; it comes with {package}" if package else ""
+            raise Unavailable(f"cannot run {argv[0]}: it is not installed{remedy}")
+        self.signals.arm()
+        import subprocess
+
+        self._table = None
+        began = time.monotonic()
+        out, err = _scratch(), _scratch()
+        try:
+            try:
+                child = subprocess.Popen(
+                    [path, *argv[1:]],
+                    stdin=subprocess.DEVNULL,
+                    # Files, not pipes: a client that makes itself a daemon keeps a pipe open for ever.
+                    stdout=out,
+                    stderr=err,
+                    cwd="/",
+                    env={"LC_ALL": "C", "PATH": ":".join(SYSTEM_PATH), "HOME": "/"},
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise Temporary(f"cannot run {argv[0]}: {reason(error)}") from None
+            line = self.report.command(argv)
+            try:
+                limit = self.deadline.end if reserve else self.deadline.limit
+                until = min(began + timeout, limit) if timeout is not None else limit
+                ended = await Wait(until, lambda: child.poll() is not None)
+            except BaseException:
+                await self._end_child(child, argv, leave)
+                raise
+            if not ended:
+                await self._end_child(child, argv, leave)
+            status = child.returncode if ended else None
+            alive = (child.pid, " ".join(argv)) in self._left_behind
+            result = Result(status, _text(out), _text(err), time.monotonic() - began, alive)
+        finally:
+            self._table = None
+            os.close(out)
+            os.close(err)
+        status_text = "cut off" if status is None else str(status)
+        self.report.trace(f"{line}  # {status_text}, {result.seconds:.2f} s")
+        for output in (result.out + result.err).splitlines():
+            self.report.trace(f"  {output}", level=2)
+        return result
+
+    async def _end_child(self, child: subprocess.Popen[bytes], argv: Sequence[str], leave: bool) -> None:
+        import signal
+
+        for number in () if leave else (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(child.pid, number)
+            except OSError:
+                pass
+            grace = min(_GRACE, max(0.05, (self.deadline.end - time.monotonic()) / 4))
+            if await Wait(time.monotonic() + grace, lambda: child.poll() is not None):
+                return
+        self._left_behind.append((child.pid, " ".join(argv)))
+        # Its end is nobody's business any more: without this, Python warns of a child that still runs.
+        child.returncode = 0
+
+    # The mount table.
+
+    async def mounts(self) -> table.Table:
+        """The mount table as it is now, read without touching a mount point; Temporary if it cannot be told."""
+        last = ""
+        for _ in range(3):
+            if self._table is not None:
+                return self._table
+            try:
+                self._table = table.Table(await self._read_table())
+            except (ValueError, OSError) as error:
+                last = str(error)
+                await self.sleep(0.05)
+        if self._table is None:
+            raise Temporary(f"cannot read the mount table: {last}; nothing was changed because of it")
+        return self._table
+
+    def forget_mounts(self) -> None:
+        """The next reading is a new one: somebody else may have changed it."""
+        self._table = None
+
+    async def real(self, path: str) -> str:
+        """The path as the mount table has it, without symbolic links. It is touched only if the table lacks it."""
+        if (await self.mounts()).at(path):
+            return path
+        if path not in self._real:
+            self._real[path] = await self.bounded(touch.resolve, path, timeout=_RESOLVE)
+        return self._real[path]
+
+    async def _read_table(self) -> list[table.Entry]:
+        if self.platform == "linux":
+            return table.parse_mountinfo(_read_twice("/proc/self/mountinfo"))
+        try:
+            return freebsd.mount_table()
+        except (ImportError, AttributeError, OSError, ValueError) as error:
+            self.report.trace(f"getfsstat(2): {error}; asking mount(8)", level=2)
+        # Not -p and not -v, which ask every file system and hang on a dead one (commands.md §3.4).
+        # Also at the end of the time: what a command did that was cut off is decided by this.
+        result = await self.run(("mount", "--libxo", "json"), timeout=30, reserve=True)
+        if result.status != 0:
+            raise ValueError(result.words)
+        return table.parse_libxo(result.out)
+
+    # What may hang.
+
+    async def bounded(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:
+        """``function(*arguments)`` in a child of its own, for at most ``timeout`` seconds; NoAnswer after that.
+
+        For everything that touches a file system which may be dead: such a call cannot be ended, only left behind.
+        The result goes through marshal; an OSError comes back as one.
+        """
+        import marshal
+
+        read, write = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(read)
+            os.close(write)
+            raise Temporary(f"cannot start a child: {reason(error)}") from None
+        if pid == 0:
+            self._become_child(read)
+            try:
+                answer = (0, function(*arguments))
+            except OSError as error:
+                answer = (error.errno or -1, error.strerror)
+            except BaseException as error:
+                answer = (-1, repr(error))
+            try:
+                os.write(write, marshal.dumps(answer))
+            finally:
+                os._exit(0)
+        os.close(write)
+        data = b""
+        try:
+            until = min(time.monotonic() + timeout, self.deadline.limit)
+            os.set_blocking(read, False)
+
+            def received() -> bool:
+                nonlocal data
+                try:
+                    while True:
+                        piece = os.read(read, 1 << 16)
+                        if not piece:
+                            return True
+                        data += piece
+                except BlockingIOError:
+                    return False
+
+            ended = False
+            ended = await Wait(until, received, read)
+        finally:
+            os.close(read)
+            if not ended:
+                os.kill(pid, 9)
+                self._reap(pid, f"{function.__name__} {arguments[0]}")
+        if not ended:
+            raise NoAnswer(f"no answer in {timeout:.0f} s")
+        if not data:
+            raise Temporary("a child ended without a word")
+        number, value = marshal.loads(data)
+        if number:
+            raise OSError(number, value)
+        return value
+
+    async def probe(self, function: Callable[..., Any], point: str, *arguments: Any, timeout: float) -> Any:
+        """``bounded()`` for a mounted directory; one that has not answered is not asked again by this run."""
+        if point in self.silent:
+            raise NoAnswer("no answer")
+        try:
+            return await self.bounded(function, point, *arguments, timeout=timeout)
+        except NoAnswer:
+            self.silent.add(point)
+            raise
+
+    def _become_child(self, read: int) -> None:
+        # A child that hangs must not keep a lock, the caller's pipes or a terminal with it.
+        for descriptor in (*self.own, *self.signals.descriptors, read):
+            os.close(descriptor)
+        null = os.open("/dev/null", os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+        os.setsid()
+        forget_in_child()
+
+    def _reap(self, pid: int, what: str) -> None:
+        """It was killed; one that KILL does not end is left behind."""
+        for pause in (0.001, 0.01, 0.1):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+            time.sleep(pause)
+        self._left_behind.append((pid, what))
+
+    def left_behind(self) -> list[str]:
+        """Children that nothing could end, and that are still there: pid and what they do."""
+        return [f"pid {pid} ({what})" for pid, what in self._left_behind if _is_there(pid)]
+
+    async def running(self, name: str) -> bool:
+        """Whether the jail or the bhyve VM of this name runs (contract §3); elsewhere the kernel's EBUSY decides."""
+        if self.platform != "freebsd":
+            return False
+        if os.path.exists(f"/dev/vmm/{name}"):
+            return True
+        return (await self.run(("jls", "-j", name, "jid"), timeout=10)).status == 0
+
+    def describe(self, pids: Sequence[int]) -> str:
+        """Who they are, for people: pid, user, command."""
+        import psutil
+
+        texts = []
+        for pid in pids:
+            try:
+                process = psutil.Process(pid)
+                with process.oneshot():
+                    texts.append(
+                        f"pid {pid}, {process.username()}, {' '.join(process.cmdline())[:60] or process.name()}"
+                    )
+            except psutil.Error:
+                texts.append(f"pid {pid}")
+        return "; ".join(texts) or "nobody that could be found"
+
+    async def end_processes(self, pids: Sequence[int]) -> None:
+        """TERM, a short while, KILL."""
+        import functools
+        import signal
+
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            alive = [pid for pid in pids if _signal_process(pid, number)]
+            await Wait(time.monotonic() + _GRACE, functools.partial(_none_is_left, alive))
+
+
+def _none_is_left(pids: list[int]) -> bool:
+    return not any(_signal_process(pid, 0) for pid in pids)
+
+
+def _signal_process(pid: int, number: int) -> bool:
+    """Send a signal (0: none); whether there is such a process."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return False
+
+
+def _scratch() -> int:
+    """A descriptor of a file without a name, for what a command prints."""
+    if sys.platform.startswith("linux"):
+        return os.memfd_create("envstart")
+    directory = STATE_DIR if os.access(STATE_DIR, os.W_OK) else "/tmp"
+    for number in range(100):
+        path = f"{directory}/.out.{os.getpid()}.{number}"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileExistsError:
+            continue
+        except OSError:
+            # A full disk must not stop a mount: what the command says is lost, how it ends is not.
+            return os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        os.unlink(path)
+        return descriptor
+    return os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+
+
+def _text(descriptor: int) -> str:
+    """The last part of what was printed; os.fsdecode keeps every byte of a path."""
+    size = os.fstat(descriptor).st_size
+    data = os.pread(descriptor, _OUTPUT_MAX, max(0, size - _OUTPUT_MAX))
+    return os.fsdecode(data)
+
+
+def _read_twice(path: str) -> str:
+    """The text of a kernel file that can change while it is read: read until two readings agree (fault 44)."""
+    before = None
+    for _ in range(10):
+        with open(path, "rb") as file:
+            now = file.read()
+        if now == before:
+            return os.fsdecode(now)
+        before = now
+    raise ValueError(f"{path} does not keep still")

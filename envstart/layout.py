@@ -1,0 +1,84 @@
+"""Which directories of an environment a file server (or this host) holds, one below the other for each name. Pure.
+
+``PREFIX_ROOT_DIR/data/NAME`` is shown on ``-d``, ``.../system/NAME`` on ``-s``, and so on (contract §4.1).
+"""
+
+from __future__ import annotations
+
+from .errors import Misconfigured
+from .options import Option, directory, flag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import Config
+    from .environment import Environment
+
+_HOLDS = {"DATA": "its data", "SYSTEM": "its system data", "FSTAB": "its fstab files", "RCCONF": "its rc.conf files"}
+
+
+def options(prefix: str, root_default: str | None, place: str) -> tuple[Option, ...]:
+    """The rows of the keys that say where the directories are, and which of them are wanted."""
+    return (
+        Option(f"{prefix}_ROOT_DIR", directory, root_default, f"directory {place} that the four below are in"),
+        *(
+            Option(
+                f"{prefix}_{name}_DIR",
+                directory,
+                "",
+                f"directory {place} with a directory per environment: {holds}",
+                f"{prefix}_ROOT_DIR/{name.lower()}",
+            )
+            for name, holds in _HOLDS.items()
+        ),
+        Option("MOUNT_SYSTEM", flag, "1", "mount the system directory (-s)"),
+        Option("MOUNT_FSTAB", flag, "1", "mount the fstab directory, for environments that have one (-f: jails)"),
+        Option(
+            "MOUNT_RCCONF",
+            flag,
+            "0",
+            "mount an rcconf directory, on a directory of the environment's name below the shared one (-r)",
+        ),
+        Option(
+            "RCCONF_SHARED",
+            flag,
+            "0",
+            "with MOUNT_RCCONF: one rcconf directory serves all environments, and is mounted on -r itself",
+        ),
+    )
+
+
+class Wanted:
+    """One directory: ``path`` where it is held, ``point`` where it is shown. ``shared``: it serves all environments."""
+
+    __slots__ = ("name", "path", "point", "shared")
+
+    def __init__(self, name: str, path: str, point: str, shared: bool = False) -> None:
+        self.name = name
+        self.path = path
+        self.point = point
+        self.shared = shared
+
+
+def wanted(environment: Environment, config: Config, prefix: str) -> list[Wanted]:
+    """The directories of ``environment``: rcconf, system, fstab, data, so that a stop, which goes backwards, begins
+    with data: it is the one that can be busy."""
+
+    def held(name: str) -> str:
+        root: str = config[f"{prefix}_ROOT_DIR"].rstrip("/")
+        return config[f"{prefix}_{name.upper()}_DIR"] or f"{root}/{name}"
+
+    own = environment.name
+    found = []
+    if config["MOUNT_RCCONF"]:
+        if environment.rcconf is None:
+            raise Misconfigured("cannot mount rcconf: MOUNT_RCCONF is set, but there is no -r")
+        if config["RCCONF_SHARED"]:
+            found.append(Wanted("rcconf", held("rcconf"), environment.rcconf, shared=True))
+        else:
+            found.append(Wanted("rcconf", f"{held('rcconf')}/{own}", f"{environment.rcconf}/{own}"))
+    if config["MOUNT_SYSTEM"]:
+        found.append(Wanted("system", f"{held('system')}/{own}", environment.system))
+    if config["MOUNT_FSTAB"] and environment.fstab is not None:
+        found.append(Wanted("fstab", f"{held('fstab')}/{own}", environment.fstab))
+    found.append(Wanted("data", f"{held('data')}/{own}", environment.data))
+    return found

@@ -1,0 +1,93 @@
+"""Kernel locks on files: one at a time, bounded waits, gone with the process however that ends (promise 10)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from .errors import Denied, Missing, Temporary, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from .host import Host
+
+
+class Locks:
+    """``with Locks(host, directory, names):`` takes them one after the other; Temporary at the deadline."""
+
+    def __init__(self, host: Host, directory: str, names: Sequence[str]) -> None:
+        self._host = host
+        self._directory = directory
+        self._names = names
+        self._descriptors: list[int] = []
+
+    def __enter__(self) -> None:
+        try:
+            for name in self._names:
+                self._host.wait(self._take(name))
+        except BaseException:
+            self._release()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        while self._descriptors:
+            descriptor = self._descriptors.pop()
+            self._host.own.remove(descriptor)
+            os.close(descriptor)
+
+    async def _take(self, name: str) -> None:
+        import fcntl
+
+        host, path = self._host, f"{private_directory(self._directory)}/{name}.lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise Temporary(f"cannot lock {name}: {path}: {reason(error)}") from None
+            # A full disk must not stop a start (fault 48); the kernel's nocover still keeps mounts from stacking.
+            host.report.warn(f"cannot lock {name}: {path}: {reason(error)}; going on without")
+            return
+        self._descriptors.append(descriptor)
+        host.own.add(descriptor)
+        pause = 0.005
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pass
+            if not host.deadline.left():
+                holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace")
+                raise Temporary(
+                    f"cannot lock {name}: another envstart works on it ({holder}); wait for it, or look at ps"
+                )
+            await host.sleep(pause)
+            pause = min(pause * 1.5, 0.25)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"pid {os.getpid()}, {host.report.program}".encode(), 0)
+        except OSError:
+            # Who holds the lock is a courtesy to the one who waits.
+            pass
+
+
+def private_directory(path: str) -> str:
+    """``path`` as a directory that only root can write, made when it is missing."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        status = os.lstat(path)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or not stat.S_ISDIR(status.st_mode):
+            raise Denied(f"cannot use {path}: it must be a directory that only root can write") from None
+    except OSError as error:
+        raise Missing(f"cannot make {path}: {reason(error)}") from None
+    return path

@@ -1,0 +1,323 @@
+"""The step that every backend ends with: one file system mounted on one directory of the environment."""
+
+from __future__ import annotations
+
+from . import commands, diagnosis, plan, touch, unmount
+from .environment import is_below
+from .errors import Denied, Error, Misconfigured, Missing, Temporary, reason
+from .host import NoAnswer
+from .retry import until_it_heals
+from .table import normal_source, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import Config
+    from .environment import Environment
+    from .host import Host
+    from .table import Entry, Table
+
+# CBSD's own rule for a lease (contract §2.3): cbsdd touches it every 5 minutes.
+_LEASE_SECONDS = 30 * 60
+# Seconds to look for a mount that lands although its command was ended.
+_LATE = 2.0
+
+
+class _Undo:
+    """What a start has done to one directory so far."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.tried = False
+        self.cut_off = False
+
+
+class Mount(plan.Step):
+    """``source`` mounted on ``point``. ``shared`` is a prefix of sources: while another environment has a mount from
+    there, this one, which serves all of them, stays."""
+
+    def __init__(
+        self,
+        name: str,
+        fstype: str,
+        options: tuple[str, ...],
+        source: str,
+        point: str,
+        environment: Environment,
+        config: Config,
+        attempt_timeout: float,
+        shared: str = "",
+    ) -> None:
+        self.name = name
+        self.fstype = fstype
+        self.options = options
+        self.source = source
+        self.point = point
+        self.shared = shared
+        self.resource = point if shared else ""
+        self._environment = environment
+        self._config = config
+        self._attempt_timeout = attempt_timeout
+
+    def needs(self, other: plan.Step) -> bool:
+        """After the one whose directory holds its mount point or its source."""
+        return is_below(self.point, other.point) or is_below(self.source, other.point)
+
+    # Is it so?
+
+    async def check(self, host: Host) -> Error | None:
+        point = await self._real_point(host)
+        table = await host.mounts()
+        entry = await self._ours(host, table, point)
+        if entry is None:
+            hidden = table.below(point)
+            if hidden:
+                raise Misconfigured(
+                    f"cannot mount {self.source} on {point}: it would hide {', '.join(hidden[:3])}; unmount that first"
+                )
+            return Missing(f"cannot find {self.source} on {point}: nothing is mounted there")
+        return await self._judge(host, point)
+
+    async def _ours(self, host: Host, table: Table, point: str) -> Entry | None:
+        """The mount on ``point`` if it is the one that is wanted; Misconfigured if it is anything else."""
+        stack = table.at(point)
+        if not stack:
+            return None
+        if len(stack) > 1:
+            found = " over ".join(str(entry) for entry in reversed(stack))
+            raise Misconfigured(
+                f"cannot use {point}: {len(stack)} mounts are stacked on it, {found}; it is left alone; umount {point}"
+            )
+        if not await self._matches(host, table, stack[0]):
+            raise Misconfigured(
+                f"cannot mount {self.source} on {point}: {stack[0]} is mounted there; "
+                f"it is left alone; umount {point}, or correct the configuration"
+            )
+        return stack[0]
+
+    async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
+        if host.platform == "linux" and self.fstype == "nullfs":
+            is_shown = (entry.device, entry.root)
+            return shown(table, self.source) == is_shown or shown(table, await host.real(self.source)) == is_shown
+        if self.fstype == "nfs":
+            kinds = ("nfs", "nfs4") if host.platform == "linux" else ("nfs",)
+            return entry.fstype in kinds and normal_source(entry.source) == normal_source(self.source)
+        if entry.fstype != self.fstype:
+            return False
+        return entry.source == self.source or entry.source == await host.real(self.source)
+
+    async def _judge(self, host: Host, point: str) -> Error | None:
+        """Mounted is not yet usable (transcript nfs.txt): None, or why not; raises what a new mount cannot mend."""
+        config = self._config
+        lease = None
+        if self.name == "system" and config["LEASE"] != "ignore" and self._environment.workdir:
+            lease = (f"{point}/locked", f"{self._environment.workdir}/nodename")
+        required = config[f"REQUIRE_{self.name.upper()}"] or ()
+        doing = f"cannot use {point}: {self.source}"
+        try:
+            verdict, detail, other = await host.probe(
+                touch.look, point, required, lease, timeout=config["PROBE_TIMEOUT"]
+            )
+        except NoAnswer as error:
+            return NoAnswer(f"{doing} is mounted there but gives {error}; is the server up?")
+        except OSError as error:
+            raise Error(f"{doing}: {reason(error)}") from None
+        if verdict == touch.BROKEN:
+            return Temporary(f"{doing} is mounted there but broken: {detail}")
+        if verdict == touch.DENIED:
+            raise Denied(f"{doing}: {detail}; let the server map root to root for this host (maproot, no_root_squash)")
+        if verdict == touch.LACKING:
+            key = f"REQUIRE_{self.name.upper()}"
+            raise Missing(f"{doing} has no {detail}, which {key} asks for; is it the right directory?")
+        if verdict == touch.EMPTY:
+            text = f"{doing} is empty and takes no file: an NFSv4 server shows what it does not export like that"
+            if config["EMPTY_DIR"] == "refuse":
+                return Missing(f"{text}; export it, or set EMPTY_DIR=warn")
+            if config["EMPTY_DIR"] == "warn":
+                host.report.warn(text)
+        if other is not None and other[1] < _LEASE_SECONDS:
+            node, age = other
+            text = (
+                f"{doing}: node {node} had environment {self._environment.name} in use {age // 60} minutes ago "
+                f"({point}/locked)"
+            )
+            if config["LEASE"] == "refuse":
+                raise Temporary(f"{text}; stop it there, or wait until that is {_LEASE_SECONDS // 60} minutes old")
+            host.report.warn(text)
+        return None
+
+    # Make it so.
+
+    async def start(self, host: Host) -> None:
+        point = await self._real_point(host)
+        entry = await self._ours(host, await host.mounts(), point)
+        if entry is not None:
+            # check() found it broken.
+            await self._clear(host, entry)
+        undo = _Undo()
+        host.on_failure(lambda: self._take_back(host, point, undo))
+        await self._prepare(host, point, undo)
+        await until_it_heals(lambda: self._attempt(host, point, undo), host, self._config["ATTEMPTS"])
+
+    async def _clear(self, host: Host, entry: Entry) -> None:
+        """Take a dead or stale mount away, of an environment that does not run (faults 3, 6, 51)."""
+        if await host.running(self._environment.name):
+            raise Temporary(
+                f"cannot use {entry.point}: {self.source} is mounted there but broken, "
+                f"and {self._environment.name} runs; stop it first"
+            )
+        host.report.warn(f"{entry.point}: {entry} is broken; taking it away to mount it anew")
+        if not await unmount.answers(host, entry.point, self._config["PROBE_TIMEOUT"]):
+            await unmount.by_force(host, entry, dead=True)
+            return
+        try:
+            await unmount.plain(host, entry, attempts=1)
+        except unmount.Busy:
+            await unmount.by_force(host, entry, dead=False)
+
+    async def _prepare(self, host: Host, point: str, undo: _Undo) -> None:
+        config = self._config
+        doing = f"cannot mount {self.source} on {point}"
+        try:
+            made, hidden = await host.bounded(
+                touch.prepare,
+                point,
+                self._environment.workdir,
+                config["CREATE_MOUNT_POINTS"],
+                timeout=config["PROBE_TIMEOUT"],
+            )
+        except NoAnswer as error:
+            raise Temporary(f"{doing}: the mount point gives {error}") from None
+        except OSError as error:
+            raise Missing(f"{doing}: the mount point cannot be used: {reason(error)}") from None
+        undo.made += made
+        if hidden and config["HIDDEN_FILES"] != "ignore":
+            text = f"{point} is not empty ({', '.join(hidden)}): the mount hides that"
+            if config["HIDDEN_FILES"] == "refuse":
+                raise Misconfigured(f"{doing}: {text}; move it away")
+            host.report.warn(text)
+
+    async def _attempt(self, host: Host, point: str, undo: _Undo) -> None:
+        undo.tried = True
+        argv = commands.mount(host.platform, self.fstype, self.options, self.source, point)
+        result = await host.run(argv, timeout=self._attempt_timeout)
+        undo.cut_off = result.status is None
+        doing = f"mount {self.source} on {point}"
+        # The table, not the exit status: each can be wrong either way (faults 65, 66).
+        if await self._ours(host, await host.mounts(), point) is not None:
+            if result.status != 0:
+                if any(words in result.words for words in diagnosis.ALREADY):
+                    # Somebody else mounted it in between: not ours to take back.
+                    undo.tried = False
+                host.report.warn(f"{argv[0]} failed ({result.words}), but {self.source} is mounted on {point}")
+            return
+        if result.status == 0:
+            raise Error(f"cannot {doing}: {argv[0]} said that it is done, but nothing is mounted there")
+        error = diagnosis.of_mount(result, doing)
+        if result.alive:
+            # The next attempt would hang at the same place.
+            raise Error(str(error))
+        raise error
+
+    async def _take_back(self, host: Host, point: str, undo: _Undo) -> None:
+        """Undo what a failed start has done here, and nothing else (promise 4)."""
+        if undo.tried:
+            entry = await self._landed(host, point, _LATE if undo.cut_off else 0.0)
+            if entry is not None and not self._kept(await host.mounts(), point):
+                if await unmount.answers(host, point, min(self._config["PROBE_TIMEOUT"], host.deadline.left() / 3)):
+                    await unmount.plain(host, entry, attempts=3)
+                else:
+                    # Seconds old and used by nobody: force harms no one, and a plain umount would hang.
+                    await unmount.by_force(host, entry, dead=True)
+        if undo.made:
+            await host.bounded(touch.remove_directories, undo.made, timeout=self._config["PROBE_TIMEOUT"])
+
+    async def _landed(self, host: Host, point: str, patience: float) -> Entry | None:
+        """Our mount if it is there, or comes within ``patience`` seconds although its command was given up."""
+        until = host.deadline.elapsed() + min(patience, host.deadline.left() / 2)
+        while True:
+            stack = (await host.mounts()).at(point)
+            if stack and await self._matches(host, await host.mounts(), stack[-1]):
+                return stack[-1]
+            if host.deadline.elapsed() >= until:
+                return None
+            host.forget_mounts()
+            await host.sleep(0.1)
+
+    # Take it away.
+
+    async def before_stop(self, host: Host) -> None:
+        for entry in await self._to_stop(host):
+            if await unmount.answers(host, entry.point, self._config["PROBE_TIMEOUT"]):
+                continue
+            if not self._config["STOP_FORCE"]:
+                raise Temporary(
+                    f"cannot unmount {entry.point}: {self.source} gives no answer in "
+                    f"{self._config['PROBE_TIMEOUT']} s; wait for the server, or set STOP_FORCE=1"
+                )
+            host.report.warn(f"{entry.point}: {entry} does not answer; unmounting it by force")
+            await unmount.by_force(host, entry, dead=True)
+
+    async def stop(self, host: Host) -> None:
+        for entry in await self._to_stop(host):
+            try:
+                await unmount.plain(host, entry, self._config["ATTEMPTS"], kill=self._config["STOP_KILL"])
+            except unmount.Busy:
+                if not self._config["STOP_FORCE"]:
+                    raise
+                host.deadline.use_reserve()
+                await unmount.by_force(host, entry, dead=False)
+
+    async def _to_stop(self, host: Host) -> list[Entry]:
+        """Our mounts on the directory, the visible one first; all of a stack only if all of it is ours (fault 26)."""
+        point = await self._real_point(host)
+        table = await host.mounts()
+        stack = table.at(point)
+        if not stack or self._kept(table, point):
+            return []
+        for entry in stack:
+            if not await self._matches(host, table, entry):
+                found = " over ".join(str(entry) for entry in reversed(stack))
+                raise Misconfigured(
+                    f"cannot unmount {point}: {found} is mounted there, not {self.source} alone; it is left alone"
+                )
+        return list(reversed(stack))
+
+    def _kept(self, table: Table, point: str) -> bool:
+        return bool(self.shared) and any(
+            is_below(normal_source(entry.source), normal_source(self.shared)) for entry in table if entry.point != point
+        )
+
+    # What is there.
+
+    async def state(self, host: Host) -> plan.State:
+        try:
+            point = await self._real_point(host)
+            table = await host.mounts()
+            matching = [await self._matches(host, table, entry) for entry in table.at(point)]
+        except (Temporary, OSError) as error:
+            return plan.State(plan.UNKNOWN, str(error))
+        found = " over ".join(str(entry) for entry in reversed(table.at(point)))
+        mounting = commands.mount(host.platform, self.fstype, self.options, self.source, point)
+        if not matching:
+            return plan.State(plan.NOT_MOUNTED, start=[mounting])
+        if len(matching) > 1:
+            return plan.State(plan.STACKED, found)
+        if not matching[0]:
+            return plan.State(plan.WRONG_SOURCE, found)
+        if self._kept(table, point):
+            return plan.State(plan.MOUNTED, found)
+        return plan.State(plan.MOUNTED, found, stop=[commands.unmount(host.platform, point)])
+
+    async def _real_point(self, host: Host) -> str:
+        """The directory as the mount table names it. It is touched only when the table does not know it."""
+        try:
+            real = await host.real(self.point)
+        except NoAnswer:
+            # It lies on something dead; whatever is mounted there has been found under its own name.
+            return self.point
+        if real == self.point:
+            return real
+        workdir = self._environment.workdir
+        if workdir and is_below(self.point, workdir) and not is_below(real, await host.real(workdir)):
+            raise Denied(f"cannot use {self.point}: it leads to {real}, out of the workdir {workdir}")
+        return real

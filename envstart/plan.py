@@ -1,0 +1,130 @@
+"""What a plan is: steps in order, each a reversible act. Pure; the acts are carried out by executor.py."""
+
+from __future__ import annotations
+
+from .errors import Misconfigured
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .config import Config
+    from .environment import Environment
+    from .errors import Error
+    from .host import Host
+
+# States of a step, as `envstart status` shows them.
+MOUNTED = "mounted"
+NOT_MOUNTED = "not mounted"
+WRONG_SOURCE = "wrong source"
+STACKED = "stacked"
+UNKNOWN = "unknown"
+
+
+class State:
+    """What the mount table says of a step: one of the words above, what is there instead, and the commands
+    that ``start`` or ``stop`` would run."""
+
+    __slots__ = ("word", "found", "start", "stop")
+
+    def __init__(
+        self,
+        word: str,
+        found: str = "",
+        start: Sequence[tuple[str, ...]] = (),
+        stop: Sequence[tuple[str, ...]] = (),
+    ) -> None:
+        self.word = word
+        self.found = found
+        self.start = tuple(start)
+        self.stop = tuple(stop)
+
+
+class Step:
+    """One reversible act. A subclass holds what is wanted, never what is: that is asked from the host each time."""
+
+    # What it is to the environment: "data", "system", "fstab", "rcconf" ... ; unique in a plan.
+    name: str
+    # The wanted result, for people: source, directory, kind.
+    source: str
+    point: str
+    fstype: str
+    # A resource that other environments use too; one at a time works on it ("": none).
+    resource: str = ""
+
+    def needs(self, other: Step) -> bool:
+        """Whether ``other`` must be there before this one is started."""
+        raise NotImplementedError
+
+    async def check(self, host: Host) -> Error | None:
+        """None if it is already so, else what is lacking. Raises if what is there must be left alone."""
+        raise NotImplementedError
+
+    async def start(self, host: Host) -> None:
+        """Make it so. What has to be taken back is journalled (``host.on_failure``) before it is done."""
+        raise NotImplementedError
+
+    async def before_stop(self, host: Host) -> None:
+        """Asked of all steps before the first is stopped: raise if this one cannot be, so that none is."""
+
+    async def stop(self, host: Host) -> None:
+        """Take it away; nothing to do is success."""
+        raise NotImplementedError
+
+    async def state(self, host: Host) -> State:
+        """For status and plan, without an effect."""
+        raise NotImplementedError
+
+
+class Plan:
+    """The steps of one environment, in the order of starting; stopping goes the other way round.
+
+    ``warnings`` are doubts about the configuration, for plan and doctor: too weak to be told at every start.
+    """
+
+    __slots__ = ("backend", "environment", "config", "steps", "warnings")
+
+    def __init__(
+        self,
+        backend: str,
+        environment: Environment,
+        config: Config,
+        steps: Sequence[Step],
+        warnings: Sequence[str] = (),
+    ) -> None:
+        self.backend = backend
+        self.environment = environment
+        self.config = config
+        self.steps = tuple(steps)
+        self.warnings = tuple(warnings)
+
+    @property
+    def locks(self) -> list[str]:
+        """Names of the locks to hold, in the order to take them: the environment's own, then the shared ones.
+
+        Two workdirs can have environments of one name, so the place is in the name.
+        """
+        shared = sorted({f"shared.{_short(step.resource)}" for step in self.steps if step.resource})
+        return [f"{self.environment.name}.{_short(self.environment.system)}", *shared]
+
+
+def _short(path: str) -> str:
+    """A file name for a path. Two paths that share one only wait for each other."""
+    import binascii
+    import os
+
+    return f"{binascii.crc32(os.fsencode(path)):08x}"
+
+
+def waves(steps: Sequence[Step]) -> list[list[Step]]:
+    """The steps in groups that can be started side by side: each after those that it needs, else as listed."""
+    groups: list[list[Step]] = []
+    remaining = list(steps)
+    while remaining:
+        ready = [step for step in remaining if not any(step.needs(other) for other in remaining if other is not step)]
+        if not ready:
+            names = " and ".join(step.name for step in remaining)
+            raise Misconfigured(f"cannot order {names}: each needs the other")
+        groups.append(ready)
+        remaining = [step for step in remaining if step not in ready]
+    return groups

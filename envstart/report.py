@@ -1,0 +1,93 @@
+"""What the operator sees: one line per thing on stderr, the reason last (promise 9), and the same in syslog(3)."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .errors import Error
+
+IDENT = "envstart"
+# A reader that does not read must not stop us: the line is dropped then.
+_PATIENCE = 1000
+
+
+class Report:
+    """Lines ``PROGRAM: NAME: text``. ``verbose`` 1 shows the commands with their times, 2 their output too."""
+
+    def __init__(self, program: str, verbose: int = 0) -> None:
+        self.program = program
+        self.subject = ""
+        self.verbose = verbose
+        self.facility: str | None = None
+
+    def about(self, name: str, facility: str) -> None:
+        """From here on lines belong to the environment ``name``, and go to syslog(3) too unless ``none``."""
+        self.subject = name
+        self.facility = None if facility == "none" else facility
+
+    def trace(self, text: str, level: int = 1) -> None:
+        """For the one who asked for it by -v."""
+        if self.verbose >= level:
+            self._say(text)
+
+    def command(self, argv: Sequence[str]) -> str:
+        """A command that has been started: into syslog(3), and returned as a line that can be pasted."""
+        import shlex
+
+        line = shlex.join(argv)
+        self._log("LOG_DEBUG", line)
+        return line
+
+    def done(self, text: str) -> None:
+        """What was achieved: quiet on the terminal, kept in syslog."""
+        self.trace(text)
+        self._log("LOG_INFO", text)
+
+    def warn(self, text: str) -> None:
+        """Does not stop us, but somebody should look at it."""
+        self._say(f"warning: {text}")
+        self._log("LOG_WARNING", text)
+
+    def fail(self, error: Error) -> None:
+        """The details, and then why it failed as the very last line."""
+        for line in error.details:
+            self._say(line)
+        self._say(str(error))
+        self._log("LOG_ERR", str(error))
+
+    def _say(self, text: str) -> None:
+        subject = f"{self.subject}: " if self.subject else ""
+        write(2, f"{self.program}: {subject}{printable(text)}\n")
+
+    def _log(self, priority: str, text: str) -> None:
+        if self.facility is None:
+            return
+        import syslog
+
+        syslog.openlog(IDENT, syslog.LOG_PID, getattr(syslog, f"LOG_{self.facility.upper()}"))
+        syslog.syslog(getattr(syslog, priority), f"{self.program}: {self.subject}: {printable(text)}")
+
+
+def printable(text: str) -> str:
+    """One line in which a control character, or a byte that is no text, is written as an escape."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def write(descriptor: int, text: str) -> None:
+    """Write to a standard stream that may be closed, full, or a pipe that nobody reads."""
+    data = text.encode("utf-8", "backslashreplace")
+    poller = select.poll()
+    poller.register(descriptor, select.POLLOUT)
+    until = time.monotonic() + _PATIENCE / 1000
+    try:
+        while data and poller.poll(max(0, int((until - time.monotonic()) * 1000))):
+            # A pipe that is ready takes PIPE_BUF bytes at once, which is at least 512 (POSIX).
+            data = data[os.write(descriptor, data[:512]) :]
+    except OSError:
+        pass

@@ -1,0 +1,272 @@
+"""What sh(1) would make of a file of assignments, without running anything. Pure.
+
+Read is the subset that a configuration needs: ``KEY=word`` with both kinds of quotes, backslashes, ``export``, ``;``,
+comments, continued lines and the value of a key that is set further up. Everything else that sh(1) knows (commands,
+substitutions, arithmetic, ``~``) is a problem with its line, never a guess, and so is what shells disagree about.
+ConfigObj cannot be the reader here: it drops what follows ``#`` inside a word, makes a list of ``a,b`` and one value
+of ``A=1; B=2``.
+
+Beyond sh(1), a line ``[pattern]`` begins a section, which lasts until the next one.
+"""
+
+from __future__ import annotations
+
+_BLANK = " \t"
+_END = "\n;"
+_KEY_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+_KEY = _KEY_FIRST | frozenset("0123456789")
+_PATTERN = _KEY | frozenset("@%:-*?")
+# Names that one shell or another sets, changes or protects itself, so that it need not keep what is assigned.
+_SHELLS_OWN = frozenset(
+    "_ DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD IFS LINENO OPTIND PPID RANDOM SECONDS "
+    "SHELLOPTS SRANDOM UID".split()
+)
+# What a shell that splits the words of export, or looks for files in them, would not keep together.
+_SPLITS = frozenset(" \t\n*?[\\")
+
+
+class Problem(Exception):
+    """What cannot be read, and why; the line is where the statement begins."""
+
+
+class Assignment:
+    """``key=value`` on ``line`` (from 1), inside ``[section]`` or above all of them (None)."""
+
+    __slots__ = ("section", "key", "value", "line")
+
+    def __init__(self, section: str | None, key: str, value: str, line: int) -> None:
+        self.section = section
+        self.key = key
+        self.value = value
+        self.line = line
+
+
+class Reading:
+    """The outcome: assignments in the order of the file, problems as (line, text), keys used by ``$KEY``."""
+
+    __slots__ = ("assignments", "problems", "used")
+
+    def __init__(self) -> None:
+        self.assignments: list[Assignment] = []
+        self.problems: list[tuple[int, str]] = []
+        self.used: set[str] = set()
+
+
+def read(text: str) -> Reading:
+    """Read the whole text; after a problem the reader goes on with the next line, so that all are told at once."""
+    reading = Reading()
+    if text.startswith("\ufeff"):
+        reading.problems.append((1, "begins with a byte order mark; save the file as plain UTF-8"))
+        text = text[1:]
+    if "\r" in text:
+        line = text.count("\n", 0, text.index("\r")) + 1
+        reading.problems.append((line, "has a carriage return; remove them with: tr -d '\\r'"))
+        text = text.replace("\r", "")
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        reading.problems.append((line, "has a NUL byte"))
+        text = text.replace("\0", "")
+    scanner = _Scanner(text, reading)
+    while scanner.more():
+        scanner.statement()
+    return reading
+
+
+class _Scanner:
+    def __init__(self, text: str, reading: Reading) -> None:
+        self._text = text
+        self._at = 0
+        self._line = 1
+        self._counted = 0
+        self._begun: list[str] = []
+        self._reading = reading
+        self._section: str | None = None
+        self._values: dict[str | None, dict[str, str]] = {None: {}}
+
+    def more(self) -> bool:
+        return self._at < len(self._text)
+
+    def statement(self) -> None:
+        """One statement up to its newline or ``;``, or the rest of a line that cannot be read."""
+        self._skip_blank()
+        self._line += self._text.count("\n", self._counted, self._at)
+        self._counted, line = self._at, self._line
+        self._begun = []
+        try:
+            if self._peek() == "#":
+                self._to_end_of_line()
+            elif self._peek() == "[" and self._line_begins():
+                self._section_header()
+            elif self._peek() == ";":
+                raise Problem("has a ; with nothing before it")
+            elif self.more() and self._peek() not in _END:
+                self._assignments(line)
+            self._at += 1
+        except Problem as problem:
+            self._reading.problems.append((line, str(problem)))
+            for key in self._begun:
+                # So that who uses it is not blamed too.
+                self._values[self._section].setdefault(key, "")
+            self._to_end_of_line()
+
+    def _line_begins(self) -> bool:
+        before = self._text.rfind("\n", 0, self._at) + 1
+        return not self._text[before : self._at].strip(_BLANK)
+
+    def _section_header(self) -> None:
+        end = self._text.find("\n", self._at)
+        line = self._text[self._at : end if end >= 0 else len(self._text)]
+        name, bracket, rest = line[1:].partition("]")
+        if not bracket or (rest.strip(_BLANK) and not rest.lstrip(_BLANK).startswith("#")):
+            raise Problem(f"begins a section that is not closed: {short(line.strip(_BLANK))!r}")
+        if not name or name[0] == "-" or not _PATTERN.issuperset(name):
+            raise Problem(f"has a section name that is no environment's name or pattern (* and ?): {short(name)!r}")
+        self._section = name
+        self._values.setdefault(name, {})
+        self._to_end_of_line()
+
+    def _assignments(self, line: int) -> None:
+        """``[export] K=v [K=v ...]``: kept only when the whole statement could be read."""
+        found: list[Assignment] = []
+        exported = False
+        while self.more() and self._peek() not in _END and self._peek() != "#":
+            key = self._name()
+            if not found and not exported and key == "export" and self._peek() in _BLANK:
+                exported = True
+            elif key and self._peek() == "=":
+                if key in _SHELLS_OWN or key.startswith("BASH"):
+                    raise Problem(f"sets {key}, which belongs to the shell")
+                self._at += 1
+                self._begun.append(key)
+                found.append(Assignment(self._section, key, self._word(key, exported), line))
+            elif not (exported and key and (not self.more() or self._peek() in _BLANK + _END)):
+                raise Problem(f'is not KEY="value": {self._rest_of_line(key)!r}')
+            self._skip_blank()
+        if self._peek() == "#":
+            self._to_end_of_line()
+        self._reading.assignments += found
+        self._values[self._section].update((assignment.key, assignment.value) for assignment in found)
+
+    def _name(self) -> str:
+        begin = self._at
+        if self._peek() in _KEY_FIRST:
+            while self._peek() in _KEY:
+                self._at += 1
+        return self._text[begin : self._at]
+
+    def _word(self, key: str, exported: bool) -> str:
+        """The value: what is left of a word after the removal of quotes, byte for byte."""
+        value: list[str] = []
+        while self.more():
+            character = self._peek()
+            if character in _BLANK or character in _END:
+                break
+            if character == "'":
+                value.append(self._single_quoted())
+            elif character == '"':
+                value.append(self._double_quoted())
+            elif character == "\\":
+                value.append(self._escaped())
+            elif character in "$`":
+                value.append(self._expansion(quoted=False))
+                if exported and not _SPLITS.isdisjoint(value[-1]):
+                    raise Problem(f"{key} has an unquoted $, which some shells split; put the value between quotes")
+            elif character in "&|<>()" or (exported and character in "*?[{"):
+                raise Problem(f"{key} has an unquoted {character}; put the value between quotes")
+            elif character == "~" and "".join(value)[-1:] in ("", ":", "="):
+                raise Problem(f"{key} has an unquoted ~; write the directory out")
+            else:
+                value.append(character)
+                self._at += 1
+        return "".join(value)
+
+    def _single_quoted(self) -> str:
+        end = self._text.find("'", self._at + 1)
+        if end < 0:
+            self._at = len(self._text)
+            raise Problem("has a ' that is not closed")
+        value = self._text[self._at + 1 : end]
+        self._at = end + 1
+        return value
+
+    def _double_quoted(self) -> str:
+        value: list[str] = []
+        self._at += 1
+        while self.more():
+            character = self._peek()
+            if character == '"':
+                self._at += 1
+                return "".join(value)
+            if character == "\\" and self._peek(1) in ('"', "\\", "$", "`", "\n"):
+                value.append(self._escaped())
+            elif character in "$`":
+                value.append(self._expansion(quoted=True))
+            else:
+                value.append(character)
+                self._at += 1
+        raise Problem('has a " that is not closed')
+
+    def _escaped(self) -> str:
+        character = self._peek(1)
+        if not character:
+            raise Problem("ends with a backslash")
+        self._at += 2
+        return "" if character == "\n" else character
+
+    def _expansion(self, quoted: bool) -> str:
+        """``$KEY`` and ``${KEY}`` of a key set above; the caller's variables are never used (contract §4.2, 15)."""
+        following = self._peek(1)
+        if self._peek() == "`" or following == "(":
+            raise Problem("has a command substitution, which is never run; write the value itself")
+        braced = following == "{"
+        if not braced and following not in _KEY_FIRST:
+            if following in _KEY or (following and following in "@*#?-$![") or (not quoted and following in ("'", '"')):
+                raise Problem(f"has ${following}, which only a shell can know; write the value itself")
+            self._at += 1
+            self._refuse_continued("$")
+            return "$"
+        self._at += 2 if braced else 1
+        key = self._name()
+        if braced:
+            if not key or self._peek() != "}":
+                raise Problem("has a ${...} that is more than the name of a key; write the value itself")
+            self._at += 1
+        else:
+            self._refuse_continued(f"${key}")
+        if key in self._begun[:-1]:
+            raise Problem(f"has ${key}, which is set in the same command; give it a line of its own")
+        self._reading.used.add(key)
+        for section in (self._section, None):
+            if key in self._values[section]:
+                return self._values[section][key]
+        raise Problem(f"has ${key}, which is not set above it; the caller's variables are not used")
+
+    def _refuse_continued(self, what: str) -> None:
+        # dash(1) and bash(1) join the lines before they look for the name, FreeBSD's sh(1) looks first.
+        if self._peek() == "\\" and self._peek(1) == "\n":
+            raise Problem(f"has {what} at the end of a line that is continued, which shells read differently")
+
+    def _peek(self, ahead: int = 0) -> str:
+        return self._text[self._at + ahead : self._at + ahead + 1]
+
+    def _skip_blank(self) -> None:
+        while self.more():
+            if self._peek() in _BLANK:
+                self._at += 1
+            elif self._peek() == "\\" and self._peek(1) == "\n":
+                self._at += 2
+            else:
+                break
+
+    def _to_end_of_line(self) -> None:
+        end = self._text.find("\n", self._at)
+        self._at = end if end >= 0 else len(self._text)
+
+    def _rest_of_line(self, begin: str) -> str:
+        end = self._text.find("\n", self._at)
+        return short(begin + self._text[self._at : end if end >= 0 else len(self._text)])
+
+
+def short(text: str) -> str:
+    """At most 40 characters of it, for a message."""
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,76 @@
+"""Plan and status as text and as plain values for JSON."""
+
+from __future__ import annotations
+
+import shlex
+
+from . import plan as plans
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .host import Host
+    from .plan import Plan
+
+
+def states(plan: Plan, host: Host) -> list[plans.State]:
+    """What the mount table says of each step; one reading of it for all."""
+    try:
+        host.wait(host.mounts())
+    except Exception as error:
+        return [plans.State(plans.UNKNOWN, str(error)) for _ in plan.steps]
+    found: list[plans.State] = host.together([step.state(host) for step in plan.steps])
+    return found
+
+
+def plan(plan: Plan, host: Host, verb: str) -> str:
+    """What is there, and the commands that ``verb`` would run, as lines that can be pasted."""
+    lines = [f"# {verb} {plan.environment.name} ({plan.backend}, {plan.config.path or 'no configuration file'})"]
+    lines += [f"# warning: {warning}" for warning in plan.warnings]
+    found = dict(zip((step.name for step in plan.steps), states(plan, host)))
+    steps = [step for group in plans.waves(plan.steps) for step in group]
+    for step in steps if verb == "start" else reversed(steps):
+        state = found[step.name]
+        commands = state.start if verb == "start" else state.stop
+        lines.append(f"# {step.name}: {step.source} on {step.point}: {_why(state, verb)}")
+        lines += [shlex.join(argv) for argv in commands]
+    return "\n".join(lines) + "\n"
+
+
+def _why(state: plans.State, verb: str) -> str:
+    if state.word == plans.MOUNTED:
+        if verb == "start":
+            return "mounted; nothing to do"
+        return "mounted" if state.stop else "mounted; stays, because another environment has mounts from there"
+    if state.word == plans.NOT_MOUNTED:
+        return "not mounted" if verb == "start" else "not mounted; nothing to do"
+    return f"{state.word}: {state.found}; {verb} would refuse and leave it alone"
+
+
+def rows(plan: Plan, found: Sequence[plans.State]) -> list[dict[str, Any]]:
+    """One record for each wanted directory; the keys are stable."""
+    return [
+        {
+            "environment": plan.environment.name,
+            "backend": plan.backend,
+            "directory": step.name,
+            "point": step.point,
+            "source": step.source,
+            "fstype": step.fstype,
+            "state": state.word,
+            "found": state.found,
+        }
+        for step, state in zip(plan.steps, found)
+    ]
+
+
+def status(records: Sequence[dict[str, Any]]) -> str:
+    """The records as an aligned table, what is not mounted first."""
+    header = {"directory": "DIRECTORY", "state": "STATE", "source": "SOURCE", "point": "MOUNT POINT", "found": "FOUND"}
+    ordered = sorted(records, key=lambda record: record["state"] == plans.MOUNTED)
+    shown = [{**record, "found": "" if record["state"] == plans.MOUNTED else record["found"]} for record in ordered]
+    table = [header, *shown]
+    widths = {key: max(len(str(row[key])) for row in table) for key in header}
+    return "".join("  ".join(str(row[key]).ljust(widths[key]) for key in header).rstrip() + "\n" for row in table)

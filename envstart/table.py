@@ -1,0 +1,133 @@
+"""The mount table: what is mounted where, and from which source. Pure; reading it is host.py's business."""
+
+from __future__ import annotations
+
+from .environment import is_below
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
+
+
+class Entry:
+    """One mount. On Linux ``device`` (``major:minor``) and ``root`` (path inside it) tell what a bind mount shows."""
+
+    __slots__ = ("source", "point", "fstype", "options", "device", "root")
+
+    def __init__(
+        self, source: str, point: str, fstype: str, options: Iterable[str] = (), device: str = "", root: str = "/"
+    ) -> None:
+        self.source = source
+        self.point = point
+        self.fstype = fstype
+        self.options = frozenset(options)
+        self.device = device
+        self.root = root
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the mount refuses writes."""
+        return "ro" in self.options or "read-only" in self.options
+
+    def __str__(self) -> str:
+        inside = f"[{self.root}]" if self.device and self.root != "/" else ""
+        return f"{self.source}{inside} ({self.fstype})"
+
+
+class Table:
+    """Entries in the order of mounting: of several at one directory the last one is visible."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._at: dict[str, list[Entry]] = {}
+        for entry in entries:
+            self._at.setdefault(entry.point, []).append(entry)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (entry for stack in self._at.values() for entry in stack)
+
+    def at(self, point: str) -> list[Entry]:
+        """What is mounted on exactly this directory, the visible one last."""
+        return self._at.get(point, [])
+
+    def below(self, point: str) -> list[str]:
+        """Mount points strictly below this directory."""
+        return [other for other in self._at if other != point and is_below(other, point)]
+
+    def uppers(self, point: str) -> list[str]:
+        """Mount points of the nullfs mounts whose source lies on this mount: they keep it busy (commands.md §7.4)."""
+        return [entry.point for entry in self if entry.fstype == "nullfs" and is_below(entry.source, point)]
+
+    def holding(self, path: str) -> Entry | None:
+        """The visible mount that ``path`` lies on."""
+        while True:
+            stack = self._at.get(path)
+            if stack:
+                return stack[-1]
+            if path == "/":
+                return None
+            path = path.rpartition("/")[0] or "/"
+
+
+def parse_libxo(text: str) -> list[Entry]:
+    """Read ``mount --libxo json`` of FreeBSD (mount(8), commands.md §3.4). ValueError when it is not whole."""
+    import json
+
+    try:
+        rows = json.loads(text)["mount"]["mounted"]
+        entries = [Entry(row["special"], row["node"], row["fstype"], row.get("opts", ())) for row in rows]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its shape is unknown: {error!r}") from None
+    return whole(entries)
+
+
+def whole(entries: list[Entry]) -> list[Entry]:
+    """ValueError unless there is a root: a list without it was cut, or is not the host's."""
+    if not any(entry.point == "/" for entry in entries):
+        raise ValueError("it has no root file system")
+    return entries
+
+
+def parse_mountinfo(text: str) -> list[Entry]:
+    """Read ``/proc/self/mountinfo`` of Linux (proc(5)). ValueError when it is not whole."""
+    entries = []
+    for line in text.splitlines():
+        front, dash, back = line.partition(" - ")
+        fields, tail = front.split(" "), back.split(" ")
+        if not dash or len(fields) < 6 or len(tail) < 3:
+            raise ValueError(f"unknown line {line!r}")
+        root, point = _unescape(fields[3]), _unescape(fields[4])
+        options = fields[5].split(",") + tail[2].split(",")
+        entries.append(Entry(_unescape(tail[1]), point, tail[0], options, fields[2], root))
+    if not entries:
+        raise ValueError("it is empty")
+    return entries
+
+
+def shown(table: Table, path: str) -> tuple[str, str] | None:
+    """Device and path inside it that a bind mount of ``path`` would show on Linux; None if nothing holds it."""
+    entry = table.holding(path)
+    if entry is None:
+        return None
+    rest = path[len(entry.point.rstrip("/")) :]
+    return entry.device, (entry.root.rstrip("/") + rest) or "/"
+
+
+def normal_source(source: str) -> str:
+    """A network source ``HOST:PATH`` in one spelling: host in lower case, no double or trailing slash (fault 23).
+
+    Names are not looked up: a resolver can hang, and two names of one server are better spelt alike.
+    """
+    host, colon, path = source.partition("]:") if source.startswith("[") else source.partition(":")
+    if not colon or not path.startswith("/"):
+        return source
+    parts = [part for part in path.split("/") if part]
+    return f"{host.lower().rstrip('.')}{colon}/{'/'.join(parts)}"
+
+
+def _unescape(field: str) -> str:
+    if "\\" in field:
+        for escape, character in _ESCAPES:
+            field = field.replace(escape, character)
+    return field

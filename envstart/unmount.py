@@ -1,0 +1,99 @@
+"""Taking a mount away: in the ordinary way, patiently while it is busy, and by force only where that is allowed.
+
+On FreeBSD a plain umount of a dead NFS mount cannot be killed and spoils ``umount -N``; so it is probed first.
+"""
+
+from __future__ import annotations
+
+from . import commands, diagnosis, touch
+from .errors import Denied, Error, Temporary
+from .host import NoAnswer
+from .retry import until_it_heals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .host import Host
+    from .table import Entry
+
+# Seconds the search for holders may take; it looks at every open file of the host.
+_SEARCH = 5.0
+_HOLDERS_SHOWN = 5
+
+
+class Busy(Temporary):
+    """Somebody uses the directory."""
+
+
+async def answers(host: Host, point: str, timeout: float) -> bool:
+    """Whether a mounted directory answers, be it with an error: then a plain umount comes back too."""
+    try:
+        await host.probe(touch.look, point, (), None, timeout=timeout)
+    except NoAnswer:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False) -> None:
+    """Unmount, tried again while it is busy; Busy with the holders' names when time or attempts are used up."""
+    told = False
+    depth = len((await host.mounts()).at(entry.point))
+
+    async def attempt() -> None:
+        nonlocal told
+        result = await host.run(commands.unmount(host.platform, entry.point), timeout=host.deadline.left())
+        table = await host.mounts()
+        # Not the exit status: mountd that cannot be told makes it 1 after success (commands.md §7.3).
+        if len(table.at(entry.point)) < depth:
+            return
+        doing = f"cannot unmount {entry.point}"
+        if result.status is None:
+            raise Error(f"{doing}: {result.words}; envstart leaves it as it is")
+        if "not permitted" in result.words:
+            raise Denied(f"{doing}: {result.words}; run it as root")
+        if not diagnosis.busy(result):
+            raise Error(f"{doing}: {result.words or 'it is still mounted'}")
+        above = [*table.below(entry.point), *table.uppers(entry.point)]
+        pids = await holders(host, entry.point)
+        by = f"mounted on it: {', '.join(above)}" if above else host.describe(pids[:_HOLDERS_SHOWN])
+        if not told:
+            told = True
+            host.report.trace(f"{entry.point} is busy: {by}")
+        if kill and pids:
+            host.report.warn(f"{entry.point} is busy: ending {host.describe(pids)}")
+            await host.end_processes(pids)
+        raise Busy(f"{doing}: it is busy ({by}); end what uses it, and stop again")
+
+    await until_it_heals(attempt, host, attempts)
+
+
+async def holders(host: Host, point: str) -> list[int]:
+    """Processes that use a mounted directory, found in bounded time; none if that cannot be told."""
+    if host.platform == "freebsd":
+        # The process numbers are all that fuser(1) prints on stdout (commands.md §21).
+        result = await host.run(("fuser", "-c", point), timeout=_SEARCH)
+        words = result.out.split() if result.status == 0 else []
+        return [int(word) for word in words if word.isdigit()]
+    try:
+        return list(await host.bounded(touch.holders, point, timeout=_SEARCH))
+    except (NoAnswer, OSError):
+        return []
+
+
+async def by_force(host: Host, entry: Entry, dead: bool) -> None:
+    """Unmount although it is in use or dead. What does not end in time goes on by itself, and is said."""
+    if dead:
+        argv = commands.unmount_dead(host.platform, entry.fstype, entry.point)
+    else:
+        argv = commands.unmount_by_force(host.platform, entry.point)
+    depth = len((await host.mounts()).at(entry.point))
+    result = await host.run(argv, leave=True)
+    if len((await host.mounts()).at(entry.point)) < depth:
+        host.silent.discard(entry.point)
+        return
+    if result.status is None:
+        raise Temporary(
+            f"cannot unmount {entry.point}: {' '.join(argv)} still works on it, for a minute or more; try again then"
+        )
+    raise Error(f"cannot unmount {entry.point} by force: {result.words}")

@@ -1,0 +1,90 @@
+"""The shape of the code (design: data flow), asserted from the sources so that it cannot erode."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import generate
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "envstart").rglob("*.py"))
+# Each has one door, and is imported when it is first needed.
+DOORS = {
+    "subprocess": {"host"},
+    "psutil": {"host"},
+    "tenacity": {"retry"},
+    "configobj": {"config"},
+    "fcntl": {"locks"},
+    "signal": {"host", "signals"},
+    "ctypes": {"freebsd"},
+}
+# What the hook imports before it knows that there is something to do costs each start its time.
+LEAN = {"__future__", "os", "sys", "time", "stat", "errno", "select", "marshal", "binascii"}
+NOT_LEAN = {"cli", "show", "sample", "retry", "__main__"}
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Top-level packages imported by a module, and whether at its own import (not in a function, not for types)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = []
+
+    def walk(node: ast.AST, eager: bool) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+                continue
+            if isinstance(child, ast.Import):
+                found.extend((name.name.partition(".")[0], eager) for name in child.names)
+            elif isinstance(child, ast.ImportFrom) and child.level == 0:
+                found.append(((child.module or "").partition(".")[0], eager))
+            inside = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
+            walk(child, eager and not inside)
+
+    walk(tree, True)
+    return found
+
+
+@pytest.mark.parametrize("package", DOORS)
+def test_each_door_to_the_machine_is_in_one_module(package: str) -> None:
+    users = {path.stem for path in SOURCES if any(name == package for name, _ in imports(path))}
+    assert users == DOORS[package]
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.stem not in NOT_LEAN], ids=lambda path: path.stem)
+def test_what_a_hook_imports_at_once_is_lean(path: Path) -> None:
+    assert {name for name, eager in imports(path) if eager} <= LEAN
+
+
+@pytest.mark.parametrize("path", [ROOT / "envstart" / f"{name}.py" for name in ("executor", "plan", "tasks", "retry")])
+def test_the_engine_knows_nothing_about_file_systems(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for word in ("nfs", "umount", "mount_"):
+        assert word not in text.replace("mounted", "").lower(), word
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_modules_can_be_read_in_one_go(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
+
+
+def test_no_library_code_ends_the_process() -> None:
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        assert text.count("sys.exit(") <= (path.stem in ("cli", "hook")), path
+
+
+def test_generated_files_are_as_made() -> None:
+    for path, text in generate.files().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: make docs"
+
+
+def test_every_backend_has_its_hooks_and_scripts() -> None:
+    from envstart import backends
+
+    setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    for name in backends.NAMES:
+        for verb in ("start", "stop"):
+            hook = f"env_{verb}_{name}"
+            assert (ROOT / "hooks" / hook).resolve().name == "run-hook"
+            assert f"    {hook} = envstart.hook:run\n" in setup
