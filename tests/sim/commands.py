@@ -1,0 +1,91 @@
+"""One program under the names of all system commands; its state lies beside the directory it was started from."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+
+from . import faults
+from .machine import Machine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    Command = Callable[[Machine, list[str]], int]
+
+# Name of the command: the module it is in and the function there. A module is loaded when its command runs.
+COMMANDS = {
+    "df": ("df", "main"),
+    "fsck": ("disk", "fsck"),
+    "fsck_ffs": ("disk", "fsck_ffs"),
+    "fsck_ufs": ("disk", "fsck_ffs"),
+    "fstat": ("who", "fstat"),
+    "fstyp": ("disk", "fstyp"),
+    "fuser": ("who", "fuser"),
+    "jls": ("who", "jls"),
+    "kldload": ("modules", "kldload"),
+    "kldstat": ("modules", "kldstat"),
+    "mdconfig": ("disk", "mdconfig"),
+    "mount": ("mount", "main"),
+    "mount_nfs": ("nfs", "main"),
+    "mount_nullfs": ("nullfs", "main"),
+    "newfs": ("disk", "newfs"),
+    "nfsstat": ("rpc", "nfsstat"),
+    "rpcinfo": ("rpc", "rpcinfo"),
+    "service": ("modules", "service"),
+    "showmount": ("rpc", "showmount"),
+    "sysctl": ("modules", "sysctl"),
+    "umount": ("umount", "main"),
+}
+PROGRAM = ".freebsd"
+
+
+def main() -> int:
+    name = os.path.basename(sys.argv[0])
+    machine = Machine(os.path.dirname(os.path.dirname(os.path.abspath(sys.argv[0]))))
+    module, function = COMMANDS[name]
+    command: Command = getattr(importlib.import_module(f".{module}", __package__), function)
+    number, fault = machine.store.change(lambda state: faults.count_call(state, name))
+    log(machine, number, name)
+
+    def act() -> int:
+        return command(machine, sys.argv[1:])
+
+    status = faults.run_with(fault, machine, act) if fault else act()
+    return flushed(status)
+
+
+def flushed(status: int) -> int:
+    """A reader that went away is no reason for a traceback."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return status
+
+
+def log(machine: Machine, number: int, name: str) -> None:
+    machine.store.log_call(
+        {
+            "number": number,
+            "name": name,
+            "argv": [name, *sys.argv[1:]],
+            "environment": dict(os.environ),
+            "pid": os.getpid(),
+            "parent": os.getppid(),
+            "session": os.getsid(0),
+            "cwd": os.getcwd(),
+            "stdin_is_null": stdin_is_null(),
+            "time": time.time(),
+        }
+    )
+
+
+def stdin_is_null() -> bool:
+    try:
+        return os.fstat(0).st_rdev == os.stat(os.devnull).st_rdev
+    except OSError:
+        return False

@@ -1,0 +1,115 @@
+"""What every simulated command has at hand: the state, the way to block, and the words for an error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from . import vfs
+from .store import Blocked, Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, TypeVar
+
+    from .shapes import State
+
+    T = TypeVar("T")
+
+UID_VARIABLE = "SIM_UID"
+DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
+
+
+class Machine:
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.store = Store(path)
+        self.empty = path + "/empty"
+
+    def state(self) -> State:
+        return self.store.read()
+
+    def uid(self, state: State) -> int:
+        """The user of this process: su(1) can only tell by the environment, everything here runs as one."""
+        return int(os.environ.get(UID_VARIABLE, state["settings"]["uid"]))
+
+    def call(self, act: Callable[[State], T]) -> T:
+        """Run ACT on the state; while it blocks this process cannot be killed, as one in a system call."""
+        return self._until_done(lambda: self.store.change(act))
+
+    def look(self, act: Callable[[State], T]) -> T:
+        """The same for what only reads."""
+        return self._until_done(lambda: act(self.store.read()))
+
+    def _until_done(self, step: Callable[[], T]) -> T:
+        try:
+            return step()
+        except Blocked:
+            pass
+        with Uninterruptible(self.store):
+            while True:
+                self.store.wait_for_change()
+                try:
+                    return step()
+                except Blocked:
+                    continue
+
+    def place(self, state: State, path: str) -> vfs.Place:
+        return vfs.realpath(state, path, self.empty)
+
+    def real_place(self, path: str) -> vfs.Place:
+        """realpath(3), which blocks on a dead file system."""
+        return self.look(lambda state: self.place(state, path))
+
+
+class Uninterruptible:
+    """A process in the kernel. Signals wait until it comes out; the state knows it, for the sake of SIGKILL."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.pid = str(os.getpid())
+
+    def __enter__(self) -> None:
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, DEADLY)
+        self.store.change(lambda state: state["stuck"].update({self.pid: False}))
+
+    def __exit__(self, *_: object) -> None:
+        if self.store.change(lambda state: state["stuck"].pop(self.pid, False)):
+            os.kill(os.getpid(), signal.SIGKILL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+
+def spared(store: Store, pid: int) -> bool:
+    """Is PID in the kernel? Then SIGKILL takes it when it comes out, not now."""
+
+    def act(state: State) -> bool:
+        if str(pid) not in state["stuck"]:
+            return False
+        state["stuck"][str(pid)] = True
+        return True
+
+    return str(pid) in store.read()["stuck"] and store.change(act)
+
+
+def sleep_in_kernel(store: Store, seconds: float) -> None:
+    with Uninterruptible(store):
+        store.sleep(seconds)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def warn(text: str) -> None:
+    sys.stdout.flush()
+    os.write(2, (text + "\n").encode("utf-8", "surrogateescape"))
+
+
+def fail(text: str, status: int = 1) -> int:
+    warn(text)
+    return status
+
+
+def words_of(problem: OSError) -> str:
+    return problem.strerror or str(problem)

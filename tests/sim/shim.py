@@ -1,0 +1,254 @@
+"""Makes the `os` functions of this process see the simulated file systems, and kill(2) spare what hangs in them."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import functools
+import io
+import os
+import signal
+import sys
+import threading
+
+from . import vfs
+from .errors import error
+from .machine import Machine, Uninterruptible, spared
+from .store import Blocked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from .shapes import State
+
+    Function = Callable[..., Any]
+
+FOLLOW, LINK, WRITE, REMOVE = "follow", "link", "write", "remove"
+# What each function does with its path: LINK does not follow a link at the end, REMOVE refuses mount points.
+FUNCTIONS = {
+    "stat": FOLLOW,
+    "lstat": LINK,
+    "scandir": FOLLOW,
+    "listdir": FOLLOW,
+    "readlink": LINK,
+    "access": FOLLOW,
+    "statvfs": FOLLOW,
+    "utime": WRITE,
+    "chmod": WRITE,
+    "chown": WRITE,
+    "mkdir": WRITE,
+    "rmdir": REMOVE,
+    "unlink": REMOVE,
+    "remove": REMOVE,
+}
+PAIRS = ("rename", "replace")
+WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+class Shim:
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        # Set while the shim itself works: what it calls must reach the system below.
+        self.inside = threading.local()
+        self.devices: dict[tuple[int, int], int] = {}
+
+    def install(self) -> None:
+        for name, how in FUNCTIONS.items():
+            _replace(name, self._wrapped(getattr(os, name), how))
+        for name in PAIRS:
+            _replace(name, self._wrapped_pair(getattr(os, name)))
+        _replace("open", self._wrapped_os_open(os.open))
+        os.fstat = self._wrapped_fstat(os.fstat)
+        opener = self._wrapped_open(builtins.open)
+        builtins.open = opener
+        io.open = opener
+        os.chdir = self._wrapped_chdir(os.chdir)
+        os.getcwd = self._wrapped_getcwd(os.getcwd)
+        os.kill = self._wrapped_kill(os.kill)
+        os.killpg = self._wrapped_killpg(os.killpg, os.kill)
+
+    def place(self, path: Any, how: str) -> vfs.Place | None:
+        """Where PATH leads, or None if no simulated file system can be meant."""
+        if self.machine.store.read()["mounts"][-1]["base"] and not _in_dev(path):
+            return None
+        return self._until_it_answers(lambda state: self._resolve(state, path, how))
+
+    def _resolve(self, state: State, path: Any, how: str) -> vfs.Place:
+        text = os.fsdecode(path)
+        place = vfs.resolve(state, text, self.machine.empty, follow=how in (FOLLOW, WRITE))
+        if how in (WRITE, REMOVE):
+            if how == REMOVE and place.is_root and not place.mount["base"]:
+                raise error(errno.EBUSY, text)
+            vfs.check_writable(state, place)
+        return place
+
+    def _until_it_answers(self, step: Callable[[State], vfs.Place]) -> vfs.Place:
+        try:
+            return step(self.machine.store.read())
+        except Blocked:
+            pass
+        with Uninterruptible(self.machine.store):
+            while True:
+                self.machine.store.wait_for_change()
+                try:
+                    return step(self.machine.store.read())
+                except Blocked:
+                    continue
+
+    def _through(self, function: Function, how: str, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call FUNCTION on the real file behind PATH; its errors name PATH."""
+        if getattr(self.inside, "active", False) or _is_direct(path, kwargs):
+            return function(path, *args, **kwargs)
+        self.inside.active = True
+        try:
+            wanted = LINK if how == FOLLOW and kwargs.get("follow_symlinks") is False else how
+            place = self.place(path, wanted)
+            if place is None:
+                return function(path, *args, **kwargs)
+            real = os.fsencode(place.real) if isinstance(path, bytes) else place.real
+            try:
+                return self._with_device(function(real, *args, **kwargs), place)
+            except OSError as problem:
+                problem.filename = path
+                raise
+        finally:
+            self.inside.active = False
+
+    def _with_device(self, result: Any, place: vfs.Place) -> Any:
+        """Every mount has a device number of its own: this is how ismount() tells."""
+        if not isinstance(result, os.stat_result) or place.mount["base"]:
+            return result
+        device = int(place.mount["fsid"][:8], 16) << 8
+        self.devices[(result.st_dev, result.st_ino)] = device
+        return _on_device(result, device)
+
+    def _wrapped_fstat(self, function: Function) -> Function:
+        """A descriptor knows no path, so that its file is known again by its number below."""
+
+        def call(descriptor: int) -> os.stat_result:
+            result: os.stat_result = function(descriptor)
+            device = self.devices.get((result.st_dev, result.st_ino))
+            return result if device is None else _on_device(result, device)
+
+        return call
+
+    def _wrapped(self, function: Function, how: str) -> Function:
+        def call(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
+            return self._through(function, how, path, *args, **kwargs)
+
+        return call
+
+    def _wrapped_pair(self, function: Function) -> Function:
+        def call(source: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+            def on_target(path: Any) -> Any:
+                self.inside.active = False
+                return self._through(lambda real: function(real_source, real), REMOVE, path)
+
+            real_source = None
+
+            def on_source(real: Any) -> Any:
+                nonlocal real_source
+                real_source = real
+                return on_target(target)
+
+            return self._through(on_source, REMOVE, source) if not kwargs else function(source, target, **kwargs)
+
+        return call
+
+    def _wrapped_os_open(self, function: Function) -> Function:
+        def call(path: Any, flags: int, *args: Any, **kwargs: Any) -> Any:
+            how = WRITE if flags & WRITING_FLAGS else FOLLOW
+            return self._through(function, how, path, flags, *args, **kwargs)
+
+        return call
+
+    def _wrapped_open(self, function: Function) -> Function:
+        def call(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            how = WRITE if set(mode) & set("wax+") else FOLLOW
+            if kwargs.get("opener") or args[5:]:
+                # The opener calls os.open, which finds the way; pathlib of Python 3.9 gives it the path it knows.
+                return function(file, mode, *args, **kwargs)
+            return self._through(function, how, file, mode, *args, **kwargs)
+
+        return call
+
+    def _wrapped_chdir(self, function: Function) -> Function:
+        def call(path: Any) -> None:
+            if _is_direct(path, {}):
+                function(path)
+                return
+            place = self._until_it_answers(lambda state: self._resolve(state, path, FOLLOW))
+            function(place.real)
+            vfs.WORKING_DIRECTORY[:] = [place.path]
+
+        return call
+
+    def _wrapped_getcwd(self, function: Function) -> Function:
+        return lambda: vfs.WORKING_DIRECTORY[-1] if vfs.WORKING_DIRECTORY else function()
+
+    def _wrapped_kill(self, function: Function) -> Function:
+        def call(pid: int, number: int) -> None:
+            if number != signal.SIGKILL or not spared(self.machine.store, pid):
+                function(pid, number)
+
+        return call
+
+    def _wrapped_killpg(self, function: Function, kill: Function) -> Function:
+        def call(group: int, number: int) -> None:
+            members = _members(group) if number == signal.SIGKILL else []
+            if not any(str(pid) in self.machine.store.read()["stuck"] for pid in members):
+                function(group, number)
+                return
+            for pid in members:
+                kill(pid, number)
+
+        return call
+
+
+def _replace(name: str, function: Function) -> None:
+    """Put FUNCTION into `os`, also where the module says what it can do by the identity of its functions."""
+    # pathlib of Python 3.9 keeps them in a class, where a plain function would become a method.
+    function = functools.partial(function)
+    original = getattr(os, name)
+    for abilities in (os.supports_fd, os.supports_dir_fd, os.supports_follow_symlinks, os.supports_effective_ids):
+        if original in abilities:
+            abilities.add(function)
+    setattr(os, name, function)
+
+
+def _is_direct(path: Any, kwargs: dict[str, Any]) -> bool:
+    """Descriptors, and paths relative to one, are real already."""
+    relative = any(kwargs.get(name) is not None for name in ("dir_fd", "src_dir_fd", "dst_dir_fd"))
+    return path is None or isinstance(path, int) or relative
+
+
+def _in_dev(path: Any) -> bool:
+    return os.fsdecode(path).startswith("/dev")
+
+
+def _on_device(status: os.stat_result, device: int) -> os.stat_result:
+    content: Any = status.__reduce__()[1]
+    values, details = content
+    return os.stat_result((*values[:2], device, *values[3:]), details)
+
+
+def _members(group: int) -> list[int]:
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
+        if name.isdigit():
+            try:
+                if os.getpgid(int(name)) == group:
+                    found.append(int(name))
+            except OSError:
+                continue
+    return found or [group]
+
+
+def install(path: str) -> Machine:
+    machine = Machine(path)
+    Shim(machine).install()
+    sys.platform = "freebsd14"
+    uid = machine.state()["settings"]["uid"]
+    os.getuid = os.geteuid = lambda: uid
+    return machine

@@ -1,0 +1,109 @@
+"""The state of the simulated machine: one JSON file, changed under a lock, replaced as a whole.
+
+Readers need no lock, because world.json is only ever renamed into place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, TypeVar
+
+    from .shapes import State
+
+    T = TypeVar("T")
+
+POLL = 0.02
+LONGEST_BLOCK = 900.0
+
+
+class Blocked(Exception):
+    """A system call that does not return before the world changes."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
+
+
+class Store:
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.file = path + "/world.json"
+        self._signature = (0, 0, 0)
+        self._cached: State | None = None
+
+    def signature(self) -> tuple[int, int, int]:
+        status = os.stat(self.file)
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+    def read(self) -> State:
+        """The present state; the caller must not change it."""
+        signature = self.signature()
+        if self._cached is None or signature != self._signature:
+            with open(self.file, encoding="utf-8", errors="surrogateescape") as stream:
+                self._cached = json.load(stream)
+            self._signature = signature
+        assert self._cached is not None
+        return self._cached
+
+    def write(self, state: State) -> None:
+        self._replace(json.dumps(state))
+
+    def change(self, act: Callable[[State], T]) -> T:
+        """Run ACT on the state, alone. What it did is kept unless it raises an error; blocking is no error."""
+        with open(self.path + "/world.lock", "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with open(self.file, encoding="utf-8", errors="surrogateescape") as stream:
+                before = stream.read()
+            state: State = json.loads(before)
+            try:
+                result = act(state)
+            except Blocked:
+                self._replace_changed(before, state)
+                raise
+            self._replace_changed(before, state)
+            return result
+
+    def _replace_changed(self, before: str, state: State) -> None:
+        after = json.dumps(state)
+        if after != before:
+            self._replace(after)
+
+    def _replace(self, text: str) -> None:
+        temporary = f"{self.file}.{os.getpid()}"
+        with open(temporary, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(temporary, self.file)
+
+    def wait_for_change(self) -> None:
+        """Sleep until somebody changes the world. The world's end ends the waiting process too."""
+        try:
+            before = self.signature()
+            until = time.monotonic() + LONGEST_BLOCK
+            while self.signature() == before:
+                if time.monotonic() > until:
+                    os._exit(99)
+                time.sleep(POLL)
+        except FileNotFoundError:
+            os._exit(99)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but no longer than the world is there."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if not os.path.exists(self.file):
+                os._exit(99)
+            time.sleep(max(0.0, min(0.2, until - time.monotonic())))
+
+    def log_call(self, record: dict[str, object]) -> None:
+        line = json.dumps(record) + "\n"
+        descriptor = os.open(self.path + "/calls.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(descriptor, line.encode("utf-8", "surrogateescape"))
+        finally:
+            os.close(descriptor)

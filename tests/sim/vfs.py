@@ -1,0 +1,173 @@
+"""Paths of the simulated machine: which mount shows them, and which real file is behind it.
+
+The functions of `os` are taken here by name before a process of the simulated machine has its own replaced.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat as modes
+from os import getcwd, lstat, readlink, scandir
+from os.path import isabs, join, normpath
+
+from .errors import error
+from .store import Blocked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .shapes import Mount, State
+
+MAX_LINKS = 32
+
+# Where a process that went into a mount is: getcwd(2) of the system below would name the backing directory.
+WORKING_DIRECTORY: list[str] = []
+
+
+class Place:
+    """PATH without symbolic links, the mount that shows it, and the real file behind it."""
+
+    def __init__(self, path: str, mount: Mount, real: str) -> None:
+        self.path = path
+        self.mount = mount
+        self.real = real
+
+    @property
+    def is_root(self) -> bool:
+        return self.path == self.mount["node"]
+
+
+def is_below(path: str, top: str) -> bool:
+    """Is PATH the directory TOP or something in it?"""
+    return path == top or path.startswith(top.rstrip("/") + "/")
+
+
+def visible(state: State, path: str) -> Mount:
+    for mount in reversed(state["mounts"]):
+        if is_below(path, mount["node"]):
+            return mount
+    raise error(errno.ENOENT, path)
+
+
+def by_fsid(state: State, fsid: str) -> Mount | None:
+    return next((mount for mount in state["mounts"] if mount["fsid"] == fsid), None)
+
+
+def layers(state: State, mount: Mount) -> list[Mount]:
+    """MOUNT and the file systems below it: a nullfs is as dead, as stale and as read-only as its lower layer."""
+    found = [mount]
+    while found[-1]["lower"]:
+        lower = by_fsid(state, found[-1]["lower"])
+        if lower is None:
+            raise error(errno.ENXIO, mount["node"])
+        found.append(lower)
+    return found
+
+
+def answers(state: State, host: str) -> bool:
+    server = state["servers"].get(host)
+    return not host or (server is not None and server["state"] == "up")
+
+
+def reach(state: State, mount: Mount, path: str) -> None:
+    """Refuse or block where the file system of MOUNT would."""
+    for layer in layers(state, mount):
+        if not answers(state, layer["host"]):
+            raise Blocked(layer["host"])
+        if layer["stale"] or (layer["host"] and layer["backing"] and not _exists(layer["backing"])):
+            raise error(errno.ESTALE, path)
+
+
+def real_path(state: State, mount: Mount, path: str, empty: str) -> str:
+    backing = mount["backing"] or empty
+    rest = path[len(mount["node"].rstrip("/")) :].lstrip("/")
+    real = join(backing, rest) if rest else backing
+    if mount["fstype"] == "devfs" and not _exists(real):
+        return path
+    return real
+
+
+def _exists(path: str) -> bool:
+    try:
+        lstat(path)
+    except OSError:
+        return False
+    return True
+
+
+def absolute(path: str) -> str:
+    return path if isabs(path) else join(logical_cwd(), path)
+
+
+def logical_cwd() -> str:
+    return WORKING_DIRECTORY[-1] if WORKING_DIRECTORY else getcwd()
+
+
+def resolve(state: State, path: str, empty: str, follow: bool = True) -> Place:
+    """Walk PATH component by component as the kernel does. The last one need not exist."""
+    if not path:
+        raise error(errno.ENOENT, path)
+    todo = [part for part in reversed(absolute(path).split("/")) if part not in ("", ".")]
+    must_be_directory = path.endswith(("/", "/."))
+    here = _place(state, "/", empty)
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            here = _place(state, normpath(join(here.path, "..")), empty)
+            continue
+        here = _place(state, join(here.path, part), empty)
+        mode = _mode(here, last=not todo)
+        if modes.S_ISLNK(mode) and (todo or follow or must_be_directory):
+            links += 1
+            if links > MAX_LINKS:
+                raise error(errno.ELOOP, path)
+            target = readlink(here.real)
+            todo.extend(piece for piece in reversed(target.split("/")) if piece not in ("", "."))
+            here = _place(state, "/" if isabs(target) else normpath(join(here.path, "..")), empty)
+        elif todo and not modes.S_ISDIR(mode):
+            raise error(errno.ENOTDIR, here.path)
+    return here
+
+
+def _place(state: State, path: str, empty: str) -> Place:
+    mount = visible(state, path)
+    reach(state, mount, path)
+    return Place(path, mount, real_path(state, mount, path, empty))
+
+
+def _mode(place: Place, last: bool) -> int:
+    try:
+        return lstat(place.real).st_mode
+    except FileNotFoundError:
+        if not last:
+            raise error(errno.ENOENT, place.path) from None
+        return 0
+    except OSError as problem:
+        raise error(problem.errno or errno.EIO, place.path) from None
+
+
+def realpath(state: State, path: str, empty: str) -> Place:
+    """realpath(3): every component must exist; the error names the one that failed."""
+    place = resolve(state, path, empty)
+    try:
+        lstat(place.real)
+    except OSError as problem:
+        raise error(problem.errno or errno.EIO, place.path) from None
+    return place
+
+
+def is_directory(place: Place) -> bool:
+    return modes.S_ISDIR(lstat(place.real).st_mode)
+
+
+def entries(place: Place) -> list[str]:
+    with scandir(place.real) as found:
+        return sorted(entry.name for entry in found)
+
+
+def check_writable(state: State, place: Place) -> None:
+    for layer in layers(state, place.mount):
+        if "ro" in layer["flags"]:
+            raise error(errno.EROFS, place.path)
+        if not layer["backing"]:
+            raise error(errno.EIO, place.path)

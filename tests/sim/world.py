@@ -1,0 +1,390 @@
+"""The simulated machine as tests see it: they set the scene, run hooks in it and look at what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable, TypeVar, Union
+
+from . import kernel, ufs, vfs
+from .commands import COMMANDS, PROGRAM
+from .machine import Machine
+from .nfs import export_of
+from .shapes import Fault, Mount, Server, State
+
+T = TypeVar("T")
+StrPath = Union[str, "os.PathLike[str]"]
+
+TESTS = Path(__file__).resolve().parent.parent
+LAUNCHER = """#!{python} -IS
+import sys
+sys.path.insert(0, {tests!r})
+from sim.commands import main
+sys.exit(main())
+"""
+FAULT_KINDS = (
+    "fail", "hang", "ignore-term", "unkillable", "late", "say-ok-do-nothing", "do-it-say-fail", "slow", "flood",
+    "kill-parent",
+)  # fmt: skip
+LOOKS_LIKE_CBSD = {
+    "PATH": "/usr/local/cbsd/misc:/usr/local/cbsd/bin:/usr/bin:/bin",
+    "LC_ALL": "C",
+    "HOME": "/root",
+}
+
+
+class World:
+    """One machine. `with World.create(path) as world:` ends everything that still hangs in it."""
+
+    def __init__(self, path: StrPath) -> None:
+        self.path = Path(path)
+        self.machine = Machine(str(self.path))
+
+    @classmethod
+    def create(cls, path: StrPath, **settings: Any) -> World:
+        """A machine with nothing but its own file systems mounted. SETTINGS: see shapes.Settings."""
+        top = Path(os.path.realpath(path))
+        for name in ("bin", "dev", "empty", "fs", "run", "root/etc", "servers", "usr/local/etc/envstart"):
+            (top / name).mkdir(parents=True, exist_ok=True)
+        program = top / "bin" / PROGRAM
+        program.write_text(LAUNCHER.format(python=sys.executable, tests=str(TESTS)))
+        program.chmod(0o755)
+        for name in COMMANDS:
+            (top / "bin" / name).symlink_to(PROGRAM)
+        world = cls(top)
+        world.machine.store.write(_first_state(settings))
+        world.base_mount("/dev/vtbd0", "/", "ufs", ["local"], "/")
+        world.base_mount("devfs", "/dev", "devfs", [], str(top / "dev"))
+        return world
+
+    def __enter__(self) -> World:  # noqa: PYI034 (typing.Self is newer than Python 3.9)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the state away: every process that waits for a change of it then ends."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / "world.json").rename(self.path / "world.closed.json")
+
+    @property
+    def state(self) -> State:
+        return self.machine.state()
+
+    def set(self, **settings: Any) -> None:
+        self._change(lambda state: state["settings"].update(settings))  # type: ignore[typeddict-item]
+
+    # Servers
+
+    def server(
+        self, host: str, versions: Sequence[int] = (2, 3, 4), delay: float = 0.0, clients: str = "Everyone"
+    ) -> Path:
+        """An NFS server, up; gives back the top of its file tree, where only what is exported can be mounted."""
+        tree = self.path / "servers" / host.replace(":", "_")
+        (tree / "etc").mkdir(parents=True, exist_ok=True)
+        server: Server = {
+            "tree": str(tree), "exports": {}, "state": "up", "versions": list(versions), "clients": clients,
+            "delay": delay,
+        }  # fmt: skip
+
+        def act(state: State) -> None:
+            known = state["servers"].get(host)
+            state["servers"][host] = {**server, "exports": known["exports"]} if known else server
+
+        self._change(act)
+        return tree
+
+    def export(self, host: str, path: str) -> Path:
+        """Export PATH of HOST and all below it; gives back the directory behind it."""
+        if host not in self.state["servers"]:
+            self.server(host)
+        backing = Path(self.state["servers"][host]["tree"] + path)
+        backing.mkdir(parents=True, exist_ok=True)
+        self._change(lambda state: state["servers"][host]["exports"].update({path: str(backing)}))
+        return backing
+
+    def unexport(self, host: str, path: str) -> None:
+        self._change(lambda state: state["servers"][host]["exports"].pop(path))
+
+    def freeze(self, host: str) -> None:
+        """No answer of any kind any more."""
+        self._server_state(host, "frozen")
+
+    def refuse(self, host: str) -> None:
+        """The host is up and nfsd is not running."""
+        self._server_state(host, "refused")
+
+    def down(self, host: str) -> None:
+        """Not even the address is answered for: connecting fails at once with `Host is down`."""
+        self._server_state(host, "down")
+
+    def thaw(self, host: str) -> None:
+        self.up(host)
+
+    def up(self, host: str) -> None:
+        def act(state: State) -> None:
+            state["servers"][host]["state"] = "up"
+            kernel.finish_unmounts(state, host)
+
+        self._change(act)
+
+    def _server_state(self, host: str, name: str) -> None:
+        self._change(lambda state: state["servers"][host].update({"state": name}))
+
+    # Mounts
+
+    def mount(
+        self,
+        special: str,
+        node: StrPath,
+        fstype: str = "nfs",
+        opts: Sequence[str] = (),
+        *,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put a mount in the table without any command."""
+
+        def act(state: State) -> Mount:
+            place = self.machine.place(state, os.fspath(node))
+            host, backing, lower = self._source(state, special, fstype)
+            known = {"nfsv": "4", **(options or {})} if fstype == "nfs" else dict(options or {})
+            return kernel.add_mount(
+                state, place, special, fstype, list(opts), backing=backing, host=host, lower=lower, options=known
+            )
+
+        self._change(act)
+
+    def _source(self, state: State, special: str, fstype: str) -> tuple[str, str, str]:
+        if fstype == "nfs":
+            host, _, path = special.rpartition(":")
+            backing = export_of(state["servers"][host.strip("[]")], path)
+            if backing is None:
+                raise ValueError(f"{host} has no {path}: export it first")
+            return host.strip("[]"), backing, ""
+        if fstype == "nullfs":
+            source = self.machine.place(state, special)
+            return "", source.real, source.mount["fsid"]
+        directory = self.path / "fs" / f"preset-{state['serial'] + 1}"
+        directory.mkdir()
+        return "", str(directory), ""
+
+    def base_mount(self, special: str, node: str, fstype: str, flags: list[str], backing: str) -> None:
+        def act(state: State) -> None:
+            mount: Mount = {
+                "special": special, "node": node, "fstype": fstype, "flags": flags,
+                "fsid": kernel.next_fsid(state), "options": {}, "backing": backing, "host": "", "parent": "",
+                "lower": "", "stale": False, "leaving": "", "base": True,
+            }  # fmt: skip
+            state["mounts"].append(mount)
+
+        self._change(act)
+
+    def stale(self, node: StrPath) -> None:
+        """The exported directory was removed and made anew on the server."""
+        path = os.path.realpath(node)
+
+        def act(state: State) -> None:
+            found = [mount for mount in state["mounts"] if mount["node"] == path]
+            if not found:
+                raise ValueError(f"nothing is mounted on {path}")
+            for mount in found:
+                mount["stale"] = True
+
+        self._change(act)
+
+    def mounts(self, base: bool = False) -> list[dict[str, Any]]:
+        """The mount table, oldest first; without the machine's own file systems unless BASE."""
+        return [dict(mount) for mount in self.state["mounts"] if base or not mount["base"]]
+
+    def table(self, base: bool = False) -> list[tuple[str, str, str]]:
+        return [(mount["special"], mount["node"], mount["fstype"]) for mount in self.mounts(base)]
+
+    def real(self, path: StrPath) -> Path:
+        """The file that a process of the machine would see at PATH."""
+        return Path(vfs.resolve(self.state, os.fspath(path), self.machine.empty).real)
+
+    # Users, jails, disks
+
+    def hold(self, node: StrPath, pid: int, how: str = "w") -> None:
+        """Process PID uses the file system on NODE; HOW as in fuser(1). It ends with the process."""
+        path = os.path.realpath(node)
+        self._change(lambda state: state["holders"].setdefault(path, []).append({"pid": pid, "how": how}))
+
+    def release(self, node: StrPath, pid: int | None = None) -> None:
+        path = os.path.realpath(node)
+
+        def act(state: State) -> None:
+            kept = [holder for holder in state["holders"].pop(path, []) if pid not in (None, holder["pid"])]
+            if kept:
+                state["holders"][path] = kept
+
+        self._change(act)
+
+    def jail(self, name: str, jid: int) -> None:
+        self._change(lambda state: state["jails"].update({name: jid}))
+
+    def stop_jail(self, name: str) -> None:
+        self._change(lambda state: state["jails"].pop(name))
+
+    def disk(self, name: str, size: int = 32 << 20) -> Path:
+        """A disk /dev/NAME; gives back the file behind it."""
+        node = self.path / "dev" / name
+        with node.open("wb") as stream:
+            stream.truncate(size)
+        return node
+
+    def newfs(self, name: str, **superblock: Any) -> None:
+        """A UFS on the disk NAME: label, clean, soft_updates, broken (fsck -p is not enough)."""
+        image = os.path.realpath(self.path / "dev" / name)
+        content = {"id": f"ufs-{name}", "label": "", "soft_updates": True, "clean": True, **superblock}
+        ufs.write_superblock(image, content)
+        ufs.taste(str(self.path))
+
+    # Faults and calls
+
+    def fault(
+        self,
+        command: str | None = None,
+        kind: str = "fail",
+        *,
+        nth: int = 1,
+        times: int | None = 1,
+        text: str = "",
+        status: int = 1,
+        seconds: float = 0.0,
+        megabytes: int = 8,
+        when: str = "before",
+    ) -> None:
+        """The NTH call from now on, of COMMAND or of any, goes wrong, and the TIMES - 1 after it (None: all).
+
+        WHEN is for kill-parent: the caller dies "before" the work is done, "after" it, or "during" it, in which
+        case the orphaned command does its work.
+        """
+        if kind not in FAULT_KINDS or (command is not None and command not in COMMANDS):
+            raise ValueError(f"no fault {kind} of {command}")
+
+        def act(state: State) -> None:
+            so_far = state["total"] if command is None else state["counts"].get(command, 0)
+            first = so_far + nth
+            fault: Fault = {
+                "command": command, "first": first, "last": None if times is None else first + times - 1,
+                "kind": kind, "text": text, "status": status, "seconds": seconds, "megabytes": megabytes,
+                "when": when,
+            }  # fmt: skip
+            state["faults"].append(fault)
+
+        self._change(act)
+
+    def clear_faults(self) -> None:
+        self._change(lambda state: state["faults"].clear())
+
+    def calls(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Every call of a simulated command so far, in the order in which they began."""
+        try:
+            lines = (self.path / "calls.jsonl").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        calls = [json.loads(line) for line in lines]
+        return [call for call in calls if name in (None, call["name"])]
+
+    def forget_calls(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / "calls.jsonl").unlink()
+
+    def syslog(self) -> list[str]:
+        try:
+            return (self.path / "syslog").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+
+    # Processes
+
+    def argv(self, program: str, *args: StrPath) -> list[str]:
+        shim = str(TESTS / "sim" / "process.py")
+        return [sys.executable, "-I", shim, str(self.path), program, *(os.fspath(arg) for arg in args)]
+
+    def run(
+        self,
+        program: str,
+        *args: StrPath,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 60,
+        cwd: StrPath = "/",
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a hook (env_start_nfs ...) or `envstart` as a process of this machine."""
+        return subprocess.run(
+            self.argv(program, *args),
+            env=dict(LOOKS_LIKE_CBSD if env is None else env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=timeout,
+            check=False,
+        )
+
+    def popen(
+        self,
+        program: str,
+        *args: StrPath,
+        env: Mapping[str, str] | None = None,
+        cwd: StrPath = "/",
+        start_new_session: bool = True,
+    ) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.argv(program, *args),
+            env=dict(LOOKS_LIKE_CBSD if env is None else env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="surrogateescape",
+            start_new_session=start_new_session,
+        )
+
+    def command(self, *argv: str, timeout: float = 30, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        """Run one simulated command itself, as an administrator would."""
+        return subprocess.run(
+            [str(self.path / "bin" / argv[0]), *argv[1:]],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            **{"env": {"LC_ALL": "C"}, "cwd": "/", **kwargs},
+        )
+
+    @contextlib.contextmanager
+    def holder(self, node: StrPath, how: str = "w") -> Iterator[subprocess.Popen[bytes]]:
+        """A real process that uses NODE until the end of the block."""
+        with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
+            self.hold(node, process.pid, how)
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def _change(self, act: Callable[[State], T]) -> T:
+        return self.machine.store.change(act)
+
+
+def _first_state(settings: Mapping[str, Any]) -> State:
+    known: dict[str, Any] = {
+        "uid": 0, "force_seconds": 0.2, "connect_seconds": 75.0, "retry_seconds": 60.0, "locale_files": True,
+    }  # fmt: skip
+    unknown = set(settings) - set(known)
+    if unknown:
+        raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
+    return {
+        "serial": 0, "total": 0, "counts": {}, "mounts": [], "servers": {}, "holders": {}, "jails": {},
+        "units": {}, "modules": ["nfscl"], "stuck": {}, "faults": [],
+        "settings": {**known, **settings},  # type: ignore[typeddict-item]
+    }  # fmt: skip
