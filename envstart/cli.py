@@ -44,7 +44,7 @@ def run() -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run one verb and return its exit status."""
-    hook.settle()
+    hook.open_streams()
     report = Report("envstart")
     return hook.guarded(report, lambda: _main(argv, report))
 
@@ -52,6 +52,11 @@ def main(argv: Sequence[str]) -> int:
 def _main(argv: Sequence[str], report: Report) -> int:
     arguments = _parser().parse_args(argv)
     report.verbose = arguments.verbose
+    for name in ("config", "list"):
+        if getattr(arguments, name, None) is not None:
+            setattr(arguments, name, os.path.abspath(getattr(arguments, name)))
+    # Whoever stands in a directory of the environment must not keep it busy by that.
+    os.chdir("/")
     verb: Callable[[argparse.Namespace, Report], int] = arguments.run
     return verb(arguments, report)
 
@@ -176,8 +181,8 @@ def _config_check(arguments: argparse.Namespace, report: Report) -> int:
     else:
         workdir = arguments.workdir or "/usr/jails"
         path = config.find(arguments.backend, workdir, arguments.config)
-        names = ["any", *(config.sections(path) if path else ())]
-        wanted = [environment.in_workdir(name, workdir) for name in names]
+        names = config.sections(path) if path else []
+        wanted = [environment.in_workdir(name, workdir) for name in names or ["any"]]
     for one in wanted:
         plan = hook.load(arguments.backend, one, path)
         for warning in plan.warnings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from . import shell
+from . import libraries, shell
 from .environment import Environment
 from .errors import Denied, Error, Misconfigured, Usage, reason
 
@@ -116,7 +116,10 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
             section = f" [{assignment_or_none.section}]" if assignment_or_none.section else ""
             origins[option.name] = f"{path}:{assignment_or_none.line}{section}"
         elif option.default is None:
-            problems.append((0, f"{option.name} is not set: {option.help}"))
+            if assignment_or_none is not None:
+                problems.append((assignment_or_none.line, f"{option.name} is empty: {option.help}"))
+            elif option.name not in reading.broken:
+                problems.append((0, f"{option.name} is not set: {option.help}"))
             continue
         else:
             given = option.default
@@ -137,6 +140,7 @@ def sections(path: str) -> list[str]:
 def environments(path: str) -> list[Environment]:
     """The environments of a list file, for hosts without CBSD: a section for each, named like it, with ``data``,
     ``system`` and perhaps ``fstab`` and ``rcconf``. That is ConfigObj's own format, so ConfigObj reads it."""
+    libraries.reach()
     from configobj import ConfigObj, ConfigObjError, Section
 
     text = _trusted_text(path)
@@ -187,7 +191,7 @@ def _applies(section: str | None, name: str) -> bool:
 def _nearest(key: str, known: Iterable[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(key, known, 1)
+    near = difflib.get_close_matches(key.upper(), known, 1)
     return f"; did you mean {near[0]}?" if near else ""
 
 

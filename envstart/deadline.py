@@ -28,6 +28,10 @@ class Deadline:
         """Seconds until the limit, the reserve not counted unless it is in use."""
         return max(0.0, self.limit - time.monotonic())
 
+    def to_the_end(self) -> float:
+        """Seconds until the very end, reserve included."""
+        return max(0.0, self.end - time.monotonic())
+
     def elapsed(self) -> float:
         """Seconds since the run began."""
         return time.monotonic() - self._began

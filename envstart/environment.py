@@ -39,8 +39,7 @@ _NAMED = ("jails-system", "jails-fstab")
 _CBSD_OWN = ("etc", "modules", "var")
 # Where a careless data= would take away the ground that the host stands on.
 _SYSTEM = frozenset(
-    "/bin /boot /dev /etc /home /lib /lib64 /libexec /media /mnt /net /opt /proc /root /run /sbin /sys /tmp /usr "
-    "/var".split()
+    "/bin /boot /dev /etc /home /lib /lib64 /libexec /opt /proc /root /run /sbin /sys /tmp /usr /var".split()
 )
 
 
@@ -69,17 +68,16 @@ class Environment:
             if path is None:
                 continue
             parent, last = os.path.split(path)
-            holder = os.path.basename(parent)
+            # An entry of one of the shared directories; an environment, and a workdir, can have the name of one.
+            holder = os.path.basename(parent) if parent != self.workdir else ""
+            named = (holder in _NAMED and last == self.name) or (holder == "jails-data" and last == f"{self.name}-data")
             if self.workdir and is_below(self.workdir, path):
                 raise Usage(f"cannot use {option} {path}: it holds the CBSD workdir {self.workdir}")
             if path in _SYSTEM:
                 raise Usage(f"cannot use {option} {path}: it is a directory of this host")
             if self.workdir and any(is_below(path, f"{self.workdir}/{entry}") for entry in _CBSD_OWN):
                 raise Usage(f"cannot use {option} {path}: it belongs to CBSD itself")
-            # An environment can be called "jails", or "jails-system".
-            named = (holder in _NAMED and last == self.name) or (holder == "jails-data" and last == f"{self.name}-data")
-            of_workdir = self.workdir == parent
-            if last in _SHARED and (of_workdir or not named) and not (option == "-r" and last == "jails-rcconf"):
+            if last in _SHARED and not named and not (option == "-r" and last == "jails-rcconf"):
                 raise Usage(f"cannot use {option} {path}: it holds the directories of all environments")
             if last.startswith("-"):
                 raise Usage(f"cannot use {option} {path}: it was made from an empty name; give CBSD a jname")

@@ -10,7 +10,7 @@ from .plan import waves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .host import Host
+    from .host import Host, Undo
     from .plan import Plan, Step
 
 
@@ -29,11 +29,29 @@ def start(plan: Plan, host: Host) -> int:
                 host.wave()
                 host.together([_bring(step, host) for step in group if step.name in pending])
         except BaseException as error:
-            failures = host.roll_back()
-            if isinstance(error, Error) and failures:
-                error.also(f"and it could not all be taken back: {'; '.join(failures)}")
+            _take_back(host, error)
             raise
     return len(pending)
+
+
+def stop(plan: Plan, host: Host) -> None:
+    """Take everything of the plan away, last step first, or leave everything as it was and raise (fault 109).
+
+    All are asked before one is touched; one that then turns out to be busy brings those back that went before it.
+    """
+    steps = [step for group in waves(plan.steps) for step in group]
+    with host.locks(plan.locks):
+        host.wait(host.mounts())
+        host.together([step.before_stop(host) for step in steps])
+        host.signals.arm()
+        try:
+            for step in reversed(steps):
+                host.wave()
+                if host.wait(step.stop(host)):
+                    host.on_failure(_starter(step, host))
+        except BaseException as error:
+            _take_back(host, error)
+            raise
 
 
 async def _bring(step: Step, host: Host) -> None:
@@ -43,14 +61,11 @@ async def _bring(step: Step, host: Host) -> None:
         raise lack
 
 
-def stop(plan: Plan, host: Host) -> None:
-    """Take everything of the plan away, last step first; the first that cannot be stopped ends it.
+def _starter(step: Step, host: Host) -> Undo:
+    return lambda: step.start(host)
 
-    All are asked before one is touched, so that a stop that cannot succeed changes nothing (fault 109).
-    """
-    steps = [step for group in waves(plan.steps) for step in group]
-    with host.locks(plan.locks):
-        host.wait(host.mounts())
-        host.together([step.before_stop(host) for step in steps])
-        for step in reversed(steps):
-            host.wait(step.stop(host))
+
+def _take_back(host: Host, error: BaseException) -> None:
+    failures = host.roll_back()
+    if isinstance(error, Error) and failures:
+        error.also(f"and it could not all be taken back: {'; '.join(failures)}")

@@ -28,8 +28,11 @@ def run() -> None:
 
 def main(program: str, argv: Sequence[str]) -> int:
     """Run the hook ``program`` and return its exit status."""
-    settle()
-    report = Report(program)
+    open_streams()
+    # Not where the caller was: it can be deleted, on a dead server, or in the way of an unmount.
+    os.chdir("/")
+    # A start that CBSD has put into the background loses its output: what is wrong must be in syslog, from the first.
+    report = Report(program, facility="local0")
     return guarded(report, lambda: _main(program, argv, report))
 
 
@@ -84,15 +87,14 @@ def act(verb: str, plan: Plan, host: Host) -> None:
         raise
 
 
-def settle() -> None:
-    """Surroundings that a caller can leave us: closed standard streams, a working directory on a dead server."""
+def open_streams() -> None:
+    """A caller can leave us with closed standard streams; a file opened later must not become one of them."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
             # The lowest free number is given, which is this one.
             os.open(os.devnull, os.O_RDWR)
-    os.chdir("/")
 
 
 def guarded(report: Report, body: Callable[[], int]) -> int:

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from . import freebsd, table, touch
+from . import freebsd, libraries, table, touch
 from .deadline import Deadline
 from .errors import Error, Temporary, Unavailable, reason
 from .locks import Locks
@@ -57,7 +57,7 @@ class Result:
         if lines:
             return " / ".join(lines[-4:])[:500]
         if self.status is None:
-            return f"no answer in {self.seconds:.0f} s"
+            return f"no answer in {self.seconds:.1f} s"
         return f"ended by signal {-self.status}" if self.status < 0 else f"exit status {self.status}, without a word"
 
 
@@ -115,11 +115,13 @@ class Host:
         async def guarded(undo: Undo) -> None:
             try:
                 await undo()
-            except Error as error:
+            except (Error, OSError) as error:
                 failures.append(str(error))
 
-        while self._journal:
-            self.together([guarded(undo) for undo in reversed(self._journal.pop())])
+        # What taking back does journals too, and is not taken back.
+        journal, self._journal = self._journal, []
+        for wave in reversed(journal):
+            self.together([guarded(undo) for undo in reversed(wave)])
         return failures
 
     def locks(self, names: Sequence[str]) -> Locks:
@@ -137,13 +139,19 @@ class Host:
         return None
 
     async def run(
-        self, argv: Sequence[str], timeout: float | None = None, leave: bool = False, reserve: bool = False
+        self,
+        argv: Sequence[str],
+        timeout: float | None = None,
+        leave: bool = False,
+        reserve: bool = False,
+        hold: bool = False,
     ) -> Result:
         """Run a command to its end, for ``timeout`` seconds and what is left of the deadline at most.
 
         One that does not end gets TERM, then KILL, with all of its group; one that ignores KILL is left behind and
         noted. ``leave``: it is left behind at once, because it does good in its own time (``umount -N``).
-        ``reserve``: the time kept for the roll back counts too.
+        ``reserve``: the time kept for the roll back counts too. ``hold``: should this process be killed, the command
+        keeps our locks until it ends, so that another run does not act on what is still under way.
         """
         path = self.find(argv[0])
         if path is None:
@@ -167,6 +175,7 @@ class Host:
                     cwd="/",
                     env={"LC_ALL": "C", "PATH": ":".join(SYSTEM_PATH), "HOME": "/"},
                     start_new_session=True,
+                    pass_fds=tuple(self.own) if hold else (),
                 )
             except OSError as error:
                 raise Temporary(f"cannot run {argv[0]}: {reason(error)}") from None
@@ -201,7 +210,7 @@ class Host:
                 os.killpg(child.pid, number)
             except OSError:
                 pass
-            grace = min(_GRACE, max(0.05, (self.deadline.end - time.monotonic()) / 4))
+            grace = min(_GRACE, max(0.05, self.deadline.to_the_end() / 4))
             if await Wait(time.monotonic() + grace, lambda: child.poll() is not None):
                 return
         self._left_behind.append((child.pid, " ".join(argv)))
@@ -245,8 +254,9 @@ class Host:
         except (ImportError, AttributeError, OSError, ValueError) as error:
             self.report.trace(f"getfsstat(2): {error}; asking mount(8)", level=2)
         # Not -p and not -v, which ask every file system and hang on a dead one (commands.md §3.4).
-        # Also at the end of the time: what a command did that was cut off is decided by this.
-        result = await self.run(("mount", "--libxo", "json"), timeout=30, reserve=True)
+        # A quarter of what is left, so that one reading that hangs leaves time for another and for the roll back; the
+        # reserve included, because this decides what a command did that was cut off.
+        result = await self.run(("mount", "--libxo", "json"), timeout=self.deadline.to_the_end() / 4, reserve=True)
         if result.status != 0:
             raise ValueError(result.words)
         return table.parse_libxo(result.out)
@@ -305,7 +315,7 @@ class Host:
                 os.kill(pid, 9)
                 self._reap(pid, f"{function.__name__} {arguments[0]}")
         if not ended:
-            raise NoAnswer(f"no answer in {timeout:.0f} s")
+            raise NoAnswer(f"no answer in {timeout:.1f} s")
         if not data:
             raise Temporary("a child ended without a word")
         number, value = marshal.loads(data)
@@ -355,6 +365,7 @@ class Host:
 
     def describe(self, pids: Sequence[int]) -> str:
         """Who they are, for people: pid, user, command."""
+        libraries.reach()
         import psutil
 
         texts = []
@@ -402,22 +413,22 @@ def _is_there(pid: int) -> bool:
 
 
 def _scratch() -> int:
-    """A descriptor of a file without a name, for what a command prints."""
+    """A descriptor of a file without a name, for what a command prints; where there is no room, its words are lost."""
     if sys.platform.startswith("linux"):
         return os.memfd_create("envstart")
-    directory = STATE_DIR if os.access(STATE_DIR, os.W_OK) else "/tmp"
-    for number in range(100):
-        path = f"{directory}/.out.{os.getpid()}.{number}"
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except FileExistsError:
-            continue
-        except OSError:
-            # A full disk must not stop a mount: what the command says is lost, how it ends is not.
-            return os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        os.unlink(path)
-        return descriptor
-    return os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    for directory in (STATE_DIR, "/tmp", "/var/tmp"):
+        for number in range(10):
+            path = f"{directory}/.envstart.{os.getpid()}.{number}"
+            try:
+                descriptor = os.open(path, flags, 0o600)
+            except FileExistsError:
+                continue
+            except OSError:
+                break
+            os.unlink(path)
+            return descriptor
+    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
 
 def _text(descriptor: int) -> str:

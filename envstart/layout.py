@@ -64,8 +64,8 @@ def wanted(environment: Environment, config: Config, prefix: str) -> list[Wanted
     with data: it is the one that can be busy."""
 
     def held(name: str) -> str:
-        root: str = config[f"{prefix}_ROOT_DIR"].rstrip("/")
-        return config[f"{prefix}_{name.upper()}_DIR"] or f"{root}/{name}"
+        own: str | None = config[f"{prefix}_{name.upper()}_DIR"]
+        return own.rstrip("/") if own else f"{config[f'{prefix}_ROOT_DIR'].rstrip('/')}/{name}"
 
     own = environment.name
     found = []
@@ -81,4 +81,9 @@ def wanted(environment: Environment, config: Config, prefix: str) -> list[Wanted
     if config["MOUNT_FSTAB"] and environment.fstab is not None:
         found.append(Wanted("fstab", f"{held('fstab')}/{own}", environment.fstab))
     found.append(Wanted("data", f"{held('data')}/{own}", environment.data))
+    seen: dict[str, str] = {}
+    for item in found:
+        if item.path in seen:
+            raise Misconfigured(f"cannot use {item.path} for {item.name}: it is {seen[item.path]}'s too")
+        seen[item.path] = item.name
     return found

@@ -39,9 +39,13 @@ class Locks:
         self._release()
 
     def _release(self) -> None:
+        import fcntl
+
         while self._descriptors:
             descriptor = self._descriptors.pop()
             self._host.own.remove(descriptor)
+            # Also for a command that was left behind with a copy of it.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     async def _take(self, name: str) -> None:
@@ -68,7 +72,7 @@ class Locks:
             if not host.deadline.left():
                 holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace")
                 raise Temporary(
-                    f"cannot lock {name}: another envstart works on it ({holder}); wait for it, or look at ps"
+                    f"cannot lock {name}: {holder} works on it, or a command that it left; look at ps, and try again"
                 )
             await host.sleep(pause)
             pause = min(pause * 1.5, 0.25)

@@ -7,10 +7,12 @@ from .environment import is_below
 from .errors import Denied, Error, Misconfigured, Missing, Temporary, reason
 from .host import NoAnswer
 from .retry import until_it_heals
-from .table import normal_source, shown
+from .table import normal_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .config import Config
     from .environment import Environment
     from .host import Host
@@ -32,8 +34,11 @@ class _Undo:
 
 
 class Mount(plan.Step):
-    """``source`` mounted on ``point``. ``shared`` is a prefix of sources: while another environment has a mount from
-    there, this one, which serves all of them, stays."""
+    """``source`` mounted on ``point``.
+
+    ``shared`` and ``own``: it serves all environments, and stays while a mount from below ``shared`` is there whose
+    source is not among this environment's ``own``.
+    """
 
     def __init__(
         self,
@@ -46,6 +51,7 @@ class Mount(plan.Step):
         config: Config,
         attempt_timeout: float,
         shared: str = "",
+        own: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.fstype = fstype
@@ -53,6 +59,7 @@ class Mount(plan.Step):
         self.source = source
         self.point = point
         self.shared = shared
+        self.own = tuple(own)
         self.resource = point if shared else ""
         self._environment = environment
         self._config = config
@@ -75,6 +82,9 @@ class Mount(plan.Step):
                     f"cannot mount {self.source} on {point}: it would hide {', '.join(hidden[:3])}; unmount that first"
                 )
             return Missing(f"cannot find {self.source} on {point}: nothing is mounted there")
+        if entry.read_only != ("ro" in self.options):
+            how, wanted = ("read-only", "read-write") if entry.read_only else ("read-write", "read-only")
+            host.report.warn(f"{point}: {entry} is mounted {how}, the configuration says {wanted}")
         return await self._judge(host, point)
 
     async def _ours(self, host: Host, table: Table, point: str) -> Entry | None:
@@ -95,15 +105,16 @@ class Mount(plan.Step):
         return stack[0]
 
     async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
-        if host.platform == "linux" and self.fstype == "nullfs":
-            is_shown = (entry.device, entry.root)
-            return shown(table, self.source) == is_shown or shown(table, await host.real(self.source)) == is_shown
-        if self.fstype == "nfs":
-            kinds = ("nfs", "nfs4") if host.platform == "linux" else ("nfs",)
-            return entry.fstype in kinds and normal_source(entry.source) == normal_source(self.source)
-        if entry.fstype != self.fstype:
+        """Whether it is of the wanted kind, and shows the wanted source. Links in it are followed only if they must."""
+        # A bind mount of Linux has the kind of the file system that it shows.
+        if entry.kind != self.fstype and not (host.platform == "linux" and self.fstype == "nullfs"):
             return False
-        return entry.source == self.source or entry.source == await host.real(self.source)
+        if entry.origin == self._origin(table, self.source):
+            return True
+        return self.fstype == "nullfs" and entry.origin == self._origin(table, await host.real(self.source))
+
+    def _origin(self, table: Table, source: str) -> str:
+        return normal_source(source) if self.fstype == "nfs" else table.origin(source)
 
     async def _judge(self, host: Host, point: str) -> Error | None:
         """Mounted is not yet usable (transcript nfs.txt): None, or why not; raises what a new mount cannot mend."""
@@ -177,19 +188,16 @@ class Mount(plan.Step):
     async def _prepare(self, host: Host, point: str, undo: _Undo) -> None:
         config = self._config
         doing = f"cannot mount {self.source} on {point}"
+        workdir, create, patience = self._environment.workdir, config["CREATE_MOUNT_POINTS"], config["PROBE_TIMEOUT"]
         try:
-            made, hidden = await host.bounded(
-                touch.prepare,
-                point,
-                self._environment.workdir,
-                config["CREATE_MOUNT_POINTS"],
-                timeout=config["PROBE_TIMEOUT"],
-            )
+            missing, hidden = await host.bounded(touch.survey, point, self.point, workdir, create, timeout=patience)
+            if missing:
+                undo.made += missing
+                await host.bounded(touch.make_directories, missing, timeout=patience)
         except NoAnswer as error:
             raise Temporary(f"{doing}: the mount point gives {error}") from None
         except OSError as error:
             raise Missing(f"{doing}: the mount point cannot be used: {reason(error)}") from None
-        undo.made += made
         if hidden and config["HIDDEN_FILES"] != "ignore":
             text = f"{point} is not empty ({', '.join(hidden)}): the mount hides that"
             if config["HIDDEN_FILES"] == "refuse":
@@ -199,7 +207,7 @@ class Mount(plan.Step):
     async def _attempt(self, host: Host, point: str, undo: _Undo) -> None:
         undo.tried = True
         argv = commands.mount(host.platform, self.fstype, self.options, self.source, point)
-        result = await host.run(argv, timeout=self._attempt_timeout)
+        result = await host.run(argv, timeout=self._attempt_timeout, hold=True)
         undo.cut_off = result.status is None
         doing = f"mount {self.source} on {point}"
         # The table, not the exit status: each can be wrong either way (faults 65, 66).
@@ -257,8 +265,9 @@ class Mount(plan.Step):
             host.report.warn(f"{entry.point}: {entry} does not answer; unmounting it by force")
             await unmount.by_force(host, entry, dead=True)
 
-    async def stop(self, host: Host) -> None:
-        for entry in await self._to_stop(host):
+    async def stop(self, host: Host) -> bool:
+        entries = await self._to_stop(host)
+        for entry in entries:
             try:
                 await unmount.plain(host, entry, self._config["ATTEMPTS"], kill=self._config["STOP_KILL"])
             except unmount.Busy:
@@ -266,6 +275,7 @@ class Mount(plan.Step):
                     raise
                 host.deadline.use_reserve()
                 await unmount.by_force(host, entry, dead=False)
+        return bool(entries)
 
     async def _to_stop(self, host: Host) -> list[Entry]:
         """Our mounts on the directory, the visible one first; all of a stack only if all of it is ours (fault 26)."""
@@ -283,9 +293,13 @@ class Mount(plan.Step):
         return list(reversed(stack))
 
     def _kept(self, table: Table, point: str) -> bool:
-        return bool(self.shared) and any(
-            is_below(normal_source(entry.source), normal_source(self.shared)) for entry in table if entry.point != point
-        )
+        """Whether another environment needs it; ``point`` is where this one is."""
+        if not self.shared:
+            return False
+        others = {entry.origin for entry in table if entry.point != point}
+        others -= {self._origin(table, source) for source in self.own}
+        shared = self._origin(table, self.shared).rstrip("/")
+        return any(is_below(origin, shared) for origin in others)
 
     # What is there.
 
@@ -294,7 +308,7 @@ class Mount(plan.Step):
             point = await self._real_point(host)
             table = await host.mounts()
             matching = [await self._matches(host, table, entry) for entry in table.at(point)]
-        except (Temporary, OSError) as error:
+        except (Error, OSError) as error:
             return plan.State(plan.UNKNOWN, str(error))
         found = " over ".join(str(entry) for entry in reversed(table.at(point)))
         mounting = commands.mount(host.platform, self.fstype, self.options, self.source, point)

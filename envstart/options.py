@@ -122,7 +122,13 @@ COMMON = (
         "warn",
         "what to do when a mount point has files in it, which the mount will hide",
     ),
-    Option("REQUIRE_DATA", names, "", 'names that must be in the data directory once it is mounted, as in "etc bin"'),
+    Option(
+        "REQUIRE_DATA",
+        names,
+        "",
+        'names that must be in the data directory once it is mounted, as in "etc bin"; '
+        "not for an environment that CBSD has yet to create, whose directories are empty",
+    ),
     Option("REQUIRE_SYSTEM", names, "", "the same for the system directory"),
     Option("REQUIRE_FSTAB", names, "", "the same for the fstab directory"),
     Option("REQUIRE_RCCONF", names, "", "the same for the rcconf directory"),

@@ -67,8 +67,8 @@ class Step:
     async def before_stop(self, host: Host) -> None:
         """Asked of all steps before the first is stopped: raise if this one cannot be, so that none is."""
 
-    async def stop(self, host: Host) -> None:
-        """Take it away; nothing to do is success."""
+    async def stop(self, host: Host) -> bool:
+        """Take it away; nothing to do is success. Whether there was something."""
         raise NotImplementedError
 
     async def state(self, host: Host) -> State:
@@ -96,7 +96,7 @@ class Plan:
         self.environment = environment
         self.config = config
         self.steps = tuple(steps)
-        self.warnings = tuple(warnings)
+        self.warnings = (*config.notes, *warnings)
 
     @property
     def locks(self) -> list[str]:
@@ -105,7 +105,7 @@ class Plan:
         Two workdirs can have environments of one name, so the place is in the name.
         """
         shared = sorted({f"shared.{_short(step.resource)}" for step in self.steps if step.resource})
-        return [f"{self.environment.name}.{_short(self.environment.system)}", *shared]
+        return [f"{self.environment.name[:64]}.{_short(self.environment.system)}", *shared]
 
 
 def _short(path: str) -> str:

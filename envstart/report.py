@@ -13,18 +13,19 @@ if TYPE_CHECKING:
     from .errors import Error
 
 IDENT = "envstart"
-# A reader that does not read must not stop us: the line is dropped then.
-_PATIENCE = 1000
+# Seconds to wait, once in a run, for a reader that does not read; what it does not take is dropped.
+_PATIENCE = 1.0
+_stuck: set[int] = set()
 
 
 class Report:
     """Lines ``PROGRAM: NAME: text``. ``verbose`` 1 shows the commands with their times, 2 their output too."""
 
-    def __init__(self, program: str, verbose: int = 0) -> None:
+    def __init__(self, program: str, facility: str | None = None) -> None:
         self.program = program
         self.subject = ""
-        self.verbose = verbose
-        self.facility: str | None = None
+        self.verbose = 0
+        self.facility = facility
 
     def about(self, name: str, facility: str) -> None:
         """From here on lines belong to the environment ``name``, and go to syslog(3) too unless ``none``."""
@@ -62,8 +63,11 @@ class Report:
         self._log("LOG_ERR", str(error))
 
     def _say(self, text: str) -> None:
+        write(2, self._line(text) + "\n")
+
+    def _line(self, text: str) -> str:
         subject = f"{self.subject}: " if self.subject else ""
-        write(2, f"{self.program}: {subject}{printable(text)}\n")
+        return f"{self.program}: {subject}{printable(text)}"
 
     def _log(self, priority: str, text: str) -> None:
         if self.facility is None:
@@ -71,7 +75,7 @@ class Report:
         import syslog
 
         syslog.openlog(IDENT, syslog.LOG_PID, getattr(syslog, f"LOG_{self.facility.upper()}"))
-        syslog.syslog(getattr(syslog, priority), f"{self.program}: {self.subject}: {printable(text)}")
+        syslog.syslog(getattr(syslog, priority), self._line(text))
 
 
 def printable(text: str) -> str:
@@ -84,9 +88,12 @@ def write(descriptor: int, text: str) -> None:
     data = text.encode("utf-8", "backslashreplace")
     poller = select.poll()
     poller.register(descriptor, select.POLLOUT)
-    until = time.monotonic() + _PATIENCE / 1000
+    until = time.monotonic() + (0.0 if descriptor in _stuck else _PATIENCE)
     try:
-        while data and poller.poll(max(0, int((until - time.monotonic()) * 1000))):
+        while data:
+            if not poller.poll(max(0, int((until - time.monotonic()) * 1000))):
+                _stuck.add(descriptor)
+                break
             # A pipe that is ready takes PIPE_BUF bytes at once, which is at least 512 (POSIX).
             data = data[os.write(descriptor, data[:512]) :]
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import libraries
 from .errors import Temporary
 
 TYPE_CHECKING = False
@@ -28,6 +29,7 @@ async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, attempt
         first = [error]
     if attempts == 1 or host.deadline.left() <= _FIRST_PAUSE:
         raise first[0]
+    libraries.reach()
     from tenacity import retry_if_exception_type, wait_random_exponential
     from tenacity.asyncio import AsyncRetrying
 

@@ -16,11 +16,16 @@ _END = "\n;"
 _KEY_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 _KEY = _KEY_FIRST | frozenset("0123456789")
 _PATTERN = _KEY | frozenset("@%:-*?")
+# No value needs them, and bash(1) loses some of them between quotes.
+_CONTROLS = "".join(chr(code) for code in (*range(32), 127) if chr(code) not in "\t\n")
+_NAMED_CONTROLS = {"\r": "a carriage return; remove them with: tr -d '\\r'", "\0": "a NUL byte"}
 # Names that one shell or another sets, changes or protects itself, so that it need not keep what is assigned.
 _SHELLS_OWN = frozenset(
     "_ DIRSTACK EPOCHREALTIME EPOCHSECONDS EUID FUNCNAME GROUPS HISTCMD IFS LINENO OPTIND PPID RANDOM SECONDS "
     "SHELLOPTS SRANDOM UID".split()
 )
+# Forty lines of A=$A$A would fill the memory.
+_GROWN_MAX = 1 << 20
 # What a shell that splits the words of export, or looks for files in them, would not keep together.
 _SPLITS = frozenset(" \t\n*?[\\")
 
@@ -42,14 +47,16 @@ class Assignment:
 
 
 class Reading:
-    """The outcome: assignments in the order of the file, problems as (line, text), keys used by ``$KEY``."""
+    """The outcome: assignments in the order of the file, problems as (line, text), keys used by ``$KEY``, and keys
+    that one of the problems kept from being set."""
 
-    __slots__ = ("assignments", "problems", "used")
+    __slots__ = ("assignments", "problems", "used", "broken")
 
     def __init__(self) -> None:
         self.assignments: list[Assignment] = []
         self.problems: list[tuple[int, str]] = []
         self.used: set[str] = set()
+        self.broken: set[str] = set()
 
 
 def read(text: str) -> Reading:
@@ -58,14 +65,12 @@ def read(text: str) -> Reading:
     if text.startswith("\ufeff"):
         reading.problems.append((1, "begins with a byte order mark; save the file as plain UTF-8"))
         text = text[1:]
-    if "\r" in text:
-        line = text.count("\n", 0, text.index("\r")) + 1
-        reading.problems.append((line, "has a carriage return; remove them with: tr -d '\\r'"))
-        text = text.replace("\r", "")
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        reading.problems.append((line, "has a NUL byte"))
-        text = text.replace("\0", "")
+    for character in _CONTROLS:
+        if character in text:
+            line = text.count("\n", 0, text.index(character)) + 1
+            what = _NAMED_CONTROLS.get(character, f"the control character {character!r}")
+            reading.problems.append((line, f"has {what}"))
+            text = text.replace(character, "")
     scanner = _Scanner(text, reading)
     while scanner.more():
         scanner.statement()
@@ -78,6 +83,7 @@ class _Scanner:
         self._at = 0
         self._line = 1
         self._counted = 0
+        self._grown = 0
         self._begun: list[str] = []
         self._reading = reading
         self._section: str | None = None
@@ -95,7 +101,7 @@ class _Scanner:
         try:
             if self._peek() == "#":
                 self._to_end_of_line()
-            elif self._peek() == "[" and self._line_begins():
+            elif self._peek() == "[" and self._peek(1) not in _BLANK and self._line_begins():
                 self._section_header()
             elif self._peek() == ";":
                 raise Problem("has a ; with nothing before it")
@@ -104,6 +110,7 @@ class _Scanner:
             self._at += 1
         except Problem as problem:
             self._reading.problems.append((line, str(problem)))
+            self._reading.broken.update(self._begun)
             for key in self._begun:
                 # So that who uses it is not blamed too.
                 self._values[self._section].setdefault(key, "")
@@ -140,6 +147,7 @@ class _Scanner:
                 self._begun.append(key)
                 found.append(Assignment(self._section, key, self._word(key, exported), line))
             elif not (exported and key and (not self.more() or self._peek() in _BLANK + _END)):
+                self._begun.append(key)
                 raise Problem(f'is not KEY="value": {self._rest_of_line(key)!r}')
             self._skip_blank()
         if self._peek() == "#":
@@ -233,12 +241,16 @@ class _Scanner:
             self._at += 1
         else:
             self._refuse_continued(f"${key}")
+        self._reading.used.add(key)
         if key in self._begun[:-1]:
             raise Problem(f"has ${key}, which is set in the same command; give it a line of its own")
-        self._reading.used.add(key)
         for section in (self._section, None):
             if key in self._values[section]:
-                return self._values[section][key]
+                value = self._values[section][key]
+                self._grown += len(value)
+                if self._grown > _GROWN_MAX:
+                    raise Problem(f"has ${key}, with which the values become larger than {_GROWN_MAX} bytes")
+                return value
         raise Problem(f"has ${key}, which is not set above it; the caller's variables are not used")
 
     def _refuse_continued(self, what: str) -> None:

@@ -27,6 +27,18 @@ class Entry:
         self.root = root
 
     @property
+    def kind(self) -> str:
+        """The fstype without its version: Linux calls NFSv4 nfs4."""
+        return "nfs" if self.fstype == "nfs4" else self.fstype
+
+    @property
+    def origin(self) -> str:
+        """What it shows, in a form that can be compared with Table.origin() or normal_source()."""
+        if self.kind == "nfs":
+            return normal_source(self.source)
+        return f"{self.device}:{self.root}" if self.device else self.source
+
+    @property
     def read_only(self) -> bool:
         """Whether the mount refuses writes."""
         return "ro" in self.options or "read-only" in self.options
@@ -69,6 +81,14 @@ class Table:
                 return None
             path = path.rpartition("/")[0] or "/"
 
+    def origin(self, path: str) -> str:
+        """What a nullfs mount of ``path`` would show: the path itself, on Linux the device and the path inside it."""
+        entry = self.holding(path)
+        if entry is None or not entry.device:
+            return path
+        inside = entry.root.rstrip("/") + path[len(entry.point.rstrip("/")) :]
+        return f"{entry.device}:{inside or '/'}"
+
 
 def parse_libxo(text: str) -> list[Entry]:
     """Read ``mount --libxo json`` of FreeBSD (mount(8), commands.md §3.4). ValueError when it is not whole."""
@@ -103,15 +123,6 @@ def parse_mountinfo(text: str) -> list[Entry]:
     if not entries:
         raise ValueError("it is empty")
     return entries
-
-
-def shown(table: Table, path: str) -> tuple[str, str] | None:
-    """Device and path inside it that a bind mount of ``path`` would show on Linux; None if nothing holds it."""
-    entry = table.holding(path)
-    if entry is None:
-        return None
-    rest = path[len(entry.point.rstrip("/")) :]
-    return entry.device, (entry.root.rstrip("/") + rest) or "/"
 
 
 def normal_source(source: str) -> str:

@@ -83,33 +83,33 @@ def resolve(path: str) -> str:
     return os.path.realpath(path)
 
 
-def prepare(point: str, create_below: str | None, create: bool) -> tuple[list[str], list[str]]:
-    """Make sure that a mount point is there: (directories that were made, up to three names that are in it).
+def survey(point: str, given: str, create_below: str | None, create: bool) -> tuple[list[str], list[str]]:
+    """A mount point before the mount: (directories that must be made, outermost first; three names that are in it).
 
-    Parents are made only below ``create_below``. FileNotFoundError, NotADirectoryError and the like are passed on.
+    ``given`` is its name as CBSD knows it: a link there that leads nowhere is not made good. Parents are made only
+    below ``create_below``. FileNotFoundError, NotADirectoryError and the like are passed on.
     """
-    made: list[str] = []
     try:
         if not stat.S_ISDIR(os.stat(point).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         with os.scandir(point) as entries:
-            return made, sorted(entry.name for entry, _ in zip(entries, range(3)))
+            return [], sorted(entry.name for entry, _ in zip(entries, range(3)))
     except FileNotFoundError:
-        if not create or os.path.islink(point):
+        if not create or os.path.islink(given):
             raise
     missing = [point]
-    while not os.path.isdir(os.path.dirname(missing[-1])):
-        missing.append(os.path.dirname(missing[-1]))
-        if create_below is None or not missing[-1].startswith(create_below + "/"):
+    while not os.path.isdir(os.path.dirname(missing[0])):
+        missing.insert(0, os.path.dirname(missing[0]))
+        if create_below is None or not missing[0].startswith(create_below + "/"):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    for directory in reversed(missing):
-        try:
-            os.mkdir(directory, 0o755)
-            os.chmod(directory, 0o755)  # whatever the umask is
-            made.append(directory)
-        except FileExistsError:
-            pass
-    return made, []
+    return missing, []
+
+
+def make_directories(directories: list[str]) -> None:
+    """Make them in this order, with mode 0755 whatever the umask is."""
+    for directory in directories:
+        os.mkdir(directory, 0o755)
+        os.chmod(directory, 0o755)
 
 
 def remove_directories(directories: list[str]) -> None:

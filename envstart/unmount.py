@@ -42,7 +42,9 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False)
 
     async def attempt() -> None:
         nonlocal told
-        result = await host.run(commands.unmount(host.platform, entry.point), timeout=host.deadline.left())
+        # The reserve included: an attempt that begins late must not be cut off in the middle.
+        timeout = max(host.deadline.left(), host.deadline.to_the_end() / 2)
+        result = await host.run(commands.unmount(host.platform, entry.point), timeout=timeout, reserve=True)
         table = await host.mounts()
         # Not the exit status: mountd that cannot be told makes it 1 after success (commands.md §7.3).
         if len(table.at(entry.point)) < depth:

@@ -11,7 +11,7 @@ import os
 from .. import layout
 from ..errors import Misconfigured
 from ..mount import Mount
-from ..options import COMMON, Option, choice, text, whole, words
+from ..options import COMMON, Option, choice, whole, words
 from ..plan import Plan
 
 TYPE_CHECKING = False
@@ -23,13 +23,33 @@ if TYPE_CHECKING:
 _V4_PATH_MAX = 99
 # MNAMELEN with its NUL (statfs(2)).
 _SOURCE_MAX = 1023
+_NAME_CHARACTERS = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
+
+
+_REFUSED = {
+    "bg": "reports success before anything is mounted",
+    "bgnow": "reports success before anything is mounted",
+    "update": "changes a mount instead of making one",
+    "union": "shows what the mount must hide",
+    "snapshot": "is not for NFS",
+    "noauto": "is for fstab(5)",
+    "nfsvers": "mount_nfs(8) does not know; write vers=",
+}
+# Given by envstart itself where they help; retrycnt with the only value that does not wait for ever.
+_OWN = ("retrycnt", "fg", "nocover", "cover", "emptydir", "noemptydir")
 
 
 def host_name(value: str) -> str:
     """A name or an address; an IPv6 address gets the brackets that a source needs."""
-    if any(character in text(value) for character in " \t/@,[]") and not (value[0] == "[" and value[-1] == "]"):
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    address = bare.count(":") > 1
+    allowed = set("0123456789abcdefABCDEF:.") if address else _NAME_CHARACTERS
+    name, percent, zone = bare.partition("%") if address else (bare, "", "")
+    if not name or name.startswith("-") or not allowed.issuperset(name) or (bare != value and not address):
         raise ValueError("is no host name or address")
-    return f"[{value}]" if value.count(":") > 1 and value[0] != "[" else value
+    if (percent and not zone) or not _NAME_CHARACTERS.issuperset(zone):
+        raise ValueError("is no address: its zone is wrong")
+    return f"[{bare}]" if address else bare
 
 
 def mount_options(value: str) -> tuple[str, ...]:
@@ -40,17 +60,31 @@ def mount_options(value: str) -> tuple[str, ...]:
         word = rest.pop(0)
         if not word.startswith("-o") or (word == "-o" and not rest):
             raise ValueError(f"has {word!r}; write each option as -oOPTION")
-        found += (word[2:] or rest.pop(0)).split(",")
-    for option in found:
-        name, _, argument = option.partition("=")
-        if name in ("bg", "bgnow"):
-            raise ValueError(f"has {name}, which reports success before anything is mounted")
-        if name == "vers" and argument not in ("2", "3", "4"):
-            raise ValueError(f"has vers={argument}, which mount_nfs(8) refuses; write vers=4,minorversion=N")
-        if not name:
-            raise ValueError("has an empty option")
-    # Always given by envstart itself, with the only value that does not wait for ever.
-    return tuple(option for option in found if option.partition("=")[0] not in ("retrycnt", "fg", "nocover", "cover"))
+        for option in (word[2:] or rest.pop(0)).split(","):
+            name, _, argument = option.partition("=")
+            if not name:
+                raise ValueError("has an empty option")
+            if name in _REFUSED:
+                raise ValueError(f"has {name}, which {_REFUSED[name]}")
+            if name == "vers" and argument.startswith("4.") and argument[2:] in ("0", "1", "2"):
+                # mount_nfs(8) refuses what Linux writes; this means the same on both.
+                found += ["vers=4", f"minorversion={argument[2:]}"]
+            elif name == "vers" and argument not in ("2", "3", "4"):
+                raise ValueError(f"has vers={argument}, which is no version of NFS")
+            elif name not in _OWN:
+                found.append(option)
+    if len({version((option,)) for option in found if _says_version(option)}) > 1:
+        raise ValueError("says two different versions of NFS")
+    return tuple(found)
+
+
+def version(options: tuple[str, ...]) -> str:
+    """The NFS version that mount_nfs(8) takes from its options; without any of these it tries 3 and then 2."""
+    return next((option[-1] for option in reversed(options) if _says_version(option)), "3")
+
+
+def _says_version(option: str) -> bool:
+    return option.startswith("vers=") or option in ("nfsv2", "nfsv3", "nfsv4")
 
 
 OPTIONS = (
@@ -74,7 +108,8 @@ def plan(environment: Environment, config: Config) -> Plan:
     options = _options(config)
     server = config["NFS_SERVER"]
     steps = []
-    for item in layout.wanted(environment, config, "NFS_SERVER"):
+    wanted = layout.wanted(environment, config, "NFS_SERVER")
+    for item in wanted:
         _check_length(options, server, item.path)
         steps.append(
             Mount(
@@ -87,33 +122,23 @@ def plan(environment: Environment, config: Config) -> Plan:
                 config,
                 config["NFS_MOUNT_TIMEOUT"],
                 shared=f"{server}:{config['NFS_SERVER_ROOT_DIR']}" if item.shared else "",
+                own=[f"{server}:{other.path}" for other in wanted],
             )
         )
     return Plan("nfs", environment, config, steps, _warnings(options))
 
 
-def version(options: tuple[str, ...]) -> str:
-    """The NFS version that mount_nfs(8) takes from its options; without any of these it tries 3 and then 2."""
-    found = "3"
-    for option in options:
-        if option.startswith("vers="):
-            found = option[5:]
-        elif option in ("nfsv2", "nfsv3", "nfsv4"):
-            found = option[4:]
-    return found
-
-
 def _options(config: Config) -> tuple[str, ...]:
     options: tuple[str, ...] = config["MOUNT_NFS_OPT"]
     wanted = config["NFS_VERSION"]
-    says = any(option.startswith("vers=") or option in ("nfsv2", "nfsv3", "nfsv4") for option in options)
+    says = any(map(_says_version, options))
     if wanted and says and version(options) != wanted:
         if config.origin("MOUNT_NFS_OPT") != "default":
             raise Misconfigured(
                 f"cannot use NFS_VERSION={wanted} ({config.origin('NFS_VERSION')}): MOUNT_NFS_OPT "
                 f"({config.origin('MOUNT_NFS_OPT')}) says {version(options)}; correct one of them"
             )
-        options = tuple(option for option in options if not option.startswith("vers="))
+        options = tuple(option for option in options if not _says_version(option))
         says = False
     if wanted and not says:
         options += (f"nfsv{wanted}",)

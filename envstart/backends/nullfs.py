@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .. import layout
+from ..environment import is_below
+from ..errors import Misconfigured
 from ..mount import Mount
 from ..options import COMMON, Option, words
 from ..plan import Plan
@@ -35,6 +37,10 @@ _ATTEMPT_TIMEOUT = 10
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The mounts of one environment."""
+    wanted = layout.wanted(environment, config, "NULLFS")
+    for item in wanted:
+        if is_below(item.path, item.point) or is_below(item.point, item.path):
+            raise Misconfigured(f"cannot mount {item.path} on {item.point}: one lies inside the other")
     steps = [
         Mount(
             item.name,
@@ -46,7 +52,8 @@ def plan(environment: Environment, config: Config) -> Plan:
             config,
             _ATTEMPT_TIMEOUT,
             shared=config["NULLFS_ROOT_DIR"] if item.shared else "",
+            own=[other.path for other in wanted],
         )
-        for item in layout.wanted(environment, config, "NULLFS")
+        for item in wanted
     ]
     return Plan("nullfs", environment, config, steps)

@@ -1,0 +1,153 @@
+"""How the text of each kind of key is read, and that the rows of all backends are sound."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envstart import backends, options
+from envstart.backends import nfs
+
+_SECONDS = options.whole(2, 86400, "seconds")
+_WORD = options.choice("refuse", "warn")
+
+
+@pytest.mark.parametrize(
+    ("parse", "value", "read"),
+    [
+        (options.text, "a b", "a b"),
+        (options.text, "é\udce9", "é\udce9"),
+        (options.words, "", ()),
+        (options.words, "  a  b ", ("a", "b")),
+        (options.words, "a\tb\n  c", ("a", "b", "c")),
+        (options.words, "a\u00a0b\u3000c", ("a\u00a0b\u3000c",)),
+        (options.flag, "1", True),
+        (options.flag, "YES", True),
+        (options.flag, "on", True),
+        (options.flag, "0", False),
+        (options.flag, "False", False),
+        (_WORD, "warn", "warn"),
+        (_SECONDS, "2", 2),
+        (_SECONDS, "0007", 7),
+        (_SECONDS, "86400", 86400),
+        (options.directory, "/", "/"),
+        (options.directory, "//a/./b//", "/a/b"),
+        (options.directory, "/a b", "/a b"),
+        (options.directory, "/...", "/..."),
+        (options.names, "etc bin/sh", ("etc", "bin/sh")),
+        (options.names, "..a", ("..a",)),
+    ],
+)
+def test_read(parse: Callable[[str], Any], value: str, read: object) -> None:
+    assert parse(value) == read
+
+
+@pytest.mark.parametrize(
+    ("parse", "value", "text"),
+    [
+        (options.text, "a\nb", "has a control character"),
+        (options.text, "a\tb", "has a control character"),
+        (options.text, "\x7f", "has a control character"),
+        (options.text, "\x9b2J", "has a control character"),
+        (options.text, "a\u2028b", "has a control character"),
+        (options.words, "a\x1bb", "has a control character"),
+        (options.flag, "2", "is neither 1 nor 0"),
+        (options.flag, "", "is neither 1 nor 0"),
+        (options.flag, " 1", "is neither 1 nor 0"),
+        (_WORD, "Warn", "is none of refuse, warn"),
+        (_SECONDS, "1", "is no whole number of seconds from 2 to 86400"),
+        (_SECONDS, "86401", "is no whole number of seconds from 2 to 86400"),
+        (_SECONDS, "-1", "is no whole number of seconds from 2 to 86400"),
+        (_SECONDS, "1e9", "is no whole number of seconds from 2 to 86400"),
+        (_SECONDS, "10s", "is no whole number of seconds from 2 to 86400"),
+        (_SECONDS, "2.5", "is no whole number of seconds from 2 to 86400"),
+        (_SECONDS, "", "is no whole number of seconds from 2 to 86400"),
+        (_SECONDS, "\u0663", "is no whole number of seconds from 2 to 86400"),
+        (_SECONDS, "\u00b2", "is no whole number of seconds from 2 to 86400"),
+        (_SECONDS, "9" * 5000, "is no whole number of seconds from 2 to 86400"),
+        (options.directory, "a", "is not an absolute path"),
+        (options.directory, "", "is not an absolute path"),
+        (options.directory, "/a/../b", "has a .. in it"),
+        (options.directory, "/a\nb", "has a control character"),
+        (options.names, "/etc", "has '/etc', which is no name below the directory"),
+        (options.names, "etc a/../..", "has 'a/../..', which is no name below the directory"),
+    ],
+)
+def test_fault_103_refused(parse: Callable[[str], Any], value: str, text: str) -> None:
+    """The range is told."""
+    with pytest.raises(ValueError) as caught:
+        parse(value)
+    assert str(caught.value) == text
+
+
+_PARSERS = [options.text, options.words, options.flag, _WORD, _SECONDS, options.directory, options.names]
+
+
+@given(st.sampled_from(_PARSERS), st.text())
+def test_a_parser_raises_nothing_else(parse: Callable[[str], Any], value: str) -> None:
+    with contextlib.suppress(ValueError):
+        parse(value)
+
+
+@given(st.text(alphabet="/.ab ~é", max_size=12))
+def test_a_directory_is_normal_and_stays_so(value: str) -> None:
+    try:
+        found = options.directory(value)
+    except ValueError:
+        return
+    assert found.startswith("/")
+    assert found == "/" or not found.endswith("/")
+    assert not {"", ".", ".."} & set(found[1:].split("/")) or found == "/"
+    assert options.directory(found) == found
+
+
+@pytest.mark.parametrize("backend", backends.NAMES)
+def test_rows(backend: str) -> None:
+    """Names are unique, every default can be read, and what is empty by default says what that means or needs none."""
+    rows = backends.backend(backend).OPTIONS
+    names = [row.name for row in rows]
+    assert len(set(names)) == len(names)
+    for row in rows:
+        assert row.name.isascii()
+        assert row.name == row.name.upper()
+        assert row.help
+        if row.default:
+            row.parse(row.default)
+        if row.default is not None and row.default_help:
+            assert row.default == ""
+
+
+@pytest.mark.parametrize("backend", backends.NAMES)
+@pytest.mark.parametrize("value", ["\x00", "\udce9", "[", "[]", "-o", "-o ,", ",", "=", "..", "$(x)", " " * 100])
+def test_no_parser_of_a_backend_raises_anything_else(backend: str, value: str) -> None:
+    for row in backends.backend(backend).OPTIONS:
+        with contextlib.suppress(ValueError):
+            row.parse(value)
+
+
+def test_a_minor_version_is_written_as_both_systems_read_it() -> None:
+    assert nfs.mount_options("-overs=4.1,hard") == ("vers=4", "minorversion=1", "hard")
+
+
+@pytest.mark.parametrize(
+    "value", ["-h", "-", "a:b", "[]", "[a b]", "[a/b]", "a/b", "a,b", "a b", "[host]", "::1%", "x@y"]
+)
+def test_what_is_no_host_name_is_refused(value: str) -> None:
+    with pytest.raises(ValueError):
+        nfs.host_name(value)
+
+
+@pytest.mark.parametrize("value", ["nas", "172.16.0.1", "nas.example.org", "[fd00::1]", "fe80::1%em0"])
+def test_host_names_and_addresses(value: str) -> None:
+    assert nfs.host_name(value).strip("[]") == value.strip("[]")
+
+
+@pytest.mark.parametrize("value", ["-oupdate", "-obg", "-onoauto", "-onfsvers=4", "-onfsv4,vers=3", "-ounion"])
+def test_mount_options_that_must_not_be_are_refused(value: str) -> None:
+    with pytest.raises(ValueError):
+        nfs.mount_options(value)
