@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 
 from . import __version__, backends, config, environment, hook, sample, show
 from .errors import Usage
 from .host import Host
 from .plan import MOUNTED
-from .report import Report, write
+from .report import Report, paste, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,7 +167,7 @@ def _status(arguments: argparse.Namespace, report: Report) -> int:
 def _config_show(arguments: argparse.Namespace, report: Report) -> int:
     for one in _environments(arguments):
         effective = hook.load(arguments.backend, one, arguments.config).config
-        lines = [f"{key}={shlex.quote(effective.text(key))}  # {effective.origin(key)}" for key in effective]
+        lines = [f"{key}={paste([effective.text(key)])}  # {effective.origin(key)}" for key in effective]
         write(1, "\n".join([f"# {one.name}", *lines]) + "\n")
     return os.EX_OK
 

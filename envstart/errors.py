@@ -41,7 +41,17 @@ class Unavailable(Error):
 
 
 class Temporary(Error):
-    """Can heal by itself: the only kind that is tried again."""
+    """Can heal by itself: tried again."""
+
+    status = os.EX_TEMPFAIL
+
+
+class NoAnswer(Temporary):
+    """What was asked did not answer in time: a dead server, as a rule."""
+
+
+class Stuck(Error):
+    """Temporary, but not for this run: what it needs is held by a process that nothing ends."""
 
     status = os.EX_TEMPFAIL
 

@@ -5,7 +5,7 @@ Knows nothing about file systems; the steps do.
 
 from __future__ import annotations
 
-from .errors import Error
+from .errors import Error, NoAnswer
 from .plan import waves
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ def start(plan: Plan, host: Host) -> int:
     """Make everything of the plan so, or leave everything as it was and raise; returns how many steps it took."""
     groups = waves(plan.steps)
     with host.locks(plan.locks):
-        host.wait(host.mounts())
+        _survey(plan, host)
         lacking = host.together([step.check(host) for step in plan.steps])
         pending = {step.name for step, lack in zip(plan.steps, lacking) if lack is not None}
         if not pending:
@@ -41,7 +41,7 @@ def stop(plan: Plan, host: Host) -> None:
     """
     steps = [step for group in waves(plan.steps) for step in group]
     with host.locks(plan.locks):
-        host.wait(host.mounts())
+        _survey(plan, host)
         host.together([step.before_stop(host) for step in steps])
         host.signals.arm()
         try:
@@ -52,6 +52,15 @@ def stop(plan: Plan, host: Host) -> None:
         except BaseException as error:
             _take_back(host, error)
             raise
+
+
+def _survey(plan: Plan, host: Host) -> None:
+    """One reading of the mount table, and of the directories' real names, for all steps."""
+    try:
+        host.wait(host.resolve([step.point for step in plan.steps]))
+    except NoAnswer:
+        # One of them lies on something dead; each is asked for by itself then, so that the right one is told.
+        pass
 
 
 async def _bring(step: Step, host: Host) -> None:

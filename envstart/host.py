@@ -9,16 +9,15 @@ import os
 import sys
 import time
 
-from . import freebsd, libraries, table, touch
+from . import children, freebsd, libraries, table, touch
 from .deadline import Deadline
-from .errors import Error, Temporary, Unavailable, reason
+from .errors import Error, NoAnswer, Temporary, Unavailable, reason
 from .locks import Locks
-from .signals import Signals, forget_in_child
+from .signals import Signals
 from .tasks import Wait, together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
@@ -31,6 +30,7 @@ SYSTEM_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin", "/usr/local/sbin", "/us
 STATE_DIR = "/var/run/envstart"
 _PACKAGES = {"mount.nfs": "nfs-common", "mount_nfs": "the FreeBSD base system"}
 _OUTPUT_MAX = 8 << 20
+_TERM, _KILL = 15, 9
 # Seconds between TERM and KILL, and that a killed child gets to disappear.
 _GRACE = 1.0
 # Seconds that following symbolic links may take.
@@ -61,10 +61,6 @@ class Result:
         return f"ended by signal {-self.status}" if self.status < 0 else f"exit status {self.status}, without a word"
 
 
-class NoAnswer(Temporary):
-    """What was asked did not answer in time: a dead server, as a rule."""
-
-
 class Host:
     """This machine, for one run since ``began`` (time.monotonic)."""
 
@@ -77,7 +73,7 @@ class Host:
         self.silent: set[str] = set()
         # Descriptors that a child which may hang must not keep open.
         self.own: set[int] = set()
-        self._left_behind: list[tuple[int, str]] = []
+        self._left_behind: list[children.Child] = []
         self._table: table.Table | None = None
         self._real: dict[str, str] = {}
         self._journal: list[list[Undo]] = []
@@ -159,63 +155,42 @@ class Host:
             remedy = f"; it comes with {package}" if package else ""
             raise Unavailable(f"cannot run {argv[0]}: it is not installed{remedy}")
         self.signals.arm()
-        import subprocess
-
         self._table = None
         began = time.monotonic()
+        # Files, not pipes: a client that makes itself a daemon keeps a pipe open for ever.
         out, err = _scratch(), _scratch()
         try:
+            environment = {"LC_ALL": "C", "PATH": ":".join(SYSTEM_PATH), "HOME": "/"}
             try:
-                child = subprocess.Popen(
-                    [path, *argv[1:]],
-                    stdin=subprocess.DEVNULL,
-                    # Files, not pipes: a client that makes itself a daemon keeps a pipe open for ever.
-                    stdout=out,
-                    stderr=err,
-                    cwd="/",
-                    env={"LC_ALL": "C", "PATH": ":".join(SYSTEM_PATH), "HOME": "/"},
-                    start_new_session=True,
-                    pass_fds=tuple(self.own) if hold else (),
-                )
+                child = children.command(path, argv, environment, out, err, self.own if hold else ())
             except OSError as error:
                 raise Temporary(f"cannot run {argv[0]}: {reason(error)}") from None
-            line = self.report.command(argv)
+            self.report.command(argv)
+            limit = self.deadline.end if reserve else self.deadline.limit
+            until = min(began + timeout, limit) if timeout is not None else limit
+            ended = False
             try:
-                limit = self.deadline.end if reserve else self.deadline.limit
-                until = min(began + timeout, limit) if timeout is not None else limit
-                ended = await Wait(until, lambda: child.poll() is not None)
-            except BaseException:
-                await self._end_child(child, argv, leave)
-                raise
-            if not ended:
-                await self._end_child(child, argv, leave)
-            status = child.returncode if ended else None
-            alive = (child.pid, " ".join(argv)) in self._left_behind
-            result = Result(status, _text(out), _text(err), time.monotonic() - began, alive)
+                ended = await Wait(until, child.ended)
+            finally:
+                if not ended:
+                    await self._end(child, gently=True, leave=leave)
+            alive = child in self._left_behind
+            result = Result(child.status if ended else None, _text(out), _text(err), time.monotonic() - began, alive)
         finally:
             self._table = None
             os.close(out)
             os.close(err)
-        status_text = "cut off" if status is None else str(status)
-        self.report.trace(f"{line}  # {status_text}, {result.seconds:.2f} s")
-        for output in (result.out + result.err).splitlines():
-            self.report.trace(f"  {output}", level=2)
+        self.report.ended(argv, result)
         return result
 
-    async def _end_child(self, child: subprocess.Popen[bytes], argv: Sequence[str], leave: bool) -> None:
-        import signal
-
-        for number in () if leave else (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(child.pid, number)
-            except OSError:
-                pass
+    async def _end(self, child: children.Child, gently: bool, leave: bool = False) -> None:
+        """TERM if ``gently``, then KILL; one that outlives both is left behind."""
+        for number in () if leave else (_TERM, _KILL) if gently else (_KILL,):
+            child.kill(number)
             grace = min(_GRACE, max(0.05, self.deadline.to_the_end() / 4))
-            if await Wait(time.monotonic() + grace, lambda: child.poll() is not None):
+            if await Wait(time.monotonic() + grace, child.ended):
                 return
-        self._left_behind.append((child.pid, " ".join(argv)))
-        # Its end is nobody's business any more: without this, Python warns of a child that still runs.
-        child.returncode = 0
+        self._left_behind.append(child)
 
     # The mount table.
 
@@ -238,12 +213,18 @@ class Host:
         """The next reading is a new one: somebody else may have changed it."""
         self._table = None
 
+    async def resolve(self, paths: Sequence[str]) -> None:
+        """Find the real names of these paths by one child, as far as the table does not know them (see real())."""
+        table = await self.mounts()
+        unknown = [path for path in paths if path not in self._real and not table.at(path)]
+        if unknown:
+            self._real.update(zip(unknown, await self.bounded(touch.resolve, unknown, timeout=_RESOLVE)))
+
     async def real(self, path: str) -> str:
         """The path as the mount table has it, without symbolic links. It is touched only if the table lacks it."""
         if (await self.mounts()).at(path):
             return path
-        if path not in self._real:
-            self._real[path] = await self.bounded(touch.resolve, path, timeout=_RESOLVE)
+        await self.resolve([path])
         return self._real[path]
 
     async def _read_table(self) -> list[table.Entry]:
@@ -269,59 +250,38 @@ class Host:
         For everything that touches a file system which may be dead: such a call cannot be ended, only left behind.
         The result goes through marshal; an OSError comes back as one.
         """
-        import marshal
-
-        read, write = os.pipe()
         try:
-            pid = os.fork()
+            child, read = children.call(function, arguments)
         except OSError as error:
-            os.close(read)
-            os.close(write)
             raise Temporary(f"cannot start a child: {reason(error)}") from None
-        if pid == 0:
-            self._become_child(read)
+        data, answered = b"", False
+        os.set_blocking(read, False)
+
+        def received() -> bool:
+            nonlocal data
             try:
-                answer = (0, function(*arguments))
-            except OSError as error:
-                answer = (error.errno or -1, error.strerror)
-            except BaseException as error:
-                answer = (-1, repr(error))
-            try:
-                os.write(write, marshal.dumps(answer))
-            finally:
-                os._exit(0)
-        os.close(write)
-        data = b""
+                while True:
+                    piece = os.read(read, 1 << 16)
+                    if not piece:
+                        return True
+                    data += piece
+            except BlockingIOError:
+                return False
+
         try:
             until = min(time.monotonic() + timeout, self.deadline.limit)
-            os.set_blocking(read, False)
-
-            def received() -> bool:
-                nonlocal data
-                try:
-                    while True:
-                        piece = os.read(read, 1 << 16)
-                        if not piece:
-                            return True
-                        data += piece
-                except BlockingIOError:
-                    return False
-
-            ended = False
-            ended = await Wait(until, received, read)
+            answered = await Wait(until, received, read)
         finally:
             os.close(read)
-            if not ended:
-                os.kill(pid, 9)
-                self._reap(pid, f"{function.__name__} {arguments[0]}")
-        if not ended:
+            if not answered:
+                await self._end(child, gently=False)
+        if not answered:
             raise NoAnswer(f"no answer in {timeout:.1f} s")
+        # Its answer was its last act; if it is not yet over, init(8) takes it after us.
+        child.ended()
         if not data:
             raise Temporary("a child ended without a word")
-        number, value = marshal.loads(data)
-        if number:
-            raise OSError(number, value)
-        return value
+        return children.answer(data)
 
     async def probe(self, function: Callable[..., Any], point: str, *arguments: Any, timeout: float) -> Any:
         """``bounded()`` for a mounted directory; one that has not answered is not asked again by this run."""
@@ -333,30 +293,12 @@ class Host:
             self.silent.add(point)
             raise
 
-    def _become_child(self, read: int) -> None:
-        # A child that hangs must not keep a lock, the caller's pipes or a terminal with it.
-        for descriptor in (*self.own, *self.signals.descriptors, read):
-            os.close(descriptor)
-        null = os.open("/dev/null", os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(null, descriptor)
-        os.setsid()
-        forget_in_child()
-
-    def _reap(self, pid: int, what: str) -> None:
-        """It was killed; one that KILL does not end is left behind."""
-        for pause in (0.001, 0.01, 0.1):
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                return
-            time.sleep(pause)
-        self._left_behind.append((pid, what))
-
     def left_behind(self) -> list[str]:
         """Children that nothing could end, and that are still there: pid and what they do."""
-        return [f"pid {pid} ({what})" for pid, what in self._left_behind if _is_there(pid)]
+        return [f"pid {child.pid} ({child.what})" for child in self._left_behind if not child.ended()]
 
     async def running(self, name: str) -> bool:
-        """Whether the jail or the bhyve VM of this name runs (contract §3); elsewhere the kernel's EBUSY decides."""
+        """Whether the jail or the bhyve VM of this name runs (contract §3). Elsewhere that is not known by name."""
         if self.platform != "freebsd":
             return False
         if os.path.exists(f"/dev/vmm/{name}"):
@@ -383,9 +325,8 @@ class Host:
     async def end_processes(self, pids: Sequence[int]) -> None:
         """TERM, a short while, KILL."""
         import functools
-        import signal
 
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in (_TERM, _KILL):
             alive = [pid for pid in pids if _signal_process(pid, number)]
             await Wait(time.monotonic() + _GRACE, functools.partial(_none_is_left, alive))
 
@@ -403,13 +344,6 @@ def _signal_process(pid: int, number: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def _is_there(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG) == (0, 0)
-    except ChildProcessError:
-        return False
 
 
 def _scratch() -> int:

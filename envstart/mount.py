@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from . import commands, diagnosis, plan, touch, unmount
 from .environment import is_below
-from .errors import Denied, Error, Misconfigured, Missing, Temporary, reason
-from .host import NoAnswer
+from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, Stuck, Temporary, reason
 from .retry import until_it_heals
 from .table import normal_source
 
@@ -72,7 +71,11 @@ class Mount(plan.Step):
     # Is it so?
 
     async def check(self, host: Host) -> Error | None:
-        point = await self._real_point(host)
+        try:
+            point = await self._real_point(host)
+        except NoAnswer as error:
+            # What it lies on may be another directory of this environment, which is brought back first.
+            return error
         table = await host.mounts()
         entry = await self._ours(host, table, point)
         if entry is None:
@@ -142,7 +145,7 @@ class Mount(plan.Step):
         if verdict == touch.EMPTY:
             text = f"{doing} is empty and takes no file: an NFSv4 server shows what it does not export like that"
             if config["EMPTY_DIR"] == "refuse":
-                return Missing(f"{text}; export it, or set EMPTY_DIR=warn")
+                raise Missing(f"{text}; export it, stop and start again, or set EMPTY_DIR=warn")
             if config["EMPTY_DIR"] == "warn":
                 host.report.warn(text)
         if other is not None and other[1] < _LEASE_SECONDS:
@@ -171,7 +174,9 @@ class Mount(plan.Step):
 
     async def _clear(self, host: Host, entry: Entry) -> None:
         """Take a dead or stale mount away, of an environment that does not run (faults 3, 6, 51)."""
-        if await host.running(self._environment.name):
+        if await host.running(self._environment.name) or (
+            host.platform == "linux" and await unmount.holders(host, entry.point)
+        ):
             raise Temporary(
                 f"cannot use {entry.point}: {self.source} is mounted there but broken, "
                 f"and {self._environment.name} runs; stop it first"
@@ -221,10 +226,8 @@ class Mount(plan.Step):
         if result.status == 0:
             raise Error(f"cannot {doing}: {argv[0]} said that it is done, but nothing is mounted there")
         error = diagnosis.of_mount(result, doing)
-        if result.alive:
-            # The next attempt would hang at the same place.
-            raise Error(str(error))
-        raise error
+        # Another attempt would hang at the same place.
+        raise Stuck(str(error)) if result.alive else error
 
     async def _take_back(self, host: Host, point: str, undo: _Undo) -> None:
         """Undo what a failed start has done here, and nothing else (promise 4)."""
@@ -326,9 +329,9 @@ class Mount(plan.Step):
         """The directory as the mount table names it. It is touched only when the table does not know it."""
         try:
             real = await host.real(self.point)
-        except NoAnswer:
-            # It lies on something dead; whatever is mounted there has been found under its own name.
-            return self.point
+        except NoAnswer as error:
+            # The table does not know it by this name; by which one it would, only what it lies on can tell.
+            raise NoAnswer(f"cannot use {self.point}: what it lies on gives {error}; is it on a dead server?") from None
         if real == self.point:
             return real
         workdir = self._environment.workdir

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-
 from . import plan as plans
+from .errors import Error
+from .report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def states(plan: Plan, host: Host) -> list[plans.State]:
     """What the mount table says of each step; one reading of it for all."""
     try:
         host.wait(host.mounts())
-    except Exception as error:
+    except Error as error:
         return [plans.State(plans.UNKNOWN, str(error)) for _ in plan.steps]
     found: list[plans.State] = host.together([step.state(host) for step in plan.steps])
     return found
@@ -35,7 +35,7 @@ def plan(plan: Plan, host: Host, verb: str) -> str:
         state = found[step.name]
         commands = state.start if verb == "start" else state.stop
         lines.append(f"# {step.name}: {step.source} on {step.point}: {_why(state, verb)}")
-        lines += [shlex.join(argv) for argv in commands]
+        lines += [paste(argv) for argv in commands]
     return "\n".join(lines) + "\n"
 
 

@@ -78,9 +78,9 @@ def _other_node(locked: str, own_name_file: str) -> tuple[str, int] | None:
     return (holder, max(0, int(time.time() - touched))) if holder and holder != own else None
 
 
-def resolve(path: str) -> str:
-    """The path without symbolic links, as the mount table has it."""
-    return os.path.realpath(path)
+def resolve(paths: list[str]) -> list[str]:
+    """The paths without symbolic links, as the mount table has them."""
+    return [os.path.realpath(path) for path in paths]
 
 
 def survey(point: str, given: str, create_below: str | None, create: bool) -> tuple[list[str], list[str]]:

@@ -6,8 +6,7 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed and spoils ``umou
 from __future__ import annotations
 
 from . import commands, diagnosis, touch
-from .errors import Denied, Error, Temporary
-from .host import NoAnswer
+from .errors import Denied, Error, NoAnswer, Temporary
 from .retry import until_it_heals
 
 TYPE_CHECKING = False
@@ -38,10 +37,11 @@ async def answers(host: Host, point: str, timeout: float) -> bool:
 async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False) -> None:
     """Unmount, tried again while it is busy; Busy with the holders' names when time or attempts are used up."""
     told = False
+    known: list[int] = []
     depth = len((await host.mounts()).at(entry.point))
 
     async def attempt() -> None:
-        nonlocal told
+        nonlocal told, known
         # The reserve included: an attempt that begins late must not be cut off in the middle.
         timeout = max(host.deadline.left(), host.deadline.to_the_end() / 2)
         result = await host.run(commands.unmount(host.platform, entry.point), timeout=timeout, reserve=True)
@@ -57,7 +57,8 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False)
         if not diagnosis.busy(result):
             raise Error(f"{doing}: {result.words or 'it is still mounted'}")
         above = [*table.below(entry.point), *table.uppers(entry.point)]
-        pids = await holders(host, entry.point)
+        # The last attempt may have no time left for the search.
+        pids = known = await holders(host, entry.point) or known
         by = f"mounted on it: {', '.join(above)}" if above else host.describe(pids[:_HOLDERS_SHOWN])
         if not told:
             told = True

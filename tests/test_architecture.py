@@ -12,12 +12,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "envstart").rglob("*.py"))
 # Each has one door, and is imported when it is first needed.
 DOORS = {
-    "subprocess": {"host"},
+    "subprocess": set(),
     "psutil": {"host"},
     "tenacity": {"retry"},
     "configobj": {"config"},
     "fcntl": {"locks"},
-    "signal": {"host", "signals"},
+    "signal": {"signals"},
     "ctypes": {"freebsd"},
 }
 # What the hook imports before it knows that there is something to do costs each start its time.

@@ -1,0 +1,121 @@
+"""Processes of our own making: a command, or a function that may hang. Each can be left behind at any time.
+
+Written with fork(2) and exec(2), because subprocess takes longer to import (12 ms) than all else that a start does;
+there are no threads here that would make a fork dangerous.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+
+from .signals import forget_in_child
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+# Highest descriptor that a caller may have left open for us.
+_DESCRIPTORS = 4096
+_CANNOT_EXECUTE = 126
+
+
+class Child:
+    """A process. ``status`` is its exit status, minus the signal that ended it, or None while it runs."""
+
+    __slots__ = ("pid", "what", "status")
+
+    def __init__(self, pid: int, what: str) -> None:
+        self.pid = pid
+        self.what = what
+        self.status: int | None = None
+
+    def ended(self) -> bool:
+        """Whether it is over by now; asks, and does not wait."""
+        if self.status is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                # Somebody else took it: how it ended cannot be told, and that is no success.
+                self.status = 255
+            else:
+                self.status = os.waitstatus_to_exitcode(status) if pid else None
+        return self.status is not None
+
+    def kill(self, number: int) -> None:
+        """Send a signal to it and to all of its session's first group."""
+        try:
+            os.killpg(self.pid, number)
+        except OSError:
+            pass
+
+
+def command(
+    path: str, argv: Sequence[str], environment: Mapping[str, str], out: int, err: int, keep: Iterable[int]
+) -> Child:
+    """Execute ``path`` in a session of its own: no terminal to ask at, nothing inherited but ``keep``. OSError."""
+    pid = os.fork()
+    if pid:
+        return Child(pid, " ".join(argv))
+    try:
+        _become_child(out, err, keep)
+        os.execve(path, list(argv), environment)
+    except OSError as error:
+        os.write(2, f"{path}: {error.strerror}\n".encode())
+    finally:
+        os._exit(_CANNOT_EXECUTE)
+
+
+def call(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Child, int]:
+    """Call ``function`` in a child; returns it and the descriptor its answer comes from. OSError.
+
+    The answer is what marshal makes of (0, result), or of (errno, its text) after an OSError.
+    """
+    read, write = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(read)
+        os.close(write)
+        raise
+    if pid:
+        os.close(write)
+        return Child(pid, f"{function.__name__} {arguments[0] if arguments else ''}"), read
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        _become_child(null, null, (write,))
+        try:
+            answer = (0, function(*arguments))
+        except OSError as error:
+            answer = (error.errno or -1, error.strerror or str(error))
+        except Exception as error:
+            answer = (-1, repr(error))
+        os.write(write, marshal.dumps(answer))
+    finally:
+        os._exit(0)
+
+
+def answer(data: bytes) -> Any:
+    """The result that a child of call() has sent; its OSError is raised."""
+    number, value = marshal.loads(data)
+    if number:
+        raise OSError(number, value)
+    return value
+
+
+def _become_child(out: int, err: int, keep: Iterable[int]) -> None:
+    os.setsid()
+    forget_in_child()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    # A child that hangs must not keep a lock, or a pipe that the caller reads to its end.
+    first = 3
+    for descriptor in sorted(keep):
+        os.closerange(first, descriptor)
+        os.set_inheritable(descriptor, True)
+        first = descriptor + 1
+    os.closerange(first, _DESCRIPTORS)

@@ -1,0 +1,284 @@
+"""What a file server and the network can do to a start (failure catalogue B.1)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from cbsd import NULLFS, SERVER, Site, last_line
+
+
+def mount_calls(site: Site) -> int:
+    return site.count("mount_nfs")
+
+
+def test_fault_1_server_down_before_the_mount(site: Site) -> None:
+    site.configure(TIMEOUT="4")
+    site.world.freeze(SERVER)
+    began = time.monotonic()
+    ended = site.start()
+    assert ended.returncode == 75
+    assert time.monotonic() - began < 4 + 1
+    assert SERVER in last_line(ended)
+    assert "is the server up" in last_line(ended)
+    assert site.table == []
+    assert mount_calls(site) > 3, "it was tried once only"
+
+
+def test_fault_1_server_comes_back_while_it_is_tried(site: Site) -> None:
+    site.world.refuse(SERVER)
+    with site.begin() as hook:
+        while mount_calls(site) < 4:
+            time.sleep(0.02)
+        site.world.up(SERVER)
+        assert hook.wait() == 0
+    assert site.table == site.wanted()
+
+
+def test_fault_2_port_closed(site: Site) -> None:
+    site.configure(ATTEMPTS="2")
+    site.world.refuse(SERVER)
+    ended = site.start()
+    assert ended.returncode == 75
+    assert "Connection refused" in last_line(ended)
+    assert mount_calls(site) <= 2 * 3
+    assert site.table == []
+
+
+def test_fault_3_server_died_after_the_mount_and_stays_dead(site: Site) -> None:
+    site.configure(TIMEOUT="4")
+    site.preset()
+    site.world.freeze(SERVER)
+    ended = site.start()
+    assert ended.returncode == 75
+    assert SERVER in last_line(ended)
+
+
+def test_fault_3_dead_mounts_of_a_stopped_environment_are_mounted_anew(site: Site) -> None:
+    site.preset()
+    site.world.freeze(SERVER)
+    with site.begin() as hook:
+        while not site.count("umount"):
+            time.sleep(0.02)
+        site.world.thaw(SERVER)
+        assert hook.wait() == 0
+    assert site.table == site.wanted()
+    assert {tuple(call["argv"][:2]) for call in site.world.calls("umount")} == {("umount", "-N")}
+
+
+def test_fault_3_dead_mounts_of_a_running_environment_are_left_alone(site: Site) -> None:
+    site.preset()
+    site.world.freeze(SERVER)
+    site.world.jail("jail1", 7)
+    ended = site.start()
+    assert ended.returncode == 75
+    assert "jail1 runs" in last_line(ended)
+    assert site.count("umount") == 0
+    assert site.table == site.wanted()
+
+
+def test_fault_3_nullfs_of_a_directory_on_a_dead_server(tmp_path: Path) -> None:
+    """What hangs there is in the kernel, and nothing ends it."""
+    with Site(tmp_path, NULLFS) as site:
+        site.configure(TIMEOUT="4")
+        site.world.export(SERVER, "/files")
+        site.world.mount(f"{SERVER}:/files", site.files)
+        site.world.freeze(SERVER)
+        before = site.table
+        began = time.monotonic()
+        ended = site.start()
+        assert ended.returncode == 75
+        assert time.monotonic() - began < 4 + 1
+        assert "pid " in last_line(ended)
+        assert site.table == before
+
+
+def test_fault_4_a_look_at_dead_mounts_ends(site: Site) -> None:
+    site.preset()
+    site.world.freeze(SERVER)
+    began = time.monotonic()
+    ended = site.hand("status", "nfs", "-w", str(site.workdir), "-j", "jail1")
+    assert ended.returncode == 0
+    assert time.monotonic() - began < 3
+
+
+def test_fault_5_server_died_before_the_stop(site: Site) -> None:
+    site.configure(TIMEOUT="4")
+    site.preset()
+    site.world.freeze(SERVER)
+    ended = site.stop()
+    assert ended.returncode == 75
+    assert "STOP_FORCE=1" in last_line(ended)
+    assert site.table == site.wanted()
+    assert site.count("umount") == 0, "a plain umount of a dead mount hangs, and spoils umount -N"
+
+
+def test_fault_5_server_died_before_a_stop_that_may_use_force(site: Site) -> None:
+    site.configure(STOP_FORCE="1")
+    site.preset()
+    site.world.freeze(SERVER)
+    ended = site.stop()
+    assert ended.returncode == 0, ended.stderr
+    assert site.table == []
+    assert {tuple(call["argv"]) for call in site.world.calls("umount")} == {
+        ("umount", "-N", str(site.point(which))) for which in site.variant.directories
+    }
+
+
+def test_fault_5_a_forced_unmount_that_takes_minutes_goes_on_alone(site: Site) -> None:
+    site.world.set(force_seconds=60)
+    site.configure(STOP_FORCE="1", TIMEOUT="4")
+    site.preset()
+    site.world.freeze(SERVER)
+    began = time.monotonic()
+    ended = site.stop()
+    assert ended.returncode == 75
+    assert time.monotonic() - began < 4 + 1
+    assert "pid " in last_line(ended)
+
+
+def test_fault_6_stale_mount(site: Site) -> None:
+    site.preset()
+    site.world.stale(site.point("data"))
+    ended = site.start()
+    assert ended.returncode == 0, ended.stderr
+    assert site.table == site.wanted()
+    assert len(site.mounting) == 1
+    assert "is broken" in ended.stderr
+
+
+def test_fault_6_stale_mount_of_a_running_environment(site: Site) -> None:
+    site.preset()
+    site.world.stale(site.point("data"))
+    site.world.jail("jail1", 7)
+    ended = site.start()
+    assert ended.returncode == 75
+    assert "Stale" in ended.stderr or "broken" in last_line(ended)
+    assert site.count("umount") == 0
+
+
+def test_fault_7_name_that_does_not_exist(site: Site) -> None:
+    site.configure(NFS_SERVER="nowhere.example.com")
+    ended = site.start()
+    assert ended.returncode not in (0, 75)
+    assert "Name does not resolve" in last_line(ended)
+    assert mount_calls(site) <= 3, "a name that does not exist heals by no retry"
+
+
+def test_fault_7_resolver_that_gives_no_answer(site: Site) -> None:
+    site.world.fault("mount_nfs", text=f"mount_nfs: {SERVER}: Name could not be resolved at this time", times=4)
+    ended = site.start()
+    assert ended.returncode == 0, ended.stderr
+    assert site.table == site.wanted()
+
+
+def test_fault_9_server_with_an_ipv6_address(site: Site) -> None:
+    for which in site.variant.directories:
+        (site.world.export("fd00::1", f"/nfs/{which}/jail1") / "etc").mkdir()
+    site.configure(NFS_SERVER="fd00::1")
+    for _ in range(2):
+        assert site.start().returncode == 0
+    assert [source for source, _, _ in site.table] == [f"[fd00::1]:/nfs/{n}/jail1" for n in ("data", "fstab", "system")]
+    assert mount_calls(site) == 3
+
+
+def test_fault_10_directory_missing_on_the_server(site: Site) -> None:
+    site.held("system").rmdir()
+    ended = site.start()
+    assert ended.returncode == 66
+    assert f"{SERVER}:/nfs/system/jail1" in last_line(ended)
+    assert "make the directory on the server" in last_line(ended)
+    assert mount_calls(site) <= 3, "a missing directory heals by no retry"
+    assert site.table == []
+
+
+def test_fault_10_version_4_shows_an_empty_directory_for_what_is_not_exported(site: Site) -> None:
+    """The mount succeeds then (transcript nfs.txt); without a look inside, the jail would start on nothing."""
+    site.world.unexport(SERVER, "/nfs/data/jail1")
+    ended = site.start()
+    assert ended.returncode == 66
+    assert "is empty and takes no file" in last_line(ended)
+    assert "export it" in last_line(ended)
+    assert site.table == []
+
+
+def test_fault_10_the_operator_may_accept_an_empty_directory(site: Site) -> None:
+    site.world.unexport(SERVER, "/nfs/data/jail1")
+    site.configure(EMPTY_DIR="warn")
+    ended = site.start()
+    assert ended.returncode == 0
+    assert "warning" in last_line(ended)
+    assert site.table == site.wanted()
+
+
+def test_fault_10_names_that_must_be_there(site: Site) -> None:
+    site.configure(REQUIRE_DATA="etc bin")
+    ended = site.start()
+    assert ended.returncode == 66
+    assert "bin" in last_line(ended)
+    assert "REQUIRE_DATA" in last_line(ended)
+    assert site.table == []
+
+
+def test_fault_11_server_denies_access(site: Site) -> None:
+    site.configure(MOUNT_NFS_OPT="-orw -overs=3")
+    site.world.unexport(SERVER, "/nfs/data/jail1")
+    ended = site.start()
+    assert ended.returncode == 77
+    assert "Permission denied" in last_line(ended)
+    assert "export it to this host" in last_line(ended)
+    assert mount_calls(site) <= 3
+    assert site.table == []
+
+
+def test_fault_12_version_not_offered(site: Site) -> None:
+    site.world.server(SERVER, versions=(2, 3))
+    ended = site.start()
+    assert ended.returncode == 78
+    assert "NFS_VERSION" in last_line(ended)
+    assert mount_calls(site) <= 3
+    assert site.table == []
+
+
+def test_fault_13_version_4_needs_no_rpcbind(site: Site) -> None:
+    site.world.fault("rpcinfo", times=None)
+    site.world.fault("showmount", times=None)
+    assert site.start().returncode == 0
+    assert site.count("rpcinfo") + site.count("showmount") == 0
+
+
+def test_fault_14_something_else_answers_the_port(site: Site) -> None:
+    site.configure(ATTEMPTS="2")
+    site.world.fault("mount_nfs", text="mount_nfs: [tcp] NFSPROC_NULL: RPC: Timed out", times=None)
+    ended = site.start()
+    assert ended.returncode == 75
+    assert "RPC: Timed out" in last_line(ended)
+    assert site.table == []
+
+
+def test_fault_15_slow_server(site: Site) -> None:
+    site.configure(NFS_MOUNT_TIMEOUT="10")
+    site.world.server(SERVER, delay=1.0)
+    began = time.monotonic()
+    assert site.start().returncode == 0
+    assert time.monotonic() - began < 3, "the directories were mounted one after the other"
+    assert site.table == site.wanted()
+
+
+def test_fault_16_link_that_drops_packets(site: Site) -> None:
+    for nth in (1, 2, 4):
+        site.world.fault("mount_nfs", text="mount_nfs: nfsd: RPC: Connection reset by peer", nth=nth)
+    assert site.start().returncode == 0
+    assert site.table == site.wanted()
+
+
+def test_fault_17_network_not_ready_yet(site: Site) -> None:
+    site.world.fault("mount_nfs", text="mount_nfs: nfsd: RPCPROG_NFS: RPC: Network is unreachable", times=3)
+    assert site.start().returncode == 0
+    assert site.table == site.wanted()
+
+
+def test_fault_20_server_in_its_grace_period(site: Site) -> None:
+    site.world.fault("mount_nfs", text="mount_nfs: nmount: /x: NFSv4 server is in grace period", times=3)
+    assert site.start().returncode == 0
+    assert site.table == site.wanted()

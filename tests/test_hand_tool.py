@@ -1,0 +1,385 @@
+"""``envstart``, the hand tool: the same work by hand, and what it tells."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cbsd import NULLFS, SERVER, Site, last_line
+
+VERBS = ("start", "stop", "plan", "status")
+
+
+def where(site: Site, name: str = "jail1") -> list[str]:
+    return [site.variant.backend, "-w", str(site.workdir), "-j", name]
+
+
+def commands_of(plan: str) -> list[list[str]]:
+    """The lines of a plan that can be pasted."""
+    return [shlex.split(line) for line in plan.splitlines() if line and not line.startswith("#")]
+
+
+def records(site: Site, *words: str) -> dict[str, dict[str, Any]]:
+    """``status --json`` by directory."""
+    rows = json.loads(site.hand("status", *(words or where(site)), "--json").stdout)["directories"]
+    return {row["directory"]: row for row in rows}
+
+
+def list_file(site: Site, *names: str, mode: int = 0o644) -> str:
+    """A list of environments, for a host without CBSD."""
+    path = site.workdir / "etc" / "environments"
+    path.write_text(
+        "".join(
+            f"[{name}]\ndata = {site.point('data', name)}\nsystem = {site.point('system', name)}\n"
+            f"fstab = {site.point('fstab', name)}\n"
+            for name in names
+        )
+    )
+    path.chmod(mode)
+    return str(path)
+
+
+# Start and stop.
+
+
+def test_start_and_stop_do_what_the_hooks_do(site: Site) -> None:
+    for _ in range(2):
+        ended = site.hand("start", *where(site))
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+        assert site.table == site.wanted()
+    for _ in range(2):
+        ended = site.hand("stop", *where(site))
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+        assert site.table == []
+
+
+def test_the_environment_can_be_meant_by_its_directories(site: Site) -> None:
+    assert site.hand("start", "nfs", *site.args()).returncode == 0
+    assert site.table == site.wanted()
+
+
+def test_a_failure_is_told_as_by_the_hook(site: Site) -> None:
+    site.held("data").rename(site.held("data").with_name("elsewhere"))
+    by_hook, by_hand = site.start(), site.hand("start", *where(site))
+    assert by_hook.returncode == by_hand.returncode == 66
+    assert last_line(by_hook).partition(": ")[2] == last_line(by_hand).partition(": ")[2]
+
+
+def test_v_shows_the_commands_and_how_long_they_took(site: Site) -> None:
+    ended = site.hand("start", *where(site), "-v")
+    for argv in site.mounting:
+        line = next(line for line in ended.stderr.splitlines() if argv[-1] in line)
+        assert f"envstart: jail1: {shlex.join(argv)}  # 0, " in line
+        assert line.endswith(" s")
+
+
+def test_vv_shows_what_they_said_too(site: Site) -> None:
+    site.world.fault("mount_nfs", "do-it-say-fail", text="mount_nfs: a complaint")
+    assert "  mount_nfs: a complaint" in site.hand("start", *where(site), "-vv").stderr
+    assert "  mount_nfs: a complaint" not in site.hand("stop", *where(site), "-v").stderr
+
+
+# Plan and dry run.
+
+
+def test_the_lines_of_a_plan_can_be_pasted(site: Site) -> None:
+    assert site.start().returncode == 0
+    by_hook = site.world.mounts()
+    assert site.stop().returncode == 0
+    for argv in commands_of(site.hand("plan", *where(site)).stdout):
+        assert site.world.command(*argv).returncode == 0
+    assert site.table == site.wanted()
+    differing = {"fsid"}
+
+    def rows(mounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        kept = [{key: value for key, value in mount.items() if key not in differing} for mount in mounts]
+        return sorted(kept, key=lambda mount: str(mount["node"]))
+
+    assert rows(site.world.mounts()) == rows(by_hook)
+    for argv in commands_of(site.hand("plan", *where(site), "--stop").stdout):
+        assert site.world.command(*argv).returncode == 0
+    assert site.table == []
+
+
+@pytest.mark.parametrize("way", ["plan", "start -n", "start --dry-run", "stop -n", "hook -n"])
+def test_a_plan_runs_nothing(site: Site, way: str) -> None:
+    site.point("data").rmdir()
+    verb, *flags = way.split()
+    ended = site.start(*flags) if verb == "hook" else site.hand(verb, *where(site), *flags)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [call["argv"] for call in site.world.calls()] == [["mount", "--libxo", "json"]]
+    assert not site.point("data").exists()
+    assert list((site.world.path / "run").iterdir()) == []
+
+
+def test_a_plan_says_what_is_there_and_why(site: Site) -> None:
+    site.preset("system")
+    site.world.mount("tmpfs", site.point("data"), "tmpfs")
+    plan = site.hand("plan", *where(site)).stdout
+    assert plan.splitlines()[0] == f"# start jail1 (nfs, {site.conf})"
+    assert f"# system: {site.source('system')} on {site.point('system')}: mounted; nothing to do" in plan
+    assert f"# fstab: {site.source('fstab')} on {site.point('fstab')}: not mounted\nmount_nfs " in plan
+    assert "wrong source: tmpfs (tmpfs); start would refuse and leave it alone" in plan
+    assert len(commands_of(plan)) == 1
+    plan = site.hand("plan", *where(site), "--stop").stdout
+    assert commands_of(plan) == [["umount", str(site.point("system"))]]
+
+
+def test_a_plan_of_a_stop_goes_backwards(site: Site) -> None:
+    site.preset()
+    lines = [argv[-1] for argv in commands_of(site.hand("stop", *where(site), "-n").stdout)]
+    assert lines == [str(site.point(which)) for which in ("data", "fstab", "system")]
+
+
+def test_a_plan_warns_of_doubtful_options(site: Site) -> None:
+    site.configure(MOUNT_NFS_OPT="-orw -overs=4 -ointr")
+    assert "\n# warning: " in site.hand("plan", *where(site)).stdout
+
+
+# Status.
+
+
+def test_status_of_each_kind(site: Site) -> None:
+    site.configure(MOUNT_RCCONF="1")
+    (site.workdir / "jails-rcconf/jail1").mkdir()
+    site.preset("data")
+    site.world.mount("tmpfs", site.point("system"), "tmpfs")
+    site.preset("fstab", "fstab")
+    found = records(site)
+    assert {which: row["state"] for which, row in found.items()} == {
+        "data": "mounted",
+        "system": "wrong source",
+        "fstab": "stacked",
+        "rcconf": "not mounted",
+    }
+    assert found["system"] == {
+        "environment": "jail1",
+        "backend": "nfs",
+        "directory": "system",
+        "point": str(site.point("system")),
+        "source": site.source("system"),
+        "fstype": "nfs",
+        "state": "wrong source",
+        "found": "tmpfs (tmpfs)",
+    }
+    ended = site.hand("status", *where(site))
+    assert ended.returncode == 1
+    header, *rows = ended.stdout.splitlines()
+    assert header.split() == ["DIRECTORY", "STATE", "SOURCE", "MOUNT", "POINT", "FOUND"]
+    assert rows[-1].split()[:2] == ["data", "mounted"], "what is wrong comes first"
+    assert any("tmpfs (tmpfs)" in row for row in rows)
+
+
+def test_status_0_means_all_is_mounted(site: Site) -> None:
+    assert site.hand("status", *where(site)).returncode == 1
+    site.preset()
+    assert site.hand("status", *where(site)).returncode == 0
+
+
+def test_status_when_the_table_cannot_be_read(site: Site) -> None:
+    site.world.fault("mount", times=None)
+    found = records(site)
+    assert {row["state"] for row in found.values()} == {"unknown"}
+    assert all("cannot read the mount table" in row["found"] for row in found.values())
+    assert site.hand("status", *where(site)).returncode == 1
+
+
+def test_status_touches_nothing_that_may_be_dead(site: Site) -> None:
+    site.preset()
+    site.world.freeze(SERVER)
+    assert {row["state"] for row in records(site).values()} == {"mounted"}
+
+
+def test_status_of_nullfs(tmp_path: Path) -> None:
+    with Site(tmp_path, NULLFS) as site:
+        assert {row["state"] for row in records(site).values()} == {"not mounted"}
+        assert site.hand("start", *where(site)).returncode == 0
+        assert {row["state"] for row in records(site).values()} == {"mounted"}
+
+
+# A list of environments.
+
+
+def test_status_of_a_list(site: Site) -> None:
+    site.add("jail2")
+    site.preset(name="jail2")
+    path = list_file(site, "jail1", "jail2")
+    rows = json.loads(site.hand("status", "nfs", "-l", path, "--json").stdout)["directories"]
+    assert {(row["environment"], row["state"]) for row in rows} == {("jail1", "not mounted"), ("jail2", "mounted")}
+    assert {row["state"] for row in records(site, "nfs", "-l", path, "-j", "jail2").values()} == {"mounted"}
+
+
+def test_start_of_one_of_a_list(site: Site) -> None:
+    site.add("jail2")
+    path = list_file(site, "jail1", "jail2")
+    assert site.hand("start", "nfs", "-l", path, "-j", "jail2").returncode == 0
+    assert site.table == site.wanted("jail2")
+    ended = site.hand("start", "nfs", "-l", path)
+    assert ended.returncode == 64
+    assert "give -j" in last_line(ended)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data = /x\n", "is in no section"),
+        ("[jail1]\ndata = /x\n", "[jail1] has data, system"),
+        ("[jail1]\ndata = /x\nsystem = /y\npath = /z\n", "nothing else"),
+        ("[jail1]\ndata = x\nsystem = /y\n", "[jail1]: cannot use -d 'x'"),
+        ("[jail1\n", "environments"),
+    ],
+)
+def test_mistakes_in_a_list(site: Site, text: str, words: str) -> None:
+    path = Path(list_file(site))
+    path.write_text(text)
+    ended = site.hand("status", "nfs", "-l", str(path))
+    assert ended.returncode == 78
+    assert words in last_line(ended)
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_list_that_others_can_write_is_not_trusted(site: Site) -> None:
+    ended = site.hand("status", "nfs", "-l", list_file(site, "jail1", mode=0o666))
+    assert ended.returncode == 77
+    assert "chmod go-w" in last_line(ended)
+
+
+# Configuration.
+
+
+def test_config_show_says_where_each_value_comes_from(site: Site) -> None:
+    site.conf.write_text(f'NFS_SERVER="{SERVER}"\nTIMEOUT=30\n[jail*]\nTIMEOUT=40\n[jail1]\nREQUIRE_DATA="etc bin"\n')
+    ended = site.hand("config", "show", *where(site))
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert f"NFS_SERVER={SERVER}  # {site.conf}:1" in lines
+    assert f"TIMEOUT=40  # {site.conf}:4 [jail*]" in lines
+    assert f"REQUIRE_DATA='etc bin'  # {site.conf}:6 [jail1]" in lines
+    assert "NFS_SERVER_ROOT_DIR=/nfs  # default" in lines
+
+
+def test_config_check_of_a_good_file(site: Site) -> None:
+    ended = site.hand("config", "check", *where(site))
+    assert ended.returncode == 0
+    assert ended.stdout == f"{site.conf}: fine for jail1\n"
+    ended = site.hand("config", "check", "nfs", "-w", str(site.workdir))
+    assert ended.returncode == 0
+    assert site.world.calls() == []
+
+
+def test_config_check_tells_every_mistake(site: Site) -> None:
+    site.conf.write_text("NFS_SERVR=x\nTIMEOUT=soon\n[jail2]\nATTEMPTS=-1\n")
+    for words in (where(site), ["nfs", "-w", str(site.workdir)]):
+        ended = site.hand("config", "check", *words)
+        assert ended.returncode == 78
+        for line in (1, 2, 4):
+            assert f"{site.conf}:{line}: " in ended.stderr
+        assert "did you mean NFS_SERVER?" in ended.stderr
+        assert "NFS_SERVER is not set" in ended.stderr
+        assert last_line(ended).startswith("envstart: cannot use the configuration: 4 mistakes, the first: ")
+
+
+def test_config_check_draws_attention_to_doubtful_options(site: Site) -> None:
+    site.configure(MOUNT_NFS_OPT="-orw -overs=4 -ointr")
+    ended = site.hand("config", "check", *where(site))
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("warning: ")
+
+
+@pytest.mark.parametrize(
+    ("backend", "key", "value"), [("nfs", "NFS_SERVER", SERVER), ("nullfs", "NULLFS_ROOT_DIR", "/x")]
+)
+def test_a_sample_that_is_filled_in_equals_the_defaults(site: Site, backend: str, key: str, value: str) -> None:
+    sample = site.hand("config", "sample", backend).stdout
+    path = site.workdir / "etc" / "sample.conf"
+
+    def shown(text: str) -> list[str]:
+        path.write_text(text)
+        path.chmod(0o644)
+        ended = site.hand("config", "show", backend, "-w", str(site.workdir), "-j", "jail1", "-c", str(path))
+        assert ended.returncode == 0, ended.stderr
+        return [line.partition("  #")[0] for line in ended.stdout.splitlines()]
+
+    filled = sample.replace(f'{key}=""', f'{key}="{value}"')
+    assert filled != sample
+    defaults = shown(f"{key}={value}\n")
+    assert shown(filled) == defaults
+    # Also with every key written out.
+    uncommented = [line[1:] if line.startswith("#") and line[1:2].isupper() else line for line in filled.splitlines()]
+    assert shown("\n".join(uncommented) + "\n") == defaults
+
+
+def test_a_sample_that_is_not_filled_in_is_refused(site: Site) -> None:
+    site.conf.write_text(site.hand("config", "sample", "nfs").stdout)
+    ended = site.start()
+    assert ended.returncode == 78
+    assert "NFS_SERVER is " in last_line(ended)
+
+
+# Its command line.
+
+
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["start", "-h"], ["config", "-h"], ["config", "show", "--help"]])
+def test_help(site: Site, words: list[str]) -> None:
+    ended = site.hand(*words)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("usage: envstart")
+
+
+def test_help_names_every_verb_and_every_status(site: Site) -> None:
+    text = site.hand("-h").stdout
+    for word in (*VERBS, "config", "64", "66", "69", "75", "77", "78"):
+        assert word in text
+
+
+def test_version(site: Site) -> None:
+    ended = site.hand("--version")
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("envstart ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["strat", "nfs"],
+        ["start"],
+        ["start", "ntfs", "-w", "/x", "-j", "jail1"],
+        ["start", "nfs"],
+        ["start", "nfs", "-j", "jail1"],
+        ["start", "nfs", "-w", "/usr/jails"],
+        ["start", "nfs", "-w", "/x", "-l", "/y"],
+        ["start", "nfs", "-d", "/x", "-j", "jail1"],
+        ["start", "nfs", "-w", "/x", "-j", "../x"],
+        ["start", "nfs", "-w", "relative", "-j", "jail1"],
+        ["start", "nfs", "-w", "/x", "-j", "jail1", "junk"],
+        ["start", "nfs", "-w", "/x", "-j", "jail1", "--dry"],
+        ["status", "nfs", "--bogus"],
+        ["config"],
+        ["config", "show"],
+        ["config", "sample", "ntfs"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_64_and_one_line(site: Site, words: list[str]) -> None:
+    ended = site.hand(*words)
+    assert ended.returncode == os.EX_USAGE, ended.stderr
+    assert ended.stdout == ""
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stderr.startswith("envstart: cannot ")
+    assert site.world.calls() == []
+
+
+def test_configuration_file_named_by_hand(site: Site, tmp_path: Path) -> None:
+    conf = tmp_path / "other.conf"
+    conf.write_text(f"NFS_SERVER={SERVER}\nMOUNT_FSTAB=0\n")
+    conf.chmod(0o644)
+    assert site.hand("start", *where(site), "-c", str(conf)).returncode == 0
+    assert site.table == sorted([site.row("data"), site.row("system")])
+    ended = site.hand("start", *where(site), "-c", str(tmp_path / "missing.conf"))
+    assert ended.returncode == 78
+    assert "missing.conf" in last_line(ended)

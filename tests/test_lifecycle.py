@@ -1,0 +1,189 @@
+"""One life-cycle suite for all backends: start, start, stop, stop, and every command of it going wrong in turn.
+
+A new backend is a row in VARIANTS, and one in FRAGILE.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from cbsd import NFS4, NULLFS, Ended, Site, Variant
+
+FOUR = ("rcconf", "system", "fstab", "data")
+VARIANTS = (
+    NFS4,
+    NULLFS,
+    Variant("nfs, version 3", "nfs", {"MOUNT_NFS_OPT": "-orw -overs=3 -ohard"}, ("system", "fstab", "data")),
+    Variant("nfs, four directories", "nfs", {"MOUNT_RCCONF": "1"}, FOUR),
+    Variant("nfs, shared rcconf", "nfs", {"MOUNT_RCCONF": "1", "RCCONF_SHARED": "1"}, FOUR),
+    Variant("nfs, data alone", "nfs", {"MOUNT_SYSTEM": "0", "MOUNT_FSTAB": "0"}, ("data",)),
+)
+# Every command of these goes wrong in turn. Two directories are the fewest that can be half there.
+FRAGILE = (
+    Variant("nfs", "nfs", {"MOUNT_FSTAB": "0"}, ("system", "data")),
+    Variant("nullfs", "nullfs", {"MOUNT_FSTAB": "0", "MOUNT_SYSTEM": "0"}, ("data",)),
+)
+FAULTS = ("hang", "fail", "ignore-term", "say-ok-do-nothing", "unkillable", "do-it-say-fail", "late")
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+VERBS = ("start", "stop")
+# Seconds; its last quarter is for the roll back, which must not be short of it on a busy machine.
+TIMEOUT = 6
+# Each case has a machine of its own, and most of its time nothing runs.
+AT_ONCE = 8
+
+every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.title.replace(",", ""))
+every_backend = pytest.mark.parametrize("variant", FRAGILE, ids=lambda variant: variant.backend)
+
+
+class Case(NamedTuple):
+    """The Nth command of ``verb``, and what happens there."""
+
+    verb: str
+    nth: int
+    what: str = ""
+
+
+def prepared(top: Path, variant: Variant, verb: str) -> Site:
+    """A site before ``verb``: nothing is mounted, or all is."""
+    site = Site(top, variant)
+    site.configure(TIMEOUT=str(TIMEOUT))
+    if verb == "stop":
+        site.preset()
+    return site
+
+
+def act(site: Site, verb: str) -> Ended:
+    return site.start() if verb == "start" else site.stop()
+
+
+def every_command(top: Path, variant: Variant, whats: Iterable[str]) -> list[Case]:
+    """A case for each command that an undisturbed run runs, and each thing that can happen there."""
+    places = []
+    for verb in VERBS:
+        with prepared(top / f"undisturbed-{verb}", variant, verb) as site:
+            assert act(site, verb).returncode == 0
+            places += [(verb, nth + 1) for nth in range(len(site.world.calls()))]
+    return [Case(verb, nth, what) for verb, nth in places for what in whats]
+
+
+def play(top: Path, variant: Variant, cases: Iterable[Case], check: Callable[[Site, Case], str]) -> None:
+    """Play each case on a machine of its own; ``check`` returns what is wrong, or nothing."""
+
+    def play_one(case: Case) -> str:
+        title = f"{case.verb}-{case.nth}-{case.what}"
+        with prepared(top / title, variant, case.verb) as site:
+            wrong = check(site, case)
+        return f"{title}: {wrong}" if wrong else ""
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        wrong = [found for found in pool.map(play_one, cases) if found]
+    assert not wrong, "\n".join(wrong)
+
+
+def verdict(site: Site, verb: str, status: int, words: str) -> str:
+    """All or nothing after a start; after a stop, nothing or a status that says otherwise; "" if that is so."""
+    table, wanted = site.table, site.wanted()
+    if verb == "start":
+        fine = table == wanted if status == 0 else table == []
+    else:
+        fine = table == [] if status == 0 else set(table) <= set(wanted)
+    return "" if fine else f"status {status}, and mounted is {table}\n{words}"
+
+
+def converges(site: Site) -> str:
+    """One clean start brings all, one clean stop takes all away; "" if that is so."""
+    for verb, expected in (("start", site.wanted()), ("stop", [])):
+        ended = act(site, verb)
+        if ended.returncode or site.table != expected:
+            return f"a clean {verb} ends with {ended.returncode}, and mounted is {site.table}\n{ended.stderr}"
+    return ""
+
+
+@every_variant
+def test_start_start_stop_stop(tmp_path: Path, variant: Variant) -> None:
+    with Site(tmp_path, variant) as site:
+        for verb, expected in (("start", site.wanted()), ("start", site.wanted()), ("stop", []), ("stop", [])):
+            ended = act(site, verb)
+            assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+            assert site.table == expected
+
+
+@every_variant
+def test_what_is_so_already_costs_one_reading_of_the_table(tmp_path: Path, variant: Variant) -> None:
+    with Site(tmp_path, variant) as site:
+        site.stop()
+        site.preset()
+        site.start()
+        assert [call["argv"] for call in site.world.calls()] == [["mount", "--libxo", "json"]] * 2
+
+
+@every_variant
+def test_a_start_completes_what_is_half_there(tmp_path: Path, variant: Variant) -> None:
+    with Site(tmp_path, variant) as site:
+        site.preset(variant.directories[0])
+        assert site.start().returncode == 0
+        assert site.table == site.wanted()
+        assert len(site.mounting) == len(variant.directories) - 1
+
+
+@every_variant
+def test_a_mount_or_unmount_that_fails_leaves_all_or_nothing(tmp_path: Path, variant: Variant) -> None:
+    def check(site: Site, case: Case) -> str:
+        command = "umount" if case.verb == "stop" else f"mount_{variant.backend}"
+        site.world.fault(command, nth=case.nth, times=None, text=f"{command}: x: Operation not permitted")
+        ended = act(site, case.verb)
+        return verdict(site, case.verb, ended.returncode, ended.stderr) if ended.returncode else "it says 0"
+
+    play(tmp_path, variant, [Case(verb, nth + 1) for verb in VERBS for nth in range(len(variant.directories))], check)
+
+
+@every_backend
+def test_a_command_that_goes_wrong_leaves_all_or_nothing(tmp_path: Path, variant: Variant) -> None:
+    def check(site: Site, case: Case) -> str:
+        site.world.fault(None, case.what, nth=case.nth)
+        began = time.monotonic()
+        ended = act(site, case.verb)
+        if time.monotonic() - began > TIMEOUT + 1:
+            return "it outlasts TIMEOUT"
+        return verdict(site, case.verb, ended.returncode, ended.stderr)
+
+    play(tmp_path, variant, every_command(tmp_path, variant, FAULTS), check)
+
+
+@every_backend
+def test_after_a_kill_one_clean_start_and_stop_converge(tmp_path: Path, variant: Variant) -> None:
+    def check(site: Site, case: Case) -> str:
+        site.world.fault(None, "kill-parent", nth=case.nth, when=case.what)
+        ended = act(site, case.verb)
+        if ended.returncode != -signal.SIGKILL:
+            return f"it was not killed: {ended.returncode}"
+        return converges(site)
+
+    play(tmp_path, variant, every_command(tmp_path, variant, ("before", "after", "during")), check)
+
+
+@every_backend
+def test_a_signal_ends_it_in_order(tmp_path: Path, variant: Variant) -> None:
+    def check(site: Site, case: Case) -> str:
+        number = signal.Signals[case.what]
+        site.world.fault(None, "hang", nth=case.nth)
+        with site.begin(case.verb) as hook:
+            while not any(call["number"] == case.nth for call in site.world.calls()):
+                if hook.poll() is not None:
+                    return "it ended before the signal"
+                time.sleep(0.01)
+            hook.send_signal(number)
+            words = hook.communicate()[1]
+        # Before the first side effect the default action is as good; sh(1) shows both alike.
+        status = 128 - hook.returncode if hook.returncode < 0 else hook.returncode
+        if status != 128 + number:
+            return f"status {status}\n{words}"
+        return verdict(site, case.verb, status, words)
+
+    play(tmp_path, variant, every_command(tmp_path, variant, [number.name for number in SIGNALS]), check)

@@ -1,0 +1,212 @@
+"""A file system that stops answering, for real: what waits for it is in the kernel, and no signal ends it (fault 3)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from real import Ended, HangingFuse, Namespace, Workdir, ended, namespace_of, until, why_no_fuse, why_not
+
+_WHY_NOT = why_not() or why_no_fuse()
+pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)
+
+_TIMEOUT = 4
+
+
+@pytest.fixture
+def namespace(tmp_path: Path) -> Iterator[Namespace]:
+    with namespace_of(tmp_path) as namespace:
+        yield namespace
+
+
+@pytest.fixture
+def server(namespace: Namespace) -> Path:
+    """Where the file system that can hang is mounted; every directory is in it."""
+    directory = namespace.top / "server"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def fuse(namespace: Namespace, server: Path) -> Iterator[HangingFuse]:
+    fuse = HangingFuse(namespace, server)
+    try:
+        yield fuse
+    finally:
+        # Before the namespace is closed, which waits for the processes that hang.
+        fuse.abort()
+
+
+@pytest.fixture
+def cbsd(namespace: Namespace, server: Path) -> Workdir:
+    """j1 has its data on the server, j2 has nothing there."""
+    cbsd = Workdir(namespace)
+    cbsd.add("j2")
+    configure(cbsd, server)
+    return cbsd
+
+
+def configure(cbsd: Workdir, server: Path, **keys: object) -> None:
+    cbsd.configure(f'[j1]\nNULLFS_DATA_DIR="{server}/data"\n', TIMEOUT=_TIMEOUT, PROBE_TIMEOUT=1, **keys)
+
+
+def state(pid: int) -> str:
+    """Its state letter, as in ps(1)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
+def left_behind(result: Ended) -> list[int]:
+    """The processes that the last line names."""
+    return [int(pid) for pid in re.findall(r"pid (\d+)", result.last)]
+
+
+def check_in_time(result: Ended) -> None:
+    assert result.status not in (0, os.EX_SOFTWARE), result
+    assert result.seconds < _TIMEOUT + 1, result
+
+
+def test_what_waits_for_it_survives_kill(namespace: Namespace, server: Path, fuse: HangingFuse) -> None:
+    """The other tests would prove nothing without this."""
+    assert namespace.run("ls", str(server / "any/thing")) == "file\n"
+    fuse.tell("hang")
+    process = namespace.popen(["ls", str(server)])
+    until(lambda: state(process.pid) in "SD" and Path(f"/proc/{process.pid}/comm").read_text() == "ls\n")
+    process.kill()
+    until(lambda: state(process.pid) == "D")
+    time.sleep(0.3)
+    assert process.poll() is None
+    fuse.abort()
+    assert process.wait(5) == -signal.SIGKILL
+
+
+def test_a_mount_command_that_nothing_ends(cbsd: Workdir, fuse: HangingFuse) -> None:
+    fuse.tell("hang")
+    # To its end and to the end of its output: the command that is left behind keeps no descriptor of it.
+    result = cbsd.run("start")
+    check_in_time(result)
+    assert str(cbsd.point("data")) in result.last
+    (pid,) = left_behind(result)
+    assert state(pid) == "D"
+    assert b"mount\0--bind" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert cbsd.namespace.points() == ["server"]
+    assert not [name for name in descriptors(pid) if "pipe" in name]
+
+
+def descriptors(pid: int) -> list[str]:
+    directory = Path(f"/proc/{pid}/fd")
+    return [os.readlink(directory / name) for name in os.listdir(directory)]
+
+
+def test_the_lock_is_free_afterwards(cbsd: Workdir, fuse: HangingFuse) -> None:
+    fuse.tell("hang")
+    first, second = cbsd.run("start"), cbsd.run("start")
+    check_in_time(second)
+    assert "cannot lock" not in second.err
+    assert left_behind(first) != left_behind(second)
+    cbsd.start(name="j2")
+    assert cbsd.namespace.points() == sorted(["server", *cbsd.expected(name="j2")])
+
+
+def test_all_is_well_once_the_server_is_gone_for_good(cbsd: Workdir, fuse: HangingFuse) -> None:
+    fuse.tell("hang")
+    (pid,) = left_behind(cbsd.run("start"))
+    fuse.abort()
+    until(lambda: pid not in cbsd.namespace.pids())
+    cbsd.configure()
+    cbsd.start()
+    assert [point for point in cbsd.namespace.points() if point != "server"] == cbsd.expected()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_a_mount_command_hangs(cbsd: Workdir, fuse: HangingFuse, number: signal.Signals) -> None:
+    configure(cbsd, cbsd.namespace.top / "server", NULLFS_SYSTEM_DIR=cbsd.store / "system")
+    fuse.tell("hang")
+    process, began = cbsd.begin("start"), time.monotonic()
+    until(lambda: len(cbsd.namespace.points()) == 3 and hanging(cbsd) != [])
+    process.send_signal(number)
+    result = ended(process, began)
+    assert result.status == 128 + number
+    assert result.seconds < _TIMEOUT + 1
+    assert left_behind(result) == hanging(cbsd)
+    assert cbsd.namespace.points() == ["server"]
+
+
+def hanging(cbsd: Workdir) -> list[int]:
+    """The mount commands that there are."""
+    found = []
+    for pid in cbsd.namespace.pids():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{pid}/comm").read_text() == "mount\n":
+                found.append(pid)
+    return found
+
+
+@pytest.mark.parametrize("verb", ["start", "stop"])
+def test_the_mount_point_lies_on_it(cbsd: Workdir, server: Path, fuse: HangingFuse, verb: str) -> None:
+    """It could be a link to what is mounted: what cannot be told is an error for stop too, never "not mounted"."""
+    fuse.tell("hang")
+    words = cbsd.argv("bstart")
+    words[1] = f"{server}/j1-data"
+    result = cbsd.run(verb, argv=words)
+    check_in_time(result)
+    assert words[1] in result.last
+    assert cbsd.namespace.points() == ["server"]
+
+
+@pytest.fixture(params=["below the mount", "the mount itself"])
+def mounted(request: pytest.FixtureRequest, cbsd: Workdir, server: Path) -> Iterator[HangingFuse]:
+    """j1 is started, and then the file system with its data stops answering."""
+    itself = request.param == "the mount itself"
+    if itself:
+        (server / "data/j1").mkdir(parents=True)
+    fuse = HangingFuse(cbsd.namespace, server / "data/j1" if itself else server)
+    try:
+        assert cbsd.run("start").status == 0
+        fuse.tell("hang")
+        yield fuse
+    finally:
+        fuse.abort()
+
+
+@pytest.mark.usefixtures("mounted")
+def test_start_names_what_is_mounted_and_gives_no_answer(cbsd: Workdir) -> None:
+    before = cbsd.namespace.mounts()
+    result = cbsd.run("start")
+    check_in_time(result)
+    assert str(cbsd.point("data")) in result.last
+    # An environment whose server hangs may be running: what is not dead stays as it is.
+    assert [mount for mount in before if mount.fstype != "fuse.hanging"] == [
+        mount for mount in cbsd.namespace.mounts() if mount.fstype != "fuse.hanging"
+    ]
+
+
+@pytest.mark.usefixtures("mounted")
+def test_stop_without_force_changes_nothing(cbsd: Workdir) -> None:
+    before = cbsd.namespace.mounts()
+    result = cbsd.run("stop")
+    check_in_time(result)
+    assert str(cbsd.point("data")) in result.last
+    assert "STOP_FORCE=1" in result.last
+    assert cbsd.namespace.mounts() == before
+
+
+@pytest.mark.usefixtures("mounted")
+def test_stop_with_force_takes_it_away(cbsd: Workdir, server: Path) -> None:
+    configure(cbsd, server, STOP_FORCE=1)
+    result = cbsd.run("stop")
+    assert result.status == 0, result
+    assert result.seconds < _TIMEOUT + 1
+    assert str(cbsd.point("data")) in result.err
+    assert not set(cbsd.expected()) & set(cbsd.namespace.points())
+
+
+@pytest.mark.usefixtures("mounted")
+def test_another_environment_is_not_held_up(cbsd: Workdir) -> None:
+    assert cbsd.start(name="j2").seconds < 2
+    assert cbsd.stop(name="j2").seconds < 2
