@@ -308,7 +308,10 @@ class Host:
     def describe(self, pids: Sequence[int]) -> str:
         """Who they are, for people: pid, user, command."""
         libraries.reach()
-        import psutil
+        try:
+            import psutil
+        except ImportError:
+            return ", ".join(f"pid {pid}" for pid in pids)
 
         texts = []
         for pid in pids:

@@ -30,8 +30,12 @@ async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, attempt
     if attempts == 1 or host.deadline.left() <= _FIRST_PAUSE:
         raise first[0]
     libraries.reach()
-    from tenacity import retry_if_exception_type, wait_random_exponential
-    from tenacity.asyncio import AsyncRetrying
+    try:
+        from tenacity import retry_if_exception_type, wait_random_exponential
+        from tenacity.asyncio import AsyncRetrying
+    except ImportError:
+        first[0].also("it is not tried again, because Python's tenacity is missing: make env")
+        raise first[0] from None
 
     async def again() -> None:
         if first:

@@ -81,3 +81,54 @@ class PsutilFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             words += [flag for flag in mount["flags"] if flag in ("sync", "noexec", "nosuid", "async", "noatime")]
             rows.append(sdiskpart(mount["special"], mount["node"], mount["fstype"], ",".join(words)))
         return rows
+
+
+def install_getfsstat(state: str) -> None:
+    """A C library whose getfsstat(2) tells the simulated mount table, laid out as FreeBSD's <sys/mount.h> has it.
+
+    Only in machines whose setting says so: elsewhere the hooks must ask mount(8), which can be made to fail.
+    """
+    import ctypes
+
+    store = Store(state)
+    if not store.read()["settings"]["getfsstat"]:
+        return
+
+    class Library:
+        def __init__(self, name: object, use_errno: bool = False) -> None:
+            assert name is None
+            self.getfsstat = Getfsstat(store)
+
+    vars(ctypes)["CDLL"] = Library
+
+
+class Getfsstat:
+    """As the system call: without a buffer the number of mounts, with one no more of them than it has room for."""
+
+    # f_version and f_flags lead, the names are at the end; what lies between is numbers that nobody here asks for.
+    layout = "=I4xQ264x16s1024s1024s"
+    version, nowait = 0x20140518, 2
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __call__(self, buffer: Any, size: int, mode: int) -> int:
+        import ctypes
+        import struct
+
+        assert mode == self.nowait, "any other mode asks the servers, and hangs with them"
+        mounts = self.store.read()["mounts"]
+        if buffer is None:
+            return len(mounts)
+        fitting = mounts[: size // struct.calcsize(self.layout)]
+        data = b"".join(
+            struct.pack(
+                self.layout,
+                self.version,
+                int("ro" in mount["flags"]),
+                *(mount[name].encode() for name in ("fstype", "special", "node")),
+            )
+            for mount in fitting
+        )
+        ctypes.memmove(buffer, data, len(data))
+        return len(fitting)

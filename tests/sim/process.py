@@ -15,6 +15,7 @@ def main(state: str, program: str, args: list[str]) -> int:
 
     fakes.install_syslog(f"{state}/syslog")
     fakes.install_psutil(state)
+    fakes.install_getfsstat(state)
     shim.install(state)
     import envstart.config
     import envstart.host

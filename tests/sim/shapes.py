@@ -63,6 +63,7 @@ class Settings(TypedDict):
     connect_seconds: float
     retry_seconds: float
     locale_files: bool
+    getfsstat: bool
 
 
 class State(TypedDict):

@@ -379,6 +379,7 @@ class World:
 def _first_state(settings: Mapping[str, Any]) -> State:
     known: dict[str, Any] = {
         "uid": 0, "force_seconds": 0.2, "connect_seconds": 75.0, "retry_seconds": 60.0, "locale_files": True,
+        "getfsstat": False,
     }  # fmt: skip
     unknown = set(settings) - set(known)
     if unknown:

@@ -1,0 +1,139 @@
+"""The mount table: what is read from each system, and when it is better to know nothing than the wrong thing."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from cbsd import NFS4, NULLFS, Site
+from hypothesis import given
+from hypothesis import strategies as st
+from sim.fakes import Getfsstat
+
+from envstart import freebsd
+from envstart.table import Entry, Table, normal_source, parse_libxo, parse_mountinfo
+
+ROOT = {"special": "/dev/da0", "node": "/", "fstype": "ufs", "opts": ["local"]}
+
+
+def statfs(
+    source: bytes, point: bytes, kind: bytes = b"nfs", flags: int = 0, version: int = Getfsstat.version
+) -> bytes:
+    return struct.pack(Getfsstat.layout, version, flags, kind, source, point)
+
+
+@pytest.mark.parametrize("variant", [NFS4, NULLFS], ids=["nfs", "nullfs"])
+def test_a_life_without_a_process_for_the_table(tmp_path: Path, variant: object) -> None:
+    with Site(tmp_path, variant, getfsstat=True) as site:  # type: ignore[arg-type]
+        for _ in range(2):
+            assert site.start().returncode == 0
+            assert site.table == site.wanted()
+        for _ in range(2):
+            assert site.stop().returncode == 0
+            assert site.table == []
+        assert site.world.calls("mount") == []
+
+
+def test_what_is_mounted_already_starts_no_process_at_all(tmp_path: Path) -> None:
+    with Site(tmp_path, getfsstat=True) as site:
+        site.preset()
+        assert site.start().returncode == 0
+        assert site.world.calls() == []
+
+
+def test_struct_statfs() -> None:
+    data = statfs(b"/dev/da0", b"/", b"ufs") + statfs(b"nas:/x\xff y", b"/mnt/a b", flags=1)
+    root, mount = freebsd.parse_statfs(data)
+    assert (root.source, root.point, root.fstype, root.read_only) == ("/dev/da0", "/", "ufs", False)
+    assert (mount.source, mount.point, mount.fstype, mount.read_only) == ("nas:/x\udcff y", "/mnt/a b", "nfs", True)
+
+
+@pytest.mark.parametrize("data", [b"", statfs(b"nas:/x", b"/x"), statfs(b"/dev/da0", b"/", version=0x20030518)])
+def test_struct_statfs_that_is_not_the_one_known_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        freebsd.parse_statfs(data)
+
+
+def test_libxo() -> None:
+    rows = [ROOT, {"special": "nas:/x", "node": "/a b", "fstype": "nfs"}]
+    text = json.dumps({"mount": {"mounted": rows}})
+    assert [(entry.source, entry.point, entry.fstype) for entry in parse_libxo(text)] == [
+        ("/dev/da0", "/", "ufs"),
+        ("nas:/x", "/a b", "nfs"),
+    ]
+
+
+@given(st.data())
+def test_libxo_that_was_cut_is_refused(data: st.DataObject) -> None:
+    text = json.dumps({"mount": {"mounted": [ROOT, ROOT]}})
+    cut = data.draw(st.integers(0, len(text) - 1))
+    with pytest.raises(ValueError):
+        parse_libxo(text[:cut])
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"mount": {"mounted": []}}', '{"mount": {"mounted": [{"node": "/"}]}}', "1"]
+)
+def test_libxo_of_another_shape_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_libxo(text)
+
+
+def test_mountinfo() -> None:
+    text = (
+        "25 1 254:0 / / rw,noatime shared:1 - ext4 /dev/vda rw\n"
+        "42 25 254:0 /data/j\\0401 /mnt/a\\040b ro - ext4 /dev/vda rw\n"
+        "43 25 0:50 / /mnt/n rw master:1 - nfs4 nas:/nfs rw,vers=4.2\n"
+    )
+    root, bind, nfs = parse_mountinfo(text)
+    assert (root.origin, bind.origin, nfs.origin) == ("254:0:/", "254:0:/data/j 1", "nas:/nfs")
+    assert (bind.point, bind.read_only, nfs.kind) == ("/mnt/a b", True, "nfs")
+
+
+@pytest.mark.parametrize("text", ["", "25 1 254:0 / / rw\n", "25 1 254:0 / - ext4 /dev/vda rw\n", "x\n"])
+def test_mountinfo_that_is_torn_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_mountinfo(text)
+
+
+@given(st.text())
+def test_no_text_breaks_a_reader_in_another_way(text: str) -> None:
+    for read in (parse_libxo, parse_mountinfo):
+        try:
+            read(text)
+        except ValueError:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("nas:/nfs/j1/", "nas:/nfs/j1"),
+        ("NAS.example.org.:/nfs//j1", "nas.example.org:/nfs/j1"),
+        ("[FD00::1]:/nfs/j1/", "[fd00::1]:/nfs/j1"),
+        ("nas:/", "nas://"),
+    ],
+)
+def test_one_source_in_two_spellings(one: str, other: str) -> None:
+    assert normal_source(one) == normal_source(other)
+
+
+@pytest.mark.parametrize("other", ["nas:/nfs/J1", "nas2:/nfs/j1", "nas:/nfs/j10", "nas:nfs/j1", "/nfs/j1"])
+def test_two_sources(other: str) -> None:
+    assert normal_source("nas:/nfs/j1") != normal_source(other)
+
+
+def test_what_holds_a_path() -> None:
+    table = Table(
+        [Entry("a", "/", "ufs"), Entry("b", "/x", "ufs"), Entry("c", "/x", "ufs"), Entry("d", "/x/y/z", "ufs")]
+    )
+    assert [getattr(table.holding(path), "source", None) for path in ("/x/y", "/xy", "/x/y/z/1", "/")] == [
+        "c",
+        "a",
+        "d",
+        "a",
+    ]
+    assert table.below("/x") == ["/x/y/z"]
+    assert [entry.source for entry in table.at("/x")] == ["b", "c"]
