@@ -35,6 +35,9 @@ demo: $(VENV)/.run ## the main job on real directories and real mounts (as root,
 replay: $(VENV)/.test ## how far the simulated FreeBSD of the tests agrees with a real one
 	@cd tests && ../$(VENV)/bin/python -m sim.replay
 
+faults: $(VENV)/.test ## each fault of the field's catalogue with the tests that name it
+	@$(VENV)/bin/python tests/faults.py
+
 bench: $(VENV)/.test ## the hook's time beside a shell hook's, in ratios
 	@$(VENV)/bin/python tests/bench.py
 
@@ -45,4 +48,4 @@ clean: ## the virtual environment and what tools leave behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist envstart.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help env test demo replay bench docs clean
+.PHONY: help env test demo replay faults bench docs clean

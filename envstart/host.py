@@ -76,6 +76,7 @@ class Host:
         self._left_behind: list[children.Child] = []
         self._table: table.Table | None = None
         self._real: dict[str, str] = {}
+        self._empty: dict[str, table.Entry | None] = {}
         self._journal: list[list[Undo]] = []
 
     # Order: side by side, and what to do when it fails.
@@ -215,10 +216,14 @@ class Host:
 
     async def resolve(self, paths: Sequence[str]) -> None:
         """Find the real names of these paths by one child, as far as the table does not know them (see real())."""
-        table = await self.mounts()
-        unknown = [path for path in paths if path not in self._real and not table.at(path)]
+        mounts = await self.mounts()
+        unknown = [path for path in paths if path not in self._real and not mounts.at(path)]
         if unknown:
-            self._real.update(zip(unknown, await self.bounded(touch.resolve, unknown, timeout=_RESOLVE)))
+            answers = await self.bounded(touch.resolve, unknown, timeout=_RESOLVE)
+            for path, (real, empty) in zip(unknown, answers):
+                self._real[path] = real
+                if empty:
+                    self._empty[real] = mounts.holding(real)
 
     async def real(self, path: str) -> str:
         """The path as the mount table has it, without symbolic links. It is touched only if the table lacks it."""
@@ -226,6 +231,10 @@ class Host:
             return path
         await self.resolve([path])
         return self._real[path]
+
+    async def was_empty(self, real: str) -> bool:
+        """Whether it was an empty directory when its name was resolved, on the mount that still holds it."""
+        return real in self._empty and self._empty[real] == (await self.mounts()).holding(real)
 
     async def _read_table(self) -> list[table.Entry]:
         if self.platform == "linux":

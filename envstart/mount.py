@@ -191,6 +191,8 @@ class Mount(plan.Step):
             await unmount.by_force(host, entry, dead=False)
 
     async def _prepare(self, host: Host, point: str, undo: _Undo) -> None:
+        if await host.was_empty(point):
+            return
         config = self._config
         doing = f"cannot mount {self.source} on {point}"
         workdir, create, patience = self._environment.workdir, config["CREATE_MOUNT_POINTS"], config["PROBE_TIMEOUT"]

@@ -26,6 +26,11 @@ class Entry:
         self.device = device
         self.root = root
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and (self.source, self.point) == (other.source, other.point)
+
+    __hash__ = None  # type: ignore[assignment]
+
     @property
     def kind(self) -> str:
         """The fstype without its version: Linux calls NFSv4 nfs4."""

@@ -78,9 +78,17 @@ def _other_node(locked: str, own_name_file: str) -> tuple[str, int] | None:
     return (holder, max(0, int(time.time() - touched))) if holder and holder != own else None
 
 
-def resolve(paths: list[str]) -> list[str]:
-    """The paths without symbolic links, as the mount table has them."""
-    return [os.path.realpath(path) for path in paths]
+def resolve(paths: list[str]) -> list[tuple[str, bool]]:
+    """For each path: it without symbolic links, as the mount table has it; and whether it is an empty directory."""
+    return [(real, _is_empty(real)) for real in map(os.path.realpath, paths)]
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False
 
 
 def survey(point: str, given: str, create_below: str | None, create: bool) -> tuple[list[str], list[str]]:

@@ -17,11 +17,12 @@ DOORS = {
     "tenacity": {"retry"},
     "configobj": {"config"},
     "fcntl": {"locks"},
-    "signal": {"signals"},
+    "signal": set(),
+    "_signal": {"signals"},
     "ctypes": {"freebsd"},
 }
 # What the hook imports before it knows that there is something to do costs each start its time.
-LEAN = {"__future__", "os", "sys", "time", "stat", "errno", "select", "marshal", "binascii"}
+LEAN = {"__future__", "_signal", "os", "sys", "time", "stat", "errno", "select", "marshal", "binascii"}
 NOT_LEAN = {"cli", "show", "sample", "retry", "__main__"}
 
 
@@ -33,6 +34,7 @@ def imports(path: Path) -> list[tuple[str, bool]]:
     def walk(node: ast.AST, eager: bool) -> None:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+                walk(ast.Module(child.orelse, []), eager)
                 continue
             if isinstance(child, ast.Import):
                 found.extend((name.name.partition(".")[0], eager) for name in child.names)
