@@ -76,7 +76,9 @@ def test_what_waits_for_it_survives_kill(namespace: Namespace, server: Path, fus
     assert namespace.run("ls", str(server / "any/thing")) == "file\n"
     fuse.tell("hang")
     process = namespace.popen(["ls", str(server)])
-    until(lambda: state(process.pid) in "SD" and Path(f"/proc/{process.pid}/comm").read_text() == "ls\n")
+    until(lambda: any(word in Path(f"/proc/{process.pid}/wchan").read_text() for word in ("fuse", "wait_answer")))
+    # Not before the daemon has taken the request: until then a signal can still call it back.
+    time.sleep(0.3)
     process.kill()
     until(lambda: state(process.pid) == "D")
     time.sleep(0.3)
