@@ -50,6 +50,10 @@ class NoAnswer(Temporary):
     """What was asked did not answer in time: a dead server, as a rule."""
 
 
+class NoTime(Temporary):
+    """The deadline came before an answer could be expected: nothing is known, and nothing may follow from it."""
+
+
 class Stuck(Error):
     """Temporary, but not for this run: what it needs is held by a process that nothing ends."""
 

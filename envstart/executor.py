@@ -5,7 +5,7 @@ Knows nothing about file systems; the steps do.
 
 from __future__ import annotations
 
-from .errors import Error, NoAnswer
+from .errors import Error, NoAnswer, NoTime
 from .plan import waves
 
 TYPE_CHECKING = False
@@ -58,7 +58,7 @@ def _survey(plan: Plan, host: Host) -> None:
     """One reading of the mount table, and of the directories' real names, for all steps."""
     try:
         host.wait(host.resolve([step.point for step in plan.steps]))
-    except NoAnswer:
+    except (NoAnswer, NoTime):
         # One of them lies on something dead; each is asked for by itself then, so that the right one is told.
         pass
 

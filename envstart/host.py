@@ -11,7 +11,7 @@ import time
 
 from . import children, freebsd, libraries, table, touch
 from .deadline import Deadline
-from .errors import Error, NoAnswer, Temporary, Unavailable, reason
+from .errors import Error, NoAnswer, NoTime, Temporary, Unavailable, reason
 from .locks import Locks
 from .signals import Signals
 from .tasks import Wait, together
@@ -254,7 +254,8 @@ class Host:
     # What may hang.
 
     async def bounded(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:
-        """``function(*arguments)`` in a child of its own, for at most ``timeout`` seconds; NoAnswer after that.
+        """``function(*arguments)`` in a child of its own, for at most ``timeout`` seconds; NoAnswer after that, NoTime
+        if the deadline comes first.
 
         For everything that touches a file system which may be dead: such a call cannot be ended, only left behind.
         The result goes through marshal; an OSError comes back as one.
@@ -277,13 +278,15 @@ class Host:
             except BlockingIOError:
                 return False
 
+        until = time.monotonic() + timeout
         try:
-            until = min(time.monotonic() + timeout, self.deadline.limit)
-            answered = await Wait(until, received, read)
+            answered = await Wait(min(until, self.deadline.limit), received, read)
         finally:
             os.close(read)
             if not answered:
                 await self._end(child, gently=False)
+        if not answered and self.deadline.limit < until:
+            raise NoTime("no answer in the time that was left")
         if not answered:
             raise NoAnswer(f"no answer in {timeout:.1f} s")
         # Its answer was its last act; if it is not yet over, init(8) takes it after us.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import commands, diagnosis, plan, touch, unmount
 from .environment import is_below
-from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, Stuck, Temporary, reason
+from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, reason
 from .retry import until_it_heals
 from .table import normal_source
 
@@ -133,6 +133,8 @@ class Mount(plan.Step):
             )
         except NoAnswer as error:
             return NoAnswer(f"{doing} is mounted there but gives {error}; is the server up?")
+        except NoTime as error:
+            raise NoTime(f"{doing} is mounted there but gives {error}; is the server up?") from None
         except OSError as error:
             raise Error(f"{doing}: {reason(error)}") from None
         if verdict == touch.BROKEN:
@@ -201,7 +203,7 @@ class Mount(plan.Step):
             if missing:
                 undo.made += missing
                 await host.bounded(touch.make_directories, missing, timeout=patience)
-        except NoAnswer as error:
+        except (NoAnswer, NoTime) as error:
             raise Temporary(f"{doing}: the mount point gives {error}") from None
         except OSError as error:
             raise Missing(f"{doing}: the mount point cannot be used: {reason(error)}") from None
@@ -331,7 +333,7 @@ class Mount(plan.Step):
         """The directory as the mount table names it. It is touched only when the table does not know it."""
         try:
             real = await host.real(self.point)
-        except NoAnswer as error:
+        except (NoAnswer, NoTime) as error:
             # The table does not know it by this name; by which one it would, only what it lies on can tell.
             raise NoAnswer(f"cannot use {self.point}: what it lies on gives {error}; is it on a dead server?") from None
         if real == self.point:

@@ -6,7 +6,7 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed and spoils ``umou
 from __future__ import annotations
 
 from . import commands, diagnosis, touch
-from .errors import Denied, Error, NoAnswer, Temporary
+from .errors import Denied, Error, NoAnswer, NoTime, Temporary
 from .retry import until_it_heals
 
 TYPE_CHECKING = False
@@ -29,6 +29,8 @@ async def answers(host: Host, point: str, timeout: float) -> bool:
         await host.probe(touch.look, point, (), None, timeout=timeout)
     except NoAnswer:
         return False
+    except NoTime as error:
+        raise NoTime(f"cannot unmount {point}: {error}; it is left as it is") from None
     except OSError:
         pass
     return True
@@ -80,7 +82,7 @@ async def holders(host: Host, point: str) -> list[int]:
         return [int(word) for word in words if word.isdigit()]
     try:
         return list(await host.bounded(touch.holders, point, timeout=_SEARCH))
-    except (NoAnswer, OSError):
+    except (NoAnswer, NoTime, OSError):
         return []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,3 +15,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     """A CBSD host with the environment jail1, whose directories an NFS server exports; nothing is mounted yet."""
     with Site(tmp_path) as site:
         yield site
+
+
+# A configuration that others can write is refused, and with the caller's umask the tests' own could be one.
+os.umask(0o022)
