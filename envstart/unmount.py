@@ -48,8 +48,9 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False)
         timeout = max(host.deadline.left(), host.deadline.to_the_end() / 2)
         result = await host.run(commands.unmount(host.platform, entry.point), timeout=timeout, reserve=True)
         table = await host.mounts()
-        # Not the exit status: mountd that cannot be told makes it 1 after success (commands.md §7.3).
-        if len(table.at(entry.point)) < depth:
+        # Not the exit status: mountd that cannot be told makes it 1 after success (commands.md §7.3). But the table
+        # leaves out a mount while it is being unmounted (§2.1), so that one still at work has not done it yet.
+        if not result.alive and len(table.at(entry.point)) < depth:
             return
         doing = f"cannot unmount {entry.point}"
         if result.status is None:
@@ -94,7 +95,8 @@ async def by_force(host: Host, entry: Entry, dead: bool) -> None:
         argv = commands.unmount_by_force(host.platform, entry.point)
     depth = len((await host.mounts()).at(entry.point))
     result = await host.run(argv, leave=True)
-    if len((await host.mounts()).at(entry.point)) < depth:
+    # See plain(): while it is at work the table proves nothing.
+    if not result.alive and len((await host.mounts()).at(entry.point)) < depth:
         host.silent.discard(entry.point)
         return
     if result.status is None:

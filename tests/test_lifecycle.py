@@ -33,9 +33,9 @@ FAULTS = ("hang", "fail", "ignore-term", "say-ok-do-nothing", "unkillable", "do-
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 VERBS = ("start", "stop")
 # Seconds; its last quarter is for the roll back, which must not be short of it on a busy machine.
-TIMEOUT = 6
+TIMEOUT = 8
 # Each case has a machine of its own, and most of its time nothing runs.
-AT_ONCE = 8
+AT_ONCE = 6
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.title.replace(",", ""))
 every_backend = pytest.mark.parametrize("variant", FRAGILE, ids=lambda variant: variant.backend)
