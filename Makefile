@@ -27,7 +27,7 @@ test: $(VENV)/.test ## ruff, mypy and all tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest
 
 demo: $(VENV)/.run ## the main job on real directories and real mounts (as root, or in a user namespace)
 	@$(VENV)/bin/python tests/demo.py
