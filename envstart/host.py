@@ -71,7 +71,7 @@ class Host:
         self.signals = Signals()
         # Mount points that have not answered in this run.
         self.silent: set[str] = set()
-        # Descriptors that a child which may hang must not keep open.
+        # Descriptors of our locks; of all children only a command with ``hold`` keeps them.
         self.own: set[int] = set()
         self._left_behind: list[children.Child] = []
         self._table: table.Table | None = None
