@@ -52,14 +52,19 @@ class Child:
 
 
 def command(
-    path: str, argv: Sequence[str], environment: Mapping[str, str], out: int, err: int, keep: Iterable[int]
+    path: str,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    streams: tuple[int | None, int, int],
+    keep: Iterable[int],
 ) -> Child:
-    """Execute ``path`` in a session of its own: no terminal to ask at, nothing inherited but ``keep``. OSError."""
+    """Execute ``path`` in a session of its own: no terminal to ask at, nothing inherited but ``streams``, its standard
+    ones (the first None: nothing to read), and ``keep``. OSError."""
     pid = os.fork()
     if pid:
         return Child(pid, " ".join(argv))
     try:
-        _become_child(out, err, keep)
+        _become_child(streams, keep)
         os.execve(path, list(argv), environment)
     except OSError as error:
         os.write(2, f"{path}: {error.strerror}\n".encode())
@@ -84,7 +89,7 @@ def call(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Child,
         return Child(pid, f"{function.__name__} {arguments[0] if arguments else ''}"), read
     try:
         null = os.open(os.devnull, os.O_RDWR)
-        _become_child(null, null, (write,))
+        _become_child((None, null, null), (write,))
         try:
             answer = (0, function(*arguments))
         except OSError as error:
@@ -104,12 +109,13 @@ def answer(data: bytes) -> Any:
     return value
 
 
-def _become_child(out: int, err: int, keep: Iterable[int]) -> None:
+def _become_child(streams: tuple[int | None, int, int], keep: Iterable[int]) -> None:
     os.setsid()
     forget_in_child()
     os.chdir("/")
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
+    # Each is above 2: the caller's own standard streams are open, if only for /dev/null.
+    given, out, err = streams
+    os.dup2(os.open(os.devnull, os.O_RDWR) if given is None else given, 0)
     os.dup2(out, 1)
     os.dup2(err, 2)
     # A child that hangs must not keep a lock, or a pipe that the caller reads to its end.

@@ -9,7 +9,6 @@ import sys
 from . import __version__, backends, config, environment, hook, sample, show
 from .errors import Usage
 from .host import Host
-from .plan import MOUNTED
 from .report import Report, paste, write
 
 TYPE_CHECKING = False
@@ -95,6 +94,15 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("status", help="what the mount table says", parents=[which], allow_abbrev=False)
     verb.add_argument("--json", action="store_true", help="as one JSON document")
     verb.set_defaults(run=_status)
+    verb = verbs.add_parser("check", help="say what is not well, and nothing else", parents=[which], allow_abbrev=False)
+    verb.set_defaults(run=_check)
+    verb = verbs.add_parser("recover", help="start after another host has failed", parents=[which], allow_abbrev=False)
+    verb.add_argument(
+        "--preempt",
+        action="store_true",
+        help="take over what another host holds: its reservation, its mark, its role; only if that host is surely down",
+    )
+    verb.set_defaults(run=_recover, verb="start", dry_run=False)
 
     verb = verbs.add_parser("config", help="show, check or make a configuration", allow_abbrev=False)
     acts = verb.add_subparsers(metavar="WHAT", required=True, parser_class=_Parser)
@@ -142,7 +150,9 @@ def _act(arguments: argparse.Namespace, report: Report) -> int:
     if len(plans) > 1:
         raise Usage(f"cannot {arguments.verb} several environments at once: give -j")
     report.about(plans[0].environment.name, plans[0].config["LOG_FACILITY"])
-    hook.act(arguments.verb, plans[0], Host(report))
+    host = Host(report)
+    host.takeover = getattr(arguments, "preempt", False)
+    hook.act(arguments.verb, plans[0], host)
     return os.EX_OK
 
 
@@ -161,7 +171,21 @@ def _status(arguments: argparse.Namespace, report: Report) -> int:
         write(1, json.dumps({"directories": records}, indent=2) + "\n")
     else:
         write(1, show.status(records))
-    return os.EX_OK if all(record["state"] == MOUNTED for record in records) else 1
+    return os.EX_OK if all(record["level"] in ("ok", "warning") for record in records) else 1
+
+
+def _check(arguments: argparse.Namespace, report: Report) -> int:
+    """What is not well, worst first; the statuses are those of monitoring plugins."""
+    host = Host(report)
+    records = [row for plan in _plans(arguments) for row in show.rows(plan, show.states(plan, host))]
+    write(1, show.problems(records))
+    return max((show.SEVERITY[record["level"]] for record in records), default=0)
+
+
+def _recover(arguments: argparse.Namespace, report: Report) -> int:
+    if not arguments.preempt:
+        raise Usage("cannot tell what to recover: give --preempt, to take a volume over from a host that is down")
+    return _act(arguments, report)
 
 
 def _config_show(arguments: argparse.Namespace, report: Report) -> int:

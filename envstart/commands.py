@@ -26,13 +26,22 @@ def mount(platform: str, fstype: str, options: Iterable[str], source: str, point
             words += ["-o", option]
         if fstype == "nullfs":
             return ("mount", "--bind", *words, source, point)
+        if fstype != "nfs":
+            return ("mount", "-t", fstype, *words, source, point)
         return ("mount.nfs", source, point, *words, "-o", "retry=0")
     for option in options:
         words += ["-o", option]
     if fstype == "nfs":
         # Its own default is to try for ever, a minute apart.
         words += ["-o", "retrycnt=1"]
-    return (f"mount_{fstype}", *words, "-o", "nocover", source, point)
+    # mount(8) does UFS itself.
+    program = ("mount", "-t", fstype) if fstype == "ufs" else (f"mount_{fstype}",)
+    return (*program, *words, "-o", "nocover", source, point)
+
+
+def fsck(fstype: str, device: str) -> tuple[str, ...]:
+    """Mend what can be mended without a question; the type is given, so that it is not guessed from the device."""
+    return ("fsck_ffs", "-p", device) if fstype == "ufs" else ("e2fsck", "-p", device)
 
 
 def unmount(platform: str, point: str) -> tuple[str, ...]:

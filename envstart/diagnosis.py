@@ -74,6 +74,30 @@ def of_mount(result: Result, doing: str) -> Error:
     return Error(f"cannot {doing}: {words}; try the command by hand: -v shows it")
 
 
+# Of mount(8) for a device: the same words mean something else there (commands.md §10.1).
+_OF_DEVICE: tuple[tuple[str, type[Error], str], ...] = (
+    ("run fsck", Misconfigured, "fsck it by hand, or set FSCK=preen"),
+    ("Integrity check failed", Misconfigured, "fsck it by hand"),
+    ("Operation not permitted", Temporary, "it is in use under another name: look at mount(8) and geli status"),
+    ("No such file or directory", Missing, "there is no such device, or no file system on it"),
+    ("Invalid argument", Misconfigured, "there is no file system of this type on it"),
+    ("wrong fs type", Misconfigured, "there is no file system of this type on it"),
+    ("Illegal byte sequence", Misconfigured, "it was made on a machine of the other byte order"),
+    ("Block device required", Misconfigured, "it is no disk"),
+    ("Read-only file system", Misconfigured, "the provider is read-only: add ro to VOLUME_OPTIONS"),
+    ("write-protected", Misconfigured, "the provider is read-only: add ro to VOLUME_OPTIONS"),
+    ("Input/output error", Temporary, "does another host hold its reservation, or is the disk gone?"),
+)
+
+
+def of_device(result: Result, doing: str) -> Error:
+    """of_mount() for a file system on a device of this host."""
+    for text, kind, remedy in _OF_DEVICE:
+        if text in result.words:
+            return kind(f"cannot {doing}: {result.words}; {remedy}")
+    return of_mount(result, doing)
+
+
 def busy(result: Result) -> bool:
     """Whether umount(8) found the directory in use."""
     return "Device busy" in result.words or "target is busy" in result.words or "busy" in result.words.split()

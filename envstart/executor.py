@@ -25,6 +25,8 @@ def start(plan: Plan, host: Host) -> int:
             return 0
         host.signals.arm()
         try:
+            for group in reversed(groups):
+                host.together([step.clear(host) for step in group if step.name in pending])
             for group in groups:
                 host.wave()
                 host.together([_bring(step, host) for step in group if step.name in pending])
@@ -57,7 +59,7 @@ def stop(plan: Plan, host: Host) -> None:
 def _survey(plan: Plan, host: Host) -> None:
     """One reading of the mount table, and of the directories' real names, for all steps."""
     try:
-        host.wait(host.resolve([step.point for step in plan.steps]))
+        host.wait(host.resolve([step.point for step in plan.steps if step.point]))
     except (NoAnswer, NoTime):
         # One of them lies on something dead; each is asked for by itself then, so that the right one is told.
         pass

@@ -76,7 +76,7 @@ def act(verb: str, plan: Plan, host: Host) -> None:
         if verb == "start":
             count = executor.start(plan, host)
             if count:
-                host.report.done(f"{count} of {len(plan.steps)} directories brought in {host.deadline.elapsed():.1f} s")
+                host.report.done(f"{count} of {len(plan.steps)} steps taken in {host.deadline.elapsed():.1f} s")
         else:
             executor.stop(plan, host)
             host.report.done(f"stopped in {host.deadline.elapsed():.1f} s")

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from . import children, freebsd, libraries, table, touch
+from . import children, freebsd, libraries, scratch, table, touch
 from .deadline import Deadline
 from .errors import Error, NoAnswer, NoTime, Temporary, Unavailable, reason
 from .locks import Locks
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 SYSTEM_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
 STATE_DIR = "/var/run/envstart"
 _PACKAGES = {"mount.nfs": "nfs-common", "mount_nfs": "the FreeBSD base system"}
-_OUTPUT_MAX = 8 << 20
 _TERM, _KILL = 15, 9
 # Seconds between TERM and KILL, and that a killed child gets to disappear.
 _GRACE = 1.0
@@ -69,12 +68,18 @@ class Host:
         self.platform = "freebsd" if sys.platform.startswith("freebsd") else "linux"
         self.deadline = Deadline(began)
         self.signals = Signals()
+        # A person has said that the other host is down: what it holds may be taken over.
+        self.takeover = False
         # Mount points that have not answered in this run.
         self.silent: set[str] = set()
         # Descriptors of our locks; of all children only a command with ``hold`` keeps them.
         self.own: set[int] = set()
         self._left_behind: list[children.Child] = []
         self._table: table.Table | None = None
+        # What commands that only read have answered since the last one that changed something.
+        self._answers: dict[tuple[str, ...], Any] = {}
+        self._lasting: dict[tuple[str, ...], Any] = {}
+        self._asking: set[tuple[str, ...]] = set()
         self._real: dict[str, str] = {}
         self._empty: dict[str, table.Entry | None] = {}
         self._journal: list[list[Undo]] = []
@@ -122,7 +127,7 @@ class Host:
         return failures
 
     def locks(self, names: Sequence[str]) -> Locks:
-        """``with host.locks(NAMES):`` one at a time on this host; taken in the order given."""
+        """``with host.locks(NAMES):`` one at a time on this host, taken in this order; in a step, ``async with``."""
         return Locks(self, STATE_DIR, names)
 
     # Commands.
@@ -142,13 +147,17 @@ class Host:
         leave: bool = False,
         reserve: bool = False,
         hold: bool = False,
+        reads: bool = False,
+        stdin: str | None = None,
     ) -> Result:
         """Run a command to its end, for ``timeout`` seconds and what is left of the deadline at most.
 
         One that does not end gets TERM, then KILL, with all of its group; one that ignores KILL is left behind and
         noted. ``leave``: it is left behind at once, because it does good in its own time (``umount -N``).
         ``reserve``: the time kept for the roll back counts too. ``hold``: should this process be killed, the command
-        keeps our locks until it ends, so that another run does not act on what is still under way.
+        keeps our locks until it ends, so that another run does not act on what is still under way. ``reads``: it
+        changes nothing, so that what is known stays known. ``stdin``: what it reads there, from a file without a name;
+        else there is nothing to read.
         """
         path = self.find(argv[0])
         if path is None:
@@ -156,14 +165,20 @@ class Host:
             remedy = f"; it comes with {package}" if package else ""
             raise Unavailable(f"cannot run {argv[0]}: it is not installed{remedy}")
         self.signals.arm()
-        self._table = None
+        if not reads:
+            self.forget()
         began = time.monotonic()
         # Files, not pipes: a client that makes itself a daemon keeps a pipe open for ever.
-        out, err = _scratch(), _scratch()
+        out, err = scratch.nameless(STATE_DIR), scratch.nameless(STATE_DIR)
         try:
             environment = {"LC_ALL": "C", "PATH": ":".join(SYSTEM_PATH), "HOME": "/"}
             try:
-                child = children.command(path, argv, environment, out, err, self.own if hold else ())
+                given = None if stdin is None else scratch.holding(stdin, STATE_DIR)
+                try:
+                    child = children.command(path, argv, environment, (given, out, err), self.own if hold else ())
+                finally:
+                    if given is not None:
+                        os.close(given)
             except OSError as error:
                 raise Temporary(f"cannot run {argv[0]}: {reason(error)}") from None
             self.report.command(argv)
@@ -176,13 +191,42 @@ class Host:
                 if not ended:
                     await self._end(child, gently=True, leave=leave)
             alive = child in self._left_behind
-            result = Result(child.status if ended else None, _text(out), _text(err), time.monotonic() - began, alive)
+            result = Result(
+                child.status if ended else None, scratch.text(out), scratch.text(err), time.monotonic() - began, alive
+            )
         finally:
-            self._table = None
+            if not reads:
+                self.forget()
             os.close(out)
             os.close(err)
         self.report.ended(argv, result)
         return result
+
+    async def ask(self, argv: Sequence[str], parse: Callable[[Result], Any], lasting: bool = False) -> Any:
+        """What ``parse`` makes of a command that only reads; kept until a command changes something, or, ``lasting``,
+        for this run. Temporary when it cannot be told: ``parse`` raises ValueError then."""
+        key = tuple(argv)
+        while key in self._asking:
+            # Somebody else is at it, side by side with us.
+            await Wait(self.deadline.end, lambda: key not in self._asking)
+        if key in self._lasting or key in self._answers:
+            return self._lasting[key] if key in self._lasting else self._answers[key]
+        self._asking.add(key)
+        last = ""
+        try:
+            for _ in range(2):
+                # A quarter of what is left, for the same reasons as for the mount table.
+                result = await self.run(argv, timeout=self.deadline.to_the_end() / 4, reserve=True, reads=True)
+                try:
+                    answer = parse(result)
+                except ValueError as error:
+                    last = str(error)
+                    continue
+                (self._lasting if lasting else self._answers)[key] = answer
+                return answer
+        finally:
+            self._asking.remove(key)
+        raise Temporary(f"cannot tell what {argv[0]} knows: {last}; nothing was changed because of it")
 
     async def _end(self, child: children.Child, gently: bool, leave: bool = False) -> None:
         """TERM if ``gently``, then KILL; one that outlives both is left behind."""
@@ -210,9 +254,10 @@ class Host:
             raise Temporary(f"cannot read the mount table: {last}; nothing was changed because of it")
         return self._table
 
-    def forget_mounts(self) -> None:
-        """The next reading is a new one: somebody else may have changed it."""
+    def forget(self) -> None:
+        """The next reading, of mounts and of all else, is a new one: somebody may have changed it."""
         self._table = None
+        self._answers.clear()
 
     async def resolve(self, paths: Sequence[str]) -> None:
         """Find the real names of these paths by one child, as far as the table does not know them (see real())."""
@@ -359,32 +404,6 @@ def _signal_process(pid: int, number: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def _scratch() -> int:
-    """A descriptor of a file without a name, for what a command prints; where there is no room, its words are lost."""
-    if sys.platform.startswith("linux"):
-        return os.memfd_create("envstart")
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    for directory in (STATE_DIR, "/tmp", "/var/tmp"):
-        for number in range(10):
-            path = f"{directory}/.envstart.{os.getpid()}.{number}"
-            try:
-                descriptor = os.open(path, flags, 0o600)
-            except FileExistsError:
-                continue
-            except OSError:
-                break
-            os.unlink(path)
-            return descriptor
-    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-
-
-def _text(descriptor: int) -> str:
-    """The last part of what was printed; os.fsdecode keeps every byte of a path."""
-    size = os.fstat(descriptor).st_size
-    data = os.pread(descriptor, _OUTPUT_MAX, max(0, size - _OUTPUT_MAX))
-    return os.fsdecode(data)
 
 
 def _read_twice(path: str) -> str:

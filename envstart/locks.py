@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class Locks:
-    """``with Locks(host, directory, names):`` takes them one after the other; Temporary at the deadline."""
+    """``with Locks(host, directory, names):`` takes them one after the other; Temporary at the deadline.
+
+    ``async with`` does the same inside a step, for what must not be done by two environments at once.
+    """
 
     def __init__(self, host: Host, directory: str, names: Sequence[str]) -> None:
         self._host = host
@@ -25,13 +28,21 @@ class Locks:
         self._names = names
         self._descriptors: list[int] = []
 
-    def __enter__(self) -> None:
+    async def __aenter__(self) -> None:
         try:
             for name in self._names:
-                self._host.wait(self._take(name))
+                await self._take(name)
         except BaseException:
             self._release()
             raise
+
+    def __enter__(self) -> None:
+        self._host.wait(self.__aenter__())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

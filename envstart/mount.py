@@ -12,13 +12,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .block.base import Block
     from .config import Config
     from .environment import Environment
     from .host import Host
     from .table import Entry, Table
 
 # CBSD's own rule for a lease (contract §2.3): cbsdd touches it every 5 minutes.
-_LEASE_SECONDS = 30 * 60
+LEASE_SECONDS = 30 * 60
+# The directories of an environment that have keys of their own.
+DIRECTORIES = ("data", "system", "fstab", "rcconf")
 # Seconds to look for a mount that lands although its command was ended.
 _LATE = 2.0
 
@@ -36,8 +39,13 @@ class Mount(plan.Step):
     """``source`` mounted on ``point``.
 
     ``shared`` and ``own``: it serves all environments, and stays while a mount from below ``shared`` is there whose
-    source is not among this environment's ``own``.
+    source is not among this environment's ``own``. ``lower``: the block device that the files are on, if it is known.
     """
+
+    # Where missing parents of the mount point may be made, and the mode of what is made.
+    create_below: str | None
+    mode = 0o755
+    diagnose = staticmethod(diagnosis.of_mount)
 
     def __init__(
         self,
@@ -51,6 +59,7 @@ class Mount(plan.Step):
         attempt_timeout: float,
         shared: str = "",
         own: Sequence[str] = (),
+        lower: Block | None = None,
     ) -> None:
         self.name = name
         self.fstype = fstype
@@ -60,13 +69,18 @@ class Mount(plan.Step):
         self.shared = shared
         self.own = tuple(own)
         self.resource = point if shared else ""
+        self.lower = lower
+        self.create_below = environment.workdir
+        self.required: Sequence[str] = config[f"REQUIRE_{name.upper()}"] or () if name in DIRECTORIES else ()
         self._environment = environment
         self._config = config
         self._attempt_timeout = attempt_timeout
 
     def needs(self, other: plan.Step) -> bool:
-        """After the one whose directory holds its mount point or its source."""
-        return is_below(self.point, other.point) or is_below(self.source, other.point)
+        """After the device it is on, and the one whose directory holds its mount point or its source."""
+        if other is self.lower:
+            return True
+        return bool(other.point) and (is_below(self.point, other.point) or is_below(self.source, other.point))
 
     # Is it so?
 
@@ -125,11 +139,13 @@ class Mount(plan.Step):
         lease = None
         if self.name == "system" and config["LEASE"] != "ignore" and self._environment.workdir:
             lease = (f"{point}/locked", f"{self._environment.workdir}/nodename")
-        required = config[f"REQUIRE_{self.name.upper()}"] or ()
         doing = f"cannot use {point}: {self.source}"
+        down = await self.down(host)
+        if down:
+            return NoAnswer(f"{doing} is mounted there, but {down}")
         try:
             verdict, detail, other = await host.probe(
-                touch.look, point, required, lease, timeout=config["PROBE_TIMEOUT"]
+                touch.look, point, tuple(self.required), lease, timeout=config["PROBE_TIMEOUT"]
             )
         except NoAnswer as error:
             return NoAnswer(f"{doing} is mounted there but gives {error}; is the server up?")
@@ -142,33 +158,61 @@ class Mount(plan.Step):
         if verdict == touch.DENIED:
             raise Denied(f"{doing}: {detail}; let the server map root to root for this host (maproot, no_root_squash)")
         if verdict == touch.LACKING:
-            key = f"REQUIRE_{self.name.upper()}"
-            raise Missing(f"{doing} has no {detail}, which {key} asks for; is it the right directory?")
+            raise Missing(f"{doing} has no {detail}, which {self._requires()}; is it the right directory?")
         if verdict == touch.EMPTY:
             text = f"{doing} is empty and takes no file: an NFSv4 server shows what it does not export like that"
             if config["EMPTY_DIR"] == "refuse":
                 raise Missing(f"{text}; export it, stop and start again, or set EMPTY_DIR=warn")
             if config["EMPTY_DIR"] == "warn":
                 host.report.warn(text)
-        if other is not None and other[1] < _LEASE_SECONDS:
+        if other is not None and other[1] < LEASE_SECONDS:
             node, age = other
             text = (
                 f"{doing}: node {node} had environment {self._environment.name} in use {age // 60} minutes ago "
                 f"({point}/locked)"
             )
             if config["LEASE"] == "refuse":
-                raise Temporary(f"{text}; stop it there, or wait until that is {_LEASE_SECONDS // 60} minutes old")
+                raise Temporary(f"{text}; stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
             host.report.warn(text)
         return None
 
+    def _requires(self) -> str:
+        return f"REQUIRE_{self.name.upper()} asks for"
+
+    async def down(self, host: Host) -> str:
+        """Why it cannot answer, as far as that shows without touching it."""
+        return await self.lower.dead(host) if self.lower is not None else ""
+
+    async def _answers(self, host: Host, point: str, timeout: float) -> bool:
+        if await self.down(host):
+            host.silent.add(point)
+            return False
+        return await unmount.answers(host, point, timeout)
+
+    async def _device(self, host: Host) -> str:
+        """What is handed to the mount command."""
+        return self.source
+
     # Make it so.
+
+    async def clear(self, host: Host) -> None:
+        try:
+            point = await self._real_point(host)
+        except NoAnswer:
+            # What it lies on is cleared next.
+            return
+        entry = await self._ours(host, await host.mounts(), point)
+        # One whose device is down can come back with it.
+        if entry is not None and not await self.down(host):
+            await self._clear(host, entry)
 
     async def start(self, host: Host) -> None:
         point = await self._real_point(host)
-        entry = await self._ours(host, await host.mounts(), point)
-        if entry is not None:
-            # check() found it broken.
-            await self._clear(host, entry)
+        if await self._ours(host, await host.mounts(), point) is not None:
+            lack = await self.check(host)
+            if lack is not None:
+                raise lack
+            return
         undo = _Undo()
         host.on_failure(lambda: self._take_back(host, point, undo))
         await self._prepare(host, point, undo)
@@ -184,25 +228,35 @@ class Mount(plan.Step):
                 f"and {self._environment.name} runs; stop it first"
             )
         host.report.warn(f"{entry.point}: {entry} is broken; taking it away to mount it anew")
-        if not await unmount.answers(host, entry.point, self._config["PROBE_TIMEOUT"]):
-            await unmount.by_force(host, entry, dead=True)
+        if not await self._answers(host, entry.point, self._config["PROBE_TIMEOUT"]):
+            await self._force(host, entry)
             return
         try:
             await unmount.plain(host, entry, attempts=1)
         except unmount.Busy:
             await unmount.by_force(host, entry, dead=False)
 
+    async def _force(self, host: Host, entry: Entry) -> None:
+        """Unmount what does not answer; what lies below it is made to give an error first."""
+        if self.lower is not None and await self.down(host):
+            await self.lower.cut(host)
+            if not (await host.mounts()).at(entry.point):
+                # The kernel has done it when the device went away.
+                host.silent.discard(entry.point)
+                return
+        await unmount.by_force(host, entry, dead=True)
+
     async def _prepare(self, host: Host, point: str, undo: _Undo) -> None:
         if await host.was_empty(point):
             return
         config = self._config
         doing = f"cannot mount {self.source} on {point}"
-        workdir, create, patience = self._environment.workdir, config["CREATE_MOUNT_POINTS"], config["PROBE_TIMEOUT"]
+        below, create, patience = self.create_below, config["CREATE_MOUNT_POINTS"], config["PROBE_TIMEOUT"]
         try:
-            missing, hidden = await host.bounded(touch.survey, point, self.point, workdir, create, timeout=patience)
+            missing, hidden = await host.bounded(touch.survey, point, self.point, below, create, timeout=patience)
             if missing:
                 undo.made += missing
-                await host.bounded(touch.make_directories, missing, timeout=patience)
+                await host.bounded(touch.make_directories, missing, self.mode, timeout=patience)
         except (NoAnswer, NoTime) as error:
             raise Temporary(f"{doing}: the mount point gives {error}") from None
         except OSError as error:
@@ -215,7 +269,7 @@ class Mount(plan.Step):
 
     async def _attempt(self, host: Host, point: str, undo: _Undo) -> None:
         undo.tried = True
-        argv = commands.mount(host.platform, self.fstype, self.options, self.source, point)
+        argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)
         result = await host.run(argv, timeout=self._attempt_timeout, hold=True)
         undo.cut_off = result.status is None
         doing = f"mount {self.source} on {point}"
@@ -229,7 +283,7 @@ class Mount(plan.Step):
             return
         if result.status == 0:
             raise Error(f"cannot {doing}: {argv[0]} said that it is done, but nothing is mounted there")
-        error = diagnosis.of_mount(result, doing)
+        error = self.diagnose(result, doing)
         # Another attempt would hang at the same place.
         raise Stuck(str(error)) if result.alive else error
 
@@ -238,11 +292,11 @@ class Mount(plan.Step):
         if undo.tried:
             entry = await self._landed(host, point, _LATE if undo.cut_off else 0.0)
             if entry is not None and not self._kept(await host.mounts(), point):
-                if await unmount.answers(host, point, min(self._config["PROBE_TIMEOUT"], host.deadline.left() / 3)):
+                if await self._answers(host, point, min(self._config["PROBE_TIMEOUT"], host.deadline.left() / 3)):
                     await unmount.plain(host, entry, attempts=3)
                 else:
                     # Seconds old and used by nobody: force harms no one, and a plain umount would hang.
-                    await unmount.by_force(host, entry, dead=True)
+                    await self._force(host, entry)
         if undo.made:
             await host.bounded(touch.remove_directories, undo.made, timeout=self._config["PROBE_TIMEOUT"])
 
@@ -255,26 +309,29 @@ class Mount(plan.Step):
                 return stack[-1]
             if host.deadline.elapsed() >= until:
                 return None
-            host.forget_mounts()
+            host.forget()
             await host.sleep(0.1)
 
     # Take it away.
 
     async def before_stop(self, host: Host) -> None:
         for entry in await self._to_stop(host):
-            if await unmount.answers(host, entry.point, self._config["PROBE_TIMEOUT"]):
+            if await self._answers(host, entry.point, self._config["PROBE_TIMEOUT"]):
                 continue
             if not self._config["STOP_FORCE"]:
+                why = await self.down(host) or f"it gives no answer in {self._config['PROBE_TIMEOUT']} s"
                 raise Temporary(
-                    f"cannot unmount {entry.point}: {self.source} gives no answer in "
-                    f"{self._config['PROBE_TIMEOUT']} s; wait for the server, or set STOP_FORCE=1"
+                    f"cannot unmount {entry.point}: {self.source}: {why}; wait for the server, or set STOP_FORCE=1"
                 )
-            host.report.warn(f"{entry.point}: {entry} does not answer; unmounting it by force")
-            await unmount.by_force(host, entry, dead=True)
 
     async def stop(self, host: Host) -> bool:
         entries = await self._to_stop(host)
+        answering = [entry for entry in entries if entry.point not in host.silent]
         for entry in entries:
+            if entry not in answering:
+                host.report.warn(f"{entry.point}: {entry} does not answer; unmounting it by force")
+                await self._force(host, entry)
+                continue
             try:
                 await unmount.plain(host, entry, self._config["ATTEMPTS"], kill=self._config["STOP_KILL"])
             except unmount.Busy:
@@ -282,7 +339,8 @@ class Mount(plan.Step):
                     raise
                 host.deadline.use_reserve()
                 await unmount.by_force(host, entry, dead=False)
-        return bool(entries)
+        # What was dead could not be brought back.
+        return bool(answering)
 
     async def _to_stop(self, host: Host) -> list[Entry]:
         """Our mounts on the directory, the visible one first; all of a stack only if all of it is ours (fault 26)."""
@@ -318,7 +376,11 @@ class Mount(plan.Step):
         except (Error, OSError) as error:
             return plan.State(plan.UNKNOWN, str(error))
         found = " over ".join(str(entry) for entry in reversed(table.at(point)))
-        mounting = commands.mount(host.platform, self.fstype, self.options, self.source, point)
+        try:
+            device = await self._device(host)
+        except Error:
+            device = self.source
+        mounting = commands.mount(host.platform, self.fstype, self.options, device, point)
         if not matching:
             return plan.State(plan.NOT_MOUNTED, start=[mounting])
         if len(matching) > 1:

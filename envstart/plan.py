@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from .errors import Error
     from .host import Host
 
-# States of a step, as `envstart status` shows them.
+# States of a step, as `envstart status` shows them: of a mount, and of what lies below one.
 MOUNTED = "mounted"
 NOT_MOUNTED = "not mounted"
 WRONG_SOURCE = "wrong source"
 STACKED = "stacked"
 UNKNOWN = "unknown"
+READY = "ready"
+NOT_READY = "not ready"
+DEGRADED = "degraded"
+LOST = "lost"
+
+# What `envstart check` says of them; what is not here is critical.
+LEVELS = {MOUNTED: "ok", READY: "ok", DEGRADED: "warning", UNKNOWN: "unknown"}
 
 
 class State:
@@ -39,13 +46,16 @@ class State:
         self.start = tuple(start)
         self.stop = tuple(stop)
 
+    def __str__(self) -> str:
+        return f"{self.word} ({self.found})" if self.found else self.word
+
 
 class Step:
     """One reversible act. A subclass holds what is wanted, never what is: that is asked from the host each time."""
 
     # What it is to the environment: "data", "system", "fstab", "rcconf" ... ; unique in a plan.
     name: str
-    # The wanted result, for people: source, directory, kind.
+    # The wanted result, for people: source, directory ("" if it is none), kind.
     source: str
     point: str
     fstype: str
@@ -59,6 +69,9 @@ class Step:
     async def check(self, host: Host) -> Error | None:
         """None if it is already so, else what is lacking. Raises if what is there must be left alone."""
         raise NotImplementedError
+
+    async def clear(self, host: Host) -> None:
+        """Take away what is there and broken, before anything is started: what lies on top of others comes first."""
 
     async def start(self, host: Host) -> None:
         """Make it so. What has to be taken back is journalled (``host.on_failure``) before it is done."""
@@ -105,7 +118,12 @@ class Plan:
         Two workdirs can have environments of one name, so the place is in the name.
         """
         shared = sorted({f"shared.{_short(step.resource)}" for step in self.steps if step.resource})
-        return [f"{self.environment.name[:64]}.{_short(self.environment.system)}", *shared]
+        return [file_name(self.environment), *shared]
+
+
+def file_name(environment: Environment) -> str:
+    """A file name of an environment's own."""
+    return f"{environment.name[:64]}.{_short(environment.system)}"
 
 
 def _short(path: str) -> str:

@@ -17,6 +17,8 @@ IDENT = "envstart"
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%+=:,./_-")
 # Seconds to wait, once in a run, for a reader that does not read; what it does not take is dropped.
 _PATIENCE = 1.0
+# Lines of a command's output that -vv shows: the whole of GEOM has thousands.
+_TRACED = 40
 _stuck: set[int] = set()
 
 
@@ -47,12 +49,20 @@ class Report:
         """The same command, at its end."""
         status = "cut off" if result.status is None else str(result.status)
         self.trace(f"{paste(argv)}  # {status}, {result.seconds:.2f} s")
-        for line in (result.out + result.err).splitlines():
+        lines = (result.out + result.err).splitlines()
+        for line in lines[:_TRACED]:
             self.trace(f"  {line}", level=2)
+        if len(lines) > _TRACED:
+            self.trace(f"  ... and {len(lines) - _TRACED} lines more", level=2)
 
     def done(self, text: str) -> None:
         """What was achieved: quiet on the terminal, kept in syslog."""
         self.trace(text)
+        self._log("LOG_INFO", text)
+
+    def note(self, text: str) -> None:
+        """All is well, but not quite as one would expect."""
+        self._say(text)
         self._log("LOG_INFO", text)
 
     def warn(self, text: str) -> None:

@@ -34,7 +34,8 @@ def plan(plan: Plan, host: Host, verb: str) -> str:
     for step in steps if verb == "start" else reversed(steps):
         state = found[step.name]
         commands = state.start if verb == "start" else state.stop
-        lines.append(f"# {step.name}: {step.source} on {step.point}: {_why(state, verb)}")
+        on = f" on {step.point}" if step.point else ""
+        lines.append(f"# {step.name}: {step.source}{on}: {_why(state, verb)}")
         lines += [paste(argv) for argv in commands]
     return "\n".join(lines) + "\n"
 
@@ -46,6 +47,10 @@ def _why(state: plans.State, verb: str) -> str:
         return "mounted" if state.stop else "mounted; stays, because another environment has mounts from there"
     if state.word == plans.NOT_MOUNTED:
         return "not mounted" if verb == "start" else "not mounted; nothing to do"
+    if state.word in (plans.READY, plans.DEGRADED):
+        return f"{state}; nothing to do" if verb == "start" or not state.stop else str(state)
+    if state.word == plans.NOT_READY:
+        return str(state) if verb == "start" else f"{state}; nothing to do"
     return f"{state.word}: {state.found}; {verb} would refuse and leave it alone"
 
 
@@ -61,15 +66,31 @@ def rows(plan: Plan, found: Sequence[plans.State]) -> list[dict[str, Any]]:
             "fstype": step.fstype,
             "state": state.word,
             "found": state.found,
+            "level": plans.LEVELS.get(state.word, "critical"),
         }
         for step, state in zip(plan.steps, found)
     ]
 
 
+# Exit statuses of monitoring plugins; unknown is less than what is known to be wrong.
+SEVERITY = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
+
+
+def problems(records: Sequence[dict[str, Any]]) -> str:
+    """A line for each record that is not well, the worst first; nothing if all is."""
+    order = ("critical", "unknown", "warning")
+    bad = sorted((record for record in records if record["level"] != "ok"), key=lambda one: order.index(one["level"]))
+    return "".join(
+        f"{record['level'].upper()}: {record['environment']}: {record['directory']}: {record['source']}: "
+        f"{record['state']}{': ' + record['found'] if record['found'] else ''}\n"
+        for record in bad
+    )
+
+
 def status(records: Sequence[dict[str, Any]]) -> str:
     """The records as an aligned table, what is not mounted first."""
     header = {"directory": "DIRECTORY", "state": "STATE", "source": "SOURCE", "point": "MOUNT POINT", "found": "FOUND"}
-    ordered = sorted(records, key=lambda record: record["state"] == plans.MOUNTED)
+    ordered = sorted(records, key=lambda record: record["level"] == "ok")
     shown = [{**record, "found": "" if record["state"] == plans.MOUNTED else record["found"]} for record in ordered]
     table = [header, *shown]
     widths = {key: max(len(str(row[key])) for row in table) for key in header}

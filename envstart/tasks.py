@@ -82,6 +82,7 @@ def together(
     tasks = [_Task(coroutine) for coroutine in coroutines]
     cause: BaseException | None = None
     while True:
+        before = [(task.wait, task.done) for task in tasks]
         for task in tasks:
             if not task.done and not task.cancelled and cause is not None:
                 task.cancel()
@@ -94,6 +95,9 @@ def together(
             break
         cause = cause or interruption()
         if cause is not None and not all(task.cancelled for task in waiting):
+            continue
+        if any(task.done != done or task.wait is not wait for task, (wait, done) in zip(tasks, before)):
+            # What one has done can be what another waits for.
             continue
         _sleep([task.wait for task in waiting if task.wait is not None], wake())
     if cause is not None:

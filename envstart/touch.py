@@ -44,7 +44,7 @@ def look(
         if error.errno in (errno.EACCES, errno.EPERM):
             return DENIED, error.strerror or str(error), None
         raise
-    return USABLE, "", _other_node(*lease) if lease else None
+    return USABLE, "", other_node(*lease) if lease else None
 
 
 def _takes_a_file(point: str) -> bool:
@@ -60,7 +60,8 @@ def _takes_a_file(point: str) -> bool:
     return True
 
 
-def _other_node(locked: str, own_name_file: str) -> tuple[str, int] | None:
+def other_node(locked: str, own_name_file: str) -> tuple[str, int] | None:
+    """Which other node holds the lease, and since how many seconds; None if nobody else does."""
     import time
 
     try:
@@ -113,11 +114,11 @@ def survey(point: str, given: str, create_below: str | None, create: bool) -> tu
     return missing, []
 
 
-def make_directories(directories: list[str]) -> None:
-    """Make them in this order, with mode 0755 whatever the umask is."""
+def make_directories(directories: list[str], mode: int) -> None:
+    """Make them in this order, with this mode whatever the umask is."""
     for directory in directories:
-        os.mkdir(directory, 0o755)
-        os.chmod(directory, 0o755)
+        os.mkdir(directory, mode)
+        os.chmod(directory, mode)
 
 
 def remove_directories(directories: list[str]) -> None:

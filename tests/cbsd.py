@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypeVar
 
 from sim.world import LOOKS_LIKE_CBSD, World
 
@@ -16,6 +16,7 @@ QUICK = {"TIMEOUT": "20", "PROBE_TIMEOUT": "1", "NFS_MOUNT_TIMEOUT": "1"}
 
 Ended = subprocess.CompletedProcess[str]
 Row = tuple[str, str, str]
+S = TypeVar("S", bound="Site")
 
 
 class Variant(NamedTuple):
@@ -31,14 +32,13 @@ NFS4 = Variant("nfs", "nfs", {}, ("system", "fstab", "data"))
 NULLFS = Variant("nullfs", "nullfs", {}, ("system", "fstab", "data"))
 
 
-@final
 class Site:
     """``W`` with the environment ``jail1`` in it (more by ``add()``), and all that its hooks need."""
 
     def __init__(self, top: Path, variant: Variant = NFS4, **settings: Any) -> None:
         top = Path(os.path.realpath(top))
         self.variant = variant
-        self.world = World.create(top / "machine", **settings)
+        self.world = self.machine(top, **settings)
         self.workdir = top / "W"
         self.files = top / "files"
         for name in ("etc", "jails", "jails-rcconf", "jails-data", "jails-system", "jails-fstab", "var"):
@@ -46,8 +46,14 @@ class Site:
         (self.workdir / "nodename").write_text("node1.example.com\n")
         self.configure()
         self.add("jail1")
+        # As it is when nothing is started.
+        self.rest = self.footprint()
 
-    def __enter__(self) -> Site:
+    def machine(self, top: Path, **settings: Any) -> World:
+        """The simulated host."""
+        return World.create(top / "machine", **settings)
+
+    def __enter__(self: S) -> S:  # noqa: PYI019 (typing.Self is newer than Python 3.9)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,6 +144,18 @@ class Site:
     @property
     def table(self) -> list[Row]:
         return sorted(self.world.table())
+
+    def is_all_there(self, name: str = "jail1") -> bool:
+        """Whether an environment's directories are mounted, and nothing else is."""
+        return self.table == self.wanted(name)
+
+    def foreign(self, name: str = "jail1") -> list[Row]:
+        """What is mounted and none of this environment's directories."""
+        return [row for row in self.table if row not in self.wanted(name)]
+
+    def footprint(self) -> dict[str, Any]:
+        """All that a start brings, for comparing before and after."""
+        return {"table": self.table}
 
     def count(self, command: str) -> int:
         return len(self.world.calls(command))

@@ -16,12 +16,13 @@ def files() -> dict[Path, str]:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = ["| backend | hooks | brings |", "|---|---|---|"]
     made: dict[Path, str] = {}
-    shared = {option.name for option in backends.backend("nfs").OPTIONS}
+    told: set[str] = set()
     for name, brings in backends.NAMES.items():
         options = backends.backend(name).OPTIONS
         rows.append(f"| `{name}` | `env_start_{name}`, `env_stop_{name}` | {brings} |")
         made[ROOT / "conf" / f"env_start_{name}.conf"] = sample.conf(name, options)
-        shown = [option for option in options if name == "nfs" or option.name not in shared]
+        shown = [option for option in options if option.name not in told]
+        told.update(option.name for option in options)
         readme = _between(readme, f"keys {name}", sample.table(shown))
     made[ROOT / "README.md"] = _between(readme, "backends", "\n".join(rows) + "\n")
     return made

@@ -158,7 +158,7 @@ def test_fault_116_own_lease_since_a_crash(site: Site) -> None:
 
 def test_fault_116_own_name_is_the_hosts_where_cbsd_has_written_none(site: Site) -> None:
     (site.workdir / "nodename").unlink()
-    lease(site, os.uname().nodename, 5)
+    lease(site, site.world.state["settings"]["hostname"], 5)
     assert site.start().returncode == 0
 
 

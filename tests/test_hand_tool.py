@@ -140,6 +140,26 @@ def test_a_plan_warns_of_doubtful_options(site: Site) -> None:
     assert "\n# warning: " in site.hand("plan", *where(site)).stdout
 
 
+# Check, recover.
+
+
+def test_check_is_silent_when_all_is_well_and_else_says_what_is_not(site: Site) -> None:
+    site.preset()
+    fine = site.hand("check", *where(site))
+    assert (fine.returncode, fine.stdout, fine.stderr) == (0, "", "")
+    site.world.command("umount", str(site.point("data")))
+    ended = site.hand("check", *where(site))
+    assert ended.returncode == 2
+    assert ended.stdout == f"CRITICAL: jail1: data: {site.source('data')}: not mounted\n"
+
+
+def test_recover_wants_to_be_told_what(site: Site) -> None:
+    ended = site.hand("recover", *where(site))
+    assert ended.returncode == 64
+    assert "--preempt" in last_line(ended)
+    assert site.world.calls() == []
+
+
 # Status.
 
 
@@ -165,6 +185,7 @@ def test_status_of_each_kind(site: Site) -> None:
         "fstype": "nfs",
         "state": "wrong source",
         "found": "tmpfs (tmpfs)",
+        "level": "critical",
     }
     ended = site.hand("status", *where(site))
     assert ended.returncode == 1

@@ -326,7 +326,7 @@ def test_promise_09_the_same_words_are_in_syslog(site: Site) -> None:
     ended = site.start()
     log = site.world.syslog()
     assert any("mount_nfs " in line for line in log)
-    assert any("3 of 3 directories brought" in line for line in log)
+    assert any("3 of 3 steps taken" in line for line in log)
     assert any("env_stop_nfs: jail1: stopped" in line for line in log)
     assert log[-1].endswith(last_line(ended))
     assert all("envstart: env_" in line for line in log)

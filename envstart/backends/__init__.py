@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 # Name and what it brings, in the order of the README's table.
 NAMES = {
     "nfs": "directories of an NFSv4 or NFSv3 server",
+    "iscsi": "a volume on a LUN of an iSCSI target, over TCP or iSER",
+    "geli": "a volume on an encrypted provider, or in an encrypted image file",
+    "hast": "a volume on a HAST resource, on the node that is primary",
     "nullfs": "directories of this host (nullfs on FreeBSD, bind mounts on Linux)",
 }
 

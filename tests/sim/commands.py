@@ -8,7 +8,7 @@ import sys
 import time
 
 from . import faults
-from .machine import Machine
+from .machine import Machine, fail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,13 +18,23 @@ if TYPE_CHECKING:
 
 # Name of the command: the module it is in and the function there. A module is loaded when its command runs.
 COMMANDS = {
+    "camcontrol": ("camcontrol", "main"),
     "df": ("df", "main"),
-    "fsck": ("disk", "fsck"),
-    "fsck_ffs": ("disk", "fsck_ffs"),
-    "fsck_ufs": ("disk", "fsck_ffs"),
+    "diskinfo": ("geomlist", "diskinfo"),
+    "fsck": ("fsck", "fsck"),
+    "fsck_ffs": ("fsck", "fsck_ffs"),
+    "fsck_ufs": ("fsck", "fsck_ffs"),
     "fstat": ("who", "fstat"),
-    "fstyp": ("disk", "fstyp"),
+    "fstyp": ("fsck", "fstyp"),
     "fuser": ("who", "fuser"),
+    "geli": ("geli", "main"),
+    "geom": ("geomlist", "geom_command"),
+    "glabel": ("geomlist", "glabel"),
+    "gmultipath": ("multipath", "main"),
+    "hastctl": ("hast", "main"),
+    "hastd": ("services", "hastd"),
+    "iscsictl": ("iscsictl", "main"),
+    "iscsid": ("services", "iscsid"),
     "jls": ("who", "jls"),
     "kldload": ("modules", "kldload"),
     "kldstat": ("modules", "kldstat"),
@@ -32,27 +42,33 @@ COMMANDS = {
     "mount": ("mount", "main"),
     "mount_nfs": ("nfs", "main"),
     "mount_nullfs": ("nullfs", "main"),
-    "newfs": ("disk", "newfs"),
+    "newfs": ("fsck", "newfs"),
     "nfsstat": ("rpc", "nfsstat"),
     "rpcinfo": ("rpc", "rpcinfo"),
-    "service": ("modules", "service"),
+    "service": ("services", "service"),
     "showmount": ("rpc", "showmount"),
     "sysctl": ("modules", "sysctl"),
     "umount": ("umount", "main"),
 }
 PROGRAM = ".freebsd"
+DEAD = 255
 
 
 def main() -> int:
     name = os.path.basename(sys.argv[0])
     machine = Machine(os.path.dirname(os.path.dirname(os.path.abspath(sys.argv[0]))))
+    machine.settle()
     module, function = COMMANDS[name]
     command: Command = getattr(importlib.import_module(f".{module}", __package__), function)
     number, fault = machine.store.change(lambda state: faults.count_call(state, name))
     log(machine, number, name)
+    panic = machine.state()["panic"]
+    if panic:
+        return fail(f"panic: {panic}", DEAD)
 
     def act() -> int:
-        return command(machine, sys.argv[1:])
+        # A device that does not answer is met before anything is said or done, so that the command can begin again.
+        return machine.until_done(lambda: command(machine, sys.argv[1:]))
 
     status = faults.run_with(fault, machine, act) if fault else act()
     return flushed(status)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 
-from . import ufs, vfs
+from . import geom, ufs, vfs
 from .errors import error
+from .mounted import check_mount
 from .store import Blocked
 from .users import users
 
@@ -107,17 +108,21 @@ def unmount(state: State, machine: Machine, fsid: str, force: bool) -> None:
         if mount["leaving"] in ("", "plain"):
             mount["leaving"] = "force" if force else "plain"
         raise Blocked(mount["host"])
+    # The superblock is written last of all, be it forced or not.
+    check_mount(state, mount, writing=True)
     if busy(state, mount, force):
         mount["leaving"] = ""
         raise error(errno.EBUSY)
     remove(state, mount)
+    if mount["options"].get("provider"):
+        geom.closed(state, machine, mount["options"]["provider"])
 
 
 def remove(state: State, mount: Mount) -> None:
     state["mounts"].remove(mount)
     if not any(other["node"] == mount["node"] for other in state["mounts"]):
         state["holders"].pop(mount["node"], None)
-    if mount["fstype"] == "ufs" and "ro" not in mount["flags"]:
+    if mount["fstype"] == "ufs" and "ro" not in mount["flags"] and mount["options"].get("image"):
         ufs.closed(mount["options"]["image"])
 
 

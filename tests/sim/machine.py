@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 
 from . import vfs
 from .store import Blocked, Store
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 UID_VARIABLE = "SIM_UID"
+# Seconds after which what blocks looks again, should it have begun to wait just after the change.
+LONGEST_LOOK = 0.5
 DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
 
 
@@ -30,26 +33,35 @@ class Machine:
     def state(self) -> State:
         return self.store.read()
 
+    def settle(self, at_once: bool = False) -> None:
+        """Let the daemons of this machine do what they would have done by now."""
+        due = self.store.read()["due"]
+        if at_once or (due and time.time() >= due):
+            from . import daemons
+
+            self.store.change(lambda state: daemons.settle(state, self))
+
     def uid(self, state: State) -> int:
         """The user of this process: su(1) can only tell by the environment, everything here runs as one."""
         return int(os.environ.get(UID_VARIABLE, state["settings"]["uid"]))
 
     def call(self, act: Callable[[State], T]) -> T:
         """Run ACT on the state; while it blocks this process cannot be killed, as one in a system call."""
-        return self._until_done(lambda: self.store.change(act))
+        return self.until_done(lambda: self.store.change(act))
 
     def look(self, act: Callable[[State], T]) -> T:
         """The same for what only reads."""
-        return self._until_done(lambda: act(self.store.read()))
+        return self.until_done(lambda: act(self.store.read()))
 
-    def _until_done(self, step: Callable[[], T]) -> T:
+    def until_done(self, step: Callable[[], T]) -> T:
         try:
             return step()
         except Blocked:
             pass
         with Uninterruptible(self.store):
             while True:
-                self.store.wait_for_change()
+                self.store.wait_for_change(min(self.state()["due"] or float("inf"), time.time() + LONGEST_LOOK))
+                self.settle()
                 try:
                     return step()
                 except Blocked:

@@ -1,11 +1,19 @@
-"""kldload(8), kldstat(8), service(8) and sysctl(8), as far as a hook asks them."""
+"""kldload(8), kldstat(8) and sysctl(8), as far as a hook asks them."""
 
 from __future__ import annotations
 
+from . import geom, mesh, services
 from .machine import Machine, fail, say, warn
 from .options import UsageError, getopt, letters, values
 
-KNOWN_MODULES = ("nfscl", "nullfs", "fusefs", "iscsi", "geom_eli", "geom_gate", "tmpfs", "zfs", "unionfs", "geom_md")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .shapes import State
+
+KNOWN_MODULES = (
+    "nfscl", "nullfs", "fusefs", "iscsi", "geom_eli", "geom_gate", "tmpfs", "zfs", "unionfs", "geom_md",
+    "geom_multipath",
+)  # fmt: skip
 SYSCTLS = {
     "kern.ostype": "FreeBSD",
     "kern.osrelease": "14.0-STABLE",
@@ -30,8 +38,15 @@ def kldload(machine: Machine, argv: list[str]) -> int:
         elif name in loaded and "n" not in letters(found):
             status = fail(f"kldload: can't load {name}: module already loaded or in kernel")
         elif name not in loaded:
-            machine.call(lambda state: state["modules"].append(name))  # noqa: B023
+            machine.call(lambda state: load(state, machine, name))  # noqa: B023
     return status
+
+
+def load(state: State, machine: Machine, name: str) -> None:
+    """A new class of GEOM looks at what is there."""
+    state["modules"].append(name)
+    if name.startswith("geom_"):
+        geom.taste(state, machine)
 
 
 def kldstat(machine: Machine, argv: list[str]) -> int:
@@ -52,23 +67,53 @@ def kldstat(machine: Machine, argv: list[str]) -> int:
     return 0
 
 
-def service(machine: Machine, argv: list[str]) -> int:
-    if len(argv) < 2:
-        return fail("usage: service [-j <jail name or id>] [-E var=value] <rc.d script> <start|stop|etc.>")
-    places = "/etc/rc.d or the local startup directories (/usr/local/etc/rc.d)"
-    return fail(f"{argv[0]} does not exist in {places}, or is not executable")
-
-
 def sysctl(machine: Machine, argv: list[str]) -> int:
     try:
         found, names = getopt(argv, "aAbdeFhiNnoqTtWx")
     except UsageError as problem:
         return fail(f"sysctl: {problem.complaint}")
     status = 0
-    for name in names:
-        if name not in SYSCTLS:
+    for word in names:
+        name, _, wanted = word.partition("=")
+        known = services.sysctls(machine.state())
+        if name in known or any(each.startswith(f"{name}.") for each in known):
+            status |= kernel_iscsi(machine, name, wanted, known, "n" in letters(found))
+            continue
+        value = sysctl_value(machine.state(), name)
+        if value is None:
             warn(f"sysctl: unknown oid '{name}'")
             status = 1
         else:
-            say(SYSCTLS[name] if "n" in letters(found) else f"{name}: {SYSCTLS[name]}")
+            say(value if "n" in letters(found) else f"{name}: {value}")
     return status
+
+
+def kernel_iscsi(machine: Machine, name: str, wanted: str, known: dict[str, str], bare: bool) -> int:
+    """The one branch whose values can be set and shown as a whole."""
+    if wanted and machine.uid(machine.state()) != 0:
+        return fail(f"sysctl: {name}={wanted}: Operation not permitted")
+    if wanted:
+        machine.call(lambda state: services.set_sysctl(state, name, wanted))
+    for each, value in known.items():
+        if each == name or each.startswith(f"{name}."):
+            shown = f"{value} -> {wanted}" if wanted else value
+            say(shown if bare else f"{each}: {shown}")
+    return 0
+
+
+def sysctl_value(state: State, name: str) -> str | None:
+    if name == "kern.geom.confxml":
+        return mesh.confxml(state)
+    if name == "kern.hostname":
+        return state["settings"]["hostname"]
+    if name == "kern.hostuuid":
+        return state["settings"]["hostuuid"] or made_uuid(state["settings"]["hostname"])
+    return SYSCTLS.get(name)
+
+
+def made_uuid(hostname: str) -> str:
+    """A machine has one for life."""
+    from hashlib import md5
+
+    digits = md5(hostname.encode()).hexdigest()
+    return "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])

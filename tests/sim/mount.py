@@ -7,15 +7,16 @@ import os
 import signal
 import sys
 
-from . import kernel, ufs, vfs
+from . import geom, kernel, ufs, vfs
 from .errors import error
 from .listing import as_fstab, as_json, as_text, wait_for_all
 from .machine import Machine, fail, warn, words_of
+from .mounted import check_provider
 from .options import UsageError, getopt, letters, take_libxo, values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .shapes import State
+    from .shapes import Json, State
 
 USAGE = """\
 usage: mount [-adflpruvw] [-F fstab] [-o options] [-t ufs | external_type]
@@ -177,35 +178,63 @@ def mount_tmpfs(state: State, machine: Machine, place: vfs.Place, words: list[st
 def mount_ufs(state: State, machine: Machine, special: str, place: vfs.Place, words: list[str]) -> None:
     flags = kernel.flags_of(words, kernel.FLAGS_OF_SOME)
     if "update" in words:
-        update_ufs(place, special, flags)
+        update_ufs(state, machine, place, special, flags)
         return
     kernel.check_mount_point(state, machine, place, words)
     check_words(words, UFS_OPTIONS)
-    image = ufs.device_image(machine.path, special)
-    for mount in state["mounts"]:
-        if mount["options"].get("image") == image:
-            raise error(errno.EBUSY if mount["special"] == special else errno.EPERM)
+    if not special.startswith("/dev/"):
+        raise error(errno.ENOTBLK if special.startswith("/") and machine.place(state, special) else errno.ENOENT)
+    provider = geom.find(state, special)
+    if any(mount["options"].get("provider") == provider.name for mount in state["mounts"]):
+        raise error(errno.EBUSY)
+    geom.check_access(state, provider.name, (1, 0, 0) if "ro" in flags else (1, 1, 1))
+    check_provider(state, provider.name, writing="ro" not in flags)
+    content = mountable(provider.image, place.path, "ro" in flags, "force" in words)
+    backing = ufs.files(provider.image)
+    os.makedirs(backing, exist_ok=True)
+    shown = [*flags, "local", *soft_updates(content, flags)]
+    options = {"image": provider.image, "provider": provider.name}
+    kernel.add_mount(state, place, special, "ufs", shown, backing=backing, options=options)
+    ufs.opened(provider.image, place.path, "ro" in flags)
+    if "ro" not in flags:
+        geom.wrote(state, provider.name)
+    geom.taste(state, machine)
+
+
+def soft_updates(content: Json | None, flags: list[str]) -> list[str]:
+    """Who does not write has none."""
+    return ["soft-updates"] if content and content["soft_updates"] and "ro" not in flags else []
+
+
+def mountable(image: str, node: str, readonly: bool, force: bool) -> Json:
     content = ufs.superblock(image)
     if content is None:
         raise error(errno.ENOENT)
-    if not content["clean"] and not content["soft_updates"] and "ro" not in flags:
-        reason = f"R/W mount on {place.path} denied. Filesystem is not clean - run fsck."
-        raise error(errno.EPERM, reason)
-    backing = f"{machine.path}/fs/{content['id']}"
-    os.makedirs(backing, exist_ok=True)
-    shown = [*flags, "local", *(["soft-updates"] if content["soft_updates"] else [])]
-    kernel.add_mount(state, place, special, "ufs", shown, backing=backing, options={"image": image})
-    ufs.opened(image, place.path, "ro" in flags)
+    if content.get("unfinished"):
+        raise error(errno.EINVAL)
+    if content.get("bad_hash"):
+        raise OSError(errno.EINVAL, "Integrity check failed")
+    journaled = bool(content.get("journal"))
+    if not content["clean"] and (journaled or not content["soft_updates"]) and not (readonly or force):
+        warning = " Forced mount will invalidate journal contents" if journaled else ""
+        raise error(errno.EPERM, f"R/W mount on {node} denied. Filesystem is not clean - run fsck.{warning}")
+    return content
 
 
-def update_ufs(place: vfs.Place, special: str, flags: list[str]) -> None:
+def update_ufs(state: State, machine: Machine, place: vfs.Place, special: str, flags: list[str]) -> None:
     mount = place.mount
     if not place.is_root or mount["special"] != special:
         raise error(errno.EINVAL)
-    kept = [flag for flag in mount["flags"] if flag in ("local", "soft-updates")]
-    mount["flags"] = [*flags, *kept]
-    image = mount["options"].get("image")
-    if image and "ro" in flags:
-        ufs.closed(image)
-    elif image:
+    image, name = mount["options"].get("image"), mount["options"].get("provider")
+    if image and name and "ro" in mount["flags"] and "ro" not in flags:
+        # It keeps the device from no one else, so what it asks for is looked at as if it came anew.
+        geom.check_access(state, name, (0, 1, 1))
+        check_provider(state, name, writing=True)
+        mountable(image, place.path, readonly=False, force=False)
         ufs.opened(image, place.path, readonly=False)
+        geom.wrote(state, name)
+    elif image and "ro" in flags and "ro" not in mount["flags"]:
+        ufs.closed(image)
+    content = ufs.superblock(image) if image else None
+    mount["flags"] = [*flags, *(flag for flag in mount["flags"] if flag == "local"), *soft_updates(content, flags)]
+    geom.taste(state, machine)

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from . import tools
+from . import scenes, tools
+from .storage import Storage
 from .transcript import Block, read
 from .world import LAUNCHER, TESTS, World
 
@@ -33,6 +34,9 @@ CBSD_OPTIONS = {
 EXCEPTIONS = {
     "nfs-dead-server": {
         "what is left behind (1)": "which killed processes the kernel still holds, and in which of its wait channels",
+    },
+    "iscsi": {
+        "discovery": "which of two logins that begin at the same time is the first to get its disk",
     },
     "nullfs-ufs-md": {
         "many mounts": "how long 300 mounts take, by time(1) and perl",
@@ -59,17 +63,34 @@ class Outcome(NamedTuple):
 
 
 class Stage:
-    """A world laid out as the machine of the transcripts, and a shell in it."""
+    """Worlds laid out as the machines of the transcripts, and a shell in the one where the story is."""
 
     def __init__(self, path: Path) -> None:
-        self.world = World.create(
-            path,
+        self.directory = path
+        self.storage = Storage(path / "storage")
+        self.worlds: dict[str, World] = {}
+        self.go_to("node1")
+
+    def go_to(self, hostname: str) -> None:
+        known = hostname in self.worlds
+        self.world = self.worlds[hostname] if known else self._new_world(hostname)
+        self.root = self.world.path / "root"
+        if not known:
+            self._lay_out()
+
+    def _new_world(self, hostname: str) -> World:
+        self.worlds[hostname] = World.create(
+            self.directory / hostname,
+            storage=self.storage,
+            hostname=hostname,
             force_seconds=tools.shorter(20),
             connect_seconds=tools.shorter(75),
             retry_seconds=tools.shorter(60),
             locale_files=False,
         )
-        self.root = self.world.path / "root"
+        return self.worlds[hostname]
+
+    def _lay_out(self) -> None:
         for name in ("usr/jails/jails-data/jail1-data", "usr/jails/jails-data/jail2-data", "mnt/with space", "root"):
             (self.root / name).mkdir(parents=True)
         for name in ("tmp", "thin/base", "thin/jail1", "thin/jail2", "thin/skel"):
@@ -92,6 +113,10 @@ class Stage:
         program.chmod(0o755)
         for name in tools.TOOLS:
             (directory / name).symlink_to(".tool")
+
+    def close(self) -> None:
+        for world in self.worlds.values():
+            world.close()
 
     def path(self, path: str) -> str:
         return f"{self.root}{path}"
@@ -128,7 +153,7 @@ class Stage:
                 shell.wait()
             output.seek(0)
             text = output.read().decode("utf-8", "replace")
-        return [*self.outside(text).splitlines(), ending]
+        return [*self.outside(text).rstrip().splitlines(), ending]
 
     def inside(self, command: str) -> str:
         """Absolute paths of the transcript, but for devices and those of the server, lie below the state.
@@ -153,6 +178,17 @@ def two_mounts_then_silence(stage: Stage) -> None:
     stage.world.freeze(SERVER)
 
 
+def two_encrypted_disks_and_keys(stage: Stage) -> None:
+    (stage.root / "mnt/g").mkdir()
+    for name, content in (("g.key", "right"), ("bad.key", "wrong"), ("g.pass", "pass")):
+        (stage.root / name).write_text(content)
+        (stage.root / name).chmod(0o600)
+    for unit in ("10", "11"):
+        with (stage.root / f"g{unit}.img").open("wb") as image:
+            image.truncate(32 << 20)
+        stage.world.command("mdconfig", "-a", "-t", "vnode", "-f", stage.path(f"/g{unit}.img"), "-u", unit)
+
+
 # What somebody did to the world before the block of that name; the transcripts tell it in their comments.
 STORY: dict[str, dict[str, Scene]] = {
     "nfs": {
@@ -171,15 +207,22 @@ STORY: dict[str, dict[str, Scene]] = {
         "the server is back": lambda stage: stage.world.up(SERVER),
     },
     "nullfs-ufs-md": {},
+    "geli": {"geli init -s 4096 -P -K /g.key md10; echo $?": two_encrypted_disks_and_keys},
+    **scenes.STORY,
 }
 
 
 def normalized(lines: list[str]) -> list[str]:
-    """Sizes, process and inode numbers, and the padding that goes with them and with the length of paths."""
+    """Sizes, hashes, process and inode numbers, and the padding that goes with them and with the length of paths."""
     found = []
     for line in lines:
         line = re.sub(r"\b\d+ +\d+ +\d+ +\d+% ", "N N N N% ", line)
         line = re.sub(r"\d+ free \(\d+ frags, \d+ blocks, [\d.]+% ", "N free (N frags, N blocks, N% ", line)
+        line = re.sub(r"\d+ bytes transferred in [\d.]+ secs \(\d+ bytes/sec\)", "N bytes transferred", line)
+        line = re.sub(r"(?<=,i,0x)[0-9a-f]{12}", "ISID", line)
+        line = re.sub(r"^crw-r-----.* (?=\w+$)", "crw-r----- ", line)
+        line = re.sub(r"(?<=^ {4}reads: )\d+|(?<=^ {2}workerpid: )\d+", "N", line)
+        line = re.sub(r"(?<=MD5 hash: )[0-9a-f]{32}", "HASH", line)
         line = re.sub(r"(?<=: ) *\d+(?=[a-z]+(\(root\))?$)", "PID", line)
         line = re.sub(r"^(root +\w+ +)\d+( +\d+ - +)\d+", r"\1PID\2INODE", line)
         line = re.sub(r"^ *\d+ (?=[A-Z][A-Za-z]* +\w+ +/bin/sh)", "PID ", line)
@@ -201,23 +244,30 @@ def exception_for(transcript: str, name: str) -> str | None:
     return next((reason for start, reason in table.items() if name.startswith(start)), None)
 
 
+def tells(title: str, name: str) -> bool:
+    """Is it the block of that name that TITLE means? It can be a beginning, with three dots after it."""
+    return name.startswith(title[:-3]) if title.endswith("...") else name == title
+
+
 def replay(transcript: str, directory: Path) -> Iterator[Outcome]:
     blocks = read(TRANSCRIPTS / f"{transcript}.txt")
-    stage = Stage(directory / transcript)
+    # A name that no block looks for in the paths of what it lists.
+    stage = Stage(directory / f"stage{list(STORY).index(transcript)}")
     story = STORY[transcript]
     names = names_of(blocks)
-    untold = set(story) - set(names)
+    untold = [title for title in story if not any(tells(title, name) for name in names)]
     if untold:
         raise ValueError(f"{transcript}: no block is called {untold}")
     try:
         for name, block in zip(names, blocks):
-            if name in story:
-                story[name](stage)
+            for title, scene in story.items():
+                if tells(title, name):
+                    scene(stage)
             exception = exception_for(transcript, name)
             got = normalized(stage.run(block, LONGEST_EXCEPTION if exception else LONGEST))
             yield Outcome(name, block, exception, normalized([*block.output, block.ending]), got)
     finally:
-        stage.world.close()
+        stage.close()
 
 
 def report(transcript: str, directory: Path) -> list[Outcome]:

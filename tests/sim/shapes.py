@@ -45,6 +45,46 @@ class Unit(TypedDict):
     lower: str
 
 
+class Disk(TypedDict):
+    image: str
+    ident: str
+    lunid: str
+    descr: str
+    session: str
+
+
+class Gate(TypedDict):
+    image: str
+
+
+class Part(TypedDict):
+    lower: str
+    image: str
+    label: str
+
+
+class Eli(TypedDict):
+    provider: str
+    image: str
+    readonly: bool
+    on_last_close: bool
+    written: bool
+    sectorsize: int
+    keyno: int
+
+
+class Multipath(TypedDict):
+    uuid: str
+    paths: list[str]
+    failed: list[str]
+
+
+class Open(TypedDict):
+    name: str
+    pid: int
+    writes: bool
+
+
 class Fault(TypedDict):
     command: str | None
     first: int
@@ -57,6 +97,83 @@ class Fault(TypedDict):
     when: str
 
 
+class Session(TypedDict):
+    id: int
+    target: str
+    portal: str
+    initiator: str
+    isid: str
+    enabled: bool
+    discovery: bool
+    began: float
+    failed: bool
+    connected: bool
+    connected_at: float
+    reason: str
+    silent: bool
+    scanned: bool
+    scbus: int
+    luns: dict[str, str]
+    passes: dict[str, int]
+    barred: dict[str, str]
+    known: dict[str, str]
+
+
+class Portal(TypedDict):
+    state: str
+    since: float
+
+
+class Lun(TypedDict):
+    image: str
+    serial: str
+    generation: int
+    keys: dict[str, int]
+    holder: str
+    kind: int
+    attention: dict[str, str]
+
+
+class Chap(TypedDict):
+    secret: str
+    mutual_user: str
+    mutual_secret: str
+
+
+class Target(TypedDict):
+    portals: list[str]
+    initiators: list[str] | None
+    chap: dict[str, Chap]
+    luns: dict[str, Lun]
+
+
+class Node(TypedDict):
+    local: str
+    address: str
+    role: str
+    since: float
+    previous: str
+    alive: bool
+    created: bool
+    pid: int
+
+
+class Resource(TypedDict):
+    image: str
+    nodes: dict[str, Node]
+    linked: bool
+    linked_since: float
+    split: str
+    torn: bool
+
+
+class Box(TypedDict):
+    worlds: dict[str, str]
+    portals: dict[str, Portal]
+    targets: dict[str, Target]
+    resources: dict[str, Resource]
+
+
 class Settings(TypedDict):
     uid: int
     force_seconds: float
@@ -64,6 +181,22 @@ class Settings(TypedDict):
     retry_seconds: float
     locale_files: bool
     getfsstat: bool
+    hostname: str
+    hostuuid: str
+    fsck_seconds: float
+    iscsid: bool
+    hastd: bool
+    rc_conf: list[str]
+    no_iscsi_module: bool
+    login_seconds: float
+    scan_seconds: float
+    login_timeout: float
+    ping_seconds: float
+    fail_on_disconnection: int
+    wait_second: float
+    hast_seconds: float
+    hast_connect_seconds: float
+    hast_falls_back: bool
 
 
 class State(TypedDict):
@@ -75,6 +208,20 @@ class State(TypedDict):
     holders: dict[str, list[Holder]]
     jails: dict[str, int]
     units: dict[str, Unit]
+    disks: dict[str, Disk]
+    gates: dict[str, Gate]
+    parts: dict[str, Part]
+    elis: dict[str, Eli]
+    multipaths: dict[str, Multipath]
+    labels: dict[str, str]
+    nodes: dict[str, str]
+    opens: list[Open]
+    untasted: list[str]
+    panic: str
+    storage: str
+    sessions: list[Session]
+    session_serial: int
+    due: float
     modules: list[str]
     stuck: dict[str, bool]
     faults: list[Fault]

@@ -11,10 +11,9 @@ import signal
 import sys
 import threading
 
-from . import vfs
+from . import mounted, vfs
 from .errors import error
-from .machine import Machine, Uninterruptible, spared
-from .store import Blocked
+from .machine import Machine, spared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,9 +69,10 @@ class Shim:
 
     def place(self, path: Any, how: str) -> vfs.Place | None:
         """Where PATH leads, or None if no simulated file system can be meant."""
+        self.machine.settle()
         if self.machine.store.read()["mounts"][-1]["base"] and not _in_dev(path):
             return None
-        return self._until_it_answers(lambda state: self._resolve(state, path, how))
+        return self.machine.look(lambda state: self._resolve(state, path, how))
 
     def _resolve(self, state: State, path: Any, how: str) -> vfs.Place:
         text = os.fsdecode(path)
@@ -82,19 +82,6 @@ class Shim:
                 raise error(errno.EBUSY, text)
             vfs.check_writable(state, place)
         return place
-
-    def _until_it_answers(self, step: Callable[[State], vfs.Place]) -> vfs.Place:
-        try:
-            return step(self.machine.store.read())
-        except Blocked:
-            pass
-        with Uninterruptible(self.machine.store):
-            while True:
-                self.machine.store.wait_for_change()
-                try:
-                    return step(self.machine.store.read())
-                except Blocked:
-                    continue
 
     def _through(self, function: Function, how: str, path: Any, *args: Any, **kwargs: Any) -> Any:
         """Call FUNCTION on the real file behind PATH; its errors name PATH."""
@@ -141,6 +128,10 @@ class Shim:
 
     def _wrapped_pair(self, function: Function) -> Function:
         def call(source: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+            if getattr(self.inside, "active", False):
+                # The shim's own state is being replaced.
+                return function(source, target, *args, **kwargs)
+
             def on_target(path: Any) -> Any:
                 self.inside.active = False
                 return self._through(lambda real: function(real_source, real), REMOVE, path)
@@ -159,6 +150,7 @@ class Shim:
     def _wrapped_os_open(self, function: Function) -> Function:
         def call(path: Any, flags: int, *args: Any, **kwargs: Any) -> Any:
             how = WRITE if flags & WRITING_FLAGS else FOLLOW
+            self._reach_device(path)
             return self._through(function, how, path, flags, *args, **kwargs)
 
         return call
@@ -169,16 +161,24 @@ class Shim:
             if kwargs.get("opener") or args[5:]:
                 # The opener calls os.open, which finds the way; pathlib of Python 3.9 gives it the path it knows.
                 return function(file, mode, *args, **kwargs)
+            self._reach_device(file)
             return self._through(function, how, file, mode, *args, **kwargs)
 
         return call
+
+    def _reach_device(self, path: Any) -> None:
+        """A descriptor knows no device: who is about to read from a disk that is silent waits here already."""
+        if isinstance(path, int) or getattr(self.inside, "active", False) or not _in_dev(path):
+            return
+        name = os.fsdecode(path)[len("/dev/") :]
+        self.machine.look(lambda state: mounted.check_provider(state, name, writing=False))
 
     def _wrapped_chdir(self, function: Function) -> Function:
         def call(path: Any) -> None:
             if _is_direct(path, {}):
                 function(path)
                 return
-            place = self._until_it_answers(lambda state: self._resolve(state, path, FOLLOW))
+            place = self.machine.look(lambda state: self._resolve(state, path, FOLLOW))
             function(place.real)
             vfs.WORKING_DIRECTORY[:] = [place.path]
 
@@ -249,6 +249,8 @@ def install(path: str) -> Machine:
     machine = Machine(path)
     Shim(machine).install()
     sys.platform = "freebsd14"
-    uid = machine.state()["settings"]["uid"]
+    settings = machine.state()["settings"]
+    uid, names = settings["uid"], ("FreeBSD", settings["hostname"], "14.0-STABLE", "FreeBSD 14.0-STABLE", "amd64")
+    os.uname = lambda: os.uname_result(names)
     os.getuid = os.geteuid = lambda: uid
     return machine

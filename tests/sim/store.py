@@ -80,12 +80,12 @@ class Store:
             stream.write(text)
         os.replace(temporary, self.file)
 
-    def wait_for_change(self) -> None:
-        """Sleep until somebody changes the world. The world's end ends the waiting process too."""
+    def wait_for_change(self, due: float = float("inf")) -> None:
+        """Sleep until somebody changes the world, or until DUE. The world's end ends the waiting process too."""
         try:
             before = self.signature()
             until = time.monotonic() + LONGEST_BLOCK
-            while self.signature() == before:
+            while self.signature() == before and time.time() < due:
                 if time.monotonic() > until:
                     os._exit(99)
                 time.sleep(POLL)

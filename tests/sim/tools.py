@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import signal
 import subprocess
 import sys
 import time
 
-from . import users, vfs
+from . import geom, mounted, services, sessions, users, vfs
 from .errors import text
 from .machine import UID_VARIABLE, Machine, fail, say, spared
 
@@ -28,20 +29,43 @@ def shorter(seconds: float) -> float:
 
 
 def ls(machine: Machine, args: list[str]) -> int:
+    """Files before directories, and headers where there is more than one thing to list."""
     long = bool(args) and args[0].startswith("-") and "l" in args.pop(0)
     status = 0
-    for path in args:
+    files: list[str] = []
+    directories: list[tuple[str, list[str]]] = []
+    words = [path for word in args for path in expanded(machine, word)]
+    for path in words:
         try:
             place = machine.real_place(path)
-            names = vfs.entries(place)
+            names = [] if os.path.isfile(place.real) else vfs.entries(place)
         except OSError as problem:
             status = fail(f"ls: {path}: {text(problem.errno or 0)}")
             continue
+        if os.path.isfile(place.real):
+            files.append(path)
+        else:
+            directories.append((path, names))
+    for path in files:
+        say(path)
+    for path, names in directories:
+        if len(words) > 1:
+            say(f"\n{path}:" if files or path != directories[0][0] else f"{path}:")
         if long:
             say("total 0")
         for name in names:
-            say(name)
+            device = long and path.startswith("/dev/")
+            say(f"crw-r-----  1 root operator 0x3c Nov 22 02:36 {name}" if device else name)
     return status
+
+
+def expanded(machine: Machine, word: str) -> list[str]:
+    """The shell finds nothing in the /dev of the system below, and leaves the pattern as it is."""
+    directory, _, pattern = word.rpartition("/")
+    if directory != "/dev" or not set(pattern) & set("*?["):
+        return [word]
+    names = fnmatch.filter(os.listdir(f"{machine.path}/dev"), pattern)
+    return [f"/dev/{name}" for name in sorted(names)] or [word]
 
 
 def stat(machine: Machine, args: list[str]) -> int:
@@ -72,7 +96,62 @@ def sleep(machine: Machine, args: list[str]) -> int:
 
 
 def dd(machine: Machine, args: list[str]) -> int:
+    given = dict(word.split("=", 1) for word in args)
+    for name in ("if", "of"):
+        device = given.get(name, "")
+        if device.startswith("/dev/") and os.path.exists(machine.path + device):
+            return dd_device(machine, device, writing=name == "of")
     return os.execvp("/bin/dd", ["dd", *(word.replace("bs=1m", "bs=1M") for word in args)])
+
+
+def dd_device(machine: Machine, device: str, writing: bool) -> int:
+    """One sector from or to a device, whatever is asked for; the kernel tells when it cannot write."""
+    out = 1
+    try:
+        provider = machine.look(lambda state: geom.find(state, device))
+        machine.look(lambda state: mounted.check_provider(state, provider.name, writing))
+    except OSError as problem:
+        out = 0
+        fail(f"dd: {device}: {text(problem.errno or 0)}")
+        console(machine, provider.name)
+    fail(f"1+0 records in\n{out}+0 records out\n{512 * out} bytes transferred in 0.005 secs (93108 bytes/sec)")
+    return 1 - out
+
+
+def console(machine: Machine, disk: str) -> None:
+    found = sessions.of_disk(machine.state(), disk)
+    if found is None:
+        return
+    unit = f"({disk}:iscsi{found[0]['id']}:0:0:{found[1]})"
+    with open(f"{machine.path}/console", "a", encoding="utf-8") as stream:
+        for line in (
+            "CAM status: SCSI Status Error",
+            "SCSI status: Reservation Conflict",
+            "Error 5, Unretryable error",
+        ):
+            stream.write(f"{unit}: {line}\n")
+
+
+def dmesg(machine: Machine, args: list[str]) -> int:
+    try:
+        with open(f"{machine.path}/console", encoding="utf-8") as stream:
+            sys.stdout.write(stream.read())
+    except FileNotFoundError:
+        pass
+    return 0
+
+
+def hostname(machine: Machine, args: list[str]) -> int:
+    say(machine.state()["settings"]["hostname"])
+    return 0
+
+
+def pgrep(machine: Machine, args: list[str]) -> int:
+    name = args[-1]
+    if not services.running(machine, name):
+        return 1
+    say(f"{services.PIDS[name]} {name}")
+    return 0
 
 
 def su(machine: Machine, args: list[str]) -> int:
@@ -165,7 +244,10 @@ def command_line(machine: Machine, pid: int) -> str:
 
 TOOLS: dict[str, Callable[[Machine, list[str]], int]] = {
     "dd": dd,
+    "dmesg": dmesg,
+    "hostname": hostname,
     "ls": ls,
+    "pgrep": pgrep,
     "ps": ps,
     "python3": python3,
     "sleep": sleep,
@@ -178,6 +260,7 @@ TOOLS: dict[str, Callable[[Machine, list[str]], int]] = {
 
 def main() -> int:
     machine = Machine(os.path.dirname(os.path.dirname(os.path.abspath(sys.argv[0]))))
+    machine.settle()
     status = TOOLS[os.path.basename(sys.argv[0])](machine, sys.argv[1:])
     sys.stdout.flush()
     return status

@@ -1,34 +1,61 @@
-"""UFS on an image: the superblock is a line at the head of the image file, so that copies of an image carry it."""
+"""UFS on an image: a line at its head, and the bytes of the superblock that other programs look at.
+
+Everything lies in the image or beside it, so that copies of an image, and other hosts that see it, have it too.
+"""
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 
-from .errors import error
+from . import metadata
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .shapes import Json
 
-MAGIC = b"simulated UFS "
-SIZE = 4096
+# struct fs of FreeBSD (sys/ufs/ffs/fs.h): where it begins, and what is where in it.
+SUPERBLOCK, FS_SIZE = 65536, 1376
+FS_CLEAN, FS_FSMNT, FS_VOLNAME, FS_MAGIC = 209, 212, 680, 1372
+MAXMNTLEN, MAXVOLLEN = 468, 32
+UFS2_MAGIC = 0x19540119
 
 
 def superblock(image: str) -> Json | None:
     """What newfs wrote, or None for an image without a file system."""
-    with open(image, "rb") as stream:
-        head = stream.read(SIZE)
-    if not head.startswith(MAGIC):
-        return None
-    found: Json = json.loads(head[len(MAGIC) :].rstrip(b"\0"))
-    return found
+    return metadata.head(image, metadata.UFS)
 
 
 def write_superblock(image: str, content: Json) -> None:
+    metadata.write_head(image, metadata.UFS, content)
+    block = bytearray(FS_SIZE)
+    mounted_on = os.fsencode(content.get("last_mounted", ""))[: MAXMNTLEN - 1]
+    label = content["label"].encode()[:MAXVOLLEN]
+    block[FS_CLEAN] = int(bool(content["clean"]))
+    block[FS_FSMNT : FS_FSMNT + len(mounted_on)] = mounted_on
+    block[FS_VOLNAME : FS_VOLNAME + len(label)] = label
+    block[FS_MAGIC:] = UFS2_MAGIC.to_bytes(4, "little")
+    write_block(image, bytes(block))
+
+
+def write_block(image: str, block: bytes) -> None:
     with open(image, "r+b") as stream:
-        stream.write((MAGIC + json.dumps(content).encode()).ljust(SIZE, b"\0"))
+        if os.path.getsize(image) >= SUPERBLOCK + FS_SIZE:
+            stream.seek(SUPERBLOCK)
+            stream.write(block)
+
+
+def make(image: str, content: Json) -> None:
+    """newfs: whatever was there is gone."""
+    import shutil
+
+    shutil.rmtree(files(image), ignore_errors=True)
+    os.makedirs(files(image) + "/.snap")
+    write_superblock(image, content)
+
+
+def files(image: str) -> str:
+    """The directory with the files of the file system."""
+    return image + ".files"
 
 
 def mark(image: str, **changes: object) -> None:
@@ -40,40 +67,12 @@ def mark(image: str, **changes: object) -> None:
 def opened(image: str, place: str, readonly: bool) -> None:
     """Mounted. What was dirty when it was mounted for writing stays so until fsck, as FS_UNCLEAN tells."""
     content = superblock(image)
-    if content is not None:
-        changes: dict[str, object] = {"last_mounted": place}
-        if not readonly:
-            changes.update(clean=False, unclean=content.get("unclean") or not content["clean"])
-        mark(image, **changes)
+    if content is not None and not readonly:
+        unclean = content.get("unclean") or not content["clean"]
+        mark(image, last_mounted=place, clean=False, unclean=unclean)
 
 
 def closed(image: str) -> None:
     content = superblock(image)
     if content is not None:
         mark(image, clean=not content.get("unclean"))
-
-
-def device_image(machine_path: str, device: str) -> str:
-    """The file behind a device node; a missing node is ENOENT as on the real system."""
-    if not device.startswith("/dev/"):
-        raise error(errno.ENOENT, device)
-    node = machine_path + device
-    if not os.path.exists(node):
-        raise error(errno.ENOENT, device)
-    return os.path.realpath(node)
-
-
-def taste(machine_path: str) -> None:
-    """GEOM looks at all providers again: /dev/ufs shows the labels of the file systems that are there."""
-    labels = machine_path + "/dev/ufs"
-    os.makedirs(labels, exist_ok=True)
-    for name in os.listdir(labels):
-        os.unlink(f"{labels}/{name}")
-    for name in sorted(os.listdir(machine_path + "/dev")):
-        node = f"{machine_path}/dev/{name}"
-        if not os.path.isfile(node):
-            continue
-        content = superblock(node)
-        label = content["label"] if content else ""
-        if label and not os.path.lexists(f"{labels}/{label}"):
-            os.symlink(os.path.realpath(node), f"{labels}/{label}")

@@ -11,6 +11,7 @@ from os import getcwd, lstat, readlink, scandir
 from os.path import isabs, join, normpath
 
 from .errors import error
+from .mounted import check_mount
 from .store import Blocked
 
 TYPE_CHECKING = False
@@ -73,6 +74,9 @@ def reach(state: State, mount: Mount, path: str) -> None:
     for layer in layers(state, mount):
         if not answers(state, layer["host"]):
             raise Blocked(layer["host"])
+        if layer["options"].get("lost"):
+            raise error(errno.ENXIO, path)
+        check_mount(state, layer, writing=False)
         if layer["stale"] or (layer["host"] and layer["backing"] and not _exists(layer["backing"])):
             raise error(errno.ESTALE, path)
 
@@ -171,3 +175,4 @@ def check_writable(state: State, place: Place) -> None:
             raise error(errno.EROFS, place.path)
         if not layer["backing"]:
             raise error(errno.EIO, place.path)
+        check_mount(state, layer, writing=True)

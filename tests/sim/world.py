@@ -9,13 +9,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, Union
 
-from . import kernel, ufs, vfs
+from . import kernel, vfs
 from .commands import COMMANDS, PROGRAM
+from .disks import Disks
 from .machine import Machine
 from .nfs import export_of
+from .sessions import status
 from .shapes import Fault, Mount, Server, State
+
+if TYPE_CHECKING:
+    from .storage import Storage
 
 T = TypeVar("T")
 StrPath = Union[str, "os.PathLike[str]"]
@@ -38,7 +43,7 @@ LOOKS_LIKE_CBSD = {
 }
 
 
-class World:
+class World(Disks):
     """One machine. `with World.create(path) as world:` ends everything that still hangs in it."""
 
     def __init__(self, path: StrPath) -> None:
@@ -46,8 +51,11 @@ class World:
         self.machine = Machine(str(self.path))
 
     @classmethod
-    def create(cls, path: StrPath, **settings: Any) -> World:
-        """A machine with nothing but its own file systems mounted. SETTINGS: see shapes.Settings."""
+    def create(cls, path: StrPath, storage: Storage | None = None, **settings: Any) -> World:
+        """A machine with nothing but its own file systems mounted. SETTINGS: see shapes.Settings.
+
+        STORAGE is the box with its iSCSI targets and HAST resources; each of its machines needs a hostname of its own.
+        """
         top = Path(os.path.realpath(path))
         for name in ("bin", "dev", "empty", "fs", "run", "root/etc", "servers", "usr/local/etc/envstart"):
             (top / name).mkdir(parents=True, exist_ok=True)
@@ -57,9 +65,11 @@ class World:
         for name in COMMANDS:
             (top / "bin" / name).symlink_to(PROGRAM)
         world = cls(top)
-        world.machine.store.write(_first_state(settings))
+        world.machine.store.write(_first_state(settings, str(storage.path) if storage else ""))
         world.base_mount("/dev/vtbd0", "/", "ufs", ["local"], "/")
         world.base_mount("devfs", "/dev", "devfs", [], str(top / "dev"))
+        if storage:
+            storage.join_world(world)
         return world
 
     def __enter__(self) -> World:  # noqa: PYI034 (typing.Self is newer than Python 3.9)
@@ -75,10 +85,12 @@ class World:
 
     @property
     def state(self) -> State:
+        self.machine.settle()
         return self.machine.state()
 
     def set(self, **settings: Any) -> None:
         self._change(lambda state: state["settings"].update(settings))  # type: ignore[typeddict-item]
+        self.machine.settle(at_once=True)
 
     # Servers
 
@@ -185,6 +197,10 @@ class World:
 
         self._change(act)
 
+    def sessions(self) -> list[dict[str, Any]]:
+        """The iSCSI sessions: target, portal, status as iscsictl shows it, LUNs, and in "known" what else was asked."""
+        return [{**session, "status": status(session)} for session in self.state["sessions"]]
+
     def stale(self, node: StrPath) -> None:
         """The exported directory was removed and made anew on the server."""
         path = os.path.realpath(node)
@@ -209,7 +225,7 @@ class World:
         """The file that a process of the machine would see at PATH."""
         return Path(vfs.resolve(self.state, os.fspath(path), self.machine.empty).real)
 
-    # Users, jails, disks
+    # Users, jails
 
     def hold(self, node: StrPath, pid: int, how: str = "w") -> None:
         """Process PID uses the file system on NODE; HOW as in fuser(1). It ends with the process."""
@@ -231,20 +247,6 @@ class World:
 
     def stop_jail(self, name: str) -> None:
         self._change(lambda state: state["jails"].pop(name))
-
-    def disk(self, name: str, size: int = 32 << 20) -> Path:
-        """A disk /dev/NAME; gives back the file behind it."""
-        node = self.path / "dev" / name
-        with node.open("wb") as stream:
-            stream.truncate(size)
-        return node
-
-    def newfs(self, name: str, **superblock: Any) -> None:
-        """A UFS on the disk NAME: label, clean, soft_updates, broken (fsck -p is not enough)."""
-        image = os.path.realpath(self.path / "dev" / name)
-        content = {"id": f"ufs-{name}", "label": "", "soft_updates": True, "clean": True, **superblock}
-        ufs.write_superblock(image, content)
-        ufs.taste(str(self.path))
 
     # Faults and calls
 
@@ -376,16 +378,22 @@ class World:
         return self.machine.store.change(act)
 
 
-def _first_state(settings: Mapping[str, Any]) -> State:
+def _first_state(settings: Mapping[str, Any], storage: str) -> State:
     known: dict[str, Any] = {
         "uid": 0, "force_seconds": 0.2, "connect_seconds": 75.0, "retry_seconds": 60.0, "locale_files": True,
-        "getfsstat": False,
+        "getfsstat": False, "hostname": "node1", "hostuuid": "", "fsck_seconds": 0.0,
+        "iscsid": True, "hastd": True, "rc_conf": ["iscsid", "iscsictl", "hastd"], "no_iscsi_module": False,
+        "login_seconds": 0.05, "scan_seconds": 0.05, "login_timeout": 60.0, "ping_seconds": 0.0,
+        "fail_on_disconnection": 0, "wait_second": 1.0, "hast_seconds": 0.05, "hast_connect_seconds": 0.2,
+        "hast_falls_back": False,
     }  # fmt: skip
     unknown = set(settings) - set(known)
     if unknown:
         raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
     return {
         "serial": 0, "total": 0, "counts": {}, "mounts": [], "servers": {}, "holders": {}, "jails": {},
-        "units": {}, "modules": ["nfscl"], "stuck": {}, "faults": [],
+        "units": {}, "disks": {}, "gates": {}, "parts": {}, "elis": {}, "multipaths": {}, "labels": {}, "nodes": {},
+        "opens": [], "untasted": [], "panic": "", "storage": storage, "sessions": [], "session_serial": 0,
+        "due": 0.0, "modules": ["nfscl"], "stuck": {}, "faults": [],
         "settings": {**known, **settings},  # type: ignore[typeddict-item]
     }  # fmt: skip

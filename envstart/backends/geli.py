@@ -1,0 +1,50 @@
+"""GELI: an encrypted provider of this host, or an image file, is the environment's volume (geli(8), mdconfig(8))."""
+
+from __future__ import annotations
+
+from ..block import volume
+from ..block.base import Block, Node
+from ..block.provider import Image
+from ..errors import Misconfigured
+from ..options import COMMON, Option, directory
+from ..plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..environment import Environment
+
+OPTIONS = (
+    Option(
+        "GELI_PROVIDER",
+        directory,
+        None,
+        "what is encrypted: a device by a name that stays (/dev/gpt/NAME, /dev/diskid/NAME), or an image file; "
+        "{name} in it is the environment's name",
+    ),
+    *volume.GELI,
+    *volume.VOLUME,
+    *COMMON,
+)
+# Disks are numbered as they are found.
+_NUMBERED = ("da", "ada", "nda", "nvd", "vtbd", "md", "cd")
+
+
+def plan(environment: Environment, config: Config) -> Plan:
+    """The disk of an image, GELI, a look, the mount."""
+    if not (config["GELI_KEYFILE"] or config["GELI_PASSFILE"]):
+        raise Misconfigured("cannot attach without a key: set GELI_KEYFILE, GELI_PASSFILE or both")
+    path = volume.fill(config["GELI_PROVIDER"], environment)
+    read_only = "ro" in config["VOLUME_OPTIONS"]
+    device: Block = Node(path, config["PROBE_TIMEOUT"]) if path.startswith("/dev/") else Image(config, path, read_only)
+    steps = [device, *volume.steps(environment, config, device, guarded=False)]
+    return Plan("geli", environment, config, steps, _warnings(path))
+
+
+def _warnings(path: str) -> list[str]:
+    name = path.removeprefix("/dev/")
+    if path.startswith("/dev/") and any(
+        name.startswith(kind) and name[len(kind) :][:1].isdigit() for kind in _NUMBERED
+    ):
+        return [f"GELI_PROVIDER is {path}, whose number may be another disk's after a boot; use /dev/gpt/NAME"]
+    return []

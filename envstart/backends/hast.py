@@ -1,0 +1,56 @@
+"""HAST: a resource replicated between two nodes is the environment's volume on the primary (hastctl(8))."""
+
+from __future__ import annotations
+
+from ..block import volume
+from ..block.role import Role
+from ..errors import Misconfigured
+from ..options import COMMON, Option, choice, flag, whole
+from ..plan import Plan
+from .iscsi import plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..environment import Environment
+
+
+def resource(value: str) -> str:
+    """A resource's name as hast.conf(5) has it; ``{name}`` stands for the environment."""
+    plain(value.replace("{name}", "x"))
+    return value
+
+
+OPTIONS = (
+    Option("HAST_RESOURCE", resource, "{name}", "resource in hast.conf(5); {name} in it is the environment's name"),
+    Option(
+        "HAST_TAKEOVER",
+        flag,
+        "0",
+        "become primary although the other node is primary too; both then have data that the other lacks",
+    ),
+    Option(
+        "HAST_WAIT",
+        whole(1, 3600, "seconds"),
+        "25",
+        "seconds to find out whether the other node is primary (half of it, where this node has no role yet), "
+        "and that the device may take to appear",
+    ),
+    Option("HAST_STOP_ROLE", choice("secondary", "init"), "secondary", "role of this node after a stop"),
+    *volume.GELI,
+    *volume.VOLUME,
+    *COMMON,
+)
+
+
+def plan(environment: Environment, config: Config) -> Plan:
+    """The role, GELI, a look, the mount."""
+    name = volume.fill(config["HAST_RESOURCE"], environment)
+    try:
+        plain(name)
+    except ValueError as error:
+        raise Misconfigured(f"cannot use the resource {name!r}: it {error}; name it in a section [NAME]") from None
+    device = Role(config, name)
+    steps = [device, *volume.steps(environment, config, device, guarded=False)]
+    warnings = ["HAST_TAKEOVER is set: a start does not mind another primary"] if config["HAST_TAKEOVER"] else []
+    return Plan("hast", environment, config, steps, warnings)

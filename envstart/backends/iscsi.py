@@ -1,0 +1,141 @@
+"""iSCSI: a LUN of a target is the environment's volume, over TCP or, with iSER, over InfiniBand and RoCE.
+
+Facts about iscsictl(8) are in commands.md §13, about reservations in §15.
+"""
+
+from __future__ import annotations
+
+from ..block import volume
+from ..block.reservation import Reservation
+from ..block.session import Session, normal_portal
+from ..errors import Misconfigured
+from ..options import COMMON, Option, choice, directory, flag, whole, words
+from ..plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..block.base import Block
+    from ..config import Config
+    from ..environment import Environment
+    from ..plan import Step
+
+_ALNUM = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+# iscsictl(8) cuts what is longer, without a word (commands.md §13.1).
+_NAME_MAX, _PORTAL_MAX = 223, 46
+
+
+def iscsi_name(value: str) -> str:
+    """An iSCSI name (RFC 3720, 3.2.6.3): ``iqn.``, ``eui.`` or ``naa.``; ``{name}`` stands for the environment."""
+    plain = value.replace("{name}", "")
+    if not value.startswith(("iqn.", "eui.", "naa.")) or not (_ALNUM | set(".:-_")).issuperset(plain):
+        raise ValueError("is no iSCSI name: iqn.YYYY-MM.DOMAIN:NAME, of letters, digits and . : -")
+    if len(value) > _NAME_MAX:
+        raise ValueError(f"has more than {_NAME_MAX} characters")
+    return value
+
+
+def portals(value: str) -> tuple[str, ...]:
+    """Addresses or names, each with a port or without; an IPv6 address in brackets if it has one."""
+    found: dict[str, str] = {}
+    for word in words(value):
+        if not (_ALNUM | set(".:-_[]%")).issuperset(word) or word.startswith("-"):
+            raise ValueError(f"has {word!r}, which is no portal: write HOST or HOST:PORT")
+        if len(word) > _PORTAL_MAX:
+            raise ValueError(f"has {word!r}, which is longer than {_PORTAL_MAX} characters")
+        found.setdefault(normal_portal(word), word)
+    return tuple(found.values())
+
+
+def user(value: str) -> str:
+    """A CHAP name: it stands between quotes in iscsi.conf(5), which knows no escape."""
+    if '"' in value or not value.isascii() or not value.isprintable() or len(value) > _NAME_MAX:
+        raise ValueError("is no CHAP name: it has a quote or a character that is not plain text")
+    return value
+
+
+def plain(value: str) -> str:
+    """A word of letters, digits and . _ -"""
+    if not (_ALNUM | set("._-")).issuperset(value) or value.startswith(("-", ".")):
+        raise ValueError("has something else than letters, digits and . _ -")
+    return value
+
+
+OPTIONS = (
+    Option("ISCSI_PORTAL", portals, None, "portal of the target, HOST or HOST:PORT; of several the next one is tried"),
+    Option("ISCSI_TARGET", iscsi_name, None, "name of the target; {name} in it is the environment's name"),
+    Option("ISCSI_LUN", whole(0, 16383), "0", "number of the LUN"),
+    Option("ISCSI_SERIAL", plain, "", "serial number that the LUN must have (diskinfo -s)", "any"),
+    Option("ISCSI_PARTITION", plain, "", "partition of the LUN, as in p1", "the whole LUN"),
+    Option("ISCSI_INITIATOR", iscsi_name, "", "name of this host's initiator", "iqn.1994-09.org.freebsd:HOSTNAME"),
+    Option("ISCSI_PROTOCOL", choice("iSCSI", "iSER"), "iSCSI", "iSER: over InfiniBand or RoCE (kldload iser)"),
+    Option("ISCSI_CHAP_USER", user, "", "CHAP: name this host logs in with"),
+    Option("ISCSI_CHAP_SECRET_FILE", directory, "", "CHAP: file with the secret (root's, mode 600)"),
+    Option("ISCSI_MUTUAL_USER", user, "", "mutual CHAP: name the target answers with"),
+    Option("ISCSI_MUTUAL_SECRET_FILE", directory, "", "mutual CHAP: file with the target's secret (root's, mode 600)"),
+    Option("ISCSI_HEADER_DIGEST", choice("None", "CRC32C"), "None", "checksums of headers"),
+    Option("ISCSI_DATA_DIGEST", choice("None", "CRC32C"), "None", "checksums of data"),
+    Option(
+        "ISCSI_MULTIPATH",
+        plain,
+        "",
+        "name of the gmultipath(8) device that the LUN is, over all portals at once; label it once, by hand",
+        "one portal at a time",
+    ),
+    Option("ISCSI_LOGIN_TIMEOUT", whole(1, 3600, "seconds"), "15", "seconds a login may take, disk included"),
+    Option("ISCSI_START_DAEMON", flag, "0", "start iscsid(8) when it does not run"),
+    Option(
+        "FENCE",
+        choice("none", "scsi3"),
+        "none",
+        "scsi3: reserve the LUN, so that no other host can write to it; none: only a mark in the volume warns others",
+    ),
+    *volume.GELI,
+    *volume.VOLUME,
+    *COMMON,
+)
+
+
+def plan(environment: Environment, config: Config) -> Plan:
+    """Session, reservation, GELI, a look, the mount."""
+    for name in ("CHAP", "MUTUAL"):
+        if (config[f"ISCSI_{name}_USER"] is None) != (config[f"ISCSI_{name}_SECRET_FILE"] is None):
+            raise Misconfigured(
+                f"cannot use half of it: ISCSI_{name}_USER and ISCSI_{name}_SECRET_FILE belong together"
+            )
+    if config["ISCSI_MUTUAL_USER"] and not config["ISCSI_CHAP_USER"]:
+        raise Misconfigured("cannot use mutual CHAP alone: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE too")
+    target = volume.fill(config["ISCSI_TARGET"], environment)
+    try:
+        iscsi_name(target)
+    except ValueError as error:
+        raise Misconfigured(f"cannot use the target {target!r}: it {error}; name it in a section [NAME]") from None
+    device: Block = Session(config, target, config["ISCSI_PORTAL"])
+    steps: list[Step] = [device]
+    read_only = "ro" in config["VOLUME_OPTIONS"]
+    fenced = config["FENCE"] == "scsi3"
+    if fenced and config["ISCSI_MULTIPATH"]:
+        raise Misconfigured(
+            "cannot use FENCE=scsi3 with ISCSI_MULTIPATH: only one session can hold the reservation; unset one of them"
+        )
+    if fenced and not read_only:
+        device = Reservation(config, device)
+        steps.append(device)
+    steps += volume.steps(environment, config, device, guarded=not fenced)
+    return Plan("iscsi", environment, config, steps, _warnings(config, read_only))
+
+
+def _warnings(config: Config, read_only: bool) -> list[str]:
+    found = []
+    if config["FENCE"] == "none" and not read_only and not config["ISCSI_MULTIPATH"]:
+        found.append("FENCE is none: two hosts that start it at one moment both mount it; FENCE=scsi3 prevents that")
+    if config["FENCE"] == "scsi3" and read_only:
+        found.append("FENCE is not used: VOLUME_OPTIONS has ro")
+    if config["ISCSI_MULTIPATH"]:
+        if len(config["ISCSI_PORTAL"]) < 2:
+            found.append("ISCSI_MULTIPATH with one portal is never more than degraded")
+        found.append(
+            "gmultipath(8) changes paths only if kern.iscsi.fail_on_disconnection=1 (else I/O waits for the lost path)"
+        )
+    if not config["ISCSI_CHAP_USER"]:
+        found.append("ISCSI_CHAP_USER is not set: whoever reaches the portal can log in")
+    return found

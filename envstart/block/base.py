@@ -1,0 +1,116 @@
+"""What the steps below a file system have in common: each lies on another one, and the last one is a device."""
+
+from __future__ import annotations
+
+import os
+
+from .. import plan
+from ..errors import Error, Missing, Temporary, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..host import Host
+
+# Seconds between two looks at something that comes by itself: the first, and the longest.
+_FIRST_LOOK, _LONGEST_LOOK = 0.01, 0.5
+
+
+class Block(plan.Step):
+    """A step that makes, or guards, a block device. It needs the one it lies on, ``lower``."""
+
+    point = ""
+
+    def __init__(self, name: str, source: str, lower: Block | None = None) -> None:
+        self.name = name
+        self.source = source
+        self.lower = lower
+
+    def needs(self, other: plan.Step) -> bool:
+        return other is self.lower
+
+    async def device(self, host: Host) -> str | None:
+        """The device ``/dev/NAME`` that the next step works on, as far as it is there; else None."""
+        return await self.lower.device(host) if self.lower is not None else None
+
+    async def dead(self, host: Host) -> str:
+        """Why whoever touches the device would wait for ever, without touching it; "" if nothing says so."""
+        return await self.lower.dead(host) if self.lower is not None else ""
+
+    async def cut(self, host: Host) -> None:
+        """Let what waits for a dead device fail, by force: only after dead() said so, and if it hurts nobody else."""
+        if self.lower is not None:
+            await self.lower.cut(host)
+
+    async def below(self, host: Host) -> str:
+        """The device of ``lower``, which must be there by now."""
+        device = await self.lower.device(host) if self.lower is not None else None
+        if device is None:
+            raise Temporary(f"cannot use {self.source}: what it lies on is not there any more; try again")
+        return device
+
+
+class Node(Block):
+    """A provider that is there by itself: a disk, a partition, a label."""
+
+    fstype = "provider"
+
+    def __init__(self, path: str, patience: float) -> None:
+        super().__init__("provider", path)
+        self._patience = patience
+
+    async def device(self, host: Host) -> str | None:
+        return self.source if os.path.exists(self.source) else None
+
+    async def check(self, host: Host) -> Error | None:
+        return None if os.path.exists(self.source) else self._lacking()
+
+    async def start(self, host: Host) -> None:
+        """Labels and disks can come a moment after boot."""
+        if not await appears(host, self.source, self._patience):
+            raise self._lacking()
+
+    def _lacking(self) -> Missing:
+        return Missing(
+            f"cannot find {self.source}: there is no such device; a label vanishes while its disk is in use by another "
+            "name: look at geom -t and glabel status"
+        )
+
+    async def stop(self, host: Host) -> bool:
+        return False
+
+    async def state(self, host: Host) -> plan.State:
+        return plan.State(plan.READY if os.path.exists(self.source) else plan.NOT_READY)
+
+
+async def appears(host: Host, path: str, patience: float) -> bool:
+    """Wait for a device node. devfs answers at once, whatever the device does; so it can be asked directly."""
+    looks = Looks(host, patience)
+    while not os.path.exists(path):
+        if not await looks.again():
+            return False
+    return True
+
+
+class Looks:
+    """Pauses between looks at something that comes by itself: 10 ms first, growing, for ``patience`` seconds in all."""
+
+    def __init__(self, host: Host, patience: float) -> None:
+        self._host = host
+        self._until = host.deadline.elapsed() + patience
+        self._pause = _FIRST_LOOK
+
+    async def again(self) -> bool:
+        """Wait; false if the time is over. What is known about the host is forgotten."""
+        left = min(self._until - self._host.deadline.elapsed(), self._host.deadline.left())
+        if left <= 0:
+            return False
+        await self._host.sleep(min(self._pause, left))
+        self._pause = min(self._pause * 1.5, _LONGEST_LOOK)
+        self._host.forget()
+        return True
+
+
+def only_on_freebsd(host: Host, what: str) -> None:
+    """Unavailable elsewhere."""
+    if host.platform != "freebsd":
+        raise Unavailable(f"cannot use {what} here: envstart knows it on FreeBSD only; mount it by other means")

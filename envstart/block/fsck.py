@@ -1,0 +1,204 @@
+"""The look at a file system before it is mounted: is it the one that is meant, whose is it, is it clean.
+
+Never made, never forced: a foreign or empty device is refused by name (faults 85, 86, 87).
+"""
+
+from __future__ import annotations
+
+from .. import commands, plan, unmount
+from ..errors import Error, Misconfigured, NoAnswer, NoTime, Stuck, Temporary, reason
+from ..mount import LEASE_SECONDS
+from . import geom, owner, reservation, superblock
+from .base import Block
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..environment import Environment
+    from ..host import Host, Result
+
+# fsck_ffs(8) and e2fsck(8): what is all right, and what another run of the same would mend (commands.md §10.3).
+_FINE = {"ufs": (0,), "ext4": (0, 1)}
+_AGAIN = {"ufs": (16,), "ext4": ()}
+
+
+class Fsck(Block):
+    """The file system on ``lower``, which is mounted on ``target``.
+
+    ``guarded``: nothing else keeps another host away, so that its mark or lease in a volume that was not cleanly
+    unmounted is looked for, by a read-only mount on ``looking`` (for the time of a glance).
+    """
+
+    fstype = "fsck"
+
+    def __init__(
+        self, environment: Environment, config: Config, lower: Block, target: str, looking: str, guarded: bool
+    ) -> None:
+        super().__init__("fsck", lower.source, lower)
+        self._environment = environment
+        self._config = config
+        self._kind: str = config["VOLUME_FSTYPE"]
+        self._target = target
+        self._looking = looking
+        self._guarded = guarded
+        self._read_only = "ro" in config["VOLUME_OPTIONS"]
+        # The device that this run has looked at.
+        self._seen = ""
+
+    async def check(self, host: Host) -> Error | None:
+        device = await self.device(host)
+        lacking = Temporary(f"cannot use {self.source}: it was not looked at yet")
+        if device is None:
+            return lacking
+        if (await host.mounts()).at(self._target):
+            # What is mounted there is judged by the step that mounts it.
+            return None
+        if (await host.mounts()).at(self._looking):
+            # A start that was killed has left it.
+            return lacking
+        if device == self._seen:
+            return None
+        await self._check_unused(host, device)
+        return lacking
+
+    async def _check_unused(self, host: Host, device: str) -> None:
+        users = ", ".join(await self._users(host, device))
+        if users:
+            raise Temporary(f"cannot mount {device} on {self._target}: it is in use ({users}); end that first")
+
+    async def _users(self, host: Host, device: str) -> list[str]:
+        if host.platform != "freebsd":
+            return [entry.point for entry in await host.mounts() if entry.source == device]
+        graph = await geom.read(host)
+        provider = graph.provider(device)
+        return await geom.who(host, provider) if provider else []
+
+    async def start(self, host: Host) -> None:
+        device = await self.below(host)
+        doing = f"cannot mount {device}"
+        if (await host.mounts()).at(self._looking):
+            await self._unmount(host)
+        if (await host.mounts()).at(self._target):
+            # It was only out of reach, and is back; the step that mounts it has a look at it.
+            return
+        await self._check_unused(host, device)
+        state = await self._look(host, device, doing)
+        if state == superblock.UNKNOWN:
+            raise Misconfigured(
+                f"{doing}: it holds {await self._holds(host, device)}, and VOLUME_FSTYPE is {self._kind}; "
+                "envstart never makes a file system: correct the configuration, or make it yourself"
+            )
+        if state == superblock.DIRTY and not self._read_only:
+            if self._guarded and not host.takeover:
+                await self._check_owner(host, device, doing)
+            if self._config["FSCK"] == "refuse":
+                raise Misconfigured(f"{doing}: it was not cleanly unmounted; fsck it, or set FSCK=preen")
+        if self._config["FSCK"] == "preen" and not self._read_only:
+            await self._preen(host, device, doing)
+        self._seen = device
+
+    async def _look(self, host: Host, device: str, doing: str) -> str:
+        try:
+            patience = self._config["PROBE_TIMEOUT"]
+            return str(await host.bounded(superblock.look, device, self._kind, timeout=patience))
+        except (NoAnswer, NoTime) as error:
+            raise Temporary(f"{doing}: its superblock gives {error}") from None
+        except OSError as error:
+            raise Temporary(f"{doing}: its superblock cannot be read: {reason(error)}") from None
+
+    async def _holds(self, host: Host, device: str) -> str:
+        """What is there instead, in a word."""
+        if host.platform == "freebsd":
+            # -u, so that a GELI or ZFS provider does not pass for an empty one (commands.md §10.4).
+            result = await host.run(("fstyp", "-u", device), timeout=self._config["PROBE_TIMEOUT"], reads=True)
+        else:
+            argv = ("blkid", "-p", "-s", "TYPE", "-o", "value", device)
+            result = await host.run(argv, timeout=self._config["PROBE_TIMEOUT"], reads=True)
+        return result.out.split()[0] if result.status == 0 and result.out.split() else "no file system that is known"
+
+    async def _preen(self, host: Host, device: str, doing: str) -> None:
+        argv = commands.fsck(self._kind, device)
+        # Twice: what must be run again says so.
+        for _ in range(2):
+            result = await host.run(argv, timeout=self._config["FSCK_TIMEOUT"], hold=True)
+            if result.status not in _AGAIN[self._kind]:
+                break
+        if result.status in _FINE[self._kind]:
+            return
+        raise self._verdict(result, doing)
+
+    def _verdict(self, result: Result, doing: str) -> Error:
+        if result.status is None:
+            kind = Stuck if result.alive else Error
+            return kind(f"{doing}: fsck had not ended ({result.words}); raise FSCK_TIMEOUT and TIMEOUT")
+        if "NO WRITE ACCESS" in result.out or "is mounted" in result.words or "is in use" in result.words:
+            return Temporary(
+                f"{doing}: fsck cannot write to it: it is in use, or held by another host ({result.words})"
+            )
+        if "Can't stat" in result.out or "Input/output error" in result.words:
+            return Temporary(f"{doing}: {result.words}")
+        return Damaged(
+            f"{doing}: fsck cannot mend it by itself ({result.words}); run fsck by hand and read what it asks"
+        )
+
+    async def _check_owner(self, host: Host, device: str, doing: str) -> None:
+        """Refuse what another host has, or had, mounted: it is dirty because of that host (design: two hosts)."""
+        if self._kind != "ufs":
+            return
+        host.on_failure(lambda: self._unmount(host))
+        patience = self._config["PROBE_TIMEOUT"]
+        made = [self._looking.rpartition("/")[0], self._looking]
+        await host.bounded(owner.make_private, made, timeout=patience)
+        argv = commands.mount(host.platform, self._kind, ("ro",), device, self._looking)
+        result = await host.run(argv, timeout=patience, hold=True)
+        if not (await host.mounts()).at(self._looking):
+            raise Temporary(f"{doing}: it was not cleanly unmounted, and cannot be looked at: {result.words}")
+        workdir = self._environment.workdir
+        lease = None
+        if self._config["VOLUME_LAYOUT"] == "tree" and workdir and self._config["LEASE"] == "refuse":
+            lease = (f"{self._looking}/system/locked", f"{workdir}/nodename")
+        try:
+            mark, other = await host.bounded(owner.look_all, self._looking, lease, timeout=patience)
+        except OSError as error:
+            raise Temporary(f"{doing}: whose it is cannot be told: {reason(error)}") from None
+        await self._unmount(host)
+        if mark and mark.split()[0] != await reservation.host_id(host):
+            raise Stuck(
+                f"{doing}: it was not cleanly unmounted, and carries the mark of another host ({mark}); stop the "
+                "environment there, or, if that host is surely down: envstart recover --preempt"
+            )
+        if other is not None and other[1] < LEASE_SECONDS:
+            raise Stuck(
+                f"{doing}: it was not cleanly unmounted, and node {other[0]} had environment {self._environment.name} "
+                f"in use {other[1] // 60} minutes ago (system/locked); stop it there, or wait"
+            )
+
+    async def _unmount(self, host: Host) -> None:
+        for entry in (await host.mounts()).at(self._looking):
+            await unmount.plain(host, entry, attempts=3)
+        await host.bounded(owner.remove_private, self._looking, timeout=self._config["PROBE_TIMEOUT"])
+
+    async def stop(self, host: Host) -> bool:
+        self._seen = ""
+        # What a killed start has left.
+        if (await host.mounts()).at(self._looking):
+            await self._unmount(host)
+        return False
+
+    async def state(self, host: Host) -> plan.State:
+        try:
+            device = await self.device(host)
+        except Error as error:
+            return plan.State(plan.UNKNOWN, str(error))
+        if device is None:
+            return plan.State(plan.NOT_READY, "no device")
+        if (await host.mounts()).at(self._target):
+            return plan.State(plan.READY, "mounted")
+        wanted = self._config["FSCK"] == "preen" and not self._read_only
+        return plan.State(plan.NOT_READY, "not mounted", start=[commands.fsck(self._kind, device)] if wanted else [])
+
+
+class Damaged(Error):
+    """The file system needs a person."""
+
+    status = 74  # EX_IOERR

@@ -1,0 +1,209 @@
+"""What GEOM knows: providers, what lies on what, and who has it open. One reading of the whole graph.
+
+``kern.geom.confxml`` is asked because it opens no device (diskinfo(8) and fstyp(8) block on a disk whose session is
+gone), and because it tells in one piece what lies on what; geom(8) and its relatives print parts of the same text
+(commands.md §18).
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ..host import Host, Result
+
+_ASK = ("sysctl", "-n", "kern.geom.confxml")
+
+
+class Consumer:
+    """One that may have a provider open: reads, writes and exclusive openings by the geom it belongs to."""
+
+    __slots__ = ("geom", "provider", "reads", "writes", "exclusive", "config")
+
+    def __init__(self, geom: Geom, mode: str, config: dict[str, str]) -> None:
+        self.geom = geom
+        self.provider: Provider | None = None
+        self.reads, self.writes, self.exclusive = _mode(mode)
+        self.config = config
+
+    @property
+    def open(self) -> bool:
+        """Whether it uses the provider now."""
+        return bool(self.reads or self.writes or self.exclusive)
+
+
+class Provider:
+    """What appears as a device ``/dev/NAME``."""
+
+    __slots__ = ("geom", "name", "config", "consumers")
+
+    def __init__(self, geom: Geom, name: str, config: dict[str, str]) -> None:
+        self.geom = geom
+        self.name = name
+        self.config = config
+        self.consumers: list[Consumer] = []
+
+
+class Geom:
+    """One geom: what it consumes, what it provides."""
+
+    __slots__ = ("kind", "name", "config", "consumers", "providers")
+
+    def __init__(self, kind: str, name: str, config: dict[str, str]) -> None:
+        self.kind = kind
+        self.name = name
+        self.config = config
+        self.consumers: list[Consumer] = []
+        self.providers: list[Provider] = []
+
+
+class Graph:
+    """All providers of the host by name."""
+
+    def __init__(self, providers: dict[str, Provider]) -> None:
+        self._providers = providers
+
+    def __iter__(self) -> Iterator[Provider]:
+        return iter(self._providers.values())
+
+    def provider(self, device: str) -> Provider | None:
+        """The provider behind ``/dev/NAME``; None if there is none."""
+        return self._providers.get(device.removeprefix("/dev/"))
+
+    def base(self, provider: Provider) -> Provider:
+        """The provider of which this one is only another name, glabel(8)'s or a label that GEOM found."""
+        while provider.geom.kind == "LABEL" and provider.geom.consumers:
+            below = provider.geom.consumers[0].provider
+            if below is None:
+                break
+            provider = below
+        return provider
+
+    def names(self, provider: Provider) -> list[Provider]:
+        """All names of the same storage, this one among them."""
+        base = self.base(provider)
+        return [other for other in self if self.base(other) is base]
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two devices are names of the same storage."""
+        first, second = self.provider(one), self.provider(other)
+        return first is not None and second is not None and self.base(first) is self.base(second)
+
+    def users(self, provider: Provider) -> list[Consumer]:
+        """Who has it open, under any of its names; what only passes an opening on is looked through."""
+        found = []
+        for name in self.names(provider):
+            for consumer in name.consumers:
+                if not consumer.open or consumer.geom.kind == "LABEL":
+                    continue
+                if consumer.geom.kind == "PART":
+                    for part in consumer.geom.providers:
+                        found += self.users(part)
+                else:
+                    found.append(consumer)
+        return found
+
+    def blocking(self, provider: Provider) -> list[Consumer]:
+        """Who keeps it from being opened for writing and exclusively: writers and exclusive users of it, and of what
+        it lies on, as far as they do not come by way of the same geom (commands.md §18: GEOM then says EPERM)."""
+        found = [consumer for consumer in self.users(provider) if consumer.writes or consumer.exclusive]
+        base = self.base(provider)
+        for below in base.geom.consumers:
+            if below.provider is not None and base.geom.kind == "PART":
+                found += [
+                    consumer
+                    for consumer in below.provider.consumers
+                    if consumer.geom is not base.geom and (consumer.writes or consumer.exclusive)
+                ]
+        return found
+
+    def on(self, provider: Provider, kind: str) -> list[Provider]:
+        """The providers that geoms of a class make of this storage: the .eli of a provider, say."""
+        return [
+            upper
+            for name in self.names(provider)
+            for consumer in name.consumers
+            if consumer.geom.kind == kind
+            for upper in consumer.geom.providers
+        ]
+
+
+async def read(host: Host) -> Graph:
+    """The graph as it is now; Temporary if it cannot be told."""
+    graph: Graph = await host.ask(_ASK, _parsed)
+    return graph
+
+
+async def who(host: Host, provider: Provider) -> list[str]:
+    """Who has it open, for people: mount points, other providers, or just a process."""
+    table = await host.mounts()
+    found = []
+    for consumer in (await read(host)).users(provider):
+        device = f"/dev/{consumer.provider.name if consumer.provider else provider.name}"
+        if consumer.geom.kind == "VFS":
+            points = [entry.point for entry in table if entry.source == device]
+            found.append(f"{', '.join(points) or 'a file system'} (mounted from {device})")
+        elif consumer.geom.kind == "DEV":
+            found.append(f"a process that has {device} open")
+        else:
+            found.append(f"{consumer.geom.name} ({consumer.geom.kind})")
+    return found
+
+
+def _parsed(result: Result) -> Graph:
+    if result.status != 0:
+        raise ValueError(result.words)
+    return parse(result.out)
+
+
+def parse(text: str) -> Graph:
+    """Read ``kern.geom.confxml``. ValueError when it is not whole."""
+    from xml.etree import ElementTree
+
+    try:
+        mesh = ElementTree.fromstring(os.fsencode(text))
+    except ElementTree.ParseError as error:
+        raise ValueError(f"kern.geom.confxml cannot be read: {error}") from None
+    if mesh.tag != "mesh":
+        raise ValueError("kern.geom.confxml is no mesh")
+    by_id: dict[str, Provider] = {}
+    waiting: list[tuple[Consumer, str]] = []
+    for kind in mesh.iter("class"):
+        for element in kind.iter("geom"):
+            if element.find("name") is None:
+                # A reference to a geom, in a consumer or a provider.
+                continue
+            geom = Geom(kind.findtext("name", ""), element.findtext("name", ""), _config(element))
+            for child in element.findall("consumer"):
+                consumer = Consumer(geom, child.findtext("mode", ""), _config(child))
+                geom.consumers.append(consumer)
+                target = child.find("provider")
+                if target is not None:
+                    waiting.append((consumer, target.get("ref", "")))
+            for child in element.findall("provider"):
+                provider = Provider(geom, child.findtext("name", ""), _config(child))
+                geom.providers.append(provider)
+                by_id[child.get("id", "")] = provider
+    for consumer, reference in waiting:
+        found = by_id.get(reference)
+        if found is not None:
+            consumer.provider = found
+            found.consumers.append(consumer)
+    return Graph({provider.name: provider for provider in by_id.values()})
+
+
+def _config(element: Any) -> dict[str, str]:
+    config = element.find("config")
+    return {} if config is None else {child.tag: (child.text or "").strip() for child in config}
+
+
+def _mode(text: str) -> tuple[int, int, int]:
+    """``r1w1e1`` as three numbers."""
+    counts = text.replace("r", " ").replace("w", " ").replace("e", " ").split()
+    if len(counts) != 3:
+        return 0, 0, 0
+    return int(counts[0]), int(counts[1]), int(counts[2])

@@ -1,0 +1,152 @@
+"""The mark of the host that has a volume mounted, kept in the volume itself: what is left of it after a crash tells
+another host that it is not the one to repair and mount it (for volumes that no reservation guards).
+
+``look`` and ``write`` run only in a child (Host.bounded). Arguments and results are plain values.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .. import plan, touch
+from ..errors import Error, Missing, NoTime, Temporary, reason
+from . import reservation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..host import Host
+    from ..mount import Mount
+
+NAME = ".envstart.owner"
+_SIZE_MAX = 1024
+
+
+class Mark(plan.Step):
+    """This host's mark in the volume that ``mount`` brings."""
+
+    fstype = "mark"
+    point = ""
+
+    def __init__(self, config: Config, mount: Mount) -> None:
+        self.name = "owner"
+        self.source = f"{mount.point}/{NAME}"
+        self._mount = mount
+        self._config = config
+        self._tried = False
+
+    def needs(self, other: plan.Step) -> bool:
+        return other is self._mount
+
+    async def check(self, host: Host) -> Error | None:
+        if self._tried:
+            return None
+        return Missing(f"cannot find {self.source}") if await self._found(host) != await mine(host) else None
+
+    async def _found(self, host: Host) -> str:
+        if not (await host.mounts()).at(self._mount.point) or await self._mount.down(host):
+            return ""
+        try:
+            return str(await host.probe(look, self._mount.point, timeout=self._config["PROBE_TIMEOUT"]))
+        except (Temporary, OSError):
+            return ""
+
+    async def start(self, host: Host) -> None:
+        """A full volume has no room for it, and is started nonetheless."""
+        self._tried = True
+        host.on_failure(lambda: self._remove(host))
+        try:
+            await host.bounded(write, self._mount.point, await mine(host), timeout=self._config["PROBE_TIMEOUT"])
+        except NoTime:
+            raise
+        except (Temporary, OSError) as error:
+            text = reason(error) if isinstance(error, OSError) else str(error)
+            host.report.warn(f"cannot write {self.source}: {text}; another host will not know that it is in use here")
+
+    async def stop(self, host: Host) -> bool:
+        self._tried = False
+        if await self._found(host) != await mine(host):
+            return False
+        await self._remove(host)
+        return True
+
+    async def _remove(self, host: Host) -> None:
+        if not (await host.mounts()).at(self._mount.point):
+            return
+        try:
+            await host.bounded(remove, self._mount.point, timeout=self._config["PROBE_TIMEOUT"])
+        except OSError as error:
+            raise Temporary(f"cannot remove {self.source}: {reason(error)}") from None
+
+    async def state(self, host: Host) -> plan.State:
+        found = await self._found(host)
+        if not found:
+            return plan.State(plan.NOT_READY)
+        return plan.State(plan.READY if found == await mine(host) else plan.LOST, found)
+
+
+async def mine(host: Host) -> str:
+    """This host's mark: its id, which decides, and its name for people."""
+    return f"{await reservation.host_id(host)} {os.uname().nodename}"
+
+
+def look(top: str) -> str:
+    """The mark in the volume mounted on ``top``; "" if there is none. OSError is passed on."""
+    try:
+        descriptor = os.open(f"{top}/{NAME}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ""
+        return os.read(descriptor, _SIZE_MAX).decode("utf-8", "replace").strip()
+    finally:
+        os.close(descriptor)
+
+
+def look_all(top: str, lease: tuple[str, str] | None) -> tuple[str, tuple[str, int] | None]:
+    """look(), and whose lease there is: see touch.other_node()."""
+    return look(top), touch.other_node(*lease) if lease else None
+
+
+def make_private(directories: list[str]) -> None:
+    """Make these for root alone, as far as they are missing."""
+    for directory in directories:
+        try:
+            os.makedirs(directory, 0o700)
+        except FileExistsError:
+            pass
+
+
+def remove_private(directory: str) -> None:
+    """Take the directory away, if it is there and empty."""
+    try:
+        os.rmdir(directory)
+    except OSError:
+        pass
+
+
+def write(top: str, text: str) -> None:
+    """Put the mark there, whole or not at all: a crash leaves the old one or the new one."""
+    new = f"{top}/{NAME}.new"
+    try:
+        os.unlink(new)
+    except FileNotFoundError:
+        pass
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, f"{text}\n".encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(new, f"{top}/{NAME}")
+
+
+def remove(top: str) -> None:
+    """Take the mark away, as far as it is there."""
+    for name in (NAME, f"{NAME}.new"):
+        try:
+            os.unlink(f"{top}/{name}")
+        except FileNotFoundError:
+            pass

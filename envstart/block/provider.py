@@ -1,0 +1,260 @@
+"""A GELI provider: ``/dev/X`` attached as ``/dev/X.eli`` (geli(8)), and an image file as a disk (mdconfig(8)).
+
+A second attach of what is attached, or in use, fails, and on some kernels the next access then panics the host
+(transcript geli.txt, last block). So GEOM is asked first, under a lock that all environments share.
+"""
+
+from __future__ import annotations
+
+from .. import plan
+from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary, Unavailable, reason
+from ..retry import until_it_heals
+from . import geom, secret
+from .base import Block, appears, only_on_freebsd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..config import Config
+    from ..host import Host, Result
+
+# Of geli attach (commands.md §11.2), any line; what is not here may heal.
+_FINAL: tuple[tuple[str, type[Error], str], ...] = (
+    ("Wrong key for", Denied, "correct GELI_KEYFILE and GELI_PASSFILE"),
+    ("Missing -p flag", Misconfigured, "it was made without a passphrase: unset GELI_PASSFILE"),
+    ("No key components given", Misconfigured, "set GELI_KEYFILE or GELI_PASSFILE"),
+    ("Cannot read metadata", Misconfigured, "it is no GELI provider; geli init is for you to run"),
+    ("Provider size mismatch", Misconfigured, "its size has changed: geli resize"),
+    ("No valid keys", Denied, "its keys were destroyed; geli restore"),
+    ("unsupported algorithms", Misconfigured, "this kernel cannot read it"),
+    ("Inconsistent provider", Misconfigured, "its metadata are damaged; geli restore"),
+    ("too long", Misconfigured, "shorten the passphrase"),
+    ("Cannot open keyfile", Missing, "correct GELI_KEYFILE"),
+    ("Cannot open passfile", Missing, "correct GELI_PASSFILE"),
+    ("Cannot lock memory", Denied, "raise the limit of locked memory"),
+    ("cannot load geom_eli", Unavailable, "kldload geom_eli"),
+    ("not available", Unavailable, "kldload geom_eli"),
+)
+
+
+class Provider(Block):
+    """``lower`` attached. ``read_only`` as the mount above it."""
+
+    fstype = "geli"
+
+    def __init__(self, config: Config, lower: Block, read_only: bool) -> None:
+        super().__init__("geli", lower.source, lower)
+        self._config = config
+        self._keys: tuple[str, ...] = config["GELI_KEYFILE"] or ()
+        self._passes: tuple[str, ...] = config["GELI_PASSFILE"] or ()
+        self._read_only = read_only
+
+    def _attach(self, device: str, *flags: str) -> tuple[str, ...]:
+        words = [*flags]
+        if not self._passes:
+            words.append("-p")
+        if self._read_only:
+            words.append("-r")
+        for path in self._keys:
+            words += ["-k", path]
+        for path in self._passes:
+            words += ["-j", path]
+        return ("geli", "attach", *words, device.removeprefix("/dev/"))
+
+    async def _attached(self, host: Host) -> geom.Provider | None:
+        """The .eli of what it lies on, under whatever name it was attached (fault 89)."""
+        only_on_freebsd(host, "GELI")
+        below = await super().device(host)
+        graph = await geom.read(host)
+        provider = graph.provider(below) if below else None
+        if provider is None:
+            return None
+        found = graph.on(provider, "ELI")
+        return found[0] if found else None
+
+    async def device(self, host: Host) -> str | None:
+        found = await self._attached(host)
+        return f"/dev/{found.name}" if found else None
+
+    async def check(self, host: Host) -> Error | None:
+        device = await self.device(host)
+        return None if device else Missing(f"cannot use {self.source}: it is not attached")
+
+    async def start(self, host: Host) -> None:
+        device = await self.below(host)
+        await self._check_secrets(host)
+        # A wrong key is told without an effect, and before anybody waits for the lock: a passphrase takes seconds.
+        dry = await host.run(self._attach(device, "-C"), reads=True)
+        if dry.status != 0:
+            raise _of_attach(dry, device)
+        await until_it_heals(lambda: self._attempt(host), host, self._config["ATTEMPTS"])
+
+    async def _attempt(self, host: Host) -> None:
+        device = await self.below(host)
+        async with host.locks(["geli"]):
+            host.forget()
+            if await self._attached(host):
+                return
+            graph = await geom.read(host)
+            provider = graph.provider(device)
+            if provider is None:
+                raise Temporary(f"cannot attach {device}: it is not there any more; try again")
+            if graph.users(provider) if not self._read_only else graph.blocking(provider):
+                users = ", ".join(await geom.who(host, provider)) or "another provider on it"
+                raise Temporary(f"cannot attach {device}: it is in use ({users}); end that first")
+            if graph.blocking(provider):
+                raise Temporary(f"cannot attach {device}: what it lies on is in use as a whole; end that first")
+            host.on_failure(lambda: self._take_back(host))
+            result = await host.run(self._attach(device), hold=True)
+            found = await self._attached(host)
+        if found is None:
+            raise _of_attach(result, device)
+        if not await appears(host, f"/dev/{found.name}", self._config["PROBE_TIMEOUT"]):
+            raise Temporary(f"cannot use /dev/{found.name}: it is attached, but the device does not appear")
+
+    async def _check_secrets(self, host: Host) -> None:
+        paths = [*self._keys, *self._passes]
+        try:
+            wrong = await host.bounded(secret.untrusted, paths, timeout=self._config["PROBE_TIMEOUT"])
+        except (NoAnswer, NoTime) as error:
+            raise Temporary(f"cannot read {paths[0]}: {error}; is it on a dead server?") from None
+        except OSError as error:
+            raise Temporary(f"cannot read {paths[0]}: {reason(error)}") from None
+        if wrong:
+            raise Denied(f"cannot trust a key: {wrong}")
+
+    async def stop(self, host: Host) -> bool:
+        found = await self._attached(host)
+        if found is None:
+            return False
+        await until_it_heals(lambda: self._detach(host), host, self._config["ATTEMPTS"])
+        return True
+
+    async def _take_back(self, host: Host) -> None:
+        host.forget()
+        if await self._attached(host):
+            await self._detach(host)
+
+    async def _detach(self, host: Host) -> None:
+        """Never by force, which takes it from under a file system (commands.md §11.3)."""
+        host.forget()
+        found = await self._attached(host)
+        if found is None:
+            return
+        users = await geom.who(host, found)
+        if users:
+            raise Temporary(f"cannot detach {found.name}: {', '.join(users)} uses it; end that, and stop again")
+        result = await host.run(("geli", "detach", found.name), timeout=max(5.0, host.deadline.left()), reserve=True)
+        if await self._attached(host):
+            raise Temporary(f"cannot detach {found.name}: {result.words}")
+
+    async def state(self, host: Host) -> plan.State:
+        try:
+            below = await super().device(host)
+            found = await self._attached(host)
+        except Error as error:
+            return plan.State(plan.UNKNOWN, str(error))
+        if found is None:
+            return plan.State(plan.NOT_READY, "not attached", start=[self._attach(below or "PROVIDER")])
+        word = plan.READY if found.geom.config.get("State", "ACTIVE") == "ACTIVE" else plan.LOST
+        return plan.State(word, f"/dev/{found.name}", stop=[("geli", "detach", found.name)])
+
+
+class Image(Block):
+    """A file of this host as a disk. mdconfig(8) makes a second disk of the same file without a word, which destroys
+    what is on it; so GEOM is asked first, under a lock (commands.md §12)."""
+
+    fstype = "md"
+
+    def __init__(self, config: Config, path: str, read_only: bool) -> None:
+        super().__init__("image", path)
+        self._config = config
+        self._read_only = read_only
+
+    async def _unit(self, host: Host) -> geom.Provider | None:
+        only_on_freebsd(host, "an image file")
+        try:
+            path = await host.real(self.source)
+        except (NoAnswer, NoTime) as error:
+            raise NoAnswer(f"cannot use {self.source}: it gives {error}; is it on a dead server?") from None
+        found = [
+            provider
+            for provider in await geom.read(host)
+            if provider.geom.kind == "MD" and {**provider.geom.config, **provider.config}.get("file") == path
+        ]
+        if len(found) > 1:
+            names = ", ".join(provider.name for provider in found)
+            raise Misconfigured(
+                f"cannot use {self.source}: it is several disks at once, {names}; mdconfig -d -u all but one"
+            )
+        return found[0] if found else None
+
+    async def device(self, host: Host) -> str | None:
+        found = await self._unit(host)
+        return f"/dev/{found.name}" if found else None
+
+    async def check(self, host: Host) -> Error | None:
+        return None if await self._unit(host) else Missing(f"cannot use {self.source}: it is no disk yet")
+
+    async def start(self, host: Host) -> None:
+        async with host.locks(["md"]):
+            host.forget()
+            if await self._unit(host):
+                return
+            host.on_failure(lambda: self._take_back(host))
+            result = await host.run(self._attach(), hold=True)
+            found = await self._unit(host)
+        if found is None:
+            kind = Missing if "could not open" in result.words or "not a regular file" in result.words else Temporary
+            raise kind(f"cannot make {self.source} a disk: {result.words}")
+        if not await appears(host, f"/dev/{found.name}", self._config["PROBE_TIMEOUT"]):
+            raise Temporary(f"cannot use /dev/{found.name}: the device does not appear")
+
+    def _attach(self) -> tuple[str, ...]:
+        read_only: Sequence[str] = ("-o", "readonly") if self._read_only else ()
+        return ("mdconfig", "-a", "-t", "vnode", "-f", self.source, *read_only)
+
+    async def stop(self, host: Host) -> bool:
+        if not await self._unit(host):
+            return False
+        await until_it_heals(lambda: self._detach(host), host, self._config["ATTEMPTS"])
+        return True
+
+    async def _take_back(self, host: Host) -> None:
+        host.forget()
+        if await self._unit(host):
+            await self._detach(host)
+
+    async def _detach(self, host: Host) -> None:
+        host.forget()
+        found = await self._unit(host)
+        if found is None:
+            return
+        users = await geom.who(host, found)
+        if users:
+            raise Temporary(f"cannot detach {found.name} ({self.source}): {', '.join(users)} uses it; end that first")
+        result = await host.run(
+            ("mdconfig", "-d", "-u", found.name), timeout=max(5.0, host.deadline.left()), reserve=True
+        )
+        if await self._unit(host):
+            raise Temporary(f"cannot detach {found.name} ({self.source}): {result.words}")
+
+    async def state(self, host: Host) -> plan.State:
+        try:
+            found = await self._unit(host)
+        except Error as error:
+            return plan.State(plan.UNKNOWN, str(error))
+        if found is None:
+            return plan.State(plan.NOT_READY, "no disk", start=[self._attach()])
+        return plan.State(plan.READY, f"/dev/{found.name}", stop=[("mdconfig", "-d", "-u", found.name)])
+
+
+def _of_attach(result: Result, device: str) -> Error:
+    doing = f"cannot attach {device}"
+    for text, kind, remedy in _FINAL:
+        if text in result.words:
+            return kind(f"{doing}: {result.words}; {remedy}")
+    if "Cannot read passphrase" in result.words:
+        return Misconfigured(f"{doing}: it wants a passphrase, and nobody is there to type it; set GELI_PASSFILE")
+    return Temporary(f"{doing}: {result.words}")

@@ -1,0 +1,248 @@
+"""A SCSI-3 persistent reservation: of all hosts that reach the disk, only this one writes (camcontrol(8), persist).
+
+The type is write_exclusive. With the "registrants only" types every host that registers may write, and registering is
+open to all (transcript iscsi-reservations.txt: the second node's write succeeds); with this one only the holder does.
+It belongs to one session: hence not with multipath, and hence it is taken anew by each start.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import plan
+from ..errors import Error, Misconfigured, Stuck, Temporary
+from . import geom
+from .base import Block
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..host import Host, Result
+
+_TYPE = "wr_ex"
+# A command that meets a unit attention (somebody cleared, or took, a reservation) fails once without a word.
+_TRIES = 3
+_KEY_BITS = 64
+# iscsictl(8)'s own default name of the initiator.
+_DEFAULT_INITIATOR = "iqn.1994-09.org.freebsd:"
+
+
+class Reservation(Block):
+    """The reservation of the disk that ``lower`` is."""
+
+    fstype = "scsi3"
+
+    def __init__(self, config: Config, lower: Block) -> None:
+        super().__init__("reservation", lower.source, lower)
+        self._initiator: str = config["ISCSI_INITIATOR"] or _DEFAULT_INITIATOR + os.uname().nodename
+        # The device on which this run has seen to it.
+        self._seen_to = ""
+
+    async def check(self, host: Host) -> Error | None:
+        device = await super().device(host)
+        lacking = Temporary(f"cannot use {self.source}: it is not reserved for this host")
+        if device is None:
+            return lacking
+        own, holder = await own_key(host), await self._holder(host, device)
+        used = await self._used(host, device)
+        if used and holder not in (None, own):
+            raise Stuck(
+                f"cannot use {self.source}: it is in use here, but the host with key {holder:#x} has taken the "
+                "reservation over; stop the environment here at once (STOP_FORCE=1)"
+            )
+        # That the key is ours does not tell whether this session holds it, or one from before a restart.
+        return None if holder == own and (used or self._seen_to == device) else lacking
+
+    async def _used(self, host: Host, device: str) -> bool:
+        graph = await geom.read(host)
+        provider = graph.provider(device)
+        return provider is not None and bool(graph.users(provider))
+
+    async def dead(self, host: Host) -> str:
+        """Also when another host has taken it over: what this one would still write is refused."""
+        down = await super().dead(host)
+        device = None if down else await super().device(host)
+        if device is None or not await self._used(host, device):
+            return down
+        holder = await self._holder(host, device)
+        other = holder is not None and holder != await own_key(host)
+        return f"the host with key {holder:#x} has taken the reservation over" if other else ""
+
+    async def start(self, host: Host) -> None:
+        device = await self.below(host)
+        disk = await self._disk(host, device)
+        own, holder = await own_key(host), await self._holder(host, device)
+        if holder is not None and holder != own and not host.takeover:
+            raise Stuck(
+                f"cannot reserve {self.source}: the host with key {holder:#x} holds it; stop the environment there, "
+                "or, if that host is surely down: envstart recover --preempt"
+            )
+        if holder == own:
+            await self._check_whose(host, disk, own)
+        host.on_failure(lambda: self._release(host, disk))
+        await self._register(host, disk, own)
+        if holder is not None and holder != own:
+            host.report.warn(f"{self.source}: taking it over from the host with key {holder:#x}")
+        taken = await self._take(host, disk, own, holder)
+        holder = await self._holder(host, device)
+        if holder != own or not taken:
+            whose = "nobody holds it" if holder is None else f"the host with key {holder:#x} holds it"
+            raise Stuck(f"cannot reserve {self.source}: {whose}; does the target support persistent reservations?")
+        self._seen_to = device
+
+    async def _take(self, host: Host, disk: str, own: int, holder: int | None) -> bool:
+        key = f"{own:#x}"
+        if holder in (None, own):
+            for _ in range(_TRIES):
+                if (await self._persist(host, disk, "-o", "reserve", "-k", key, "-T", _TYPE)).status == 0:
+                    return True
+            if await self._holder(host, f"/dev/{disk}") != own:
+                return False
+            # An earlier session of this host's holds it; it becomes this one's, and the old registration goes.
+            holder = own
+        for _ in range(_TRIES):
+            argv = ("-o", "preempt", "-k", key, "-K", f"{holder:#x}", "-T", _TYPE)
+            if (await self._persist(host, disk, *argv)).status == 0:
+                return True
+        return False
+
+    async def _register(self, host: Host, disk: str, own: int) -> None:
+        for _ in range(_TRIES):
+            await self._persist(host, disk, "-o", "register_ignore", "-K", f"{own:#x}")
+            if own in await self._keys(host, disk):
+                return
+        raise Temporary(f"cannot register with {self.source}: {disk} takes no key; does it support reservations?")
+
+    async def _check_whose(self, host: Host, disk: str, own: int) -> None:
+        """Two hosts with one host id would take each other's reservation for their own."""
+        status = await self._read(host, disk, "read_full_status")
+        holder = status.partition("Reservation Holder (R_HOLDER): 1")[2]
+        name = holder.partition("iSCSI address: ")[2].partition(",")[0].strip()
+        if name and name != self._initiator:
+            raise Misconfigured(
+                f"cannot reserve {self.source}: {name} holds it with this host's key {own:#x}; "
+                "two hosts have the same kern.hostuuid: correct /etc/hostid on one"
+            )
+
+    async def stop(self, host: Host) -> bool:
+        device = await super().device(host)
+        if device is None:
+            return False
+        disk = await self._disk(host, device)
+        own = await own_key(host)
+        held = await self._holder(host, device) == own
+        if held or own in await self._keys(host, disk):
+            await self._release(host, disk)
+        return held
+
+    async def _release(self, host: Host, disk: str) -> None:
+        """Give back what is ours, and only that."""
+        own = await own_key(host)
+        key = f"{own:#x}"
+        for _ in range(_TRIES):
+            if await self._holder(host, f"/dev/{disk}") == own:
+                await self._persist(host, disk, "-o", "release", "-k", key, "-T", _TYPE)
+            if own not in await self._keys(host, disk):
+                return
+            await self._persist(host, disk, "-o", "register", "-k", key, "-K", "0")
+        if await self._holder(host, f"/dev/{disk}") == own:
+            raise Temporary(f"cannot release {self.source}: {disk} is still reserved with key {key}")
+
+    async def state(self, host: Host) -> plan.State:
+        try:
+            device = await super().device(host)
+            own = await own_key(host)
+            holder = await self._holder(host, device) if device else None
+        except Error as error:
+            return plan.State(plan.UNKNOWN, str(error))
+        disk = device.removeprefix("/dev/") if device else "DISK"
+        key = f"{own:#x}"
+        if holder == own:
+            return plan.State(
+                plan.READY,
+                f"key {key}",
+                stop=[
+                    _persist_argv(disk, "-o", "release", "-k", key, "-T", _TYPE),
+                    _persist_argv(disk, "-o", "register", "-k", key, "-K", "0"),
+                ],
+            )
+        if holder is not None:
+            return plan.State(plan.LOST, f"the host with key {holder:#x} holds it")
+        return plan.State(
+            plan.NOT_READY,
+            "not reserved",
+            start=[
+                _persist_argv(disk, "-o", "register_ignore", "-K", key),
+                _persist_argv(disk, "-o", "reserve", "-k", key, "-T", _TYPE),
+            ],
+        )
+
+    # What the disk says.
+
+    async def _disk(self, host: Host, device: str) -> str:
+        """The whole disk that the device is, or is a partition of: it is what is reserved."""
+        graph = await geom.read(host)
+        provider = graph.provider(device)
+        while provider is not None and provider.geom.kind in ("PART", "LABEL") and provider.geom.consumers:
+            provider = provider.geom.consumers[0].provider
+        if provider is None or provider.geom.kind != "DISK":
+            raise Misconfigured(f"cannot reserve {device}: it is no SCSI disk")
+        return provider.name
+
+    async def _holder(self, host: Host, device: str) -> int | None:
+        """The key of whoever holds it; None if nobody does."""
+        text = await self._read(host, await self._disk(host, device), "read_reservation")
+        found = text.partition("Reservation Key:")[2].split()
+        return int(found[0], 16) if found else None
+
+    async def _keys(self, host: Host, disk: str) -> list[int]:
+        """The keys that are registered, of all hosts."""
+        text = await self._read(host, disk, "read_keys")
+        rows = [line.split(":") for line in text.splitlines() if ": 0x" in line]
+        return [int(row[1], 16) for row in rows if row[0].strip().isdigit()]
+
+    async def _read(self, host: Host, disk: str, what: str) -> str:
+        for left in reversed(range(_TRIES)):
+            try:
+                return str(await host.ask(_persist_argv(disk, "-i", what), _output))
+            except Temporary as error:
+                if not left:
+                    error.also("does the disk support persistent reservations?")
+                    raise
+        raise AssertionError
+
+    async def _persist(self, host: Host, disk: str, *words: str) -> Result:
+        timeout = max(5.0, host.deadline.left() / 2)
+        return await host.run(_persist_argv(disk, *words), timeout=timeout, reserve=True)
+
+
+def _persist_argv(disk: str, *words: str) -> tuple[str, ...]:
+    return ("camcontrol", "persist", disk, *words)
+
+
+def _output(result: Result) -> str:
+    if result.status != 0:
+        raise ValueError(result.words)
+    return result.out
+
+
+async def own_key(host: Host) -> int:
+    """This host's key: its kern.hostuuid folded to the 64 bits of a key, never 0."""
+    number = int((await host_id(host)).replace("-", ""), 16)
+    return ((number >> _KEY_BITS) ^ number) & ((1 << _KEY_BITS) - 1) or 1
+
+
+async def host_id(host: Host) -> str:
+    """kern.hostuuid, which rc.d/hostid keeps in /etc/hostid and which tells hosts apart."""
+    found: str = await host.ask(("sysctl", "-n", "kern.hostuuid"), _uuid, lasting=True)
+    return found
+
+
+def _uuid(result: Result) -> str:
+    text = result.out.strip()
+    digits = text.replace("-", "")
+    if result.status != 0 or len(digits) != 32 or not set("0123456789abcdefABCDEF").issuperset(digits):
+        raise ValueError(f"kern.hostuuid is {text!r}")
+    if not digits.strip("0"):
+        raise ValueError("kern.hostuuid is all zero; service hostid start")
+    return text

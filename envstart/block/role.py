@@ -1,0 +1,182 @@
+"""The role of this node for a HAST resource (hastctl(8)): primary, so that ``/dev/hast/NAME`` is there.
+
+hastctl knows this node only. What it tells of the other: a secondary has a worker, and with it a status, exactly while
+the other node is primary and connected (hastd, control.c; the table of commands.md §16.1 says the same).
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import plan
+from ..errors import Error, Misconfigured, Missing, Stuck, Temporary, Unavailable
+from . import geom
+from .base import Block, Looks, only_on_freebsd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..host import Host, Result
+
+# Seconds that a secondary may take to join a new primary before that counts as degraded.
+_JOIN = 2.0
+_PRIMARY, _SECONDARY, _INIT = "primary", "secondary", "init"
+
+
+class Resource:
+    """What hastd says of it. ``status``: complete, degraded, "" without a worker; ``dirty``: bytes not replicated."""
+
+    __slots__ = ("role", "status", "dirty", "remote")
+
+    def __init__(self, role: str, status: str, dirty: str, remote: str) -> None:
+        self.role = role
+        self.status = status
+        self.dirty = dirty
+        self.remote = remote
+
+    def __str__(self) -> str:
+        words = [self.role, *([self.status] if self.status else [])]
+        if self.role == _PRIMARY:
+            words.append(f"{self.dirty} dirty")
+        return ", ".join(words)
+
+
+class Role(Block):
+    """This node as primary of ``resource``."""
+
+    fstype = "hast"
+
+    def __init__(self, config: Config, resource: str) -> None:
+        super().__init__("role", f"hast resource {resource}")
+        self._config = config
+        self._name = resource
+        self._device = f"/dev/hast/{resource}"
+        self.resource = f"hast {resource}"
+
+    async def _resource(self, host: Host) -> Resource:
+        only_on_freebsd(host, "HAST")
+        found: Resource = await host.ask(("hastctl", "list", self._name), self._parse)
+        return found
+
+    def _parse(self, result: Result) -> Resource:
+        doing = f"cannot use HAST resource {self._name}"
+        words = result.words
+        if "Unable to connect to hastd" in words or result.status == 71:
+            raise Unavailable(f"{doing}: hastd(8) is not running; service hastd enable && service hastd start")
+        if "Unable to open configuration file" in words:
+            raise Misconfigured(f"{doing}: {words}; write hast.conf(5)")
+        rows = {
+            key: value.strip()
+            for key, colon, value in (line.strip().partition(": ") for line in result.out.splitlines())
+        }
+        if "role" not in rows:
+            if result.status == 0 or "error 1 " in words.lower():
+                raise Misconfigured(f"{doing}: hast.conf(5) has no such resource ({words}); correct HAST_RESOURCE")
+            raise ValueError(words)
+        return Resource(
+            rows["role"].strip(),
+            rows.get("status", "").strip(),
+            rows.get("dirty", "?").strip(),
+            rows.get("remoteaddr", "?"),
+        )
+
+    async def device(self, host: Host) -> str | None:
+        found = await self._resource(host)
+        return self._device if found.role == _PRIMARY and os.path.exists(self._device) else None
+
+    async def check(self, host: Host) -> Error | None:
+        if await self.device(host) is None:
+            return Missing(f"cannot use {self.source}: this node is {(await self._resource(host)).role}")
+        found = await self._resource(host)
+        if found.status != "complete":
+            host.report.warn(f"{self.source} is {found.status or 'alone'}: nothing is replicated to {found.remote}")
+        return None
+
+    async def start(self, host: Host) -> None:
+        before = (await self._resource(host)).role
+        host.on_failure(lambda: self._take_back(host, before))
+        if before != _PRIMARY and not (self._config["HAST_TAKEOVER"] or host.takeover):
+            await self._listen(host, before)
+        result = await self._become(host, _PRIMARY)
+        looks = Looks(host, self._config["HAST_WAIT"])
+        while await self.device(host) is None:
+            found = await self._resource(host)
+            if found.role == _INIT:
+                # hastd has tried, and fallen back without a word (commands.md §16.1).
+                raise Error(
+                    f"cannot become primary of {self._name}: hastd fell back to {found.role}; syslog says why "
+                    "(no metadata: hastctl create; split brain: hastctl role init and create on the node that loses)"
+                )
+            if not await looks.again():
+                raise Temporary(
+                    f"cannot become primary of {self._name}: {self._device} does not appear ({result.words})"
+                )
+
+        # The other node joins a moment later; only one that does not is worth a warning.
+        looks = Looks(host, _JOIN)
+        while (await self._resource(host)).status != "complete" and await looks.again():
+            pass
+
+    async def _listen(self, host: Host, before: str) -> None:
+        """Refuse while the other node acts as primary. It shows only to a secondary, within hastd's 10 seconds."""
+        if before != _SECONDARY:
+            await self._become(host, _SECONDARY)
+        patience = self._config["HAST_WAIT"]
+        looks = Looks(host, patience / 2)
+        while before != _SECONDARY and not (await self._resource(host)).status:
+            if not await looks.again():
+                return
+        # A primary that died without a word keeps its connection for twice those 10 seconds.
+        looks = Looks(host, patience)
+        while True:
+            found = await self._resource(host)
+            if not found.status:
+                return
+            if not await looks.again():
+                raise Stuck(
+                    f"cannot become primary of {self._name}: the other node, {found.remote}, is primary now; "
+                    "stop the environment there, or set HAST_TAKEOVER=1 if that node must not have it"
+                )
+
+    async def _become(self, host: Host, role: str) -> Result:
+        if role != _PRIMARY:
+            await self._check_unused(host, role)
+        result = await host.run(("hastctl", "role", role, self._name), timeout=30, reserve=True, hold=True)
+        # The status is 0 also for what then fails; so the role is looked at.
+        found = await self._resource(host)
+        if found.role != role and role != _PRIMARY:
+            raise Temporary(f"cannot become {role} of {self._name}: {result.words}")
+        if result.status != 0:
+            raise Temporary(f"cannot become {role} of {self._name}: {result.words}")
+        return result
+
+    async def _check_unused(self, host: Host, role: str) -> None:
+        """Leaving primary takes the device away by force, also from under a file system (commands.md §16.1)."""
+        host.forget()
+        provider = (await geom.read(host)).provider(self._device)
+        users = await geom.who(host, provider) if provider else []
+        if users:
+            raise Temporary(f"cannot become {role} of {self._name}: {', '.join(users)} uses it; end that first")
+
+    async def _take_back(self, host: Host, before: str) -> None:
+        host.forget()
+        if (await self._resource(host)).role != before:
+            await self._become(host, before)
+
+    async def stop(self, host: Host) -> bool:
+        wanted = self._config["HAST_STOP_ROLE"]
+        if (await self._resource(host)).role != _PRIMARY:
+            return False
+        await self._become(host, wanted)
+        return True
+
+    async def state(self, host: Host) -> plan.State:
+        try:
+            found = await self._resource(host)
+            device = await self.device(host)
+        except Error as error:
+            return plan.State(plan.UNKNOWN, str(error))
+        if device is None:
+            return plan.State(plan.NOT_READY, str(found), start=[("hastctl", "role", _PRIMARY, self._name)])
+        stop = [("hastctl", "role", self._config["HAST_STOP_ROLE"], self._name)]
+        return plan.State(plan.READY if found.status == "complete" else plan.DEGRADED, str(found), stop=stop)

@@ -1,0 +1,97 @@
+"""Files that hold a secret: who can read them, and who could have put another one in their place.
+
+Like touch.py, this runs only in a child (Host.bounded): the file may lie on a dead server. Arguments and results are
+plain values.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+# More than any key file has; a device or a log given by mistake is not read to its end.
+_SIZE_MAX = 1 << 20
+
+
+def untrusted(paths: list[str]) -> str:
+    """What is wrong with the first of these files that only root must be able to read; "" if nothing is (fault 91)."""
+    for path in paths:
+        try:
+            os.close(_open(path))
+        except _Untrusted as error:
+            return str(error)
+    return ""
+
+
+def first_line(path: str) -> tuple[str, str]:
+    """(what is wrong, ""), or ("", the first line without its end), read from the descriptor that was checked."""
+    try:
+        descriptor = _open(path)
+    except _Untrusted as error:
+        return str(error), ""
+    try:
+        line = os.read(descriptor, _SIZE_MAX).split(b"\n", 1)[0].rstrip(b"\r")
+    finally:
+        os.close(descriptor)
+    try:
+        return "", line.decode("ascii")
+    except UnicodeDecodeError:
+        return f"{path} has characters that iscsi.conf(5) cannot hold", ""
+
+
+class _Untrusted(Exception):
+    pass
+
+
+def _open(path: str) -> int:
+    """Open it and check the descriptor: a regular file of root's, no access for anybody else; no link on its way that
+    others could change."""
+    _check_way(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _Untrusted(f"{path}: {error.strerror}") from None
+    status = os.fstat(descriptor)
+    wrong = ""
+    if not stat.S_ISREG(status.st_mode):
+        wrong = f"{path} is no regular file"
+    elif status.st_uid != 0:
+        wrong = f"{path} belongs to user {status.st_uid}; chown root {path}"
+    elif status.st_mode & 0o077:
+        wrong = f"{path} can be used by others than root; chmod 600 {path}"
+    elif status.st_size > _SIZE_MAX:
+        wrong = f"{path} has more than {_SIZE_MAX} bytes"
+    if wrong:
+        os.close(descriptor)
+        raise _Untrusted(wrong)
+    return descriptor
+
+
+def _check_way(path: str) -> None:
+    """Each part of the path must be root's, and lie where nobody else can put another one in its place."""
+    rest = [part for part in path.split("/") if part]
+    at = "/"
+    links = 0
+    while rest:
+        part = rest.pop(0)
+        if part == "..":
+            at = os.path.dirname(at)
+            continue
+        try:
+            holder = os.stat(at)
+            at = f"{at.rstrip('/')}/{part}"
+            status = os.lstat(at)
+        except OSError as error:
+            raise _Untrusted(f"{path}: {error.strerror}") from None
+        # In a directory with the sticky bit only the owner of an entry can take it away.
+        if holder.st_uid != 0 or (holder.st_mode & 0o022 and not holder.st_mode & stat.S_ISVTX):
+            raise _Untrusted(f"{path}: others than root can write {os.path.dirname(at)}; chmod go-w it")
+        if status.st_uid != 0:
+            raise _Untrusted(f"{at} belongs to user {status.st_uid}, who could put another file in its place")
+        if stat.S_ISLNK(status.st_mode):
+            links += 1
+            target = os.readlink(at)
+            if links > 32:
+                raise _Untrusted(f"{path}: too many symbolic links")
+            rest = [word for word in target.split("/") if word] + rest
+            at = "/" if target.startswith("/") else os.path.dirname(at)

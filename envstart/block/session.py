@@ -1,0 +1,434 @@
+"""A session of the iSCSI initiator to one target, and the disk that one of its LUNs is (iscsictl(8), iscsi.conf(5)).
+
+What ``iscsictl -L`` says decides, never a command's status: a login is asynchronous, a removal does not care whether
+the disk is in use, and ``-w`` waits for the sessions of all others (commands.md §13).
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import plan
+from ..errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
+from ..retry import until_it_heals
+from . import geom, secret
+from .base import Block, Looks, only_on_freebsd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ..config import Config
+    from ..host import Host, Result
+
+_LIST = ("iscsictl", "-L", "--libxo", "json")
+# The nickname in the configuration file that only our own command ever sees.
+_NICK = "envstart"
+_CONNECTED = "Connected"
+# Seconds that iscsid may take to notice a new session, and that a scan for a new LUN may take.
+_NOTICE = 2.0
+_SCAN = 1.0
+# iscsictl(8) cuts a longer secret without a word (commands.md §13.1).
+_SECRET_MAX = 16
+# What iscsid reports, and whose fault it is (commands.md §13.2); all else can heal.
+_FINAL: tuple[tuple[str, type[Error], str], ...] = (
+    ("Authentication failure", Denied, "correct ISCSI_CHAP_USER and the secret in ISCSI_CHAP_SECRET_FILE"),
+    ("Unsupported AuthMethod", Denied, "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"),
+    ("Authentication required", Denied, "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"),
+    ("Mutual CHAP failed", Denied, "correct ISCSI_MUTUAL_USER and the secret in ISCSI_MUTUAL_SECRET_FILE"),
+    ("Authorization failure", Denied, "let the target accept this initiator"),
+    ("Not found", Unavailable, "the portal has no such target; correct ISCSI_TARGET, or export it"),
+    ("Target removed", Unavailable, "the portal has no such target any more"),
+    ("Unsupported version", Misconfigured, "the target speaks another version"),
+    ("iSER not supported", Misconfigured, "set ISCSI_PROTOCOL=iSCSI, or load the iser module"),
+    ("Session type not supported", Misconfigured, "the target offers no disks"),
+    ("malformed address", Misconfigured, "correct ISCSI_PORTAL"),
+    ("empty address", Misconfigured, "correct ISCSI_PORTAL"),
+    ("Name does not resolve", Error, "correct the portal's name, or the resolver"),
+)
+
+
+class Listed:
+    """A session as iscsictl lists it. ``disks``: device by LUN; ``bus``: number of its SCSI bus, -1 while unknown."""
+
+    __slots__ = ("target", "portal", "state", "disks", "bus")
+
+    def __init__(self, target: str, portal: str, state: str, disks: dict[int, str], bus: int) -> None:
+        self.target = target
+        self.portal = portal
+        self.state = state
+        self.disks = disks
+        self.bus = bus
+
+
+class Session(Block):
+    """The disk of LUN ``lun`` of ``target``, over the first of ``portals`` that works, or over all of them at once."""
+
+    fstype = "iscsi"
+
+    def __init__(self, config: Config, target: str, portals: Sequence[str]) -> None:
+        self._lun: int = config["ISCSI_LUN"]
+        super().__init__("session", f"{portals[0]} {target} lun {self._lun}")
+        self.target = target
+        self.portals = tuple(portals)
+        self.multipath: str | None = config["ISCSI_MULTIPATH"]
+        # Sessions belong to the host, whatever environment's LUN they carry.
+        self.resource = f"iscsi {target}"
+        self._config = config
+        self._added: list[str] = []
+
+    # Which sessions are ours, and which disk.
+
+    async def _sessions(self, host: Host) -> list[Listed]:
+        """Our sessions in the order of the portals; one to another portal is somebody else's (fault 82)."""
+        only_on_freebsd(host, "iSCSI")
+        listed: list[Listed] = await host.ask(_LIST, parse)
+        wanted = {normal_portal(portal): place for place, portal in enumerate(self.portals)}
+        ours = [one for one in listed if one.target == self.target and normal_portal(one.portal) in wanted]
+        return sorted(ours, key=lambda one: wanted[normal_portal(one.portal)])
+
+    async def _disks(self, host: Host) -> list[str]:
+        """Devices of our LUN, of sessions that are up."""
+        sessions = await self._sessions(host)
+        return [f"/dev/{one.disks[self._lun]}" for one in sessions if self._lun in one.disks]
+
+    async def device(self, host: Host) -> str | None:
+        disks = await self._disks(host)
+        if not disks:
+            return None
+        graph = await geom.read(host)
+        whole = f"/dev/multipath/{self.multipath}" if self.multipath else disks[0]
+        found = whole + (self._config["ISCSI_PARTITION"] or "")
+        # The disk is known to CAM first, then to GEOM, then to devfs.
+        if graph.provider(found) is None or not os.path.exists(found):
+            return None
+        if self.multipath:
+            await self._check_paths(host, graph, whole, disks)
+        for disk in disks:
+            self._check_identity(graph, disk)
+        return found
+
+    async def _check_paths(self, host: Host, graph: geom.Graph, whole: str, disks: list[str]) -> None:
+        """Misconfigured when the multipath device is made of other disks than ours."""
+        provider = graph.provider(whole)
+        paths = (
+            [consumer.provider.name for consumer in provider.geom.consumers if consumer.provider] if provider else []
+        )
+        foreign = [path for path in paths if f"/dev/{path}" not in disks]
+        if foreign:
+            raise Misconfigured(
+                f"cannot use {whole}: {', '.join(foreign)} is one of its paths, but no LUN {self._lun} of "
+                f"{self.target}; correct ISCSI_MULTIPATH"
+            )
+
+    def _check_identity(self, graph: geom.Graph, disk: str) -> None:
+        """The number in daN changes from login to login; the disk's own serial number does not (fault 78)."""
+        wanted = self._config["ISCSI_SERIAL"]
+        provider = graph.provider(disk)
+        found = provider.config.get("ident", "") if provider else ""
+        if wanted and found != wanted:
+            raise Misconfigured(
+                f"cannot use {disk}: LUN {self._lun} of {self.target} has the serial number {found!r}, "
+                f"ISCSI_SERIAL says {wanted!r}; is it another disk?"
+            )
+
+    async def dead(self, host: Host) -> str:
+        sessions = await self._sessions(host)
+        if sessions and not any(one.state == _CONNECTED for one in sessions):
+            return f"the session to {self.target} is down ({sessions[0].state})"
+        return ""
+
+    # Is it so?
+
+    async def check(self, host: Host) -> Error | None:
+        device = await self.device(host)
+        if device is None:
+            return Missing(f"cannot use {self.source}: there is no session, or it has no such disk yet")
+        lacking = await self._lacking(host)
+        if lacking:
+            host.report.warn(f"{device} is degraded: {lacking}")
+        return None
+
+    async def _lacking(self, host: Host) -> str:
+        """Which paths of a multipath device are not there (fault 95)."""
+        if not self.multipath:
+            return ""
+        up = [normal_portal(one.portal) for one in await self._sessions(host) if one.state == _CONNECTED]
+        down = [portal for portal in self.portals if normal_portal(portal) not in up]
+        return f"no session by way of {', '.join(down)}" if down else ""
+
+    # Make it so.
+
+    async def start(self, host: Host) -> None:
+        only_on_freebsd(host, "iSCSI")
+        # What is there before we add anything need not be ours to take back.
+        self._added = []
+        host.on_failure(lambda: self._take_back(host))
+        await until_it_heals(lambda: self._attempt(host), host, self._config["ATTEMPTS"])
+
+    async def _attempt(self, host: Host) -> None:
+        await self._check_same_disk(host)
+        errors: list[Error] = []
+        for portal in self.portals:
+            try:
+                await self._login(host, portal)
+                if not self.multipath:
+                    break
+            except (Temporary, Missing, Unavailable) as error:
+                errors.append(error)
+                if len(self.portals) > 1:
+                    host.report.trace(str(error))
+        if len(errors) == len(self.portals):
+            # One that can heal is worth another attempt, whatever is wrong with the others.
+            raise next((error for error in errors if isinstance(error, Temporary)), errors[0])
+        await self._wait_for_device(host)
+
+    async def _login(self, host: Host, portal: str) -> None:
+        """A session by way of one portal with our LUN in it, or an error and no session that was not there before."""
+        doing = f"cannot log in to {self.target} at {portal}"
+        found = await self._at(host, portal)
+        if found is not None and found.state != _CONNECTED and not await self._users(host, [found]):
+            # iscsid tries again only once a minute (commands.md §13.3).
+            await self._logout(host, found)
+            found = None
+        if found is None:
+            text = await self._configuration(host, portal)
+            self._added.append(portal)
+            # Standard input is a file that nobody else can open: the secret is in no argv, and in no file with a name.
+            argv = ("iscsictl", "-A", "-c", "/dev/stdin", "-n", _NICK)
+            result = await host.run(argv, stdin=text, hold=True)
+            if result.status != 0 and "ISCSISADD: Device busy" not in result.words:
+                raise _of_command(result, doing)
+        try:
+            await self._wait_for_disk(host, portal, doing)
+        except BaseException:
+            if portal in self._added:
+                # iscsid would try for ever (fault 74, 75).
+                await self._forget(host, portal)
+            raise
+
+    async def _wait_for_disk(self, host: Host, portal: str, doing: str) -> None:
+        looks = Looks(host, self._config["ISCSI_LOGIN_TIMEOUT"])
+        began = host.deadline.elapsed()
+        rescanned = asked = False
+        while True:
+            found = await self._at(host, portal)
+            state = found.state if found else "the session is gone"
+            if found and state == _CONNECTED and self._lun in found.disks:
+                return
+            waited = host.deadline.elapsed() - began
+            for text, kind, remedy in _FINAL:
+                if text in state:
+                    raise kind(f"{doing}: {state}; {remedy}")
+            if "iscsid" in state and not asked and waited > _NOTICE:
+                asked = True
+                await self._check_daemon(host, doing)
+            if found and state == _CONNECTED and found.bus >= 0 and not rescanned and waited > _SCAN:
+                # A LUN that was added to the target after the login is seen only then (commands.md §15).
+                rescanned = True
+                await host.run(("camcontrol", "rescan", str(found.bus)), timeout=self._config["ISCSI_LOGIN_TIMEOUT"])
+            if state not in ("", _CONNECTED, "Disconnected") and "iscsid" not in state:
+                raise Temporary(f"{doing}: {state}; is the target up, and can it be reached?")
+            if not await looks.again():
+                break
+        if found and state == _CONNECTED:
+            luns = ", ".join(str(lun) for lun in sorted(found.disks)) or "none"
+            raise Missing(f"{doing}: it has no LUN {self._lun} (it has {luns}); correct ISCSI_LUN, or add it")
+        raise Temporary(f"{doing}: {state} after {waited:.1f} s; is the target up, and can it be reached?")
+
+    async def _wait_for_device(self, host: Host) -> None:
+        """Disk, partition and multipath device come by themselves; none is ever made here."""
+        looks = Looks(host, self._config["ISCSI_LOGIN_TIMEOUT"])
+        while await self.device(host) is None:
+            if not await looks.again():
+                disks = ", ".join(await self._disks(host)) or f"the LUN of {self.target}"
+                what, remedy = f"partition {self._config['ISCSI_PARTITION']}", "correct ISCSI_PARTITION"
+                if self.multipath:
+                    what, remedy = (
+                        f"multipath/{self.multipath}",
+                        f"once, by hand: gmultipath label {self.multipath} DISK",
+                    )
+                raise Missing(f"cannot find {what} on {disks}; {remedy}")
+
+    async def _check_daemon(self, host: Host, doing: str) -> None:
+        if (await host.run(("service", "iscsid", "onestatus"), timeout=10, reads=True)).status == 0:
+            return
+        if self._config["ISCSI_START_DAEMON"]:
+            await host.run(("service", "iscsid", "onestart"), timeout=30)
+            return
+        raise Unavailable(
+            f"{doing}: iscsid(8) is not running; service iscsid enable && service iscsid start, or ISCSI_START_DAEMON=1"
+        )
+
+    async def _check_same_disk(self, host: Host) -> None:
+        """Somebody else's session can show the same disk under another name; mounted twice, it would be destroyed."""
+        listed: list[Listed] = await host.ask(_LIST, parse)
+        ours = await self._sessions(host)
+        others = [one for one in listed if one.target == self.target and one not in ours and self._lun in one.disks]
+        for other in others:
+            provider = (await geom.read(host)).provider(other.disks[self._lun])
+            users = await geom.who(host, provider) if provider else []
+            if users:
+                raise Misconfigured(
+                    f"cannot log in to {self.target}: a session by way of {other.portal} has the same LUN, and "
+                    f"{', '.join(users)} uses it; add that portal to ISCSI_PORTAL, or end that first"
+                )
+
+    async def _configuration(self, host: Host, portal: str) -> str:
+        """iscsi.conf(5) for one target. Values are quoted; what cannot stand between quotes was refused before."""
+        config = self._config
+        rows = {
+            "TargetName": self.target,
+            "TargetAddress": portal,
+            "InitiatorName": config["ISCSI_INITIATOR"],
+            "HeaderDigest": config["ISCSI_HEADER_DIGEST"],
+            "DataDigest": config["ISCSI_DATA_DIGEST"],
+            "chapIName": config["ISCSI_CHAP_USER"],
+            "chapSecret": await self._secret(host, config["ISCSI_CHAP_SECRET_FILE"]),
+            "tgtChapName": config["ISCSI_MUTUAL_USER"],
+            "tgtChapSecret": await self._secret(host, config["ISCSI_MUTUAL_SECRET_FILE"]),
+            "Protocol": config["ISCSI_PROTOCOL"],
+        }
+        plain = ("HeaderDigest", "DataDigest", "Protocol")
+        lines = [
+            f"  {key} = {value}" if key in plain else f'  {key} = "{value}"' for key, value in rows.items() if value
+        ]
+        return "\n".join([f"{_NICK} {{", *lines, "}", ""])
+
+    async def _secret(self, host: Host, path: str | None) -> str:
+        if path is None:
+            return ""
+        try:
+            wrong, text = await host.bounded(secret.first_line, path, timeout=self._config["PROBE_TIMEOUT"])
+        except (Temporary, OSError) as error:
+            raise Temporary(f"cannot read {path}: {error}") from None
+        if wrong:
+            raise Denied(f"cannot trust a secret: {wrong}")
+        if not text or '"' in text or not text.isprintable():
+            raise Misconfigured(f"cannot use the secret in {path}: iscsi.conf(5) cannot hold an empty one, nor a quote")
+        if len(text) > _SECRET_MAX:
+            raise Misconfigured(
+                f"cannot use the secret in {path}: iscsictl(8) cuts it after {_SECRET_MAX} characters; make it shorter"
+            )
+        return str(text)
+
+    # Take it away.
+
+    async def stop(self, host: Host) -> bool:
+        sessions = await self._sessions(host)
+        users = await self._users(host, sessions)
+        if users:
+            # Another LUN, or another environment: the session is theirs as well (faults 77, 79).
+            host.report.note(f"the session to {self.target} stays: {', '.join(users)} uses it")
+            return False
+        for found in sessions:
+            await self._logout(host, found)
+        return bool(sessions)
+
+    async def cut(self, host: Host) -> None:
+        sessions = await self._sessions(host)
+        others = await self._users(host, sessions, but=self._lun)
+        if others:
+            raise Temporary(
+                f"cannot end the session to {self.target}, which is down: {', '.join(others)} uses it too, "
+                "and may come back with it; wait for the target"
+            )
+        for one in sessions:
+            await self._logout(host, one)
+
+    async def _users(self, host: Host, sessions: Sequence[Listed], but: int | None = None) -> list[str]:
+        """Who uses a disk of these sessions, of any LUN ``but`` one; a multipath device that nobody uses is no user."""
+        graph = await geom.read(host)
+        found = []
+        for device in [device for one in sessions for lun, device in one.disks.items() if lun != but]:
+            provider = graph.provider(device)
+            if provider is None:
+                continue
+            for upper in graph.on(provider, "MULTIPATH") or [provider]:
+                found += await geom.who(host, upper)
+        return list(dict.fromkeys(found))
+
+    async def _logout(self, host: Host, found: Listed) -> None:
+        argv = ("iscsictl", "-R", "-p", found.portal, "-t", found.target)
+        result = await host.run(argv, timeout=max(5.0, host.deadline.left()), reserve=True)
+        if any(one.portal == found.portal for one in await self._sessions(host)):
+            raise Temporary(f"cannot log out of {found.target} at {found.portal}: {result.words}")
+
+    async def _forget(self, host: Host, portal: str) -> None:
+        found = await self._at(host, portal)
+        if found is not None:
+            await self._logout(host, found)
+        self._added.remove(portal)
+
+    async def _take_back(self, host: Host) -> None:
+        for portal in list(self._added):
+            host.forget()
+            found = await self._at(host, portal)
+            users = await self._users(host, [found]) if found else []
+            if users:
+                raise Temporary(f"cannot log out of {self.target}: {', '.join(users)} uses it")
+            await self._forget(host, portal)
+
+    async def _at(self, host: Host, portal: str) -> Listed | None:
+        wanted = normal_portal(portal)
+        return next((one for one in await self._sessions(host) if normal_portal(one.portal) == wanted), None)
+
+    # What is there.
+
+    async def state(self, host: Host) -> plan.State:
+        login = [("iscsictl", "-A", "-p", portal, "-t", self.target) for portal in self.portals]
+        start = login if self.multipath else login[:1]
+        try:
+            sessions = await self._sessions(host)
+            device = await self.device(host)
+            others = await self._users(host, sessions, but=self._lun)
+            lacking = await self._lacking(host)
+        except Error as error:
+            return plan.State(plan.UNKNOWN, str(error))
+        if not sessions:
+            return plan.State(plan.NOT_READY, "no session", start=start)
+        if device is None:
+            return plan.State(plan.NOT_READY, f"no disk: {sessions[0].state}", start=start)
+        down = await self.dead(host)
+        if down:
+            return plan.State(plan.LOST, down)
+        stop = [] if others else [("iscsictl", "-R", "-p", one.portal, "-t", one.target) for one in sessions]
+        return plan.State(plan.DEGRADED if lacking else plan.READY, lacking or device, stop=stop)
+
+
+def parse(result: Result) -> list[Listed]:
+    """Read ``iscsictl -L --libxo json`` (commands.md §13.2). ValueError when it is not whole."""
+    import json
+
+    if result.status != 0:
+        if "failed to open /dev/iscsi" in result.words or "is not installed" in result.words:
+            raise Unavailable(f"cannot use iSCSI: {result.words}; kldload iscsi")
+        raise ValueError(result.words)
+    try:
+        rows = json.loads(result.out)["iscsictl"].get("session", [])
+        return [_listed(row) for row in rows]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its shape is unknown: {error!r}") from None
+
+
+def _listed(row: dict[str, Any]) -> Listed:
+    devices = row.get("devices") or {}
+    disks = {int(lun["lun"]): str(lun["device"]) for lun in devices.get("lun") or []}
+    # Depending on the version the devices follow the word.
+    state = str(row["state"]).partition(":")[0] if str(row["state"]).startswith(_CONNECTED) else str(row["state"])
+    return Listed(str(row["name"]), str(row["portal"]), state, disks, int(devices.get("scbus", -1)))
+
+
+def normal_portal(portal: str) -> str:
+    """A portal in one spelling: iscsictl(8) takes ``10.0.0.1`` and ``10.0.0.1:3260`` for two (commands.md §13.1)."""
+    text = portal.lower().removesuffix(":3260") if "]" in portal or portal.count(":") == 1 else portal.lower()
+    return text.strip("[]") if text.endswith("]") else text
+
+
+def _of_command(result: Result, doing: str) -> Error:
+    if "failed to open /dev/iscsi" in result.words:
+        return Unavailable(f"{doing}: {result.words}; kldload iscsi")
+    if "Invalid argument" in result.words or "error in configuration" in result.words:
+        return Misconfigured(f"{doing}: {result.words}; correct the configuration")
+    return Temporary(f"{doing}: {result.words}")

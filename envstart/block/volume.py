@@ -1,0 +1,166 @@
+"""A file system on a block device, mounted as an environment's data directory, or as a tree of all its directories.
+
+The keys that iscsi, geli and hast share, and the steps from the device on: GELI, a look and fsck, the mount, the mark.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import diagnosis
+from ..errors import Misconfigured, Temporary
+from ..mount import Mount
+from ..options import Option, choice, directory, whole, words
+from ..plan import file_name
+from . import geom
+from .base import Block
+from .fsck import Fsck
+from .owner import Mark
+from .provider import Provider
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .. import plan
+    from ..config import Config
+    from ..environment import Environment
+    from ..host import Host
+    from ..table import Entry, Table
+
+# What a tree holds; CBSD's rc.conf files of all environments stay with the host.
+_TREE = ("system", "fstab", "data")
+
+
+def files(value: str) -> tuple[str, ...]:
+    """Absolute paths of files."""
+    return tuple(directory(word) for word in words(value))
+
+
+def mount_options(value: str) -> tuple[str, ...]:
+    """Options of mount(8), between blanks or commas, without ``-o``."""
+    found = tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
+    for option in found:
+        if option in ("force", "update", "union", "snapshot", "cover"):
+            raise ValueError(f"has {option}, which is not safe here")
+    return found
+
+
+GELI = (
+    Option("GELI_KEYFILE", files, "", "key file of the GELI provider; several are used in this order"),
+    Option("GELI_PASSFILE", files, "", "file whose first line is its passphrase; several are put together"),
+)
+VOLUME = (
+    Option(
+        "VOLUME_LAYOUT",
+        choice("data", "tree"),
+        "data",
+        "data: the file system is the data directory; tree: it holds data/ system/ fstab/ for a whole environment",
+    ),
+    Option("VOLUME_FSTYPE", choice("ufs", "ext4"), "ufs", "its type (ext4: on Linux)"),
+    Option("VOLUME_OPTIONS", mount_options, "rw", 'options of mount(8), as in "rw noatime"; nocover is always added'),
+    Option(
+        "VOLUME_DIR",
+        directory,
+        "/var/run/envstart/volumes",
+        "with VOLUME_LAYOUT=tree: directory for root alone, below which the volume itself is mounted",
+    ),
+    Option(
+        "FSCK",
+        choice("preen", "refuse", "skip"),
+        "preen",
+        "before it is mounted: preen: mend what needs no question; refuse: refuse it unless it was cleanly unmounted; "
+        "skip: mount it as it is",
+    ),
+    Option("FSCK_TIMEOUT", whole(1, 86400, "seconds"), "90", "seconds that may take; TIMEOUT goes for it too"),
+)
+
+
+class Volume(Mount):
+    """The file system on the device that ``lower`` ends in."""
+
+    diagnose = staticmethod(diagnosis.of_device)
+    lower: Block
+
+    async def _device(self, host: Host) -> str:
+        device = await self.lower.device(host)
+        if device is None:
+            raise Temporary(f"cannot mount {self.source}: the device is not there")
+        return device
+
+    async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
+        if entry.kind != self.fstype:
+            return False
+        if host.platform != "freebsd":
+            device = await self.lower.device(host)
+            return device is not None and _is_node(device, entry.device)
+        try:
+            device = await self.lower.device(host)
+        except Misconfigured:
+            device = None
+        graph = await geom.read(host)
+        if device is not None and graph.same(entry.source, device):
+            return True
+        # A disk that is gone, or whose session is down, cannot be compared; but it was mounted here, and is no more.
+        return graph.provider(entry.source) is None or (device is None and bool(await self.lower.dead(host)))
+
+    def _requires(self) -> str:
+        return super()._requires() if self.name == "data" else "VOLUME_LAYOUT=tree asks for"
+
+
+def steps(environment: Environment, config: Config, device: Block, guarded: bool) -> list[plan.Step]:
+    """What is done with a device, from GELI to the environment's directories.
+
+    ``guarded``: nothing but a mark in the volume keeps a second host from mounting it.
+    """
+    options: tuple[str, ...] = config["VOLUME_OPTIONS"]
+    found: list[plan.Step] = []
+    lower = device
+    if config["GELI_KEYFILE"] or config["GELI_PASSFILE"]:
+        lower = Provider(config, lower, read_only="ro" in options)
+        found.append(lower)
+    tree = config["VOLUME_LAYOUT"] == "tree"
+    private = f"{config['VOLUME_DIR']}/{file_name(environment)}"
+    point = private if tree else environment.data
+    guarded = guarded and config["VOLUME_FSTYPE"] == "ufs" and "ro" not in options
+    fsck = Fsck(environment, config, lower, point, f"{private}.look", guarded)
+    volume = Volume(
+        "volume" if tree else "data",
+        config["VOLUME_FSTYPE"],
+        options,
+        device.source,
+        point,
+        environment,
+        config,
+        config["TIMEOUT"],
+        lower=fsck,
+    )
+    found += [fsck, volume]
+    if guarded:
+        found.append(Mark(config, volume))
+    if not tree:
+        return found
+    # Root alone may look into it: what a jail may see of it is bound to its own directories.
+    volume.create_below, volume.mode = os.path.dirname(os.path.dirname(config["VOLUME_DIR"])), 0o700
+    points = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
+    wanted = {name: points[name] for name in _TREE}
+    volume.required = tuple(name for name in _TREE if wanted[name])
+    shown = ("ro",) if "ro" in options else ("rw",)
+    for name, bound in wanted.items():
+        if bound is not None:
+            source = f"{point}/{name}"
+            found.append(
+                Mount(name, "nullfs", shown, source, bound, environment, config, config["PROBE_TIMEOUT"], lower=fsck)
+            )
+    return found
+
+
+def fill(value: str, environment: Environment) -> str:
+    """``{name}`` in a value is the environment's name."""
+    return value.replace("{name}", environment.name)
+
+
+def _is_node(device: str, number: str) -> bool:
+    try:
+        status = os.stat(device)
+    except OSError:
+        return False
+    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" == number
