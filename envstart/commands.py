@@ -7,14 +7,14 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 # Options of mount_nfs(8) that nfs(5) spells differently, or does not have.
 _LINUX_NAMES = {"nfsv3": "vers=3", "nfsv4": "vers=4", "tcp": "proto=tcp", "udp": "proto=udp"}
 _LINUX_LACKS = ("intr", "nocover", "retrycnt", "noconn", "oneopenown", "resvport")
 
 
-def mount(platform: str, fstype: str, options: Iterable[str], source: str, point: str) -> tuple[str, ...]:
+def mount(platform: str, fstype: str, options: Sequence[str], source: str, point: str) -> tuple[str, ...]:
     """Mount ``source`` on ``point``; on FreeBSD never on top of another mount.
 
     The program of the file system is called itself, not mount(8): then one process does the work, and is the one
@@ -27,6 +27,9 @@ def mount(platform: str, fstype: str, options: Iterable[str], source: str, point
         if fstype == "nullfs":
             return ("mount", "--bind", *words, source, point)
         if fstype != "nfs":
+            if "ro" in options:
+                # ext4 plays its journal back even when it is mounted read-only.
+                words += ["-o", "noload"]
             return ("mount", "-t", fstype, *words, source, point)
         return ("mount.nfs", source, point, *words, "-o", "retry=0")
     for option in options:

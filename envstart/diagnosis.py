@@ -86,6 +86,7 @@ _OF_DEVICE: tuple[tuple[str, type[Error], str], ...] = (
     ("Block device required", Misconfigured, "it is no disk"),
     ("Read-only file system", Misconfigured, "the provider is read-only: add ro to VOLUME_OPTIONS"),
     ("write-protected", Misconfigured, "the provider is read-only: add ro to VOLUME_OPTIONS"),
+    ("already mounted or mount point busy", Temporary, "it is in use by somebody else"),
     ("Input/output error", Temporary, "does another host hold its reservation, or is the disk gone?"),
 )
 

@@ -291,7 +291,9 @@ class Host:
         # Not -p and not -v, which ask every file system and hang on a dead one (commands.md §3.4).
         # A quarter of what is left, so that one reading that hangs leaves time for another and for the roll back; the
         # reserve included, because this decides what a command did that was cut off.
-        result = await self.run(("mount", "--libxo", "json"), timeout=self.deadline.to_the_end() / 4, reserve=True)
+        result = await self.run(
+            ("mount", "--libxo", "json"), timeout=self.deadline.to_the_end() / 4, reserve=True, reads=True
+        )
         if result.status != 0:
             raise ValueError(result.words)
         return table.parse_libxo(result.out)

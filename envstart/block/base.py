@@ -91,6 +91,15 @@ async def appears(host: Host, path: str, patience: float) -> bool:
     return True
 
 
+def is_node(device: str, number: str) -> bool:
+    """Whether a device node has this ``major:minor``, as the mount table of Linux names what is mounted."""
+    try:
+        status = os.stat(device)
+    except OSError:
+        return False
+    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" == number
+
+
 class Looks:
     """Pauses between looks at something that comes by itself: 10 ms first, growing, for ``patience`` seconds in all."""
 

@@ -9,7 +9,7 @@ from .. import commands, plan, unmount
 from ..errors import Error, Misconfigured, NoAnswer, NoTime, Stuck, Temporary, reason
 from ..mount import LEASE_SECONDS
 from . import geom, owner, reservation, superblock
-from .base import Block
+from .base import Block, is_node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # fsck_ffs(8) and e2fsck(8): what is all right, and what another run of the same would mend (commands.md §10.3).
 _FINE = {"ufs": (0,), "ext4": (0, 1)}
 _AGAIN = {"ufs": (16,), "ext4": ()}
+# Of blkid(8).
+_AMBIVALENT = 8
 
 
 class Fsck(Block):
@@ -68,7 +70,7 @@ class Fsck(Block):
 
     async def _users(self, host: Host, device: str) -> list[str]:
         if host.platform != "freebsd":
-            return [entry.point for entry in await host.mounts() if entry.source == device]
+            return [entry.point for entry in await host.mounts() if is_node(device, entry.device)]
         graph = await geom.read(host)
         provider = graph.provider(device)
         return await geom.who(host, provider) if provider else []
@@ -112,8 +114,10 @@ class Fsck(Block):
             # -u, so that a GELI or ZFS provider does not pass for an empty one (commands.md §10.4).
             result = await host.run(("fstyp", "-u", device), timeout=self._config["PROBE_TIMEOUT"], reads=True)
         else:
-            argv = ("blkid", "-p", "-s", "TYPE", "-o", "value", device)
+            argv = ("blkid", "-p", "-s", "TYPE", "-s", "PTTYPE", "-o", "value", device)
             result = await host.run(argv, timeout=self._config["PROBE_TIMEOUT"], reads=True)
+            if result.status == _AMBIVALENT:
+                return "the marks of several file systems"
         return result.out.split()[0] if result.status == 0 and result.out.split() else "no file system that is known"
 
     async def _preen(self, host: Host, device: str, doing: str) -> None:

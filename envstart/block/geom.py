@@ -141,8 +141,11 @@ async def read(host: Host) -> Graph:
 async def who(host: Host, provider: Provider) -> list[str]:
     """Who has it open, for people: mount points, other providers, or just a process."""
     table = await host.mounts()
+    graph = await read(host)
+    # What has changed since is another graph, with another provider of that name, or none.
+    now = graph.provider(provider.name)
     found = []
-    for consumer in (await read(host)).users(provider):
+    for consumer in graph.users(now) if now else []:
         device = f"/dev/{consumer.provider.name if consumer.provider else provider.name}"
         if consumer.geom.kind == "VFS":
             points = [entry.point for entry in table if entry.source == device]

@@ -256,5 +256,5 @@ def _of_attach(result: Result, device: str) -> Error:
         if text in result.words:
             return kind(f"{doing}: {result.words}; {remedy}")
     if "Cannot read passphrase" in result.words:
-        return Misconfigured(f"{doing}: it wants a passphrase, and nobody is there to type it; set GELI_PASSFILE")
+        return Misconfigured(f"{doing}: {result.words}; it wants a passphrase: set GELI_PASSFILE")
     return Temporary(f"{doing}: {result.words}")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import sys
 
-# Where UFS2, UFS1 and UFS2 of 64 kB boot blocks keep it; offsets in struct fs of fs_clean and fs_magic.
+# Where it can be; offsets in struct fs of fs_clean, fs_sblockloc and fs_magic.
 _UFS_PLACES = (65536, 8192, 262144)
+_UFS1_LAST = 8192
 _UFS_SIZE = 8192
-_UFS_CLEAN, _UFS_MAGIC = 209, 1372
-_UFS_MAGICS = (0x19540119, 0x011954)
+_UFS_CLEAN, _UFS_LOCATION, _UFS_MAGIC = 209, 1000, 1372
+_UFS2, _UFS1 = 0x19540119, 0x011954
 # The first 4 kB of ext hold it at 1024; offsets there of s_magic, s_state and s_feature_incompat.
 _EXT_MAGIC, _EXT_STATE, _EXT_INCOMPAT = 1024 + 56, 1024 + 58, 1024 + 96
 _EXT_IS, _EXT_VALID, _EXT_ERROR, _EXT_RECOVER = 0xEF53, 1, 2, 4
@@ -33,7 +34,12 @@ def look(device: str, fstype: str) -> str:
 def _ufs(descriptor: int) -> str:
     for place in _UFS_PLACES:
         block = os.pread(descriptor, _UFS_SIZE, place)
-        if len(block) == _UFS_SIZE and _number(block, _UFS_MAGIC, 4) in _UFS_MAGICS:
+        if len(block) < _UFS_SIZE:
+            continue
+        magic = _number(block, _UFS_MAGIC, 4)
+        # Else it is a copy, which nobody keeps up to date (sys/ufs/ffs/ffs_subr.c, readsuper).
+        real = place <= _UFS1_LAST if magic == _UFS1 else place == _number(block, _UFS_LOCATION, 8)
+        if magic in (_UFS1, _UFS2) and real:
             return CLEAN if block[_UFS_CLEAN] == 1 else DIRTY
     return UNKNOWN
 

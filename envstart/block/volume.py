@@ -13,7 +13,7 @@ from ..mount import Mount
 from ..options import Option, choice, directory, whole, words
 from ..plan import file_name
 from . import geom
-from .base import Block
+from .base import Block, is_node
 from .fsck import Fsck
 from .owner import Mark
 from .provider import Provider
@@ -91,7 +91,7 @@ class Volume(Mount):
             return False
         if host.platform != "freebsd":
             device = await self.lower.device(host)
-            return device is not None and _is_node(device, entry.device)
+            return device is not None and is_node(device, entry.device)
         try:
             device = await self.lower.device(host)
         except Misconfigured:
@@ -156,11 +156,3 @@ def steps(environment: Environment, config: Config, device: Block, guarded: bool
 def fill(value: str, environment: Environment) -> str:
     """``{name}`` in a value is the environment's name."""
     return value.replace("{name}", environment.name)
-
-
-def _is_node(device: str, number: str) -> bool:
-    try:
-        status = os.stat(device)
-    except OSError:
-        return False
-    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" == number

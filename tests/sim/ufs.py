@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # struct fs of FreeBSD (sys/ufs/ffs/fs.h): where it begins, and what is where in it.
 SUPERBLOCK, FS_SIZE = 65536, 1376
-FS_CLEAN, FS_FSMNT, FS_VOLNAME, FS_MAGIC = 209, 212, 680, 1372
+FS_CLEAN, FS_FSMNT, FS_VOLNAME, FS_SBLOCKLOC, FS_MAGIC = 209, 212, 680, 1000, 1372
 MAXMNTLEN, MAXVOLLEN = 468, 32
 UFS2_MAGIC = 0x19540119
 
@@ -33,6 +33,7 @@ def write_superblock(image: str, content: Json) -> None:
     block[FS_CLEAN] = int(bool(content["clean"]))
     block[FS_FSMNT : FS_FSMNT + len(mounted_on)] = mounted_on
     block[FS_VOLNAME : FS_VOLNAME + len(label)] = label
+    block[FS_SBLOCKLOC : FS_SBLOCKLOC + 8] = SUPERBLOCK.to_bytes(8, "little")
     block[FS_MAGIC:] = UFS2_MAGIC.to_bytes(4, "little")
     write_block(image, bytes(block))
 

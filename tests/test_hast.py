@@ -1,0 +1,255 @@
+"""HAST without a machine: keys, the plan, what hastctl says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mesh_text import Geom, Makes, Uses, text
+from stubs import Stub, answer, done, outputs, planned
+
+from envstart import plan as plans
+from envstart.backends import hast
+from envstart.block.role import Resource, Role
+from envstart.errors import Misconfigured, Temporary, Unavailable
+from envstart.plan import Plan, waves
+from envstart.table import Entry
+
+LIST = "hastctl list env1"
+
+
+def plan(tmp_path: Path, name: str = "env1", **keys: str) -> Plan:
+    return planned(tmp_path, "hast", name, **keys)
+
+
+def role(tmp_path: Path, **keys: str) -> Role:
+    found = plan(tmp_path, **keys).steps[0]
+    assert isinstance(found, Role)
+    return found
+
+
+def lists() -> dict[str, str]:
+    """What a live hastctl listed, by role."""
+    found = {}
+    for output in outputs("hast", "hastctl list env1"):
+        rows = output[output.index("env1:\n") :] if "env1:\n" in output else ""
+        if rows:
+            found[rows.partition("role: ")[2].split()[0]] = rows
+    return found
+
+
+# Keys and the plan.
+
+
+@pytest.mark.parametrize("value", ["env1", "{name}", "vm-{name}", "a.b_c"])
+def test_resources(value: str) -> None:
+    assert hast.resource(value) == value
+
+
+@pytest.mark.parametrize("value", ["-f", "a b", "all/x", "../x", "{jname}", "{name", "ü", "a\n"])
+def test_what_is_no_resource(value: str) -> None:
+    with pytest.raises(ValueError):
+        hast.resource(value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "source"),
+    [({}, "hast resource env1"), ({"HAST_RESOURCE": "vm-{name}"}, "hast resource vm-env1")],
+)
+def test_the_name_of_the_environment_is_filled_in(tmp_path: Path, keys: dict[str, str], source: str) -> None:
+    found = plan(tmp_path, **keys)
+    assert found.steps[0].source == source
+    assert found.steps[0].resource == source.replace("resource ", "")
+    assert len(found.locks) == 2
+
+
+@pytest.mark.parametrize("name", ["a@b", "a:b", "a%b"])
+def test_a_name_that_no_resource_has(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Misconfigured, match=r"name it in a section \[NAME\]"):
+        plan(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("keys", "order"),
+    [
+        ({}, [["role"], ["fsck"], ["data"]]),
+        ({"GELI_KEYFILE": "/k"}, [["role"], ["geli"], ["fsck"], ["data"]]),
+        ({"VOLUME_LAYOUT": "tree"}, [["role"], ["fsck"], ["volume"], ["system", "fstab", "data"]]),
+        (
+            {"VOLUME_LAYOUT": "tree", "GELI_PASSFILE": "/p"},
+            [["role"], ["geli"], ["fsck"], ["volume"], ["system", "fstab", "data"]],
+        ),
+    ],
+)
+def test_the_order_of_the_steps(tmp_path: Path, keys: dict[str, str], order: list[list[str]]) -> None:
+    assert [[step.name for step in group] for group in waves(plan(tmp_path, **keys).steps)] == order
+
+
+def test_doubts(tmp_path: Path) -> None:
+    assert plan(tmp_path).warnings == ()
+    (warning,) = plan(tmp_path, HAST_TAKEOVER="1").warnings
+    assert warning.startswith("HAST_TAKEOVER is set")
+
+
+@pytest.mark.parametrize("key", ["HAST_WAIT", "HAST_STOP_ROLE", "HAST_TAKEOVER"])
+def test_fault_103_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(Misconfigured, match=key):
+        plan(tmp_path, **{key: "primary"})
+
+
+# What hastctl says.
+
+
+def resource(tmp_path: Path, output: str, err: str = "", status: int = 0) -> Resource:
+    return done(role(tmp_path)._resource(Stub({LIST: answer(output, err, status)}).host))
+
+
+def test_a_live_primary_alone(tmp_path: Path) -> None:
+    found = resource(tmp_path, lists()["primary"])
+    assert (found.role, found.status, found.remote) == ("primary", "degraded", "172.16.0.101")
+    assert found.dirty == "0 (0B)"
+    assert str(found) == "primary, degraded, 0 (0B) dirty"
+
+
+def test_a_live_secondary_without_a_primary(tmp_path: Path) -> None:
+    """It has no worker, and hence no line of status: that is how it shows that nobody is primary."""
+    found = resource(tmp_path, lists()["secondary"])
+    assert (found.role, found.status, found.remote) == ("secondary", "", "172.16.0.100")
+    assert str(found) == "secondary"
+
+
+@pytest.mark.parametrize(
+    ("rows", "status", "dirty"),
+    [
+        ("  status: complete\n  dirty: 0 (0B)\n", "complete", "0 (0B)"),
+        ("  status: degraded\n  dirty: 2097152 (2.0MB)\n", "degraded", "2097152 (2.0MB)"),
+        ("  dirty: 0 (0B)\n", "", "0 (0B)"),
+        ("", "", "?"),
+    ],
+)
+def test_rows_that_can_be_missing(tmp_path: Path, rows: str, status: str, dirty: str) -> None:
+    found = resource(tmp_path, f"env1:\n  role: primary\n  remoteaddr: 172.16.0.101\n{rows}")
+    assert (found.status, found.dirty) == (status, dirty)
+
+
+def test_a_node_without_a_partner(tmp_path: Path) -> None:
+    assert resource(tmp_path, "env1:\n  role: primary\n  remoteaddr: none\n").remote == "none"
+    assert resource(tmp_path, "env1:\n  role: init\n  remoteaddr: \n").role == "init"
+
+
+@pytest.mark.parametrize(
+    ("output", "err", "status", "kind", "words"),
+    [
+        (
+            "",
+            "[ERROR] Unable to connect to hastd via /var/run/hastctl: No such file or directory.\n",
+            71,
+            Unavailable,
+            "service hastd start",
+        ),
+        (
+            "",
+            "[ERROR] Unable to open configuration file /etc/hast.conf: No such file or directory.\n",
+            78,
+            Misconfigured,
+            r"write hast\.conf",
+        ),
+        ("", "[WARNING] [env1] Received error 1 from hastd.\n", 1, Misconfigured, "correct HAST_RESOURCE"),
+        ("", "", 0, Misconfigured, "correct HAST_RESOURCE"),
+        (
+            "",
+            "[ERROR] Unable to receive response from hastd: Connection reset by peer.\n",
+            1,
+            Temporary,
+            "reset by peer",
+        ),
+        ("", "", 1, Temporary, "without a word"),
+    ],
+)
+def test_what_it_says_when_there_is_nothing_to_say(
+    tmp_path: Path, output: str, err: str, status: int, kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        resource(tmp_path, output, err, status)
+
+
+@pytest.mark.parametrize("command", ["hastctl status; echo $?", "hastctl role secondary env1; echo $?; hastctl status"])
+def test_a_live_error(tmp_path: Path, command: str) -> None:
+    output = outputs("hast", command)[0]
+    line = next(line for line in output.splitlines() if line.startswith(("[ERROR]", "[WARNING]")))
+    with pytest.raises((Unavailable, Misconfigured)):
+        resource(tmp_path, "", line, 71 if "ERROR" in line else 1)
+
+
+@given(st.text())
+def test_no_text_breaks_it_in_another_way(words: str) -> None:
+    step = object.__new__(Role)
+    step._name = "env1"
+    try:
+        step._parse(answer(words))
+    except (Misconfigured, ValueError):
+        pass
+
+
+# What is there.
+
+
+@pytest.mark.parametrize(
+    ("output", "node", "word"),
+    [
+        ("role: primary\n  status: complete\n", True, plans.READY),
+        ("role: primary\n  status: degraded\n", True, plans.DEGRADED),
+        ("role: primary\n", True, plans.DEGRADED),
+        ("role: primary\n  status: complete\n", False, plans.NOT_READY),
+        ("role: secondary\n", False, plans.NOT_READY),
+        # A node left over would be another's.
+        ("role: secondary\n  status: complete\n", True, plans.NOT_READY),
+        ("role: init\n", False, plans.NOT_READY),
+    ],
+)
+def test_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, node: bool, word: str) -> None:
+    exists = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: node if path == "/dev/hast/env1" else exists(path))
+    found = done(role(tmp_path).state(Stub({LIST: f"env1:\n  {output}  remoteaddr: x\n  dirty: 4096 (4.0KB)\n"}).host))
+    assert found.word == word
+    if word == plans.NOT_READY:
+        assert found.start == (("hastctl", "role", "primary", "env1"),)
+    else:
+        assert "4096 (4.0KB) dirty" in found.found
+        assert found.stop == (("hastctl", "role", "secondary", "env1"),)
+
+
+def test_the_role_after_a_stop_is_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "exists", lambda path: True)
+    found = done(role(tmp_path, HAST_STOP_ROLE="init").state(Stub({LIST: lists()["primary"]}).host))
+    assert found.stop == (("hastctl", "role", "init", "env1"),)
+
+
+def test_degraded_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "exists", lambda path: True)
+    stub = Stub({LIST: lists()["primary"]})
+    assert done(role(tmp_path).check(stub.host)) is None
+    assert stub.warnings == ["hast resource env1 is degraded: nothing is replicated to 172.16.0.101"]
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_the_role_is_never_changed_under_a_mount(tmp_path: Path, forgets: bool) -> None:
+    """hastd takes the device away by force (transcript hast.txt); also when the mount table comes from mount(8)."""
+    gate = Geom("GATE", "hast/env1", (Makes("hast/env1"),))
+    mesh = text(gate, Geom("VFS", "ffs.hast/env1", (Uses("hast/env1", "r1w1e1"),)))
+    answers = {LIST: lists()["primary"], "sysctl -n kern.geom.confxml": mesh, "hastctl role secondary env1": ""}
+    stub = Stub(answers, [Entry("/dev/hast/env1", "/mnt/h", "ufs")])
+    stub.forgets = forgets
+    with pytest.raises(Temporary, match="/mnt/h"):
+        done(role(tmp_path).stop(stub.host))
+    assert "hastctl role secondary env1" not in stub.called
+
+
+def test_elsewhere_than_on_freebsd(tmp_path: Path) -> None:
+    stub = Stub()
+    stub.platform = "linux"
+    with pytest.raises(Unavailable, match="on FreeBSD only"):
+        done(role(tmp_path).check(stub.host))
