@@ -168,12 +168,12 @@ def names(found: Plan) -> list[list[str]]:
     [
         ({}, [["session"], ["fsck"], ["data"], ["owner"]]),
         ({"VOLUME_OPTIONS": "ro"}, [["session"], ["fsck"], ["data"]]),
-        ({"FENCE": "scsi3"}, [["session"], ["reservation"], ["fsck"], ["data"]]),
+        ({"FENCE": "scsi3"}, [["session"], ["reservation"], ["fsck"], ["data"], ["owner"]]),
         ({"FENCE": "scsi3", "VOLUME_OPTIONS": "ro"}, [["session"], ["fsck"], ["data"]]),
         ({"GELI_KEYFILE": "/k"}, [["session"], ["geli"], ["fsck"], ["data"], ["owner"]]),
         (
             {"FENCE": "scsi3", "GELI_PASSFILE": "/p", "VOLUME_LAYOUT": "tree"},
-            [["session"], ["reservation"], ["geli"], ["fsck"], ["volume"], ["system", "fstab", "data"]],
+            [["session"], ["reservation"], ["geli"], ["fsck"], ["volume"], ["owner", "system", "fstab", "data"]],
         ),
         (
             {"VOLUME_LAYOUT": "tree"},

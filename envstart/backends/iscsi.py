@@ -120,7 +120,7 @@ def plan(environment: Environment, config: Config) -> Plan:
     if fenced and not read_only:
         device = Reservation(config, device)
         steps.append(device)
-    steps += volume.steps(environment, config, device, guarded=not fenced)
+    steps += volume.steps(environment, config, device, guarded=True)
     return Plan("iscsi", environment, config, steps, _warnings(config, read_only))
 
 

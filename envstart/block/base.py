@@ -32,6 +32,10 @@ class Block(plan.Step):
         """The device ``/dev/NAME`` that the next step works on, as far as it is there; else None."""
         return await self.lower.device(host) if self.lower is not None else None
 
+    def expected(self) -> str:
+        """The device it will be, as far as that can be told beforehand, for plan: a number that nobody knows is N."""
+        return self.lower.expected() if self.lower is not None else self.source
+
     async def dead(self, host: Host) -> str:
         """Why whoever touches the device would wait for ever, without touching it; "" if nothing says so."""
         return await self.lower.dead(host) if self.lower is not None else ""

@@ -27,8 +27,9 @@ _AMBIVALENT = 8
 class Fsck(Block):
     """The file system on ``lower``, which is mounted on ``target``.
 
-    ``guarded``: nothing else keeps another host away, so that its mark or lease in a volume that was not cleanly
-    unmounted is looked for, by a read-only mount on ``looking`` (for the time of a glance).
+    ``guarded``: other hosts reach the device too, so that another one's mark or lease in a volume that was not cleanly
+    unmounted is looked for, by a read-only mount on ``looking`` (for the time of a glance). A reservation does not make
+    that needless: a target that was restarted has forgotten it, and the other host has not.
     """
 
     fstype = "fsck"
@@ -73,7 +74,7 @@ class Fsck(Block):
             return [entry.point for entry in await host.mounts() if is_node(device, entry.device)]
         graph = await geom.read(host)
         provider = graph.provider(device)
-        return await geom.who(host, provider) if provider else []
+        return await geom.who(host, provider, blocking=True) if provider else []
 
     async def start(self, host: Host) -> None:
         device = await self.below(host)
@@ -194,12 +195,11 @@ class Fsck(Block):
             device = await self.device(host)
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
-        if device is None:
-            return plan.State(plan.NOT_READY, "no device")
-        if (await host.mounts()).at(self._target):
+        if device is not None and (await host.mounts()).at(self._target):
             return plan.State(plan.READY, "mounted")
         wanted = self._config["FSCK"] == "preen" and not self._read_only
-        return plan.State(plan.NOT_READY, "not mounted", start=[commands.fsck(self._kind, device)] if wanted else [])
+        start = [commands.fsck(self._kind, device or self.expected())] if wanted else []
+        return plan.State(plan.NOT_READY, "not mounted" if device else "no device", start=start)
 
 
 class Damaged(Error):

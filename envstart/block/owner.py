@@ -1,5 +1,5 @@
 """The mark of the host that has a volume mounted, kept in the volume itself: what is left of it after a crash tells
-another host that it is not the one to repair and mount it (for volumes that no reservation guards).
+another host that it is not the one to repair and mount it.
 
 ``look`` and ``write`` run only in a child (Host.bounded). Arguments and results are plain values.
 """

@@ -77,6 +77,9 @@ class Provider(Block):
         found = await self._attached(host)
         return f"/dev/{found.name}" if found else None
 
+    def expected(self) -> str:
+        return f"{super().expected()}.eli"
+
     async def check(self, host: Host) -> Error | None:
         device = await self.device(host)
         return None if device else Missing(f"cannot use {self.source}: it is not attached")
@@ -100,11 +103,9 @@ class Provider(Block):
             provider = graph.provider(device)
             if provider is None:
                 raise Temporary(f"cannot attach {device}: it is not there any more; try again")
-            if graph.users(provider) if not self._read_only else graph.blocking(provider):
-                users = ", ".join(await geom.who(host, provider)) or "another provider on it"
+            users = ", ".join(await geom.who(host, provider, blocking=True))
+            if users:
                 raise Temporary(f"cannot attach {device}: it is in use ({users}); end that first")
-            if graph.blocking(provider):
-                raise Temporary(f"cannot attach {device}: what it lies on is in use as a whole; end that first")
             host.on_failure(lambda: self._take_back(host))
             result = await host.run(self._attach(device), hold=True)
             found = await self._attached(host)
@@ -156,7 +157,7 @@ class Provider(Block):
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
         if found is None:
-            return plan.State(plan.NOT_READY, "not attached", start=[self._attach(below or "PROVIDER")])
+            return plan.State(plan.NOT_READY, "not attached", start=[self._attach(below or super().expected())])
         word = plan.READY if found.geom.config.get("State", "ACTIVE") == "ACTIVE" else plan.LOST
         return plan.State(word, f"/dev/{found.name}", stop=[("geli", "detach", found.name)])
 
@@ -193,6 +194,9 @@ class Image(Block):
     async def device(self, host: Host) -> str | None:
         found = await self._unit(host)
         return f"/dev/{found.name}" if found else None
+
+    def expected(self) -> str:
+        return "/dev/mdN"
 
     async def check(self, host: Host) -> Error | None:
         return None if await self._unit(host) else Missing(f"cannot use {self.source}: it is no disk yet")

@@ -155,7 +155,7 @@ class Reservation(Block):
             holder = await self._holder(host, device) if device else None
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
-        disk = device.removeprefix("/dev/") if device else "DISK"
+        disk = await self._disk(host, device) if device else "daN"
         key = f"{own:#x}"
         if holder == own:
             return plan.State(

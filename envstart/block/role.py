@@ -84,6 +84,9 @@ class Role(Block):
         found = await self._resource(host)
         return self._device if found.role == _PRIMARY and os.path.exists(self._device) else None
 
+    def expected(self) -> str:
+        return self._device
+
     async def check(self, host: Host) -> Error | None:
         if await self.device(host) is None:
             return Missing(f"cannot use {self.source}: this node is {(await self._resource(host)).role}")

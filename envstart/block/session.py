@@ -29,6 +29,8 @@ _CONNECTED = "Connected"
 # Seconds that iscsid may take to notice a new session, and that a scan for a new LUN may take.
 _NOTICE = 2.0
 _SCAN = 1.0
+# Seconds that a process may take to close our disk after the unmount.
+_CLOSING = 2.0
 # iscsictl(8) cuts a longer secret without a word (commands.md §13.1).
 _SECRET_MAX = 16
 # What iscsid reports, and whose fault it is (commands.md §13.2); all else can heal.
@@ -108,6 +110,10 @@ class Session(Block):
         for disk in disks:
             self._check_identity(graph, disk)
         return found
+
+    def expected(self) -> str:
+        whole = f"/dev/multipath/{self.multipath}" if self.multipath else "/dev/daN"
+        return whole + (self._config["ISCSI_PARTITION"] or "")
 
     async def _check_paths(self, host: Host, graph: geom.Graph, whole: str, disks: list[str]) -> None:
         """Misconfigured when the multipath device is made of other disks than ours."""
@@ -317,11 +323,12 @@ class Session(Block):
 
     async def stop(self, host: Host) -> bool:
         sessions = await self._sessions(host)
-        users = await self._users(host, sessions)
-        if users:
-            # Another LUN, or another environment: the session is theirs as well (faults 77, 79).
-            host.report.note(f"the session to {self.target} stays: {', '.join(users)} uses it")
-            return False
+        looks = Looks(host, _CLOSING)
+        while users := await self._users(host, sessions):
+            # Another LUN is another environment's (faults 77, 79); who has ours open may be about to close it.
+            if await self._users(host, sessions, but=self._lun) or not await looks.again():
+                host.report.note(f"the session to {self.target} stays: {', '.join(users)} uses it")
+                return False
         for found in sessions:
             await self._logout(host, found)
         return bool(sessions)
@@ -387,7 +394,9 @@ class Session(Block):
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
         if not sessions:
-            return plan.State(plan.NOT_READY, "no session", start=start)
+            user = self._config["ISCSI_CHAP_USER"]
+            found = f"no session; CHAP as {user} needs an iscsi.conf(5) instead of -p and -t" if user else "no session"
+            return plan.State(plan.NOT_READY, found, start=start)
         if device is None:
             return plan.State(plan.NOT_READY, f"no disk: {sessions[0].state}", start=start)
         down = await self.dead(host)

@@ -109,7 +109,7 @@ class Volume(Mount):
 def steps(environment: Environment, config: Config, device: Block, guarded: bool) -> list[plan.Step]:
     """What is done with a device, from GELI to the environment's directories.
 
-    ``guarded``: nothing but a mark in the volume keeps a second host from mounting it.
+    ``guarded``: other hosts reach the device too, so that a mark in the volume says whose it is.
     """
     options: tuple[str, ...] = config["VOLUME_OPTIONS"]
     found: list[plan.Step] = []
