@@ -179,7 +179,8 @@ def _check(arguments: argparse.Namespace, report: Report) -> int:
     host = Host(report)
     records = [row for plan in _plans(arguments) for row in show.rows(plan, show.states(plan, host))]
     write(1, show.problems(records))
-    return max((show.SEVERITY[record["level"]] for record in records), default=0)
+    levels = {record["level"] for record in records}
+    return next((status for level, status in show.SEVERITY.items() if level in levels), 0)
 
 
 def _recover(arguments: argparse.Namespace, report: Report) -> int:

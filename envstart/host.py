@@ -149,6 +149,7 @@ class Host:
         hold: bool = False,
         reads: bool = False,
         stdin: str | None = None,
+        secret: bool = False,
     ) -> Result:
         """Run a command to its end, for ``timeout`` seconds and what is left of the deadline at most.
 
@@ -157,7 +158,7 @@ class Host:
         ``reserve``: the time kept for the roll back counts too. ``hold``: should this process be killed, the command
         keeps our locks until it ends, so that another run does not act on what is still under way. ``reads``: it
         changes nothing, so that what is known stays known. ``stdin``: what it reads there, from a file without a name;
-        else there is nothing to read.
+        else there is nothing to read. ``secret``: what it prints is never shown.
         """
         path = self.find(argv[0])
         if path is None:
@@ -199,10 +200,12 @@ class Host:
                 self.forget()
             os.close(out)
             os.close(err)
-        self.report.ended(argv, result)
+        self.report.ended(argv, result, secret)
         return result
 
-    async def ask(self, argv: Sequence[str], parse: Callable[[Result], Any], lasting: bool = False) -> Any:
+    async def ask(
+        self, argv: Sequence[str], parse: Callable[[Result], Any], lasting: bool = False, secret: bool = False
+    ) -> Any:
         """What ``parse`` makes of a command that only reads; kept until a command changes something, or, ``lasting``,
         for this run. Temporary when it cannot be told: ``parse`` raises ValueError then."""
         key = tuple(argv)
@@ -216,7 +219,8 @@ class Host:
         try:
             for _ in range(2):
                 # A quarter of what is left, for the same reasons as for the mount table.
-                result = await self.run(argv, timeout=self.deadline.to_the_end() / 4, reserve=True, reads=True)
+                timeout = self.deadline.to_the_end() / 4
+                result = await self.run(argv, timeout=timeout, reserve=True, reads=True, secret=secret)
                 try:
                     answer = parse(result)
                 except ValueError as error:

@@ -319,9 +319,10 @@ class Mount(plan.Step):
             if await self._answers(host, entry.point, self._config["PROBE_TIMEOUT"]):
                 continue
             if not self._config["STOP_FORCE"]:
-                why = await self.down(host) or f"it gives no answer in {self._config['PROBE_TIMEOUT']} s"
+                patience = self._config["PROBE_TIMEOUT"]
+                why = await self.down(host) or f"it gives no answer in {patience} s, and may come back"
                 raise Temporary(
-                    f"cannot unmount {entry.point}: {self.source}: {why}; wait for the server, or set STOP_FORCE=1"
+                    f"cannot unmount {entry.point}: {self.source}: {why}; set STOP_FORCE=1 to unmount it nonetheless"
                 )
 
     async def stop(self, host: Host) -> bool:

@@ -45,11 +45,11 @@ class Report:
         """A command that has been started."""
         self._log("LOG_DEBUG", paste(argv))
 
-    def ended(self, argv: Sequence[str], result: Result) -> None:
-        """The same command, at its end."""
+    def ended(self, argv: Sequence[str], result: Result, secret: bool = False) -> None:
+        """The same command, at its end; without its output if that is ``secret``."""
         status = "cut off" if result.status is None else str(result.status)
         self.trace(f"{paste(argv)}  # {status}, {result.seconds:.2f} s")
-        lines = (result.out + result.err).splitlines()
+        lines = [] if secret else (result.out + result.err).splitlines()
         for line in lines[:_TRACED]:
             self.trace(f"  {line}", level=2)
         if len(lines) > _TRACED:

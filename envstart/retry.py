@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 15.0
+# An attempt with less time than this (seconds) could only say that it had none, and hide why the one before it failed.
+_SHORTEST_ATTEMPT = 0.5
 
 
 async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, attempts: int = 0) -> None:
@@ -27,7 +29,7 @@ async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, attempt
         return
     except Temporary as error:
         first = [error]
-    if attempts == 1 or host.deadline.left() <= _FIRST_PAUSE:
+    if attempts == 1 or host.deadline.left() <= _SHORTEST_ATTEMPT:
         raise first[0]
     libraries.reach()
     try:
@@ -43,7 +45,8 @@ async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, attempt
         await act()
 
     def enough(state: Any) -> bool:
-        return bool(0 < attempts <= state.attempt_number or host.deadline.left() <= state.upcoming_sleep)
+        too_late = host.deadline.left() <= state.upcoming_sleep + _SHORTEST_ATTEMPT
+        return bool(0 < attempts <= state.attempt_number or too_late)
 
     await AsyncRetrying(
         sleep=host.sleep,

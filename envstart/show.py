@@ -72,13 +72,13 @@ def rows(plan: Plan, found: Sequence[plans.State]) -> list[dict[str, Any]]:
     ]
 
 
-# Exit statuses of monitoring plugins; unknown is less than what is known to be wrong.
-SEVERITY = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
+# Exit statuses of monitoring plugins, the worst first: unknown is less than what is known to be wrong.
+SEVERITY = {"critical": 2, "unknown": 3, "warning": 1, "ok": 0}
 
 
 def problems(records: Sequence[dict[str, Any]]) -> str:
     """A line for each record that is not well, the worst first; nothing if all is."""
-    order = ("critical", "unknown", "warning")
+    order = list(SEVERITY)
     bad = sorted((record for record in records if record["level"] != "ok"), key=lambda one: order.index(one["level"]))
     return "".join(
         f"{record['level'].upper()}: {record['environment']}: {record['directory']}: {record['source']}: "

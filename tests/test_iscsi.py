@@ -18,8 +18,9 @@ from stubs import UUID, Stub, answer, done, outputs, planned
 from envstart import plan as plans
 from envstart.backends import iscsi
 from envstart.block import reservation
+from envstart.block.initiator import Listed, normal_portal, parse
 from envstart.block.reservation import Reservation, own_key
-from envstart.block.session import Listed, Session, normal_portal, parse
+from envstart.block.session import Session
 from envstart.errors import Denied, Misconfigured, Temporary, Unavailable
 from envstart.plan import Plan, waves
 

@@ -33,8 +33,8 @@ OPTIONS = (
         "HAST_WAIT",
         whole(1, 3600, "seconds"),
         "25",
-        "seconds to find out whether the other node is primary (half of it, where this node has no role yet), "
-        "and that the device may take to appear",
+        "seconds that a primary on the other node gets to go away, and the device to appear; half of it is how long a "
+        "start listens for such a primary",
     ),
     Option("HAST_STOP_ROLE", choice("secondary", "init"), "secondary", "role of this node after a stop"),
     *volume.GELI,

@@ -6,8 +6,9 @@ Facts about iscsictl(8) are in commands.md §13, about reservations in §15.
 from __future__ import annotations
 
 from ..block import volume
+from ..block.initiator import normal_portal
 from ..block.reservation import Reservation
-from ..block.session import Session, normal_portal
+from ..block.session import Session
 from ..errors import Misconfigured
 from ..options import COMMON, Option, choice, directory, flag, whole, words
 from ..plan import Plan
@@ -37,6 +38,8 @@ def iscsi_name(value: str) -> str:
 def portals(value: str) -> tuple[str, ...]:
     """Addresses or names, each with a port or without; an IPv6 address in brackets if it has one."""
     found: dict[str, str] = {}
+    if "\n" in value:
+        raise ValueError("has more than one line")
     for word in words(value):
         if not (_ALNUM | set(".:-_[]%")).issuperset(word) or word.startswith("-"):
             raise ValueError(f"has {word!r}, which is no portal: write HOST or HOST:PORT")

@@ -120,6 +120,8 @@ class Provider(Block):
             wrong = await host.bounded(secret.untrusted, paths, timeout=self._config["PROBE_TIMEOUT"])
         except (NoAnswer, NoTime) as error:
             raise Temporary(f"cannot read {paths[0]}: {error}; is it on a dead server?") from None
+        except FileNotFoundError as error:
+            raise Missing(f"cannot read a key: {reason(error)}; correct GELI_KEYFILE and GELI_PASSFILE") from None
         except OSError as error:
             raise Temporary(f"cannot read {paths[0]}: {reason(error)}") from None
         if wrong:

@@ -66,7 +66,7 @@ class Reservation(Block):
             return down
         holder = await self._holder(host, device)
         other = holder is not None and holder != await own_key(host)
-        return f"the host with key {holder:#x} has taken the reservation over" if other else ""
+        return f"the host with key {holder:#x} has taken the reservation over, so that it cannot write" if other else ""
 
     async def start(self, host: Host) -> None:
         device = await self.below(host)
@@ -99,6 +99,7 @@ class Reservation(Block):
             if await self._holder(host, f"/dev/{disk}") != own:
                 return False
             # An earlier session of this host's holds it; it becomes this one's, and the old registration goes.
+            await self._check_whose(host, disk, own)
             holder = own
         for _ in range(_TRIES):
             argv = ("-o", "preempt", "-k", key, "-K", f"{holder:#x}", "-T", _TYPE)

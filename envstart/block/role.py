@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Seconds that a secondary may take to join a new primary before that counts as degraded.
 _JOIN = 2.0
+_COMPLETE = "complete"
 _PRIMARY, _SECONDARY, _INIT = "primary", "secondary", "init"
 
 
@@ -70,7 +71,7 @@ class Role(Block):
             for key, colon, value in (line.strip().partition(": ") for line in result.out.splitlines())
         }
         if "role" not in rows:
-            if result.status == 0 or "error 1 " in words.lower():
+            if result.status == 0 or rows.get("error") == "1" or "error 1 " in words.lower():
                 raise Misconfigured(f"{doing}: hast.conf(5) has no such resource ({words}); correct HAST_RESOURCE")
             raise ValueError(words)
         return Resource(
@@ -91,15 +92,46 @@ class Role(Block):
         if await self.device(host) is None:
             return Missing(f"cannot use {self.source}: this node is {(await self._resource(host)).role}")
         found = await self._resource(host)
-        if found.status != "complete":
+        if found.status != _COMPLETE:
             host.report.warn(f"{self.source} is {found.status or 'alone'}: nothing is replicated to {found.remote}")
         return None
 
     async def start(self, host: Host) -> None:
         before = (await self._resource(host)).role
         host.on_failure(lambda: self._take_back(host, before))
-        if before != _PRIMARY and not (self._config["HAST_TAKEOVER"] or host.takeover):
-            await self._listen(host, before)
+        careful = before != _PRIMARY and not (self._config["HAST_TAKEOVER"] or host.takeover)
+        if careful:
+            await self._listen(host)
+        await self._take(host)
+        if not await self._joined(host) and careful and not await self._goes_first(host):
+            # The other node is away, or has become primary at the same moment; of two, one must step back and look.
+            await self._become(host, _SECONDARY)
+            await self._listen(host)
+            await self._take(host)
+
+    async def _listen(self, host: Host) -> None:
+        """Refuse while the other node acts as primary. It shows only to a secondary, within hastd's 10 seconds; and
+        since when this node is one, nobody knows."""
+        if (await self._resource(host)).role != _SECONDARY:
+            await self._become(host, _SECONDARY)
+        patience = self._config["HAST_WAIT"]
+        looks = Looks(host, patience / 2)
+        while not (await self._resource(host)).status:
+            if not await looks.again():
+                return
+        # A primary that died without a word keeps its connection for twice those 10 seconds.
+        looks = Looks(host, patience)
+        while True:
+            found = await self._resource(host)
+            if not found.status:
+                return
+            if not await looks.again():
+                raise Stuck(
+                    f"cannot become primary of {self._name}: the other node, {found.remote}, is primary now; "
+                    "stop the environment there, or set HAST_TAKEOVER=1 if that node must not have it"
+                )
+
+    async def _take(self, host: Host) -> None:
         result = await self._become(host, _PRIMARY)
         looks = Looks(host, self._config["HAST_WAIT"])
         while await self.device(host) is None:
@@ -115,31 +147,22 @@ class Role(Block):
                     f"cannot become primary of {self._name}: {self._device} does not appear ({result.words})"
                 )
 
-        # The other node joins a moment later; only one that does not is worth a warning.
+    async def _joined(self, host: Host) -> bool:
+        """Whether the other node has joined as a secondary: then it is none, and stays none, that is primary."""
         looks = Looks(host, _JOIN)
-        while (await self._resource(host)).status != "complete" and await looks.again():
-            pass
+        while (await self._resource(host)).status != _COMPLETE:
+            if not await looks.again():
+                return False
+        return True
 
-    async def _listen(self, host: Host, before: str) -> None:
-        """Refuse while the other node acts as primary. It shows only to a secondary, within hastd's 10 seconds."""
-        if before != _SECONDARY:
-            await self._become(host, _SECONDARY)
-        patience = self._config["HAST_WAIT"]
-        looks = Looks(host, patience / 2)
-        while before != _SECONDARY and not (await self._resource(host)).status:
-            if not await looks.again():
-                return
-        # A primary that died without a word keeps its connection for twice those 10 seconds.
-        looks = Looks(host, patience)
-        while True:
-            found = await self._resource(host)
-            if not found.status:
-                return
-            if not await looks.again():
-                raise Stuck(
-                    f"cannot become primary of {self._name}: the other node, {found.remote}, is primary now; "
-                    "stop the environment there, or set HAST_TAKEOVER=1 if that node must not have it"
-                )
+    async def _goes_first(self, host: Host) -> bool:
+        """Both nodes have the same two addresses; the one with the lower keeps what both took at the same moment."""
+        remote = (await self._resource(host)).remote
+        try:
+            own, other = await host.bounded(addresses, remote, timeout=_JOIN)
+        except (Temporary, OSError):
+            return False
+        return bool(own < other)
 
     async def _become(self, host: Host, role: str) -> Result:
         if role != _PRIMARY:
@@ -182,4 +205,18 @@ class Role(Block):
         if device is None:
             return plan.State(plan.NOT_READY, str(found), start=[("hastctl", "role", _PRIMARY, self._name)])
         stop = [("hastctl", "role", self._config["HAST_STOP_ROLE"], self._name)]
-        return plan.State(plan.READY if found.status == "complete" else plan.DEGRADED, str(found), stop=stop)
+        return plan.State(plan.READY if found.status == _COMPLETE else plan.DEGRADED, str(found), stop=stop)
+
+
+def addresses(remote: str) -> tuple[bytes, bytes]:
+    """This host's address towards another one, and that one's; nothing is sent. OSError. Runs in a child: it can ask a
+    resolver. ``remote`` as in hast.conf(5): ``tcp4://HOST:PORT``, the first and the last of it optional."""
+    import socket
+
+    host = remote.rpartition("://")[2]
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.rpartition(":")[0] or host
+    family, _, _, _, address = socket.getaddrinfo(name, 8457, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(address)
+        own = probe.getsockname()
+    return socket.inet_pton(family, own[0]), socket.inet_pton(family, str(address[0]))

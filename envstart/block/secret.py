@@ -6,6 +6,7 @@ plain values.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -14,7 +15,8 @@ _SIZE_MAX = 1 << 20
 
 
 def untrusted(paths: list[str]) -> str:
-    """What is wrong with the first of these files that only root must be able to read; "" if nothing is (fault 91)."""
+    """What is wrong with the first of these files that only root must be able to read; "" if nothing is (fault 91).
+    FileNotFoundError, with its path as text, if it is not there."""
     for path in paths:
         try:
             os.close(_open(path))
@@ -24,7 +26,8 @@ def untrusted(paths: list[str]) -> str:
 
 
 def first_line(path: str) -> tuple[str, str]:
-    """(what is wrong, ""), or ("", the first line without its end), read from the descriptor that was checked."""
+    """(what is wrong, ""), or ("", the first line without its end), read from the descriptor that was checked.
+    FileNotFoundError as untrusted()."""
     try:
         descriptor = _open(path)
     except _Untrusted as error:
@@ -43,6 +46,12 @@ class _Untrusted(Exception):
     pass
 
 
+def _wrong(path: str, error: OSError) -> Exception:
+    if error.errno == errno.ENOENT:
+        return FileNotFoundError(errno.ENOENT, f"{path}: {error.strerror}")
+    return _Untrusted(f"{path}: {error.strerror}")
+
+
 def _open(path: str) -> int:
     """Open it and check the descriptor: a regular file of root's, no access for anybody else; no link on its way that
     others could change."""
@@ -50,7 +59,7 @@ def _open(path: str) -> int:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise _Untrusted(f"{path}: {error.strerror}") from None
+        raise _wrong(path, error) from None
     status = os.fstat(descriptor)
     wrong = ""
     if not stat.S_ISREG(status.st_mode):
@@ -82,7 +91,7 @@ def _check_way(path: str) -> None:
             at = f"{at.rstrip('/')}/{part}"
             status = os.lstat(at)
         except OSError as error:
-            raise _Untrusted(f"{path}: {error.strerror}") from None
+            raise _wrong(path, error) from None
         # In a directory with the sticky bit only the owner of an entry can take it away.
         if holder.st_uid != 0 or (holder.st_mode & 0o022 and not holder.st_mode & stat.S_ISVTX):
             raise _Untrusted(f"{path}: others than root can write {os.path.dirname(at)}; chmod go-w it")

@@ -11,28 +11,22 @@ import os
 from .. import plan
 from ..errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
 from ..retry import until_it_heals
-from . import geom, secret
+from . import geom, initiator
 from .base import Block, Looks, only_on_freebsd
+from .initiator import CONNECTED, Listed, normal_portal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from ..config import Config
     from ..host import Host, Result
 
-_LIST = ("iscsictl", "-L", "--libxo", "json")
-# The nickname in the configuration file that only our own command ever sees.
-_NICK = "envstart"
-_CONNECTED = "Connected"
 # Seconds that iscsid may take to notice a new session, and that a scan for a new LUN may take.
 _NOTICE = 2.0
 _SCAN = 1.0
 # Seconds that a process may take to close our disk after the unmount.
 _CLOSING = 2.0
-# iscsictl(8) cuts a longer secret without a word (commands.md §13.1).
-_SECRET_MAX = 16
 # What iscsid reports, and whose fault it is (commands.md §13.2); all else can heal.
 _FINAL: tuple[tuple[str, type[Error], str], ...] = (
     ("Authentication failure", Denied, "correct ISCSI_CHAP_USER and the secret in ISCSI_CHAP_SECRET_FILE"),
@@ -49,19 +43,6 @@ _FINAL: tuple[tuple[str, type[Error], str], ...] = (
     ("empty address", Misconfigured, "correct ISCSI_PORTAL"),
     ("Name does not resolve", Error, "correct the portal's name, or the resolver"),
 )
-
-
-class Listed:
-    """A session as iscsictl lists it. ``disks``: device by LUN; ``bus``: number of its SCSI bus, -1 while unknown."""
-
-    __slots__ = ("target", "portal", "state", "disks", "bus")
-
-    def __init__(self, target: str, portal: str, state: str, disks: dict[int, str], bus: int) -> None:
-        self.target = target
-        self.portal = portal
-        self.state = state
-        self.disks = disks
-        self.bus = bus
 
 
 class Session(Block):
@@ -85,7 +66,7 @@ class Session(Block):
     async def _sessions(self, host: Host) -> list[Listed]:
         """Our sessions in the order of the portals; one to another portal is somebody else's (fault 82)."""
         only_on_freebsd(host, "iSCSI")
-        listed: list[Listed] = await host.ask(_LIST, parse)
+        listed = await initiator.sessions(host)
         wanted = {normal_portal(portal): place for place, portal in enumerate(self.portals)}
         ours = [one for one in listed if one.target == self.target and normal_portal(one.portal) in wanted]
         return sorted(ours, key=lambda one: wanted[normal_portal(one.portal)])
@@ -141,8 +122,8 @@ class Session(Block):
 
     async def dead(self, host: Host) -> str:
         sessions = await self._sessions(host)
-        if sessions and not any(one.state == _CONNECTED for one in sessions):
-            return f"the session to {self.target} is down ({sessions[0].state})"
+        if sessions and not any(one.state == CONNECTED for one in sessions):
+            return f"the session to {self.target} is down ({sessions[0].state}), and may come back"
         return ""
 
     # Is it so?
@@ -160,7 +141,7 @@ class Session(Block):
         """Which paths of a multipath device are not there (fault 95)."""
         if not self.multipath:
             return ""
-        up = [normal_portal(one.portal) for one in await self._sessions(host) if one.state == _CONNECTED]
+        up = [normal_portal(one.portal) for one in await self._sessions(host) if one.state == CONNECTED]
         down = [portal for portal in self.portals if normal_portal(portal) not in up]
         return f"no session by way of {', '.join(down)}" if down else ""
 
@@ -194,7 +175,7 @@ class Session(Block):
         """A session by way of one portal with our LUN in it, or an error and no session that was not there before."""
         doing = f"cannot log in to {self.target} at {portal}"
         found = await self._at(host, portal)
-        if found is not None and found.state != _CONNECTED and not await self._users(host, [found]):
+        if found is not None and found.state != CONNECTED and not await self._users(host, [found]):
             # iscsid tries again only once a minute (commands.md §13.3).
             await self._logout(host, found)
             found = None
@@ -202,7 +183,7 @@ class Session(Block):
             text = await self._configuration(host, portal)
             self._added.append(portal)
             # Standard input is a file that nobody else can open: the secret is in no argv, and in no file with a name.
-            argv = ("iscsictl", "-A", "-c", "/dev/stdin", "-n", _NICK)
+            argv = ("iscsictl", "-A", "-c", "/dev/stdin", "-n", initiator.NICK)
             result = await host.run(argv, stdin=text, hold=True)
             if result.status != 0 and "ISCSISADD: Device busy" not in result.words:
                 raise _of_command(result, doing)
@@ -221,7 +202,7 @@ class Session(Block):
         while True:
             found = await self._at(host, portal)
             state = found.state if found else "the session is gone"
-            if found and state == _CONNECTED and self._lun in found.disks:
+            if found and state == CONNECTED and self._lun in found.disks:
                 return
             waited = host.deadline.elapsed() - began
             for text, kind, remedy in _FINAL:
@@ -230,18 +211,18 @@ class Session(Block):
             if "iscsid" in state and not asked and waited > _NOTICE:
                 asked = True
                 await self._check_daemon(host, doing)
-            if found and state == _CONNECTED and found.bus >= 0 and not rescanned and waited > _SCAN:
+            if found and state == CONNECTED and found.bus >= 0 and not rescanned and waited > _SCAN:
                 # A LUN that was added to the target after the login is seen only then (commands.md §15).
                 rescanned = True
                 await host.run(("camcontrol", "rescan", str(found.bus)), timeout=self._config["ISCSI_LOGIN_TIMEOUT"])
-            if state not in ("", _CONNECTED, "Disconnected") and "iscsid" not in state:
+            if state not in ("", CONNECTED, "Disconnected") and "iscsid" not in state:
                 raise Temporary(f"{doing}: {state}; is the target up, and can it be reached?")
             if not await looks.again():
                 break
-        if found and state == _CONNECTED:
+        if found and state == CONNECTED:
             luns = ", ".join(str(lun) for lun in sorted(found.disks)) or "none"
             raise Missing(f"{doing}: it has no LUN {self._lun} (it has {luns}); correct ISCSI_LUN, or add it")
-        raise Temporary(f"{doing}: {state} after {waited:.1f} s; is the target up, and can it be reached?")
+        raise Temporary(f"{doing}: the session is down ({state}) after {waited:.1f} s; is the target up?")
 
     async def _wait_for_device(self, host: Host) -> None:
         """Disk, partition and multipath device come by themselves; none is ever made here."""
@@ -269,7 +250,7 @@ class Session(Block):
 
     async def _check_same_disk(self, host: Host) -> None:
         """Somebody else's session can show the same disk under another name; mounted twice, it would be destroyed."""
-        listed: list[Listed] = await host.ask(_LIST, parse)
+        listed = await initiator.sessions(host)
         ours = await self._sessions(host)
         others = [one for one in listed if one.target == self.target and one not in ours and self._lun in one.disks]
         for other in others:
@@ -282,8 +263,7 @@ class Session(Block):
                 )
 
     async def _configuration(self, host: Host, portal: str) -> str:
-        """iscsi.conf(5) for one target. Values are quoted; what cannot stand between quotes was refused before."""
-        config = self._config
+        config, timeout = self._config, self._config["PROBE_TIMEOUT"]
         rows = {
             "TargetName": self.target,
             "TargetAddress": portal,
@@ -291,33 +271,12 @@ class Session(Block):
             "HeaderDigest": config["ISCSI_HEADER_DIGEST"],
             "DataDigest": config["ISCSI_DATA_DIGEST"],
             "chapIName": config["ISCSI_CHAP_USER"],
-            "chapSecret": await self._secret(host, config["ISCSI_CHAP_SECRET_FILE"]),
+            "chapSecret": await initiator.read_secret(host, config["ISCSI_CHAP_SECRET_FILE"], timeout),
             "tgtChapName": config["ISCSI_MUTUAL_USER"],
-            "tgtChapSecret": await self._secret(host, config["ISCSI_MUTUAL_SECRET_FILE"]),
+            "tgtChapSecret": await initiator.read_secret(host, config["ISCSI_MUTUAL_SECRET_FILE"], timeout),
             "Protocol": config["ISCSI_PROTOCOL"],
         }
-        plain = ("HeaderDigest", "DataDigest", "Protocol")
-        lines = [
-            f"  {key} = {value}" if key in plain else f'  {key} = "{value}"' for key, value in rows.items() if value
-        ]
-        return "\n".join([f"{_NICK} {{", *lines, "}", ""])
-
-    async def _secret(self, host: Host, path: str | None) -> str:
-        if path is None:
-            return ""
-        try:
-            wrong, text = await host.bounded(secret.first_line, path, timeout=self._config["PROBE_TIMEOUT"])
-        except (Temporary, OSError) as error:
-            raise Temporary(f"cannot read {path}: {error}") from None
-        if wrong:
-            raise Denied(f"cannot trust a secret: {wrong}")
-        if not text or '"' in text or not text.isprintable():
-            raise Misconfigured(f"cannot use the secret in {path}: iscsi.conf(5) cannot hold an empty one, nor a quote")
-        if len(text) > _SECRET_MAX:
-            raise Misconfigured(
-                f"cannot use the secret in {path}: iscsictl(8) cuts it after {_SECRET_MAX} characters; make it shorter"
-            )
-        return str(text)
+        return initiator.configuration(rows)
 
     # Take it away.
 
@@ -348,7 +307,8 @@ class Session(Block):
         """Who uses a disk of these sessions, of any LUN ``but`` one; a multipath device that nobody uses is no user."""
         graph = await geom.read(host)
         found = []
-        for device in [device for one in sessions for lun, device in one.disks.items() if lun != but]:
+        disks = [await initiator.disks(host, one) for one in sessions]
+        for device in [device for luns in disks for lun, device in luns.items() if lun != but]:
             provider = graph.provider(device)
             if provider is None:
                 continue
@@ -393,46 +353,16 @@ class Session(Block):
             lacking = await self._lacking(host)
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
+        if sessions and await self.dead(host) and await initiator.disks(host, sessions[0]):
+            return plan.State(plan.LOST, f"the session is down ({sessions[0].state})")
         if not sessions:
             user = self._config["ISCSI_CHAP_USER"]
             found = f"no session; CHAP as {user} needs an iscsi.conf(5) instead of -p and -t" if user else "no session"
             return plan.State(plan.NOT_READY, found, start=start)
         if device is None:
             return plan.State(plan.NOT_READY, f"no disk: {sessions[0].state}", start=start)
-        down = await self.dead(host)
-        if down:
-            return plan.State(plan.LOST, down)
         stop = [] if others else [("iscsictl", "-R", "-p", one.portal, "-t", one.target) for one in sessions]
         return plan.State(plan.DEGRADED if lacking else plan.READY, lacking or device, stop=stop)
-
-
-def parse(result: Result) -> list[Listed]:
-    """Read ``iscsictl -L --libxo json`` (commands.md §13.2). ValueError when it is not whole."""
-    import json
-
-    if result.status != 0:
-        if "failed to open /dev/iscsi" in result.words or "is not installed" in result.words:
-            raise Unavailable(f"cannot use iSCSI: {result.words}; kldload iscsi")
-        raise ValueError(result.words)
-    try:
-        rows = json.loads(result.out)["iscsictl"].get("session", [])
-        return [_listed(row) for row in rows]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"its shape is unknown: {error!r}") from None
-
-
-def _listed(row: dict[str, Any]) -> Listed:
-    devices = row.get("devices") or {}
-    disks = {int(lun["lun"]): str(lun["device"]) for lun in devices.get("lun") or []}
-    # Depending on the version the devices follow the word.
-    state = str(row["state"]).partition(":")[0] if str(row["state"]).startswith(_CONNECTED) else str(row["state"])
-    return Listed(str(row["name"]), str(row["portal"]), state, disks, int(devices.get("scbus", -1)))
-
-
-def normal_portal(portal: str) -> str:
-    """A portal in one spelling: iscsictl(8) takes ``10.0.0.1`` and ``10.0.0.1:3260`` for two (commands.md §13.1)."""
-    text = portal.lower().removesuffix(":3260") if "]" in portal or portal.count(":") == 1 else portal.lower()
-    return text.strip("[]") if text.endswith("]") else text
 
 
 def _of_command(result: Result, doing: str) -> Error:

@@ -16,6 +16,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     fakes.install_syslog(f"{state}/syslog")
     fakes.install_psutil(state)
     fakes.install_getfsstat(state)
+    fakes.install_addresses(state)
     shim.install(state)
     import envstart.config
     import envstart.host

@@ -1,0 +1,145 @@
+"""The iSCSI initiator of this host: its sessions as iscsictl(8) lists them, their disks, its configuration file."""
+
+from __future__ import annotations
+
+from ..errors import Denied, Misconfigured, Missing, Temporary, Unavailable, reason
+from . import secret
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..host import Host, Result
+
+_LIST = ("iscsictl", "-L", "--libxo", "json")
+# The only listing that names the session of a bus; it has the secrets of all sessions in it as well.
+_LIST_IDS = ("iscsictl", "-L", "-v", "--libxo", "json")
+_LIST_BUSES = ("camcontrol", "devlist", "-v")
+CONNECTED = "Connected"
+# The nickname in the configuration file that only our own command ever sees.
+NICK = "envstart"
+# Keywords of iscsi.conf(5) whose values are words; all others stand between quotes.
+_BARE = ("HeaderDigest", "DataDigest", "Protocol")
+# iscsictl(8) cuts a longer secret without a word (commands.md §13.1).
+_SECRET_MAX = 16
+
+
+class Listed:
+    """A session as iscsictl lists it. ``disks``: device by LUN; ``bus``: number of its SCSI bus, -1 while unknown."""
+
+    __slots__ = ("target", "portal", "state", "disks", "bus")
+
+    def __init__(self, target: str, portal: str, state: str, disks: dict[int, str], bus: int) -> None:
+        self.target = target
+        self.portal = portal
+        self.state = state
+        self.disks = disks
+        self.bus = bus
+
+
+async def sessions(host: Host) -> list[Listed]:
+    """All sessions of the host, as they are now."""
+    found: list[Listed] = await host.ask(_LIST, parse)
+    return found
+
+
+async def disks(host: Host, session: Listed) -> dict[int, str]:
+    """The disks of a session by LUN, also of one that is down: its disks are there, and hang, until it is removed.
+
+    iscsictl does not list those; the bus that carries the session's number does (commands.md §13.6).
+    """
+    if session.disks or session.state == CONNECTED:
+        return session.disks
+    ids: dict[tuple[str, str], int] = await host.ask(_LIST_IDS, parse_ids, secret=True)
+    buses: dict[int, dict[int, str]] = await host.ask(_LIST_BUSES, parse_buses)
+    return buses.get(ids.get((session.target, session.portal), -1), {})
+
+
+def configuration(rows: Mapping[str, str | None]) -> str:
+    """iscsi.conf(5) for one target. What cannot stand between quotes was refused before."""
+    lines = [f"  {key} = {value}" if key in _BARE else f'  {key} = "{value}"' for key, value in rows.items() if value]
+    return "\n".join([f"{NICK} {{", *lines, "}", ""])
+
+
+async def read_secret(host: Host, path: str | None, timeout: float) -> str:
+    """The secret in a file that only root can read; "" without a path."""
+    if path is None:
+        return ""
+    try:
+        wrong, text = await host.bounded(secret.first_line, path, timeout=timeout)
+    except FileNotFoundError as error:
+        raise Missing(f"cannot read a secret: {reason(error)}; correct ISCSI_CHAP_SECRET_FILE") from None
+    except OSError as error:
+        raise Temporary(f"cannot read {path}: {reason(error)}") from None
+    except Temporary as error:
+        raise Temporary(f"cannot read {path}: {error}; is it on a dead server?") from None
+    if wrong:
+        raise Denied(f"cannot trust a secret: {wrong}")
+    if not text or '"' in text or not text.isprintable():
+        raise Misconfigured(f"cannot use the secret in {path}: iscsi.conf(5) cannot hold an empty one, nor a quote")
+    if len(text) > _SECRET_MAX:
+        raise Misconfigured(
+            f"cannot use the secret in {path}: iscsictl(8) cuts it after {_SECRET_MAX} characters; make it shorter"
+        )
+    return str(text)
+
+
+def parse(result: Result) -> list[Listed]:
+    """Read ``iscsictl -L --libxo json`` (commands.md §13.2). ValueError when it is not whole."""
+    import json
+
+    if result.status != 0:
+        if "failed to open /dev/iscsi" in result.words or "is not installed" in result.words:
+            raise Unavailable(f"cannot use iSCSI: {result.words}; kldload iscsi")
+        raise ValueError(result.words)
+    try:
+        rows = json.loads(result.out)["iscsictl"].get("session", [])
+        return [_listed(row) for row in rows]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its shape is unknown: {error!r}") from None
+
+
+def _listed(row: dict[str, Any]) -> Listed:
+    devices = row.get("devices") or {}
+    disks = {int(lun["lun"]): str(lun["device"]) for lun in devices.get("lun") or []}
+    # Depending on the version the devices follow the word.
+    state = str(row["state"]).partition(":")[0] if str(row["state"]).startswith(CONNECTED) else str(row["state"])
+    return Listed(str(row["name"]), str(row["portal"]), state, disks, int(devices.get("scbus", -1)))
+
+
+def normal_portal(portal: str) -> str:
+    """A portal in one spelling: iscsictl(8) takes ``10.0.0.1`` and ``10.0.0.1:3260`` for two (commands.md §13.1)."""
+    text = portal.lower().removesuffix(":3260") if "]" in portal or portal.count(":") == 1 else portal.lower()
+    return text.strip("[]") if text.endswith("]") else text
+
+
+def parse_ids(result: Result) -> dict[tuple[str, str], int]:
+    """Session numbers by target and portal, out of ``iscsictl -L -v --libxo json``; nothing else of it is looked at."""
+    import json
+
+    try:
+        rows = json.loads(result.out)["iscsictl"].get("session", [])
+        return {(row["target"]["name"], row["target"]["portal"]): int(row["sessionId"]) for row in rows}
+    except (KeyError, TypeError, AttributeError, ValueError):
+        # Without the text, which holds secrets.
+        raise ValueError("the numbers of the sessions cannot be read") from None
+
+
+def parse_buses(result: Result) -> dict[int, dict[int, str]]:
+    """Disks by LUN of each session number, out of ``camcontrol devlist -v`` (commands.md §15)."""
+    if result.status != 0:
+        raise ValueError(result.words)
+    found: dict[int, dict[int, str]] = {}
+    number = -1
+    for line in result.out.splitlines():
+        words = line.split()
+        if len(words) > 2 and words[0].startswith("scbus") and words[1] == "on":
+            driver = words[2].removeprefix("iscsi")
+            number = int(driver) if driver != words[2] and driver.isdigit() else -1
+        elif number >= 0 and "lun" in words and line.endswith(")"):
+            lun = words[words.index("lun") + 1]
+            for name in words[-1].strip("()").split(","):
+                if name.startswith("da"):
+                    found.setdefault(number, {})[int(lun, 16)] = name
+    return found
