@@ -280,3 +280,26 @@ def test_fault_95_one_path_dies_while_it_is_mounted(site: BlockSite) -> None:
     assert "degraded" in ended.stderr
     assert site.stop().returncode == 0
     assert (sessions(site), site.table) == ([], [])
+
+
+def test_fault_82_session_by_way_of_our_second_portal_is_used(site: BlockSite) -> None:
+    two_portals(site)
+    site.configure(ISCSI_PORTAL=f"{PORTAL} {OTHER}")
+    by_hand(site, OTHER)
+    assert site.start().returncode == 0
+    assert sessions(site) == [(SHARED, OTHER)]
+    assert site.is_all_there()
+
+
+def test_fault_82_no_second_name_for_a_disk_that_is_in_use(site: BlockSite) -> None:
+    two_portals(site)
+    site.configure(ISCSI_PORTAL=f"{PORTAL} {OTHER}", TIMEOUT="6")
+    site.storage.refuse(PORTAL)
+    site.preset()
+    site.storage.up(PORTAL)
+    site.storage.freeze(OTHER)
+    ended = site.start()
+    assert ended.returncode == 75
+    assert "is down" in last_line(ended)
+    assert sessions(site) == [(SHARED, OTHER)]
+    site.storage.up(OTHER)

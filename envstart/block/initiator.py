@@ -69,7 +69,7 @@ async def read_secret(host: Host, path: str | None, timeout: float) -> str:
     try:
         wrong, text = await host.bounded(secret.first_line, path, timeout=timeout)
     except FileNotFoundError as error:
-        raise Missing(f"cannot read a secret: {reason(error)}; correct ISCSI_CHAP_SECRET_FILE") from None
+        raise Missing(f"cannot read a secret: {reason(error)}; correct the path") from None
     except OSError as error:
         raise Temporary(f"cannot read {path}: {reason(error)}") from None
     except Temporary as error:

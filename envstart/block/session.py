@@ -157,19 +157,32 @@ class Session(Block):
     async def _attempt(self, host: Host) -> None:
         await self._check_same_disk(host)
         errors: list[Error] = []
-        for portal in self.portals:
+        portals = await self._in_order(host)
+        for portal in portals:
             try:
                 await self._login(host, portal)
                 if not self.multipath:
                     break
             except (Temporary, Missing, Unavailable) as error:
                 errors.append(error)
-                if len(self.portals) > 1:
+                if len(portals) > 1:
                     host.report.trace(str(error))
-        if len(errors) == len(self.portals):
+        if len(errors) == len(portals):
             # One that can heal is worth another attempt, whatever is wrong with the others.
             raise next((error for error in errors if isinstance(error, Temporary)), errors[0])
         await self._wait_for_device(host)
+
+    async def _in_order(self, host: Host) -> list[str]:
+        """The portals to try: first those that have a session; no other if our disk is in use by way of one, since a
+        second session would show the same disk under a second name."""
+        there = await self._sessions(host)
+        if self.multipath or not there:
+            return list(self.portals)
+        known = [normal_portal(one.portal) for one in there]
+        first = [portal for portal in self.portals if normal_portal(portal) in known]
+        others = await self._users(host, there, but=self._lun)
+        in_use = [user for user in await self._users(host, there) if user not in others]
+        return first if in_use else [*first, *(portal for portal in self.portals if portal not in first)]
 
     async def _login(self, host: Host, portal: str) -> None:
         """A session by way of one portal with our LUN in it, or an error and no session that was not there before."""
@@ -185,14 +198,20 @@ class Session(Block):
             # Standard input is a file that nobody else can open: the secret is in no argv, and in no file with a name.
             argv = ("iscsictl", "-A", "-c", "/dev/stdin", "-n", initiator.NICK)
             result = await host.run(argv, stdin=text, hold=True)
-            if result.status != 0 and "ISCSISADD: Device busy" not in result.words:
+            if "ISCSISADD: Device busy" in result.words:
+                # Somebody else was faster: not ours to take back.
+                self._added.remove(portal)
+            elif result.status != 0:
                 raise _of_command(result, doing)
         try:
             await self._wait_for_disk(host, portal, doing)
-        except BaseException:
+        except Error as error:
             if portal in self._added:
                 # iscsid would try for ever (fault 74, 75).
-                await self._forget(host, portal)
+                try:
+                    await self._forget(host, portal)
+                except Error as second:
+                    error.also(f"and {second}")
             raise
 
     async def _wait_for_disk(self, host: Host, portal: str, doing: str) -> None:
