@@ -68,7 +68,7 @@ class BlockSite(Site):
         quick = {**QUICK, "VOLUME_DIR": str(self.world.path / "run" / "volumes")}
         if self.variant.backend == "iscsi":
             return {"ISCSI_PORTAL": PORTAL, "ISCSI_TARGET": TARGET, **quick, **ISCSI_QUICK}
-        return {**quick, **HAST_QUICK} if self.variant.backend == "hast" else quick
+        return {"HAST_RESOURCE": "{name}", **quick, **HAST_QUICK} if self.variant.backend == "hast" else quick
 
     def configure(self, **keys: str) -> None:
         values = {**self.always(), **self.variant.config, **keys}

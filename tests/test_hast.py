@@ -22,7 +22,7 @@ LIST = "hastctl list env1"
 
 
 def plan(tmp_path: Path, name: str = "env1", **keys: str) -> Plan:
-    return planned(tmp_path, "hast", name, **keys)
+    return planned(tmp_path, "hast", name, **{"HAST_RESOURCE": "{name}", **keys})
 
 
 def role(tmp_path: Path, **keys: str) -> Role:
@@ -49,7 +49,7 @@ def test_resources(value: str) -> None:
     assert hast.resource(value) == value
 
 
-@pytest.mark.parametrize("value", ["-f", "a b", "all/x", "../x", "{jname}", "{name", "ü", "a\n"])
+@pytest.mark.parametrize("value", ["all", "-f", "a b", "all/x", "../x", "{jname}", "{name", "ü", "a\n"])
 def test_what_is_no_resource(value: str) -> None:
     with pytest.raises(ValueError):
         hast.resource(value)
@@ -66,7 +66,7 @@ def test_the_name_of_the_environment_is_filled_in(tmp_path: Path, keys: dict[str
     assert len(found.locks) == 2
 
 
-@pytest.mark.parametrize("name", ["a@b", "a:b", "a%b"])
+@pytest.mark.parametrize("name", ["all", "a@b", "a:b", "a%b"])
 def test_a_name_that_no_resource_has(tmp_path: Path, name: str) -> None:
     with pytest.raises(Misconfigured, match=r"name it in a section \[NAME\]"):
         plan(tmp_path, name)

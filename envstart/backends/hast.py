@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 def resource(value: str) -> str:
     """A resource's name as hast.conf(5) has it; ``{name}`` stands for the environment."""
+    if value == "all":
+        raise ValueError("is what hastctl(8) calls every resource")
     plain(value.replace("{name}", "x"))
     return value
 
 
 OPTIONS = (
-    Option("HAST_RESOURCE", resource, "{name}", "resource in hast.conf(5); {name} in it is the environment's name"),
+    Option("HAST_RESOURCE", resource, None, "resource in hast.conf(5); {name} in it is the environment's name"),
     Option(
         "HAST_TAKEOVER",
         flag,
@@ -47,7 +49,7 @@ def plan(environment: Environment, config: Config) -> Plan:
     """The role, GELI, a look, the mount."""
     name = volume.fill(config["HAST_RESOURCE"], environment)
     try:
-        plain(name)
+        resource(name)
     except ValueError as error:
         raise Misconfigured(f"cannot use the resource {name!r}: it {error}; name it in a section [NAME]") from None
     device = Role(config, name)
