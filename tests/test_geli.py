@@ -136,12 +136,12 @@ def test_a_name_that_stays_is_not(tmp_path: Path, path: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "flags", "line"),
     [
-        ({}, (), "geli attach -p -k /root/env1.key gpt/env1"),
-        ({}, ("-C",), "geli attach -C -p -k /root/env1.key gpt/env1"),
-        ({"VOLUME_OPTIONS": "ro"}, (), "geli attach -p -r -k /root/env1.key gpt/env1"),
-        ({"GELI_KEYFILE": "/b /a"}, (), "geli attach -p -k /b -k /a gpt/env1"),
-        ({"GELI_KEYFILE": "", "GELI_PASSFILE": "/p /q"}, (), "geli attach -j /p -j /q gpt/env1"),
-        ({"GELI_KEYFILE": "/k", "GELI_PASSFILE": "/p"}, ("-C",), "geli attach -C -k /k -j /p gpt/env1"),
+        ({}, (), "geli attach -p -k /root/env1.key /dev/gpt/env1"),
+        ({}, ("-C",), "geli attach -C -p -k /root/env1.key /dev/gpt/env1"),
+        ({"VOLUME_OPTIONS": "ro"}, (), "geli attach -p -r -k /root/env1.key /dev/gpt/env1"),
+        ({"GELI_KEYFILE": "/b /a"}, (), "geli attach -p -k /b -k /a /dev/gpt/env1"),
+        ({"GELI_KEYFILE": "", "GELI_PASSFILE": "/p /q"}, (), "geli attach -j /p -j /q /dev/gpt/env1"),
+        ({"GELI_KEYFILE": "/k", "GELI_PASSFILE": "/p"}, ("-C",), "geli attach -C -k /k -j /p /dev/gpt/env1"),
     ],
 )
 def test_attach(tmp_path: Path, keys: dict[str, str], flags: tuple[str, ...], line: str) -> None:
@@ -241,7 +241,7 @@ def test_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict
     assert (found.word, found.stop) == (word, (("geli", "detach", "gpt/env1.eli"),))
     found = done(step(tmp_path, Provider).state(Stub({MESH: text(DISK, PART, LABEL)}).host))
     assert found.word == plans.NOT_READY
-    assert found.start == (("geli", "attach", "-p", "-k", "/root/env1.key", "gpt/env1"),)
+    assert found.start == (("geli", "attach", "-p", "-k", "/root/env1.key", "/dev/gpt/env1"),)
 
 
 class Files(Stub):

@@ -60,7 +60,8 @@ class Provider(Block):
             words += ["-k", path]
         for path in self._passes:
             words += ["-j", path]
-        return ("geli", "attach", *words, device.removeprefix("/dev/"))
+        # The whole path: a name without it is first looked for in the working directory (commands.md §11.1).
+        return ("geli", "attach", *words, device)
 
     async def _attached(self, host: Host) -> geom.Provider | None:
         """The .eli of what it lies on, under whatever name it was attached (fault 89)."""
