@@ -30,6 +30,10 @@ class Block(plan.Step):
 
     async def device(self, host: Host) -> str | None:
         """The device ``/dev/NAME`` that the next step works on, as far as it is there; else None."""
+        return await self.underneath(host)
+
+    async def underneath(self, host: Host) -> str | None:
+        """The device of the step that this one lies on."""
         return await self.lower.device(host) if self.lower is not None else None
 
     def expected(self) -> str:
@@ -47,7 +51,7 @@ class Block(plan.Step):
 
     async def below(self, host: Host) -> str:
         """The device of ``lower``, which must be there by now."""
-        device = await self.lower.device(host) if self.lower is not None else None
+        device = await self.underneath(host)
         if device is None:
             raise Temporary(f"cannot use {self.source}: what it lies on is not there any more; try again")
         return device

@@ -38,7 +38,46 @@ _FINAL: tuple[tuple[str, type[Error], str], ...] = (
 )
 
 
-class Provider(Block):
+class _Attached(Block):
+    """What is attached and detached: a provider that GEOM makes of what is below."""
+
+    _config: Config
+
+    async def _attached(self, host: Host) -> geom.Provider | None:
+        raise NotImplementedError
+
+    def _detaching(self, found: geom.Provider) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    async def device(self, host: Host) -> str | None:
+        found = await self._attached(host)
+        return f"/dev/{found.name}" if found else None
+
+    async def _appears(self, host: Host, found: geom.Provider) -> None:
+        if not await appears(host, f"/dev/{found.name}", self._config["PROBE_TIMEOUT"]):
+            raise Temporary(f"cannot use /dev/{found.name}: it is attached, but the device does not appear")
+
+    async def stop(self, host: Host) -> bool:
+        if await self._attached(host) is None:
+            return False
+        await until_it_heals(lambda: self._detach(host), host, self._config["ATTEMPTS"])
+        return True
+
+    async def _detach(self, host: Host) -> None:
+        """Never by force, which takes it from under a file system (commands.md §11.3, §12)."""
+        host.forget()
+        found = await self._attached(host)
+        if found is None:
+            return
+        users = await geom.who(host, found)
+        if users:
+            raise Temporary(f"cannot detach {found.name}: {', '.join(users)} uses it; end that, and stop again")
+        result = await host.run(self._detaching(found), timeout=max(5.0, host.deadline.left()), reserve=True)
+        if await self._attached(host):
+            raise Temporary(f"cannot detach {found.name}: {result.words}")
+
+
+class Provider(_Attached):
     """``lower`` attached. ``read_only`` as the mount above it."""
 
     fstype = "geli"
@@ -66,7 +105,7 @@ class Provider(Block):
     async def _attached(self, host: Host) -> geom.Provider | None:
         """The .eli of what it lies on, under whatever name it was attached (fault 89)."""
         only_on_freebsd(host, "GELI")
-        below = await super().device(host)
+        below = await self.underneath(host)
         graph = await geom.read(host)
         provider = graph.provider(below) if below else None
         if provider is None:
@@ -74,9 +113,8 @@ class Provider(Block):
         found = graph.on(provider, "ELI")
         return found[0] if found else None
 
-    async def device(self, host: Host) -> str | None:
-        found = await self._attached(host)
-        return f"/dev/{found.name}" if found else None
+    def _detaching(self, found: geom.Provider) -> tuple[str, ...]:
+        return ("geli", "detach", found.name)
 
     def expected(self) -> str:
         return f"{super().expected()}.eli"
@@ -107,13 +145,12 @@ class Provider(Block):
             users = ", ".join(await geom.who(host, provider, blocking=True))
             if users:
                 raise Temporary(f"cannot attach {device}: it is in use ({users}); end that first")
-            host.on_failure(lambda: self._take_back(host))
+            host.on_failure(lambda: self._detach(host))
             result = await host.run(self._attach(device), hold=True)
             found = await self._attached(host)
         if found is None:
             raise _of_attach(result, device)
-        if not await appears(host, f"/dev/{found.name}", self._config["PROBE_TIMEOUT"]):
-            raise Temporary(f"cannot use /dev/{found.name}: it is attached, but the device does not appear")
+        await self._appears(host, found)
 
     async def _check_secrets(self, host: Host) -> None:
         paths = [*self._keys, *self._passes]
@@ -128,44 +165,19 @@ class Provider(Block):
         if wrong:
             raise Denied(f"cannot trust a key: {wrong}")
 
-    async def stop(self, host: Host) -> bool:
-        found = await self._attached(host)
-        if found is None:
-            return False
-        await until_it_heals(lambda: self._detach(host), host, self._config["ATTEMPTS"])
-        return True
-
-    async def _take_back(self, host: Host) -> None:
-        host.forget()
-        if await self._attached(host):
-            await self._detach(host)
-
-    async def _detach(self, host: Host) -> None:
-        """Never by force, which takes it from under a file system (commands.md §11.3)."""
-        host.forget()
-        found = await self._attached(host)
-        if found is None:
-            return
-        users = await geom.who(host, found)
-        if users:
-            raise Temporary(f"cannot detach {found.name}: {', '.join(users)} uses it; end that, and stop again")
-        result = await host.run(("geli", "detach", found.name), timeout=max(5.0, host.deadline.left()), reserve=True)
-        if await self._attached(host):
-            raise Temporary(f"cannot detach {found.name}: {result.words}")
-
     async def state(self, host: Host) -> plan.State:
         try:
-            below = await super().device(host)
+            below = await self.underneath(host)
             found = await self._attached(host)
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
         if found is None:
             return plan.State(plan.NOT_READY, "not attached", start=[self._attach(below or super().expected())])
         word = plan.READY if found.geom.config.get("State", "ACTIVE") == "ACTIVE" else plan.LOST
-        return plan.State(word, f"/dev/{found.name}", stop=[("geli", "detach", found.name)])
+        return plan.State(word, f"/dev/{found.name}", stop=[self._detaching(found)])
 
 
-class Image(Block):
+class Image(_Attached):
     """A file of this host as a disk. mdconfig(8) makes a second disk of the same file without a word, which destroys
     what is on it; so GEOM is asked first, under a lock (commands.md §12)."""
 
@@ -176,7 +188,7 @@ class Image(Block):
         self._config = config
         self._read_only = read_only
 
-    async def _unit(self, host: Host) -> geom.Provider | None:
+    async def _attached(self, host: Host) -> geom.Provider | None:
         only_on_freebsd(host, "an image file")
         try:
             path = await host.real(self.source)
@@ -194,67 +206,40 @@ class Image(Block):
             )
         return found[0] if found else None
 
-    async def device(self, host: Host) -> str | None:
-        found = await self._unit(host)
-        return f"/dev/{found.name}" if found else None
+    def _detaching(self, found: geom.Provider) -> tuple[str, ...]:
+        return ("mdconfig", "-d", "-u", found.name)
 
     def expected(self) -> str:
         return "/dev/mdN"
 
     async def check(self, host: Host) -> Error | None:
-        return None if await self._unit(host) else Missing(f"cannot use {self.source}: it is no disk yet")
+        return None if await self._attached(host) else Missing(f"cannot use {self.source}: it is no disk yet")
 
     async def start(self, host: Host) -> None:
         async with host.locks(["md"]):
             host.forget()
-            if await self._unit(host):
+            if await self._attached(host):
                 return
-            host.on_failure(lambda: self._take_back(host))
+            host.on_failure(lambda: self._detach(host))
             result = await host.run(self._attach(), hold=True)
-            found = await self._unit(host)
+            found = await self._attached(host)
         if found is None:
             kind = Missing if "could not open" in result.words or "not a regular file" in result.words else Temporary
             raise kind(f"cannot make {self.source} a disk: {result.words}")
-        if not await appears(host, f"/dev/{found.name}", self._config["PROBE_TIMEOUT"]):
-            raise Temporary(f"cannot use /dev/{found.name}: the device does not appear")
+        await self._appears(host, found)
 
     def _attach(self) -> tuple[str, ...]:
         read_only: Sequence[str] = ("-o", "readonly") if self._read_only else ()
         return ("mdconfig", "-a", "-t", "vnode", "-f", self.source, *read_only)
 
-    async def stop(self, host: Host) -> bool:
-        if not await self._unit(host):
-            return False
-        await until_it_heals(lambda: self._detach(host), host, self._config["ATTEMPTS"])
-        return True
-
-    async def _take_back(self, host: Host) -> None:
-        host.forget()
-        if await self._unit(host):
-            await self._detach(host)
-
-    async def _detach(self, host: Host) -> None:
-        host.forget()
-        found = await self._unit(host)
-        if found is None:
-            return
-        users = await geom.who(host, found)
-        if users:
-            raise Temporary(f"cannot detach {found.name} ({self.source}): {', '.join(users)} uses it; end that first")
-        result = await host.run(
-            ("mdconfig", "-d", "-u", found.name), timeout=max(5.0, host.deadline.left()), reserve=True
-        )
-        if await self._unit(host):
-            raise Temporary(f"cannot detach {found.name} ({self.source}): {result.words}")
-
     async def state(self, host: Host) -> plan.State:
         try:
-            found = await self._unit(host)
+            found = await self._attached(host)
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
         if found is None:
             return plan.State(plan.NOT_READY, "no disk", start=[self._attach()])
-        return plan.State(plan.READY, f"/dev/{found.name}", stop=[("mdconfig", "-d", "-u", found.name)])
+        return plan.State(plan.READY, f"/dev/{found.name}", stop=[self._detaching(found)])
 
 
 def _of_attach(result: Result, device: str) -> Error:

@@ -39,7 +39,7 @@ class Reservation(Block):
         self._seen_to = ""
 
     async def check(self, host: Host) -> Error | None:
-        device = await super().device(host)
+        device = await self.underneath(host)
         lacking = Temporary(f"cannot use {self.source}: it is not reserved for this host")
         if device is None:
             return lacking
@@ -61,7 +61,7 @@ class Reservation(Block):
     async def dead(self, host: Host) -> str:
         """Also when another host has taken it over: what this one would still write is refused."""
         down = await super().dead(host)
-        device = None if down else await super().device(host)
+        device = None if down else await self.underneath(host)
         if device is None or not await self._used(host, device):
             return down
         holder = await self._holder(host, device)
@@ -126,7 +126,7 @@ class Reservation(Block):
             )
 
     async def stop(self, host: Host) -> bool:
-        device = await super().device(host)
+        device = await self.underneath(host)
         if device is None:
             return False
         disk = await self._disk(host, device)
@@ -151,7 +151,7 @@ class Reservation(Block):
 
     async def state(self, host: Host) -> plan.State:
         try:
-            device = await super().device(host)
+            device = await self.underneath(host)
             own = await own_key(host)
             holder = await self._holder(host, device) if device else None
         except Error as error:
