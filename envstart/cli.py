@@ -26,7 +26,8 @@ examples:
   envstart status nfs -w /usr/jails -j jail1
   envstart config sample nfs > /usr/jails/etc/env_start_nfs.conf
 exit status: 0 done (status: all is mounted), 1 final, 64 usage, 66 something is missing, 69 a program is missing,
-  75 try again, 77 not permitted, 78 configuration; see sysexits(3)
+  74 fsck(8) cannot mend it, 75 try again, 77 not permitted, 78 configuration; see sysexits(3)
+  check: 0 well, 1 warning, 2 critical, 3 unknown
 """
 
 
