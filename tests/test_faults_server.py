@@ -282,3 +282,19 @@ def test_fault_20_server_in_its_grace_period(site: Site) -> None:
     site.world.fault("mount_nfs", text="mount_nfs: nmount: /x: NFSv4 server is in grace period", times=3)
     assert site.start().returncode == 0
     assert site.table == site.wanted()
+
+
+def test_fault_3_6_dead_mounts_inside_one_another(site: Site) -> None:
+    """The inner one is taken away first, the outer one is mounted first."""
+    data = site.point("data")
+    (site.held("data") / "sys").mkdir()
+    site.configure(MOUNT_FSTAB="0")
+    args = ["-d", str(data), "-j", "jail1", "-s", str(data / "sys"), "-c", str(site.conf)]
+    assert site.world.run("env_start_nfs", *args).returncode == 0
+    before = site.table
+    for point in (data, data / "sys"):
+        site.world.stale(point)
+    ended = site.world.run("env_start_nfs", *args)
+    assert ended.returncode == 0, ended.stderr
+    assert site.table == before
+    assert [call["argv"][-1] for call in site.world.calls("umount")] == [str(data / "sys"), str(data)]
