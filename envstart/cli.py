@@ -14,7 +14,7 @@ from .report import Report, paste, write
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from .environment import Environment
     from .plan import Plan
@@ -163,9 +163,14 @@ def _plan(arguments: argparse.Namespace, report: Report) -> int:
     return os.EX_OK
 
 
-def _status(arguments: argparse.Namespace, report: Report) -> int:
+def _records(arguments: argparse.Namespace, report: Report) -> list[dict[str, Any]]:
+    """What there is of each step of each environment that is meant."""
     host = Host(report)
-    records = [row for plan in _plans(arguments) for row in show.rows(plan, show.states(plan, host))]
+    return [row for plan in _plans(arguments) for row in show.rows(plan, show.states(plan, host))]
+
+
+def _status(arguments: argparse.Namespace, report: Report) -> int:
+    records = _records(arguments, report)
     if arguments.json:
         import json
 
@@ -177,8 +182,7 @@ def _status(arguments: argparse.Namespace, report: Report) -> int:
 
 def _check(arguments: argparse.Namespace, report: Report) -> int:
     """What is not well, worst first; the statuses are those of monitoring plugins."""
-    host = Host(report)
-    records = [row for plan in _plans(arguments) for row in show.rows(plan, show.states(plan, host))]
+    records = _records(arguments, report)
     write(1, show.problems(records))
     levels = {record["level"] for record in records}
     return next((status for level, status in show.SEVERITY.items() if level in levels), 0)

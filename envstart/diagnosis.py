@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .host import Result
 
 # (words, kind of error, what to do); the first row that fits counts.
-_FINAL: tuple[tuple[str, type[Error], str], ...] = (
+Rows = tuple[tuple[str, type[Error], str], ...]
+_FINAL: Rows = (
     ("Program/version mismatch", Misconfigured, "the server does not speak this NFS version; look at NFS_VERSION"),
     ("minor version not supported", Misconfigured, "the server does not speak this minorversion"),
     ("wrong security flavor", Denied, "the server wants another sec= option"),
@@ -63,19 +64,27 @@ _HEALS = (
 ALREADY = ("Device busy", "Resource deadlock avoided")
 
 
+def first(rows: Rows, words: str, doing: str) -> Error | None:
+    """The error of the first row that fits; ``doing`` is "mount SOURCE on DIR"."""
+    for text, kind, remedy in rows:
+        if text in words:
+            return kind(f"cannot {doing}: {words}; {remedy}")
+    return None
+
+
 def of_mount(result: Result, doing: str) -> Error:
     """The error for a mount command that did not succeed; ``doing`` is "mount SOURCE on DIR"."""
     words = result.words
-    for text, kind, remedy in _FINAL:
-        if text in words:
-            return kind(f"cannot {doing}: {words}; {remedy}")
+    final = first(_FINAL, words, doing)
+    if final is not None:
+        return final
     if result.status is None or any(text in words for text in _HEALS):
         return Temporary(f"cannot {doing}: {words}; is the server up, and can it be reached?")
     return Error(f"cannot {doing}: {words}; try the command by hand: -v shows it")
 
 
 # Of mount(8) for a device: the same words mean something else there (commands.md §10.1).
-_OF_DEVICE: tuple[tuple[str, type[Error], str], ...] = (
+_OF_DEVICE: Rows = (
     ("run fsck", Misconfigured, "fsck it by hand, or set FSCK=preen"),
     ("Integrity check failed", Misconfigured, "fsck it by hand"),
     ("Operation not permitted", Temporary, "it is in use under another name: look at mount(8) and geli status"),
@@ -93,10 +102,7 @@ _OF_DEVICE: tuple[tuple[str, type[Error], str], ...] = (
 
 def of_device(result: Result, doing: str) -> Error:
     """of_mount() for a file system on a device of this host."""
-    for text, kind, remedy in _OF_DEVICE:
-        if text in result.words:
-            return kind(f"cannot {doing}: {result.words}; {remedy}")
-    return of_mount(result, doing)
+    return first(_OF_DEVICE, result.words, doing) or of_mount(result, doing)
 
 
 def busy(result: Result) -> bool:

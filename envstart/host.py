@@ -212,8 +212,9 @@ class Host:
         while key in self._asking:
             # Somebody else is at it, side by side with us.
             await Wait(self.deadline.end, lambda: key not in self._asking)
-        if key in self._lasting or key in self._answers:
-            return self._lasting[key] if key in self._lasting else self._answers[key]
+        for known in (self._lasting, self._answers):
+            if key in known:
+                return known[key]
         self._asking.add(key)
         last = ""
         try:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+ALNUM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+
 
 class Option:
     """One key. ``default`` is text, read by ``parse`` like the file's; None: the key is required.
@@ -77,6 +79,13 @@ def whole(least: int, most: int, unit: str = "") -> Callable[[str], int]:
         return int(value)
 
     return parse
+
+
+def plain(value: str) -> str:
+    """A word of letters, digits and . _ -"""
+    if not (ALNUM | set("._-")).issuperset(value) or value.startswith(("-", ".")):
+        raise ValueError("has something else than letters, digits and . _ -")
+    return value
 
 
 def directory(value: str) -> str:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from mesh_text import Geom, Makes, Uses, text
 from stubs import UUID, Stub, answer, done, outputs, planned
 
+from envstart import options
 from envstart import plan as plans
 from envstart.backends import iscsi
-from envstart.block import reservation
+from envstart.block import owner
 from envstart.block.initiator import Listed, normal_portal, parse
 from envstart.block.reservation import Reservation, own_key
 from envstart.block.session import Session
@@ -84,7 +85,7 @@ def row(
         (iscsi.portals, "[fd00::1]:3260 fd00::1 [fd00::1]", ("[fd00::1]:3260",)),
         (iscsi.portals, "fe80::1%em0", ("fe80::1%em0",)),
         (iscsi.user, "host 1, of the lab", "host 1, of the lab"),
-        (iscsi.plain, "DISK-disk0_1.a", "DISK-disk0_1.a"),
+        (options.plain, "DISK-disk0_1.a", "DISK-disk0_1.a"),
     ],
 )
 def test_read(parse: Callable[[str], Any], value: str, read: object) -> None:
@@ -112,10 +113,10 @@ def test_read(parse: Callable[[str], Any], value: str, read: object) -> None:
         (iscsi.user, "a\nb"),
         (iscsi.user, "é"),
         (iscsi.user, "x" * 224),
-        (iscsi.plain, "-f"),
-        (iscsi.plain, "../da0"),
-        (iscsi.plain, "p1/x"),
-        (iscsi.plain, "p 1"),
+        (options.plain, "-f"),
+        (options.plain, "../da0"),
+        (options.plain, "p1/x"),
+        (options.plain, "p 1"),
     ],
 )
 def test_fault_83_refused(parse: Callable[[str], Any], value: str) -> None:
@@ -123,7 +124,7 @@ def test_fault_83_refused(parse: Callable[[str], Any], value: str) -> None:
         parse(value)
 
 
-@given(st.sampled_from([iscsi.iscsi_name, iscsi.portals, iscsi.user, iscsi.plain]), st.text())
+@given(st.sampled_from([iscsi.iscsi_name, iscsi.portals, iscsi.user, options.plain]), st.text())
 def test_fault_83_what_a_parser_lets_pass_can_stand_between_quotes(parse: Callable[[str], Any], value: str) -> None:
     with contextlib.suppress(ValueError):
         found = parse(value)
@@ -642,4 +643,4 @@ def test_every_host_has_a_key_that_fits(uuid: object) -> None:
 )
 def test_a_host_without_an_id_is_told(text: str) -> None:
     with pytest.raises(Temporary, match=r"kern\.hostuuid"):
-        done(reservation.host_id(Stub({"sysctl -n kern.hostuuid": text}).host))
+        done(owner.host_id(Stub({"sysctl -n kern.hostuuid": text}).host))

@@ -34,7 +34,7 @@ def plan(environment: Environment, config: Config) -> Plan:
     """The disk of an image, GELI, a look, the mount."""
     if not (config["GELI_KEYFILE"] or config["GELI_PASSFILE"]):
         raise Misconfigured("cannot attach without a key: set GELI_KEYFILE, GELI_PASSFILE or both")
-    path = volume.fill(config["GELI_PROVIDER"], environment)
+    path = volume.fill(config["GELI_PROVIDER"], environment, directory, "provider")
     read_only = "ro" in config["VOLUME_OPTIONS"]
     device: Block = Node(path, config["PROBE_TIMEOUT"]) if path.startswith("/dev/") else Image(config, path, read_only)
     steps = [device, *volume.steps(environment, config, device, guarded=False)]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from ..block import volume
 from ..block.role import Role
-from ..errors import Misconfigured
-from ..options import COMMON, Option, choice, flag, whole
+from ..options import COMMON, Option, choice, flag, plain, whole
 from ..plan import Plan
-from .iscsi import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,11 +45,7 @@ OPTIONS = (
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The role, GELI, a look, the mount."""
-    name = volume.fill(config["HAST_RESOURCE"], environment)
-    try:
-        resource(name)
-    except ValueError as error:
-        raise Misconfigured(f"cannot use the resource {name!r}: it {error}; name it in a section [NAME]") from None
+    name = volume.fill(config["HAST_RESOURCE"], environment, resource, "resource")
     device = Role(config, name)
     steps = [device, *volume.steps(environment, config, device, guarded=False)]
     warnings = ["HAST_TAKEOVER is set: a start does not mind another primary"] if config["HAST_TAKEOVER"] else []

@@ -10,7 +10,7 @@ from ..block.initiator import normal_portal
 from ..block.reservation import Reservation
 from ..block.session import Session
 from ..errors import Misconfigured
-from ..options import COMMON, Option, choice, directory, flag, whole, words
+from ..options import ALNUM, COMMON, Option, choice, directory, flag, plain, whole, words
 from ..plan import Plan
 
 TYPE_CHECKING = False
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ..environment import Environment
     from ..plan import Step
 
-_ALNUM = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 # iscsictl(8) cuts what is longer, without a word (commands.md §13.1).
 _NAME_MAX, _PORTAL_MAX = 223, 46
 
@@ -28,7 +27,7 @@ _NAME_MAX, _PORTAL_MAX = 223, 46
 def iscsi_name(value: str) -> str:
     """An iSCSI name (RFC 3720, 3.2.6.3): ``iqn.``, ``eui.`` or ``naa.``; ``{name}`` stands for the environment."""
     plain = value.replace("{name}", "")
-    if not value.startswith(("iqn.", "eui.", "naa.")) or not (_ALNUM | set(".:-_")).issuperset(plain):
+    if not value.startswith(("iqn.", "eui.", "naa.")) or not (ALNUM | set(".:-_")).issuperset(plain):
         raise ValueError("is no iSCSI name: iqn.YYYY-MM.DOMAIN:NAME, of letters, digits and . : -")
     if len(value) > _NAME_MAX:
         raise ValueError(f"has more than {_NAME_MAX} characters")
@@ -41,7 +40,7 @@ def portals(value: str) -> tuple[str, ...]:
     if "\n" in value:
         raise ValueError("has more than one line")
     for word in words(value):
-        if not (_ALNUM | set(".:-_[]%")).issuperset(word) or word.startswith("-"):
+        if not (ALNUM | set(".:-_[]%")).issuperset(word) or word.startswith("-"):
             raise ValueError(f"has {word!r}, which is no portal: write HOST or HOST:PORT")
         if len(word) > _PORTAL_MAX:
             raise ValueError(f"has {word!r}, which is longer than {_PORTAL_MAX} characters")
@@ -53,13 +52,6 @@ def user(value: str) -> str:
     """A CHAP name: it stands between quotes in iscsi.conf(5), which knows no escape."""
     if '"' in value or not value.isascii() or not value.isprintable() or len(value) > _NAME_MAX:
         raise ValueError("is no CHAP name: it has a quote or a character that is not plain text")
-    return value
-
-
-def plain(value: str) -> str:
-    """A word of letters, digits and . _ -"""
-    if not (_ALNUM | set("._-")).issuperset(value) or value.startswith(("-", ".")):
-        raise ValueError("has something else than letters, digits and . _ -")
     return value
 
 
@@ -107,11 +99,7 @@ def plan(environment: Environment, config: Config) -> Plan:
             )
     if config["ISCSI_MUTUAL_USER"] and not config["ISCSI_CHAP_USER"]:
         raise Misconfigured("cannot use mutual CHAP alone: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE too")
-    target = volume.fill(config["ISCSI_TARGET"], environment)
-    try:
-        iscsi_name(target)
-    except ValueError as error:
-        raise Misconfigured(f"cannot use the target {target!r}: it {error}; name it in a section [NAME]") from None
+    target = volume.fill(config["ISCSI_TARGET"], environment, iscsi_name, "target")
     device: Block = Session(config, target, config["ISCSI_PORTAL"])
     steps: list[Step] = [device]
     read_only = "ro" in config["VOLUME_OPTIONS"]

@@ -5,10 +5,10 @@ Never made, never forced: a foreign or empty device is refused by name (faults 8
 
 from __future__ import annotations
 
-from .. import commands, plan, unmount
+from .. import commands, plan, touch, unmount
 from ..errors import Error, Misconfigured, NoAnswer, NoTime, Stuck, Temporary, reason
 from ..mount import LEASE_SECONDS
-from . import geom, owner, reservation, superblock
+from . import geom, owner, superblock
 from .base import Block, is_node
 
 TYPE_CHECKING = False
@@ -148,8 +148,6 @@ class Fsck(Block):
 
     async def _check_owner(self, host: Host, device: str, doing: str) -> None:
         """Refuse what another host has, or had, mounted: it is dirty because of that host (design: two hosts)."""
-        if self._kind != "ufs":
-            return
         host.on_failure(lambda: self._unmount(host))
         patience = self._config["PROBE_TIMEOUT"]
         made = [self._looking.rpartition("/")[0], self._looking]
@@ -167,7 +165,7 @@ class Fsck(Block):
         except OSError as error:
             raise Temporary(f"{doing}: whose it is cannot be told: {reason(error)}") from None
         await self._unmount(host)
-        if mark and mark.split()[0] != await reservation.host_id(host):
+        if mark and mark.split()[0] != await owner.host_id(host):
             raise Stuck(
                 f"{doing}: it was not cleanly unmounted, and carries the mark of another host ({mark}); stop the "
                 "environment there, or, if that host is surely down: envstart recover --preempt"
@@ -181,7 +179,7 @@ class Fsck(Block):
     async def _unmount(self, host: Host) -> None:
         for entry in (await host.mounts()).at(self._looking):
             await unmount.plain(host, entry, attempts=3)
-        await host.bounded(owner.remove_private, self._looking, timeout=self._config["PROBE_TIMEOUT"])
+        await host.bounded(touch.remove_directories, [self._looking], timeout=self._config["PROBE_TIMEOUT"])
 
     async def stop(self, host: Host) -> bool:
         self._seen = ""

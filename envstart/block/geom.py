@@ -178,11 +178,8 @@ def parse(text: str) -> Graph:
         raise ValueError("kern.geom.confxml is no mesh")
     by_id: dict[str, Provider] = {}
     waiting: list[tuple[Consumer, str]] = []
-    for kind in mesh.iter("class"):
-        for element in kind.iter("geom"):
-            if element.find("name") is None:
-                # A reference to a geom, in a consumer or a provider.
-                continue
+    for kind in mesh.findall("class"):
+        for element in kind.findall("geom"):
             geom = Geom(kind.findtext("name", ""), element.findtext("name", ""), _config(element))
             for child in element.findall("consumer"):
                 consumer = Consumer(geom, child.findtext("mode", ""), _config(child))

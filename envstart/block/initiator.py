@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import Denied, Misconfigured, Missing, Temporary, Unavailable, reason
+from ..errors import Misconfigured, Unavailable
 from . import secret
 
 TYPE_CHECKING = False
@@ -66,23 +66,14 @@ async def read_secret(host: Host, path: str | None, timeout: float) -> str:
     """The secret in a file that only root can read; "" without a path."""
     if path is None:
         return ""
-    try:
-        wrong, text = await host.bounded(secret.first_line, path, timeout=timeout)
-    except FileNotFoundError as error:
-        raise Missing(f"cannot read a secret: {reason(error)}; correct the path") from None
-    except OSError as error:
-        raise Temporary(f"cannot read {path}: {reason(error)}") from None
-    except Temporary as error:
-        raise Temporary(f"cannot read {path}: {error}; is it on a dead server?") from None
-    if wrong:
-        raise Denied(f"cannot trust a secret: {wrong}")
+    text = await secret.read(host, path, timeout)
     if not text or '"' in text or not text.isprintable():
         raise Misconfigured(f"cannot use the secret in {path}: iscsi.conf(5) cannot hold an empty one, nor a quote")
     if len(text) > _SECRET_MAX:
         raise Misconfigured(
             f"cannot use the secret in {path}: iscsictl(8) cuts it after {_SECRET_MAX} characters; make it shorter"
         )
-    return str(text)
+    return text
 
 
 def parse(result: Result) -> list[Listed]:
@@ -90,7 +81,7 @@ def parse(result: Result) -> list[Listed]:
     import json
 
     if result.status != 0:
-        if "failed to open /dev/iscsi" in result.words or "is not installed" in result.words:
+        if "failed to open /dev/iscsi" in result.words:
             raise Unavailable(f"cannot use iSCSI: {result.words}; kldload iscsi")
         raise ValueError(result.words)
     try:

@@ -11,12 +11,11 @@ import stat
 
 from .. import plan, touch
 from ..errors import Error, Missing, NoTime, Temporary, reason
-from . import reservation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..config import Config
-    from ..host import Host
+    from ..host import Host, Result
     from ..mount import Mount
 
 NAME = ".envstart.owner"
@@ -88,7 +87,23 @@ class Mark(plan.Step):
 
 async def mine(host: Host) -> str:
     """This host's mark: its id, which decides, and its name for people."""
-    return f"{await reservation.host_id(host)} {os.uname().nodename}"
+    return f"{await host_id(host)} {os.uname().nodename}"
+
+
+async def host_id(host: Host) -> str:
+    """kern.hostuuid, which rc.d/hostid keeps in /etc/hostid and which tells hosts apart."""
+    found: str = await host.ask(("sysctl", "-n", "kern.hostuuid"), _uuid, lasting=True)
+    return found
+
+
+def _uuid(result: Result) -> str:
+    text = result.out.strip()
+    digits = text.replace("-", "")
+    if result.status != 0 or len(digits) != 32 or not set("0123456789abcdefABCDEF").issuperset(digits):
+        raise ValueError(f"kern.hostuuid is {text!r}")
+    if not digits.strip("0"):
+        raise ValueError("kern.hostuuid is all zero; service hostid start")
+    return text
 
 
 def look(top: str) -> str:
@@ -117,14 +132,6 @@ def make_private(directories: list[str]) -> None:
             os.makedirs(directory, 0o700)
         except FileExistsError:
             pass
-
-
-def remove_private(directory: str) -> None:
-    """Take the directory away, if it is there and empty."""
-    try:
-        os.rmdir(directory)
-    except OSError:
-        pass
 
 
 def write(top: str, text: str) -> None:

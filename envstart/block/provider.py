@@ -6,8 +6,8 @@ A second attach of what is attached, or in use, fails, and on some kernels the n
 
 from __future__ import annotations
 
-from .. import plan
-from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary, Unavailable, reason
+from .. import diagnosis, plan
+from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary, Unavailable
 from ..retry import until_it_heals
 from . import geom, secret
 from .base import Block, appears, only_on_freebsd
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from ..host import Host, Result
 
 # Of geli attach (commands.md §11.2), any line; what is not here may heal.
-_FINAL: tuple[tuple[str, type[Error], str], ...] = (
+_FINAL: diagnosis.Rows = (
     ("Wrong key for", Denied, "correct GELI_KEYFILE and GELI_PASSFILE"),
     ("Missing -p flag", Misconfigured, "it was made without a passphrase: unset GELI_PASSFILE"),
+    ("Cannot read passphrase", Misconfigured, "it wants a passphrase: set GELI_PASSFILE"),
     ("No key components given", Misconfigured, "set GELI_KEYFILE or GELI_PASSFILE"),
     ("Cannot read metadata", Misconfigured, "it is no GELI provider; geli init is for you to run"),
     ("Provider size mismatch", Misconfigured, "its size has changed: geli resize"),
@@ -125,7 +126,7 @@ class Provider(_Attached):
 
     async def start(self, host: Host) -> None:
         device = await self.below(host)
-        await self._check_secrets(host)
+        await secret.check(host, [*self._keys, *self._passes], self._config["PROBE_TIMEOUT"])
         # A wrong key is told without an effect, and before anybody waits for the lock: a passphrase takes seconds.
         dry = await host.run(self._attach(device, "-C"), reads=True)
         if dry.status != 0:
@@ -151,19 +152,6 @@ class Provider(_Attached):
         if found is None:
             raise _of_attach(result, device)
         await self._appears(host, found)
-
-    async def _check_secrets(self, host: Host) -> None:
-        paths = [*self._keys, *self._passes]
-        try:
-            wrong = await host.bounded(secret.untrusted, paths, timeout=self._config["PROBE_TIMEOUT"])
-        except (NoAnswer, NoTime) as error:
-            raise Temporary(f"cannot read {paths[0]}: {error}; is it on a dead server?") from None
-        except FileNotFoundError as error:
-            raise Missing(f"cannot read a key: {reason(error)}; correct GELI_KEYFILE and GELI_PASSFILE") from None
-        except OSError as error:
-            raise Temporary(f"cannot read {paths[0]}: {reason(error)}") from None
-        if wrong:
-            raise Denied(f"cannot trust a key: {wrong}")
 
     async def state(self, host: Host) -> plan.State:
         try:
@@ -243,10 +231,5 @@ class Image(_Attached):
 
 
 def _of_attach(result: Result, device: str) -> Error:
-    doing = f"cannot attach {device}"
-    for text, kind, remedy in _FINAL:
-        if text in result.words:
-            return kind(f"{doing}: {result.words}; {remedy}")
-    if "Cannot read passphrase" in result.words:
-        return Misconfigured(f"{doing}: {result.words}; it wants a passphrase: set GELI_PASSFILE")
-    return Temporary(f"{doing}: {result.words}")
+    final = diagnosis.first(_FINAL, result.words, f"attach {device}")
+    return final or Temporary(f"cannot attach {device}: {result.words}")

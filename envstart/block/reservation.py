@@ -13,6 +13,7 @@ from .. import plan
 from ..errors import Error, Misconfigured, Stuck, Temporary
 from . import geom
 from .base import Block
+from .owner import host_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,17 +94,19 @@ class Reservation(Block):
     async def _take(self, host: Host, disk: str, own: int, holder: int | None) -> bool:
         key = f"{own:#x}"
         if holder in (None, own):
-            for _ in range(_TRIES):
-                if (await self._persist(host, disk, "-o", "reserve", "-k", key, "-T", _TYPE)).status == 0:
-                    return True
+            if await self._done(host, disk, "-o", "reserve", "-k", key, "-T", _TYPE):
+                return True
             if await self._holder(host, f"/dev/{disk}") != own:
                 return False
             # An earlier session of this host's holds it; it becomes this one's, and the old registration goes.
             await self._check_whose(host, disk, own)
             holder = own
+        return await self._done(host, disk, "-o", "preempt", "-k", key, "-K", f"{holder:#x}", "-T", _TYPE)
+
+    async def _done(self, host: Host, disk: str, *words: str) -> bool:
+        """Whether the disk has taken it, be it at the second or third try."""
         for _ in range(_TRIES):
-            argv = ("-o", "preempt", "-k", key, "-K", f"{holder:#x}", "-T", _TYPE)
-            if (await self._persist(host, disk, *argv)).status == 0:
+            if (await self._persist(host, disk, *words)).status == 0:
                 return True
         return False
 
@@ -154,9 +157,9 @@ class Reservation(Block):
             device = await self.underneath(host)
             own = await own_key(host)
             holder = await self._holder(host, device) if device else None
+            disk = await self._disk(host, device) if device else "daN"
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
-        disk = await self._disk(host, device) if device else "daN"
         key = f"{own:#x}"
         if holder == own:
             return plan.State(
@@ -231,19 +234,3 @@ async def own_key(host: Host) -> int:
     """This host's key: its kern.hostuuid folded to the 64 bits of a key, never 0."""
     number = int((await host_id(host)).replace("-", ""), 16)
     return ((number >> _KEY_BITS) ^ number) & ((1 << _KEY_BITS) - 1) or 1
-
-
-async def host_id(host: Host) -> str:
-    """kern.hostuuid, which rc.d/hostid keeps in /etc/hostid and which tells hosts apart."""
-    found: str = await host.ask(("sysctl", "-n", "kern.hostuuid"), _uuid, lasting=True)
-    return found
-
-
-def _uuid(result: Result) -> str:
-    text = result.out.strip()
-    digits = text.replace("-", "")
-    if result.status != 0 or len(digits) != 32 or not set("0123456789abcdefABCDEF").issuperset(digits):
-        raise ValueError(f"kern.hostuuid is {text!r}")
-    if not digits.strip("0"):
-        raise ValueError("kern.hostuuid is all zero; service hostid start")
-    return text

@@ -66,20 +66,13 @@ class Role(Block):
             raise Unavailable(f"{doing}: hastd(8) is not running; service hastd enable && service hastd start")
         if "Unable to open configuration file" in words:
             raise Misconfigured(f"{doing}: {words}; write hast.conf(5)")
-        rows = {
-            key: value.strip()
-            for key, colon, value in (line.strip().partition(": ") for line in result.out.splitlines())
-        }
+        parts = [line.strip().partition(": ") for line in result.out.splitlines()]
+        rows = {key: value.strip() for key, _, value in parts}
         if "role" not in rows:
             if result.status == 0 or rows.get("error") == "1" or "error 1 " in words.lower():
                 raise Misconfigured(f"{doing}: hast.conf(5) has no such resource ({words}); correct HAST_RESOURCE")
             raise ValueError(words)
-        return Resource(
-            rows["role"].strip(),
-            rows.get("status", "").strip(),
-            rows.get("dirty", "?").strip(),
-            rows.get("remoteaddr", "?"),
-        )
+        return Resource(rows["role"], rows.get("status", ""), rows.get("dirty", "?"), rows.get("remoteaddr", "?"))
 
     async def device(self, host: Host) -> str | None:
         found = await self._resource(host)
@@ -89,9 +82,9 @@ class Role(Block):
         return self._device
 
     async def check(self, host: Host) -> Error | None:
-        if await self.device(host) is None:
-            return Missing(f"cannot use {self.source}: this node is {(await self._resource(host)).role}")
         found = await self._resource(host)
+        if await self.device(host) is None:
+            return Missing(f"cannot use {self.source}: this node is {found.role}")
         if found.status != _COMPLETE:
             host.report.warn(f"{self.source} is {found.status or 'alone'}: nothing is replicated to {found.remote}")
         return None
@@ -169,10 +162,8 @@ class Role(Block):
             await self._check_unused(host, role)
         result = await host.run(("hastctl", "role", role, self._name), timeout=30, reserve=True, hold=True)
         # The status is 0 also for what then fails; so the role is looked at.
-        found = await self._resource(host)
-        if found.role != role and role != _PRIMARY:
-            raise Temporary(f"cannot become {role} of {self._name}: {result.words}")
-        if result.status != 0:
+        role_now = (await self._resource(host)).role
+        if result.status != 0 or (role_now != role and role != _PRIMARY):
             raise Temporary(f"cannot become {role} of {self._name}: {result.words}")
         return result
 

@@ -1,7 +1,7 @@
 """Files that hold a secret: who can read them, and who could have put another one in their place.
 
-Like touch.py, this runs only in a child (Host.bounded): the file may lie on a dead server. Arguments and results are
-plain values.
+``untrusted`` and ``first_line`` run only in a child, like touch.py: the file may lie on a dead server. Their arguments
+and results are plain values. ``check`` and ``read`` are what the parent calls.
 """
 
 from __future__ import annotations
@@ -10,8 +10,45 @@ import errno
 import os
 import stat
 
+from ..errors import Denied, Missing, NoAnswer, NoTime, Temporary, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..host import Host
+
 # More than any key file has; a device or a log given by mistake is not read to its end.
 _SIZE_MAX = 1 << 20
+
+
+async def check(host: Host, paths: list[str], timeout: float) -> None:
+    """Raise unless only root can read these key files: Missing, Denied, Temporary."""
+    wrong = await _asked(host, untrusted, paths, paths[0], "a key", "correct GELI_KEYFILE and GELI_PASSFILE", timeout)
+    if wrong:
+        raise Denied(f"cannot trust a key: {wrong}")
+
+
+async def read(host: Host, path: str, timeout: float) -> str:
+    """The first line of a file that only root can read; else as check()."""
+    wrong, text = await _asked(host, first_line, path, path, "a secret", "correct the path", timeout)
+    if wrong:
+        raise Denied(f"cannot trust a secret: {wrong}")
+    return str(text)
+
+
+async def _asked(
+    host: Host, function: Callable[[Any], Any], argument: Any, path: str, what: str, remedy: str, timeout: float
+) -> Any:
+    try:
+        return await host.bounded(function, argument, timeout=timeout)
+    except (NoAnswer, NoTime) as error:
+        raise Temporary(f"cannot read {path}: {error}; is it on a dead server?") from None
+    except FileNotFoundError as error:
+        raise Missing(f"cannot read {what}: {reason(error)}; {remedy}") from None
+    except OSError as error:
+        raise Temporary(f"cannot read {path}: {reason(error)}") from None
 
 
 def untrusted(paths: list[str]) -> str:

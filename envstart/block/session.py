@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from .. import plan
+from .. import diagnosis, plan
 from ..errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
 from ..retry import until_it_heals
 from . import geom, initiator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
 
 # Seconds that iscsid may take to notice a new session, and that a scan for a new LUN may take.
 _NOTICE = 2.0
@@ -28,7 +28,7 @@ _SCAN = 1.0
 # Seconds that a process may take to close our disk after the unmount.
 _CLOSING = 2.0
 # What iscsid reports, and whose fault it is (commands.md §13.2); all else can heal.
-_FINAL: tuple[tuple[str, type[Error], str], ...] = (
+_FINAL: diagnosis.Rows = (
     ("Authentication failure", Denied, "correct ISCSI_CHAP_USER and the secret in ISCSI_CHAP_SECRET_FILE"),
     ("Unsupported AuthMethod", Denied, "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"),
     ("Authentication required", Denied, "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"),
@@ -42,6 +42,12 @@ _FINAL: tuple[tuple[str, type[Error], str], ...] = (
     ("malformed address", Misconfigured, "correct ISCSI_PORTAL"),
     ("empty address", Misconfigured, "correct ISCSI_PORTAL"),
     ("Name does not resolve", Error, "correct the portal's name, or the resolver"),
+)
+# What iscsictl(8) itself says of a login that it does not hand on.
+_OF_LOGIN: diagnosis.Rows = (
+    ("failed to open /dev/iscsi", Unavailable, "kldload iscsi"),
+    ("Invalid argument", Misconfigured, "correct the configuration"),
+    ("error in configuration", Misconfigured, "correct the configuration"),
 )
 
 
@@ -180,13 +186,13 @@ class Session(Block):
             return list(self.portals)
         known = [normal_portal(one.portal) for one in there]
         first = [portal for portal in self.portals if normal_portal(portal) in known]
-        others = await self._users(host, there, but=self._lun)
-        in_use = [user for user in await self._users(host, there) if user not in others]
-        return first if in_use else [*first, *(portal for portal in self.portals if portal not in first)]
+        if self._lun in await self._users(host, there):
+            return first
+        return [*first, *(portal for portal in self.portals if portal not in first)]
 
     async def _login(self, host: Host, portal: str) -> None:
         """A session by way of one portal with our LUN in it, or an error and no session that was not there before."""
-        doing = f"cannot log in to {self.target} at {portal}"
+        doing = f"log in to {self.target} at {portal}"
         found = await self._at(host, portal)
         if found is not None and found.state != CONNECTED and not await self._users(host, [found]):
             # iscsid tries again only once a minute (commands.md §13.3).
@@ -202,7 +208,8 @@ class Session(Block):
                 # Somebody else was faster: not ours to take back.
                 self._added.remove(portal)
             elif result.status != 0:
-                raise _of_command(result, doing)
+                final = diagnosis.first(_OF_LOGIN, result.words, doing)
+                raise final or Temporary(f"cannot {doing}: {result.words}")
         try:
             await self._wait_for_disk(host, portal, doing)
         except Error as error:
@@ -224,9 +231,9 @@ class Session(Block):
             if found and state == CONNECTED and self._lun in found.disks:
                 return
             waited = host.deadline.elapsed() - began
-            for text, kind, remedy in _FINAL:
-                if text in state:
-                    raise kind(f"{doing}: {state}; {remedy}")
+            final = diagnosis.first(_FINAL, state, doing)
+            if final is not None:
+                raise final
             if "iscsid" in state and not asked and waited > _NOTICE:
                 asked = True
                 await self._check_daemon(host, doing)
@@ -235,13 +242,13 @@ class Session(Block):
                 rescanned = True
                 await host.run(("camcontrol", "rescan", str(found.bus)), timeout=self._config["ISCSI_LOGIN_TIMEOUT"])
             if state not in ("", CONNECTED, "Disconnected") and "iscsid" not in state:
-                raise Temporary(f"{doing}: {state}; is the target up, and can it be reached?")
+                raise Temporary(f"cannot {doing}: {state}; is the target up, and can it be reached?")
             if not await looks.again():
                 break
         if found and state == CONNECTED:
             luns = ", ".join(str(lun) for lun in sorted(found.disks)) or "none"
-            raise Missing(f"{doing}: it has no LUN {self._lun} (it has {luns}); correct ISCSI_LUN, or add it")
-        raise Temporary(f"{doing}: the session is down ({state}) after {waited:.1f} s; is the target up?")
+            raise Missing(f"cannot {doing}: it has no LUN {self._lun} (it has {luns}); correct ISCSI_LUN, or add it")
+        raise Temporary(f"cannot {doing}: the session is down ({state}) after {waited:.1f} s; is the target up?")
 
     async def _wait_for_device(self, host: Host) -> None:
         """Disk, partition and multipath device come by themselves; none is ever made here."""
@@ -264,7 +271,8 @@ class Session(Block):
             await host.run(("service", "iscsid", "onestart"), timeout=30)
             return
         raise Unavailable(
-            f"{doing}: iscsid(8) is not running; service iscsid enable && service iscsid start, or ISCSI_START_DAEMON=1"
+            f"cannot {doing}: iscsid(8) is not running; service iscsid enable && service iscsid start, "
+            "or ISCSI_START_DAEMON=1"
         )
 
     async def _check_same_disk(self, host: Host) -> None:
@@ -304,8 +312,8 @@ class Session(Block):
         looks = Looks(host, _CLOSING)
         while users := await self._users(host, sessions):
             # Another LUN is another environment's (faults 77, 79); who has ours open may be about to close it.
-            if await self._users(host, sessions, but=self._lun) or not await looks.again():
-                host.report.note(f"the session to {self.target} stays: {', '.join(users)} uses it")
+            if self._others(users) or not await looks.again():
+                host.report.note(f"the session to {self.target} stays: {_names(users)} uses it")
                 return False
         for found in sessions:
             await self._logout(host, found)
@@ -313,27 +321,32 @@ class Session(Block):
 
     async def cut(self, host: Host) -> None:
         sessions = await self._sessions(host)
-        others = await self._users(host, sessions, but=self._lun)
+        others = self._others(await self._users(host, sessions))
         if others:
             raise Temporary(
-                f"cannot end the session to {self.target}, which is down: {', '.join(others)} uses it too, "
+                f"cannot end the session to {self.target}, which is down: {_names(others)} uses it too, "
                 "and may come back with it; wait for the target"
             )
         for one in sessions:
             await self._logout(host, one)
 
-    async def _users(self, host: Host, sessions: Sequence[Listed], but: int | None = None) -> list[str]:
-        """Who uses a disk of these sessions, of any LUN ``but`` one; a multipath device that nobody uses is no user."""
+    async def _users(self, host: Host, sessions: Sequence[Listed]) -> dict[int, list[str]]:
+        """Who uses the disks of these sessions, by LUN; a multipath device that nobody uses is no user."""
         graph = await geom.read(host)
-        found = []
-        disks = [await initiator.disks(host, one) for one in sessions]
-        for device in [device for luns in disks for lun, device in luns.items() if lun != but]:
-            provider = graph.provider(device)
-            if provider is None:
-                continue
-            for upper in graph.on(provider, "MULTIPATH") or [provider]:
-                found += await geom.who(host, upper)
-        return list(dict.fromkeys(found))
+        found: dict[int, list[str]] = {}
+        for one in sessions:
+            for lun, device in (await initiator.disks(host, one)).items():
+                provider = graph.provider(device)
+                if provider is None:
+                    continue
+                for upper in graph.on(provider, "MULTIPATH") or [provider]:
+                    users = await geom.who(host, upper)
+                    if users:
+                        found.setdefault(lun, []).extend(users)
+        return found
+
+    def _others(self, users: dict[int, list[str]]) -> dict[int, list[str]]:
+        return {lun: names for lun, names in users.items() if lun != self._lun}
 
     async def _logout(self, host: Host, found: Listed) -> None:
         argv = ("iscsictl", "-R", "-p", found.portal, "-t", found.target)
@@ -351,9 +364,9 @@ class Session(Block):
         for portal in list(self._added):
             host.forget()
             found = await self._at(host, portal)
-            users = await self._users(host, [found]) if found else []
+            users = await self._users(host, [found]) if found else {}
             if users:
-                raise Temporary(f"cannot log out of {self.target}: {', '.join(users)} uses it")
+                raise Temporary(f"cannot log out of {self.target}: {_names(users)} uses it")
             await self._forget(host, portal)
 
     async def _at(self, host: Host, portal: str) -> Listed | None:
@@ -368,7 +381,7 @@ class Session(Block):
         try:
             sessions = await self._sessions(host)
             device = await self.device(host)
-            others = await self._users(host, sessions, but=self._lun)
+            others = self._others(await self._users(host, sessions))
             lacking = await self._lacking(host)
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
@@ -384,9 +397,5 @@ class Session(Block):
         return plan.State(plan.DEGRADED if lacking else plan.READY, lacking or device, stop=stop)
 
 
-def _of_command(result: Result, doing: str) -> Error:
-    if "failed to open /dev/iscsi" in result.words:
-        return Unavailable(f"{doing}: {result.words}; kldload iscsi")
-    if "Invalid argument" in result.words or "error in configuration" in result.words:
-        return Misconfigured(f"{doing}: {result.words}; correct the configuration")
-    return Temporary(f"{doing}: {result.words}")
+def _names(users: dict[int, list[str]]) -> str:
+    return ", ".join(dict.fromkeys(name for names in users.values() for name in names))

@@ -20,14 +20,13 @@ from .provider import Provider
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from .. import plan
     from ..config import Config
     from ..environment import Environment
     from ..host import Host
     from ..table import Entry, Table
-
-# What a tree holds; CBSD's rc.conf files of all environments stay with the host.
-_TREE = ("system", "fstab", "data")
 
 
 def files(value: str) -> tuple[str, ...]:
@@ -75,10 +74,29 @@ VOLUME = (
 
 
 class Volume(Mount):
-    """The file system on the device that ``lower`` ends in."""
+    """The file system on the device that ``lower`` ends in; ``holds``: the directories of a tree, or none."""
 
     diagnose = staticmethod(diagnosis.of_device)
     lower: Block
+
+    def __init__(
+        self, environment: Environment, config: Config, lower: Block, point: str, holds: Sequence[str] = ()
+    ) -> None:
+        super().__init__(
+            "volume" if holds else "data",
+            config["VOLUME_FSTYPE"],
+            config["VOLUME_OPTIONS"],
+            lower.source,
+            point,
+            environment,
+            config,
+            config["TIMEOUT"],
+            lower=lower,
+        )
+        if holds:
+            self.required = holds
+            # Root alone may look into it: what a jail may see of it is bound to its own directories.
+            self.create_below, self.mode = os.path.dirname(os.path.dirname(config["VOLUME_DIR"])), 0o700
 
     async def _device(self, host: Host) -> str:
         device = await self.lower.device(host)
@@ -109,7 +127,8 @@ class Volume(Mount):
 def steps(environment: Environment, config: Config, device: Block, guarded: bool) -> list[plan.Step]:
     """What is done with a device, from GELI to the environment's directories.
 
-    ``guarded``: other hosts reach the device too, so that a mark in the volume says whose it is.
+    ``guarded``: other hosts reach the device too, so that a mark in the volume says whose it is. CBSD's rc.conf files,
+    which all environments share, stay with the host.
     """
     options: tuple[str, ...] = config["VOLUME_OPTIONS"]
     found: list[plan.Step] = []
@@ -117,42 +136,31 @@ def steps(environment: Environment, config: Config, device: Block, guarded: bool
     if config["GELI_KEYFILE"] or config["GELI_PASSFILE"]:
         lower = Provider(config, lower, read_only="ro" in options)
         found.append(lower)
-    tree = config["VOLUME_LAYOUT"] == "tree"
     private = f"{config['VOLUME_DIR']}/{file_name(environment)}"
-    point = private if tree else environment.data
+    shown: dict[str, str] = {}
+    if config["VOLUME_LAYOUT"] == "tree":
+        wanted = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
+        shown = {name: point for name, point in wanted.items() if point is not None}
+    point = private if shown else environment.data
     guarded = guarded and config["VOLUME_FSTYPE"] == "ufs" and "ro" not in options
     fsck = Fsck(environment, config, lower, point, f"{private}.look", guarded)
-    volume = Volume(
-        "volume" if tree else "data",
-        config["VOLUME_FSTYPE"],
-        options,
-        device.source,
-        point,
-        environment,
-        config,
-        config["TIMEOUT"],
-        lower=fsck,
-    )
+    volume = Volume(environment, config, fsck, point, tuple(shown))
     found += [fsck, volume]
     if guarded:
         found.append(Mark(config, volume))
-    if not tree:
-        return found
-    # Root alone may look into it: what a jail may see of it is bound to its own directories.
-    volume.create_below, volume.mode = os.path.dirname(os.path.dirname(config["VOLUME_DIR"])), 0o700
-    points = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
-    wanted = {name: points[name] for name in _TREE}
-    volume.required = tuple(name for name in _TREE if wanted[name])
-    shown = ("ro",) if "ro" in options else ("rw",)
-    for name, bound in wanted.items():
-        if bound is not None:
-            source = f"{point}/{name}"
-            found.append(
-                Mount(name, "nullfs", shown, source, bound, environment, config, config["PROBE_TIMEOUT"], lower=fsck)
-            )
+    mode = ("ro",) if "ro" in options else ("rw",)
+    patience = config["PROBE_TIMEOUT"]
+    found += [
+        Mount(name, "nullfs", mode, f"{point}/{name}", on, environment, config, patience, lower=fsck)
+        for name, on in shown.items()
+    ]
     return found
 
 
-def fill(value: str, environment: Environment) -> str:
-    """``{name}`` in a value is the environment's name."""
-    return value.replace("{name}", environment.name)
+def fill(value: str, environment: Environment, parse: Callable[[str], str], what: str) -> str:
+    """``{name}`` in a value is the environment's name; what comes of it must be good as the value itself had to be."""
+    filled = value.replace("{name}", environment.name)
+    try:
+        return parse(filled)
+    except ValueError as error:
+        raise Misconfigured(f"cannot use the {what} {filled!r}: it {error}; name it in a section [NAME]") from None

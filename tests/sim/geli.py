@@ -9,12 +9,10 @@ from . import geom, geomlist, mesh, metadata
 from .elikeys import NO_PASSPHRASE, Refused, key_hash, new_metadata, read_keys, read_passphrase, write_metadata
 from .errors import error
 from .machine import Machine, fail, say, warn, words_of
-from .options import UsageError, getopt, letters, values
+from .options import getopt, letters, values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
-
     from .shapes import Json, State
 
 USAGE = """\
@@ -52,19 +50,9 @@ and can be restored with the following command:
 
 
 def main(machine: Machine, argv: list[str]) -> int:
-    verbs: dict[str, Callable[[Machine, list[str]], int]] = {
-        "init": init, "label": init, "attach": attach, "detach": detach, "stop": detach, "dump": dump,
-        "status": lambda m, words: geomlist.status(m, "geli", "ELI", words),
-        "list": lambda m, words: geomlist.list_(m, "geli", "ELI", words),
-    }  # fmt: skip
+    verbs = {"init": init, "label": init, "attach": attach, "detach": detach, "stop": detach, "dump": dump}
     try:
-        if not argv or argv[0] not in verbs:
-            raise UsageError(f"Unknown command: {argv[0]}." if argv else "")
-        return verbs[argv[0]](machine, argv[1:])
-    except UsageError as problem:
-        if problem.complaint:
-            warn(f"geli: {problem.complaint}")
-        return fail(USAGE)
+        return geomlist.class_command(machine, argv, "geli", "ELI", verbs, USAGE)
     except Refused as problem:
         warn(f"geli: {problem}")
         return 1 if problem.early else fail(f"geli: {ANY}")

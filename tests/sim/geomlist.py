@@ -8,11 +8,34 @@ from .options import UsageError, getopt, letters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from .shapes import State
+
+    Verb = Callable[[Machine, list[str]], int]
 
 GEOM_USAGE = """\
 usage: geom <class> help
        geom <class> <command> [options]"""
+
+
+def class_command(
+    machine: Machine, argv: list[str], program: str, kind: str, own: Mapping[str, Verb], usage: str
+) -> int:
+    """`PROGRAM VERB ...` for a class of geoms: the verbs of its own, and those that all classes have."""
+    verbs: dict[str, Verb] = {
+        **own,
+        "status": lambda m, words: status(m, program, kind, words),
+        "list": lambda m, words: list_(m, program, kind, words),
+    }
+    try:
+        if not argv or argv[0] not in verbs:
+            raise UsageError(f"Unknown command: {argv[0]}." if argv else "")
+        return verbs[argv[0]](machine, argv[1:])
+    except UsageError as problem:
+        if problem.complaint:
+            warn(f"{program}: {problem.complaint}")
+        return fail(usage)
 
 
 def human(size: int) -> str:

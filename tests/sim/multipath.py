@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from . import geom, geomlist, mesh, metadata
 from .machine import Machine, fail, say, warn, words_of
-from .options import UsageError, getopt
+from .options import getopt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
-
     from .shapes import State
 
 USAGE = """\
@@ -34,21 +32,12 @@ usage: gmultipath create [-vAR] name prov ...
 
 
 def main(machine: Machine, argv: list[str]) -> int:
-    verbs: dict[str, Callable[[Machine, list[str]], int]] = {
+    verbs: dict[str, geomlist.Verb] = {
         "label": label, "getactive": getactive, "clear": clear,
         "stop": lambda m, words: stop(m, words, erase=False),
         "destroy": lambda m, words: stop(m, words, erase=True),
-        "status": lambda m, words: geomlist.status(m, "gmultipath", "MULTIPATH", words),
-        "list": lambda m, words: geomlist.list_(m, "gmultipath", "MULTIPATH", words),
     }  # fmt: skip
-    try:
-        if not argv or argv[0] not in verbs:
-            raise UsageError(f"Unknown command: {argv[0]}." if argv else "")
-        return verbs[argv[0]](machine, argv[1:])
-    except UsageError as problem:
-        if problem.complaint:
-            warn(f"gmultipath: {problem.complaint}")
-        return fail(USAGE)
+    return geomlist.class_command(machine, argv, "gmultipath", "MULTIPATH", verbs, USAGE)
 
 
 def write_label(state: State, name: str, image: str) -> None:
