@@ -43,6 +43,16 @@ class Child:
                 self.status = os.waitstatus_to_exitcode(status) if pid else None
         return self.status is not None
 
+    def group_is_gone(self) -> bool:
+        """Whether every process is over that it started in its group: mount(8) can end before its helper does."""
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            pass
+        return False
+
     def kill(self, number: int) -> None:
         """Send a signal to it and to all of its session's first group."""
         try:

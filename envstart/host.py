@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from . import children, freebsd, libraries, scratch, table, touch
+from . import children, freebsd, processes, scratch, table, touch
 from .deadline import Deadline
 from .errors import Error, NoAnswer, NoTime, Temporary, Unavailable, reason
 from .locks import Locks
@@ -76,6 +76,8 @@ class Host:
         self.own: set[int] = set()
         self._left_behind: list[children.Child] = []
         self._table: table.Table | None = None
+        # How often forget() was called: an answer that was asked for before it is not kept.
+        self._changes = 0
         # What commands that only read have answered since the last one that changed something.
         self._answers: dict[tuple[str, ...], Any] = {}
         self._lasting: dict[tuple[str, ...], Any] = {}
@@ -221,13 +223,17 @@ class Host:
             for _ in range(2):
                 # A quarter of what is left, for the same reasons as for the mount table.
                 timeout = self.deadline.to_the_end() / 4
+                changes = self._changes
                 result = await self.run(argv, timeout=timeout, reserve=True, reads=True, secret=secret)
                 try:
                     answer = parse(result)
                 except ValueError as error:
                     last = str(error)
                     continue
-                (self._lasting if lasting else self._answers)[key] = answer
+                if lasting:
+                    self._lasting[key] = answer
+                elif changes == self._changes:
+                    self._answers[key] = answer
                 return answer
         finally:
             self._asking.remove(key)
@@ -238,8 +244,16 @@ class Host:
         for number in () if leave else (_TERM, _KILL) if gently else (_KILL,):
             child.kill(number)
             grace = min(_GRACE, max(0.05, self.deadline.to_the_end() / 4))
-            if await Wait(time.monotonic() + grace, child.ended):
-                return
+            until = time.monotonic() + grace
+            if await Wait(until, child.ended):
+                # Whoever else is of its group ends without a word to us.
+                while (
+                    not (gone := child.group_is_gone() or processes.only_zombies(child.pid))
+                    and time.monotonic() < until
+                ):
+                    await Wait(time.monotonic() + 0.01)
+                if gone:
+                    return
         self._left_behind.append(child)
 
     # The mount table.
@@ -250,19 +264,23 @@ class Host:
         for _ in range(3):
             if self._table is not None:
                 return self._table
+            changes = self._changes
             try:
-                self._table = table.Table(await self._read_table())
+                mounts = table.Table(await self._read_table())
             except (ValueError, OSError) as error:
                 last = str(error)
                 await self.sleep(0.05)
-        if self._table is None:
-            raise Temporary(f"cannot read the mount table: {last}; nothing was changed because of it")
-        return self._table
+                continue
+            if changes == self._changes:
+                self._table = mounts
+            return mounts
+        raise Temporary(f"cannot read the mount table: {last}; nothing was changed because of it")
 
     def forget(self) -> None:
         """The next reading, of mounts and of all else, is a new one: somebody may have changed it."""
         self._table = None
         self._answers.clear()
+        self._changes += 1
 
     async def resolve(self, paths: Sequence[str]) -> None:
         """Find the real names of these paths by one child, as far as the table does not know them (see real())."""
@@ -369,48 +387,14 @@ class Host:
             return True
         return (await self.run(("jls", "-j", name, "jid"), timeout=10)).status == 0
 
-    def describe(self, pids: Sequence[int]) -> str:
-        """Who they are, for people: pid, user, command."""
-        libraries.reach()
-        try:
-            import psutil
-        except ImportError:
-            return ", ".join(f"pid {pid}" for pid in pids)
-
-        texts = []
-        for pid in pids:
-            try:
-                process = psutil.Process(pid)
-                with process.oneshot():
-                    texts.append(
-                        f"pid {pid}, {process.username()}, {' '.join(process.cmdline())[:60] or process.name()}"
-                    )
-            except psutil.Error:
-                texts.append(f"pid {pid}")
-        return "; ".join(texts) or "nobody that could be found"
-
     async def end_processes(self, pids: Sequence[int]) -> None:
         """TERM, a short while, KILL."""
-        import functools
-
         for number in (_TERM, _KILL):
-            alive = [pid for pid in pids if _signal_process(pid, number)]
-            await Wait(time.monotonic() + _GRACE, functools.partial(_none_is_left, alive))
-
-
-def _none_is_left(pids: list[int]) -> bool:
-    return not any(_signal_process(pid, 0) for pid in pids)
-
-
-def _signal_process(pid: int, number: int) -> bool:
-    """Send a signal (0: none); whether there is such a process."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+            alive = [pid for pid in pids if processes.signal(pid, number)]
+            until = time.monotonic() + _GRACE
+            while any(processes.signal(pid, 0) for pid in alive) and time.monotonic() < until:
+                # They are no children of ours: their end comes without a word.
+                await Wait(time.monotonic() + 0.05)
 
 
 def _read_twice(path: str) -> str:

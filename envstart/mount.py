@@ -268,8 +268,8 @@ class Mount(plan.Step):
             host.report.warn(text)
 
     async def _attempt(self, host: Host, point: str, undo: _Undo) -> None:
-        undo.tried = True
         argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)
+        undo.tried = True
         result = await host.run(argv, timeout=self._attempt_timeout, hold=True)
         undo.cut_off = result.status is None
         doing = f"mount {self.source} on {point}"

@@ -5,7 +5,7 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed and spoils ``umou
 
 from __future__ import annotations
 
-from . import commands, diagnosis, touch
+from . import commands, diagnosis, processes, touch
 from .errors import Denied, Error, NoAnswer, NoTime, Temporary
 from .retry import until_it_heals
 
@@ -62,12 +62,12 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False)
         above = [*table.below(entry.point), *table.uppers(entry.point)]
         # The last attempt may have no time left for the search.
         pids = known = await holders(host, entry.point) or known
-        by = f"mounted on it: {', '.join(above)}" if above else host.describe(pids[:_HOLDERS_SHOWN])
+        by = f"mounted on it: {', '.join(above)}" if above else processes.describe(pids[:_HOLDERS_SHOWN])
         if not told:
             told = True
             host.report.trace(f"{entry.point} is busy: {by}")
         if kill and pids:
-            host.report.warn(f"{entry.point} is busy: ending {host.describe(pids)}")
+            host.report.warn(f"{entry.point} is busy: ending {processes.describe(pids)}")
             await host.end_processes(pids)
         raise Busy(f"{doing}: it is busy ({by}); end what uses it, and stop again")
 

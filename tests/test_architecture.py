@@ -13,7 +13,7 @@ SOURCES = sorted((ROOT / "envstart").rglob("*.py"))
 # Each has one door, and is imported when it is first needed.
 DOORS = {
     "subprocess": set(),
-    "psutil": {"host"},
+    "psutil": {"processes"},
     "tenacity": {"retry"},
     "configobj": {"config"},
     "fcntl": {"locks"},

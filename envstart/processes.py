@@ -1,0 +1,56 @@
+"""Processes that are not our children: who they are, and whether they are still there (psutil's only door)."""
+
+from __future__ import annotations
+
+import os
+
+from . import libraries
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def describe(pids: Sequence[int]) -> str:
+    """Who they are, for people: pid, user, command."""
+    libraries.reach()
+    try:
+        import psutil
+    except ImportError:
+        return ", ".join(f"pid {pid}" for pid in pids)
+    texts = []
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            with process.oneshot():
+                texts.append(f"pid {pid}, {process.username()}, {' '.join(process.cmdline())[:60] or process.name()}")
+        except psutil.Error:
+            texts.append(f"pid {pid}")
+    return "; ".join(texts) or "nobody that could be found"
+
+
+def only_zombies(group: int) -> bool:
+    """Whether all that is left of a process group has ended, and waits for its parent to notice."""
+    libraries.reach()
+    try:
+        import psutil
+    except ImportError:
+        return False
+    for process in psutil.process_iter(["status"]):
+        try:
+            if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
+                return False
+        except OSError:
+            continue
+    return True
+
+
+def signal(pid: int, number: int) -> bool:
+    """Send a signal (0: none); whether there is such a process."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

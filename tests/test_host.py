@@ -1,0 +1,75 @@
+"""The door to the machine: what it knows is never older than the last command, and what it ends is ended."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envstart import host as door
+from envstart.host import Host
+from envstart.report import Report
+from envstart.table import Entry
+from envstart.tasks import Wait
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setattr(door, "STATE_DIR", str(tmp_path))
+    return Host(Report("test"))
+
+
+def _entry(point: str) -> Entry:
+    return Entry("a", point, "nfs")
+
+
+def test_a_table_that_was_asked_for_before_a_command_ended_is_not_kept(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = ["/before", "/after"]
+
+    async def read() -> list[Entry]:
+        point = points.pop(0)
+        await Wait(time.monotonic() + 0.1)
+        return [_entry(point)]
+
+    async def command() -> None:
+        await Wait(time.monotonic() + 0.05)
+        host.forget()
+
+    monkeypatch.setattr(host, "_read_table", read)
+    host.together([host.mounts(), command()])
+    assert host.wait(host.mounts()).at("/after")
+    assert points == []
+
+
+def test_an_answer_that_was_asked_for_before_a_command_ended_is_not_kept(host: Host) -> None:
+    async def command() -> None:
+        await Wait(time.monotonic() + 0.05)
+        host.forget()
+
+    def parse(result: Any) -> int:
+        return len(asked)
+
+    asked: list[str] = []
+
+    async def ask() -> int:
+        asked.append("")
+        answer: int = await host.ask(("sleep", "0.1"), parse)
+        return answer
+
+    host.together([ask(), command()])
+    assert host.wait(ask()) == 2
+    assert host.wait(ask()) == 2
+
+
+def test_what_a_command_started_in_its_group_ends_with_it(host: Host, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    helper = f"trap '' TERM; sleep 2; echo late >{mark}"
+    result = host.wait(host.run(("sh", "-c", f'sh -c "{helper}" & sleep 60'), timeout=0.1))
+    assert result.status is None
+    assert not result.alive
+    time.sleep(2.5)
+    assert not mark.exists()
