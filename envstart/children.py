@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Highest descriptor that a caller may have left open for us.
 _DESCRIPTORS = 4096
 _CANNOT_EXECUTE = 126
+# Bytes of the length before each answer of each().
+_LENGTH = 4
 
 
 class Child:
@@ -82,11 +84,41 @@ def command(
         os._exit(_CANNOT_EXECUTE)
 
 
-def call(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Child, int]:
+def call(function: Callable[..., Any], arguments: Sequence[Any], keep: Iterable[int] = ()) -> tuple[Child, int]:
     """Call ``function`` in a child; returns it and the descriptor its answer comes from. OSError.
 
-    The answer is what marshal makes of (0, result), or of (errno, its text) after an OSError.
+    The answer is what marshal makes of (0, result), or of (errno, its text) after an OSError. ``keep``: descriptors
+    that the child holds until it ends.
     """
+
+    def body(write: int) -> None:
+        try:
+            answer = (0, function(*arguments))
+        except OSError as error:
+            answer = (error.errno or -1, error.strerror or str(error))
+        except Exception as error:
+            answer = (-1, repr(error))
+        os.write(write, marshal.dumps(answer))
+
+    return _fork(body, f"{function.__name__} {arguments[0] if arguments else ''}", keep)
+
+
+def each(function: Callable[[Any], Any], items: Sequence[Any], keep: Iterable[int] = ()) -> tuple[Child, int]:
+    """call() for one item after the other in one child; its answers come one by one, see answers()."""
+
+    def body(write: int) -> None:
+        for item in items:
+            try:
+                answer = (0, function(item))
+            except OSError as error:
+                answer = (error.errno or -1, error.strerror or str(error))
+            data = marshal.dumps(answer)
+            os.write(write, len(data).to_bytes(_LENGTH, "big") + data)
+
+    return _fork(body, f"{function.__name__} of {len(items)} items", keep)
+
+
+def _fork(body: Callable[[int], None], what: str, keep: Iterable[int]) -> tuple[Child, int]:
     read, write = os.pipe()
     try:
         pid = os.fork()
@@ -96,19 +128,55 @@ def call(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Child,
         raise
     if pid:
         os.close(write)
-        return Child(pid, f"{function.__name__} {arguments[0] if arguments else ''}"), read
+        return Child(pid, what), read
     try:
         null = os.open(os.devnull, os.O_RDWR)
-        _become_child((None, null, null), (write,))
-        try:
-            answer = (0, function(*arguments))
-        except OSError as error:
-            answer = (error.errno or -1, error.strerror or str(error))
-        except Exception as error:
-            answer = (-1, repr(error))
-        os.write(write, marshal.dumps(answer))
+        _become_child((None, null, null), (write, *keep))
+        body(write)
     finally:
         os._exit(0)
+
+
+def answers(data: bytes) -> tuple[list[tuple[int, Any]], bytes]:
+    """What a child of each() has sent: (0, result), or (errno, text), for each item that it came to; and the rest."""
+    found = []
+    at = 0
+    while len(data) - at >= _LENGTH:
+        begin = at + _LENGTH
+        end = begin + int.from_bytes(data[at:begin], "big")
+        if len(data) < end:
+            break
+        found.append(marshal.loads(data[begin:end]))
+        at = end
+    return found, data[at:]
+
+
+class Pipe:
+    """What a child sends, without waiting for it."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_blocking(descriptor, False)
+        self.descriptor = descriptor
+        self.data = b""
+        self.closed = False
+
+    def fill(self) -> bool:
+        """Read what has come; whether something has, or the other end was closed."""
+        before = len(self.data)
+        pieces = [self.data]
+        try:
+            while not self.closed:
+                pieces.append(os.read(self.descriptor, 1 << 16))
+                self.closed = not pieces[-1]
+        except BlockingIOError:
+            pass
+        self.data = b"".join(pieces)
+        return self.closed or len(self.data) > before
+
+    def ended(self) -> bool:
+        """Whether the other end was closed."""
+        self.fill()
+        return self.closed
 
 
 def answer(data: bytes) -> Any:

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from . import __version__, backends, config, environment, hook, sample, show
+from . import __version__, backends, check, config, environment, hook, operate, sample, show
 from .errors import Usage
 from .host import Host
 from .report import Report, paste, write
@@ -14,10 +14,11 @@ from .report import Report, paste, write
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
     from .environment import Environment
     from .plan import Plan
+    from .show import Record
 
 _EPILOG = """\
 examples:
@@ -25,10 +26,16 @@ examples:
   envstart start nfs -w /usr/jails -j jail1 -v  mount by hand, with every command shown
   envstart status nfs -w /usr/jails -j jail1
   envstart config sample nfs > /usr/jails/etc/env_start_nfs.conf
+  envstart check                                what is not well with any environment of this host; for cron
+  envstart status jail1
+  envstart install '*'                          let CBSD stop what it stops
 exit status: 0 done (status: all is mounted), 1 final, 64 usage, 66 something is missing, 69 a program is missing,
   74 fsck(8) cannot mend it, 75 try again, 77 not permitted, 78 configuration; see sysexits(3)
   check: 0 well, 1 warning, 2 critical, 3 unknown
 """
+
+
+_VERBOSE = "trace commands; twice: their output too"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,18 +69,42 @@ def _main(argv: Sequence[str], report: Report) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     common = _Parser(add_help=False)
-    common.add_argument("-v", dest="verbose", action="count", default=0, help="trace commands; twice: their output too")
+    common.add_argument("-v", dest="verbose", action="count", default=0, help=_VERBOSE)
     common.add_argument("-c", dest="config", metavar="FILE", help="configuration file, instead of the usual places")
 
-    which = _Parser(add_help=False, parents=[common])
+    place = _Parser(add_help=False)
+    place.add_argument("-j", "--env", dest="name", metavar="NAME", help="name of the environment")
+    place.add_argument("-d", "--data", metavar="DIR", help="its data directory")
+    place.add_argument("-s", "--system", metavar="DIR", help="its system directory")
+    place.add_argument("-f", "--fstab", metavar="DIR", help="its fstab directory")
+    place.add_argument("-r", "--rcconf", metavar="DIR", help="the directory of rc.conf files")
+    place.add_argument("-l", "--list", metavar="FILE", help="list of environments, for hosts without CBSD")
+
+    which = _Parser(add_help=False, parents=[common, place])
     which.add_argument("backend", choices=tuple(backends.NAMES), metavar="BACKEND", help=", ".join(backends.NAMES))
-    which.add_argument("-j", dest="name", metavar="NAME", help="name of the environment")
-    which.add_argument("-d", dest="data", metavar="DIR", help="its data directory")
-    which.add_argument("-s", dest="system", metavar="DIR", help="its system directory")
-    which.add_argument("-f", dest="fstab", metavar="DIR", help="its fstab directory")
-    which.add_argument("-r", dest="rcconf", metavar="DIR", help="the directory of rc.conf files")
-    which.add_argument("-w", dest="workdir", metavar="DIR", help="CBSD's workdir, instead of the directories")
-    which.add_argument("-l", dest="list", metavar="FILE", help="list of environments, for hosts without CBSD")
+    which.add_argument("-w", "--workdir", metavar="DIR", help="CBSD's workdir, instead of the directories")
+
+    several = _Parser(add_help=False)
+    several.add_argument(
+        "-w",
+        "--workdir",
+        dest="workdirs",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="CBSD's workdir; several are looked at one after the other; default: cbsd_workdir in /etc/rc.conf",
+    )
+    verbose = _Parser(add_help=False)
+    verbose.add_argument("-v", dest="verbose", action="count", default=0, help=_VERBOSE)
+    known = _Parser(add_help=False, parents=[verbose, several])
+    known.add_argument("names", nargs="*", metavar="NAME", help="environments that CBSD knows; default: all")
+    either = _Parser(add_help=False, parents=[common, several, place])
+    either.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME|BACKEND",
+        help="environments that CBSD knows, default: all; or the backend of the one that -j, -d or -l names",
+    )
 
     parser = _Parser(
         prog="envstart",
@@ -92,18 +123,65 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("plan", help="what is there, and what would be run", parents=[which], allow_abbrev=False)
     verb.add_argument("--stop", dest="verb", action="store_const", const="stop", default="start", help="plan a stop")
     verb.set_defaults(run=_plan)
-    verb = verbs.add_parser("status", help="what the mount table says", parents=[which], allow_abbrev=False)
+    verb = verbs.add_parser("status", help="what the mount table says", parents=[either], allow_abbrev=False)
     verb.add_argument("--json", action="store_true", help="as one JSON document")
     verb.set_defaults(run=_status)
-    verb = verbs.add_parser("check", help="say what is not well, and nothing else", parents=[which], allow_abbrev=False)
+    verb = verbs.add_parser("check", help="say what is not well, and no more", parents=[either], allow_abbrev=False)
+    verb.add_argument(
+        "--level",
+        choices=check.LEVELS,
+        default="read",
+        help="table: ask nobody; read: each directory must answer; write: and take a file (default: read)",
+    )
+    form = verb.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as one JSON document")
+    form.add_argument("--nagios", action="store_true", help="as a monitoring plugin, with performance data")
+    verb.add_argument("--prometheus", metavar="FILE", help="write the metrics to a file, for node_exporter")
+    verb.add_argument("--changed", action="store_true", help="say nothing unless it differs from the last time")
     verb.set_defaults(run=_check)
-    verb = verbs.add_parser("recover", help="start after another host has failed", parents=[which], allow_abbrev=False)
+    verb = verbs.add_parser(
+        "recover",
+        help="take mounts away that hang or are broken; or take a volume over from a host that has failed",
+        parents=[either],
+        allow_abbrev=False,
+    )
+    verb.add_argument("-n", "--dry-run", dest="dry_run", action="store_true", help="only say what would be done")
+    verb.add_argument("--remount", action="store_true", help="then start the environment's hook again")
+    verb.add_argument("--running", action="store_true", help="also for an environment that runs")
     verb.add_argument(
         "--preempt",
         action="store_true",
         help="take over what another host holds: its reservation, its mark, its role; only if that host is surely down",
     )
-    verb.set_defaults(run=_recover, verb="start", dry_run=False)
+    verb.set_defaults(run=_recover)
+    verb = verbs.add_parser(
+        "orphans", help="what environments have left mounted that do not run", parents=[known], allow_abbrev=False
+    )
+    verb.add_argument("--stop", action="store_true", help="unmount it, if the configuration says that it is ours")
+    verb.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=float,
+        default=check.GRACE,
+        help="leave alone what was started so short a time ago (default: %(default).0f)",
+    )
+    verb.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=600.0,
+        help="for all of them together (default: %(default).0f)",
+    )
+    verb.set_defaults(run=operate.orphans)
+    verb = verbs.add_parser(
+        "doctor", help="what will go wrong later, each with its remedy", parents=[known], allow_abbrev=False
+    )
+    verb.add_argument("--json", action="store_true", help="as one JSON document")
+    verb.set_defaults(run=operate.doctor)
+    for name, text in (("install", "let CBSD stop what it stops"), ("uninstall", "take the links of install away")):
+        verb = verbs.add_parser(name, help=text, parents=[verbose, several], allow_abbrev=False)
+        verb.add_argument("names", nargs="+", metavar="NAME", help="environments, as in 'web*'; '*': and all new ones")
+        verb.set_defaults(run=operate.links, verb=name)
 
     verb = verbs.add_parser("config", help="show, check or make a configuration", allow_abbrev=False)
     acts = verb.add_subparsers(metavar="WHAT", required=True, parser_class=_Parser)
@@ -153,6 +231,7 @@ def _act(arguments: argparse.Namespace, report: Report) -> int:
     report.about(plans[0].environment.name, plans[0].config["LOG_FACILITY"])
     host = Host(report)
     host.takeover = getattr(arguments, "preempt", False)
+    host.by_hand = True
     hook.act(arguments.verb, plans[0], host)
     return os.EX_OK
 
@@ -163,13 +242,31 @@ def _plan(arguments: argparse.Namespace, report: Report) -> int:
     return os.EX_OK
 
 
-def _records(arguments: argparse.Namespace, report: Report) -> list[dict[str, Any]]:
+def _one(arguments: argparse.Namespace) -> bool:
+    """Whether an environment is named by its directories, its workdir or a list, instead of being looked up."""
+    named = any((arguments.name, arguments.data, arguments.system, arguments.list))
+    if not named:
+        if arguments.config:
+            raise Usage("cannot use -c for environments that CBSD knows: name one by -j")
+        return False
+    if len(arguments.names) != 1 or arguments.names[0] not in backends.NAMES:
+        raise Usage(f"cannot tell which hook is meant: give one of {', '.join(backends.NAMES)} before the options")
+    if len(arguments.workdirs) > 1:
+        raise Usage("cannot look for one environment in several workdirs: give one -w")
+    arguments.backend = arguments.names[0]
+    arguments.workdir = arguments.workdirs[0] if arguments.workdirs else None
+    return True
+
+
+def _records(arguments: argparse.Namespace, report: Report) -> list[Record]:
     """What there is of each step of each environment that is meant."""
     host = Host(report)
     return [row for plan in _plans(arguments) for row in show.rows(plan, show.states(plan, host))]
 
 
 def _status(arguments: argparse.Namespace, report: Report) -> int:
+    if not _one(arguments):
+        return operate.status(arguments, report)
     records = _records(arguments, report)
     if arguments.json:
         import json
@@ -181,16 +278,15 @@ def _status(arguments: argparse.Namespace, report: Report) -> int:
 
 
 def _check(arguments: argparse.Namespace, report: Report) -> int:
-    """What is not well, worst first; the statuses are those of monitoring plugins."""
-    records = _records(arguments, report)
-    write(1, show.problems(records))
-    levels = {record["level"] for record in records}
-    return next((status for level, status in show.SEVERITY.items() if level in levels), 0)
+    return operate.look(arguments, report, _plans(arguments) if _one(arguments) else None)
 
 
 def _recover(arguments: argparse.Namespace, report: Report) -> int:
     if not arguments.preempt:
-        raise Usage("cannot tell what to recover: give --preempt, to take a volume over from a host that is down")
+        return operate.recover(arguments, report, _plans(arguments) if _one(arguments) else None)
+    if not _one(arguments):
+        raise Usage("cannot tell which volume to take over: give the backend, and -w and -j")
+    arguments.verb = "start"
     return _act(arguments, report)
 
 

@@ -45,6 +45,10 @@ class Config:
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
 
+    def but(self, **values: Any) -> Config:
+        """The same with other values."""
+        return Config(self.path, {**self._values, **values}, self._texts, self._origins, self.notes)
+
     def origin(self, key: str) -> str:
         """``FILE:LINE`` with its section, or ``default``."""
         return self._origins.get(key, "default")

@@ -5,11 +5,14 @@ Knows nothing about file systems; the steps do.
 
 from __future__ import annotations
 
-from .errors import Error, NoAnswer, NoTime
+from . import breaker, started
+from .errors import Error, NoAnswer, NoTime, Temporary
 from .plan import waves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from .host import Host, Undo
     from .plan import Plan, Step
 
@@ -17,11 +20,21 @@ if TYPE_CHECKING:
 def start(plan: Plan, host: Host) -> int:
     """Make everything of the plan so, or leave everything as it was and raise; returns how many steps it took."""
     groups = waves(plan.steps)
+    host.wait(breaker.admit(plan, host))
+    try:
+        return _start(plan, host, groups)
+    except Temporary:
+        host.wait(breaker.consider(plan, host))
+        raise
+
+
+def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
     with host.locks(plan.locks):
         _survey(plan, host)
         lacking = host.together([step.check(host) for step in plan.steps])
         pending = {step.name for step, lack in zip(plan.steps, lacking) if lack is not None}
         if not pending:
+            started.note(plan.environment)
             return 0
         host.signals.arm()
         try:
@@ -33,16 +46,21 @@ def start(plan: Plan, host: Host) -> int:
         except BaseException as error:
             _take_back(host, error)
             raise
+        started.note(plan.environment)
     return len(pending)
 
 
-def stop(plan: Plan, host: Host) -> None:
+def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None:
     """Take everything of the plan away, last step first, or leave everything as it was and raise (fault 109).
 
     All are asked before one is touched; one that then turns out to be busy brings those back that went before it.
+    ``unless``: asked when nobody else can work on the environment any more: why it must be left alone nonetheless.
     """
     steps = [step for group in waves(plan.steps) for step in group]
     with host.locks(plan.locks):
+        why = unless()
+        if why:
+            raise Temporary(f"cannot stop {plan.environment.name}: {why}; it is left as it is")
         _survey(plan, host)
         host.together([step.before_stop(host) for step in steps])
         host.signals.arm()
@@ -54,6 +72,14 @@ def stop(plan: Plan, host: Host) -> None:
         except BaseException as error:
             _take_back(host, error)
             raise
+
+
+def take_away(plan: Plan, host: Host, steps: Sequence[Step]) -> None:
+    """Take what is broken of these steps away, in their order; what is found well by then stays."""
+    with host.locks(plan.locks):
+        host.signals.arm()
+        for step in steps:
+            host.wait(step.take_away(host))
 
 
 def _survey(plan: Plan, host: Host) -> None:

@@ -38,6 +38,10 @@ def main(program: str, argv: Sequence[str]) -> int:
 
 def _main(program: str, argv: Sequence[str], report: Report) -> int:
     began = time.monotonic()
+    if program in ("env_poststop", "env_remove"):
+        from . import poststop
+
+        return poststop.poststop(report) if program == "env_poststop" else poststop.remove(report)
     verb, backend = _meaning(program)
     arguments = environment.parse(argv)
     if arguments.help:
@@ -59,32 +63,42 @@ def _main(program: str, argv: Sequence[str], report: Report) -> int:
     return os.EX_OK
 
 
-def load(backend: str, wanted: environment.Environment, path: str | None = None) -> Plan:
-    """The plan of an environment from its configuration; ``path`` is used instead of the usual places."""
+def load(backend: str, wanted: environment.Environment, path: str | None = None, force: bool = False) -> Plan:
+    """The plan of an environment from its configuration; ``path`` is used instead of the usual places. ``force``: its
+    stop may use force, whatever the configuration says."""
     module = backends.backend(backend)
     found = config.find(backend, wanted.workdir, path)
-    plan: Plan = module.plan(wanted, config.load(backend, module.OPTIONS, wanted.name, found, wanted.workdir))
+    settings = config.load(backend, module.OPTIONS, wanted.name, found, wanted.workdir)
+    plan: Plan = module.plan(wanted, settings.but(STOP_FORCE=True, STOP_KILL=True) if force else settings)
     return plan
 
 
-def act(verb: str, plan: Plan, host: Host) -> None:
-    """Carry the plan out: ``start`` or ``stop``; raises Error."""
-    if os.geteuid() != 0:
-        raise Denied(f"cannot {verb} {plan.environment.name}: only root can mount; try: sudo {host.report.program} ...")
-    host.deadline.set(plan.config["TIMEOUT"])
+def act(
+    verb: str, plan: Plan, host: Host, unless: Callable[[], str] = lambda: "", seconds: float = float("inf")
+) -> None:
+    """Carry the plan out: ``start`` or ``stop``, within TIMEOUT, and ``seconds``; raises Error. ``unless``: see
+    executor.stop()."""
+    only_root(verb, plan.environment.name, host)
+    host.deadline.set(min(plan.config["TIMEOUT"], seconds))
     try:
         if verb == "start":
             count = executor.start(plan, host)
             if count:
                 host.report.done(f"{count} of {len(plan.steps)} steps taken in {host.deadline.elapsed():.1f} s")
         else:
-            executor.stop(plan, host)
+            executor.stop(plan, host, unless)
             host.report.done(f"stopped in {host.deadline.elapsed():.1f} s")
     except Error as error:
         left_behind = host.left_behind()
         if left_behind:
             error.also(f"left behind, since nothing ends it: {', '.join(left_behind)}")
         raise
+
+
+def only_root(verb: str, name: str, host: Host) -> None:
+    """Denied for anybody else."""
+    if os.geteuid() != 0:
+        raise Denied(f"cannot {verb} {name}: only root can; try: sudo {host.report.program} ...")
 
 
 def open_streams() -> None:

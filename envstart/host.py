@@ -70,11 +70,15 @@ class Host:
         self.signals = Signals()
         # A person has said that the other host is down: what it holds may be taken over.
         self.takeover = False
+        # Somebody is at it: what an earlier run has noted about a server is not taken for granted.
+        self.by_hand = False
         # Mount points that have not answered in this run.
         self.silent: set[str] = set()
         # Descriptors of our locks; of all children only a command with ``hold`` keeps them.
         self.own: set[int] = set()
         self._left_behind: list[children.Child] = []
+        # Children that are waited for, and since when.
+        self._at_work: dict[children.Child, float] = {}
         self._table: table.Table | None = None
         # How often forget() was called: an answer that was asked for before it is not kept.
         self._changes = 0
@@ -90,7 +94,15 @@ class Host:
 
     def together(self, coroutines: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
         """Run them side by side to their end; the first failure, or a signal, ends all and is raised."""
-        return together(coroutines, self.signals.interruption, self.signals.wake)
+        return together(coroutines, self._interruption, self.signals.wake)
+
+    def _interruption(self) -> BaseException | None:
+        if self.signals.asked:
+            self.signals.asked = False
+            now = time.monotonic()
+            busy = [f"{child.what}: {now - began:.1f} s" for child, began in self._at_work.items()]
+            self.report.note(f"{self.deadline.elapsed():.1f} s so far; {'; '.join(busy) or 'nothing is waited for'}")
+        return self.signals.interruption()
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run one to its end and return its result."""
@@ -135,7 +147,9 @@ class Host:
     # Commands.
 
     def find(self, name: str) -> str | None:
-        """The absolute path of a system command, or None."""
+        """The absolute path of a system command, or of what has one already; None if it cannot be run."""
+        if name.startswith("/"):
+            return name if os.access(name, os.X_OK) else None
         for directory in SYSTEM_PATH:
             path = f"{directory}/{name}"
             if os.access(path, os.X_OK):
@@ -189,7 +203,7 @@ class Host:
             until = min(began + timeout, limit) if timeout is not None else limit
             ended = False
             try:
-                ended = await Wait(until, child.ended)
+                ended = await self._waited(child, Wait(until, child.ended))
             finally:
                 if not ended:
                     await self._end(child, gently=True, leave=leave)
@@ -238,6 +252,13 @@ class Host:
         finally:
             self._asking.remove(key)
         raise Temporary(f"cannot tell what {argv[0]} knows: {last}; nothing was changed because of it")
+
+    async def _waited(self, child: children.Child, wait: Wait) -> bool:
+        self._at_work[child] = time.monotonic()
+        try:
+            return await wait
+        finally:
+            del self._at_work[child]
 
     async def _end(self, child: children.Child, gently: bool, leave: bool = False) -> None:
         """TERM if ``gently``, then KILL; one that outlives both is left behind."""
@@ -330,29 +351,14 @@ class Host:
         For everything that touches a file system which may be dead: such a call cannot be ended, only left behind.
         The result goes through marshal; an OSError comes back as one.
         """
-        try:
-            child, read = children.call(function, arguments)
-        except OSError as error:
-            raise Temporary(f"cannot start a child: {reason(error)}") from None
-        data, answered = b"", False
-        os.set_blocking(read, False)
-
-        def received() -> bool:
-            nonlocal data
-            try:
-                while True:
-                    piece = os.read(read, 1 << 16)
-                    if not piece:
-                        return True
-                    data += piece
-            except BlockingIOError:
-                return False
-
+        child, pipe = _started(children.call, function, arguments)
         until = time.monotonic() + timeout
+        answered = False
         try:
-            answered = await Wait(min(until, self.deadline.limit), received, read)
+            wait = Wait(min(until, self.deadline.limit), pipe.ended, pipe.descriptor)
+            answered = await self._waited(child, wait)
         finally:
-            os.close(read)
+            os.close(pipe.descriptor)
             if not answered:
                 await self._end(child, gently=False)
         if not answered and self.deadline.limit < until:
@@ -361,9 +367,32 @@ class Host:
             raise NoAnswer(f"no answer in {timeout:.1f} s")
         # Its answer was its last act; if it is not yet over, init(8) takes it after us.
         child.ended()
-        if not data:
+        if not pipe.data:
             raise Temporary("a child ended without a word")
-        return children.answer(data)
+        return children.answer(pipe.data)
+
+    async def each(
+        self, function: Callable[[Any], Any], items: Sequence[Any], timeout: float, keep: Sequence[int] = ()
+    ) -> tuple[list[tuple[int, Any]], int]:
+        """``function`` of one item after the other in one child: (0, result) or (errno, text) for each, and 0.
+
+        The answers end with the first item that gives none for ``timeout`` seconds; the child is left behind then, with
+        the descriptors ``keep``, and its pid is returned.
+        """
+        child, pipe = _started(children.each, function, items, keep)
+        found: list[tuple[int, Any]] = []
+        alive = True
+        try:
+            while alive and not pipe.closed:
+                wait = Wait(min(time.monotonic() + timeout, self.deadline.limit), pipe.fill, pipe.descriptor)
+                alive = await self._waited(child, wait)
+                new, pipe.data = children.answers(pipe.data)
+                found += new
+        finally:
+            os.close(pipe.descriptor)
+            if not pipe.closed:
+                await self._end(child, gently=False)
+        return found, 0 if child.ended() or len(found) == len(items) else child.pid
 
     async def probe(self, function: Callable[..., Any], point: str, *arguments: Any, timeout: float) -> Any:
         """``bounded()`` for a mounted directory; one that has not answered is not asked again by this run."""
@@ -395,6 +424,14 @@ class Host:
             while any(processes.signal(pid, 0) for pid in alive) and time.monotonic() < until:
                 # They are no children of ours: their end comes without a word.
                 await Wait(time.monotonic() + 0.05)
+
+
+def _started(start: Callable[..., tuple[children.Child, int]], *arguments: Any) -> tuple[children.Child, children.Pipe]:
+    try:
+        child, descriptor = start(*arguments)
+    except OSError as error:
+        raise Temporary(f"cannot start a child: {reason(error)}") from None
+    return child, children.Pipe(descriptor)
 
 
 def _read_twice(path: str) -> str:

@@ -87,12 +87,32 @@ class Locks:
                 )
             await host.sleep(pause)
             pause = min(pause * 1.5, 0.25)
-        try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"pid {os.getpid()}, {host.report.program}".encode(), 0)
-        except OSError:
-            # Who holds the lock is a courtesy to the one who waits.
-            pass
+        note(descriptor, f"pid {os.getpid()}, {host.report.program}")
+
+
+def claim(directory: str, name: str) -> tuple[int | None, str]:
+    """A lock that goes with its descriptor, and stays as long as a child keeps a copy of that, whatever becomes of us:
+    (descriptor, ""), or (None, what its holder has noted). OSError, Denied, Missing."""
+    import fcntl
+
+    path = f"{private_directory(directory)}/{name}.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        told = os.pread(descriptor, 200, 0).decode("utf-8", "replace")
+        os.close(descriptor)
+        return None, told
+    return descriptor, ""
+
+
+def note(descriptor: int, text: str) -> None:
+    """Tell those who find it locked why; a full disk keeps them ignorant."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+    except OSError:
+        pass
 
 
 def private_directory(path: str) -> str:

@@ -60,6 +60,7 @@ class Mount(plan.Step):
         shared: str = "",
         own: Sequence[str] = (),
         lower: Block | None = None,
+        servers: Sequence[plan.Server] = (),
     ) -> None:
         self.name = name
         self.fstype = fstype
@@ -70,7 +71,10 @@ class Mount(plan.Step):
         self.own = tuple(own)
         self.resource = point if shared else ""
         self.lower = lower
+        self.servers = tuple(servers)
         self.create_below = environment.workdir
+        # Seconds that the mounted directory may take to answer.
+        self.patience: float = config["PROBE_TIMEOUT"]
         self.required: Sequence[str] = config[f"REQUIRE_{name.upper()}"] or () if name in DIRECTORIES else ()
         self._environment = environment
         self._config = config
@@ -99,10 +103,17 @@ class Mount(plan.Step):
                     f"cannot mount {self.source} on {point}: it would hide {', '.join(hidden[:3])}; unmount that first"
                 )
             return Missing(f"cannot find {self.source} on {point}: nothing is mounted there")
-        if entry.read_only != ("ro" in self.options):
-            how, wanted = ("read-only", "read-write") if entry.read_only else ("read-write", "read-only")
-            host.report.warn(f"{point}: {entry} is mounted {how}, the configuration says {wanted}")
+        drift = self._drift(entry)
+        if drift:
+            host.report.warn(f"{point}: {entry} is {drift}")
         return await self._judge(host, point)
+
+    def _drift(self, entry: Entry) -> str:
+        """In what the mount differs from the configuration; "" if in nothing that counts."""
+        if entry.read_only == ("ro" in self.options):
+            return ""
+        how, wanted = ("read-only", "read-write") if entry.read_only else ("read-write", "read-only")
+        return f"mounted {how}, the configuration says {wanted}"
 
     async def _ours(self, host: Host, table: Table, point: str) -> Entry | None:
         """The mount on ``point`` if it is the one that is wanted; Misconfigured if it is anything else."""
@@ -135,17 +146,14 @@ class Mount(plan.Step):
 
     async def _judge(self, host: Host, point: str) -> Error | None:
         """Mounted is not yet usable (transcript nfs.txt): None, or why not; raises what a new mount cannot mend."""
-        config = self._config
-        lease = None
-        if self.name == "system" and config["LEASE"] != "ignore" and self._environment.workdir:
-            lease = (f"{point}/locked", f"{self._environment.workdir}/nodename")
+        config, lease = self._config, self.lease(point)
         doing = f"cannot use {point}: {self.source}"
         down = await self.down(host)
         if down:
             return NoAnswer(f"{doing} is mounted there, but {down}")
         try:
             verdict, detail, other = await host.probe(
-                touch.look, point, tuple(self.required), lease, timeout=config["PROBE_TIMEOUT"]
+                touch.look, point, tuple(self.required), lease, timeout=self.patience
             )
         except NoAnswer as error:
             return NoAnswer(f"{doing} is mounted there but gives {error}; is the server up?")
@@ -175,6 +183,20 @@ class Mount(plan.Step):
                 raise Temporary(f"{text}; stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
             host.report.warn(text)
         return None
+
+    def lease(self, point: str) -> tuple[str, str] | None:
+        """The two files that say which node uses the environment (see touch.look), if they are to be looked at."""
+        workdir = self._environment.workdir
+        if self.name != "system" or self._config["LEASE"] == "ignore" or not workdir:
+            return None
+        return f"{point}/locked", f"{workdir}/nodename"
+
+    def server(self, table: Table) -> str:
+        """Who must answer when the directory is looked at: what hangs at one mount of it hangs at all."""
+        if self.fstype == "nullfs":
+            holder = table.holding(self.source)
+            return _server(holder) if holder is not None else self.source
+        return self.source.partition(":/")[0] if self.fstype == "nfs" else self.point
 
     def _requires(self) -> str:
         return f"REQUIRE_{self.name.upper()} asks for"
@@ -228,7 +250,22 @@ class Mount(plan.Step):
                 f"and {self._environment.name} runs; stop it first"
             )
         host.report.warn(f"{entry.point}: {entry} is broken; taking it away to mount it anew")
-        if not await self._answers(host, entry.point, self._config["PROBE_TIMEOUT"]):
+        await self._end(host, entry)
+
+    async def take_away(self, host: Host) -> None:
+        try:
+            point = await self._real_point(host)
+            entry = await self._ours(host, await host.mounts(), point)
+            if entry is None or await self._judge(host, point) is None:
+                return
+        except (Denied, Missing):
+            # It answers, so it is not what is to be recovered.
+            return
+        host.report.note(f"{point}: taking {entry} away")
+        await self._end(host, entry)
+
+    async def _end(self, host: Host, entry: Entry) -> None:
+        if not await self._answers(host, entry.point, self.patience):
             await self._force(host, entry)
             return
         try:
@@ -251,7 +288,7 @@ class Mount(plan.Step):
             return
         config = self._config
         doing = f"cannot mount {self.source} on {point}"
-        below, create, patience = self.create_below, config["CREATE_MOUNT_POINTS"], config["PROBE_TIMEOUT"]
+        below, create, patience = self.create_below, config["CREATE_MOUNT_POINTS"], self.patience
         try:
             missing, hidden = await host.bounded(touch.survey, point, self.point, below, create, timeout=patience)
             if missing:
@@ -292,13 +329,13 @@ class Mount(plan.Step):
         if undo.tried:
             entry = await self._landed(host, point, _LATE if undo.cut_off else 0.0)
             if entry is not None and not self._kept(await host.mounts(), point):
-                if await self._answers(host, point, min(self._config["PROBE_TIMEOUT"], host.deadline.left() / 3)):
+                if await self._answers(host, point, min(self.patience, host.deadline.left() / 3)):
                     await unmount.plain(host, entry, attempts=3)
                 else:
                     # Seconds old and used by nobody: force harms no one, and a plain umount would hang.
                     await self._force(host, entry)
         if undo.made:
-            await host.bounded(touch.remove_directories, undo.made, timeout=self._config["PROBE_TIMEOUT"])
+            await host.bounded(touch.remove_directories, undo.made, timeout=self.patience)
 
     async def _landed(self, host: Host, point: str, patience: float) -> Entry | None:
         """Our mount if it is there, or comes within ``patience`` seconds although its command was given up."""
@@ -316,11 +353,10 @@ class Mount(plan.Step):
 
     async def before_stop(self, host: Host) -> None:
         for entry in await self._to_stop(host):
-            if await self._answers(host, entry.point, self._config["PROBE_TIMEOUT"]):
+            if await self._answers(host, entry.point, self.patience):
                 continue
             if not self._config["STOP_FORCE"]:
-                patience = self._config["PROBE_TIMEOUT"]
-                why = await self.down(host) or f"it gives no answer in {patience} s, and may come back"
+                why = await self.down(host) or f"it gives no answer in {self.patience} s, and may come back"
                 raise Temporary(
                     f"cannot unmount {entry.point}: {self.source}: {why}; set STOP_FORCE=1 to unmount it nonetheless"
                 )
@@ -388,9 +424,9 @@ class Mount(plan.Step):
             return plan.State(plan.STACKED, found)
         if not matching[0]:
             return plan.State(plan.WRONG_SOURCE, found)
-        if self._kept(table, point):
-            return plan.State(plan.MOUNTED, found)
-        return plan.State(plan.MOUNTED, found, stop=[commands.unmount(host.platform, point)])
+        stop = [] if self._kept(table, point) else [commands.unmount(host.platform, point)]
+        drift = self._drift(table.at(point)[0])
+        return plan.State(plan.DEGRADED, drift, stop=stop) if drift else plan.State(plan.MOUNTED, found, stop=stop)
 
     async def _real_point(self, host: Host) -> str:
         """The directory as the mount table names it. It is touched only when the table does not know it."""
@@ -405,3 +441,7 @@ class Mount(plan.Step):
         if workdir and is_below(self.point, workdir) and not is_below(real, await host.real(workdir)):
             raise Denied(f"cannot use {self.point}: it leads to {real}, out of the workdir {workdir}")
         return real
+
+
+def _server(entry: Entry) -> str:
+    return entry.source.partition(":/")[0] if entry.kind == "nfs" else entry.point

@@ -148,6 +148,12 @@ COMMON = (
         "what to do when the file `locked` in the system directory says that another node ran "
         "the environment less than 30 minutes ago",
     ),
+    Option(
+        "BREAKER",
+        whole(0, 86400, "seconds"),
+        "60",
+        "seconds for which hooks end at once when a server is down that an earlier one has waited for; 0: each waits",
+    ),
     Option("STOP_FORCE", flag, "0", "unmount by force when a server does not answer or a directory stays busy"),
     Option("STOP_KILL", flag, "0", "end the processes that keep a directory busy: TERM, then KILL"),
     Option(

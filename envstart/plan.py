@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .errors import Error
     from .host import Host
 
+    # Name or address, and TCP port.
+    Server = tuple[str, int]
+
 # States of a step, as `envstart status` shows them: of a mount, and of what lies below one.
 MOUNTED = "mounted"
 NOT_MOUNTED = "not mounted"
@@ -23,9 +26,14 @@ READY = "ready"
 NOT_READY = "not ready"
 DEGRADED = "degraded"
 LOST = "lost"
+# Of a mount that was looked at.
+NO_ANSWER = "no answer"
+BROKEN = "broken"
+NOT_USABLE = "not usable"
+NOT_WRITABLE = "not writable"
 
 # What `envstart check` says of them; what is not here is critical.
-LEVELS = {MOUNTED: "ok", READY: "ok", DEGRADED: "warning", UNKNOWN: "unknown"}
+LEVELS = {MOUNTED: "ok", READY: "ok", DEGRADED: "warning", NOT_WRITABLE: "warning", UNKNOWN: "unknown"}
 
 
 class State:
@@ -61,6 +69,8 @@ class Step:
     fstype: str
     # A resource that other environments use too; one at a time works on it ("": none).
     resource: str = ""
+    # Whom it needs: one of them must be up.
+    servers: tuple[Server, ...] = ()
 
     def needs(self, other: Step) -> bool:
         """Whether ``other`` must be there before this one is started."""
@@ -72,6 +82,9 @@ class Step:
 
     async def clear(self, host: Host) -> None:
         """Take away what is there and broken, before anything is started: what lies on top of others comes first."""
+
+    async def take_away(self, host: Host) -> None:
+        """clear() because somebody wants it, whoever uses it."""
 
     async def start(self, host: Host) -> None:
         """Make it so. What has to be taken back is journalled (``host.on_failure``) before it is done."""
@@ -117,16 +130,16 @@ class Plan:
 
         Two workdirs can have environments of one name, so the place is in the name.
         """
-        shared = sorted({f"shared.{_short(step.resource)}" for step in self.steps if step.resource})
+        shared = sorted({f"shared.{short(step.resource)}" for step in self.steps if step.resource})
         return [file_name(self.environment), *shared]
 
 
 def file_name(environment: Environment) -> str:
     """A file name of an environment's own."""
-    return f"{environment.name[:64]}.{_short(environment.system)}"
+    return f"{environment.name[:64]}.{short(environment.system)}"
 
 
-def _short(path: str) -> str:
+def short(path: str) -> str:
     """A file name for a path. Two paths that share one only wait for each other."""
     import binascii
     import os

@@ -45,6 +45,34 @@ def only_zombies(group: int) -> bool:
     return True
 
 
+def callers(part: str) -> list[tuple[int, float]]:
+    """Of the processes that we descend from, those with ``part`` in a word of their command line: (pid, its begin)."""
+    libraries.reach()
+    try:
+        import psutil
+    except ImportError:
+        return []
+    found = []
+    for process in psutil.Process().parents():
+        try:
+            if any(part in word for word in process.cmdline()):
+                found.append((process.pid, process.create_time()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def is_still(pid: int, began: float) -> bool:
+    """Whether the process of this number is the one that began then."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return bool(process.create_time() == began and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
+
+
 def signal(pid: int, number: int) -> bool:
     """Send a signal (0: none); whether there is such a process."""
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from . import plan as plans
 from .errors import Error
-from .report import paste
+from .report import paste, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +14,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .host import Host
+    from .inventory import Found
     from .plan import Plan
+
+    Record = dict[str, Any]
 
 
 def states(plan: Plan, host: Host) -> list[plans.State]:
@@ -54,7 +59,7 @@ def _why(state: plans.State, verb: str) -> str:
     return f"{state.word}: {state.found}; {verb} would refuse and leave it alone"
 
 
-def rows(plan: Plan, found: Sequence[plans.State]) -> list[dict[str, Any]]:
+def rows(plan: Plan, found: Sequence[plans.State]) -> list[Record]:
     """One record for each wanted directory; the keys are stable."""
     return [
         {
@@ -76,18 +81,87 @@ def rows(plan: Plan, found: Sequence[plans.State]) -> list[dict[str, Any]]:
 SEVERITY = {"critical": 2, "unknown": 3, "warning": 1, "ok": 0}
 
 
-def problems(records: Sequence[dict[str, Any]]) -> str:
+def problems(records: Sequence[Record]) -> str:
     """A line for each record that is not well, the worst first; nothing if all is."""
     order = list(SEVERITY)
     bad = sorted((record for record in records if record["level"] != "ok"), key=lambda one: order.index(one["level"]))
+    keys = ("environment", "directory", "source", "state", "found")
     return "".join(
-        f"{record['level'].upper()}: {record['environment']}: {record['directory']}: {record['source']}: "
-        f"{record['state']}{': ' + record['found'] if record['found'] else ''}\n"
+        f"{_coloured(record['level'], record['level'].upper())}: "
+        f"{printable(': '.join(record[key] for key in keys if record[key]))}\n"
         for record in bad
     )
 
 
-def status(records: Sequence[dict[str, Any]]) -> str:
+_COLOURS = {"critical": "31;1", "unknown": "35", "warning": "33", "ok": "32"}
+
+
+def _coloured(level: str, text: str) -> str:
+    """In colour on a terminal, unless somebody does not want that (NO_COLOR, and CBSD's own NOCOLOR)."""
+    if not os.isatty(1) or os.environ.get("NO_COLOR") or os.environ.get("NOCOLOR"):
+        return text
+    return f"\033[{_COLOURS[level]}m{text}\033[0m"
+
+
+class Group:
+    """An environment (None: mounts of environments that are no more) and the records of its steps. ``lacking``: where
+    the links are not by which CBSD would stop it."""
+
+    def __init__(self, found: Found | None, records: Sequence[Record], lacking: Sequence[str] = ()) -> None:
+        self.found = found
+        self.records = list(records)
+        self.lacking = list(lacking)
+
+    @property
+    def running(self) -> bool:
+        """Whether the environment runs."""
+        return self.found is not None and self.found.running
+
+    @property
+    def well(self) -> bool:
+        """All is there while it runs, and nothing is when it does not."""
+        if self.running:
+            return all(record["level"] in ("ok", "warning") for record in self.records)
+        return all(record["state"] in (plans.NOT_MOUNTED, plans.NOT_READY, plans.READY) for record in self.records)
+
+    def plain(self) -> Record:
+        """For JSON; the keys are stable."""
+        found = self.found
+        return {
+            "environment": found.name if found else "",
+            "workdir": found.workdir if found else "",
+            "emulator": found.emulator if found else "",
+            "backend": found.backend if found else "",
+            "registered": bool(found and found.registered),
+            "running": self.running,
+            "well": self.well,
+            "links_lacking": self.lacking,
+            "directories": self.records,
+        }
+
+
+def overview(groups: Sequence[Group]) -> str:
+    """Environments with their directories, those that are not well first."""
+    rows = []
+    widths = {key: max((len(str(row[key])) for group in groups for row in group.records), default=0) for key in _SHOWN}
+    for group in sorted(groups, key=lambda one: (one.well, one.found.name if one.found else "")):
+        found = group.found
+        word = "runs" if group.running else "does not run" if found and found.registered else "is not registered"
+        heading = f"{found.name} ({found.emulator}, {found.backend}) {word}" if found else "not known to CBSD"
+        if group.lacking:
+            heading += f"; CBSD will not stop it: envstart install {found.name if found else ''}".rstrip()
+        rows.append(_coloured("ok" if group.well else "critical", heading))
+        for row in group.records:
+            words = "  ".join(str(row[key]).ljust(widths[key]) for key in _SHOWN)
+            rest = f"  {row['found']}" if row["state"] != plans.MOUNTED and row["found"] else ""
+            rows.append(printable(f"  {words}{rest}".rstrip()))
+    return "".join(f"{row}\n" for row in rows)
+
+
+_SHOWN = ("directory", "state", "source", "point")
+
+
+def status(records: Sequence[Record]) -> str:
     """The records as an aligned table, what is not mounted first."""
     header = {"directory": "DIRECTORY", "state": "STATE", "source": "SOURCE", "point": "MOUNT POINT", "found": "FOUND"}
     ordered = sorted(records, key=lambda record: record["level"] == "ok")

@@ -15,6 +15,8 @@ else:
     # interpreter's own start.
     import _signal as signal
 
+# What ^T sends on FreeBSD; elsewhere what dd(1) takes in its place.
+_INFO = getattr(signal, "SIGINFO", signal.SIGUSR1)
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -23,6 +25,8 @@ class Signals:
 
     def __init__(self) -> None:
         self.deaf = False
+        # Somebody wants to know how far we are.
+        self.asked = False
         self._pipe: tuple[int, int] | None = None
         self._received: int | None = None
 
@@ -38,6 +42,7 @@ class Signals:
             # What nohup(1) or a shell's & has made ignored stays so.
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._note)
+        signal.signal(_INFO, self._ask)
         # An ignored SIGCHLD, which a caller can leave us, would take the children's exit statuses away.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -53,9 +58,12 @@ class Signals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = self._received or number
 
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
 
 def forget_in_child() -> None:
     """In a forked child: default actions, and no word into the parent's pipe."""
     signal.set_wakeup_fd(-1)
-    for number in (*_ENDING, signal.SIGCHLD, signal.SIGPIPE):
+    for number in (*_ENDING, _INFO, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)

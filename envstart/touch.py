@@ -31,7 +31,7 @@ def look(
     try:
         with os.scandir(point) as entries:
             empty = all(entry.name == _PROBE for entry in entries)
-        if empty and not _takes_a_file(point):
+        if empty and refusal(point):
             return EMPTY, "", None
         for name in required:
             try:
@@ -47,17 +47,30 @@ def look(
     return USABLE, "", other_node(*lease) if lease else None
 
 
-def _takes_a_file(point: str) -> bool:
+def refusal(point: str) -> str:
+    """Why a directory takes no file, in the system's words; "" if it does. A stale one is an OSError."""
     path = f"{point}/{_PROBE}"
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        # Root of a jail owns what is in there: it can be a FIFO, or a link to anywhere.
+        if os.path.lexists(path):
+            os.unlink(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno == errno.ESTALE:
             raise
-        return False
+        return error.strerror or str(error)
     os.close(descriptor)
     os.unlink(path)
-    return True
+    return ""
+
+
+def examine(
+    item: tuple[str, tuple[str, ...], tuple[str, str] | None, bool],
+) -> tuple[str, str, tuple[str, int] | None, str]:
+    """look() at one of many directories (point, required, lease, write); and, with ``write``, its refusal()."""
+    point, required, lease, write = item
+    verdict, detail, other = look(point, required, lease)
+    return verdict, detail, other, refusal(point) if write and verdict == USABLE else ""
 
 
 def other_node(locked: str, own_name_file: str) -> tuple[str, int] | None:
@@ -112,6 +125,76 @@ def survey(point: str, given: str, create_below: str | None, create: bool) -> tu
         if create_below is None or not missing[0].startswith(create_below + "/"):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     return missing, []
+
+
+def bare(points: list[str]) -> list[tuple[list[str], bool]]:
+    """Of each mount point without a mount: three names that are in it, and whether its local.sqlite has no table, as
+    CBSD leaves one that writes to a system directory which is not mounted (contract §2.4)."""
+    found = []
+    for point in points:
+        try:
+            with os.scandir(point) as entries:
+                names = sorted(entry.name for entry, _ in zip(entries, range(3)))
+        except OSError:
+            names = []
+        found.append((names, bool(names) and _is_stub(f"{point}/local.sqlite")))
+    return found
+
+
+def _is_stub(path: str) -> bool:
+    if not os.path.isfile(path):
+        return False
+    import sqlite3
+    from urllib.parse import quote
+
+    try:
+        connection = sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)
+        try:
+            return not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return True
+
+
+def links(system: str, directories: list[str], name: str) -> dict[str, str]:
+    """What the link NAME in each directory below ``system`` leads to; "" if there is none."""
+    os.stat(system)
+    found = {}
+    for directory in directories:
+        try:
+            found[directory] = os.readlink(f"{system}/{directory}/{name}")
+        except OSError:
+            found[directory] = ""
+    return found
+
+
+def put_links(system: str, targets: dict[str, str], name: str) -> list[str]:
+    """Let the link NAME in each directory lead to its target; returns the paths of those that did not yet."""
+    os.stat(system)
+    made = []
+    for directory, target in targets.items():
+        path = f"{system}/{directory}/{name}"
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        if os.path.islink(path):
+            if os.readlink(path) == target:
+                continue
+            os.unlink(path)
+        os.symlink(target, path)
+        made.append(path)
+    return made
+
+
+def take_links(system: str, programs: dict[str, str], name: str) -> list[str]:
+    """Take the link NAME away where it leads to a file of this program's name; returns the paths."""
+    os.stat(system)
+    taken = []
+    for directory, program in programs.items():
+        path = f"{system}/{directory}/{name}"
+        if os.path.islink(path) and os.path.basename(os.readlink(path)) == program:
+            os.unlink(path)
+            taken.append(path)
+    return taken
 
 
 def make_directories(directories: list[str], mode: int) -> None:

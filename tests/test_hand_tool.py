@@ -153,10 +153,10 @@ def test_check_is_silent_when_all_is_well_and_else_says_what_is_not(site: Site) 
     assert ended.stdout == f"CRITICAL: jail1: data: {site.source('data')}: not mounted\n"
 
 
-def test_recover_wants_to_be_told_what(site: Site) -> None:
-    ended = site.hand("recover", *where(site))
+def test_taking_over_wants_to_be_told_what(site: Site) -> None:
+    ended = site.hand("recover", "--preempt", "-w", str(site.workdir))
     assert ended.returncode == 64
-    assert "--preempt" in last_line(ended)
+    assert "which volume" in last_line(ended)
     assert site.world.calls() == []
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _V4_PATH_MAX = 99
 # MNAMELEN with its NUL (statfs(2)).
 _SOURCE_MAX = 1023
+# RFC 7530; with NFSv3 rpcbind(8) could tell another one, which hardly anybody uses.
+_PORT = 2049
 _NAME_CHARACTERS = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
 
 
@@ -123,9 +125,10 @@ def plan(environment: Environment, config: Config) -> Plan:
                 config["NFS_MOUNT_TIMEOUT"],
                 shared=f"{server}:{config['NFS_SERVER_ROOT_DIR']}" if item.shared else "",
                 own=[f"{server}:{other.path}" for other in wanted],
+                servers=[(server, _port(options))],
             )
         )
-    return Plan("nfs", environment, config, steps, _warnings(options))
+    return Plan("nfs", environment, config, steps, _warnings(options, config.origin("MOUNT_NFS_OPT") != "default"))
 
 
 def _options(config: Config) -> tuple[str, ...]:
@@ -148,6 +151,11 @@ def _options(config: Config) -> tuple[str, ...]:
     return options
 
 
+def _port(options: tuple[str, ...]) -> int:
+    given = [option[len("port=") :] for option in options if option.startswith("port=")]
+    return int(given[-1]) if given and given[-1].isdigit() else _PORT
+
+
 def _check_length(options: tuple[str, ...], server: str, path: str) -> None:
     if version(options) == "4" and len(os.fsencode(path)) > _V4_PATH_MAX:
         raise Misconfigured(
@@ -157,15 +165,27 @@ def _check_length(options: tuple[str, ...], server: str, path: str) -> None:
         raise Misconfigured(f"cannot mount {server}:{path[:40]}...: a source has at most {_SOURCE_MAX} bytes")
 
 
-def _warnings(options: tuple[str, ...]) -> list[str]:
-    """What mount_nfs(8) takes, and an administrator will regret."""
+def _warnings(options: tuple[str, ...], chosen: bool) -> list[str]:
+    """What mount_nfs(8) takes, and an administrator will regret. ``chosen``: they are not the default."""
     found = []
     names = {option.partition("=")[0] for option in options}
     if version(options) == "4":
         for name in sorted(names & {"intr", "soft"}):
             found.append(f"MOUNT_NFS_OPT has {name}, which is not safe with NFSv4 (mount_nfs(8), BUGS)")
-    elif "soft" in names:
-        found.append("MOUNT_NFS_OPT has soft: a slow server becomes an input/output error in the environment")
+        if chosen and "minorversion" not in names:
+            found.append(
+                "MOUNT_NFS_OPT has no minorversion: it is the highest that both know, and another one after an upgrade"
+            )
+    else:
+        if "soft" in names:
+            found.append("MOUNT_NFS_OPT has soft: a slow server becomes an input/output error in the environment")
+        if "minorversion" in names:
+            found.append("MOUNT_NFS_OPT has minorversion, which only NFSv4 has; add vers=4")
+    for name in sorted(names & {"nconnect", "oneopenown"}):
+        if version(options) != "4" or "minorversion=0" in options:
+            found.append(f"MOUNT_NFS_OPT has {name}, which needs minorversion 1 or 2 of NFSv4")
+    if "noresvport" in names:
+        found.append("MOUNT_NFS_OPT has noresvport: many servers refuse a client whose port is not a reserved one")
     if "ro" in names:
         found.append("MOUNT_NFS_OPT has ro: CBSD writes into the system directory of an environment that it starts")
     return found

@@ -16,6 +16,8 @@ _LIST = ("iscsictl", "-L", "--libxo", "json")
 # The only listing that names the session of a bus; it has the secrets of all sessions in it as well.
 _LIST_IDS = ("iscsictl", "-L", "-v", "--libxo", "json")
 _LIST_BUSES = ("camcontrol", "devlist", "-v")
+# RFC 7143.
+_PORT = 3260
 CONNECTED = "Connected"
 # The nickname in the configuration file that only our own command ever sees.
 NICK = "envstart"
@@ -103,6 +105,15 @@ def normal_portal(portal: str) -> str:
     """A portal in one spelling: iscsictl(8) takes ``10.0.0.1`` and ``10.0.0.1:3260`` for two (commands.md §13.1)."""
     text = portal.lower().removesuffix(":3260") if "]" in portal or portal.count(":") == 1 else portal.lower()
     return text.strip("[]") if text.endswith("]") else text
+
+
+def split_portal(portal: str) -> tuple[str, int]:
+    """Its name or address, and its port."""
+    name = normal_portal(portal)
+    host, colon, port = name.rpartition(":")
+    if colon and port.isdigit() and ("]" in name or name.count(":") == 1):
+        return host.strip("[]"), int(port)
+    return name, _PORT
 
 
 def parse_ids(result: Result) -> dict[tuple[str, str], int]:

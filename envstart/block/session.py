@@ -13,7 +13,7 @@ from ..errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailab
 from ..retry import until_it_heals
 from . import geom, initiator
 from .base import Block, Looks, only_on_freebsd
-from .initiator import CONNECTED, Listed, normal_portal
+from .initiator import CONNECTED, Listed, normal_portal, split_portal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Session(Block):
         self.multipath: str | None = config["ISCSI_MULTIPATH"]
         # Sessions belong to the host, whatever environment's LUN they carry.
         self.resource = f"iscsi {target}"
+        self.servers = tuple(split_portal(portal) for portal in portals)
         self._config = config
         self._added: list[str] = []
 

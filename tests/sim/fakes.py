@@ -132,27 +132,3 @@ class Getfsstat:
         )
         ctypes.memmove(buffer, data, len(data))
         return len(fitting)
-
-
-def install_addresses(state: str) -> None:
-    """This host's own address, as a socket tells it, is that of its node in the HAST resources."""
-    from . import box
-
-    known = Store(state).read()
-    if not known["storage"]:
-        return
-    hostname = known["settings"]["hostname"]
-    nodes = [resource["nodes"] for resource in box.read(known["storage"])["resources"].values()]
-    own = next((found[hostname]["address"] for found in nodes if hostname in found), "")
-    if not own:
-        return
-    import socket
-
-    class Probe(socket.socket):
-        def connect(self, address: Any) -> None:
-            """Whatever it is, there is a way to it."""
-
-        def getsockname(self) -> Any:
-            return own, 0
-
-    vars(socket)["socket"] = Probe

@@ -18,6 +18,9 @@ SYSCTLS = {
     "kern.ostype": "FreeBSD",
     "kern.osrelease": "14.0-STABLE",
     "kern.osreldate": "1400507",
+    "kern.hostid": "2850162913",
+    "kern.module_path": "/boot/kernel;/boot/modules;/boot/dtb;/boot/dtb/overlays",
+    "kern.securelevel": "-1",
     "security.jail.jailed": "0",
     "vfs.recursive_forced_unmount": "0",
 }
@@ -102,6 +105,8 @@ def kernel_iscsi(machine: Machine, name: str, wanted: str, known: dict[str, str]
 
 
 def sysctl_value(state: State, name: str) -> str | None:
+    if name in state["settings"]["sysctls"]:
+        return state["settings"]["sysctls"][name]
     if name == "kern.geom.confxml":
         return mesh.confxml(state)
     if name == "kern.hostname":

@@ -9,22 +9,29 @@ TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(TESTS)
 
 
-def main(state: str, program: str, args: list[str]) -> int:
+def become(state: str) -> None:
+    """Make this process one of the simulated machine."""
     sys.path[:0] = [ROOT, TESTS]
-    from sim import fakes, shim
+    from sim import fakes, network, shim
 
     fakes.install_syslog(f"{state}/syslog")
     fakes.install_psutil(state)
     fakes.install_getfsstat(state)
-    fakes.install_addresses(state)
+    network.install(state)
     shim.install(state)
     import envstart.config
     import envstart.host
+    import envstart.packages
 
     # Set by name: a checker would hold the length of the real tuple against ours.
     vars(envstart.host)["SYSTEM_PATH"] = (f"{state}/bin",)
     envstart.host.STATE_DIR = f"{state}/run"
     envstart.config.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
+    envstart.packages.HOST_CONF = f"{state}/usr/local/etc/pkg.conf"
+
+
+def main(state: str, program: str, args: list[str]) -> int:
+    become(state)
     if program.startswith("env_"):
         from envstart import hook
 

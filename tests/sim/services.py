@@ -12,9 +12,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .shapes import Box, State
 
-# The setting that tells whether it runs; ctld is nowhere simulated.
-DAEMONS = {"iscsid": "iscsid", "hastd": "hastd", "ctld": ""}
-PIDS = {"iscsid": 40, "hastd": 41, "ctld": 42}
+# Of those after ctld nothing is simulated but that they run.
+PIDS = {
+    "iscsid": 40, "hastd": 41, "ctld": 42, "ntpd": 43, "rpcbind": 44, "statd": 45, "lockd": 46, "gssd": 47,
+}  # fmt: skip
 VERBS = ("start", "stop", "restart", "status")
 
 
@@ -22,9 +23,11 @@ def service(machine: Machine, argv: list[str]) -> int:
     if len(argv) < 2:
         return fail("usage: service [-j <jail name or id>] [-E var=value] <rc.d script> <start|stop|etc.>")
     name, verb = argv[0], argv[1]
-    if name not in DAEMONS:
+    if name not in PIDS:
         places = "/etc/rc.d or the local startup directories (/usr/local/etc/rc.d)"
         return fail(f"{name} does not exist in {places}, or is not executable")
+    if verb == "enabled":
+        return 0 if name in machine.state()["settings"]["rc_conf"] else 1
     plain = verb[3:] if verb.startswith("one") else verb
     if plain not in VERBS:
         warn(f"/etc/rc.d/{name}: unknown directive '{verb}'.")
@@ -40,7 +43,7 @@ def service(machine: Machine, argv: list[str]) -> int:
 
 def running(machine: Machine, name: str) -> bool:
     settings = machine.state()["settings"]
-    return {"iscsid": settings["iscsid"], "hastd": settings["hastd"], "ctld": False}[name]
+    return {"iscsid": settings["iscsid"], "hastd": settings["hastd"]}.get(name, name in settings["daemons"])
 
 
 def status(machine: Machine, name: str) -> int:
@@ -79,6 +82,9 @@ def run(machine: Machine, name: str, runs: bool) -> None:
             state["settings"]["hastd"] = runs
             if state["storage"]:
                 box.change(state["storage"], lambda known: no_roles(known, host_of(state), runs))
+        else:
+            others = [one for one in state["settings"]["daemons"] if one != name]
+            state["settings"]["daemons"] = [*others, name] if runs else others
         daemons.settle(state, machine)
 
     machine.call(flip)

@@ -38,6 +38,12 @@ class Holder(TypedDict):
     how: str
 
 
+class Guest(TypedDict):
+    pid: int
+    root: str
+    devfs: str
+
+
 class Unit(TypedDict):
     file: str
     image: str
@@ -197,6 +203,9 @@ class Settings(TypedDict):
     hast_seconds: float
     hast_connect_seconds: float
     hast_falls_back: bool
+    daemons: list[str]
+    sysctls: dict[str, str]
+    resolver: dict[str, str]
 
 
 class State(TypedDict):
@@ -207,6 +216,7 @@ class State(TypedDict):
     servers: dict[str, Server]
     holders: dict[str, list[Holder]]
     jails: dict[str, int]
+    guests: dict[str, Guest]
     units: dict[str, Unit]
     disks: dict[str, Disk]
     gates: dict[str, Gate]

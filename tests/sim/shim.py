@@ -57,7 +57,9 @@ class Shim:
             _replace(name, self._wrapped(getattr(os, name), how))
         for name in PAIRS:
             _replace(name, self._wrapped_pair(getattr(os, name)))
+        _replace("symlink", self._wrapped_symlink(os.symlink))
         _replace("open", self._wrapped_os_open(os.open))
+        os.access = self._wrapped_access(os.access)
         os.fstat = self._wrapped_fstat(os.fstat)
         opener = self._wrapped_open(builtins.open)
         builtins.open = opener
@@ -110,6 +112,17 @@ class Shim:
         self.devices[(result.st_dev, result.st_ino)] = device
         return _on_device(result, device)
 
+    def _wrapped_access(self, function: Function) -> Function:
+        """What is not there cannot be used, and that is no error."""
+
+        def call(path: Any, *args: Any, **kwargs: Any) -> bool:
+            try:
+                return bool(function(path, *args, **kwargs))
+            except OSError:
+                return False
+
+        return call
+
     def _wrapped_fstat(self, function: Function) -> Function:
         """A descriptor knows no path, so that its file is known again by its number below."""
 
@@ -144,6 +157,12 @@ class Shim:
                 return on_target(target)
 
             return self._through(on_source, REMOVE, source) if not kwargs else function(source, target, **kwargs)
+
+        return call
+
+    def _wrapped_symlink(self, function: Function) -> Function:
+        def call(source: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+            return self._through(lambda real: function(source, real, *args, **kwargs), REMOVE, target)
 
         return call
 

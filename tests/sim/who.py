@@ -109,7 +109,8 @@ def jls(machine: Machine, argv: list[str]) -> int:
     except UsageError as problem:
         warn(f"jls: {problem.complaint}")
         return fail(JLS_USAGE)
-    jails = machine.state()["jails"]
+    state = machine.state()
+    jails = state["jails"]
     for name in values(found, "j"):
         jails = {known: jid for known, jid in jails.items() if name in (known, str(jid))}
         if not jails:
@@ -120,7 +121,8 @@ def jls(machine: Machine, argv: list[str]) -> int:
     if not wanted:
         say("   JID  IP Address      Hostname                      Path")
     for name, jid in jails.items():
-        known = {"jid": str(jid), "name": name, "host.hostname": name, "path": f"/usr/jails/jails/{name}"}
+        path = state["guests"][name]["root"] if name in state["guests"] else f"/usr/jails/jails/{name}"
+        known = {"jid": str(jid), "name": name, "host.hostname": name, "path": path}
         if wanted:
             say(" ".join(known[parameter] for parameter in wanted))
         else:

@@ -382,18 +382,18 @@ def _first_state(settings: Mapping[str, Any], storage: str) -> State:
     known: dict[str, Any] = {
         "uid": 0, "force_seconds": 0.2, "connect_seconds": 75.0, "retry_seconds": 60.0, "locale_files": True,
         "getfsstat": False, "hostname": "node1", "hostuuid": "", "fsck_seconds": 0.0,
-        "iscsid": True, "hastd": True, "rc_conf": ["iscsid", "iscsictl", "hastd"], "no_iscsi_module": False,
+        "iscsid": True, "hastd": True, "rc_conf": ["iscsid", "iscsictl", "hastd", "ntpd"], "no_iscsi_module": False,
         "login_seconds": 0.05, "scan_seconds": 0.05, "login_timeout": 60.0, "ping_seconds": 0.0,
         "fail_on_disconnection": 0, "wait_second": 1.0, "hast_seconds": 0.05, "hast_connect_seconds": 0.2,
-        "hast_falls_back": False,
+        "hast_falls_back": False, "daemons": ["ntpd"], "sysctls": {}, "resolver": {},
     }  # fmt: skip
     unknown = set(settings) - set(known)
     if unknown:
         raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
     return {
         "serial": 0, "total": 0, "counts": {}, "mounts": [], "servers": {}, "holders": {}, "jails": {},
-        "units": {}, "disks": {}, "gates": {}, "parts": {}, "elis": {}, "multipaths": {}, "labels": {}, "nodes": {},
-        "opens": [], "untasted": [], "panic": "", "storage": storage, "sessions": [], "session_serial": 0,
+        "guests": {}, "units": {}, "disks": {}, "gates": {}, "parts": {}, "elis": {}, "multipaths": {}, "labels": {},
+        "nodes": {}, "opens": [], "untasted": [], "panic": "", "storage": storage, "sessions": [], "session_serial": 0,
         "due": 0.0, "modules": ["nfscl"], "stuck": {}, "faults": [],
         "settings": {**known, **settings},  # type: ignore[typeddict-item]
     }  # fmt: skip

@@ -1,0 +1,109 @@
+"""A dead server is paid for once: fifty environments at boot do not wait for it one after the other (faults 18, 19).
+
+A start that has failed notes which of its servers takes no connection. Hooks that come within BREAKER seconds try to
+connect, for a tenth of a second; if that fails they end at once. Whoever starts by hand is not concerned.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import host as machine
+from . import network
+from .errors import Error, NoAnswer, NoTime, Temporary
+from .locks import private_directory
+from .plan import short
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .host import Host
+    from .plan import Plan, Server
+
+# Seconds for a connection. Over a longer way than this a server counts as down, until BREAKER seconds are over.
+_QUICK = 0.1
+
+
+async def admit(plan: Plan, host: Host) -> None:
+    """Temporary if a server of the plan is known to be down, and still is."""
+    if host.by_hand or not plan.config["BREAKER"]:
+        return
+    for servers in _needed(plan):
+        known = {server: _age(server) for server in servers}
+        if any(age is None or age >= plan.config["BREAKER"] for age in known.values()):
+            continue
+        if not await _connects(host, servers):
+            age = max(age for age in known.values() if age is not None)
+            names = " and ".join(f"{name}:{port}" for name, port in servers)
+            raise Temporary(
+                f"cannot start {plan.environment.name}: {names} gave no answer {age:.0f} s ago, and takes no "
+                "connection now; it is asked again later (BREAKER), or at once by hand: envstart start"
+            )
+        for server in servers:
+            _forget(server)
+
+
+async def consider(plan: Plan, host: Host) -> None:
+    """After a failed start: note the servers that take no connection."""
+    if not plan.config["BREAKER"]:
+        return
+    for servers in _needed(plan):
+        try:
+            if not await _connects(host, servers):
+                for server in servers:
+                    _note(server)
+        except Error:
+            # No time is left, or no child can be had: nothing is known.
+            return
+
+
+def _needed(plan: Plan) -> list[tuple[Server, ...]]:
+    """Groups of servers; of each group one must be up."""
+    return list(dict.fromkeys(step.servers for step in plan.steps if step.servers))
+
+
+async def _connects(host: Host, servers: tuple[Server, ...]) -> bool:
+    for name, port in servers:
+        try:
+            await host.bounded(network.connect, name, port, _QUICK, timeout=2 * _QUICK)
+            return True
+        except NoTime:
+            raise
+        except (OSError, NoAnswer):
+            continue
+    return False
+
+
+def _path(server: Server) -> str:
+    return f"{machine.STATE_DIR}/down.{short(f'{server[0]}:{server[1]}')}"
+
+
+def _age(server: Server) -> float | None:
+    """How many seconds ago it was noted to be down."""
+    try:
+        with open(_path(server), encoding="ascii", errors="replace") as file:
+            age = time.monotonic() - float(file.read(100))
+    except (OSError, ValueError):
+        return None
+    # The clock begins anew at each boot.
+    return age if age >= 0 else None
+
+
+def _note(server: Server) -> None:
+    try:
+        private_directory(machine.STATE_DIR)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(_path(server), flags, 0o600)
+        try:
+            os.write(descriptor, f"{time.monotonic():.3f}".encode())
+        finally:
+            os.close(descriptor)
+    except (OSError, Error):
+        pass
+
+
+def _forget(server: Server) -> None:
+    try:
+        os.unlink(_path(server))
+    except OSError:
+        pass

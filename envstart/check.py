@@ -1,0 +1,268 @@
+"""Is every environment that runs well, and is nothing left of those that do not? For cron, monitoring and people.
+
+One reading of the mount table and of each database; what lies on a server is asked by one child for each server.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import backends, hook, plan, probes, started, touch
+from .errors import Error, NoAnswer, NoTime
+from .inventory import Found
+from .mount import LEASE_SECONDS, Mount
+from .plan import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .host import Host
+    from .inventory import Inventory
+    from .plan import Plan, Step
+
+# How much is asked of a mounted directory: nothing, to show its entries, to take a file.
+LEVELS = ("table", "read", "write")
+# States of what is no step.
+ORPHAN = "orphan"
+HIDDEN = "hidden files"
+STUB = "stub database"
+CONFIGURATION = "configuration"
+INVENTORY = "inventory"
+_LEVELS = {ORPHAN: "warning", HIDDEN: "warning", CONFIGURATION: "unknown", INVENTORY: "unknown", **plan.LEVELS}
+# Seconds between the end of a hook and the moment in which CBSD says that the environment runs: a minute was seen on a
+# slow host (live.txt), and a VM's boot_delay can add to it.
+GRACE = 600.0
+# Seconds that listing the mount points of all environments may take.
+_PATIENCE = 10.0
+_REFUSED_BY_SERVER = (os.strerror(1), os.strerror(13))
+
+
+class Watched:
+    """One environment and its plan, or the ``error`` that it has none for."""
+
+    __slots__ = ("found", "plan", "error")
+
+    def __init__(self, found: Found, plan: Plan | None = None) -> None:
+        self.found = found
+        self.plan = plan
+        self.error = found.problem
+        if plan is None and found.environment is not None:
+            try:
+                self.plan = hook.load(found.backend, found.environment)
+            except Error as error:
+                self.error = str(error)
+
+    @classmethod
+    def given(cls, plan: Plan) -> Watched:
+        """Of an environment that somebody has named by its directories."""
+        return cls(Found.given(plan.environment, plan.backend), plan)
+
+    def starting(self, grace: float) -> bool:
+        """Whether it was started so few seconds ago that CBSD may still be about to run it."""
+        return self.plan is not None and started.within(self.plan.environment, grace)
+
+    @property
+    def changing(self) -> bool:
+        """Whether CBSD itself is at work on it, as it says while it stops a VM or makes a jail (contract §3)."""
+        return self.found.status == 3
+
+
+class Seen:
+    """What there is of one step, or of a directory that belongs to none."""
+
+    __slots__ = ("watched", "step", "point", "state")
+
+    def __init__(self, watched: Watched | None, step: Step | None, point: str, state: State) -> None:
+        self.watched = watched
+        self.step = step
+        self.point = point
+        self.state = state
+
+    @property
+    def level(self) -> str:
+        """ok, warning, critical or unknown."""
+        return _LEVELS.get(self.state.word, "critical")
+
+    def record(self, workdir: str) -> dict[str, Any]:
+        """Plain values; the keys are those of show.rows(), and the workdir."""
+        found, step = self.watched.found if self.watched else None, self.step
+        return {
+            "workdir": workdir,
+            "environment": found.name if found else "",
+            "backend": found.backend if found else "",
+            "directory": step.name if step else "",
+            "point": self.point,
+            "source": step.source if step else "",
+            "fstype": step.fstype if step else "",
+            "state": self.state.word,
+            "found": self.state.found,
+            "level": self.level,
+        }
+
+
+def watched(inventory: Inventory, names: Sequence[str] = ()) -> list[Watched]:
+    """The environments of an inventory that have a hook of ours; of them those that are named."""
+    return [Watched(found) for found in inventory.found if found.backend and (not names or found.name in names)]
+
+
+def running(host: Host, environments: Sequence[Watched], level: str) -> list[Seen]:
+    """All steps of environments that run (or are said to), looked at as closely as ``level`` says."""
+    seen = [Seen(one, None, "", State(CONFIGURATION, one.error)) for one in environments if one.plan is None]
+    steps = [(one, step) for one in environments if one.plan is not None for step in one.plan.steps]
+    _resolve(host, [step.point for _, step in steps if step.point])
+    states = host.together([step.state(host) for _, step in steps])
+    found = [Seen(one, step, step.point, state) for (one, step), state in zip(steps, states)]
+    if level != "table":
+        _probe(host, found, writing=level == "write")
+    return seen + found
+
+
+def _resolve(host: Host, points: list[str]) -> None:
+    """Find the real names of all that the table does not know, by one child."""
+    try:
+        host.wait(host.resolve(points))
+    except (Error, OSError):
+        # Each is asked for by itself then, so that the right one is told.
+        pass
+
+
+def _probe(host: Host, seen: Sequence[Seen], writing: bool) -> None:
+    table = host.wait(host.mounts())
+    asked: list[tuple[Seen, probes.Probe]] = []
+    patience = 0.0
+    for one in seen:
+        step = one.step
+        if not isinstance(step, Mount) or one.state.word not in (plan.MOUNTED, plan.DEGRADED):
+            continue
+        down = host.wait(step.down(host))
+        if down:
+            one.state = State(plan.NO_ANSWER, down)
+            continue
+        point = host.wait(host.real(step.point))
+        write = writing and "ro" not in step.options
+        probe = probes.Probe(step.server(table), point, tuple(step.required), step.lease(point), write)
+        patience = max(patience, step.patience)
+        asked.append((one, probe))
+    probes.ask(host, [probe for _, probe in asked], patience)
+    for one, probe in asked:
+        one.state = _judged(one.state, probe)
+
+
+def _judged(state: State, probe: probes.Probe) -> State:
+    """What a look at a mounted directory adds to the table's word."""
+    words = {
+        probes.HUNG: (plan.NO_ANSWER, probe.detail),
+        probes.FAILED: (plan.BROKEN, probe.detail),
+        touch.BROKEN: (plan.BROKEN, probe.detail),
+        touch.DENIED: (plan.NOT_USABLE, probe.detail),
+        touch.LACKING: (plan.NOT_USABLE, f"it has no {probe.detail}"),
+        touch.EMPTY: (plan.NOT_USABLE, "it is empty and takes no file: is it exported?"),
+    }
+    if probe.verdict in words:
+        return State(*words[probe.verdict], stop=state.stop)
+    if probe.other is not None and probe.other[1] < LEASE_SECONDS:
+        node, age = probe.other
+        return State(plan.LOST, f"node {node} had the environment in use {age // 60} minutes ago", stop=state.stop)
+    if probe.refusal:
+        # A server that does not let root write is how it may be meant; a full disk never is (fault 117).
+        word = plan.NOT_WRITABLE if probe.refusal in _REFUSED_BY_SERVER else plan.NOT_USABLE
+        return State(word, f"it takes no file: {probe.refusal}", stop=state.stop)
+    return state
+
+
+# Environments that do not run.
+
+
+def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> list[Seen]:
+    """What is left of environments that do not run: their mounts, and (``bare``) files in their bare mount points."""
+    table = host.wait(host.mounts())
+    seen: list[Seen] = []
+    without: list[Seen] = []
+    for one in environments:
+        for step in one.plan.steps if one.plan is not None else ():
+            if not isinstance(step, Mount) or step.shared:
+                continue
+            stack = table.at(step.point)
+            if stack:
+                why = "does not run" if one.found.registered else "is not registered"
+                text = f"{stack[-1]} is mounted on {step.point}, and {one.found.name} {why}: envstart orphans --stop"
+                seen.append(Seen(one, step, step.point, State(ORPHAN, text)))
+            else:
+                without.append(Seen(one, step, step.point, State(plan.NOT_MOUNTED)))
+    return seen + (_hidden(host, without) if bare else [])
+
+
+def _hidden(host: Host, bare: list[Seen]) -> list[Seen]:
+    """Of mount points without a mount, those that have files, which the next start will hide (fault 33)."""
+    points = [one.point for one in bare]
+    try:
+        inside = host.wait(host.bounded(touch.bare, points, timeout=_PATIENCE))
+    except (NoAnswer, NoTime):
+        return []
+    found = []
+    for one, (names, stub) in zip(bare, inside):
+        assert one.watched is not None
+        if stub and not one.watched.found.is_jail:
+            # Contract §2.4: bstart reads it before the hook, and ends.
+            text = f"{one.point}/local.sqlite has no table: bstart will refuse it; move it away"
+            one.state = State(STUB, text)
+        elif names:
+            one.state = State(HIDDEN, f"{', '.join(names)} in {one.point}: a start hides that; move it away")
+        else:
+            continue
+        found.append(one)
+    return found
+
+
+def lost(host: Host, inventory: Inventory) -> list[Seen]:
+    """Mounts below the workdir of environments that CBSD does not know any more (fault 113). Which hook brought them is
+    no longer written anywhere: it is one whose configuration, for an environment of that name, says just this mount."""
+    if not inventory.complete:
+        return []
+    known = {found.name for found in inventory.found}
+    left: dict[str, dict[str, str]] = {}
+    for entry in host.wait(host.mounts()):
+        name = inventory.owner(entry.point)
+        if name is not None and name not in known:
+            left.setdefault(name, {})[entry.point] = str(entry)
+    seen = []
+    for name, mounts in left.items():
+        candidates = [Watched(Found.removed(inventory.workdir, name, backend)) for backend in backends.NAMES]
+        for one in (one for one in candidates if one.plan is not None and one.plan.config.path):
+            assert one.plan is not None
+            states = host.together([step.state(host) for step in one.plan.steps])
+            for step, state in zip(one.plan.steps, states):
+                if state.word in (plan.MOUNTED, plan.DEGRADED) and step.point in mounts:
+                    text = (
+                        f"{mounts.pop(step.point)} is mounted on {step.point}, and CBSD knows no {name} any more: "
+                        "envstart orphans --stop"
+                    )
+                    seen.append(Seen(one, step, step.point, State(ORPHAN, text)))
+        for point, what in mounts.items():
+            text = f"{what} is mounted on {point}, CBSD knows no {name}, and no configuration says so: umount {point}"
+            seen.append(Seen(None, None, point, State(ORPHAN, text)))
+    return seen
+
+
+def orphans(host: Host, inventory: Inventory, environments: Sequence[Watched], grace: float) -> list[Seen]:
+    """Mounts of environments that do not run, were not started within ``grace`` seconds, and are not being changed."""
+    still = [one for one in environments if not one.found.running and not one.starting(grace) and not one.changing]
+    return resting(host, still, bare=False) + lost(host, inventory)
+
+
+def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) -> list[dict[str, Any]]:
+    """Everything about the environments of a workdir, or about those that are named."""
+    try:
+        host.wait(host.mounts())
+    except Error as error:
+        seen = [Seen(None, None, "", State(plan.UNKNOWN, str(error)))]
+    else:
+        environments = watched(inventory, names)
+        seen = running(host, [one for one in environments if one.found.running], level)
+        seen += resting(host, [one for one in environments if not one.found.running and not one.starting(GRACE)])
+        if not names:
+            seen += [Seen(None, None, "", State(INVENTORY, problem)) for problem in inventory.problems]
+            seen += lost(host, inventory)
+    return [one.record(inventory.workdir) for one in seen]

@@ -1,0 +1,111 @@
+"""``envstart doctor``: everything that will go wrong later, each with the remedy. It changes nothing.
+
+A check is one short function, and all of them run side by side under one short deadline; what can hang runs in a child.
+Where a check would have to touch a mount whose server does not answer, that is what it says.
+"""
+
+from __future__ import annotations
+
+from .. import hook
+from ..errors import Error, Usage
+from ..table import Table
+from . import machine, places, servers
+from .finding import CRITICAL, HOST, NOTE, WARNING, Case, Finding, Scene, of_error, several
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..host import Host
+    from ..inventory import Found, Inventory
+
+__all__ = ["Finding", "examine", "records", "text"]
+
+# Seconds for all of it.
+_PATIENCE = 14.0
+_ORDER = (CRITICAL, WARNING, NOTE)
+
+
+def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) -> list[Finding]:
+    """All findings, worst first; with ``names`` only of these environments, and of what they need from the host.
+    Usage if one of them is not known."""
+    wanted = [found for inventory in inventories for found in inventory.found if not names or found.name in names]
+    for name in names:
+        # Of a workdir that cannot be read nobody knows what is in it, and that is told below.
+        if not any(found.name == name for found in wanted) and all(inventory.complete for inventory in inventories):
+            known = ", ".join(inventory.workdir for inventory in inventories)
+            raise Usage(f"cannot find environment {name} in {known}; see envstart status")
+    host.deadline.set(host.deadline.elapsed() + _PATIENCE)
+    findings = [
+        Finding(CRITICAL, HOST, problem, f"look at {inventory.workdir}; envstart knows less until it can be read")
+        for inventory in inventories
+        for problem in inventory.problems
+    ]
+    # One that gave the inventory nothing but a problem has been waited for long enough.
+    asked = [inventory for inventory in inventories if inventory.found or not inventory.problems]
+    looks = dict(zip(asked, host.together([places.workdir(host, inventory.workdir) for inventory in asked])))
+    alive = {inventory.workdir: look for inventory, look in looks.items() if look is not None}
+    for inventory in asked:
+        if inventory.workdir not in alive:
+            text = f"{inventory.workdir} does not answer: nothing below it is looked at"
+            findings.append(Finding(CRITICAL, HOST, text, "is it on a dead server? see envstart check"))
+    cases = []
+    for found in wanted:
+        if found.workdir not in alive:
+            continue
+        findings += _of_row(found)
+        case, mistakes = _case(found)
+        findings += mistakes
+        cases += [case] if case else []
+    try:
+        mounts = host.wait(host.mounts())
+    except Error as error:
+        findings.append(of_error(CRITICAL, HOST, error))
+        mounts = Table(())
+    scene = Scene(inventories, cases, mounts)
+    for workdir, look in alive.items():
+        findings += places.of_workdir(workdir, look, scene)
+    checks = [*machine.checks(host, scene), *places.checks(host, scene), *servers.checks(host, scene)]
+    for answer in host.together(checks):
+        findings += answer
+    return sorted(findings, key=lambda one: (_ORDER.index(one.level), one.about != HOST, one.about))
+
+
+def _of_row(found: Found) -> list[Finding]:
+    """What CBSD's own record of an environment says."""
+    if found.problem:
+        return [Finding(CRITICAL, found.name, found.problem, f"correct it: cbsd jset jname={found.name} ...")]
+    if found.hook and not found.backend:
+        text = f"mnt_start is {found.hook}, which is none of envstart's hooks: it is not looked at"
+        return [Finding(NOTE, found.name, text, "nothing, if that is meant")]
+    return []
+
+
+def _case(found: Found) -> tuple[Case | None, list[Finding]]:
+    """The plan of an environment, and what is wrong, or doubtful, with its configuration."""
+    if not found.backend or found.environment is None:
+        return None, []
+    try:
+        plan = hook.load(found.backend, found.environment)
+    except Error as error:
+        whole = of_error(CRITICAL, found.name, error)
+        # Of several mistakes each has a line of its own, and the error repeats the first.
+        return None, [Finding(CRITICAL, found.name, line, whole.remedy) for line in error.details] or [whole]
+    remedy = f"correct {plan.config.path or 'the configuration'}, or leave it if it is meant"
+    return Case(found, plan), [Finding(WARNING, found.name, warning, remedy) for warning in plan.warnings]
+
+
+def text(findings: Sequence[Finding]) -> str:
+    """Two lines for each: what is wrong, and the remedy. What several environments share is told once."""
+    shared: dict[tuple[str, str, str], list[str]] = {}
+    for one in findings:
+        shared.setdefault((one.level, one.text, one.remedy), []).append(one.about)
+    return "".join(
+        f"{level.upper()}: {several(abouts)}: {what}\n" + (f"    {remedy}\n" if remedy else "")
+        for (level, what, remedy), abouts in shared.items()
+    )
+
+
+def records(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    """One record for each; the keys are stable."""
+    return [{"level": one.level, "about": one.about, "text": one.text, "remedy": one.remedy} for one in findings]

@@ -1,0 +1,203 @@
+"""What the host itself must have for the backends in use: rights, programs, modules, services, an identity."""
+
+from __future__ import annotations
+
+import os
+
+from .. import host as door
+from ..backends.nfs import version
+from ..errors import Error, Temporary
+from ..locks import private_directory
+from .finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_several
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator, Mapping
+    from typing import Any
+
+    from ..host import Host, Result
+    from ..plan import Step
+    from .finding import Case, Scene
+
+# Programs that a step of this kind runs, and the module that the kernel needs for it: as kldstat -m calls it, and its
+# file. What mount(8) or a daemon loads by itself must at least be there to load.
+_PROGRAMS = {
+    "freebsd": {
+        "nfs": ("mount_nfs",),
+        "nullfs": ("mount_nullfs",),
+        "ufs": ("mount", "fsck_ffs"),
+        "geli": ("geli",),
+        "md": ("mdconfig",),
+        "iscsi": ("iscsictl", "camcontrol"),
+        "hast": ("hastctl",),
+    },
+    "linux": {"nfs": ("mount.nfs",), "nullfs": ("mount",), "ext4": ("mount", "e2fsck")},
+}
+_MODULES = {
+    "nfs": ("nfscl", "nfscl"),
+    "nullfs": ("nullfs", "nullfs"),
+    "geli": ("g_eli", "geom_eli"),
+    "iscsi": ("iscsi", "iscsi"),
+}
+# CBSD's own scripts have names of system commands (contract §1.4).
+_CBSD = "/usr/local/cbsd"
+_SYSCTLS = ("security.jail.jailed", "kern.securelevel", "kern.module_path", "kern.hostuuid", "kern.hostid")
+# What boards without an identity of their own say: rc.d/hostid refuses these.
+_NOT_UNIQUE = frozenset(
+    "00020003-0004-0005-0006-000700080009 03000200-0400-0500-0006-000700080009 07090201-0103-0301-0807-060504030201 "
+    "11111111-1111-1111-1111-111111111111 11111111-2222-3333-4444-555555555555 4c4c4544-0000-2010-8020-80c04f202020 "
+    "58585858-5858-5858-5858-585858585858 890e2d14-cacd-45d1-ae66-bc80e8bfeb0f 8e275844-178f-44a8-aceb-a7d7e5178c63 "
+    "dc698397-fa54-4cf2-82c8-b1b5307a6a7f fefefefe-fefe-fefe-fefe-fefefefefefe".split()
+)
+_NOT_UNIQUE_END = "-ffff-ffff-ffff-ffffffffffff"
+# Without these there is no device; without the others only locks, or tickets, fail.
+_DAEMONS = ("iscsid", "hastd")
+# Seconds for a command that only asks.
+_PATIENCE = 4.0
+
+
+def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
+    """All of them, not yet begun."""
+    yield guarded(_own(host, scene), "this host")
+    if host.platform != "freebsd" or not scene.cases:
+        return
+    yield guarded(_kernel(host, scene), "the kernel")
+    for fstype in sorted(scene.fstypes() & set(_MODULES)):
+        yield guarded(_module(host, *_MODULES[fstype]), "kernel modules")
+    for name, users in _services(scene).items():
+        yield guarded(_service(host, name, users), f"the service {name}")
+    yield guarded(_clock(host), "the clock")
+
+
+async def _own(host: Host, scene: Scene) -> list[Finding]:
+    """What can be told without asking anybody."""
+    found = []
+    if os.geteuid() != 0:
+        found.append(Finding(WARNING, HOST, "not all can be seen by others than root", "sudo envstart doctor"))
+    elif os.path.lexists(door.STATE_DIR):
+        try:
+            private_directory(door.STATE_DIR)
+        except Error as error:
+            remedy = f"take it away: nobody but root may have made it: rm -r {door.STATE_DIR}"
+            found.append(Finding(CRITICAL, HOST, str(error), remedy))
+    known = _PROGRAMS[host.platform]
+    programs = sorted({program for fstype in scene.fstypes() for program in known.get(fstype, ())})
+    theirs = (f"{_CBSD}/", *(f"{inventory.workdir}/" for inventory in scene.inventories))
+    for program in programs:
+        path = host.find(program)
+        if path is None:
+            found.append(Finding(CRITICAL, HOST, f"{program} is not installed", f"install what {program} comes with"))
+        elif os.path.realpath(path).startswith(theirs):
+            text = f"{path} is CBSD's script, not the system's {program}"
+            found.append(Finding(CRITICAL, HOST, text, f"take {path} away: CBSD finds its own without it"))
+    return found
+
+
+async def _sysctls(host: Host) -> dict[str, str]:
+    """The values that are looked at here; what this kernel does not know is missing."""
+
+    def parse(result: Result) -> dict[str, str]:
+        rows = [line.partition(": ") for line in result.out.splitlines()]
+        if not rows:
+            raise ValueError(result.words)
+        return {name: value.strip() for name, _, value in rows}
+
+    values: dict[str, str] = await host.ask(("sysctl", *_SYSCTLS), parse, lasting=True)
+    return values
+
+
+async def _kernel(host: Host, scene: Scene) -> list[Finding]:
+    values = await _sysctls(host)
+    found = []
+    if values.get("security.jail.jailed", "0") != "0":
+        text = "this is a jail: nothing can be mounted from here as CBSD wants it"
+        found.append(Finding(CRITICAL, HOST, text, "run CBSD and its hooks on the host"))
+    return found + _identity(values, scene)
+
+
+def _identity(values: Mapping[str, str], scene: Scene) -> list[Finding]:
+    """An NFSv4 server tells clients apart by /etc/hostid (commands.md §5.8), and so do reservations and marks."""
+    users = [case.name for case in scene.cases if any(map(_tells_hosts_apart, case.plan.steps))]
+    if not users:
+        return []
+    uuid = values.get("kern.hostuuid", "").lower()
+    wrong = ""
+    if not uuid.replace("-", "").strip("0"):
+        wrong = "kern.hostuuid is not set"
+    elif uuid in _NOT_UNIQUE or uuid.endswith(_NOT_UNIQUE_END):
+        wrong = f"kern.hostuuid is {uuid}, which many boards have"
+    elif values.get("kern.hostid", "") in ("", "0"):
+        wrong = "kern.hostid is 0"
+    if not wrong:
+        return []
+    text = f"{wrong}: two such hosts take each other's files and reservations away"
+    return [of_several(CRITICAL, users, text, "service hostid reset, while no environment runs")]
+
+
+def _tells_hosts_apart(step: Step) -> bool:
+    return step.fstype == "iscsi" or (step.fstype == "nfs" and version(getattr(step, "options", ())) == "4")
+
+
+async def _module(host: Host, name: str, file: str) -> list[Finding]:
+    if (await _asked(host, "kldstat", "-q", "-m", name)).status == 0:
+        return []
+    values = await _sysctls(host)
+    if values.get("kern.securelevel", "-1") not in ("-1", "0"):
+        text = f"the kernel has no {name}, and kern.securelevel forbids to load it"
+        return [Finding(CRITICAL, HOST, text, f'sysrc kld_list+="{file}", and boot')]
+    directories = [path for path in values.get("kern.module_path", "").split(";") if path]
+    if not any(os.path.exists(f"{directory}/{file}.ko") for directory in directories):
+        text = f"the kernel has no {name}, and {file}.ko is nowhere in kern.module_path"
+        return [Finding(CRITICAL, HOST, text, "install the kernel with its modules")]
+    return []
+
+
+def _services(scene: Scene) -> dict[str, list[str]]:
+    """Services that must run, each with the environments that need it."""
+    needed: dict[str, list[str]] = {}
+    for case in scene.cases:
+        for name in sorted(set(_services_of(case))):
+            needed.setdefault(name, []).append(case.name)
+    return needed
+
+
+def _services_of(case: Case) -> Iterator[str]:
+    for step in case.plan.steps:
+        options: tuple[str, ...] = getattr(step, "options", ())
+        if step.fstype == "iscsi" and not case.plan.config["ISCSI_START_DAEMON"]:
+            yield "iscsid"
+        elif step.fstype == "hast":
+            yield "hastd"
+        elif step.fstype == "nfs":
+            if version(options) != "4" and "nolockd" not in options:
+                # Else a lock in the environment fails: No locks available (commands.md §6).
+                yield from ("rpcbind", "statd", "lockd")
+            if any(option.startswith("sec=krb5") for option in options):
+                yield "gssd"
+
+
+async def _service(host: Host, name: str, users: list[str]) -> list[Finding]:
+    found = []
+    if (await _asked(host, "service", name, "onestatus")).status != 0:
+        text = f"the service {name} does not run"
+        level = CRITICAL if name in _DAEMONS else WARNING
+        found.append(of_several(level, users, text, f"service {name} onestart"))
+    if (await _asked(host, "service", name, "enabled")).status != 0:
+        text = f"the service {name} is not enabled: it will not run after a boot"
+        found.append(of_several(WARNING, users, text, f"service {name} enable"))
+    return found
+
+
+async def _clock(host: Host) -> list[Finding]:
+    if (await _asked(host, "service", "ntpd", "onestatus")).status == 0:
+        return []
+    text = "ntpd does not run: leases and times of files are compared with those of other hosts"
+    return [Finding(NOTE, HOST, text, "service ntpd enable; service ntpd start; or nothing, if something else does it")]
+
+
+async def _asked(host: Host, *argv: str) -> Result:
+    """A command that only asks; Temporary without an answer."""
+    result = await host.run(argv, timeout=_PATIENCE, reads=True)
+    if result.status is None:
+        raise Temporary(f"cannot tell: {' '.join(argv)}: {result.words}; try again")
+    return result

@@ -1,0 +1,267 @@
+"""What lies in directories: the workdir, hooks, secrets, and the system directories of environments that are mounted.
+
+All of it is looked at in children: each of these directories can be on a dead server.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import install, packages, shell
+from ..block import secret
+from ..errors import Error
+from .finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, several
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from typing import Any
+
+    from ..host import Host
+    from ..table import Table
+    from .finding import Case, Scene
+
+# Switches of CBSD that must be off where the data come from elsewhere (contract §5.5).
+_FEATURES = ("zfsfeat", "hammerfeat")
+_LIBRARIES = ("configobj", "psutil", "tenacity")
+_IMPORT = f"""
+for name in {_LIBRARIES!r}:
+    try:
+        __import__(name)
+    except ImportError:
+        print(name)
+"""
+# Seconds for one look, and for a Python to import them.
+_PATIENCE = 3.0
+_IMPORTING = 8.0
+# A clock may be that far behind another one's, in seconds.
+_SKEW = 60
+_SIZE_MAX = 1 << 20
+
+
+def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
+    """All of them, not yet begun."""
+    hooks: dict[str, list[str]] = {}
+    complete = {inventory.workdir: inventory.complete for inventory in scene.inventories}
+    for case in scene.cases:
+        # Without CBSD's database it was guessed, and has no path.
+        if complete[case.found.workdir]:
+            hooks.setdefault(case.found.hook, []).append(case.name)
+    for path, users in hooks.items():
+        yield guarded(_hook(host, path, users), path)
+    secrets = {path: case.name for case in scene.cases for path in _secrets(case)}
+    if secrets:
+        yield guarded(_check_secrets(host, secrets), "key files")
+    if any(packages.needs_locking(case.plan) for case in scene.cases):
+        yield guarded(_pkg(host), packages.HOST_CONF)
+    for group in _groups(scene).values():
+        yield guarded(_look_at(host, group), "system directories")
+
+
+# The workdir.
+
+
+async def workdir(host: Host, path: str) -> dict[str, str] | None:
+    """What CBSD's files at the top of a workdir say; None if it does not answer."""
+    try:
+        look: dict[str, str] = await host.bounded(look_at_workdir, path, timeout=_PATIENCE)
+    except (Error, OSError):
+        return None
+    return look
+
+
+def look_at_workdir(path: str) -> dict[str, str]:
+    """In a child: the node's name, the name of CBSD's database, and the inventory; "" for what is not there."""
+    try:
+        database = os.path.basename(os.readlink(f"{path}/var/db/local.sqlite"))
+    except OSError:
+        database = ""
+    return {
+        "nodename": _text(f"{path}/nodename").strip(),
+        "database": database,
+        "inventory": _text(f"{path}/nc.inventory"),
+    }
+
+
+def of_workdir(top: str, look: dict[str, str], scene: Scene) -> list[Finding]:
+    """What is wrong with that, if one of our backends is in use there."""
+    backends = {case.plan.backend for case in scene.cases if case.found.workdir == top}
+    if not backends:
+        return []
+    found = []
+    name, database = look["nodename"], look["database"]
+    if not name:
+        text = f"{top}/nodename is missing or empty: a lease cannot be told from another node's"
+        known = database.removeprefix("inv.").removesuffix(".sqlite")
+        found.append(Finding(CRITICAL, HOST, text, f"echo {known or 'NAME'} > {top}/nodename"))
+    elif database and database != f"inv.{name}.sqlite":
+        text = f"{top}/nodename says {name}, but CBSD's database is {database}"
+        found.append(Finding(WARNING, HOST, text, f"correct {top}/nodename, or where {top}/var/db/local.sqlite leads"))
+    values = {one.key: one.value for one in shell.read(look["inventory"]).assignments}
+    for feature in _FEATURES:
+        if backends != {"nullfs"} and values.get(feature, "0") not in ("", "0"):
+            text = f"{feature} is on in {top}/nc.inventory: CBSD takes the data directories for file systems of its own"
+            found.append(Finding(WARNING, HOST, text, f"cbsd initenv-tui: switch {feature} off"))
+    return found
+
+
+# Hooks.
+
+
+async def _hook(host: Host, path: str, users: list[str]) -> list[Finding]:
+    wrong = python = ""
+    if any(character.isspace() for character in path):
+        wrong = "has a blank in its path, and CBSD runs it without quotes"
+    elif not path.startswith("/"):
+        wrong = "has no absolute path, and CBSD runs it in /var/empty"
+    else:
+        wrong, python = await host.bounded(look_at_hook, path, timeout=_PATIENCE)
+    if wrong:
+        remedy = f"cbsd jset jname={users[0]} mnt_start=... (a VM: cbsd bset)"
+        return [of_several(CRITICAL, users, f"the hook {path} {wrong}", remedy)]
+    if not python:
+        text = f"the hook {path} finds no Python"
+        return [of_several(CRITICAL, users, text, "pkg install python3, or make env beside it")]
+    result = await host.run((python, "-I", "-c", _IMPORT), timeout=_IMPORTING, reads=True)
+    lacking = result.out.split() if result.status == 0 else [result.words]
+    if lacking:
+        text = f"the hook {path} runs with {python}, which lacks {several(lacking)}"
+        return [of_several(WARNING, users, text, "make env, or pkg install the py-... packages")]
+    return []
+
+
+def look_at_hook(path: str) -> tuple[str, str]:
+    """In a child: (what is wrong, ""), or ("", the Python that will run it, "" if there is none)."""
+    if not os.path.exists(path):
+        return "is not there", ""
+    if not (os.path.isfile(path) and os.access(path, os.R_OK | os.X_OK)):
+        return "cannot be executed", ""
+    real = os.path.realpath(path)
+    with open(real, encoding="utf-8", errors="replace") as file:
+        first = file.readline(1024)
+    directory = os.path.dirname(real)
+    if not os.path.exists(f"{directory}/run-hook"):
+        # As pip installs it: its first line names the Python.
+        words = first[2:].split()
+        candidates = words[:1] if first.startswith("#!") else []
+    else:
+        candidates = pythons(os.path.dirname(directory))
+    return "", next((each for each in candidates if os.access(each, os.X_OK)), "")
+
+
+def pythons(top: str) -> list[str]:
+    """Where hooks/run-hook looks for a Python, in its order; ``top`` is the directory that ``hooks`` is in."""
+    own = [f"{top}/.venv/bin/python", "/usr/local/bin/python3", "/usr/bin/python3"]
+    return own + [f"/usr/local/bin/python3.{minor}" for minor in range(14, 8, -1)]
+
+
+# Secrets.
+
+
+def _secrets(case: Case) -> Iterator[str]:
+    """Files that only root may read."""
+    config = case.plan.config
+    for key in config:
+        if key.endswith(("_KEYFILE", "_PASSFILE", "_SECRET_FILE")) and config[key]:
+            value = config[key]
+            yield from (value,) if isinstance(value, str) else value
+
+
+async def _check_secrets(host: Host, secrets: dict[str, str]) -> list[Finding]:
+    found = []
+    answers, _ = await host.each(lambda path: secret.untrusted([path]), list(secrets), timeout=_PATIENCE)
+    for (path, name), (number, answer) in zip(secrets.items(), answers):
+        text, _, remedy = str(answer).partition("; ")
+        if number:
+            text, remedy = f"cannot use {answer}", "put it there, or correct the configuration"
+        if text:
+            found.append(Finding(CRITICAL, name, text, remedy or f"chown root {path} && chmod 600 {path}"))
+    if len(answers) < len(secrets):
+        path, name = list(secrets.items())[len(answers)]
+        text = f"{path} gives no answer; keys after it were not looked at"
+        found.append(Finding(CRITICAL, name, text, "is it on a dead server? see envstart check"))
+    return found
+
+
+# pkg(8), and what is mounted.
+
+
+async def _pkg(host: Host) -> list[Finding]:
+    text = await host.bounded(_text, packages.HOST_CONF, timeout=_PATIENCE)
+    return [] if packages.has_locking(text) else [_lacks_locking(HOST, packages.HOST_CONF)]
+
+
+def _lacks_locking(about: str, path: str) -> Finding:
+    text = f"{path} does not say that locks work: pkg(8) will not trust its database on NFSv3 or GlusterFS"
+    return Finding(WARNING, about, text, f"echo '{packages.LINE}' >> {path}")
+
+
+def _groups(scene: Scene) -> dict[str, list[tuple[Case, tuple[str, str]]]]:
+    """What can be looked at now, by the server that it is on: one child each, so that a dead one costs no more."""
+    groups: dict[str, list[tuple[Case, tuple[str, str]]]] = {}
+    for case in scene.cases:
+        item = _visible(case, scene.mounts)
+        if item[0]:
+            entry = scene.mounts.holding(item[0])
+            server = entry.source.partition(":/")[0] if entry and ":/" in entry.source else ""
+            groups.setdefault(server, []).append((case, item))
+    return groups
+
+
+def _visible(case: Case, mounts: Table) -> tuple[str, str]:
+    """(system directory, data directory whose pkg.conf matters); "" for what is not mounted, and so cannot be seen."""
+    environment, steps = case.plan.environment, {step.name for step in case.plan.steps}
+    system = environment.system if "system" not in steps or mounts.at(environment.system) else ""
+    pkg = case.found.is_jail and packages.needs_locking(case.plan) and mounts.at(environment.data)
+    return system, environment.data if pkg else ""
+
+
+async def _look_at(host: Host, group: list[tuple[Case, tuple[str, str]]]) -> list[Finding]:
+    found = []
+    answers, _ = await host.each(look_at_system, [item for _, item in group], timeout=_PATIENCE)
+    for (case, (system, data)), (number, answer) in zip(group, answers):
+        if number:
+            text = f"cannot look at {system}: {answer}"
+            found.append(Finding(WARNING, case.name, text, f"see envstart check {case.name}"))
+            continue
+        lacking, ahead, conf = answer
+        if lacking:
+            text = f"{system} lacks {' and '.join(lacking)}: CBSD stops and removes it without unmounting first"
+            found.append(Finding(WARNING, case.name, text, f"envstart install {case.name}"))
+        if ahead > _SKEW:
+            text = f"{system} was changed {ahead} s in the future: the clocks of this host and of the server differ"
+            found.append(
+                Finding(WARNING, case.name, text, "let both have their time from one source; a lease needs it")
+            )
+        if data and not packages.has_locking(conf):
+            found.append(_lacks_locking(case.name, f"{data}/{packages.CONF}"))
+    if len(answers) < len(group):
+        names = [case.name for case, _ in group[len(answers) :]]
+        text = f"the system directory of {names[0]} gives no answer; it and what is beside it was not looked at"
+        found.append(of_several(CRITICAL, names, text, "envstart check; envstart recover"))
+    return found
+
+
+def look_at_system(item: tuple[str, str]) -> tuple[list[str], int, str]:
+    """In a child, of (system directory, data directory or ""): links of ours that are not there or lead nowhere, the
+    seconds that its last change lies in the future, and the environment's pkg.conf."""
+    import time
+
+    system, data = item
+    links = [f"{directory}/{install.LINK}" for directory in install.PROGRAMS]
+    lacking = [link for link in links if not os.access(f"{system}/{link}", os.X_OK)]
+    times = [os.stat(system).st_mtime]
+    try:
+        times.append(os.stat(f"{system}/locked").st_mtime)
+    except FileNotFoundError:
+        pass
+    return lacking, int(max(times) - time.time()), _text(f"{data}/{packages.CONF}") if data else ""
+
+
+def _text(path: str) -> str:
+    """The text of a file, "" if it is not there. OSError."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(_SIZE_MAX)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""

@@ -1,0 +1,178 @@
+"""The servers that plans need: their names, whether they answer, whether they export what is wanted."""
+
+from __future__ import annotations
+
+import os
+
+from .. import network
+from ..backends.nfs import version
+from ..environment import is_below
+from ..errors import NoAnswer, NoTime, Unavailable, reason
+from .finding import CRITICAL, NOTE, WARNING, Finding, guarded, of_several, several
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from typing import Any
+
+    from ..host import Host
+    from ..plan import Step
+    from .finding import Scene
+
+# Seconds for a name, for a connection, and for showmount(8); together less than a doctor has.
+_RESOLVING, _CONNECTING, _LISTING = 4.0, 2.0, 4.0
+# What a child needs beside that.
+_SPARE = 0.5
+
+
+class Server:
+    """One port of one server. ``nfs``: the version wanted, "" for other services. ``kinds``: of address that the
+    options allow. ``others``: a plan has another portal. ``paths`` by the environments that want them."""
+
+    __slots__ = ("name", "port", "nfs", "kinds", "others", "paths")
+
+    def __init__(self, name: str, port: int, nfs: str, kinds: tuple[str, ...], others: bool) -> None:
+        self.name = name
+        self.port = port
+        self.nfs = nfs
+        self.kinds = kinds
+        self.others = others
+        self.paths: dict[str, list[str]] = {}
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (self.name, self.port, self.nfs, self.kinds, self.others)
+
+
+def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
+    """One for each server, not yet begun."""
+    known: dict[tuple[object, ...], Server] = {}
+    for case in scene.cases:
+        for step in case.plan.steps:
+            for server in _of_step(step):
+                wanted = known.setdefault(server.key, server).paths.setdefault(case.name, [])
+                wanted.append("/" + step.source.partition(":/")[2] if server.nfs else "")
+    for server in known.values():
+        yield guarded(_server(host, server), server.name)
+
+
+def _of_step(step: Step) -> Iterator[Server]:
+    """The servers that a step needs."""
+    options: tuple[str, ...] = getattr(step, "options", ())
+    # Without multipath, one portal of several is enough.
+    others = len(step.servers) > 1 and not getattr(step, "multipath", None)
+    for name, port in step.servers:
+        if step.fstype == "nfs":
+            yield Server(name, port, version(options), _kinds(options), others)
+        else:
+            yield Server(name, port, "", (network.INET, network.INET6), others)
+
+
+def _kinds(options: tuple[str, ...]) -> tuple[str, ...]:
+    """Kinds of address that mount_nfs(8) takes: proto=tcp means IPv4 only (commands.md §5.2), proto=tcp6 the other."""
+    refused = {
+        "proto=tcp": network.INET6,
+        "proto=udp": network.INET6,
+        "noinet6": network.INET6,
+        "proto=tcp6": network.INET,
+        "proto=udp6": network.INET,
+        "noinet4": network.INET,
+    }
+    lost = {refused[option] for option in options if option in refused}
+    return tuple(kind for kind in (network.INET, network.INET6) if kind not in lost)
+
+
+async def _server(host: Host, server: Server) -> list[Finding]:
+    """Name, port, exports: each is asked only if the one before it is well."""
+    wrong = await _name(host, server)
+    if wrong is None:
+        wrong = await _port(host, server)
+    if wrong is not None:
+        return [wrong]
+    return await _exports(host, server) if server.nfs and host.find("showmount") else []
+
+
+async def _name(host: Host, server: Server) -> Finding | None:
+    users = list(server.paths)
+    try:
+        problem, kinds = await host.bounded(network.resolve, server.name, timeout=_RESOLVING)
+    except (NoAnswer, NoTime):
+        problem, kinds = network.UNRESOLVED, []
+    if problem == network.UNKNOWN:
+        text = f"the name {server.name} does not resolve"
+        return of_several(CRITICAL, users, text, "correct it, or add it to /etc/hosts")
+    if problem:
+        text = f"the name {server.name} cannot be resolved at this time"
+        remedy = "look at resolv.conf(5); in /etc/hosts it is there at boot, too"
+        return of_several(WARNING, users, text, remedy)
+    if not set(kinds) & set(server.kinds):
+        has = f"only an {kinds[0]} address" if kinds else "no address"
+        text = f"{server.name} has {has}, which the options do not allow: mount_nfs(8) then fails without a word"
+        return of_several(CRITICAL, users, text, "write proto=tcp for IPv4, proto=tcp6 for IPv6")
+    return None
+
+
+async def _port(host: Host, server: Server) -> Finding | None:
+    users = list(server.paths)
+    where = f"{server.name}, port {server.port}"
+    try:
+        if server.nfs:
+            arguments: tuple[Any, ...] = (server.name, server.port, int(server.nfs), list(server.kinds), _CONNECTING)
+            answer = await host.bounded(network.null_call, *arguments, timeout=_CONNECTING + _SPARE)
+        else:
+            arguments = (server.name, server.port, _CONNECTING)
+            answer = await host.bounded(network.connect, *arguments, timeout=_CONNECTING + _SPARE)
+    except (NoAnswer, NoTime) as error:
+        answer = str(error)
+    except OSError as error:
+        answer = reason(error)
+    else:
+        if answer:
+            text = f"{server.name} does not speak NFSv{server.nfs}: {answer}"
+            return of_several(CRITICAL, users, text, "correct NFS_VERSION, or the server")
+        return None
+    text = f"cannot reach {where}: {answer}" + ("; there is another portal" if server.others else "")
+    remedy = "is the server up, and is there a way to it? look at routes and firewalls"
+    return of_several(WARNING if server.others else CRITICAL, users, text, remedy)
+
+
+async def _exports(host: Host, server: Server) -> list[Finding]:
+    """What the server exports, as mountd tells it; NFSv4 needs neither mountd nor rpcbind."""
+    try:
+        result = await host.run(("showmount", "-E", server.name.strip("[]")), timeout=_LISTING, reads=True)
+    except Unavailable:
+        return []
+    users = list(server.paths)
+    if result.status != 0:
+        level = NOTE if server.nfs == "4" else WARNING
+        text = f"{server.name} does not tell what it exports: {result.words}"
+        remedy = "NFSv4 works without that" if server.nfs == "4" else "NFSv3 needs rpcbind and mountd there"
+        return [of_several(level, users, text, remedy)]
+    exported = [line.strip() for line in result.out.splitlines() if line.startswith("/")]
+    lacking = {
+        name: [path for path in paths if not _covered(path, exported, server.nfs)]
+        for name, paths in server.paths.items()
+    }
+    missing = [path for paths in lacking.values() for path in paths]
+    if not missing:
+        return []
+    # If no path at all is found, an NFSv4 server may have its root somewhere else than it seems.
+    unsure = server.nfs == "4" and len(missing) == sum(map(len, server.paths.values()))
+    text = f"{server.name} does not export {several(missing)}" + (
+        ", unless its V4 root is another one" if unsure else ""
+    )
+    remedy = "export it to this host; an NFSv4 server shows an empty directory instead"
+    names = [name for name, paths in lacking.items() if paths]
+    return [of_several(NOTE if unsure else WARNING, names, text, remedy)]
+
+
+def _covered(path: str, exported: list[str], nfs: str) -> bool:
+    """Whether a path is exported, or lies below one that is. An NFSv4 path begins at the server's own V4 root, which
+    the list of exports does not tell, so there the end of an exported path is enough."""
+    if any(is_below(path, top) for top in exported):
+        return True
+    while nfs == "4" and path != "/":
+        if any(top.endswith(path) for top in exported):
+            return True
+        path = os.path.dirname(path)
+    return False

@@ -1,0 +1,101 @@
+"""Links by which CBSD, which never runs mnt_stop (contract §1.6), comes to stop an environment nonetheless.
+
+They lie in the environment's system directory, and travel with it: ``master_poststop.d`` is run after each stop,
+``remove.d`` before CBSD wipes the directories. A link, so that no file of the system directory stays open (§1.7).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import touch
+from .errors import Error, Misconfigured, Missing, NoAnswer, NoTime, Unavailable, Usage, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .host import Host
+    from .inventory import Found, Inventory
+
+LINK = "envstart"
+PROGRAMS = {"master_poststop.d": "env_poststop", "remove.d": "env_remove"}
+# Seconds that the system directory may take.
+_PATIENCE = 10.0
+
+
+def programs() -> dict[str, str]:
+    """Each directory's program by its absolute path: beside the hooks, or where this command was installed."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for directory in (f"{root}/hooks", os.path.dirname(os.path.abspath(sys.argv[0]))):
+        found = {name: f"{directory}/{program}" for name, program in PROGRAMS.items()}
+        if all(os.access(path, os.X_OK) for path in found.values()):
+            return found
+    raise Unavailable("cannot find env_poststop and env_remove beside the hooks or this command; install envstart anew")
+
+
+def chosen(inventory: Inventory, patterns: Sequence[str]) -> list[Found]:
+    """The environments with a hook of ours whose names fit; Usage if a name fits none."""
+    import fnmatch
+
+    found: list[Found] = []
+    for pattern in patterns:
+        fitting = [one for one in inventory.found if fnmatch.fnmatchcase(one.name, pattern)]
+        if not fitting and not any(letter in pattern for letter in "*?["):
+            raise Usage(f"cannot find environment {pattern} in {inventory.workdir}")
+        for one in fitting:
+            if one.backend and one not in found:
+                found.append(one)
+            elif one.name == pattern and not one.backend:
+                raise Misconfigured(
+                    f"cannot install for {one.name}: its mnt_start is {one.hook or 'not set'}, none of our hooks; "
+                    f"cbsd {'jset' if one.is_jail else 'bset'} jname={one.name} mnt_start=..."
+                )
+    return found
+
+
+def skeletons(workdir: str) -> list[str]:
+    """Directories that CBSD copies a new environment's system directory from (contract §1.7)."""
+    try:
+        names = sorted(os.listdir(f"{workdir}/share"))
+    except OSError:
+        return []
+    return [f"{workdir}/share/{name}" for name in names if name.endswith("-system-skel")]
+
+
+def links(host: Host, system: str) -> dict[str, str]:
+    """What the link in each directory below ``system`` leads to ("": there is none). NoAnswer, OSError."""
+    found: dict[str, str] = host.wait(host.bounded(touch.links, system, list(PROGRAMS), LINK, timeout=_PATIENCE))
+    return found
+
+
+def lacking(host: Host, system: str) -> list[str]:
+    """The directories below ``system`` in which our link is not; the same errors."""
+    there = links(host, system)
+    return [name for name, program in PROGRAMS.items() if os.path.basename(there[name]) != program]
+
+
+def put(host: Host, system: str) -> list[str]:
+    """Make the links below ``system``; returns those that were not there before. Error."""
+    made: list[str] = _act(host, touch.put_links, system, programs())
+    return made
+
+
+def take(host: Host, system: str) -> list[str]:
+    """Take our links below ``system`` away; returns those that were there. Error."""
+    taken: list[str] = _act(host, touch.take_links, system, PROGRAMS)
+    return taken
+
+
+def _act(host: Host, function: Callable[..., list[str]], system: str, what: dict[str, str]) -> list[str]:
+    doing = f"cannot use {system}"
+    try:
+        done: list[str] = host.wait(host.bounded(function, system, what, LINK, timeout=_PATIENCE))
+        return done
+    except (NoAnswer, NoTime) as error:
+        raise NoAnswer(f"{doing}: it gives {error}; is its server up?") from None
+    except FileNotFoundError:
+        raise Missing(f"{doing}: it is not there; start the environment first") from None
+    except OSError as error:
+        raise Error(f"{doing}: {reason(error)}") from None

@@ -1,0 +1,334 @@
+"""Which environments there are on this host, and by which hook each is brought: CBSD's database, and its rc.conf files.
+
+Read only, never created and never waited for without an end (contract §3). What cannot be read is said, and the rest is
+still told: without the database the directories of the workdir say which environments there are.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import backends, config, shell
+from .environment import Environment
+from .errors import Error, NoAnswer, NoTime, Usage, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .host import Host, Result
+
+RC_CONF = "/etc/rc.conf"
+# Seconds that a reading may take: CBSD itself waits 25 s for a lock of its database, a check each minute cannot.
+_PATIENCE = 10.0
+_BUSY = 5.0
+# Columns of the table `jails` that count, with what an older database, which lacks one, is taken to hold.
+_COLUMNS = {
+    "jname": "",
+    "emulator": "jail",
+    "jid": 0,
+    "status": 0,
+    "path": "",
+    "data": "",
+    "baserw": 0,
+    "mnt_start": "",
+    "mnt_stop": "",
+}
+# What belongs to one environment below the workdir: the directory, and what follows its name there.
+_OWN = {"jails-system": "", "jails-data": "-data", "jails-fstab": ""}
+
+
+class Found:
+    """One environment that CBSD knows. ``hook`` is its mnt_start ("": none), ``backend`` "" if that is none of ours.
+
+    ``environment`` is None if CBSD's row cannot be used; ``problem`` says why. ``running`` is what the kernel says, and
+    where it cannot be asked, what the database says (``jid``, 0: not running). ``status``: 0 off, 1 on, 2 slave,
+    3 maintenance, or being changed right now.
+    """
+
+    __slots__ = (
+        "name",
+        "workdir",
+        "emulator",
+        "hook",
+        "stop_hook",
+        "backend",
+        "environment",
+        "problem",
+        "registered",
+        "jid",
+        "status",
+        "baserw",
+        "path",
+        "running",
+    )
+
+    def __init__(self, workdir: str, row: dict[str, Any]) -> None:
+        self.name: str = row["jname"]
+        self.workdir = workdir
+        self.emulator: str = row["emulator"]
+        self.hook: str = row["mnt_start"]
+        self.stop_hook: str = row["mnt_stop"]
+        self.backend: str = row["backend"]
+        self.registered: bool = row["registered"]
+        self.jid: int = row["jid"]
+        self.status: int = row["status"]
+        self.baserw = bool(row["baserw"])
+        self.path: str = row["path"] or f"{workdir}/jails/{self.name}"
+        self.running = bool(self.jid)
+        self.environment: Environment | None = None
+        self.problem = ""
+        data = row["data"]
+        try:
+            # CBSD hands a VM no -f (contract §1.2).
+            self.environment = Environment(
+                self.name,
+                (data if data.startswith("/") else f"{workdir}/{data}")
+                if data
+                else f"{workdir}/jails-data/{self.name}-data",
+                f"{workdir}/jails-system/{self.name}",
+                f"{workdir}/jails-fstab/{self.name}" if self.is_jail else None,
+                f"{workdir}/jails-rcconf",
+            )
+        except Usage as error:
+            self.problem = str(error)
+
+    @classmethod
+    def removed(cls, workdir: str, name: str, backend: str) -> Found:
+        """An environment that CBSD does not know any more, as if it had had this backend's hook."""
+        return cls(workdir, {**_COLUMNS, "jname": name, "backend": backend, "registered": False})
+
+    @classmethod
+    def given(cls, environment: Environment, backend: str) -> Found:
+        """An environment that somebody has named by its directories, and wants to be there."""
+        found = cls(
+            environment.workdir or "", {**_COLUMNS, "jname": environment.name, "backend": backend, "registered": True}
+        )
+        found.environment, found.problem, found.running = environment, "", True
+        return found
+
+    @property
+    def is_jail(self) -> bool:
+        """A jail, be it one of another architecture; else a VM."""
+        return self.emulator == "jail" or self.emulator.endswith("-static")
+
+
+class Inventory:
+    """The environments of one workdir, by name; ``problems`` say what could not be read. ``complete``: the database
+    could, so that a name which is not here is no environment of CBSD's."""
+
+    def __init__(
+        self, workdir: str, found: Sequence[Found] = (), problems: Sequence[str] = (), complete: bool = False
+    ) -> None:
+        self.workdir = workdir
+        self.found = sorted(found, key=lambda one: one.name)
+        self.problems = list(problems)
+        self.complete = complete
+
+    def get(self, name: str) -> Found | None:
+        """The environment of this name."""
+        return next((one for one in self.found if one.name == name), None)
+
+    def owner(self, point: str) -> str | None:
+        """The name of the environment that a directory below the workdir belongs to, by CBSD's naming (contract §2)."""
+        directory, last = os.path.split(point)
+        holder = os.path.basename(directory)
+        if os.path.dirname(directory) != self.workdir or holder not in _OWN or not last.endswith(_OWN[holder]):
+            return None
+        return last[: len(last) - len(_OWN[holder])] or None
+
+
+def workdirs(given: Sequence[str]) -> list[str]:
+    """The workdirs meant: ``given``, else what /etc/rc.conf says; Usage if that is nothing (contract §2)."""
+    found = [os.path.normpath(path) for path in given] or [path for path in (_from_rc_conf(),) if path]
+    if not found:
+        raise Usage(f"cannot tell where CBSD's workdir is: {RC_CONF} has no cbsd_workdir; give -w")
+    for path in found:
+        if not path.startswith("/"):
+            raise Usage(f"cannot use -w {path!r}: the path is not absolute")
+    return list(dict.fromkeys(found))
+
+
+def _from_rc_conf() -> str:
+    try:
+        with open(RC_CONF, encoding="utf-8", errors="replace") as file:
+            reading = shell.read(file.read(1 << 20))
+    except OSError:
+        return ""
+    values = [one.value for one in reading.assignments if one.key == "cbsd_workdir" and one.section is None]
+    return values[-1].rstrip("/") if values else ""
+
+
+async def read(host: Host, workdir: str) -> Inventory:
+    """All environments of a workdir; never raises for what is in its files."""
+    try:
+        rows, problems, complete = await host.bounded(collect, workdir, timeout=_PATIENCE)
+    except (NoAnswer, NoTime) as error:
+        return Inventory(workdir, (), [f"{workdir} gives {error}; is it on a dead server?"])
+    except OSError as error:
+        return Inventory(workdir, (), [f"cannot read {workdir}: {reason(error)}"])
+    inventory = Inventory(workdir, [Found(workdir, row) for row in rows], problems, complete)
+    jails, machines = await _alive(host)
+    for found in inventory.found:
+        if found.is_jail and jails is not None:
+            found.running = found.name in jails
+        elif found.emulator == "bhyve" and machines is not None:
+            found.running = found.name in machines
+    return inventory
+
+
+async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | None]:
+    """Names of the jails and of the bhyve VMs that the kernel runs; None where it cannot be asked."""
+    if host.platform != "freebsd":
+        return None, None
+
+    def names(result: Result) -> frozenset[str]:
+        if result.status != 0:
+            raise ValueError(result.words)
+        return frozenset(result.out.split())
+
+    try:
+        jails: frozenset[str] | None = await host.ask(("jls", "name"), names)
+    except Error as error:
+        host.report.warn(f"{error}; what runs is taken from CBSD's database")
+        jails = None
+    try:
+        machines = frozenset(os.listdir("/dev/vmm"))
+    except OSError:
+        # The module is not loaded.
+        machines = frozenset()
+    return jails, machines
+
+
+# In a child, because the workdir itself can be on a dead server.
+
+
+def collect(workdir: str) -> tuple[list[dict[str, Any]], list[str], bool]:
+    """Rows, problems, and whether the database could be read; as plain values."""
+    problems: list[str] = []
+    rows: dict[str, dict[str, Any]] = {}
+    complete = True
+    try:
+        rows = {row["jname"]: row for row in _database(f"{workdir}/var/db/local.sqlite")}
+    except ValueError as error:
+        problems.append(str(error))
+        complete = False
+    for row in _unregistered(workdir, problems):
+        rows.setdefault(row["jname"], row)
+    if not complete:
+        for name in _directories(workdir):
+            rows.setdefault(name, {**_COLUMNS, "jname": name, "registered": True, "mnt_start": _only_hook(workdir)})
+    for row in rows.values():
+        row["backend"] = backend_of(row["mnt_start"])
+    return list(rows.values()), problems, complete
+
+
+def backend_of(hook: str) -> str:
+    """The backend that a hook's path stands for, links followed; "" if it is none of ours."""
+    for path in (hook, os.path.realpath(hook)) if hook else ():
+        name = os.path.basename(path)
+        if name.startswith("env_start_") and name[len("env_start_") :] in backends.NAMES:
+            return name[len("env_start_") :]
+    return ""
+
+
+def _database(path: str) -> list[dict[str, Any]]:
+    """The rows of CBSD's database; ValueError with the reason."""
+    import sqlite3
+    from urllib.parse import quote
+
+    real = os.path.realpath(path)
+    if not os.path.exists(real):
+        raise ValueError(f"cannot read {path}: there is no such file; is this the workdir of CBSD?")
+    last = ""
+    # Without the right to write beside it, a database with a write-ahead log can only be read as it lies there.
+    for mode in ("mode=ro", "mode=ro&immutable=1"):
+        try:
+            connection = sqlite3.connect(f"file:{quote(real)}?{mode}", uri=True, timeout=_BUSY)
+            try:
+                connection.text_factory = os.fsdecode
+                return _rows(connection)
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            last = str(error)
+            if "readonly" not in last and "unable to open" not in last:
+                break
+    raise ValueError(f"cannot read {path}: {last}")
+
+
+def _rows(connection: Any) -> list[dict[str, Any]]:
+    def columns(table: str) -> set[str]:
+        return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+    there = [name for name in _COLUMNS if name in columns("jails")]
+    if "jname" not in there:
+        raise ValueError("cannot read CBSD's database: it has no table of environments")
+    # Of a VM the table `bhyve` counts: bset changes it alone (contract §3).
+    counts = [name for name in ("mnt_start", "mnt_stop") if name in columns("bhyve")]
+    machines = {}
+    if counts:
+        for row in connection.execute(f"SELECT jname, {', '.join(counts)} FROM bhyve"):
+            machines[row[0]] = dict(zip(counts, row[1:]))
+    found = []
+    for row in connection.execute(f"SELECT {', '.join(there)} FROM jails"):
+        values = {**_COLUMNS, **dict(zip(there, row))}
+        if values["emulator"] == "bhyve":
+            values.update(machines.get(values["jname"], {}))
+        found.append(_clean(values, registered=True))
+    return found
+
+
+def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
+    """Environments that were taken out of the database, and left their values in a file."""
+    directory = f"{workdir}/jails-rcconf"
+    try:
+        names = sorted(name for name in os.listdir(directory) if name.startswith("rc.conf_"))
+    except OSError:
+        return []
+    found = []
+    for name in names:
+        try:
+            with open(f"{directory}/{name}", encoding="utf-8", errors="surrogateescape") as file:
+                reading = shell.read(file.read(1 << 20))
+        except OSError as error:
+            problems.append(f"cannot read {directory}/{name}: {reason(error)}")
+            continue
+        values = dict(_COLUMNS)
+        for one in reading.assignments:
+            if one.key in values:
+                values[one.key] = one.value.replace("CBSDROOT", workdir)
+        values["jname"] = values["jname"] or name[len("rc.conf_") :]
+        # It does not run, whatever it did when it was written down.
+        found.append(_clean({**values, "jid": 0}, registered=False))
+    return found
+
+
+def _directories(workdir: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(f"{workdir}/jails-system") if not name.startswith("."))
+    except OSError:
+        return []
+
+
+def _only_hook(workdir: str) -> str:
+    """Without the database: the hook of the one backend that has a configuration, if it is one."""
+    there = [name for name in backends.NAMES if config.find(name, workdir)]
+    return f"env_start_{there[0]}" if len(there) == 1 else ""
+
+
+def _clean(values: dict[str, Any], registered: bool) -> dict[str, Any]:
+    """Texts and numbers, whatever the columns held; CBSD writes 0 for a text that is not set."""
+    row: dict[str, Any] = {"registered": registered}
+    for name, default in _COLUMNS.items():
+        value = values[name]
+        if isinstance(default, int):
+            try:
+                row[name] = int(value or 0)
+            except (TypeError, ValueError):
+                row[name] = 0
+        else:
+            row[name] = "" if value in (None, 0, "0", "") else str(value)
+    row["emulator"] = row["emulator"] or "jail"
+    return row

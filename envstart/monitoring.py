@@ -1,0 +1,96 @@
+"""What a check has seen, as monitoring systems and cron want it. Pure, but for two files that are replaced."""
+
+from __future__ import annotations
+
+import os
+
+from .errors import Error, reason
+from .show import SEVERITY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+_ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
+
+def worst(records: Sequence[dict[str, Any]]) -> str:
+    """The worst level among them; ok if there are none."""
+    levels = {record["level"] for record in records}
+    return next((level for level in SEVERITY if level in levels), "ok")
+
+
+def nagios(records: Sequence[dict[str, Any]], lines: str, seconds: float) -> str:
+    """A status line with performance data, and a line for each problem (monitoring plugins' guidelines)."""
+    count = {level: sum(record["level"] == level for record in records) for level in SEVERITY}
+    told = [f"{count[level]} {level}" for level in SEVERITY if count[level] and level != "ok"]
+    environments = len({(record["workdir"], record["environment"]) for record in records})
+    text = f"{', '.join(told) or 'all well'}: {environments} environments, {len(records)} directories and devices"
+    data = [f"{level}={count[level]};;;0;{len(records)}" for level in SEVERITY]
+    # A bar begins the performance data, wherever it is.
+    return f"ENVSTART {worst(records).upper()} - {text} | {' '.join(data)} time={seconds:.3f}s;;;0\n" + lines.replace(
+        "|", "/"
+    )
+
+
+def prometheus(records: Sequence[dict[str, Any]], seconds: float) -> str:
+    """The text format of Prometheus, for node_exporter's textfile collector: no time stamps."""
+    rows = [
+        "# HELP envstart_well Whether a directory or device of an environment is as it should be.",
+        "# TYPE envstart_well gauge",
+    ]
+    labels = ("workdir", "environment", "backend", "directory", "point")
+    seen: set[str] = set()
+    for record in records:
+        series = ",".join(f'{label}="{str(record[label]).translate(_ESCAPED)}"' for label in labels)
+        if series not in seen:
+            seen.add(series)
+            rows.append(f"envstart_well{{{series}}} {int(record['level'] == 'ok')}")
+    rows += ["# HELP envstart_problems Directories and devices by level.", "# TYPE envstart_problems gauge"]
+    for level in SEVERITY:
+        rows.append(f'envstart_problems{{level="{level}"}} {sum(record["level"] == level for record in records)}')
+    rows += [
+        "# HELP envstart_check_seconds Seconds that the check took.",
+        "# TYPE envstart_check_seconds gauge",
+        f"envstart_check_seconds {seconds:.3f}",
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def replace(path: str, text: str) -> None:
+    """Put a file in the place of another, so that nobody ever reads a part of it; Error."""
+    new = f"{path}.{os.getpid()}.new"
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+            os.rename(new, path)
+        except OSError:
+            os.unlink(new)
+            raise
+    except OSError as error:
+        raise Error(f"cannot write {path}: {reason(error)}") from None
+
+
+def fingerprint(records: Iterable[dict[str, Any]]) -> str:
+    """What is not well, without what changes at each look (ages, process numbers)."""
+    keys = ("level", "workdir", "environment", "directory", "point", "state")
+    rows = ("\t".join(str(record[key]) for key in keys) for record in records if record["level"] != "ok")
+    return "".join(f"{row}\n" for row in sorted(rows))
+
+
+def changed(path: str, records: Sequence[dict[str, Any]]) -> bool:
+    """Whether that differs from what it was the last time; it is noted for the next."""
+    now = fingerprint(records)
+    try:
+        with open(path, encoding="utf-8") as file:
+            if file.read() == now:
+                return False
+    except OSError:
+        # Never noted: all is well, as far as anybody was told.
+        if not now:
+            return False
+    replace(path, now)
+    return True

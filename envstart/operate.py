@@ -1,0 +1,281 @@
+"""The verbs for all environments of a host: CBSD is asked which there are, and each is looked at, or acted on."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import check, commands, executor, hook, install, inventory, locks, monitoring, show, started
+from . import host as machine
+from .errors import Error, Temporary, Usage
+from .host import Host
+from .mount import Mount
+from .plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
+from .report import paste, write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from .check import Seen, Watched
+    from .inventory import Inventory
+    from .plan import Plan
+    from .report import Report
+    from .show import Record
+
+# Seconds that a look at everything may take.
+_LOOK = 600.0
+# Seconds that the recovery of one environment may take: umount -N of a dead server takes about a minute (transcript
+# nfs-dead-server), and there are three of them.
+_RECOVERY = 240.0
+
+
+def _inventories(arguments: argparse.Namespace, host: Host) -> list[Inventory]:
+    """What CBSD knows in each workdir that is meant; Usage if a name is nowhere."""
+    found = [host.wait(inventory.read(host, path)) for path in inventory.workdirs(arguments.workdirs)]
+    for name in arguments.names:
+        if not any(one.get(name) for one in found):
+            problems = "; ".join(problem for one in found for problem in one.problems)
+            places = ", ".join(one.workdir for one in found)
+            raise Usage(f"cannot find environment {name} in {places}{': ' + problems if problems else ''}")
+    return found
+
+
+def _look(report: Report) -> Host:
+    host = Host(report)
+    host.deadline.set(_LOOK)
+    # So that ^T is answered from the first.
+    host.signals.arm()
+    return host
+
+
+# Looking.
+
+
+def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
+    """``envstart check``: what is not well, for people, cron and monitoring; of all, or of ``plans``."""
+    began = time.monotonic()
+    alone = _alone() if plans is None else None
+    if alone is not None:
+        if arguments.nagios:
+            write(1, f"ENVSTART UNKNOWN - {alone}\n")
+            return show.SEVERITY["unknown"]
+        report.note(alone)
+        return os.EX_OK
+    host = _look(report)
+    if plans is None:
+        found = _inventories(arguments, host)
+        records = [row for one in found for row in check.records(host, one, arguments.names, arguments.level)]
+    else:
+        seen = check.running(host, [check.Watched.given(one) for one in plans], arguments.level)
+        records = [one.record(one.watched.found.workdir if one.watched else "") for one in seen]
+    seconds = time.monotonic() - began
+    if arguments.prometheus:
+        monitoring.replace(arguments.prometheus, monitoring.prometheus(records, seconds))
+    told = not arguments.changed or monitoring.changed(f"{machine.STATE_DIR}/check.last", records)
+    if told:
+        _tell(arguments, records, seconds)
+    return show.SEVERITY[monitoring.worst(records)]
+
+
+def _alone() -> str | None:
+    """Why this check is not to be made: another one is at work (fault 121)."""
+    try:
+        descriptor, told = locks.claim(machine.STATE_DIR, "check")
+    except (Error, OSError):
+        # Not root, who alone can say so.
+        return None
+    if descriptor is None:
+        return f"another check is at work ({told or 'it has just begun'}); nothing was done"
+    locks.note(descriptor, f"pid {os.getpid()}")
+    # It is let go with this process.
+    return None
+
+
+def _tell(arguments: argparse.Namespace, records: Sequence[Record], seconds: float) -> None:
+    if arguments.json:
+        import json
+
+        document = {"level": monitoring.worst(records), "seconds": round(seconds, 3), "directories": records}
+        write(1, json.dumps(document, indent=2) + "\n")
+    elif arguments.nagios:
+        write(1, monitoring.nagios(records, show.problems(records), seconds))
+    else:
+        write(1, show.problems(records) or ("OK: all is well again\n" if arguments.changed else ""))
+
+
+def status(arguments: argparse.Namespace, report: Report) -> int:
+    """``envstart status``: every environment with its directories, those with a problem first."""
+    host = _look(report)
+    groups: list[show.Group] = []
+    problems = []
+    for found in _inventories(arguments, host):
+        problems += found.problems
+        for one in check.watched(found, arguments.names):
+            seen = check.running(host, [one], "table")
+            groups.append(show.Group(one.found, [row.record(found.workdir) for row in seen], _lacking(host, one)))
+        if not arguments.names:
+            left = [row.record(found.workdir) for row in check.lost(host, found)]
+            if left:
+                groups.append(show.Group(None, left))
+    if arguments.json:
+        import json
+
+        write(1, json.dumps({"environments": [group.plain() for group in groups]}, indent=2) + "\n")
+    else:
+        write(1, show.overview(groups))
+    for problem in problems:
+        report.warn(problem)
+    return os.EX_OK if not problems and all(group.well for group in groups) else 1
+
+
+def doctor(arguments: argparse.Namespace, report: Report) -> int:
+    """``envstart doctor``: what will go wrong later; the status is that of a check."""
+    from . import doctor as examination
+
+    host = _look(report)
+    findings = examination.examine(_inventories(arguments, host), arguments.names, host)
+    if arguments.json:
+        import json
+
+        write(1, json.dumps({"findings": examination.records(findings)}, indent=2) + "\n")
+    else:
+        write(1, examination.text(findings))
+    return max((show.SEVERITY.get(one.level, 0) for one in findings), default=0)
+
+
+def _lacking(host: Host, one: Watched) -> list[str]:
+    """The directories in which the links of install.py are not; none if that cannot be seen."""
+    environment = one.found.environment
+    if environment is None or not one.found.running:
+        return []
+    try:
+        return install.lacking(host, environment.system)
+    except (Error, OSError):
+        return []
+
+
+# Acting.
+
+
+def recover(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
+    """``envstart recover``: take mounts away that do not answer or are broken, and, with --remount, start again."""
+    host = _look(report)
+    if plans is None:
+        environments = [one for found in _inventories(arguments, host) for one in check.watched(found, arguments.names)]
+    else:
+        environments = [check.Watched.given(one) for one in plans]
+        for one in environments:
+            one.found.running = host.wait(host.running(one.found.name))
+    broken: dict[Watched, list[Seen]] = {}
+    words = (NO_ANSWER, BROKEN, *((NOT_MOUNTED, NOT_READY) if arguments.remount and arguments.names else ()))
+    for seen in check.running(host, environments, "read"):
+        if seen.watched is not None and seen.state.word in words:
+            broken.setdefault(seen.watched, []).append(seen)
+    return max([_recover(arguments, report, one, mine) for one, mine in broken.items()], default=os.EX_OK)
+
+
+def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken: list[Seen]) -> int:
+    plan = one.plan
+    assert plan is not None
+    report.about(plan.environment.name, plan.config["LOG_FACILITY"])
+    host = Host(report)
+    host.deadline.set(max(plan.config["TIMEOUT"], _RECOVERY))
+    order = [step for group in reversed(waves(plan.steps)) for step in group]
+    states = {seen.step: seen.state for seen in broken if seen.state.word in (NO_ANSWER, BROKEN)}
+    steps = [step for step in order if isinstance(step, Mount) and step in states]
+    for step in steps:
+        dead = states[step].word == NO_ANSWER
+        argv = (
+            commands.unmount_dead(host.platform, step.fstype, step.point)
+            if dead
+            else commands.unmount(host.platform, step.point)
+        )
+        write(1, f"# {plan.environment.name}: {step.name}: {states[step]}\n{paste(argv)}\n")
+    if arguments.remount:
+        write(1, f"envstart start {plan.backend} -w {one.found.workdir} -j {plan.environment.name}\n")
+    if arguments.dry_run:
+        return os.EX_OK
+    try:
+        if one.found.running and not arguments.running:
+            raise Temporary(
+                f"cannot recover {plan.environment.name}: it runs, and would write to this host's own disk below the "
+                "mount point from then on; stop it first, or give --running"
+            )
+        hook.only_root("recover", plan.environment.name, host)
+        executor.take_away(plan, host, steps)
+        if arguments.remount:
+            hook.act("start", plan, Host(report))
+    except Error as error:
+        report.fail(error)
+        return error.status
+    return os.EX_OK
+
+
+def orphans(arguments: argparse.Namespace, report: Report) -> int:
+    """``envstart orphans``: what stopped or removed environments have left mounted; with --stop it is taken away."""
+    host = _look(report)
+    host.deadline.set(arguments.timeout)
+    status = os.EX_OK
+    for found in _inventories(arguments, host):
+        seen = check.orphans(host, found, check.watched(found, arguments.names), arguments.grace)
+        for row in seen:
+            if not arguments.stop or row.watched is None:
+                write(1, f"{row.state.found}\n")
+        if arguments.stop:
+            for one in dict.fromkeys(row.watched for row in seen if row.watched is not None):
+                status = max(status, _stop(report, one, arguments.grace, host.deadline.left()))
+    return status
+
+
+def _stop(report: Report, one: Watched, grace: float, left: float) -> int:
+    plan = one.plan
+    assert plan is not None
+    report.about(plan.environment.name, plan.config["LOG_FACILITY"])
+    host = Host(report)
+
+    def unless() -> str:
+        if started.within(plan.environment, grace):
+            return "it was started a moment ago"
+        now = host.wait(inventory.read(host, one.found.workdir)).get(one.found.name)
+        return "it runs" if now is not None and now.running else ""
+
+    try:
+        hook.act("stop", plan, host, unless, left)
+        report.note("was left mounted; stopped")
+    except Error as error:
+        report.fail(error)
+        return error.status
+    return os.EX_OK
+
+
+def links(arguments: argparse.Namespace, report: Report) -> int:
+    """``envstart install`` and ``uninstall``."""
+    host = _look(report)
+    act: Callable[[Host, str], list[str]] = install.put if arguments.verb == "install" else install.take
+    hook.only_root(arguments.verb, "for " + " ".join(arguments.names), host)
+    status = os.EX_OK
+    for path in inventory.workdirs(arguments.workdirs):
+        found = host.wait(inventory.read(host, path))
+        targets = [f"{path}/jails-system/{one.name}" for one in install.chosen(found, arguments.names)]
+        if "*" in arguments.names:
+            targets += install.skeletons(path)
+        for target in targets:
+            try:
+                _refuse_bare(host, found, target)
+                for link in act(host, target):
+                    write(1, f"{link}\n")
+            except Error as error:
+                report.fail(error)
+                status = max(status, error.status)
+    return status
+
+
+def _refuse_bare(host: Host, found: Inventory, system: str) -> None:
+    """A link in a bare mount point would be hidden by the next start."""
+    one = found.get(os.path.basename(system)) if os.path.dirname(system).endswith("/jails-system") else None
+    plan: Plan | None = check.Watched(one).plan if one is not None else None
+    wanted = plan is not None and any(step.point == system for step in plan.steps)
+    if wanted and not host.wait(host.mounts()).at(system):
+        raise Temporary(f"cannot use {system}: it is not mounted; start the environment first")

@@ -1,0 +1,34 @@
+"""Whether pkg(8) must be told that locks work, for an environment on a file server, and whether it is. Pure."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .plan import Plan
+
+# Below an environment's data directory, and the host's own, which counts for pkg -j and pkg -r.
+CONF = "usr/local/etc/pkg.conf"
+HOST_CONF = f"/{CONF}"
+_KEY = "NFS_WITH_PROPER_LOCKING"
+LINE = f"{_KEY} = true;"
+_TRUE = ("true", "yes", "on")
+
+
+def needs_locking(plan: Plan) -> bool:
+    """Whether pkg(8) keeps its database on NFSv3 or GlusterFS there (contract §8, from CBSD's own page)."""
+    from .backends.nfs import version
+    from .mount import Mount
+
+    data = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
+    return plan.backend == "gluster" or any(step.fstype == "nfs" and version(step.options) != "4" for step in data)
+
+
+def has_locking(text: str) -> bool:
+    """Whether a pkg.conf(5) sets it, with ``=``, ``:`` or a blank, as UCL allows; the last one counts."""
+    found = False
+    for line in text.splitlines():
+        for statement in line.partition("#")[0].split(";"):
+            words = statement.replace("=", " ").replace(":", " ").split()
+            if words and words[0].strip('"') == _KEY:
+                found = len(words) == 2 and words[1].strip('",').lower() in _TRUE
+    return found

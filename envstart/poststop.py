@@ -1,0 +1,119 @@
+"""``env_poststop`` and ``env_remove``: what CBSD runs from an environment's directory hooks (see install.py).
+
+Both get no arguments but variables, and their status is ignored (contract §1.7). When the first is called, CBSD still
+uses the directories; so it leaves a process behind that waits until CBSD has ended, and then stops the environment.
+The second is called right before CBSD wipes what is in the directories (§1.9).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import environment, hook, inventory, processes, started
+from .errors import Error, Misconfigured, Temporary
+from .host import Host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .environment import Environment
+    from .inventory import Found
+    from .report import Report
+
+# Seconds that CBSD gets to end its stop. What comes later is found by `envstart orphans --stop`.
+_PATIENCE = 900.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+# Seconds that CBSD's own stop may take, when an environment is removed while it runs.
+_STOPPING = 300.0
+
+
+def poststop(report: Report) -> int:
+    """Return at once; what has to be done is done when CBSD has ended."""
+    wanted = environment.from_variables(os.environ)
+    mark, callers = started.mark(wanted), processes.callers("/sudoexec/")
+    if os.fork():
+        return os.EX_OK
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    # CBSD lists its hooks in a pipe, and reads it to its end.
+    os.closerange(3, 4096)
+    os._exit(hook.guarded(report, lambda: _when_ended(report, wanted, mark, callers)))
+
+
+def _when_ended(report: Report, wanted: Environment, mark: str, callers: list[tuple[int, float]]) -> int:
+    report.about(wanted.name, report.facility or "none")
+    host = Host(report)
+    host.deadline.set(2 * _PATIENCE)
+    until, pause = time.monotonic() + _PATIENCE, _FIRST_PAUSE
+    while True:
+        found = _found(host, wanted)
+        busy = _busy(host, found, callers)
+        if not busy:
+            break
+        if time.monotonic() >= until:
+            raise Temporary(f"cannot stop {wanted.name}: {busy}; later: envstart orphans --stop")
+        host.wait(host.sleep(pause))
+        host.forget()
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def unless() -> str:
+        host.forget()
+        if started.mark(wanted) != mark:
+            return "it was started again"
+        return "it runs" if _found(host, wanted).running else ""
+
+    assert found.environment is not None
+    hook.act("stop", hook.load(found.backend, found.environment), Host(report), unless)
+    return os.EX_OK
+
+
+def _busy(host: Host, found: Found, callers: list[tuple[int, float]]) -> str:
+    """What shows that CBSD has not ended yet."""
+    alive = [pid for pid, began in callers if processes.is_still(pid, began)]
+    if alive:
+        return f"CBSD is still at work (pid {alive[0]})"
+    table = host.wait(host.mounts())
+    own = found.environment
+    left = [*table.at(found.path), *table.below(found.path)]
+    left += table.below(own.data) if own is not None else []
+    return f"{left[0]} is still mounted" if left else ""
+
+
+def _found(host: Host, wanted: Environment) -> Found:
+    """What CBSD says of the environment; Misconfigured if it is none of ours."""
+    assert wanted.workdir is not None
+    listed = host.wait(inventory.read(host, wanted.workdir))
+    found: Found | None = listed.get(wanted.name)
+    if found is None or not found.backend or found.environment is None:
+        why = found.problem if found else "; ".join(listed.problems) or f"{wanted.workdir} has no such environment"
+        raise Misconfigured(f"cannot tell what to do for {wanted.name}: {why or 'its mnt_start is none of our hooks'}")
+    return found
+
+
+def remove(report: Report) -> int:
+    """Unmount, by force if need be, before CBSD deletes what is mounted."""
+    wanted = environment.from_variables(os.environ)
+    report.about(wanted.name, report.facility or "none")
+    host = Host(report)
+    host.deadline.set(2 * _STOPPING)
+    found = _found(host, wanted)
+    try:
+        if found.running:
+            _stop_by_cbsd(host, found)
+        assert found.environment is not None
+        hook.act("stop", hook.load(found.backend, found.environment, force=True), Host(report))
+    except Error as error:
+        error.also("CBSD will now delete what is mounted: interrupt it")
+        raise
+    return os.EX_OK
+
+
+def _stop_by_cbsd(host: Host, found: Found) -> None:
+    """What CBSD does next anyway: only then the directories can be unmounted."""
+    verb = "jstop" if found.is_jail else "bstop"
+    variables = (f"workdir={found.workdir}", "NOINTER=1")
+    result = host.wait(host.run(("env", *variables, "cbsd", verb, "inter=0", f"jname={found.name}"), timeout=_STOPPING))
+    if result.status != 0:
+        host.report.warn(f"cbsd {verb} {found.name}: {result.words}")

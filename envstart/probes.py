@@ -1,0 +1,93 @@
+"""Do mounted directories answer? One child asks all of a file server, one after the other; while an earlier one still
+hangs there, be it of another run, nobody is asked again (peers: no probe pile-up)."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import host as machine
+from . import locks, touch
+from .errors import Error
+from .plan import short
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .host import Host
+
+HUNG = "hung"
+FAILED = "failed"
+# Servers that are asked side by side.
+_SIDE_BY_SIDE = 16
+
+
+class Probe:
+    """A mounted directory to look at (see touch.examine), and after that its ``verdict``: one of touch's words, HUNG,
+    or FAILED; with the ``detail``, the ``other`` node's lease, and why it takes no file (``refusal``)."""
+
+    __slots__ = ("server", "item", "verdict", "detail", "other", "refusal")
+
+    def __init__(
+        self, server: str, point: str, required: tuple[str, ...], lease: tuple[str, str] | None, write: bool
+    ) -> None:
+        self.server = server
+        self.item = (point, required, lease, write)
+        self.verdict = ""
+        self.detail = ""
+        self.other: tuple[str, int] | None = None
+        self.refusal = ""
+
+
+def ask(host: Host, probes: Sequence[Probe], timeout: float) -> None:
+    """Fill in the verdicts; ``timeout`` is what each directory gets, in seconds."""
+    groups: dict[str, list[Probe]] = {}
+    for probe in probes:
+        groups.setdefault(probe.server, []).append(probe)
+    waiting = iter(groups.items())
+
+    async def worker(waiting: Iterator[tuple[str, list[Probe]]]) -> None:
+        for server, group in waiting:
+            await _ask_server(host, server, group, timeout)
+
+    host.together([worker(waiting) for _ in range(min(_SIDE_BY_SIDE, len(groups)))])
+
+
+async def _ask_server(host: Host, server: str, group: list[Probe], timeout: float) -> None:
+    descriptor = None
+    try:
+        until = time.monotonic() + timeout
+        while descriptor is None:
+            descriptor, told = locks.claim(machine.STATE_DIR, f"probe.{short(server)}")
+            if descriptor is None and (told or time.monotonic() >= until):
+                for probe in group:
+                    probe.verdict, probe.detail = HUNG, told or "another run waits for it too"
+                return
+            if descriptor is None:
+                # Another run is asking it at this moment.
+                await host.sleep(0.05)
+        locks.note(descriptor, "")
+    except (Error, OSError):
+        # Without the right, or the room, for a record.
+        pass
+    try:
+        keep = () if descriptor is None else (descriptor,)
+        answers, pid = await host.each(touch.examine, [probe.item for probe in group], timeout, keep)
+        for probe, (number, value) in zip(group, answers):
+            if number:
+                probe.verdict, probe.detail = FAILED, value
+            else:
+                probe.verdict, probe.detail, probe.other, probe.refusal = value
+        silent = group[len(answers) :]
+        if silent:
+            point, clock = silent[0].item[0], time.strftime("%H:%M:%S")
+            who = f"pid {pid} waits for {point} since {clock}" if pid else f"asked for {point} at {clock}"
+            for probe in silent:
+                probe.verdict, probe.detail = HUNG, who
+            if descriptor is not None:
+                locks.note(descriptor, who)
+    finally:
+        if descriptor is not None:
+            # The lock stays with a child that hangs.
+            os.close(descriptor)
