@@ -1,6 +1,7 @@
 # Portable: GNU make and BSD make. `make` alone lists the targets.
 
 VENV = .venv
+PREFIX = /usr/local
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -44,11 +45,39 @@ faults: $(VENV)/.test ## each fault of the field's catalogue with the tests that
 bench: $(VENV)/.test ## the hook's time beside a shell hook's, in ratios
 	@$(VENV)/bin/python tests/bench.py
 
-docs: $(VENV)/.run ## the files that are made from the code: conf/ and the tables of README.md
+docs: $(VENV)/.run ## the files, and parts of files, that are made from the code
 	@$(VENV)/bin/python tests/generate.py
+
+dist: $(VENV)/.run ## a wheel and an sdist in dist/
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check build
+	@$(VENV)/bin/python -m build -o dist .
+
+# Below DESTDIR and PREFIX, in the layout of a checkout. PYTHON runs the programs then: one that has the libraries. The
+# same files are in port/pkg-plist.
+install: ## what a package has: DESTDIR=stage PREFIX=/usr/local PYTHON=/usr/local/bin/python3.11
+	@set -eu; umask 022; to=$(DESTDIR)$(PREFIX); lib=$$to/libexec/envstart; share=$$to/share; \
+	put() { mode=$$1 into=$$2; shift 2; install -d "$$into"; install -m "$$mode" "$$@" "$$into"; }; \
+	fill() { install -d "$${3%/*}"; sed 's|/usr/local/|$(PREFIX)/|g' "$$2" > "$$3"; chmod "$$1" "$$3"; }; \
+	put 755 "$$lib/hooks" hooks/env*; \
+	sed 's|for python in .venv/bin/python|for python in $(PYTHON)|' hooks/run-hook > "$$lib/hooks/run-hook"; \
+	chmod 644 "$$lib/hooks/run-hook"; \
+	for file in $$(find envstart -name __init__.py); do put 644 "$$lib/$${file%/*}" "$${file%/*}"/*.py; done; \
+	test -z "$(PYTHON)" || $(PYTHON) -I -m compileall -q -s "$(DESTDIR)" "$$lib/envstart"; \
+	install -d "$$to/sbin"; ln -sf ../libexec/envstart/hooks/envstart "$$to/sbin/envstart"; \
+	install -d "$$to/etc/envstart"; \
+	for file in conf/*; do install -m 644 "$$file" "$$to/etc/envstart/$${file##*/}.sample"; done; \
+	fill 755 freebsd/rc.d/envstart "$$to/etc/rc.d/envstart"; \
+	fill 755 freebsd/periodic/490.status-envstart "$$to/etc/periodic/daily/490.status-envstart"; \
+	for file in freebsd/examples/*; do fill 644 "$$file" "$$share/examples/envstart/$${file##*/}"; done; \
+	for file in man/*; do fill 644 "$$file" "$$share/man/man$${file##*.}/$${file##*/}"; done; \
+	for file in hooks/env_*; do ln -sf env_start.8 "$$share/man/man8/$${file##*/}.8"; done; \
+	put 644 "$$share/zsh/site-functions" completions/_envstart; \
+	put 644 "$$share/examples/envstart" completions/envstart.tcsh; \
+	install -d "$$share/bash-completion/completions"; \
+	install -m 644 completions/envstart.bash "$$share/bash-completion/completions/envstart"
 
 clean: ## the virtual environment and what tools leave behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist envstart.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help env test lifecycle demo replay faults bench docs clean
+.PHONY: help env test lifecycle demo replay faults bench docs dist install clean

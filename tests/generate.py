@@ -1,4 +1,7 @@
-"""`make docs`: what is made from the backends' rows, the files in conf/ and the tables of README.md."""
+"""`make docs`: what is made from the backends' rows and the hand tool's parser.
+
+The files in conf/ and completions/, the tables of README.md and of the manual pages, the port's list of files.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests"))
+
+import completion  # noqa: E402
+import mdoc  # noqa: E402
+import packing  # noqa: E402
+from verbs import verbs  # noqa: E402
 
 from envstart import backends, sample  # noqa: E402
 
@@ -25,15 +34,35 @@ def files() -> dict[Path, str]:
         told.update(option.name for option in options)
         readme = _between(readme, f"keys {name}", sample.table(shown))
     made[ROOT / "README.md"] = _between(readme, "backends", "\n".join(rows) + "\n")
-    return made
+    return {**made, **_manual(), **_completions(), ROOT / "port" / "pkg-plist": packing.plist(ROOT)}
 
 
-def _between(text: str, mark: str, new: str) -> str:
-    before, begin, rest = text.partition(f"<!-- {mark} -->\n")
-    _, end, after = rest.partition(f"<!-- /{mark} -->\n")
+def _manual() -> dict[Path, str]:
+    tool, conf = ROOT / "man" / "envstart.8", ROOT / "man" / "envstart.conf.5"
+    page, (its_verbs, its_options) = tool.read_text(encoding="utf-8"), mdoc.sections(verbs())
+    for mark, new in (("synopsis", mdoc.synopsis(verbs())), ("verbs", its_verbs), ("options", its_options)):
+        page = _between(page, mark, new, comment='.\\" ')
+    keys = mdoc.keys({name: backends.backend(name).OPTIONS for name in backends.NAMES})
+    return {tool: page, conf: _between(conf.read_text(encoding="utf-8"), "keys", keys, comment='.\\" ')}
+
+
+def _completions() -> dict[Path, str]:
+    top = ROOT / "completions"
+    return {
+        top / "envstart.bash": completion.bash(verbs()),
+        top / "_envstart": completion.zsh(verbs()),
+        top / "envstart.tcsh": completion.tcsh(verbs()),
+    }
+
+
+def _between(text: str, mark: str, new: str, comment: str = "") -> str:
+    """``comment`` is what makes a comment of a mark."""
+    before, begin, rest = text.partition(f"{comment}<!-- {mark} -->\n")
+    _, end, after = rest.partition(f"{comment}<!-- /{mark} -->\n")
     return before + begin + new + end + after
 
 
 if __name__ == "__main__":
     for path, content in files().items():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(content, encoding="utf-8")

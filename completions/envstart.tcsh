@@ -1,0 +1,26 @@
+# Made by: make docs
+complete envstart \
+	'c/--/(changed data dry-run env fstab grace help json level list nagios preempt prometheus rcconf remount running stop system timeout workdir)/' \
+	'c/-/(c d f h j l n r s v w)/' \
+	'n/-d/x:VALUE/' \
+	'n/--data/x:VALUE/' \
+	'n/-s/x:VALUE/' \
+	'n/--system/x:VALUE/' \
+	'n/-f/x:VALUE/' \
+	'n/--fstab/x:VALUE/' \
+	'n/-r/x:VALUE/' \
+	'n/--rcconf/x:VALUE/' \
+	'n/--grace/x:VALUE/' \
+	'n/--timeout/x:VALUE/' \
+	'n/-w/d/' \
+	'n/--workdir/d/' \
+	'n/-c/f/' \
+	'n/-l/f/' \
+	'n/--list/f/' \
+	'n/--prometheus/f/' \
+	'n/-j/x:NAME/' \
+	'n/--env/x:NAME/' \
+	'n/--level/(table read write)/' \
+	'n/config/(show check sample)/' \
+	'p/1/(start stop plan status check recover orphans doctor install uninstall config -h --help --version)/' \
+	'p/*/(geli hast iscsi nfs nullfs)/'
