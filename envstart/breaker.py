@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from . import host as machine
-from . import network
+from . import network, state
 from .errors import Error, NoAnswer, NoTime, Temporary
-from .locks import private_directory
 from .plan import short
 
 TYPE_CHECKING = False
@@ -74,36 +72,27 @@ async def _connects(host: Host, servers: tuple[Server, ...]) -> bool:
     return False
 
 
-def _path(server: Server) -> str:
-    return f"{machine.STATE_DIR}/down.{short(f'{server[0]}:{server[1]}')}"
+def record(server: Server) -> str:
+    """The name of the file that says that it is down."""
+    return f"down.{short(f'{server[0]}:{server[1]}')}"
 
 
 def _age(server: Server) -> float | None:
     """How many seconds ago it was noted to be down."""
     try:
-        with open(_path(server), encoding="ascii", errors="replace") as file:
-            age = time.monotonic() - float(file.read(100))
-    except (OSError, ValueError):
+        age = time.monotonic() - float(state.read(record(server)))
+    except ValueError:
         return None
     # The clock begins anew at each boot.
     return age if age >= 0 else None
 
 
 def _note(server: Server) -> None:
-    try:
-        private_directory(machine.STATE_DIR)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(_path(server), flags, 0o600)
-        try:
-            os.write(descriptor, f"{time.monotonic():.3f}".encode())
-        finally:
-            os.close(descriptor)
-    except (OSError, Error):
-        pass
+    state.write(record(server), f"{time.monotonic():.3f}".encode())
 
 
 def _forget(server: Server) -> None:
     try:
-        os.unlink(_path(server))
+        os.unlink(state.path(record(server)))
     except OSError:
         pass

@@ -61,7 +61,7 @@ class Watched:
 
     def starting(self, grace: float) -> bool:
         """Whether it was started so few seconds ago that CBSD may still be about to run it."""
-        return self.plan is not None and started.within(self.plan.environment, grace)
+        return self.plan is not None and started.within(self.plan.locks[0], grace)
 
     @property
     def changing(self) -> bool:
@@ -147,10 +147,10 @@ def _probe(host: Host, seen: Sequence[Seen], writing: bool) -> None:
         asked.append((one, probe))
     probes.ask(host, [probe for _, probe in asked], patience)
     for one, probe in asked:
-        one.state = _judged(one.state, probe)
+        one.state = judged(one.state, probe)
 
 
-def _judged(state: State, probe: probes.Probe) -> State:
+def judged(state: State, probe: probes.Probe) -> State:
     """What a look at a mounted directory adds to the table's word."""
     words = {
         probes.HUNG: (plan.NO_ANSWER, probe.detail),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from .errors import Usage
+from .table import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -185,11 +186,6 @@ def usage(program: str) -> str:
     """The help text of a hook."""
     rows = [f"  {option} {text}" for option, text in {**_OPTIONS, **_FLAGS}.items()]
     return "\n".join([f"usage: {program} {SYNOPSIS}", *rows])
-
-
-def is_below(path: str, directory: str) -> bool:
-    """Whether ``path`` is ``directory`` or lies below it; both absolute and normalized."""
-    return path == directory or directory == "/" or path.startswith(directory + "/")
 
 
 def _check_name(name: str) -> str:

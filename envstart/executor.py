@@ -34,7 +34,7 @@ def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
         lacking = host.together([step.check(host) for step in plan.steps])
         pending = {step.name for step, lack in zip(plan.steps, lacking) if lack is not None}
         if not pending:
-            started.note(plan.environment)
+            started.note(plan.locks[0])
             return 0
         host.signals.arm()
         try:
@@ -46,7 +46,7 @@ def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
         except BaseException as error:
             _take_back(host, error)
             raise
-        started.note(plan.environment)
+        started.note(plan.locks[0])
     return len(pending)
 
 

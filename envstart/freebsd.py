@@ -11,6 +11,10 @@ import sys
 
 from .table import Entry, whole
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
 _NOWAIT = 2
 _RDONLY = 0x1
 # struct statfs of FreeBSD 12 and newer, the same on all machines: offsets of f_version, f_flags, f_fstypename,
@@ -20,8 +24,9 @@ _FLAGS, _TYPE, _FROM, _ON, _SIZE = 8, 280, 296, 1320, 2344
 _TYPE_LENGTH, _NAME_LENGTH = 16, 1024
 
 
-def mount_table() -> list[Entry]:
-    """All mounts, oldest first. AttributeError where the C library has no getfsstat."""
+def mount_table(wanted: Container[str] | None = None) -> list[Entry]:
+    """All mounts, oldest first; or those on the ``wanted`` mount points. AttributeError where the C library has no
+    getfsstat."""
     import ctypes
 
     getfsstat = ctypes.CDLL(None, use_errno=True).getfsstat
@@ -36,20 +41,23 @@ def mount_table() -> list[Entry]:
             raise OSError(number, os.strerror(number))
         # A full buffer may have left some out: mounts came between the two calls.
         if count < room:
-            return parse_statfs(buffer.raw[: count * _SIZE])
+            return parse_statfs(buffer.raw[: count * _SIZE], wanted)
     raise ValueError("the mount table does not keep still")
 
 
-def parse_statfs(data: bytes) -> list[Entry]:
-    """Read an array of struct statfs. ValueError when it is not the one that is known."""
+def parse_statfs(data: bytes, wanted: Container[str] | None = None) -> list[Entry]:
+    """Read an array of struct statfs, or what it says of the ``wanted`` mount points. ValueError when it is not the one
+    that is known."""
     entries = []
     for at in range(0, len(data), _SIZE):
         if int.from_bytes(data[at : at + 4], sys.byteorder) != _VERSION:
             raise ValueError("struct statfs has another version")
+        point = _string(data, at + _ON, _NAME_LENGTH)
+        if wanted is not None and point != "/" and point not in wanted:
+            continue
         flags = int.from_bytes(data[at + _FLAGS : at + _FLAGS + 8], sys.byteorder)
         kind = _string(data, at + _TYPE, _TYPE_LENGTH)
         source = _string(data, at + _FROM, _NAME_LENGTH)
-        point = _string(data, at + _ON, _NAME_LENGTH)
         entries.append(Entry(source, point, kind, ("read-only",) if flags & _RDONLY else ()))
     return whole(entries)
 

@@ -18,26 +18,32 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .children import Child
     from .plan import Plan
 
 
 def run() -> None:
     """Entry point of the installed hooks."""
-    sys.exit(main(os.path.basename(sys.argv[0]), sys.argv[1:]))
+    from . import fast
+
+    # Also through the links of install.py, whose names say nothing.
+    sys.exit(fast.main(os.path.basename(os.path.realpath(sys.argv[0])), sys.argv[1:]))
 
 
-def main(program: str, argv: Sequence[str]) -> int:
-    """Run the hook ``program`` and return its exit status."""
+def main(program: str, argv: Sequence[str], began: float | None = None, hung: Sequence[Child] = ()) -> int:
+    """Run the hook ``program`` and return its exit status. ``began`` (time.monotonic) and ``hung``: what fast.py has
+    used of the time, and left behind."""
     open_streams()
     # Not where the caller was: it can be deleted, on a dead server, or in the way of an unmount.
     os.chdir("/")
     # A start that CBSD has put into the background loses its output: what is wrong must be in syslog, from the first.
     report = Report(program, facility="local0")
-    return guarded(report, lambda: _main(program, argv, report))
+    began = time.monotonic() if began is None else began
+    return guarded(report, lambda: _main(program, argv, Host(report, began, hung)))
 
 
-def _main(program: str, argv: Sequence[str], report: Report) -> int:
-    began = time.monotonic()
+def _main(program: str, argv: Sequence[str], host: Host) -> int:
+    report = host.report
     if program in ("env_poststop", "env_remove"):
         from . import poststop
 
@@ -57,9 +63,13 @@ def _main(program: str, argv: Sequence[str], report: Report) -> int:
     if arguments.dry_run:
         from . import show
 
-        write(1, show.plan(plan, Host(report, began), verb))
+        write(1, show.plan(plan, host, verb))
         return os.EX_OK
-    act(verb, plan, Host(report, began))
+    act(verb, plan, host)
+    if verb == "start" and not (report.verbose or arguments.repeated):
+        from . import fast
+
+        fast.remember(program, argv, plan, host)
     return os.EX_OK
 
 

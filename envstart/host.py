@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from . import children, freebsd, processes, scratch, table, touch
+from . import children, freebsd, linux, processes, scratch, table, touch
 from .deadline import Deadline
 from .errors import Error, NoAnswer, NoTime, Temporary, Unavailable, reason
 from .locks import Locks
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 # CBSD puts directories with its own geli, jls and service first (contract §1.4): its PATH is not used.
 SYSTEM_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
-STATE_DIR = "/var/run/envstart"
 _PACKAGES = {"mount.nfs": "nfs-common", "mount_nfs": "the FreeBSD base system"}
 _TERM, _KILL = 15, 9
 # Seconds between TERM and KILL, and that a killed child gets to disappear.
 _GRACE = 1.0
+# Seconds that a killed child of our own making gets: it has nothing to put in order, and if it does not go it hangs.
+_KILLED = 0.25
 # Seconds that following symbolic links may take.
 _RESOLVE = 5.0
 
@@ -63,7 +64,7 @@ class Result:
 class Host:
     """This machine, for one run since ``began`` (time.monotonic)."""
 
-    def __init__(self, report: Report, began: float | None = None) -> None:
+    def __init__(self, report: Report, began: float | None = None, left_behind: Sequence[children.Child] = ()) -> None:
         self.report = report
         self.platform = "freebsd" if sys.platform.startswith("freebsd") else "linux"
         self.deadline = Deadline(began)
@@ -76,7 +77,7 @@ class Host:
         self.silent: set[str] = set()
         # Descriptors of our locks; of all children only a command with ``hold`` keeps them.
         self.own: set[int] = set()
-        self._left_behind: list[children.Child] = []
+        self._left_behind = list(left_behind)
         # Children that are waited for, and since when.
         self._at_work: dict[children.Child, float] = {}
         self._table: table.Table | None = None
@@ -142,7 +143,7 @@ class Host:
 
     def locks(self, names: Sequence[str]) -> Locks:
         """``with host.locks(NAMES):`` one at a time on this host, taken in this order; in a step, ``async with``."""
-        return Locks(self, STATE_DIR, names)
+        return Locks(self, names)
 
     # Commands.
 
@@ -186,11 +187,11 @@ class Host:
             self.forget()
         began = time.monotonic()
         # Files, not pipes: a client that makes itself a daemon keeps a pipe open for ever.
-        out, err = scratch.nameless(STATE_DIR), scratch.nameless(STATE_DIR)
+        out, err = scratch.nameless(), scratch.nameless()
         try:
             environment = {"LC_ALL": "C", "PATH": ":".join(SYSTEM_PATH), "HOME": "/"}
             try:
-                given = None if stdin is None else scratch.holding(stdin, STATE_DIR)
+                given = None if stdin is None else scratch.holding(stdin)
                 try:
                     child = children.command(path, argv, environment, (given, out, err), self.own if hold else ())
                 finally:
@@ -264,7 +265,7 @@ class Host:
         """TERM if ``gently``, then KILL; one that outlives both is left behind."""
         for number in () if leave else (_TERM, _KILL) if gently else (_KILL,):
             child.kill(number)
-            grace = min(_GRACE, max(0.05, self.deadline.to_the_end() / 4))
+            grace = min(_GRACE if gently else _KILLED, max(0.05, self.deadline.to_the_end() / 4))
             until = time.monotonic() + grace
             if await Wait(until, child.ended):
                 # Whoever else is of its group ends without a word to us.
@@ -327,7 +328,7 @@ class Host:
 
     async def _read_table(self) -> list[table.Entry]:
         if self.platform == "linux":
-            return table.parse_mountinfo(_read_twice("/proc/self/mountinfo"))
+            return linux.mount_table()
         try:
             return freebsd.mount_table()
         except (ImportError, AttributeError, OSError, ValueError) as error:
@@ -432,15 +433,3 @@ def _started(start: Callable[..., tuple[children.Child, int]], *arguments: Any) 
     except OSError as error:
         raise Temporary(f"cannot start a child: {reason(error)}") from None
     return child, children.Pipe(descriptor)
-
-
-def _read_twice(path: str) -> str:
-    """The text of a kernel file that can change while it is read: read until two readings agree (fault 44)."""
-    before = None
-    for _ in range(10):
-        with open(path, "rb") as file:
-            now = file.read()
-        if now == before:
-            return os.fsdecode(now)
-        before = now
-    raise ValueError(f"{path} does not keep still")

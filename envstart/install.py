@@ -56,12 +56,13 @@ def chosen(inventory: Inventory, patterns: Sequence[str]) -> list[Found]:
 
 
 def skeletons(workdir: str) -> list[str]:
-    """Directories that CBSD copies a new environment's system directory from (contract §1.7)."""
+    """Directories that CBSD copies a new environment's system directory from (contract §1.7; for VMs, and by other
+    tools that put hooks there, ``bhyve-system-default`` and ``jail-system-default``)."""
     try:
         names = sorted(os.listdir(f"{workdir}/share"))
     except OSError:
         return []
-    return [f"{workdir}/share/{name}" for name in names if name.endswith("-system-skel")]
+    return [f"{workdir}/share/{name}" for name in names if name.endswith(("-system-skel", "-system-default"))]
 
 
 def links(host: Host, system: str) -> dict[str, str]:

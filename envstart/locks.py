@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 
-from .errors import Denied, Missing, Temporary, reason
+from . import state
+from .errors import Temporary, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 
 class Locks:
-    """``with Locks(host, directory, names):`` takes them one after the other; Temporary at the deadline.
+    """``with Locks(host, names):`` takes them one after the other; Temporary at the deadline.
 
     ``async with`` does the same inside a step, for what must not be done by two environments at once.
     """
 
-    def __init__(self, host: Host, directory: str, names: Sequence[str]) -> None:
+    def __init__(self, host: Host, names: Sequence[str]) -> None:
         self._host = host
-        self._directory = directory
         self._names = names
         self._descriptors: list[int] = []
 
@@ -62,7 +61,7 @@ class Locks:
     async def _take(self, name: str) -> None:
         import fcntl
 
-        host, path = self._host, f"{private_directory(self._directory)}/{name}.lock"
+        host, path = self._host, f"{state.directory()}/{name}.lock"
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
@@ -90,12 +89,12 @@ class Locks:
         note(descriptor, f"pid {os.getpid()}, {host.report.program}")
 
 
-def claim(directory: str, name: str) -> tuple[int | None, str]:
+def claim(name: str) -> tuple[int | None, str]:
     """A lock that goes with its descriptor, and stays as long as a child keeps a copy of that, whatever becomes of us:
     (descriptor, ""), or (None, what its holder has noted). OSError, Denied, Missing."""
     import fcntl
 
-    path = f"{private_directory(directory)}/{name}.lock"
+    path = f"{state.directory()}/{name}.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,16 +112,3 @@ def note(descriptor: int, text: str) -> None:
         os.pwrite(descriptor, text.encode(), 0)
     except OSError:
         pass
-
-
-def private_directory(path: str) -> str:
-    """``path`` as a directory that only root can write, made when it is missing."""
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        status = os.lstat(path)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or not stat.S_ISDIR(status.st_mode):
-            raise Denied(f"cannot use {path}: it must be a directory that only root can write") from None
-    except OSError as error:
-        raise Missing(f"cannot make {path}: {reason(error)}") from None
-    return path

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from . import commands, diagnosis, plan, touch, unmount
-from .environment import is_below
 from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, reason
 from .retry import until_it_heals
-from .table import normal_source
+from .table import is_below, normal_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from .block.base import Block
     from .config import Config
@@ -134,12 +134,10 @@ class Mount(plan.Step):
 
     async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
         """Whether it is of the wanted kind, and shows the wanted source. Links in it are followed only if they must."""
-        # A bind mount of Linux has the kind of the file system that it shows.
-        if entry.kind != self.fstype and not (host.platform == "linux" and self.fstype == "nullfs"):
-            return False
-        if entry.origin == self._origin(table, self.source):
+        linux = host.platform == "linux"
+        if table.shows(entry, self.fstype, self.source, linux):
             return True
-        return self.fstype == "nullfs" and entry.origin == self._origin(table, await host.real(self.source))
+        return self.fstype == "nullfs" and table.shows(entry, self.fstype, await host.real(self.source), linux)
 
     def _origin(self, table: Table, source: str) -> str:
         return normal_source(source) if self.fstype == "nfs" else table.origin(source)
@@ -195,7 +193,7 @@ class Mount(plan.Step):
         """Who must answer when the directory is looked at: what hangs at one mount of it hangs at all."""
         if self.fstype == "nullfs":
             holder = table.holding(self.source)
-            return _server(holder) if holder is not None else self.source
+            return holder.server if holder is not None else self.source
         return self.source.partition(":/")[0] if self.fstype == "nfs" else self.point
 
     def _requires(self) -> str:
@@ -428,6 +426,15 @@ class Mount(plan.Step):
         drift = self._drift(table.at(point)[0])
         return plan.State(plan.DEGRADED, drift, stop=stop) if drift else plan.State(plan.MOUNTED, found, stop=stop)
 
+    def known(self, table: Table, linux: bool) -> tuple[Any, ...] | None:
+        stack = table.at(self.point)
+        if self.lower is not None or self.shared or len(stack) != 1 or self._drift(stack[0]):
+            return None
+        if not table.shows(stack[0], self.fstype, self.source, linux):
+            return None
+        look = (self.point, tuple(self.required), self.lease(self.point), False)
+        return self.point, self.fstype, self.source, stack[0].read_only, look
+
     async def _real_point(self, host: Host) -> str:
         """The directory as the mount table names it. It is touched only when the table does not know it."""
         try:
@@ -441,7 +448,3 @@ class Mount(plan.Step):
         if workdir and is_below(self.point, workdir) and not is_below(real, await host.real(workdir)):
             raise Denied(f"cannot use {self.point}: it leads to {real}, out of the workdir {workdir}")
         return real
-
-
-def _server(entry: Entry) -> str:
-    return entry.source.partition(":/")[0] if entry.kind == "nfs" else entry.point

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from . import check, commands, executor, hook, install, inventory, locks, monitoring, show, started
-from . import host as machine
+from . import check, commands, executor, hook, install, inventory, locks, monitoring, show, started, state
 from .errors import Error, Temporary, Usage
 from .host import Host
 from .mount import Mount
@@ -73,7 +72,7 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
     seconds = time.monotonic() - began
     if arguments.prometheus:
         monitoring.replace(arguments.prometheus, monitoring.prometheus(records, seconds))
-    told = not arguments.changed or monitoring.changed(f"{machine.STATE_DIR}/check.last", records)
+    told = not arguments.changed or monitoring.changed(state.path("check.last"), records)
     if told:
         _tell(arguments, records, seconds)
     return show.SEVERITY[monitoring.worst(records)]
@@ -82,7 +81,7 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
 def _alone() -> str | None:
     """Why this check is not to be made: another one is at work (fault 121)."""
     try:
-        descriptor, told = locks.claim(machine.STATE_DIR, "check")
+        descriptor, told = locks.claim("check")
     except (Error, OSError):
         # Not root, who alone can say so.
         return None
@@ -236,7 +235,7 @@ def _stop(report: Report, one: Watched, grace: float, left: float) -> int:
     host = Host(report)
 
     def unless() -> str:
-        if started.within(plan.environment, grace):
+        if started.within(plan.locks[0], grace):
             return "it was started a moment ago"
         now = host.wait(inventory.read(host, one.found.workdir)).get(one.found.name)
         return "it runs" if now is not None and now.running else ""

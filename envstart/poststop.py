@@ -11,8 +11,9 @@ import os
 import time
 
 from . import environment, hook, inventory, processes, started
-from .errors import Error, Misconfigured, Temporary
+from .errors import Error, Misconfigured, Missing, Temporary
 from .host import Host
+from .plan import file_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _STOPPING = 300.0
 def poststop(report: Report) -> int:
     """Return at once; what has to be done is done when CBSD has ended."""
     wanted = environment.from_variables(os.environ)
-    mark, callers = started.mark(wanted), processes.callers("/sudoexec/")
+    mark, callers = started.mark(file_name(wanted)), processes.callers("/sudoexec/")
     if os.fork():
         return os.EX_OK
     os.setsid()
@@ -42,13 +43,20 @@ def poststop(report: Report) -> int:
     os._exit(hook.guarded(report, lambda: _when_ended(report, wanted, mark, callers)))
 
 
-def _when_ended(report: Report, wanted: Environment, mark: str, callers: list[tuple[int, float]]) -> int:
+def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[tuple[int, float]]) -> int:
     report.about(wanted.name, report.facility or "none")
     host = Host(report)
     host.deadline.set(2 * _PATIENCE)
     until, pause = time.monotonic() + _PATIENCE, _FIRST_PAUSE
     while True:
-        found = _found(host, wanted)
+        if started.mark(file_name(wanted)) != mark:
+            report.trace("was started again")
+            return os.EX_OK
+        try:
+            found = _found(host, wanted)
+        except Missing:
+            # It was removed, and env_remove has done what is to be done.
+            return os.EX_OK
         busy = _busy(host, found, callers)
         if not busy:
             break
@@ -60,7 +68,7 @@ def _when_ended(report: Report, wanted: Environment, mark: str, callers: list[tu
 
     def unless() -> str:
         host.forget()
-        if started.mark(wanted) != mark:
+        if started.mark(file_name(wanted)) != mark:
             return "it was started again"
         return "it runs" if _found(host, wanted).running else ""
 
@@ -74,20 +82,28 @@ def _busy(host: Host, found: Found, callers: list[tuple[int, float]]) -> str:
     alive = [pid for pid, began in callers if processes.is_still(pid, began)]
     if alive:
         return f"CBSD is still at work (pid {alive[0]})"
+    # What it leaves in the background writes into the system directory (contract §1.7).
+    aftermath = processes.working("save-jail-info", f"jname={found.name}")
+    if aftermath:
+        return f"CBSD is still at work (pid {aftermath})"
     table = host.wait(host.mounts())
-    own = found.environment
-    left = [*table.at(found.path), *table.below(found.path)]
-    left += table.below(own.data) if own is not None else []
+    assert found.environment is not None
+    data = found.environment.data
+    left = [*table.below(found.path), *table.below(data)]
+    # With baserw=1 the jail lives in its data directory itself (contract §2.1).
+    left += [entry.point for entry in table.at(found.path)] if found.path != data else []
     return f"{left[0]} is still mounted" if left else ""
 
 
 def _found(host: Host, wanted: Environment) -> Found:
-    """What CBSD says of the environment; Misconfigured if it is none of ours."""
+    """What CBSD says of the environment; Missing if it knows it no more, Misconfigured if it is none of ours."""
     assert wanted.workdir is not None
     listed = host.wait(inventory.read(host, wanted.workdir))
     found: Found | None = listed.get(wanted.name)
+    if found is None and listed.complete:
+        raise Missing(f"cannot find {wanted.name}: {wanted.workdir} has no such environment")
     if found is None or not found.backend or found.environment is None:
-        why = found.problem if found else "; ".join(listed.problems) or f"{wanted.workdir} has no such environment"
+        why = found.problem if found else "; ".join(listed.problems)
         raise Misconfigured(f"cannot tell what to do for {wanted.name}: {why or 'its mnt_start is none of our hooks'}")
     return found
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import time
 
-from . import host as machine
 from . import locks, touch
 from .errors import Error
 from .plan import short
@@ -59,7 +58,7 @@ async def _ask_server(host: Host, server: str, group: list[Probe], timeout: floa
     try:
         until = time.monotonic() + timeout
         while descriptor is None:
-            descriptor, told = locks.claim(machine.STATE_DIR, f"probe.{short(server)}")
+            descriptor, told = locks.claim(f"probe.{short(server)}")
             if descriptor is None and (told or time.monotonic() >= until):
                 for probe in group:
                     probe.verdict, probe.detail = HUNG, told or "another run waits for it too"

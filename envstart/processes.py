@@ -62,6 +62,22 @@ def callers(part: str) -> list[tuple[int, float]]:
     return found
 
 
+def working(program: str, word: str) -> int:
+    """The pid of a process that runs a file of this name with this word among its arguments; 0 if there is none."""
+    libraries.reach()
+    try:
+        import psutil
+    except ImportError:
+        return 0
+    for process in psutil.process_iter(["cmdline", "status"]):
+        # CBSD passes some of its words on with their quotes.
+        words = [given.replace('"', "") for given in process.info["cmdline"] or ()]
+        named = any(os.path.basename(given) == program for given in words)
+        if named and word in words and process.info["status"] != psutil.STATUS_ZOMBIE:
+            return int(process.pid)
+    return 0
+
+
 def is_still(pid: int, began: float) -> bool:
     """Whether the process of this number is the one that began then."""
     import psutil

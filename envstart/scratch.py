@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .locks import private_directory
+from . import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 _OUTPUT_MAX = 8 << 20
 
 
-def nameless(state_dir: str) -> int:
+def nameless() -> int:
     """A descriptor to read and write; where there is no room anywhere, what is written is lost."""
-    found = _new((state_dir, "/tmp", "/var/tmp"))
+    found = _new((state.DIR, "/tmp", "/var/tmp"))
     return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if found is None else found
 
 
-def holding(text: str, state_dir: str) -> int:
+def holding(text: str) -> int:
     """A descriptor to read ``text`` from. It can be a secret: its file has no name that could outlive us. OSError."""
-    descriptor = _new((private_directory(state_dir),))
+    descriptor = _new((state.directory(),))
     if descriptor is None:
-        raise OSError(0, f"no private file can be made in {state_dir}")
+        raise OSError(0, f"no private file can be made in {state.DIR}")
     try:
         data = text.encode()
         while data:

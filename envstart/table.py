@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from .environment import is_below
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
 _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
 
@@ -42,6 +40,11 @@ class Entry:
         if self.kind == "nfs":
             return normal_source(self.source)
         return f"{self.device}:{self.root}" if self.device else self.source
+
+    @property
+    def server(self) -> str:
+        """Who must answer when it is looked at."""
+        return self.source.partition(":/")[0] if self.kind == "nfs" else self.point
 
     @property
     def read_only(self) -> bool:
@@ -94,6 +97,18 @@ class Table:
         inside = entry.root.rstrip("/") + path[len(entry.point.rstrip("/")) :]
         return f"{entry.device}:{inside or '/'}"
 
+    def shows(self, entry: Entry, fstype: str, source: str, linux: bool) -> bool:
+        """Whether a mount is of this type and shows this source, as it is written: no link in it is followed."""
+        # A bind mount of Linux has the kind of the file system that it shows.
+        if entry.kind != fstype and not (linux and fstype == "nullfs"):
+            return False
+        return entry.origin == (normal_source(source) if fstype == "nfs" else self.origin(source))
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether ``path`` is ``directory`` or lies below it; both absolute and normalized."""
+    return path == directory or directory == "/" or path.startswith(directory + "/")
+
 
 def parse_libxo(text: str) -> list[Entry]:
     """Read ``mount --libxo json`` of FreeBSD (mount(8), commands.md §3.4). ValueError when it is not whole."""
@@ -114,10 +129,15 @@ def whole(entries: list[Entry]) -> list[Entry]:
     return entries
 
 
-def parse_mountinfo(text: str) -> list[Entry]:
-    """Read ``/proc/self/mountinfo`` of Linux (proc(5)). ValueError when it is not whole."""
+def parse_mountinfo(text: str, wanted: Container[str] | None = None) -> list[Entry]:
+    """Read ``/proc/self/mountinfo`` of Linux (proc(5)), or what it says of the ``wanted`` mount points. ValueError when
+    it is not whole."""
     entries = []
-    for line in text.splitlines():
+    lines = text.splitlines()
+    if wanted is not None:
+        fields_of = [(line, line.split(" ", 5)) for line in lines]
+        lines = [line for line, fields in fields_of if len(fields) < 6 or _unescape(fields[4]) in wanted]
+    for line in lines:
         front, dash, back = line.partition(" - ")
         fields, tail = front.split(" "), back.split(" ")
         if not dash or len(fields) < 6 or len(tail) < 3:
@@ -125,7 +145,7 @@ def parse_mountinfo(text: str) -> list[Entry]:
         root, point = _unescape(fields[3]), _unescape(fields[4])
         options = fields[5].split(",") + tail[2].split(",")
         entries.append(Entry(_unescape(tail[1]), point, tail[0], options, fields[2], root))
-    if not entries:
+    if not entries and not (wanted is not None and text):
         raise ValueError("it is empty")
     return entries
 

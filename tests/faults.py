@@ -11,15 +11,7 @@ TESTS = Path(__file__).parent
 # Number: why no test here names it, or what brings it.
 NOT_HERE = {
     8: "which address of a name is tried is decided inside mount_nfs(8)",
-    18: "the breaker that hooks share comes with issue 5",
-    19: "the breaker that hooks share comes with issue 5",
     71: "envstart writes no time of day: syslog(3) stamps its lines",
-    113: "envstart orphans comes with issue 5",
-    114: "the remove.d guard comes with issue 5",
-    118: "envstart check comes with issue 5",
-    119: "envstart check comes with issue 5",
-    120: "what reads CBSD's database comes with issue 5",
-    121: "envstart check comes with issue 5",
 }
 
 

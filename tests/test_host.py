@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from envstart import host as door
+from envstart import state
 from envstart.host import Host
 from envstart.report import Report
 from envstart.table import Entry
@@ -17,7 +17,7 @@ from envstart.tasks import Wait
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setattr(door, "STATE_DIR", str(tmp_path))
+    monkeypatch.setattr(state, "DIR", str(tmp_path))
     return Host(Report("test"))
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from .. import layout
-from ..environment import is_below
 from ..errors import Misconfigured
 from ..mount import Mount
 from ..options import COMMON, Option, words
 from ..plan import Plan
+from ..table import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,10 @@ Where a check would have to touch a mount whose server does not answer, that is 
 
 from __future__ import annotations
 
+import os
+
 from .. import hook
-from ..errors import Error, Usage
+from ..errors import Error
 from ..table import Table
 from . import machine, places, servers
 from .finding import CRITICAL, HOST, NOTE, WARNING, Case, Finding, Scene, of_error, several
@@ -27,14 +29,8 @@ _ORDER = (CRITICAL, WARNING, NOTE)
 
 
 def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) -> list[Finding]:
-    """All findings, worst first; with ``names`` only of these environments, and of what they need from the host.
-    Usage if one of them is not known."""
+    """All findings, worst first; with ``names`` only of these environments, and of what they need from the host."""
     wanted = [found for inventory in inventories for found in inventory.found if not names or found.name in names]
-    for name in names:
-        # Of a workdir that cannot be read nobody knows what is in it, and that is told below.
-        if not any(found.name == name for found in wanted) and all(inventory.complete for inventory in inventories):
-            known = ", ".join(inventory.workdir for inventory in inventories)
-            raise Usage(f"cannot find environment {name} in {known}; see envstart status")
     host.deadline.set(host.deadline.elapsed() + _PATIENCE)
     findings = [
         Finding(CRITICAL, HOST, problem, f"look at {inventory.workdir}; envstart knows less until it can be read")
@@ -75,6 +71,10 @@ def _of_row(found: Found) -> list[Finding]:
     """What CBSD's own record of an environment says."""
     if found.problem:
         return [Finding(CRITICAL, found.name, found.problem, f"correct it: cbsd jset jname={found.name} ...")]
+    if os.path.basename(found.hook).startswith("env_stop_"):
+        text = f"mnt_start is {found.hook}: each start would unmount"
+        remedy = f"set it to {found.hook.replace('env_stop_', 'env_start_')}"
+        return [Finding(CRITICAL, found.name, text, remedy)]
     if found.hook and not found.backend:
         text = f"mnt_start is {found.hook}, which is none of envstart's hooks: it is not looked at"
         return [Finding(NOTE, found.name, text, "nothing, if that is meant")]

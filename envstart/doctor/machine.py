@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from .. import host as door
+from .. import state
 from ..backends.nfs import version
 from ..errors import Error, Temporary
-from ..locks import private_directory
 from .finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_several
 
 TYPE_CHECKING = False
@@ -74,11 +73,12 @@ async def _own(host: Host, scene: Scene) -> list[Finding]:
     found = []
     if os.geteuid() != 0:
         found.append(Finding(WARNING, HOST, "not all can be seen by others than root", "sudo envstart doctor"))
-    elif os.path.lexists(door.STATE_DIR):
+    elif os.path.lexists(state.DIR):
         try:
-            private_directory(door.STATE_DIR)
+            state.directory()
         except Error as error:
-            remedy = f"take it away: nobody but root may have made it: rm -r {door.STATE_DIR}"
+            # Never to be removed with what is in it: volumes can be mounted below.
+            remedy = f"look at who made it, then: chown root {state.DIR} && chmod 700 {state.DIR}"
             found.append(Finding(CRITICAL, HOST, str(error), remedy))
     known = _PROGRAMS[host.platform]
     programs = sorted({program for fstype in scene.fstypes() for program in known.get(fstype, ())})

@@ -6,8 +6,8 @@ import os
 
 from .. import network
 from ..backends.nfs import version
-from ..environment import is_below
 from ..errors import NoAnswer, NoTime, Unavailable, reason
+from ..table import is_below
 from .finding import CRITICAL, NOTE, WARNING, Finding, guarded, of_several, several
 
 TYPE_CHECKING = False

@@ -16,6 +16,8 @@ from .store import Blocked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .shapes import Mount, State
 
 MAX_LINKS = 32
@@ -43,10 +45,28 @@ def is_below(path: str, top: str) -> bool:
 
 
 def visible(state: State, path: str) -> Mount:
-    for mount in reversed(state["mounts"]):
-        if is_below(path, mount["node"]):
-            return mount
-    raise error(errno.ENOENT, path)
+    """The newest mount on PATH or above it."""
+    newest = _newest(state["mounts"])
+    found = newest.get("/", -1)
+    end = len(path)
+    while end > 0:
+        found = max(found, newest.get(path[:end], -1))
+        end = path.rfind("/", 0, end)
+    if found < 0:
+        raise error(errno.ENOENT, path)
+    return state["mounts"][found]
+
+
+def _newest(mounts: list[Mount]) -> dict[str, int]:
+    """By directory, the index of the last mount on it; made anew when the table is another one."""
+    key = (len(mounts), mounts[-1]["fsid"])
+    if _KNOWN[0] is not mounts or _KNOWN[1] != key:
+        _KNOWN[:] = [mounts, key, {mount["node"]: index for index, mount in enumerate(mounts)}]
+    found: dict[str, int] = _KNOWN[2]
+    return found
+
+
+_KNOWN: list[Any] = [None, None, {}]
 
 
 def by_fsid(state: State, fsid: str) -> Mount | None:

@@ -1,0 +1,158 @@
+"""The short way of a start: is all as it was when the last one found it well? Then there is nothing to do, and what a
+start needs for everything else is not even imported.
+
+A start that finds all mounted writes down what it took for that: its argv, which files its configuration came from, and
+what the mount table must show. The next one compares. Whatever is not just so, or odd in any way, is left to hook.py,
+which knows nothing of this; so a mistake here can cost time, and nothing else.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+import sys
+import time
+
+from . import __version__, children, locks, started, state, touch
+from .table import Table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .host import Host
+    from .plan import Plan
+
+# Seconds that a directory may take here; hook.py gives it PROBE_TIMEOUT.
+_QUICK = 0.5
+# Seconds that a file must have been left alone: two changes within one tick of the file system's clock look the same.
+SETTLED = 2.0
+# What a plan is made of: another version of these can make another one of the same file.
+_MAKERS = "fast environment shell options config layout mount table touch backends/nfs backends/nullfs".split()
+_LINUX = not sys.platform.startswith("freebsd")
+
+
+def main(program: str, argv: Sequence[str]) -> int:
+    """Run the hook ``program`` and return its exit status."""
+    began = time.monotonic()
+    hung: list[children.Child] = []
+    try:
+        if _is_so(program, list(argv), hung):
+            return 0
+    except Exception:
+        # Whatever it is, it is looked at again, and told, below.
+        pass
+    from . import hook
+
+    return hook.main(program, argv, began, hung)
+
+
+def _is_so(program: str, argv: list[str], hung: list[children.Child]) -> bool:
+    """Whether a start has nothing to do. ``hung``: a child that asked a directory in vain."""
+    if os.geteuid():
+        return False
+    for descriptor in (0, 1, 2):
+        # What is opened here must not become one of them.
+        os.fstat(descriptor)
+    text = state.read(_name(program, argv))
+    makers, known, configuration, lock, absent, points, rows = marshal.loads(text)
+    if makers != _makers() or known != argv:
+        return False
+    if any(_identity(path) != identity for path, identity in configuration) or any(map(os.path.lexists, absent)):
+        return False
+    claimed, _ = locks.claim(lock)
+    if claimed is None:
+        # Somebody works on it: hook.py waits.
+        return False
+    try:
+        if not _shown(points, rows) or not _usable(rows, hung):
+            return False
+        started.note(lock)
+        return True
+    finally:
+        os.close(claimed)
+
+
+def _shown(points: set[str], rows: list[Any]) -> bool:
+    """Whether the mount table shows each of them, alone in its place, and read-write or read-only as it was."""
+    if _LINUX:
+        from .linux import mount_table
+    else:
+        from .freebsd import mount_table
+    table = Table(mount_table(points))
+    for point, fstype, source, read_only, _ in rows:
+        stack = table.at(point)
+        if len(stack) != 1 or stack[0].read_only != read_only or not table.shows(stack[0], fstype, source, _LINUX):
+            return False
+    return True
+
+
+def _usable(rows: list[Any], hung: list[children.Child]) -> bool:
+    """Whether all of them answer, and nobody else uses the environment; asked by one child."""
+    child, descriptor = children.each(touch.examine, [row[4] for row in rows])
+    pipe = children.Pipe(descriptor)
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    until = time.monotonic() + _QUICK
+    while not pipe.closed and time.monotonic() < until:
+        poller.poll(max(1, int((until - time.monotonic()) * 1000)))
+        pipe.fill()
+    if not pipe.closed:
+        child.kill(9)
+        hung.append(child)
+        return False
+    answers, _ = children.answers(pipe.data)
+    return [answer for number, answer in answers if not number] == [(touch.USABLE, "", None, "")] * len(rows)
+
+
+# What a start leaves for the next.
+
+
+def remember(program: str, argv: Sequence[str], plan: Plan, host: Host) -> None:
+    """After a start that found all well: write down what it took for that, if the next one can tell by it."""
+    path = plan.config.path
+    table = host.wait(host.mounts())
+    rows = [step.known(table, _LINUX) for step in plan.steps]
+    if path is None or len(plan.locks) != 1 or None in rows:
+        return
+    if time.time() - os.stat(path).st_ctime < SETTLED:
+        return
+    from . import breaker, config
+
+    places = [path] if "-c" in argv else config.candidates(plan.backend, plan.environment.workdir)
+    # Those before the one that was found are looked at first, should they come.
+    configuration = [(place, _identity(place)) for place in places[: places.index(path) + 1]]
+    absent = [state.path(breaker.record(server)) for step in plan.steps for server in step.servers]
+    points = {row[0] for row in rows if row} | {holder for row in rows if row for holder in _above(row)}
+    known = (_makers(), list(argv), configuration, plan.locks[0], absent, points, rows)
+    state.write(_name(program, argv), marshal.dumps(known))
+
+
+def _above(row: Any) -> list[str]:
+    """The directories that a source of this host lies in: what is mounted there decides what it is."""
+    source = row[2] if row[1] == "nullfs" else "/"
+    parts = source.split("/")
+    return ["/".join(parts[:number]) or "/" for number in range(1, len(parts) + 1)]
+
+
+def _identity(path: str) -> tuple[int, ...] | None:
+    """What changes with every change of a file, its owner and its mode; None if it is not there."""
+    try:
+        link, status = os.lstat(path), os.stat(path)
+    except FileNotFoundError:
+        return None
+    return (link.st_ino, link.st_ctime_ns, status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
+
+
+def _makers() -> tuple[Any, ...]:
+    here = os.path.dirname(__file__)
+    return (__version__, *(os.stat(f"{here}/{name}.py").st_mtime_ns for name in _MAKERS))
+
+
+def _name(program: str, argv: Sequence[str]) -> str:
+    name = argv[argv.index("-j") + 1]
+    if "/" in name:
+        raise ValueError(name)
+    return f"{name[:64]}.{program}"

@@ -1,0 +1,53 @@
+"""Files of our own from one run to another: in a directory that only root can write, and that each boot empties.
+
+None of them is needed: without one, a start takes longer, or nobody knows what the last run has seen.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .errors import Denied, Error, Missing, reason
+
+DIR = "/var/run/envstart"
+
+
+def directory() -> str:
+    """DIR, made when it is missing; Denied if anybody else could have put something there, Missing."""
+    try:
+        os.mkdir(DIR, 0o700)
+    except FileExistsError:
+        status = os.lstat(DIR)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or not stat.S_ISDIR(status.st_mode):
+            raise Denied(f"cannot use {DIR}: it must be a directory that only root can write") from None
+    except OSError as error:
+        raise Missing(f"cannot make {DIR}: {reason(error)}") from None
+    return DIR
+
+
+def path(name: str) -> str:
+    """Where the file of this name is."""
+    return f"{DIR}/{name}"
+
+
+def read(name: str) -> bytes:
+    """What was written last; nothing, if that is not to be had."""
+    try:
+        with open(path(name), "rb", buffering=0) as file:
+            return file.readall()
+    except OSError:
+        return b""
+
+
+def write(name: str, data: bytes) -> None:
+    """Keep it, if there is room; a reader can meet a part of it."""
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(f"{directory()}/{name}", flags, 0o600)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+    except (OSError, Error):
+        pass

@@ -1,0 +1,156 @@
+"""Jails and VMs that run: jail(8), bhyvectl(8), and CBSD's bhyverun.sh in the place of bhyve(8).
+
+A guest is a process that does nothing but hold the file systems it runs on, so that they are busy. It ends with its
+world.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from . import kernel, users
+from .faults import silence
+from .machine import Machine, fail, say, words_of
+from .options import UsageError, getopt, letters, values
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .shapes import Guest, State
+
+JAIL_USAGE = "usage: jail -f conf_file -c|-r jail"
+
+
+def jail(machine: Machine, args: list[str]) -> int:
+    try:
+        found, operands = getopt(args, "cf:r")
+        if len(operands) != 1 or not letters(found) & {"c", "r"}:
+            raise UsageError
+    except UsageError:
+        return fail(JAIL_USAGE)
+    files = values(found, "f")
+    return create(machine, operands[0], files[-1]) if "c" in letters(found) else remove(machine, operands[0])
+
+
+def create(machine: Machine, name: str, file: str) -> int:
+    """What jail.conf(5) says of the jail NAME: here only its path, and whether it has a devfs."""
+    settings = configured(file)
+    if name in machine.state()["jails"]:
+        return fail(f"jail: {name} already exists")
+    try:
+        root = machine.real_place(settings["path"])
+        dev = machine.real_place(f"{root.path}/dev") if "mount.devfs" in settings else None
+    except OSError as problem:
+        return fail(f"jail: {name}: {problem.filename}: {words_of(problem)}")
+    if dev is not None:
+        machine.call(lambda state: mount_devfs(state, machine, f"{root.path}/dev"))
+    pid = begin(machine)
+
+    def act(state: State) -> None:
+        state["jails"][name] = 1 + max(state["jails"].values(), default=0)
+        guest: Guest = {"pid": pid, "root": root.path, "devfs": "" if dev is None else f"{root.path}/dev"}
+        state["guests"][name] = guest
+        hold(state, root.mount["node"], pid, "j")
+
+    machine.call(act)
+    say(f"{name}: created")
+    return 0
+
+
+def configured(file: str) -> dict[str, str]:
+    """NAME = "VALUE"; and NAME; of a jail.conf(5) with one jail in it."""
+    with open(file, encoding="utf-8") as stream:
+        lines = [line.strip().rstrip(";") for line in stream]
+    pairs = [line.partition("=") for line in lines if line and line[-1] not in "{}"]
+    return {key.strip(): value.strip().strip('"') for key, _, value in pairs}
+
+
+def mount_devfs(state: State, machine: Machine, node: str) -> None:
+    backing = f"{machine.path}/fs/devfs-{state['serial'] + 1}"
+    os.makedirs(backing)
+    kernel.add_mount(state, machine.place(state, node), "devfs", "devfs", [], backing=backing)
+
+
+def remove(machine: Machine, name: str) -> int:
+    """Its processes first, then what jail(8) itself has mounted."""
+    state = machine.state()
+    name = next((known for known, jid in state["jails"].items() if str(jid) == name), name)
+    if name not in state["jails"]:
+        return fail(f'jail: "{name}" not found')
+    guest = state["guests"].get(name)
+    if guest is not None:
+        end(guest["pid"])
+    machine.call(lambda state: gone(state, machine, name))
+    say(f"{name}: removed")
+    return 0
+
+
+def gone(state: State, machine: Machine, name: str) -> None:
+    state["jails"].pop(name)
+    guest = state["guests"].pop(name, None)
+    if guest is None or not guest["devfs"]:
+        return
+    devfs = next((mount for mount in reversed(state["mounts"]) if mount["node"] == guest["devfs"]), None)
+    if devfs is not None and devfs["fstype"] == "devfs":
+        kernel.unmount(state, machine, devfs["fsid"], force=True)
+
+
+def bhyverun(machine: Machine, args: list[str]) -> int:
+    """A VM and the files that are its disks; prints the pid of its process, which goes on."""
+    name, *disks = args
+    device = f"{machine.path}/dev/vmm/{name}"
+    if os.path.exists(device):
+        return fail(f"bhyve: vm {name} could not be opened: Device busy", 4)
+    nodes = []
+    for disk in disks:
+        try:
+            nodes.append(machine.real_place(disk).mount["node"])
+        except OSError as problem:
+            return fail(f"bhyve: could not open backing file {disk}: {words_of(problem)}", 4)
+    os.makedirs(os.path.dirname(device), exist_ok=True)
+    with open(device, "w", encoding="utf-8"):
+        pid = begin(machine)
+
+    def act(state: State) -> None:
+        for node in nodes:
+            hold(state, node, pid, "w")
+
+    machine.call(act)
+    say(str(pid))
+    return 0
+
+
+def bhyvectl(machine: Machine, args: list[str]) -> int:
+    """--destroy --vm=NAME"""
+    name = next((word[len("--vm=") :] for word in args if word.startswith("--vm=")), "")
+    if not name or "--destroy" not in args:
+        return fail("usage: bhyvectl --vm=<vmname> --destroy")
+    try:
+        os.unlink(f"{machine.path}/dev/vmm/{name}")
+    except FileNotFoundError:
+        return fail(f"VM:{name} is not created.")
+    return 0
+
+
+def begin(machine: Machine) -> int:
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        silence()
+        machine.store.sleep(float("inf"))
+        os._exit(0)
+    return pid
+
+
+def end(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    while users.alive(pid):
+        time.sleep(0.01)
+
+
+def hold(state: State, node: str, pid: int, how: str) -> None:
+    state["holders"].setdefault(node, []).append({"pid": pid, "how": how})

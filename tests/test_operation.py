@@ -1,0 +1,249 @@
+"""Operating the environments of a CBSD host: a stop that happens, a removal that spares what is remote, the reaper."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import toy
+from cbsd import NFS4, SERVER, Ended, Site, last_line
+from toy import Toy
+
+KINDS = [("jail", 1), ("jail", 0), ("bhyve", 0)]
+LETTER = {"jail": "j", "bhyve": "b"}
+
+
+@pytest.fixture
+def cbsd(tmp_path: Path) -> Iterator[Toy]:
+    with Site(tmp_path, NFS4, getfsstat=True) as site:
+        yield Toy(site)
+
+
+def until(done: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def at_rest(cbsd: Toy) -> None:
+    """Wait for all that goes on in the background."""
+    until(lambda: not toy.processes(cbsd.site), "something goes on for ever")
+
+
+def hand(cbsd: Toy, *words: str) -> Ended:
+    return cbsd.site.hand(*words, "-w", str(cbsd.workdir))
+
+
+def started(cbsd: Toy, emulator: str, baserw: int, install: bool = True) -> str:
+    """An environment that runs, and whose stop is taken care of; gives back the letter of its commands."""
+    cbsd.add("env1", emulator, baserw=baserw)
+    letter = LETTER[emulator]
+    ended = cbsd.run(f"{letter}start", "env1")
+    assert ended.returncode == 0, ended
+    if install:
+        assert hand(cbsd, "install", "env1").returncode == 0
+    return letter
+
+
+# The links.
+
+
+def test_links_go_where_cbsd_looks_and_nowhere_else(cbsd: Toy) -> None:
+    refused = hand(cbsd, "install", "jail1")
+    assert refused.returncode == 75
+    assert "it is not mounted" in last_line(refused)
+    cbsd.run("jstart")
+    made = hand(cbsd, "install", "*")
+    own = [f"{cbsd.site.point('system')}/{name}/envstart" for name in ("master_poststop.d", "remove.d")]
+    assert set(own) <= set(made.stdout.splitlines())
+    for name, program in (("master_poststop.d", "env_poststop"), ("remove.d", "env_remove")):
+        for directory in (cbsd.sysdata() / name, cbsd.skeleton(name)):
+            assert (directory / "envstart").resolve() == toy.HOOKS / program
+    assert hand(cbsd, "install", "*").stdout == ""
+    taken = hand(cbsd, "uninstall", "*")
+    assert sorted(taken.stdout.splitlines()) == sorted(made.stdout.splitlines())
+    assert not (cbsd.sysdata() / "remove.d" / "envstart").is_symlink()
+
+
+def test_new_vms_get_the_links_as_well(cbsd: Toy) -> None:
+    cbsd.run("jstart")
+    hand(cbsd, "install", "*")
+    assert (cbsd.skeleton("master_poststop.d", "bhyve") / "envstart").is_symlink()
+
+
+@pytest.mark.parametrize("program", ["env_poststop", "env_remove"])
+@pytest.mark.parametrize("installed", [False, True], ids=["hooks", "console script"])
+def test_a_program_knows_itself_behind_its_link(tmp_path: Path, program: str, installed: bool) -> None:
+    """Run for real: CBSD calls it by the name of the link."""
+    target = toy.HOOKS / program
+    if installed:
+        target = tmp_path / program
+        text = f"import sys; sys.path.insert(0, {str(toy.HOOKS.parent)!r})\nfrom envstart.hook import run\nrun()\n"
+        target.write_text(f"#!{sys.executable}\n{text}")
+        target.chmod(0o755)
+    link = tmp_path / "envstart"
+    link.symlink_to(target)
+    ended = subprocess.run([link], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr.split(": ")[:2]) == (64, [program, "cannot tell which environment is meant"])
+
+
+# A stop that happens.
+
+
+@pytest.mark.parametrize(("emulator", "baserw"), KINDS)
+def test_a_stop_of_cbsd_leaves_nothing_mounted(cbsd: Toy, emulator: str, baserw: int) -> None:
+    letter = started(cbsd, emulator, baserw)
+    ended = cbsd.run(f"{letter}stop", "env1")
+    assert ended.returncode == 0, ended
+    at_rest(cbsd)
+    assert cbsd.site.table == []
+    assert cbsd.site.world.calls("umount")[-1]["argv"][-1] == str(cbsd.site.point("system", "env1"))
+    assert cbsd.run(f"{letter}start", "env1").returncode == 0
+    assert cbsd.runs("env1")
+
+
+def test_what_cbsd_does_in_the_background_is_waited_for(cbsd: Toy) -> None:
+    """save-jail-info writes into the system directory when the stop is over: into the bare mount point, if need be."""
+    started(cbsd, "jail", 1)
+    system = cbsd.site.point("system", "env1")
+    with cbsd.aftermath():
+        cbsd.run("jstop", "env1")
+        looks = cbsd.site.count("jls")
+        until(lambda: cbsd.site.count("jls") > looks + 2 or not cbsd.mounted(), "nobody looks whether CBSD has ended")
+        assert f"jails-system/{system.name}" in cbsd.mounted()
+    at_rest(cbsd)
+    assert (cbsd.site.table, list(system.iterdir())) == ([], [])
+    assert (cbsd.sysdata("env1") / "stats.json").exists()
+
+
+def test_a_start_that_comes_first_is_left_alone(cbsd: Toy) -> None:
+    """CBSD is done and the environment runs again, while the stop of the one before still waits for its turn."""
+    started(cbsd, "jail", 1)
+    cbsd.site.world.fault("jls", "slow", seconds=4, times=None)
+    cbsd.run("jstop", "env1")
+    cbsd.site.world.clear_faults()
+    cbsd.run("jstart", "env1")
+    own = sorted(cbsd.mounted())
+    until(lambda: not any("env_poststop" in line for line in toy.processes(cbsd.site)), "it waits for ever")
+    assert (sorted(cbsd.mounted()), cbsd.runs("env1")) == (own, True)
+
+
+def test_a_stop_that_is_called_twice(cbsd: Toy) -> None:
+    """The end of a VM calls bstop once more, when its directories are gone already (contract §1.7)."""
+    started(cbsd, "bhyve", 0)
+    cbsd.run("bstop", "env1")
+    cbsd.run("bstop", "env1")
+    at_rest(cbsd)
+    assert cbsd.site.table == []
+
+
+@pytest.mark.parametrize("when", ["before", "during", "after"])
+def test_killed_at_any_command_the_reaper_finishes_it(cbsd: Toy, when: str) -> None:
+    site = cbsd.site
+    reached = 0
+    for number in range(1, 100):
+        site.preset()
+        site.world.forget_calls()
+        site.world.fault(None, "kill-parent", nth=number, when=when)
+        assert site.world.run("env_poststop", env=cbsd.stop_variables()).returncode == 0
+        at_rest(cbsd)
+        site.world.clear_faults()
+        if len(site.world.calls()) < number:
+            assert site.table == []
+            break
+        reached = number
+        ended = hand(cbsd, "orphans", "--stop", "--grace", "0")
+        assert (ended.returncode, site.table) == (0, []), (number, ended)
+    # The kernel is asked what runs, and three directories are unmounted.
+    assert 4 <= reached < 99
+
+
+def test_what_cbsd_has_left_on_top_is_waited_for(cbsd: Toy) -> None:
+    """Its clean-up died halfway; somebody repeats it."""
+    started(cbsd, "jail", 0)
+    cbsd.site.world.fault("umount", "kill-parent", nth=2)
+    cbsd.run("jstop", "env1")
+    own = {"jails-data/env1-data", "jails-fstab/env1", "jails-system/env1"}
+    assert own < set(cbsd.mounted())
+    cbsd.run("jcleanup", "env1")
+    at_rest(cbsd)
+    assert cbsd.site.table == []
+
+
+# A removal.
+
+
+def files(cbsd: Toy, name: str) -> set[str]:
+    """What is on the server, but for what CBSD writes and deletes while an environment lives."""
+    found = set()
+    for which in ("data", "system", "fstab"):
+        top = cbsd.held(which, name)
+        found |= {f"{which}/{path.relative_to(top)}" for path in top.rglob("*")}
+    passing = ("stats.json", "locked", "local.sqlite-wal", "local.sqlite-shm", "rc.conf_env1")
+    return {path for path in found if not path.endswith(passing)}
+
+
+@pytest.mark.parametrize(("emulator", "baserw"), KINDS)
+@pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
+def test_a_removal_keeps_the_files_on_the_server(cbsd: Toy, emulator: str, baserw: int, running: bool) -> None:
+    letter = started(cbsd, emulator, baserw, install=False)
+    if not running:
+        # A stop that nobody took care of: the shares are still mounted.
+        cbsd.run(f"{letter}stop", "env1")
+        at_rest(cbsd)
+    assert hand(cbsd, "install", "env1").returncode == 0
+    before = files(cbsd, "env1")
+    ended = cbsd.run(f"{letter}remove", "env1")
+    assert ended.returncode == 0, ended
+    at_rest(cbsd)
+    assert files(cbsd, "env1") == before
+    assert (cbsd.site.table, cbsd.row("env1"), cbsd.runs("env1")) == ([], {}, False)
+    assert not cbsd.site.point("data", "env1").exists()
+
+
+# The reaper.
+
+
+def test_the_reaper_leaves_alone_what_runs_and_what_starts(cbsd: Toy) -> None:
+    cbsd.run("jstart")
+    cbsd.add("jail2")
+    assert cbsd.site.start(name="jail2").returncode == 0
+    before = cbsd.site.table
+    assert hand(cbsd, "orphans", "--stop").returncode == 0
+    assert cbsd.site.table == before
+    ended = hand(cbsd, "orphans", "--stop", "--grace", "0")
+    assert (ended.returncode, cbsd.site.foreign("jail2")) == (0, cbsd.site.table)
+    assert cbsd.runs()
+
+
+def test_the_reaper_knows_what_is_not_registered_any_more(cbsd: Toy) -> None:
+    cbsd.site.preset()
+    cbsd.unregister("jail1")
+    assert all(node in hand(cbsd, "orphans").stdout for _, node, _ in cbsd.site.table)
+    assert hand(cbsd, "orphans", "--stop", "--grace", "0").returncode == 0
+    assert cbsd.site.table == []
+
+
+# A dead server.
+
+
+def test_a_dead_server_is_paid_for_once(cbsd: Toy) -> None:
+    cbsd.site.configure(TIMEOUT="5", NFS_MOUNT_TIMEOUT="1")
+    names = [f"env{number}" for number in range(5)]
+    for name in names:
+        cbsd.site.add(name)
+    cbsd.site.world.freeze(SERVER)
+    assert cbsd.site.start().returncode == 75
+    assert cbsd.site.mounting
+    cbsd.site.world.forget_calls()
+    for name in names:
+        ended = cbsd.site.start(name=name)
+        assert (ended.returncode, f"{SERVER}:2049" in last_line(ended)) == (75, True)
+    assert cbsd.site.mounting == []
+    cbsd.site.world.thaw(SERVER)
+    assert cbsd.site.start(name=names[0]).returncode == 0
