@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 from blocks import BLOCK_VARIANTS, GELI, GELI_IMAGE, HAST, HAST_GELI, ISCSI, ISCSI_GELI, BlockSite
 from cbsd import NFS4, NULLFS, Ended, Site, Variant
+from thin_site import THIN, THIN_FSTAB, ThinSite
 
 FOUR = ("rcconf", "system", "fstab", "data")
 VARIANTS = (
@@ -25,11 +26,14 @@ VARIANTS = (
     Variant("nfs, four directories", "nfs", {"MOUNT_RCCONF": "1"}, FOUR),
     Variant("nfs, shared rcconf", "nfs", {"MOUNT_RCCONF": "1", "RCCONF_SHARED": "1"}, FOUR),
     Variant("nfs, data alone", "nfs", {"MOUNT_SYSTEM": "0", "MOUNT_FSTAB": "0"}, ("data",)),
+    THIN,
+    THIN_FSTAB,
 )
 # Every command of these goes wrong in turn, in every way. Two directories are the fewest that can be half there.
 FRAGILE = (
     Variant("nfs", "nfs", {"MOUNT_FSTAB": "0"}, ("system", "data")),
     Variant("nullfs", "nullfs", {"MOUNT_FSTAB": "0", "MOUNT_SYSTEM": "0"}, ("data",)),
+    Variant("thin jail", "nullfs", {**THIN.config, "MOUNT_SYSTEM": "0"}, ("data", "skeleton")),
 )
 # These run so many commands that each goes wrong in one way after the other; `make lifecycle` plays all ways at all.
 FRAGILE_BLOCKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI)
@@ -62,9 +66,16 @@ class Case(NamedTuple):
     what: str = ""
 
 
+def made(top: Path, variant: Variant) -> Site:
+    """The site of a variant, at rest."""
+    if variant in BLOCK_VARIANTS:
+        return BlockSite(top, variant)
+    return ThinSite(top, variant) if "skeleton" in variant.directories else Site(top, variant)
+
+
 def prepared(top: Path, variant: Variant, verb: str) -> Site:
     """A site before ``verb``: nothing is mounted, or all is."""
-    site = BlockSite(top, variant) if variant in BLOCK_VARIANTS else Site(top, variant)
+    site = made(top, variant)
     site.configure(TIMEOUT=str(timeout_of(variant)))
     if verb == "stop":
         site.preset()
@@ -135,7 +146,7 @@ def converges(site: Site) -> str:
 
 @every_variant
 def test_start_start_stop_stop(tmp_path: Path, variant: Variant) -> None:
-    with Site(tmp_path, variant) as site:
+    with made(tmp_path, variant) as site:
         for verb, expected in (("start", site.wanted()), ("start", site.wanted()), ("stop", []), ("stop", [])):
             ended = act(site, verb)
             assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
@@ -163,7 +174,7 @@ def test_what_is_so_already_is_only_looked_at_and_once(tmp_path: Path, variant: 
 
 @every_variant
 def test_what_is_so_already_costs_one_reading_of_the_table(tmp_path: Path, variant: Variant) -> None:
-    with Site(tmp_path, variant) as site:
+    with made(tmp_path, variant) as site:
         site.stop()
         site.preset()
         site.start()
@@ -172,7 +183,7 @@ def test_what_is_so_already_costs_one_reading_of_the_table(tmp_path: Path, varia
 
 @every_variant
 def test_a_start_completes_what_is_half_there(tmp_path: Path, variant: Variant) -> None:
-    with Site(tmp_path, variant) as site:
+    with made(tmp_path, variant) as site:
         site.preset(variant.directories[0])
         assert site.start().returncode == 0
         assert site.table == site.wanted()
