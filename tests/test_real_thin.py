@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real import Namespace, Workdir, namespace_of, why_not
+from real import HOOKS, Namespace, Workdir, namespace_of, why_not
+from test_jailconf import filled
+from test_jailconf import jail as parsed
 from test_real_nullfs import gated
 from thin_site import make_base, make_skeleton
+
+from envstart import jailconf
 
 _WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)
@@ -118,22 +122,27 @@ def test_a_link_of_the_jails_leads_no_mount_out_of_it(cbsd: Workdir) -> None:
     assert cbsd.namespace.mounts() == []
 
 
-def test_a_jail_of_a_host_without_cbsd(cbsd: Workdir) -> None:
-    """As jail(8) calls the hooks: with a data directory anywhere, and lines in a file for all of it."""
+def test_the_files_of_jailconf_are_what_the_hooks_need(cbsd: Workdir) -> None:
+    """jail(8) on a host without CBSD: it runs what its exec.prepare and exec.release say."""
     top = cbsd.namespace.top
-    root = top / "jails" / "web-root"
-    root.mkdir()
-    fstab = top / "web.fstab"
-    fstab.write_text(
-        f"{cbsd.store}/base {root}/ nullfs ro 0 0\n{cbsd.store}/skeleton/j1 {root}/skeleton nullfs rw 0 0\n"
-    )
-    conf = top / "thin.conf"
-    conf.write_text(f'NULLFS_ROOT_DIR="{cbsd.store}"\nTHIN_FSTAB="{top}/{{name}}.fstab"\nMOUNT_SYSTEM="0"\n')
+    (top / "containers").mkdir()
+    (top / "web-nullfs-base").mkdir()
+    (cbsd.store / "skeleton" / "j1").rename(top / "containers" / "web")
+    conf, fstab = top / "thin.conf", top / "web-nullfs-base.fstab"
+    base, hooks = str(cbsd.store / "base"), str(HOOKS)
+    jail = jailconf.Jail("web", "10.0.0.7/24", "bridge0", base, str(top), hooks, config=str(conf))
+    fstab.write_text(jailconf.fstab(jail))
+    conf.write_text(f'NULLFS_ROOT_DIR="{top}"\nTHIN_FSTAB="{top}/{{name}}-nullfs-base.fstab"\nMOUNT_SYSTEM="0"\n')
     for path in (fstab, conf):
         path.chmod(0o644)
-    words = ["-j", "web", "-d", str(root), "-s", f"{root}.system", "-c", str(conf)]
-    for verb, points in (("start", ["jails/web-root", "jails/web-root/skeleton"]), ("stop", [])):
+    read = [("name", "=", "web"), *parsed(jailconf.conf(jail))[1]]
+    commands = {name: filled(value, read).split() for name, _, value in read}
+    for parameter, points in (
+        ("exec.prepare", ["web-nullfs-base", "web-nullfs-base/skeleton"]),
+        ("exec.release", []),
+    ):
+        hook, *words = commands[parameter]
         for _ in range(2):
-            result = cbsd.run(verb, argv=words)
+            result = cbsd.run("", argv=words, hook=Path(hook), variables={"PATH": "/bin:/usr/bin"})
             assert (result.status, result.out, result.err) == (0, "", "")
             assert cbsd.namespace.points() == points
