@@ -47,6 +47,7 @@ COMMANDS = {
     "rpcinfo": ("rpc", "rpcinfo"),
     "service": ("services", "service"),
     "showmount": ("rpc", "showmount"),
+    "ssh": ("ssh", "main"),
     "sysctl": ("modules", "sysctl"),
     "umount": ("umount", "main"),
 }
