@@ -13,7 +13,7 @@ from .environment import is_below
 from .errors import Denied, Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
 from .layout import Wanted
 from .mount import Mount
-from .options import Option, directory
+from .options import ALNUM, Option, directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,26 @@ if TYPE_CHECKING:
 SKELETON = "skeleton"
 # Links of the base, and where they lead: what a jail writes.
 LINKS = {name: f"{SKELETON}/{name}" for name in ("etc", "home", "root", "tmp", "usr/local", "var")}
+_LETTERS = ALNUM | set("_-.:")
+
+
+def dataset(value: str) -> str:
+    """The name of a file system, POOL/NAME; ``{name}`` stands for the environment."""
+    parts = value.replace("{name}", "x").split("/")
+    if not all(part and _LETTERS.issuperset(part) for part in parts) or not parts[0][0].isalpha():
+        raise ValueError("is no dataset: POOL/NAME, of letters, digits and _ - . :")
+    return value
+
+
+def snapshot(value: str) -> str:
+    """The name of a snapshot, DATASET@NAME."""
+    name, sign, label = value.partition("@")
+    if not sign or not label or not _LETTERS.issuperset(label):
+        raise ValueError("is no snapshot: DATASET@NAME")
+    dataset(name)
+    return value
+
+
 OPTIONS = (
     Option(
         "BASE_DIR",
@@ -49,6 +69,21 @@ OPTIONS = (
         "thin jail: file with further nullfs mounts as fstab(5) has them, below the data directory; a line for that "
         "directory itself stands for BASE_DIR, one for skeleton in it for SKELETON_DIR; {name} in the path is the "
         "environment's name",
+    ),
+    Option(
+        "ZFS_CLONE",
+        dataset,
+        "",
+        "ZFS: dataset that is mounted on SKELETON_DIR (without a thin jail: NULLFS_DATA_DIR/NAME) unless it is there "
+        "already; {name} in it is the environment's name",
+        "no ZFS",
+    ),
+    Option(
+        "ZFS_SKELETON_SNAPSHOT",
+        snapshot,
+        "",
+        "ZFS: snapshot that ZFS_CLONE is cloned from when it is missing; a clone is never destroyed",
+        "ZFS_CLONE must be there",
     ),
 )
 # fstab(5) wants one of the first two; mount_nullfs(8) takes whatever it does not know without a word.
@@ -97,10 +132,11 @@ def lines(environment: Environment, config: Config) -> list[Line]:
 
 def warnings(config: Config) -> list[str]:
     """Doubts about the configuration of a thin jail."""
-    skeleton = config["SKELETON_DIR"]
-    if skeleton and "{name}" not in skeleton and not config.origin("SKELETON_DIR").endswith("]"):
-        return [f"SKELETON_DIR is {skeleton} for every environment: two jails would write to the same files"]
-    return []
+    return [
+        f"{key} is {config[key]} for every environment: two jails would write to the same files"
+        for key in ("SKELETON_DIR", "ZFS_CLONE")
+        if config[key] and "{name}" not in config[key] and not config.origin(key).endswith("]")
+    ]
 
 
 def read(text: str, path: str, root: str) -> list[Line]:

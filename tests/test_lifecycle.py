@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 from blocks import BLOCK_VARIANTS, GELI, GELI_IMAGE, HAST, HAST_GELI, ISCSI, ISCSI_GELI, BlockSite
 from cbsd import NFS4, NULLFS, Ended, Site, Variant
-from thin_site import THIN, THIN_FSTAB, ThinSite
+from thin_site import THIN, THIN_FSTAB, THIN_ZFS, ThinSite
 
 FOUR = ("rcconf", "system", "fstab", "data")
 VARIANTS = (
@@ -38,6 +38,8 @@ FRAGILE = (
 # These run so many commands that each goes wrong in one way after the other; `make lifecycle` plays all ways at all.
 FRAGILE_BLOCKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI)
 ALL_WAYS = bool(os.environ.get("ENVSTART_ALL_WAYS"))
+# Those that run so many commands.
+LONG = (*BLOCK_VARIANTS, THIN_ZFS)
 FAULTS = ("hang", "fail", "ignore-term", "say-ok-do-nothing", "unkillable", "do-it-say-fail", "late")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 VERBS = ("start", "stop")
@@ -49,12 +51,12 @@ AT_ONCE = 6
 
 KILLS = ("during", "before", "after")
 # Commands that only look, by their first words.
-LOOKS = ("mount --libxo", "sysctl -n", "iscsictl -L", "hastctl list", "fuser", "jls")
+LOOKS = ("mount --libxo", "sysctl -n", "iscsictl -L", "hastctl list", "zfs get", "fuser", "jls")
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.title.replace(",", ""))
 every_volume = pytest.mark.parametrize("variant", BLOCK_VARIANTS, ids=lambda variant: variant.title.replace(",", ""))
 every_backend = pytest.mark.parametrize(
-    "variant", FRAGILE + FRAGILE_BLOCKS, ids=lambda variant: variant.title.replace(",", "")
+    "variant", [*FRAGILE, *FRAGILE_BLOCKS, THIN_ZFS], ids=lambda variant: variant.title.replace(",", "")
 )
 
 
@@ -84,7 +86,7 @@ def prepared(top: Path, variant: Variant, verb: str) -> Site:
 
 
 def timeout_of(variant: Variant) -> int:
-    return BLOCK_TIMEOUT if variant in BLOCK_VARIANTS else TIMEOUT
+    return BLOCK_TIMEOUT if variant in LONG else TIMEOUT
 
 
 def act(site: Site, verb: str) -> Ended:
@@ -100,7 +102,7 @@ def every_command(top: Path, variant: Variant, whats: Iterable[str]) -> list[Cas
             calls = [" ".join(call["argv"]) for call in site.world.calls()]
             # A command that looks a second time sees what it saw at first, or what the command before it did.
             distinct = [nth for nth, call in enumerate(calls) if not call.startswith(LOOKS) or calls.index(call) == nth]
-            thin = variant in BLOCK_VARIANTS and not ALL_WAYS
+            thin = variant in LONG and not ALL_WAYS
             places += [(verb, nth + 1) for nth in (distinct if thin else range(len(calls)))]
     ways = list(whats)
     if thin:
@@ -144,7 +146,7 @@ def converges(site: Site) -> str:
     return ""
 
 
-@every_variant
+@pytest.mark.parametrize("variant", [*VARIANTS, THIN_ZFS], ids=lambda variant: variant.title.replace(",", ""))
 def test_start_start_stop_stop(tmp_path: Path, variant: Variant) -> None:
     with made(tmp_path, variant) as site:
         for verb, expected in (("start", site.wanted()), ("start", site.wanted()), ("stop", []), ("stop", [])):

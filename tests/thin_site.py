@@ -6,8 +6,20 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cbsd import QUICK, Site, Variant
+from cbsd import QUICK, Row, Site, Variant
 
+# The skeleton is cloned when it is missing.
+THIN_ZFS = Variant(
+    "thin jail on zfs",
+    "nullfs",
+    {
+        "BASE_DIR": "{files}/base",
+        "MOUNT_SYSTEM": "0",
+        "ZFS_CLONE": "pool/{name}",
+        "ZFS_SKELETON_SNAPSHOT": "pool/template@base",
+    },
+    ("data", "dataset", "skeleton"),
+)
 LINKS = ("etc", "home", "root", "tmp", "usr/local", "var")
 THIN = Variant("thin jail", "nullfs", {"BASE_DIR": "{files}/base"}, ("system", "data", "skeleton"))
 # The base and the skeleton as two lines of a file, and a third one.
@@ -33,6 +45,10 @@ def make_skeleton(skeleton: Path) -> None:
 class ThinSite(Site):
     """A site whose environments are thin jails."""
 
+    @property
+    def zfs(self) -> bool:
+        return "ZFS_CLONE" in self.variant.config
+
     def configure(self, **keys: str) -> None:
         known = {"NULLFS_ROOT_DIR": str(self.files), "MOUNT_FSTAB": "0", **QUICK, **self.variant.config, **keys}
         lines = [f'{key}="{value}"\n' for key, value in known.items() if "NFS" not in key.replace("NULLFS", "")]
@@ -43,7 +59,12 @@ class ThinSite(Site):
         if not (self.files / "base").exists():
             make_base(self.files / "base")
             (self.files / "media" / "films").mkdir(parents=True)
-        make_skeleton(self.held("skeleton", name))
+        if not self.zfs:
+            make_skeleton(self.held("skeleton", name))
+        elif "pool" not in self.world.state["datasets"]:
+            (self.files / "skeleton").mkdir()
+            self.world.dataset("pool", self.files / "pool")
+            make_skeleton(self.world.dataset("pool/template@base"))
         for which in ("data", "system", "fstab"):
             self.point(which, name).mkdir()
         self.held("system", name).mkdir(parents=True)
@@ -62,16 +83,30 @@ class ThinSite(Site):
         return path
 
     def held(self, which: str, name: str = "jail1") -> Path:
-        return self.files / {"data": "base", "media": "media"}.get(which, f"{which}/{name}")
+        return self.files / {"data": "base", "media": "media", "dataset": f"skeleton/{name}"}.get(
+            which, f"{which}/{name}"
+        )
 
     def source(self, which: str, name: str = "jail1") -> str:
+        if which == "dataset":
+            return f"pool/{name}"
         return str(self.held(which, name))
 
     def point(self, which: str, name: str = "jail1") -> Path:
+        if which == "dataset":
+            return self.held("skeleton", name)
         inside = {"skeleton": "skeleton", "media": "media"}.get(which)
         return super().point("data", name) / inside if inside else super().point(which, name)
 
+    def row(self, which: str, name: str = "jail1") -> Row:
+        return (*super().row(which, name)[:2], "zfs" if which == "dataset" else "nullfs")
+
     def preset(self, *directories: str, name: str = "jail1") -> None:
+        if self.zfs:
+            ended = self.start(name=name)
+            assert ended.returncode == 0, ended.stderr
+            self.world.forget_calls()
+            return
         for which in directories or self.variant.directories:
             options = ["ro"] if which in ("data", "media") else []
             self.world.mount(self.source(which, name), self.point(which, name), "nullfs", options)

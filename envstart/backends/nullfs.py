@@ -64,5 +64,12 @@ def plan(environment: Environment, config: Config) -> Plan:
         )
         for item in wanted
     ]
+    if config["ZFS_CLONE"]:
+        from .. import zfs
+
+        own = next(item for item in (*layers, *wanted) if item.name == ("skeleton" if layers else "data"))
+        steps += zfs.steps(environment, config, own.path)
+    elif config["ZFS_SKELETON_SNAPSHOT"]:
+        raise Misconfigured("cannot clone ZFS_SKELETON_SNAPSHOT: set ZFS_CLONE to the name that the clone shall have")
     steps += thin.steps(layers, environment, config, _ATTEMPT_TIMEOUT)
     return Plan("nullfs", environment, config, steps, thin.warnings(config))

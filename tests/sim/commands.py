@@ -50,6 +50,7 @@ COMMANDS = {
     "ssh": ("ssh", "main"),
     "sysctl": ("modules", "sysctl"),
     "umount": ("umount", "main"),
+    "zfs": ("zfs", "main"),
 }
 PROGRAM = ".freebsd"
 DEAD = 255
