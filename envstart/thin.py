@@ -91,7 +91,7 @@ _MODES = ("ro", "rw")
 _KNOWN = (*_MODES, "noexec", "nosuid", "nosymfollow", "noatime", "cache", "nocache")
 # For mount -a, not for the file system (commands.md §3.1).
 _SWALLOWED = ("late", "noauto")
-_ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\134", "\\"))
+_ESCAPES = (("\\040", " "), ("\\134", "\\"))
 
 
 class Line(Wanted):
@@ -183,14 +183,12 @@ def _line(fields: list[str], root: str) -> Line:
 
 
 def _path(field: str) -> str:
-    """A path as strunvis(3) would read it: of its escapes those that fstab(5) names."""
-    plain = field
+    """A path as strunvis(3) would read it: of its escapes the two that a path can need."""
+    plain, left = field, field
     for escape, character in _ESCAPES:
-        plain = plain.replace(escape, character)
-    if "\\" in field.replace("\\040", "").replace("\\011", "").replace("\\134", ""):
+        plain, left = plain.replace(escape, character), left.replace(escape, "")
+    if "\\" in left:
         raise ValueError(f"has a backslash in {field}; write it as \\134")
-    if "\t" in plain:
-        raise ValueError(f"has a tab in {field}, which no directory here may have")
     try:
         return directory(plain)
     except ValueError as error:
@@ -234,20 +232,22 @@ class Base(Mount):
 
 
 class Layer(Mount):
-    """What is mounted inside another mount of the same jail: no link may lead it elsewhere, least of all one that the
+    """What is mounted inside another mount of the same jail: no link may lead it elsewhere, least of all one that a
     jail has made, which is root in there (jail(8) refuses them too, commands.md §23)."""
 
     async def start(self, host: Host) -> None:
         data = self._environment.data
-        expected = await host.real(data) + self.point[len(data) :]
+        expected = [await host.real(data) + self.point[len(data) :], self.source]
         doing = f"cannot mount {self.source} on {self.point}"
         try:
-            # Not what was known of it before what it lies in was mounted.
-            [(real, _)] = await host.bounded(touch.resolve, [self.point], timeout=self._config["PROBE_TIMEOUT"])
+            # Not what was known of them before what they lie in was mounted.
+            found = await host.bounded(touch.resolve, [self.point, self.source], timeout=self._config["PROBE_TIMEOUT"])
         except (NoAnswer, NoTime) as error:
-            raise Temporary(f"{doing}: the mount point gives {error}") from None
-        if real != expected:
-            raise Denied(f"{doing}: a link leads to {real}; name a directory without links")
+            raise Temporary(f"{doing}: one of them gives {error}") from None
+        for (real, _), wanted in zip(found, expected):
+            # No jail can write where its whole skeleton lies.
+            if real != wanted and (self.name, wanted) != (SKELETON, self.source):
+                raise Denied(f"{doing}: a link leads to {real}; name a directory without links")
         await super().start(host)
 
     def _requires(self) -> str:

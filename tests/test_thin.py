@@ -60,7 +60,7 @@ def test_lines_of_fstab() -> None:
         (f"/m {ROOT}-other/m nullfs ro 0 0", f"mounts on {ROOT}-other/m, which is not in the data directory"),
         (f"/m {ROOT}/../m nullfs ro 0 0", f"has {ROOT}/../m, which has a .. in it"),
         (f"/m {ROOT}/m\\x nullfs ro 0 0", "has a backslash"),
-        (f"/m {ROOT}/m\\011x nullfs ro 0 0", "has a tab"),
+        (f"/m {ROOT}/m\\011x nullfs ro 0 0", "has a backslash"),
         (f"/base {ROOT} nullfs rw 0 0", "mounts the base read-write"),
         (f"/one {ROOT}/skeleton nullfs rw 0 0", f"mounts on {ROOT}/skeleton, as line 1 does"),
     ],
@@ -222,6 +222,7 @@ def test_a_second_base_on_the_first_is_refused(site: ThinSite) -> None:
 
 
 def test_a_link_that_the_jail_has_made_leads_no_mount_out_of_it(tmp_path: Path) -> None:
+    """Fault 31, by somebody who means it."""
     with ThinSite(tmp_path, THIN_FSTAB) as site:
         data, outside = site.point("data"), site.files / "outside"
         (outside / "media").mkdir(parents=True)
@@ -240,6 +241,32 @@ def test_a_link_that_the_jail_has_made_leads_no_mount_out_of_it(tmp_path: Path) 
             assert [row[1] for row in site.table] == sorted(str(site.point(which)) for which in already)
             for which in reversed(already):
                 assert site.world.command("umount", str(site.point(which))).returncode == 0
+
+
+def test_a_link_that_a_jail_has_made_shows_it_nothing_of_the_host(tmp_path: Path) -> None:
+    """A line can show a directory of one jail to another."""
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        site.add("jail2")
+        data, secret = site.point("data"), site.files / "secret"
+        secret.mkdir()
+        shared = site.held("skeleton", "jail2") / "home" / "shared"
+        shared.symlink_to(secret)
+        site.write_fstab(
+            f"{site.files}/base {data} nullfs ro",
+            f"{site.held('skeleton')} {data}/skeleton nullfs rw",
+            f"{shared} {data}/media nullfs ro",
+        )
+        ended = site.start()
+        assert ended.returncode == os.EX_NOPERM
+        assert f"a link leads to {secret}; name a directory without links" in last_line(ended)
+        assert site.table == []
+
+
+def test_the_skeleton_itself_may_be_reached_by_a_link(site: ThinSite) -> None:
+    (site.files / "jails").symlink_to(site.files / "skeleton")
+    site.configure(SKELETON_DIR="{files}/jails/{name}")
+    assert site.start().returncode == 0
+    assert site.table == site.wanted()
 
 
 def test_a_file_that_others_can_write_is_not_trusted(tmp_path: Path) -> None:
