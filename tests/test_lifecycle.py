@@ -33,18 +33,21 @@ VARIANTS = (
 FRAGILE = (
     Variant("nfs", "nfs", {"MOUNT_FSTAB": "0"}, ("system", "data")),
     Variant("nullfs", "nullfs", {"MOUNT_FSTAB": "0", "MOUNT_SYSTEM": "0"}, ("data",)),
+)
+FRAGILE_BLOCKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI)
+# A mount in a mount, on a dataset or not.
+FRAGILE_THIN = (
     Variant("thin jail", "nullfs", {**THIN.config, "MOUNT_SYSTEM": "0"}, ("data", "skeleton")),
+    THIN_ZFS,
 )
 # These run so many commands that each goes wrong in one way after the other; `make lifecycle` plays all ways at all.
-FRAGILE_BLOCKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI)
+LONG = (*BLOCK_VARIANTS, *FRAGILE_THIN)
 ALL_WAYS = bool(os.environ.get("ENVSTART_ALL_WAYS"))
-# Those that run so many commands.
-LONG = (*BLOCK_VARIANTS, THIN_ZFS)
 FAULTS = ("hang", "fail", "ignore-term", "say-ok-do-nothing", "unkillable", "do-it-say-fail", "late")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 VERBS = ("start", "stop")
-# Seconds; its last quarter is for the roll back, which must not be short of it on a busy machine. A stack of block
-# devices has more to take back.
+# Seconds; its last quarter is for the roll back, which must not be short of it on a busy machine. A stack of
+# devices or mounts has more to take back.
 TIMEOUT, BLOCK_TIMEOUT = 8, 16
 # Each case has a machine of its own, and most of its time nothing runs.
 AT_ONCE = 6
@@ -56,7 +59,7 @@ LOOKS = ("mount --libxo", "sysctl -n", "iscsictl -L", "hastctl list", "zfs get",
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.title.replace(",", ""))
 every_volume = pytest.mark.parametrize("variant", BLOCK_VARIANTS, ids=lambda variant: variant.title.replace(",", ""))
 every_backend = pytest.mark.parametrize(
-    "variant", [*FRAGILE, *FRAGILE_BLOCKS, THIN_ZFS], ids=lambda variant: variant.title.replace(",", "")
+    "variant", [*FRAGILE, *FRAGILE_BLOCKS, *FRAGILE_THIN], ids=lambda variant: variant.title.replace(",", "")
 )
 
 
