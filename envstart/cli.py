@@ -193,8 +193,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--gateway", metavar="ADDRESS", help="its default route")
     verb.add_argument("--id", metavar="NUMBER", help="number of its epair(4), instead of the address's last one")
     verb.add_argument("--dir", default="/usr/local/jails", metavar="DIR", help="with containers/NAME, its skeleton")
-    verb.add_argument("--hooks", default="/usr/local/bin", metavar="DIR", help="where env_start_nullfs is")
-    verb.add_argument("--fstab", action="store_true", help="print the fstab(5) that goes with it instead")
+    verb.add_argument("--hooks", metavar="DIR", help="where env_start_nullfs is, if not beside this command")
+    verb.add_argument("--print-fstab", action="store_true", help="print the fstab(5) that goes with it instead")
     verb.set_defaults(run=_jailconf)
 
     verb = verbs.add_parser("config", help="show, check or make a configuration", allow_abbrev=False)
@@ -305,7 +305,7 @@ def _recover(arguments: argparse.Namespace, report: Report) -> int:
 
 
 def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
-    from . import jailconf
+    from . import install, jailconf
 
     jail = jailconf.Jail(
         arguments.name,
@@ -313,12 +313,12 @@ def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
         arguments.bridge,
         arguments.base,
         arguments.dir,
-        arguments.hooks,
+        arguments.hooks or os.path.dirname(install.programs()["remove.d"]),
         arguments.gateway,
         arguments.id,
         arguments.config,
     )
-    write(1, jailconf.fstab(jail) if arguments.fstab else jailconf.conf(jail))
+    write(1, jailconf.fstab(jail) if arguments.print_fstab else jailconf.conf(jail))
     return os.EX_OK
 
 

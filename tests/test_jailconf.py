@@ -198,8 +198,10 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_the_verb_prints_them() -> None:
     words = ["dev", "--address", DEV["address"], "--bridge", DEV["bridge"], "--gateway", DEV["gateway"]]
     words += ["--base", DEV["base"], "--dir", DEV["directory"]]
+    assert run(*words).stdout == jailconf.conf(made(hooks=str(ROOT / "hooks")))
+    words += ["--hooks", DEV["hooks"]]
     assert run(*words).stdout == jailconf.conf(made())
-    assert run(*words, "--fstab").stdout == jailconf.fstab(made())
+    assert run(*words, "--print-fstab").stdout == jailconf.fstab(made())
 
 
 def test_a_mistake_is_one_line_and_a_status() -> None:
