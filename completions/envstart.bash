@@ -13,7 +13,7 @@ _envstart_names() {
 _envstart() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb='' word
 	case $prev in
-	-d|--data|-s|--system|-f|--fstab|-r|--rcconf|--grace|--timeout)
+	-d|--data|-s|--system|-f|--fstab|-r|--rcconf|--grace|--timeout|--address|--bridge|--base|--gateway|--id|--dir|--hooks)
 		COMPREPLY=()
 		return
 		;;
@@ -47,6 +47,7 @@ _envstart() {
 		:doctor) verb='doctor' ;;
 		:install) verb='install' ;;
 		:uninstall) verb='uninstall' ;;
+		:jailconf) verb='jailconf' ;;
 		:config) verb='config' ;;
 		config:show) verb='config show' ;;
 		config:check) verb='config check' ;;
@@ -54,7 +55,7 @@ _envstart() {
 		esac
 	done
 	case $verb in
-	'') COMPREPLY=($(compgen -W "start stop plan status check recover orphans doctor install uninstall config -h --help --version" -- "$cur")) ;;
+	'') COMPREPLY=($(compgen -W "start stop plan status check recover orphans doctor install uninstall jailconf config -h --help --version" -- "$cur")) ;;
 	'config') COMPREPLY=($(compgen -W "show check sample" -- "$cur")) ;;
 	'start') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir -n --dry-run nfs iscsi geli hast nullfs" -- "$cur")) ;;
 	'stop') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir -n --dry-run nfs iscsi geli hast nullfs" -- "$cur")) ;;
@@ -66,6 +67,7 @@ _envstart() {
 	'doctor') COMPREPLY=($(compgen -W "-h --help -v -w --workdir --json $(_envstart_names)" -- "$cur")) ;;
 	'install') COMPREPLY=($(compgen -W "-h --help -v -w --workdir $(_envstart_names)" -- "$cur")) ;;
 	'uninstall') COMPREPLY=($(compgen -W "-h --help -v -w --workdir $(_envstart_names)" -- "$cur")) ;;
+	'jailconf') COMPREPLY=($(compgen -W "-h --help -v -c --address --bridge --base --gateway --id --dir --hooks --print-fstab $(_envstart_names)" -- "$cur")) ;;
 	'config show') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir nfs iscsi geli hast nullfs" -- "$cur")) ;;
 	'config check') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir nfs iscsi geli hast nullfs" -- "$cur")) ;;
 	'config sample') COMPREPLY=($(compgen -W "-h --help -v -c nfs iscsi geli hast nullfs" -- "$cur")) ;;

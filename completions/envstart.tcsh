@@ -1,6 +1,6 @@
 # Made by: make docs
 complete envstart \
-	'c/--/(changed data dry-run env fstab grace help json level list nagios preempt prometheus rcconf remount running stop system timeout workdir)/' \
+	'c/--/(address base bridge changed data dir dry-run env fstab gateway grace help hooks id json level list nagios preempt print-fstab prometheus rcconf remount running stop system timeout workdir)/' \
 	'c/-/(c d f h j l n r s v w)/' \
 	'n/-d/x:VALUE/' \
 	'n/--data/x:VALUE/' \
@@ -12,6 +12,13 @@ complete envstart \
 	'n/--rcconf/x:VALUE/' \
 	'n/--grace/x:VALUE/' \
 	'n/--timeout/x:VALUE/' \
+	'n/--address/x:VALUE/' \
+	'n/--bridge/x:VALUE/' \
+	'n/--base/x:VALUE/' \
+	'n/--gateway/x:VALUE/' \
+	'n/--id/x:VALUE/' \
+	'n/--dir/x:VALUE/' \
+	'n/--hooks/x:VALUE/' \
 	'n/-w/d/' \
 	'n/--workdir/d/' \
 	'n/-c/f/' \
@@ -22,5 +29,5 @@ complete envstart \
 	'n/--env/x:NAME/' \
 	'n/--level/(table read write)/' \
 	'n/config/(show check sample)/' \
-	'p/1/(start stop plan status check recover orphans doctor install uninstall config -h --help --version)/' \
+	'p/1/(start stop plan status check recover orphans doctor install uninstall jailconf config -h --help --version)/' \
 	'p/*/(geli hast iscsi nfs nullfs)/'

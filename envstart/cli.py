@@ -183,6 +183,20 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("names", nargs="+", metavar="NAME", help="environments, as in 'web*'; '*': and all new ones")
         verb.set_defaults(run=operate.links, verb=name)
 
+    verb = verbs.add_parser(
+        "jailconf", help="print the jail.conf(5) of a VNET thin jail", parents=[common], allow_abbrev=False
+    )
+    verb.add_argument("name", metavar="NAME", help="name of the jail")
+    verb.add_argument("--address", required=True, metavar="ADDRESS/LENGTH", help="its IPv4 address")
+    verb.add_argument("--bridge", required=True, metavar="INTERFACE", help="bridge(4) of this host that it is put on")
+    verb.add_argument("--base", required=True, metavar="DIR", help="the base that it shares")
+    verb.add_argument("--gateway", metavar="ADDRESS", help="its default route")
+    verb.add_argument("--id", metavar="NUMBER", help="number of its epair(4), instead of the address's last one")
+    verb.add_argument("--dir", default="/usr/local/jails", metavar="DIR", help="with containers/NAME, its skeleton")
+    verb.add_argument("--hooks", metavar="DIR", help="where env_start_nullfs is, if not beside this command")
+    verb.add_argument("--print-fstab", action="store_true", help="print the fstab(5) that goes with it instead")
+    verb.set_defaults(run=_jailconf)
+
     verb = verbs.add_parser("config", help="show, check or make a configuration", allow_abbrev=False)
     acts = verb.add_subparsers(metavar="WHAT", required=True, parser_class=_Parser)
     act = acts.add_parser("show", help="effective values, and where each comes from", parents=[which])
@@ -288,6 +302,24 @@ def _recover(arguments: argparse.Namespace, report: Report) -> int:
         raise Usage("cannot tell which volume to take over: give the backend, and -w and -j")
     arguments.verb = "start"
     return _act(arguments, report)
+
+
+def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
+    from . import install, jailconf
+
+    jail = jailconf.Jail(
+        arguments.name,
+        arguments.address,
+        arguments.bridge,
+        arguments.base,
+        arguments.dir,
+        arguments.hooks or os.path.dirname(install.programs()["remove.d"]),
+        arguments.gateway,
+        arguments.id,
+        arguments.config,
+    )
+    write(1, jailconf.fstab(jail) if arguments.print_fstab else jailconf.conf(jail))
+    return os.EX_OK
 
 
 def _config_show(arguments: argparse.Namespace, report: Report) -> int:

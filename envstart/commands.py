@@ -37,8 +37,8 @@ def mount(platform: str, fstype: str, options: Sequence[str], source: str, point
     if fstype == "nfs":
         # Its own default is to try for ever, a minute apart.
         words += ["-o", "retrycnt=1"]
-    # mount(8) does UFS itself.
-    program = ("mount", "-t", fstype) if fstype == "ufs" else (f"mount_{fstype}",)
+    # mount(8) does these itself.
+    program = ("mount", "-t", fstype) if fstype in ("ufs", "zfs") else (f"mount_{fstype}",)
     return (*program, *words, "-o", "nocover", source, point)
 
 

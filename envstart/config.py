@@ -86,7 +86,7 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
             f"cannot find env_start_{backend}.conf in {', '.join(map(os.path.dirname, places))}; "
             f"write one: envstart config sample {backend} > {places[0]}"
         )
-    reading = shell.read(_trusted_text(path)) if path is not None else shell.Reading()
+    reading = shell.read(trusted_text(path)) if path is not None else shell.Reading()
     known = {option.name: option for option in options}
     problems = list(reading.problems)
     chosen: dict[str, shell.Assignment] = {}
@@ -137,7 +137,7 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
 
 def sections(path: str) -> list[str]:
     """Names of the sections that are an environment's name, not a pattern."""
-    found = dict.fromkeys(assignment.section for assignment in shell.read(_trusted_text(path)).assignments)
+    found = dict.fromkeys(assignment.section for assignment in shell.read(trusted_text(path)).assignments)
     return [section for section in found if section and "*" not in section and "?" not in section]
 
 
@@ -147,7 +147,7 @@ def environments(path: str) -> list[Environment]:
     libraries.reach()
     from configobj import ConfigObj, ConfigObjError, Section
 
-    text = _trusted_text(path)
+    text = trusted_text(path)
     try:
         parsed = ConfigObj(text.splitlines(), interpolation=False, list_values=False, raise_errors=True)
     except ConfigObjError as error:
@@ -199,7 +199,7 @@ def _nearest(key: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _trusted_text(path: str) -> str:
+def trusted_text(path: str) -> str:
     """The text of a file that only root, or the caller, can have written (fault 98).
 
     Checked on the descriptor that is read, so that nothing can be swapped in between.

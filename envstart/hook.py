@@ -48,6 +48,10 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
         from . import poststop
 
         return poststop.poststop(report) if program == "env_poststop" else poststop.remove(report)
+    if program == "env_clone_nfs":
+        from . import clone
+
+        return clone.main(argv, host)
     verb, backend = _meaning(program)
     arguments = environment.parse(argv)
     if arguments.help:

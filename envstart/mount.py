@@ -428,7 +428,7 @@ class Mount(plan.Step):
 
     def known(self, table: Table, linux: bool) -> tuple[Any, ...] | None:
         stack = table.at(self.point)
-        if self.lower is not None or self.shared or len(stack) != 1 or self._drift(stack[0]):
+        if type(self) is not Mount or self.lower is not None or self.shared or len(stack) != 1 or self._drift(stack[0]):
             return None
         if not table.shows(stack[0], self.fstype, self.source, linux):
             return None

@@ -213,6 +213,33 @@ def remove_directories(directories: list[str]) -> None:
             return
 
 
+def wrong_links(directory: str, wanted: dict[str, str]) -> list[str]:
+    """Names below ``directory`` that are no relative links to where ``wanted`` says, itself relative to ``directory``.
+
+    FileNotFoundError, NotADirectoryError and the like are passed on if ``directory`` itself is none.
+    """
+    with os.scandir(directory):
+        pass
+    return [name for name, target in wanted.items() if not _leads(directory, name, target)]
+
+
+def _leads(directory: str, name: str, target: str) -> bool:
+    try:
+        link = os.readlink(f"{directory}/{name}")
+    except OSError:
+        return False
+    # An absolute one leads elsewhere on the host than in the jail.
+    return not link.startswith("/") and os.path.normpath(f"{os.path.dirname(name)}/{link}".lstrip("/")) == target
+
+
+def is_directory(path: str) -> bool:
+    """Whether it is a directory, and no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def holders(point: str) -> list[int]:
     """Processes with a working directory, root or open file at or below ``point`` (Linux: from /proc alone)."""
     found = []

@@ -85,8 +85,7 @@ def test_every_backend_has_its_hooks_and_scripts() -> None:
     from envstart import backends
 
     setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
-    for name in backends.NAMES:
-        for verb in ("start", "stop"):
-            hook = f"env_{verb}_{name}"
-            assert (ROOT / "hooks" / hook).read_bytes() == (ROOT / "hooks" / "env_start_nullfs").read_bytes()
-            assert f"    {hook} = envstart.hook:run\n" in setup
+    hooks = [f"env_{verb}_{name}" for name in backends.NAMES for verb in ("start", "stop")]
+    for hook in (*hooks, "env_clone_nfs"):
+        assert (ROOT / "hooks" / hook).read_bytes() == (ROOT / "hooks" / "env_start_nullfs").read_bytes()
+        assert f"    {hook} = envstart.hook:run\n" in setup

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 from blocks import BLOCK_VARIANTS, GELI, GELI_IMAGE, HAST, HAST_GELI, ISCSI, ISCSI_GELI, BlockSite
 from cbsd import NFS4, NULLFS, Ended, Site, Variant
+from thin_site import THIN, THIN_FSTAB, THIN_ZFS, ThinSite
 
 FOUR = ("rcconf", "system", "fstab", "data")
 VARIANTS = (
@@ -25,32 +26,40 @@ VARIANTS = (
     Variant("nfs, four directories", "nfs", {"MOUNT_RCCONF": "1"}, FOUR),
     Variant("nfs, shared rcconf", "nfs", {"MOUNT_RCCONF": "1", "RCCONF_SHARED": "1"}, FOUR),
     Variant("nfs, data alone", "nfs", {"MOUNT_SYSTEM": "0", "MOUNT_FSTAB": "0"}, ("data",)),
+    THIN,
+    THIN_FSTAB,
 )
 # Every command of these goes wrong in turn, in every way. Two directories are the fewest that can be half there.
 FRAGILE = (
     Variant("nfs", "nfs", {"MOUNT_FSTAB": "0"}, ("system", "data")),
     Variant("nullfs", "nullfs", {"MOUNT_FSTAB": "0", "MOUNT_SYSTEM": "0"}, ("data",)),
 )
-# These run so many commands that each goes wrong in one way after the other; `make lifecycle` plays all ways at all.
 FRAGILE_BLOCKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI)
+# A mount in a mount, on a dataset or not.
+FRAGILE_THIN = (
+    Variant("thin jail", "nullfs", {**THIN.config, "MOUNT_SYSTEM": "0"}, ("data", "skeleton")),
+    THIN_ZFS,
+)
+# These run so many commands that each goes wrong in one way after the other; `make lifecycle` plays all ways at all.
+LONG = (*BLOCK_VARIANTS, *FRAGILE_THIN)
 ALL_WAYS = bool(os.environ.get("ENVSTART_ALL_WAYS"))
 FAULTS = ("hang", "fail", "ignore-term", "say-ok-do-nothing", "unkillable", "do-it-say-fail", "late")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 VERBS = ("start", "stop")
-# Seconds; its last quarter is for the roll back, which must not be short of it on a busy machine. A stack of block
-# devices has more to take back.
+# Seconds; its last quarter is for the roll back, which must not be short of it on a busy machine. A stack of
+# devices or mounts has more to take back.
 TIMEOUT, BLOCK_TIMEOUT = 8, 16
 # Each case has a machine of its own, and most of its time nothing runs.
 AT_ONCE = 6
 
 KILLS = ("during", "before", "after")
 # Commands that only look, by their first words.
-LOOKS = ("mount --libxo", "sysctl -n", "iscsictl -L", "hastctl list", "fuser", "jls")
+LOOKS = ("mount --libxo", "sysctl -n", "iscsictl -L", "hastctl list", "zfs get", "fuser", "jls")
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.title.replace(",", ""))
 every_volume = pytest.mark.parametrize("variant", BLOCK_VARIANTS, ids=lambda variant: variant.title.replace(",", ""))
 every_backend = pytest.mark.parametrize(
-    "variant", FRAGILE + FRAGILE_BLOCKS, ids=lambda variant: variant.title.replace(",", "")
+    "variant", [*FRAGILE, *FRAGILE_BLOCKS, *FRAGILE_THIN], ids=lambda variant: variant.title.replace(",", "")
 )
 
 
@@ -62,9 +71,16 @@ class Case(NamedTuple):
     what: str = ""
 
 
+def made(top: Path, variant: Variant) -> Site:
+    """The site of a variant, at rest."""
+    if variant in BLOCK_VARIANTS:
+        return BlockSite(top, variant)
+    return ThinSite(top, variant) if "skeleton" in variant.directories else Site(top, variant)
+
+
 def prepared(top: Path, variant: Variant, verb: str) -> Site:
     """A site before ``verb``: nothing is mounted, or all is."""
-    site = BlockSite(top, variant) if variant in BLOCK_VARIANTS else Site(top, variant)
+    site = made(top, variant)
     site.configure(TIMEOUT=str(timeout_of(variant)))
     if verb == "stop":
         site.preset()
@@ -73,7 +89,7 @@ def prepared(top: Path, variant: Variant, verb: str) -> Site:
 
 
 def timeout_of(variant: Variant) -> int:
-    return BLOCK_TIMEOUT if variant in BLOCK_VARIANTS else TIMEOUT
+    return BLOCK_TIMEOUT if variant in LONG else TIMEOUT
 
 
 def act(site: Site, verb: str) -> Ended:
@@ -89,7 +105,7 @@ def every_command(top: Path, variant: Variant, whats: Iterable[str]) -> list[Cas
             calls = [" ".join(call["argv"]) for call in site.world.calls()]
             # A command that looks a second time sees what it saw at first, or what the command before it did.
             distinct = [nth for nth, call in enumerate(calls) if not call.startswith(LOOKS) or calls.index(call) == nth]
-            thin = variant in BLOCK_VARIANTS and not ALL_WAYS
+            thin = variant in LONG and not ALL_WAYS
             places += [(verb, nth + 1) for nth in (distinct if thin else range(len(calls)))]
     ways = list(whats)
     if thin:
@@ -133,9 +149,9 @@ def converges(site: Site) -> str:
     return ""
 
 
-@every_variant
+@pytest.mark.parametrize("variant", [*VARIANTS, THIN_ZFS], ids=lambda variant: variant.title.replace(",", ""))
 def test_start_start_stop_stop(tmp_path: Path, variant: Variant) -> None:
-    with Site(tmp_path, variant) as site:
+    with made(tmp_path, variant) as site:
         for verb, expected in (("start", site.wanted()), ("start", site.wanted()), ("stop", []), ("stop", [])):
             ended = act(site, verb)
             assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
@@ -163,7 +179,7 @@ def test_what_is_so_already_is_only_looked_at_and_once(tmp_path: Path, variant: 
 
 @every_variant
 def test_what_is_so_already_costs_one_reading_of_the_table(tmp_path: Path, variant: Variant) -> None:
-    with Site(tmp_path, variant) as site:
+    with made(tmp_path, variant) as site:
         site.stop()
         site.preset()
         site.start()
@@ -172,7 +188,7 @@ def test_what_is_so_already_costs_one_reading_of_the_table(tmp_path: Path, varia
 
 @every_variant
 def test_a_start_completes_what_is_half_there(tmp_path: Path, variant: Variant) -> None:
-    with Site(tmp_path, variant) as site:
+    with made(tmp_path, variant) as site:
         site.preset(variant.directories[0])
         assert site.start().returncode == 0
         assert site.table == site.wanted()

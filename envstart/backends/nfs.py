@@ -16,6 +16,8 @@ from ..plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..config import Config
     from ..environment import Environment
 
@@ -80,6 +82,23 @@ def mount_options(value: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def clone_command(*places: str) -> Callable[[str], tuple[str, ...]]:
+    """A command's words; each of ``places`` is a word of its own among them, so that no name can be more than one."""
+
+    def parse(value: str) -> tuple[str, ...]:
+        found = words(value)
+        for word in found:
+            if ("{" in word or "}" in word) and word not in places:
+                raise ValueError(f"has {word!r}; of words with braces there is {' and '.join(places)}, each by itself")
+        if not set(places) <= set(found):
+            raise ValueError(f"lacks {' or '.join(places)} as a word of its own")
+        if "/" in found[0] or found[0] in places:
+            raise ValueError(f"begins with {found[0]!r}; begin with the name of a program, in /usr/local/sbin, say")
+        return found
+
+    return parse
+
+
 def version(options: tuple[str, ...]) -> str:
     """The NFS version that mount_nfs(8) takes from its options; without any of these it tries 3 and then 2."""
     return next((option[-1] for option in reversed(options) if _says_version(option)), "3")
@@ -101,6 +120,27 @@ OPTIONS = (
     ),
     Option("NFS_VERSION", choice("3", "4"), "", "NFS version", "what MOUNT_NFS_OPT says"),
     Option("NFS_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "10", "seconds one attempt to mount may take"),
+    Option(
+        "CLONE_COMMAND",
+        clone_command("{old}", "{new}"),
+        "",
+        "for env_clone_nfs: command that makes one directory of the server a copy of another one, both by their paths "
+        "there, as in: ssh root@172.16.0.1 cp -a {old} {new}",
+    ),
+    Option(
+        "CLONE_UNDO_COMMAND",
+        clone_command("{new}"),
+        "",
+        "for env_clone_nfs: command that removes a directory which this run has made, when the rest fails, as in: "
+        "ssh root@172.16.0.1 rm -rf {new}",
+        "it stays, and is named",
+    ),
+    Option(
+        "CLONE_TIMEOUT",
+        whole(1, 604800, "seconds"),
+        "3600",
+        "for env_clone_nfs: seconds each of these commands may take; TIMEOUT is for all the rest",
+    ),
     *COMMON,
 )
 

@@ -1,8 +1,11 @@
-"""nullfs: directories of this host, shown at another place. The smallest backend: begin here to write one."""
+"""nullfs: directories of this host, shown at another place, and thin jails made of them (thin.py).
+
+The smallest backend: begin here to write one.
+"""
 
 from __future__ import annotations
 
-from .. import layout
+from .. import layout, thin
 from ..errors import Misconfigured
 from ..mount import Mount
 from ..options import COMMON, Option, words
@@ -13,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..config import Config
     from ..environment import Environment
+    from ..plan import Step
 
 
 def mount_options(value: str) -> tuple[str, ...]:
@@ -28,6 +32,7 @@ OPTIONS = (
         "rw",
         'options of mount_nullfs(8), as in "ro nosuid"; nocover is always added',
     ),
+    *thin.OPTIONS,
     *COMMON,
 )
 
@@ -38,10 +43,13 @@ _ATTEMPT_TIMEOUT = 10
 def plan(environment: Environment, config: Config) -> Plan:
     """The mounts of one environment."""
     wanted = layout.wanted(environment, config, "NULLFS")
-    for item in wanted:
+    layers = thin.lines(environment, config)
+    if layers:
+        wanted = [item for item in wanted if item.name != "data"]
+    for item in (*wanted, *layers):
         if is_below(item.path, item.point) or is_below(item.point, item.path):
             raise Misconfigured(f"cannot mount {item.path} on {item.point}: one lies inside the other")
-    steps = [
+    steps: list[Step] = [
         Mount(
             item.name,
             "nullfs",
@@ -56,4 +64,12 @@ def plan(environment: Environment, config: Config) -> Plan:
         )
         for item in wanted
     ]
-    return Plan("nullfs", environment, config, steps)
+    if config["ZFS_CLONE"]:
+        from .. import zfs
+
+        own = next(item for item in (*layers, *wanted) if item.name == ("skeleton" if layers else "data"))
+        steps += zfs.steps(environment, config, own.path)
+    elif config["ZFS_SKELETON_SNAPSHOT"]:
+        raise Misconfigured("cannot clone ZFS_SKELETON_SNAPSHOT: set ZFS_CLONE to the name that the clone shall have")
+    steps += thin.steps(layers, environment, config, _ATTEMPT_TIMEOUT)
+    return Plan("nullfs", environment, config, steps, thin.warnings(config))

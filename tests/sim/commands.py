@@ -47,8 +47,10 @@ COMMANDS = {
     "rpcinfo": ("rpc", "rpcinfo"),
     "service": ("services", "service"),
     "showmount": ("rpc", "showmount"),
+    "ssh": ("ssh", "main"),
     "sysctl": ("modules", "sysctl"),
     "umount": ("umount", "main"),
+    "zfs": ("zfs", "main"),
 }
 PROGRAM = ".freebsd"
 DEAD = 255

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from . import geom, kernel, ufs, vfs
+from . import geom, kernel, ufs, vfs, zfs
 from .errors import error
 from .listing import as_fstab, as_json, as_text, wait_for_all
 from .machine import Machine, fail, warn, words_of
@@ -32,7 +32,7 @@ UFS_OPTIONS = set(
 TMPFS_OPTIONS = set(
     "easize size maxfilesize inodes uid gid mode export union nonc nomtime nosymfollow pgread noatime sync".split()
 )
-LOADABLE = ("fusefs", "zfs", "ext2fs", "procfs", "fdescfs", "devfs")
+LOADABLE = ("fusefs", "ext2fs", "procfs", "fdescfs", "devfs")
 
 
 def main(machine: Machine, argv: list[str]) -> int:
@@ -153,6 +153,9 @@ def nmount(state: State, machine: Machine, fstype: str, special: str, node: str,
         kernel.check_mount_point(state, machine, place, words)
         check_words(words, TMPFS_OPTIONS)
         mount_tmpfs(state, machine, place, words)
+    elif fstype == "zfs":
+        kernel.check_mount_point(state, machine, place, words)
+        zfs.mount(state, special, place, kernel.flags_of(words, kernel.FLAGS_OF_SOME))
     elif fstype in LOADABLE:
         kernel.check_mount_point(state, machine, place, words)
         raise error(errno.EINVAL)

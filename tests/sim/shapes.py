@@ -180,6 +180,13 @@ class Box(TypedDict):
     resources: dict[str, Resource]
 
 
+class Dataset(TypedDict):
+    files: str
+    mountpoint: str
+    canmount: str
+    origin: str
+
+
 class Settings(TypedDict):
     uid: int
     force_seconds: float
@@ -223,6 +230,7 @@ class State(TypedDict):
     parts: dict[str, Part]
     elis: dict[str, Eli]
     multipaths: dict[str, Multipath]
+    datasets: dict[str, Dataset]
     labels: dict[str, str]
     nodes: dict[str, str]
     opens: list[Open]

@@ -17,7 +17,7 @@ from .disks import Disks
 from .machine import Machine
 from .nfs import export_of
 from .sessions import status
-from .shapes import Fault, Mount, Server, State
+from .shapes import Dataset, Fault, Mount, Server, State
 
 if TYPE_CHECKING:
     from .storage import Storage
@@ -182,6 +182,8 @@ class World(Disks):
         if fstype == "nullfs":
             source = self.machine.place(state, special)
             return "", source.real, source.mount["fsid"]
+        if fstype == "zfs":
+            return "", state["datasets"][special]["files"], ""
         directory = self.path / "fs" / f"preset-{state['serial'] + 1}"
         directory.mkdir()
         return "", str(directory), ""
@@ -196,6 +198,16 @@ class World(Disks):
             state["mounts"].append(mount)
 
         self._change(act)
+
+    def dataset(self, name: str, mountpoint: StrPath = "none", canmount: str = "noauto", origin: str = "-") -> Path:
+        """A ZFS dataset, not mounted, or with an ``@`` in its name a snapshot; gives back its files."""
+        files = self.path / "fs" / f"zfs-{name.replace('/', '-')}"
+        files.mkdir()
+        made: Dataset = {
+            "files": str(files), "mountpoint": os.fspath(mountpoint), "canmount": canmount, "origin": origin,
+        }  # fmt: skip
+        self._change(lambda state: state["datasets"].update({name: made}))
+        return files
 
     def sessions(self) -> list[dict[str, Any]]:
         """The iSCSI sessions: target, portal, status as iscsictl shows it, LUNs, and in "known" what else was asked."""
@@ -394,6 +406,6 @@ def _first_state(settings: Mapping[str, Any], storage: str) -> State:
         "serial": 0, "total": 0, "counts": {}, "mounts": [], "servers": {}, "holders": {}, "jails": {},
         "guests": {}, "units": {}, "disks": {}, "gates": {}, "parts": {}, "elis": {}, "multipaths": {}, "labels": {},
         "nodes": {}, "opens": [], "untasted": [], "panic": "", "storage": storage, "sessions": [], "session_serial": 0,
-        "due": 0.0, "modules": ["nfscl"], "stuck": {}, "faults": [],
+        "datasets": {}, "due": 0.0, "modules": ["nfscl"], "stuck": {}, "faults": [],
         "settings": {**known, **settings},  # type: ignore[typeddict-item]
     }  # fmt: skip

@@ -1,0 +1,208 @@
+"""``env_clone_nfs``, for CBSD's clone-local.d (contract §5.3): the file server copies an environment's directories.
+
+CBSD's jclone names the two environments by variables. After the hook it takes the new data directory as it finds it,
+and writes into the new system and fstab directories of this host; so of the copies only data are mounted.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import environment, hook, layout, state, touch
+from .block.base import Block
+from .errors import Error, Misconfigured, Missing, Temporary, Usage
+from .mount import Mount
+from .options import ALNUM
+from .plan import NOT_READY, Plan, State, file_name
+from .report import write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .environment import Environment
+    from .host import Host, Result
+
+PROGRAM = "env_clone_nfs"
+# What neither this host nor a shell on the server takes for anything else.
+_SAFE = ALNUM | set("/._-@%:+,=")
+
+
+def main(argv: Sequence[str], host: Host) -> int:
+    """Run the hook and return its exit status; raises Error."""
+    arguments = environment.parse(argv)
+    if arguments.help:
+        write(1, f"usage: {PROGRAM} [-c config] [-nv], with jname, data, workdir, newjname and newdata as variables\n")
+        return os.EX_OK
+    if set(arguments.values) - {"-c"}:
+        raise Usage(
+            f"cannot use {' '.join(arguments.values)}: CBSD names the environments by variables; -h tells which"
+        )
+    report = host.report
+    report.verbose = arguments.verbose
+    old, new = environments(os.environ)
+    report.subject = new.name
+    plan = planned(old, new, arguments.values.get("-c"))
+    report.about(new.name, plan.config["LOG_FACILITY"])
+    if arguments.dry_run:
+        from . import show
+
+        write(1, show.plan(plan, host, "start"))
+    else:
+        hook.act("start", plan, host)
+    return os.EX_OK
+
+
+def environments(variables: Mapping[str, str]) -> tuple[Environment, Environment]:
+    """The environment to copy, and the one to make; Usage if the variables do not tell."""
+    lacking = [name for name in ("jname", "data", "workdir", "newjname") if not variables.get(name)]
+    if lacking:
+        raise Usage(f"cannot tell what to clone: {', '.join(lacking)} not set; cbsd jclone sets them for clone-local.d")
+    name, workdir = variables["newjname"], variables["workdir"]
+    if name == variables["jname"]:
+        raise Usage(f"cannot clone {name} to itself")
+    old = environment.in_workdir(variables["jname"], workdir, variables["data"])
+    return old, environment.in_workdir(name, workdir, variables.get("newdata", ""))
+
+
+def planned(old: Environment, new: Environment, path: str | None) -> Plan:
+    """Copies of all directories that ``old`` has to itself on the server, and the mount of the new data."""
+    source, target = (hook.load("nfs", one, path) for one in (old, new))
+    config = target.config
+    doing = f"cannot clone {old.name} to {new.name}"
+    if config["CLONE_COMMAND"] is None:
+        raise Misconfigured(
+            f"{doing}: CLONE_COMMAND is not set; as in: ssh root@{config['NFS_SERVER']} cp -a {{old}} {{new}}"
+        )
+    if source.config["NFS_SERVER"] != config["NFS_SERVER"]:
+        raise Misconfigured(
+            f"{doing} on the server: one is on {source.config['NFS_SERVER']}, the other on {config['NFS_SERVER']}"
+        )
+    (data,) = (step for step in target.steps if isinstance(step, Mount) and step.name == "data")
+    originals = {item.name: item.path for item in layout.wanted(old, source.config, "NFS_SERVER") if not item.shared}
+    copies: list[Copy] = []
+    for item in layout.wanted(new, config, "NFS_SERVER"):
+        original = originals.get(item.name)
+        if original is None or item.shared:
+            continue
+        for directory in (original, item.path):
+            if not _SAFE.issuperset(directory):
+                raise Misconfigured(f"{doing}: a shell on the server would not take {directory!r} for one word")
+        copies.append(Copy(item.name, original, item.path, data, target))
+    vacancy = Vacancy(copies)
+    for lower, copy in zip([vacancy, *copies], copies):
+        copy.lower = lower
+    data.lower = copies[-1]
+    return Plan("nfs", new, config, [vacancy, *copies, data])
+
+
+class Vacancy(Block):
+    """That the server has none of the new directories yet."""
+
+    fstype = "clone"
+
+    def __init__(self, copies: Sequence[Copy]) -> None:
+        super().__init__("target", "new directories on the server")
+        self._copies = copies
+        self._seen = False
+
+    async def check(self, host: Host) -> Error | None:
+        return None if self._seen else Missing("cannot tell yet whether the new directories are there")
+
+    async def start(self, host: Host) -> None:
+        for copy in self._copies:
+            if await copy.exists(host):
+                raise Misconfigured(f"cannot make {copy.target}: it is there already; remove it, or take another name")
+        self._seen = True
+
+    async def state(self, host: Host) -> State:
+        return State(NOT_READY, "looked for by mounting them")
+
+
+class Copy(Block):
+    """``new``, on the server, as a copy of ``old``; ``data`` is the mount that shows how to reach the server."""
+
+    fstype = "clone"
+
+    def __init__(self, name: str, old: str, new: str, data: Mount, plan: Plan) -> None:
+        super().__init__(f"copy of {name}", old)
+        self._kind = name
+        self._config = plan.config
+        self._undo: tuple[str, ...] | None = self._config["CLONE_UNDO_COMMAND"]
+        self._places = {"{old}": old, "{new}": new}
+        self._made = False
+        self._data = data
+        self._environment = plan.environment
+        self.target = f"{self._config['NFS_SERVER']}:{new}"
+
+    def _filled(self, words: Sequence[str]) -> tuple[str, ...]:
+        return tuple(self._places.get(word, word) for word in words)
+
+    async def _run(self, host: Host, words: Sequence[str]) -> Result:
+        """Run one of the configured commands; the time it takes does not count for TIMEOUT."""
+        patience, deadline = self._config["CLONE_TIMEOUT"], host.deadline
+        began, end, limit = deadline.elapsed(), deadline.end, deadline.limit
+        deadline.end = deadline.limit = end + patience
+        try:
+            return await host.run(self._filled(words), timeout=patience, hold=True)
+        finally:
+            spent = deadline.elapsed() - began
+            deadline.end, deadline.limit = end + spent, limit + spent
+
+    async def exists(self, host: Host) -> bool:
+        """Whether the server has it: only a mount tells, which is made where only root can look, and taken away."""
+        look = Mount(
+            "look",
+            "nfs",
+            self._data.options,
+            self.target,
+            f"{state.directory()}/{file_name(self._environment)}.{self._kind}",
+            self._environment,
+            self._config,
+            self._config["NFS_MOUNT_TIMEOUT"],
+        )
+        look.mode = 0o700
+        # What a run that was killed has left there.
+        await look.stop(host)
+        try:
+            await look.start(host)
+        except Missing:
+            if not os.path.isdir(look.point):
+                raise
+            return False
+        await look.stop(host)
+        if self._made:
+            # It was for this question alone.
+            await host.bounded(touch.remove_directories, [look.point], timeout=self._config["PROBE_TIMEOUT"])
+        return True
+
+    async def check(self, host: Host) -> Error | None:
+        if not self._made:
+            return Missing(f"cannot find {self.target}: it is not made yet")
+        if await self.exists(host):
+            return None
+        command = self._config["CLONE_COMMAND"][0]
+        return Error(f"cannot find {self.target}: {command} said that it is done; look at CLONE_COMMAND")
+
+    async def start(self, host: Host) -> None:
+        words = self._config["CLONE_COMMAND"]
+        host.on_failure(lambda: self._take_back(host))
+        result = await self._run(host, words)
+        doing = f"cannot copy {self.source} to {self.target}: {words[0]}"
+        if result.status is None:
+            raise Temporary(f"{doing}: {result.words}; on the server it may go on; raise CLONE_TIMEOUT")
+        if result.status != 0:
+            raise Error(f"{doing}: {result.words}; try the command by hand: -v shows it")
+        self._made = True
+
+    async def _take_back(self, host: Host) -> None:
+        """The new directory was not there before this run: what is there now is this run's."""
+        if self._undo is None:
+            host.report.warn(f"{self.target} stays as far as it was made: remove it, or set CLONE_UNDO_COMMAND")
+            return
+        result = await self._run(host, self._undo)
+        if result.status != 0:
+            raise Error(f"cannot remove {self.target}: {self._undo[0]}: {result.words}; remove it on the server")
+
+    async def state(self, host: Host) -> State:
+        return State(NOT_READY, start=[self._filled(self._config["CLONE_COMMAND"])])

@@ -1,0 +1,266 @@
+"""Thin jails: one base for many, read-only on the data directory, and what is a jail's own read-write on ``skeleton``
+below it; further directories come from a file in the form of fstab(5).
+
+The layout is the FreeBSD Handbook's: ``etc``, ``var`` and the like are links in the base that lead into ``skeleton``
+(contract §9). How mount_nullfs(8) behaves is in commands.md §9.
+"""
+
+from __future__ import annotations
+
+from . import touch
+from .config import mistakes, trusted_text
+from .errors import Denied, Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
+from .layout import Wanted
+from .mount import Mount
+from .options import ALNUM, Option, directory
+from .table import is_below
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import Config
+    from .environment import Environment
+    from .errors import Error
+    from .host import Host
+
+SKELETON = "skeleton"
+# Links of the base, and where they lead: what a jail writes.
+LINKS = {name: f"{SKELETON}/{name}" for name in ("etc", "home", "root", "tmp", "usr/local", "var")}
+_LETTERS = ALNUM | set("_-.:")
+
+
+def dataset(value: str) -> str:
+    """The name of a file system, POOL/NAME; ``{name}`` stands for the environment."""
+    parts = value.replace("{name}", "x").split("/")
+    if not all(part and _LETTERS.issuperset(part) for part in parts) or not parts[0][0].isalpha():
+        raise ValueError("is no dataset: POOL/NAME, of letters, digits and _ - . :")
+    return value
+
+
+def snapshot(value: str) -> str:
+    """The name of a snapshot, DATASET@NAME."""
+    name, sign, label = value.partition("@")
+    if not sign or not label or not _LETTERS.issuperset(label):
+        raise ValueError("is no snapshot: DATASET@NAME")
+    dataset(name)
+    return value
+
+
+OPTIONS = (
+    Option(
+        "BASE_DIR",
+        directory,
+        "",
+        "thin jail: directory of this host with the base, which all jails share; it is mounted read-only on the data "
+        "directory, in place of NULLFS_DATA_DIR; {name} in it is the environment's name",
+        "no thin jail",
+    ),
+    Option(
+        "SKELETON_DIR",
+        directory,
+        "",
+        "thin jail: directory of this host with what is the jail's own, mounted read-write on skeleton in the data "
+        "directory; {name} in it is the environment's name",
+        "NULLFS_ROOT_DIR/skeleton/NAME",
+    ),
+    Option(
+        "THIN_FSTAB",
+        directory,
+        "",
+        "thin jail: file with further nullfs mounts as fstab(5) has them, below the data directory; a line for that "
+        "directory itself stands for BASE_DIR, one for skeleton in it for SKELETON_DIR; {name} in the path is the "
+        "environment's name",
+    ),
+    Option(
+        "ZFS_CLONE",
+        dataset,
+        "",
+        "ZFS: dataset that is mounted on SKELETON_DIR (without a thin jail: NULLFS_DATA_DIR/NAME) unless it is there "
+        "already; {name} in it is the environment's name",
+        "no ZFS",
+    ),
+    Option(
+        "ZFS_SKELETON_SNAPSHOT",
+        snapshot,
+        "",
+        "ZFS: snapshot that ZFS_CLONE is cloned from when it is missing; a clone is never destroyed",
+        "ZFS_CLONE must be there",
+    ),
+)
+# fstab(5) wants one of the first two; mount_nullfs(8) takes whatever it does not know without a word.
+_MODES = ("ro", "rw")
+_KNOWN = (*_MODES, "noexec", "nosuid", "nosymfollow", "noatime", "cache", "nocache")
+# For mount -a, not for the file system (commands.md §3.1).
+_SWALLOWED = ("late", "noauto")
+_ESCAPES = (("\\040", " "), ("\\134", "\\"))
+
+
+class Line(Wanted):
+    """A directory of a thin jail, with the options of its mount one by one."""
+
+    __slots__ = ("options",)
+
+    def __init__(self, root: str, path: str, point: str, options: tuple[str, ...]) -> None:
+        inside = point[len(root) :]
+        super().__init__(SKELETON if inside == f"/{SKELETON}" else f"data{inside}", path, point)
+        self.options = options
+
+
+def lines(environment: Environment, config: Config) -> list[Line]:
+    """The mounts of a thin jail: the base, the skeleton, the rest as the file lists them; none if it is no thin jail.
+    Misconfigured, or Denied if somebody else could have written the file."""
+
+    def filled(key: str) -> str | None:
+        value: str | None = config[key]
+        return value.replace("{name}", environment.name) if value else None
+
+    root = environment.data
+    base, skeleton, path = map(filled, ("BASE_DIR", "SKELETON_DIR", "THIN_FSTAB"))
+    rows = read(trusted_text(path), path, root) if path else []
+    given = {row.point: row for row in rows}
+    for key, value, point in (("BASE_DIR", base, root), ("SKELETON_DIR", skeleton, f"{root}/{SKELETON}")):
+        if value and point in given:
+            raise Misconfigured(f"cannot mount two directories on {point}: {key} is set, and {path} has a line for it")
+    if base is None and root not in given:
+        if skeleton or path:
+            raise Misconfigured(f"cannot make a thin jail of {environment.name} without a base: set BASE_DIR")
+        return []
+    own = skeleton or f"{config['NULLFS_ROOT_DIR'].rstrip('/')}/{SKELETON}/{environment.name}"
+    first = given.pop(root, None) or Line(root, base or "", root, ("ro",))
+    second = given.pop(f"{root}/{SKELETON}", None) or Line(root, own, f"{root}/{SKELETON}", ("rw",))
+    return [first, second, *given.values()]
+
+
+def warnings(config: Config) -> list[str]:
+    """Doubts about the configuration of a thin jail."""
+    return [
+        f"{key} is {config[key]} for every environment: two jails would write to the same files"
+        for key in ("SKELETON_DIR", "ZFS_CLONE")
+        if config[key] and "{name}" not in config[key] and not config.origin(key).endswith("]")
+    ]
+
+
+def read(text: str, path: str, root: str) -> list[Line]:
+    """The lines of a file in the form of fstab(5) with nullfs mounts on ``root`` and below it; Misconfigured with
+    every mistake and its line."""
+    found: list[Line] = []
+    problems: list[tuple[int, str]] = []
+    seen: dict[str, int] = {}
+    for number, row in enumerate(text.split("\n"), 1):
+        fields = row.split()
+        if not fields or fields[0].startswith("#"):
+            continue
+        try:
+            line = _line(fields, root)
+            if line.point in seen:
+                raise ValueError(f"mounts on {line.point}, as line {seen[line.point]} does")
+        except ValueError as error:
+            problems.append((number, str(error)))
+            continue
+        seen[line.point] = number
+        found.append(line)
+    if problems:
+        raise mistakes(path, problems, "nullfs")
+    return found
+
+
+def _line(fields: list[str], root: str) -> Line:
+    if not 4 <= len(fields) <= 6 or not all(field.isdigit() for field in fields[4:]):
+        raise ValueError("is not SOURCE DIRECTORY nullfs OPTIONS, with 0 0 after it or without; a blank is \\040")
+    source, point, fstype = _path(fields[0]), _path(fields[1]), fields[2]
+    if fstype != "nullfs":
+        raise ValueError(f"is of type {fstype}: only nullfs is mounted here; leave other types to jail(8) or CBSD")
+    options = tuple(option for option in fields[3].split(",") if option not in _SWALLOWED)
+    unknown = [option for option in options if option not in _KNOWN]
+    if unknown:
+        raise ValueError(f"has the option {unknown[0]!r}, which mount_nullfs(8) would ignore without a word")
+    if len(set(options) & set(_MODES)) != 1:
+        raise ValueError("says neither ro nor rw, or both")
+    if not is_below(point, root):
+        raise ValueError(f"mounts on {point}, which is not in the data directory {root}; write the whole path")
+    if point == root and "ro" not in options:
+        raise ValueError("mounts the base read-write, so that a jail could change it for all; write ro")
+    return Line(root, source, point, options)
+
+
+def _path(field: str) -> str:
+    """A path as strunvis(3) would read it: of its escapes the two that a path can need."""
+    plain, left = field, field
+    for escape, character in _ESCAPES:
+        plain, left = plain.replace(escape, character), left.replace(escape, "")
+    if "\\" in left:
+        raise ValueError(f"has a backslash in {field}; write it as \\134")
+    try:
+        return directory(plain)
+    except ValueError as error:
+        raise ValueError(f"has {plain}, which {error}") from None
+
+
+class Base(Mount):
+    """The base on the data directory; it is looked at before it is mounted, and never writable."""
+
+    async def check(self, host: Host) -> Error | None:
+        lack = await super().check(host)
+        if isinstance(lack, NoAnswer):
+            return lack
+        entries = (await host.mounts()).at(await self._real_point(host))
+        if not entries:
+            await self._survey(host)
+        elif not entries[-1].read_only:
+            raise Misconfigured(
+                f"cannot use {self.point}: {self.source} is mounted there read-write, so that a jail could change the "
+                f"base of all; umount {self.point}, and start again"
+            )
+        return lack
+
+    async def _survey(self, host: Host) -> None:
+        doing, patience = f"cannot use {self.source} as a base", self._config["PROBE_TIMEOUT"]
+        try:
+            wrong = await host.bounded(touch.wrong_links, self.source, LINKS, timeout=patience)
+            there = await host.bounded(touch.is_directory, f"{self.source}/{SKELETON}", timeout=patience)
+        except (NoAnswer, NoTime) as error:
+            raise Temporary(f"{doing}: it gives {error}") from None
+        except OSError as error:
+            raise Missing(f"{doing}: {reason(error)}; correct BASE_DIR") from None
+        if not there:
+            raise Missing(f"{doing}: it has no directory {SKELETON}; mkdir {self.source}/{SKELETON}")
+        if wrong:
+            up = "../" * wrong[0].count("/")
+            raise Missing(
+                f"{doing}: {', '.join(wrong)} must be links into {SKELETON}; move them to the skeleton and make links, "
+                f"as in: ln -s {up}{LINKS[wrong[0]]} {self.source}/{wrong[0]}"
+            )
+
+
+class Layer(Mount):
+    """What is mounted inside another mount of the same jail: no link may lead it elsewhere, least of all one that a
+    jail has made, which is root in there (jail(8) refuses them too, commands.md §23)."""
+
+    async def start(self, host: Host) -> None:
+        data = self._environment.data
+        expected = [await host.real(data) + self.point[len(data) :], self.source]
+        doing = f"cannot mount {self.source} on {self.point}"
+        try:
+            # Not what was known of them before what they lie in was mounted.
+            found = await host.bounded(touch.resolve, [self.point, self.source], timeout=self._config["PROBE_TIMEOUT"])
+        except (NoAnswer, NoTime) as error:
+            raise Temporary(f"{doing}: one of them gives {error}") from None
+        for (real, _), wanted in zip(found, expected):
+            # No jail can write where its whole skeleton lies.
+            if real != wanted and (self.name, wanted) != (SKELETON, self.source):
+                raise Denied(f"{doing}: a link leads to {real}; name a directory without links")
+        await super().start(host)
+
+    def _requires(self) -> str:
+        return "the links of the base lead to"
+
+
+def steps(wanted: list[Line], environment: Environment, config: Config, attempt_timeout: float) -> list[Mount]:
+    """The mounts of a thin jail, the base first."""
+    found: list[Mount] = []
+    for line in wanted:
+        kind = Base if line.name == "data" else Layer
+        step = kind(line.name, "nullfs", line.options, line.path, line.point, environment, config, attempt_timeout)
+        if line.name == SKELETON:
+            step.required = tuple(LINKS)
+        found.append(step)
+    return found

@@ -1,0 +1,158 @@
+"""ZFS below nullfs: a dataset, cloned from a snapshot when it is missing, mounted where nullfs takes it from.
+
+Facts about zfs(8) are in commands.md §20. It is mounted by ``mount -t zfs``, which does that with any dataset, and not
+by ``zfs mount``: the place is then the configuration's, and ``nocover`` keeps it from hiding another mount. A dataset
+that zfs(8) mounts there by itself stays mounted. Nothing of ZFS is ever destroyed.
+"""
+
+from __future__ import annotations
+
+from . import diagnosis
+from .block.base import Block, only_on_freebsd
+from .block.volume import fill
+from .errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
+from .mount import Mount
+from .plan import MOUNTED, NOT_READY, READY, UNKNOWN, State
+from .thin import dataset
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from .config import Config
+    from .environment import Environment
+    from .host import Host, Result
+    from .plan import Step
+    from .table import Entry
+
+    # mountpoint and canmount of a dataset, or None if there is none of that name.
+    Properties = Optional[tuple[str, str]]
+
+_OF_CLONE: diagnosis.Rows = (
+    ("does not exist", Missing, "make what is missing, or correct ZFS_CLONE and ZFS_SKELETON_SNAPSHOT"),
+    ("no such pool", Missing, "import the pool, or correct ZFS_CLONE"),
+    ("permission denied", Denied, "run it as root"),
+    ("busy", Temporary, "try again"),
+)
+_OF_MOUNT: diagnosis.Rows = (
+    ("No such file or directory", Missing, "there is no such dataset: look at zfs list"),
+    ("Device busy", Temporary, "the dataset is mounted elsewhere: look at zfs mount"),
+    ("Invalid fstype", Unavailable, "kldload zfs"),
+)
+
+
+class Clone(Block):
+    """The dataset, made from ``snapshot`` if that is given."""
+
+    fstype = "zfs"
+
+    def __init__(self, name: str, snapshot: str | None) -> None:
+        super().__init__("clone", name)
+        self._snapshot = snapshot
+
+    async def properties(self, host: Host) -> Properties:
+        """What zfs(8) knows of it."""
+        only_on_freebsd(host, "ZFS")
+        words = ("zfs", "get", "-H", "-p", "-o", "value", "mountpoint,canmount", self.source)
+        found: Properties = await host.ask(words, _parse)
+        return found
+
+    async def check(self, host: Host) -> Error | None:
+        if await self.properties(host) is not None:
+            return None
+        lack = Missing(f"cannot find dataset {self.source}: make it, or set ZFS_SKELETON_SNAPSHOT to have it cloned")
+        if self._snapshot is None:
+            raise lack
+        return lack
+
+    async def start(self, host: Host) -> None:
+        """It is mounted by nobody but us: at boot zfs(8) leaves alone what has canmount=noauto."""
+        argv = self._command()
+        host.on_failure(lambda: self._take_back(host))
+        result = await host.run(argv, hold=True)
+        if result.status != 0 and await self.properties(host) is None:
+            doing = f"clone {self._snapshot} as {self.source}"
+            raise diagnosis.first(_OF_CLONE, result.words, doing) or Error(
+                f"cannot {doing}: {result.words}; try the command by hand: -v shows it"
+            )
+
+    def _command(self) -> tuple[str, ...]:
+        return ("zfs", "clone", "-o", "canmount=noauto", self._snapshot or "", self.source)
+
+    async def _take_back(self, host: Host) -> None:
+        """It stays, unmounted: a hook that destroys datasets can destroy data, and the next start uses it as it is."""
+        if await self.properties(host) is not None:
+            host.report.warn(f"dataset {self.source} was cloned by this run, and stays; nothing of ZFS is destroyed")
+
+    async def stop(self, host: Host) -> bool:
+        return False
+
+    async def state(self, host: Host) -> State:
+        try:
+            found = await self.properties(host)
+        except Error as error:
+            return State(UNKNOWN, str(error))
+        if found is not None:
+            return State(READY)
+        return State(NOT_READY, "no such dataset", start=[self._command()] if self._snapshot else [])
+
+
+class Dataset(Mount):
+    """The dataset of ``lower`` on a directory of this host."""
+
+    lower: Clone
+
+    @staticmethod
+    def diagnose(result: Result, doing: str) -> Error:
+        return diagnosis.first(_OF_MOUNT, result.words, doing) or diagnosis.of_mount(result, doing)
+
+    async def check(self, host: Host) -> Error | None:
+        only_on_freebsd(host, "ZFS")
+        lack = await super().check(host)
+        if lack is not None:
+            here, table = await self._real_point(host), await host.mounts()
+            mounted = [entry.point for entry in table if (entry.fstype, entry.source) == ("zfs", self.source)]
+            elsewhere = [point for point in mounted if point != here]
+            if elsewhere:
+                raise Misconfigured(
+                    f"cannot mount {self.source} on {self.point}: it is mounted on {elsewhere[0]}; name that directory "
+                    f"in the configuration, or: zfs unmount {self.source}; zfs set canmount=noauto {self.source}"
+                )
+        return lack
+
+    async def _mounts_itself(self, host: Host) -> bool:
+        """Whether zfs(8) mounts it there at boot."""
+        found = await self.lower.properties(host)
+        return found is not None and found[1] == "on" and found[0] in (self.point, await self._real_point(host))
+
+    async def _to_stop(self, host: Host) -> list[Entry]:
+        entries = await super()._to_stop(host)
+        return [] if entries and await self._mounts_itself(host) else entries
+
+    async def state(self, host: Host) -> State:
+        found = await super().state(host)
+        try:
+            stays = found.word == MOUNTED and await self._mounts_itself(host)
+        except Error as error:
+            return State(UNKNOWN, str(error))
+        return State(MOUNTED, found.found) if stays else found
+
+
+def steps(environment: Environment, config: Config, point: str) -> list[Step]:
+    """The dataset of ZFS_CLONE, and its mount on ``point``."""
+    name = fill(config["ZFS_CLONE"], environment, dataset, "dataset")
+    clone = Clone(name, config["ZFS_SKELETON_SNAPSHOT"])
+    # It asks the pool, which can be busy with what is being freed.
+    patience = config["TIMEOUT"]
+    return [clone, Dataset("dataset", "zfs", ("rw",), name, point, environment, config, patience, lower=clone)]
+
+
+def _parse(result: Result) -> Properties:
+    if result.status == 0:
+        values = result.out.split("\n")
+        if len(values) < 2 or not values[1]:
+            raise ValueError(f"cannot read {result.out!r}")
+        return values[0], values[1]
+    if "dataset does not exist" in result.words:
+        return None
+    raise ValueError(result.words)

@@ -1,0 +1,305 @@
+"""Thin jails: what is refused before anything is mounted, the file with further lines, and the order of things."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cbsd import last_line
+from stubs import WORKDIR, planned
+from thin_site import LINKS, THIN, THIN_FSTAB, ThinSite
+
+from envstart import thin
+from envstart.errors import Misconfigured
+from envstart.plan import waves
+
+ROOT = "/j/web-root"
+DATA = f"{WORKDIR}/jails-data/env1-data"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[ThinSite]:
+    """A host with the thin jail jail1; nothing is mounted yet."""
+    with ThinSite(tmp_path, THIN) as site:
+        yield site
+
+
+# The file.
+
+
+def test_lines_of_fstab() -> None:
+    text = (
+        "# Device\tMountpoint FStype Options Dump Pass\n"
+        f"/base {ROOT}/ nullfs ro 0 0\n\n"
+        f"  /c/web\t{ROOT}/skeleton nullfs rw,late\n"
+        f"/media/my\\040films {ROOT}/skeleton/home/a\\134b nullfs ro,nosuid,noexec 0 0\n"
+    )
+    assert [(line.name, line.path, line.point, line.options) for line in thin.read(text, "/x", ROOT)] == [
+        ("data", "/base", ROOT, ("ro",)),
+        ("skeleton", "/c/web", f"{ROOT}/skeleton", ("rw",)),
+        ("data/skeleton/home/a\\b", "/media/my films", f"{ROOT}/skeleton/home/a\\b", ("ro", "nosuid", "noexec")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake"),
+    [
+        (f"/m {ROOT}/m nullfs", "is not SOURCE DIRECTORY nullfs OPTIONS"),
+        (f"/m {ROOT}/m nullfs ro 0 0 0", "is not SOURCE DIRECTORY nullfs OPTIONS"),
+        (f"/m {ROOT}/m nullfs ro 0 x", "is not SOURCE DIRECTORY nullfs OPTIONS"),
+        (f"tmpfs {ROOT}/tmp tmpfs rw 0 0", "has tmpfs, which is not an absolute path"),
+        (f"/dev/da0 {ROOT}/m ufs rw 0 0", "is of type ufs: only nullfs"),
+        (f"/m {ROOT}/m nullfs ro,nosiud 0 0", "has the option 'nosiud', which mount_nullfs(8) would ignore"),
+        (f"/m {ROOT}/m nullfs ro, 0 0", "has the option ''"),
+        (f"/m {ROOT}/m nullfs nosuid 0 0", "says neither ro nor rw, or both"),
+        (f"/m {ROOT}/m nullfs ro,rw 0 0", "says neither ro nor rw, or both"),
+        ("/m /media nullfs ro 0 0", f"mounts on /media, which is not in the data directory {ROOT}"),
+        (f"/m {ROOT}-other/m nullfs ro 0 0", f"mounts on {ROOT}-other/m, which is not in the data directory"),
+        (f"/m {ROOT}/../m nullfs ro 0 0", f"has {ROOT}/../m, which has a .. in it"),
+        (f"/m {ROOT}/m\\x nullfs ro 0 0", "has a backslash"),
+        (f"/m {ROOT}/m\\011x nullfs ro 0 0", "has a backslash"),
+        (f"/base {ROOT} nullfs rw 0 0", "mounts the base read-write"),
+        (f"/one {ROOT}/skeleton nullfs rw 0 0", f"mounts on {ROOT}/skeleton, as line 1 does"),
+    ],
+)
+def test_a_wrong_line_is_told_with_its_number(line: str, mistake: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        thin.read(f"/c/web {ROOT}/skeleton nullfs rw 0 0\n\n{line}\n", "/etc/web.fstab", ROOT)
+    assert f"one mistake: /etc/web.fstab:3: {mistake}" in str(caught.value)
+
+
+def test_all_mistakes_of_a_file_are_told() -> None:
+    with pytest.raises(Misconfigured) as caught:
+        thin.read(f"a\nb\n/c/web {ROOT}/skeleton nullfs rw\nc\n", "/f", ROOT)
+    assert [line.partition(" ")[0] for line in caught.value.details] == ["/f:1:", "/f:2:", "/f:4:"]
+
+
+# What is planned.
+
+
+def test_the_base_comes_first_and_the_skeleton_in_it(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/z", BASE_DIR="/z/base-{name}", MOUNT_FSTAB="0")
+    assert [[(step.name, step.source, step.point) for step in group] for group in waves(plan.steps)] == [
+        [("system", "/z/system/env1", f"{WORKDIR}/jails-system/env1"), ("data", "/z/base-env1", DATA)],
+        [("skeleton", "/z/skeleton/env1", f"{DATA}/skeleton")],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"SKELETON_DIR": "/s/{name}"}, "without a base: set BASE_DIR"),
+        ({"BASE_DIR": DATA}, "one lies inside the other"),
+        ({"BASE_DIR": f"{DATA}/base"}, "one lies inside the other"),
+        ({"BASE_DIR": "/b", "SKELETON_DIR": f"{DATA}/skeleton/mine"}, "one lies inside the other"),
+        ({"BASE_DIR": "/b", "THIN_FSTAB": "/nosuch/{name}.fstab"}, "cannot read /nosuch/env1.fstab"),
+    ],
+)
+def test_what_cannot_be_a_thin_jail(tmp_path: Path, keys: dict[str, str], words: str) -> None:
+    with pytest.raises(Misconfigured, match=words):
+        planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/z", **keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "line", "words"),
+    [
+        ({"BASE_DIR": "/b"}, f"/b {DATA} nullfs ro", f"cannot mount two directories on {DATA}: BASE_DIR is set, and"),
+        (
+            {"BASE_DIR": "/b", "SKELETON_DIR": "/s"},
+            f"/s {DATA}/skeleton nullfs rw",
+            f"cannot mount two directories on {DATA}/skeleton: SKELETON_DIR is set, and",
+        ),
+        ({}, f"/s {DATA}/skeleton nullfs rw", "without a base: set BASE_DIR"),
+        ({"BASE_DIR": "/b"}, f"{DATA}/x/y {DATA}/x nullfs ro", "one lies inside the other"),
+    ],
+)
+def test_what_a_line_may_not_do(tmp_path: Path, keys: dict[str, str], line: str, words: str) -> None:
+    """A second read-only base would lie on the first, and hide the skeleton (contract §9)."""
+    fstab = tmp_path / "fstab"
+    fstab.write_text(line + "\n")
+    fstab.chmod(0o644)
+    with pytest.raises(Misconfigured, match=words.replace("(", "\\(")):
+        planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/z", THIN_FSTAB=str(fstab), **keys)
+
+
+def test_one_skeleton_for_all_is_warned_of(tmp_path: Path) -> None:
+    keys = {"NULLFS_ROOT_DIR": "/z", "BASE_DIR": "/b"}
+    assert planned(tmp_path, "nullfs", SKELETON_DIR="/s/{name}", **keys).warnings == ()
+    assert "two jails would write" in planned(tmp_path, "nullfs", SKELETON_DIR="/s", **keys).warnings[0]
+
+
+# What is done.
+
+
+def layers(site: ThinSite) -> list[list[str]]:
+    """The two commands that make a thin jail."""
+    data = site.point("data")
+    base = f"mount_nullfs -o ro -o nocover {site.files}/base {data}"
+    skeleton = f"mount_nullfs -o rw -o nocover {site.files}/skeleton/jail1 {data}/skeleton"
+    return [base.split(), skeleton.split()]
+
+
+def test_the_commands_of_a_life(site: ThinSite) -> None:
+    data = str(site.point("data"))
+    assert site.start().returncode == 0
+    assert [argv for argv in site.mounting if argv[-1].startswith(data)] == layers(site)
+    site.world.forget_calls()
+    assert site.stop().returncode == 0
+    assert [call["argv"][-1] for call in site.world.calls("umount")][:2] == [f"{data}/skeleton", data]
+
+
+def test_two_jails_share_a_base(site: ThinSite) -> None:
+    site.add("jail2")
+    assert [site.start(name=name).returncode for name in ("jail1", "jail2")] == [0, 0]
+    assert site.table == sorted(site.wanted("jail1") + site.wanted("jail2"))
+    assert site.stop().returncode == 0
+    assert site.table == site.wanted("jail2")
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_base_without_a_link_is_refused_before_anything_is_mounted(site: ThinSite, link: str) -> None:
+    (site.files / "base" / link).unlink()
+    ended = site.start()
+    up = "../" if "/" in link else ""
+    assert ended.returncode == os.EX_NOINPUT
+    assert f"{link} must be links into skeleton" in last_line(ended)
+    assert last_line(ended).endswith(f"as in: ln -s {up}skeleton/{link} {site.files}/base/{link}")
+    assert (site.table, site.mounting) == ([], [])
+
+
+@pytest.mark.parametrize("target", ["skeleton/usr/local", "/skeleton/usr/local", "../skeleton/local"])
+def test_a_link_that_leads_elsewhere_is_refused(site: ThinSite, target: str) -> None:
+    link = site.files / "base" / "usr" / "local"
+    link.unlink()
+    link.symlink_to(target)
+    ended = site.start()
+    assert ended.returncode == os.EX_NOINPUT
+    assert "usr/local must be links into skeleton" in last_line(ended)
+    assert site.mounting == []
+
+
+def test_a_base_without_skeleton_or_no_base_at_all_is_refused(site: ThinSite) -> None:
+    (site.files / "base" / "skeleton").rmdir()
+    ended = site.start()
+    assert ended.returncode == os.EX_NOINPUT
+    assert "it has no directory skeleton; mkdir " in last_line(ended)
+    site.configure(BASE_DIR="/nosuch/base")
+    ended = site.start()
+    assert ended.returncode == os.EX_NOINPUT
+    assert "cannot use /nosuch/base as a base: No such file or directory; correct BASE_DIR" in last_line(ended)
+    assert site.mounting == []
+
+
+def test_a_skeleton_that_lacks_what_a_link_leads_to_is_taken_back(site: ThinSite) -> None:
+    (site.held("skeleton") / "var").rmdir()
+    ended = site.start()
+    assert ended.returncode == os.EX_NOINPUT
+    assert "has no var, which the links of the base lead to" in last_line(ended)
+    assert site.table == []
+
+
+def test_a_writable_base_is_refused_and_left_alone(site: ThinSite) -> None:
+    """Trap 6 of commands.md: with a comma between its options mount_nullfs makes a writable mount."""
+    data = site.point("data")
+    site.world.command("mount_nullfs", "-o", "ro,nosuid", str(site.files / "base"), str(data))
+    ended = site.start()
+    assert ended.returncode == os.EX_CONFIG
+    assert f"is mounted there read-write, so that a jail could change the base of all; umount {data}" in last_line(
+        ended
+    )
+    assert site.table == [site.row("data")]
+
+
+def test_a_second_base_on_the_first_is_refused(site: ThinSite) -> None:
+    site.preset("data", "data")
+    ended = site.start()
+    assert ended.returncode == os.EX_CONFIG
+    assert "2 mounts are stacked on it" in last_line(ended)
+    assert site.mounting == []
+
+
+def test_a_link_that_the_jail_has_made_leads_no_mount_out_of_it(tmp_path: Path) -> None:
+    """Fault 31, by somebody who means it."""
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        data, outside = site.point("data"), site.files / "outside"
+        (outside / "media").mkdir(parents=True)
+        (site.held("skeleton") / "home" / "trap").symlink_to(outside)
+        site.write_fstab(
+            f"{site.files}/base {data} nullfs ro",
+            f"{site.held('skeleton')} {data}/skeleton nullfs rw",
+            f"{site.files}/media {data}/skeleton/home/trap/media nullfs ro",
+        )
+        for already in ((), ("system", "data"), ("system", "data", "skeleton")):
+            if already:
+                site.preset(*already)
+            ended = site.start()
+            assert ended.returncode == os.EX_NOPERM
+            assert f"{outside}/media" in last_line(ended)
+            assert [row[1] for row in site.table] == sorted(str(site.point(which)) for which in already)
+            for which in reversed(already):
+                assert site.world.command("umount", str(site.point(which))).returncode == 0
+
+
+def test_a_link_that_a_jail_has_made_shows_it_nothing_of_the_host(tmp_path: Path) -> None:
+    """A line can show a directory of one jail to another."""
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        site.add("jail2")
+        data, secret = site.point("data"), site.files / "secret"
+        secret.mkdir()
+        shared = site.held("skeleton", "jail2") / "home" / "shared"
+        shared.symlink_to(secret)
+        site.write_fstab(
+            f"{site.files}/base {data} nullfs ro",
+            f"{site.held('skeleton')} {data}/skeleton nullfs rw",
+            f"{shared} {data}/media nullfs ro",
+        )
+        ended = site.start()
+        assert ended.returncode == os.EX_NOPERM
+        assert f"a link leads to {secret}; name a directory without links" in last_line(ended)
+        assert site.table == []
+
+
+def test_the_skeleton_itself_may_be_reached_by_a_link(site: ThinSite) -> None:
+    (site.files / "jails").symlink_to(site.files / "skeleton")
+    site.configure(SKELETON_DIR="{files}/jails/{name}")
+    assert site.start().returncode == 0
+    assert site.table == site.wanted()
+
+
+def test_a_file_that_others_can_write_is_not_trusted(tmp_path: Path) -> None:
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        (site.files / "jail1.fstab").chmod(0o666)
+        ended = site.start()
+        assert ended.returncode == os.EX_NOPERM
+        assert f"chmod go-w {site.files}/jail1.fstab" in last_line(ended)
+        assert site.mounting == []
+
+
+def test_what_lies_in_another_line_waits_for_it(tmp_path: Path) -> None:
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        data = site.point("data")
+        (site.files / "deep" / "file").mkdir(parents=True)
+        site.write_fstab(
+            f"{site.files}/deep {data}/skeleton/home/deep/er nullfs rw",
+            f"{site.files}/media {data}/media nullfs ro",
+            f"{site.held('skeleton')} {data}/skeleton nullfs rw",
+            f"{site.files}/base {data} nullfs ro",
+        )
+        assert site.start().returncode == 0
+        points = sorted(row[1] for row in site.table if row[1].startswith(str(data)))
+        assert points == [f"{data}{end}" for end in ("", "/media", "/skeleton", "/skeleton/home/deep/er")]
+        assert site.stop().returncode == 0
+        assert site.table == []
+
+
+def test_the_hand_tool_shows_the_layers(site: ThinSite) -> None:
+    which = ["nullfs", "-w", str(site.workdir), "-j", "jail1"]
+    plan = site.hand("plan", *which).stdout.splitlines()
+    base, skeleton = (plan.index(shlex.join(argv)) for argv in layers(site))
+    assert base < skeleton
+    site.start()
+    assert site.hand("check", *which).returncode == 0
+    assert "mounted" in next(line for line in site.hand("status", *which).stdout.splitlines() if "skeleton" in line)
