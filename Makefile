@@ -3,7 +3,7 @@
 VENV = .venv
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 env: $(VENV)/.run ## the virtual environment that the hooks in hooks/ use
 
@@ -29,6 +29,9 @@ test: $(VENV)/.test ## ruff, mypy and all tests
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest
 
+test-gluster: $(VENV)/.test ## the hooks on a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)
+	ENVSTART_REAL=glusterd $(VENV)/bin/python -m pytest tests/test_real_gluster.py
+
 lifecycle: $(VENV)/.test ## every way in which any command of a volume's start or stop can go wrong (half an hour)
 	ENVSTART_ALL_WAYS=1 $(VENV)/bin/python -m pytest tests/test_lifecycle.py
 
@@ -51,4 +54,4 @@ clean: ## the virtual environment and what tools leave behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist envstart.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help env test lifecycle demo replay faults bench docs clean
+.PHONY: help env test test-gluster lifecycle demo replay faults bench docs clean

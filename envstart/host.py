@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from . import children, freebsd, processes, scratch, table, touch
+from . import children, freebsd, notes, processes, scratch, table, touch
 from .deadline import Deadline
 from .errors import Error, NoAnswer, NoTime, Temporary, Unavailable, reason
 from .locks import Locks
@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 # CBSD puts directories with its own geli, jls and service first (contract §1.4): its PATH is not used.
 SYSTEM_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
 STATE_DIR = "/var/run/envstart"
-_PACKAGES = {"mount.nfs": "nfs-common", "mount_nfs": "the FreeBSD base system"}
+_PACKAGES = {
+    "mount.nfs": "nfs-common",
+    "mount_nfs": "the FreeBSD base system",
+    "mount.glusterfs": "glusterfs-client",
+    "mount_glusterfs": "the package glusterfs",
+}
 _TERM, _KILL = 15, 9
 # Seconds between TERM and KILL, and that a killed child gets to disappear.
 _GRACE = 1.0
@@ -131,6 +136,14 @@ class Host:
     def locks(self, names: Sequence[str]) -> Locks:
         """``with host.locks(NAMES):`` one at a time on this host, taken in this order; in a step, ``async with``."""
         return Locks(self, STATE_DIR, names)
+
+    def noted(self, name: str) -> str:
+        """What an earlier run has noted by this name on this host; "" if nothing."""
+        return notes.read(STATE_DIR, name)
+
+    def note(self, name: str, text: str) -> None:
+        """Note it for a later run; "" forgets it."""
+        notes.write(STATE_DIR, name, text)
 
     # Commands.
 
@@ -387,9 +400,9 @@ class Host:
             return True
         return (await self.run(("jls", "-j", name, "jid"), timeout=10)).status == 0
 
-    async def end_processes(self, pids: Sequence[int]) -> None:
-        """TERM, a short while, KILL."""
-        for number in (_TERM, _KILL):
+    async def end_processes(self, pids: Sequence[int], gently: bool = True) -> None:
+        """TERM if ``gently``, a short while, KILL."""
+        for number in (_TERM, _KILL) if gently else (_KILL,):
             alive = [pid for pid in pids if processes.signal(pid, number)]
             until = time.monotonic() + _GRACE
             while any(processes.signal(pid, 0) for pid in alive) and time.monotonic() < until:

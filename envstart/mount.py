@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .block.base import Block
     from .config import Config
     from .environment import Environment
-    from .host import Host
+    from .host import Host, Result
     from .table import Entry, Table
 
 # CBSD's own rule for a lease (contract §2.3): cbsdd touches it every 5 minutes.
@@ -26,7 +26,7 @@ DIRECTORIES = ("data", "system", "fstab", "rcconf")
 _LATE = 2.0
 
 
-class _Undo:
+class Undo:
     """What a start has done to one directory so far."""
 
     def __init__(self) -> None:
@@ -45,6 +45,8 @@ class Mount(plan.Step):
     # Where missing parents of the mount point may be made, and the mode of what is made.
     create_below: str | None
     mode = 0o755
+    # Whether the mount command keeps our locks until it ends (Host.run).
+    hold = True
     diagnose = staticmethod(diagnosis.of_mount)
 
     def __init__(
@@ -213,7 +215,7 @@ class Mount(plan.Step):
             if lack is not None:
                 raise lack
             return
-        undo = _Undo()
+        undo = Undo()
         host.on_failure(lambda: self._take_back(host, point, undo))
         await self._prepare(host, point, undo)
         await until_it_heals(lambda: self._attempt(host, point, undo), host, self._config["ATTEMPTS"])
@@ -246,7 +248,7 @@ class Mount(plan.Step):
                 return
         await unmount.by_force(host, entry, dead=True)
 
-    async def _prepare(self, host: Host, point: str, undo: _Undo) -> None:
+    async def _prepare(self, host: Host, point: str, undo: Undo) -> None:
         if await host.was_empty(point):
             return
         config = self._config
@@ -267,10 +269,10 @@ class Mount(plan.Step):
                 raise Misconfigured(f"{doing}: {text}; move it away")
             host.report.warn(text)
 
-    async def _attempt(self, host: Host, point: str, undo: _Undo) -> None:
+    async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)
         undo.tried = True
-        result = await host.run(argv, timeout=self._attempt_timeout, hold=True)
+        result = await host.run(argv, timeout=self._attempt_timeout, hold=self.hold)
         undo.cut_off = result.status is None
         doing = f"mount {self.source} on {point}"
         # The table, not the exit status: each can be wrong either way (faults 65, 66).
@@ -281,13 +283,17 @@ class Mount(plan.Step):
                     undo.tried = False
                 host.report.warn(f"{argv[0]} failed ({result.words}), but {self.source} is mounted on {point}")
             return
-        if result.status == 0:
-            raise Error(f"cannot {doing}: {argv[0]} said that it is done, but nothing is mounted there")
-        error = self.diagnose(result, doing)
+        error = await self._explained(host, argv[0], result, doing)
         # Another attempt would hang at the same place.
         raise Stuck(str(error)) if result.alive else error
 
-    async def _take_back(self, host: Host, point: str, undo: _Undo) -> None:
+    async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
+        """Why nothing is mounted after a mount command."""
+        if result.status == 0:
+            return Error(f"cannot {doing}: {program} said that it is done, but nothing is mounted there")
+        return self.diagnose(result, doing)
+
+    async def _take_back(self, host: Host, point: str, undo: Undo) -> None:
         """Undo what a failed start has done here, and nothing else (promise 4)."""
         if undo.tried:
             entry = await self._landed(host, point, _LATE if undo.cut_off else 0.0)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 from blocks import BLOCK_VARIANTS, GELI, GELI_IMAGE, HAST, HAST_GELI, ISCSI, ISCSI_GELI, BlockSite
 from cbsd import NFS4, NULLFS, Ended, Site, Variant
+from clients import CLIENT_VARIANTS, GLUSTER_DATA, ClientSite
 
 FOUR = ("rcconf", "system", "fstab", "data")
 VARIANTS = (
@@ -32,14 +33,16 @@ FRAGILE = (
     Variant("nullfs", "nullfs", {"MOUNT_FSTAB": "0", "MOUNT_SYSTEM": "0"}, ("data",)),
 )
 # These run so many commands that each goes wrong in one way after the other; `make lifecycle` plays all ways at all.
-FRAGILE_BLOCKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI)
+FRAGILE_STACKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI, GLUSTER_DATA)
 ALL_WAYS = bool(os.environ.get("ENVSTART_ALL_WAYS"))
 FAULTS = ("hang", "fail", "ignore-term", "say-ok-do-nothing", "unkillable", "do-it-say-fail", "late")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 VERBS = ("start", "stop")
-# Seconds; its last quarter is for the roll back, which must not be short of it on a busy machine. A stack of block
-# devices has more to take back.
-TIMEOUT, BLOCK_TIMEOUT = 8, 16
+# What takes more than a mount for each directory.
+STACKS = (*BLOCK_VARIANTS, *CLIENT_VARIANTS)
+# Seconds; its last quarter is for the roll back, which must not be short of it on a busy machine. A stack has more to
+# take back.
+TIMEOUT, STACK_TIMEOUT = 8, 16
 # Each case has a machine of its own, and most of its time nothing runs.
 AT_ONCE = 6
 
@@ -48,9 +51,9 @@ KILLS = ("during", "before", "after")
 LOOKS = ("mount --libxo", "sysctl -n", "iscsictl -L", "hastctl list", "fuser", "jls")
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.title.replace(",", ""))
-every_volume = pytest.mark.parametrize("variant", BLOCK_VARIANTS, ids=lambda variant: variant.title.replace(",", ""))
+every_stack = pytest.mark.parametrize("variant", STACKS, ids=lambda variant: variant.title.replace(",", ""))
 every_backend = pytest.mark.parametrize(
-    "variant", FRAGILE + FRAGILE_BLOCKS, ids=lambda variant: variant.title.replace(",", "")
+    "variant", FRAGILE + FRAGILE_STACKS, ids=lambda variant: variant.title.replace(",", "")
 )
 
 
@@ -64,7 +67,7 @@ class Case(NamedTuple):
 
 def prepared(top: Path, variant: Variant, verb: str) -> Site:
     """A site before ``verb``: nothing is mounted, or all is."""
-    site = BlockSite(top, variant) if variant in BLOCK_VARIANTS else Site(top, variant)
+    site = site_of(top, variant)
     site.configure(TIMEOUT=str(timeout_of(variant)))
     if verb == "stop":
         site.preset()
@@ -72,8 +75,14 @@ def prepared(top: Path, variant: Variant, verb: str) -> Site:
     return site
 
 
+def site_of(top: Path, variant: Variant) -> Site:
+    if variant in CLIENT_VARIANTS:
+        return ClientSite(top, variant)
+    return BlockSite(top, variant) if variant in BLOCK_VARIANTS else Site(top, variant)
+
+
 def timeout_of(variant: Variant) -> int:
-    return BLOCK_TIMEOUT if variant in BLOCK_VARIANTS else TIMEOUT
+    return STACK_TIMEOUT if variant in STACKS else TIMEOUT
 
 
 def act(site: Site, verb: str) -> Ended:
@@ -89,7 +98,7 @@ def every_command(top: Path, variant: Variant, whats: Iterable[str]) -> list[Cas
             calls = [" ".join(call["argv"]) for call in site.world.calls()]
             # A command that looks a second time sees what it saw at first, or what the command before it did.
             distinct = [nth for nth, call in enumerate(calls) if not call.startswith(LOOKS) or calls.index(call) == nth]
-            thin = variant in BLOCK_VARIANTS and not ALL_WAYS
+            thin = variant in STACKS and not ALL_WAYS
             places += [(verb, nth + 1) for nth in (distinct if thin else range(len(calls)))]
     ways = list(whats)
     if thin:
@@ -142,18 +151,18 @@ def test_start_start_stop_stop(tmp_path: Path, variant: Variant) -> None:
             assert site.table == expected
 
 
-@every_volume
-def test_a_volume_starts_and_stops_twice(tmp_path: Path, variant: Variant) -> None:
-    with BlockSite(tmp_path, variant) as site:
+@every_stack
+def test_a_stack_starts_and_stops_twice(tmp_path: Path, variant: Variant) -> None:
+    with site_of(tmp_path, variant) as site:
         for verb in ("start", "start", "stop", "stop"):
             ended = act(site, verb)
             assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
             assert verdict(site, verb, 0, "") == ""
 
 
-@every_volume
+@every_stack
 def test_what_is_so_already_is_only_looked_at_and_once(tmp_path: Path, variant: Variant) -> None:
-    with BlockSite(tmp_path, variant) as site:
+    with site_of(tmp_path, variant) as site:
         site.preset()
         assert site.start().returncode == 0
         calls = [" ".join(call["argv"]) for call in site.world.calls()]

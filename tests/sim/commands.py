@@ -40,6 +40,7 @@ COMMANDS = {
     "kldstat": ("modules", "kldstat"),
     "mdconfig": ("disk", "mdconfig"),
     "mount": ("mount", "main"),
+    "mount_glusterfs": ("gluster", "main"),
     "mount_nfs": ("nfs", "main"),
     "mount_nullfs": ("nullfs", "main"),
     "newfs": ("fsck", "newfs"),
