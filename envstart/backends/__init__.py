@@ -16,6 +16,7 @@ NAMES = {
     "iscsi": "a volume on a LUN of an iSCSI target, over TCP or iSER",
     "geli": "a volume on an encrypted provider, or in an encrypted image file",
     "hast": "a volume on a HAST resource, on the node that is primary",
+    "rbd": "a volume on an image in a Ceph cluster",
     "nullfs": "directories of this host (nullfs on FreeBSD, bind mounts on Linux)",
 }
 

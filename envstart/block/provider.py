@@ -126,7 +126,8 @@ class Provider(_Attached):
 
     async def start(self, host: Host) -> None:
         device = await self.below(host)
-        await secret.check(host, [*self._keys, *self._passes], self._config["PROBE_TIMEOUT"])
+        remedy = "correct GELI_KEYFILE and GELI_PASSFILE"
+        await secret.check(host, [*self._keys, *self._passes], self._config["PROBE_TIMEOUT"], remedy)
         # A wrong key is told without an effect, and before anybody waits for the lock: a passphrase takes seconds.
         dry = await host.run(self._attach(device, "-C"), reads=True)
         if dry.status != 0:

@@ -45,6 +45,8 @@ COMMANDS = {
     "mount_nullfs": ("nullfs", "main"),
     "newfs": ("fsck", "newfs"),
     "nfsstat": ("rpc", "nfsstat"),
+    "rbd": ("rbd", "rbd"),
+    "rbd-ggate": ("rbd", "ggate"),
     "rpcinfo": ("rpc", "rpcinfo"),
     "service": ("services", "service"),
     "showmount": ("rpc", "showmount"),
