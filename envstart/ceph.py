@@ -39,7 +39,7 @@ OPTIONS = (
 
 def access(config: Config) -> tuple[str, ...]:
     """The words of a command line (ceph(8))."""
-    found = ["--id", config["CEPH_USER"]]
+    found = [f"--id={config['CEPH_USER']}"]
     if config["CEPH_CONF"]:
         found += ["-c", config["CEPH_CONF"]]
     if config["CEPH_MONITORS"]:

@@ -166,7 +166,6 @@ class Client(_Probed):
         if isinstance(lack, Temporary):
             # Bricks, monitors and the like can come up later than what has answered so far.
             await self._end(host, point)
-            await unmount.plain(host, entry, attempts=1)
             host.silent.discard(point)
         if lack is not None:
             raise lack
@@ -188,41 +187,54 @@ class Client(_Probed):
             raise kind(f"cannot mount {self.source}: kldload fusefs: {result.words}")
 
     async def _take_back(self, host: Host, point: str, undo: Undo) -> None:
-        await self._end_unfinished(host)
+        ended = await self._end_unfinished(host)
         undo.cut_off = False
         await super()._take_back(host, point, undo)
-        if undo.tried:
+        if undo.tried and ended:
             host.note(self._note, "")
 
     async def _force(self, host: Host, entry: Entry) -> None:
         await self.cut(host)
-        await super()._force(host, entry)
+        if (await host.mounts()).at(entry.point):
+            await super()._force(host, entry)
+        host.silent.discard(entry.point)
 
     async def cut(self, host: Host) -> None:
         """End the client: what waits for it then gets an error, and can be unmounted (commands.md §19.1)."""
-        await self._end(host, await self._real_point(host))
+        await self._end_processes(host, await self._real_point(host))
 
-    async def _end_unfinished(self, host: Host) -> None:
-        """End what an attempt has left that came to no end. Nobody uses it: its directories were never shown."""
+    async def _end_unfinished(self, host: Host) -> bool:
+        """End what an attempt has left that came to no end; false if there was no time for it: the note stays then, for
+        the next run. Nobody uses it: its directories were never shown."""
         source, number = self._noted(host)
         if not source or number:
-            return
+            return True
         point = await self._real_point(host)
-        await self._end(host, point)
+        return await self._end(host, point)
+
+    async def _end(self, host: Host, point: str) -> bool:
+        """End the client, and unmount what is left of it; false if there was no time for it, and nothing was done."""
+        if not await self._end_processes(host, point):
+            return False
+        # One that was asked to end has done it itself, as a rule.
         for entry in reversed((await host.mounts()).at(point)):
             if await self._matches(host, await host.mounts(), entry):
                 await unmount.plain(host, entry, attempts=1)
+        return True
 
-    async def _end(self, host: Host, point: str) -> None:
+    async def _end_processes(self, host: Host, point: str) -> bool:
         known: set[int] = set()
         while True:
-            pids = await host.bounded(processes.naming, self.programs, point, timeout=_SEARCH)
+            try:
+                pids = await host.bounded(processes.naming, self.programs, point, timeout=_SEARCH)
+            except (NoAnswer, NoTime):
+                return False
             if known.issuperset(pids):
-                break
+                return True
             known.update(pids)
-            # TERM makes a client unmount what it has mounted, by which the directories shown from there are known.
-            await host.end_processes(pids, gently=False)
-        host.forget()
+            # One of CephFS that is not asked to end leaves a session, which holds the next one up for a minute.
+            await host.end_processes(pids)
+            host.forget()
 
     # Take it away.
 
@@ -239,18 +251,34 @@ class Client(_Probed):
 class _Shown(_Probed):
     """A directory of what ``client`` mounts."""
 
-    def __init__(self, client: Client, item: Wanted, mode: str, environment: Environment, config: Config) -> None:
+    def __init__(
+        self,
+        client: Client,
+        item: Wanted,
+        all_points: Sequence[str],
+        mode: str,
+        environment: Environment,
+        config: Config,
+    ) -> None:
         source = f"{client.point}{item.path}"
         patience = config["PROBE_TIMEOUT"]
         super().__init__(item.name, "nullfs", (mode,), source, item.point, environment, config, patience)
         self._client = client
         self._path = item.path
+        self._all_points = all_points
 
     async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
         """On Linux also when the client's own mount is gone, as after a TERM: a bind mount tells what it shows."""
         if host.platform == "freebsd":
             return await super()._matches(host, table, entry)
         return entry.root == self._path and await self._client.is_of(host, table, entry)
+
+    async def in_use(self, host: Host, point: str) -> bool:
+        """Whether any directory of the client's is: they are taken away together, or not at all."""
+        for one in self._all_points:
+            if await super().in_use(host, one):
+                return True
+        return False
 
     async def _force(self, host: Host, entry: Entry) -> None:
         await self._client.cut(host)
@@ -265,4 +293,5 @@ def steps(client: Client, wanted: Sequence[Wanted], environment: Environment, co
             "mount that directory by fstab(5), or set RCCONF_SHARED=0"
         )
     mode = "ro" if "ro" in client.options else "rw"
-    return [client, *(_Shown(client, item, mode, environment, config) for item in wanted)]
+    points = [item.point for item in wanted]
+    return [client, *(_Shown(client, item, points, mode, environment, config) for item in wanted)]

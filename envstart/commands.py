@@ -20,6 +20,9 @@ def mount(platform: str, fstype: str, options: Sequence[str], source: str, point
     The program of the file system is called itself, not mount(8): then one process does the work, and is the one
     that is killed (commands.md §5.6). Each option has its own ``-o``: mount_nullfs(8) ignores a list with commas.
     """
+    if fstype == "ceph-fuse":
+        # What it mounts is among its options, and its own.
+        return ("ceph-fuse", *options, point)
     words: list[str] = []
     if platform == "linux":
         for option in _linux_options(options):

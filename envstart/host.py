@@ -33,6 +33,9 @@ _PACKAGES = {
     "mount_nfs": "the FreeBSD base system",
     "mount.glusterfs": "glusterfs-client",
     "mount_glusterfs": "the package glusterfs",
+    "ceph-fuse": "ceph-fuse (FreeBSD: the package ceph14)",
+    "rbd-ggate": "the package ceph14",
+    "rbd": "ceph-common (FreeBSD: the package ceph14)",
 }
 _TERM, _KILL = 15, 9
 # Seconds between TERM and KILL, and that a killed child gets to disappear.

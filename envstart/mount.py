@@ -222,9 +222,7 @@ class Mount(plan.Step):
 
     async def _clear(self, host: Host, entry: Entry) -> None:
         """Take a dead or stale mount away, of an environment that does not run (faults 3, 6, 51)."""
-        if await host.running(self._environment.name) or (
-            host.platform == "linux" and await unmount.holders(host, entry.point)
-        ):
+        if await self.in_use(host, entry.point):
             raise Temporary(
                 f"cannot use {entry.point}: {self.source} is mounted there but broken, "
                 f"and {self._environment.name} runs; stop it first"
@@ -237,6 +235,12 @@ class Mount(plan.Step):
             await unmount.plain(host, entry, attempts=1)
         except unmount.Busy:
             await unmount.by_force(host, entry, dead=False)
+
+    async def in_use(self, host: Host, point: str) -> bool:
+        """Whether the environment runs; where that is not known by name, whether somebody uses the directory."""
+        if await host.running(self._environment.name):
+            return True
+        return host.platform == "linux" and bool(await unmount.holders(host, point))
 
     async def _force(self, host: Host, entry: Entry) -> None:
         """Unmount what does not answer; what lies below it is made to give an error first."""

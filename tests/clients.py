@@ -18,8 +18,14 @@ VOLUME = "gv0"
 QUICK = {"TIMEOUT": "20", "PROBE_TIMEOUT": "1"}
 
 GLUSTER = Variant("gluster", "gluster", {}, ("system", "fstab", "data"))
+CEPH = Variant("ceph", "ceph", {"CEPH_ROOT_DIR": "/jails"}, ("system", "fstab", "data"))
+CEPH_DATA = Variant("ceph, data alone", "ceph", {**CEPH.config, "MOUNT_SYSTEM": "0", "MOUNT_FSTAB": "0"}, ("data",))
 GLUSTER_DATA = Variant("gluster, data alone", "gluster", {"MOUNT_SYSTEM": "0", "MOUNT_FSTAB": "0"}, ("data",))
-CLIENT_VARIANTS = (GLUSTER, GLUSTER_DATA)
+CLIENT_VARIANTS = (GLUSTER, GLUSTER_DATA, CEPH, CEPH_DATA)
+# The name of the mount command, and what the table shows as the source.
+MOUNTS = {"gluster": ("mount_glusterfs", "/dev/fuse"), "ceph": ("ceph-fuse", "ceph-fuse")}
+# What is exported, and where in it the environments' directories are.
+TREES = {"gluster": (f"/{VOLUME}", ""), "ceph": ("/cephfs", "jails")}
 
 
 class ClientSite(Site):
@@ -35,12 +41,17 @@ class ClientSite(Site):
 
     def configure(self, **keys: str) -> None:
         always = {
+            "CEPH_MONITORS": SERVER,
+            "CEPH_MOUNT_DIR": str(self.world.path / "run" / "ceph"),
+            "CEPH_MOUNT_TIMEOUT": "5",
             "GLUSTER_SERVER": SERVER,
             "GLUSTER_VOLUME": VOLUME,
             "GLUSTER_MOUNT_DIR": str(self.world.path / "run" / "gluster"),
             "GLUSTER_LOG_FILE": str(self.log),
-            "GLUSTER_MOUNT_TIMEOUT": "2",
+            "GLUSTER_MOUNT_TIMEOUT": "5",
         }
+        own = self.variant.backend.upper()
+        always = {key: value for key, value in always.items() if key.startswith(own)}
         values = {**always, **QUICK, **self.variant.config, **keys}
         self.conf.write_text("".join(f'{key}="{value}"\n' for key, value in values.items()))
         self.conf.chmod(0o644)
@@ -48,18 +59,19 @@ class ClientSite(Site):
     def add(self, name: str) -> None:
         for which in ("data", "system", "fstab"):
             self.point(which, name).mkdir()
-        self.world.export(SERVER, f"/{VOLUME}")
+        self.world.export(SERVER, TREES[self.variant.backend][0])
         for which in ("data", "system", "fstab", "rcconf"):
             self.held(which, name).mkdir(parents=True)
         (self.held("data", name) / "etc").mkdir()
 
     def held(self, which: str, name: str = "jail1") -> Path:
-        return self.world.path / "servers" / SERVER / VOLUME / which / name
+        top, below = TREES[self.variant.backend]
+        return self.world.path / "servers" / SERVER / top.strip("/") / below / which / name
 
     def volume(self, name: str = "jail1") -> Path:
         """Where the volume itself is mounted."""
         environment = Environment(name, str(self.point("data", name)), str(self.point("system", name)))
-        return self.world.path / "run" / "gluster" / file_name(environment)
+        return self.world.path / "run" / self.variant.backend / file_name(environment)
 
     def source(self, which: str, name: str = "jail1") -> str:
         return f"{self.volume(name)}/{which}/{name}"
@@ -68,7 +80,7 @@ class ClientSite(Site):
         return (self.source(which, name), str(self.point(which, name)), "nullfs")
 
     def wanted(self, name: str = "jail1") -> list[Row]:
-        return sorted([("/dev/fuse", str(self.volume(name)), "fusefs"), *super().wanted(name)])
+        return sorted([(MOUNTS[self.variant.backend][1], str(self.volume(name)), "fusefs"), *super().wanted(name)])
 
     def preset(self, *directories: str, name: str = "jail1") -> None:
         ended = self.start(name=name)
@@ -93,6 +105,6 @@ class ClientSite(Site):
                 words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0") if entry.isdigit() else []
             except OSError:
                 continue
-            if str(self.world.path / "bin" / "mount_glusterfs").encode() in words and alive(int(entry)):
+            if str(self.world.path / "bin" / MOUNTS[self.variant.backend][0]).encode() in words and alive(int(entry)):
                 found.append(int(entry))
         return found

@@ -167,7 +167,7 @@ def test_the_module_is_loaded_before_the_client_opens_its_device(site: ClientSit
 
 
 def test_a_client_that_is_given_up_is_ended(site: ClientSite) -> None:
-    site.configure(TIMEOUT="8")
+    site.configure(TIMEOUT="12")
     site.world.freeze(SERVER)
     ended = site.start()
     assert ended.returncode == os.EX_TEMPFAIL

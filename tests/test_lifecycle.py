@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 from blocks import BLOCK_VARIANTS, GELI, GELI_IMAGE, HAST, HAST_GELI, ISCSI, ISCSI_GELI, RBD, BlockSite
 from cbsd import NFS4, NULLFS, Ended, Site, Variant
-from clients import CLIENT_VARIANTS, GLUSTER_DATA, ClientSite
+from clients import CEPH_DATA, CLIENT_VARIANTS, GLUSTER_DATA, ClientSite
 
 FOUR = ("rcconf", "system", "fstab", "data")
 VARIANTS = (
@@ -33,7 +33,7 @@ FRAGILE = (
     Variant("nullfs", "nullfs", {"MOUNT_FSTAB": "0", "MOUNT_SYSTEM": "0"}, ("data",)),
 )
 # These run so many commands that each goes wrong in one way after the other; `make lifecycle` plays all ways at all.
-FRAGILE_STACKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI, RBD, GLUSTER_DATA)
+FRAGILE_STACKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI, RBD, GLUSTER_DATA, CEPH_DATA)
 ALL_WAYS = bool(os.environ.get("ENVSTART_ALL_WAYS"))
 FAULTS = ("hang", "fail", "ignore-term", "say-ok-do-nothing", "unkillable", "do-it-say-fail", "late")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -55,7 +55,7 @@ def test_the_command_lines(site: BlockSite) -> None:
     key = site.secret("keyring", b"[client.host1]\n")
     site.configure(CEPH_MONITORS="10.0.0.1 [fe80::1]:6789", CEPH_USER="host1", CEPH_KEYRING=str(key), CEPH_CONF="/c")
     assert site.start().returncode == 0
-    access = ["--id", "host1", "-c", "/c", "-m", "10.0.0.1,[fe80::1]:6789", "--keyring", str(key)]
+    access = ["--id=host1", "-c", "/c", "-m", "10.0.0.1,[fe80::1]:6789", "--keyring", str(key)]
     argvs = [call["argv"] for call in site.world.calls() if call["name"].startswith("rbd")]
     assert ["rbd", "info", *access, "--format", "json", SPEC] in argvs
     assert ["rbd", "status", *access, "--format", "json", SPEC] in argvs

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 NAMES = {
     "nfs": "directories of an NFSv4 or NFSv3 server",
     "gluster": "directories in a GlusterFS volume",
+    "ceph": "directories in a CephFS file system",
     "iscsi": "a volume on a LUN of an iSCSI target, over TCP or iSER",
     "geli": "a volume on an encrypted provider, or in an encrypted image file",
     "hast": "a volume on a HAST resource, on the node that is primary",

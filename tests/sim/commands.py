@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Name of the command: the module it is in and the function there. A module is loaded when its command runs.
 COMMANDS = {
     "camcontrol": ("camcontrol", "main"),
+    "ceph-fuse": ("cephfuse", "main"),
     "df": ("df", "main"),
     "diskinfo": ("geomlist", "diskinfo"),
     "fsck": ("fsck", "fsck"),

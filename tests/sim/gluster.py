@@ -62,6 +62,8 @@ def main(machine: Machine, argv: list[str]) -> int:
 
 
 class Client:
+    special = "/dev/fuse"
+
     def __init__(self, servers: list[str], volume: str, node: str, read_only: bool, log: str) -> None:
         self.servers = servers
         self.volume = volume
@@ -69,6 +71,8 @@ class Client:
         self.read_only = read_only
         self.log = log
         self.fsid = ""
+        # What its start command prints when it fails.
+        self.words = ""
 
     def note(self, text: str) -> None:
         with open(self.log, "a", encoding="utf-8") as stream:
@@ -80,7 +84,7 @@ class Client:
         kernel.check_mount_point(state, machine, place, [])
         # What there is to see is known when a server has told it.
         mount = kernel.add_mount(
-            state, place, "/dev/fuse", "fusefs", ["ro"] if self.read_only else [],
+            state, place, self.special, "fusefs", ["ro"] if self.read_only else [],
             backing=machine.empty, host=self.servers[0], options={"client": str(os.getpid())},
         )  # fmt: skip
         self.fsid = mount["fsid"]
@@ -129,13 +133,15 @@ def start(machine: Machine, client: Client) -> int:
         finally:
             os._exit(1)
     os.close(write)
-    return 0 if os.read(read, 1) else 1
+    words = os.read(read, 4096).decode()
+    return 0 if words == "1" else fail(words) if words else 1
 
 
 def serve(machine: Machine, client: Client, tell: int) -> None:
     machine.call(lambda state: client.mount(state, machine))
     if not client.ask(machine):
         machine.store.change(client.unmount)
+        os.write(tell, client.words.encode())
         return
     try:
         os.write(tell, b"1")

@@ -29,6 +29,8 @@ def parse(argv: list[str]) -> tuple[str, str, set[str]]:
             words.pop(0)
         elif word in FLAGS:
             flags.add(word)
+        elif word.partition("=")[0] in WITH_VALUE:
+            continue
         elif word.startswith("-"):
             raise ValueError(word)
         else:
