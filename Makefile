@@ -30,6 +30,12 @@ test: $(VENV)/.test ## ruff, mypy and all tests
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest
 
+test-gluster: $(VENV)/.test ## the hooks on a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)
+	ENVSTART_REAL=glusterd $(VENV)/bin/python -m pytest tests/test_real_gluster.py
+
+test-ceph: $(VENV)/.test ## the hooks on a real CephFS of one machine (root, ceph-mon, -osd, -mds, -fuse, -common, iproute2)
+	ENVSTART_REAL=ceph-mon $(VENV)/bin/python -m pytest tests/test_real_ceph.py
+
 lifecycle: $(VENV)/.test ## every way in which any command of a volume's start or stop can go wrong (half an hour)
 	ENVSTART_ALL_WAYS=1 $(VENV)/bin/python -m pytest tests/test_lifecycle.py
 
@@ -83,4 +89,4 @@ clean: ## the virtual environment and what tools leave behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist envstart.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help env test lifecycle demo replay faults bench bench-check docs dist install clean
+.PHONY: help env test test-gluster test-ceph lifecycle demo replay faults bench bench-check docs dist install clean

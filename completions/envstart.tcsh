@@ -30,4 +30,4 @@ complete envstart \
 	'n/--level/(table read write)/' \
 	'n/config/(show check sample)/' \
 	'p/1/(start stop plan status check recover orphans doctor install uninstall jailconf config -h --help --version)/' \
-	'p/*/(geli hast iscsi nfs nullfs)/'
+	'p/*/(ceph geli gluster hast iscsi nfs nullfs rbd)/'

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 
-from . import backends, hook, plan, probes, started, touch
+from . import backends, hook, plan, probes, started, touch, usable
 from .errors import Error, NoAnswer, NoTime
 from .inventory import Found
-from .mount import LEASE_SECONDS, Mount
+from .mount import Mount
 from .plan import State
 
 TYPE_CHECKING = False
@@ -162,7 +162,7 @@ def judged(state: State, probe: probes.Probe) -> State:
     }
     if probe.verdict in words:
         return State(*words[probe.verdict], stop=state.stop)
-    if probe.other is not None and probe.other[1] < LEASE_SECONDS:
+    if probe.other is not None and probe.other[1] < usable.LEASE_SECONDS:
         node, age = probe.other
         return State(plan.LOST, f"node {node} had the environment in use {age // 60} minutes ago", stop=state.stop)
     if probe.refusal:

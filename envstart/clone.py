@@ -127,20 +127,20 @@ class Copy(Block):
     def __init__(self, name: str, old: str, new: str, data: Mount, plan: Plan) -> None:
         super().__init__(f"copy of {name}", old)
         self._kind = name
-        self._config = plan.config
-        self._undo: tuple[str, ...] | None = self._config["CLONE_UNDO_COMMAND"]
+        self.config = plan.config
+        self._undo: tuple[str, ...] | None = self.config["CLONE_UNDO_COMMAND"]
         self._places = {"{old}": old, "{new}": new}
         self._made = False
         self._data = data
-        self._environment = plan.environment
-        self.target = f"{self._config['NFS_SERVER']}:{new}"
+        self.environment = plan.environment
+        self.target = f"{self.config['NFS_SERVER']}:{new}"
 
     def _filled(self, words: Sequence[str]) -> tuple[str, ...]:
         return tuple(self._places.get(word, word) for word in words)
 
     async def _run(self, host: Host, words: Sequence[str]) -> Result:
         """Run one of the configured commands; the time it takes does not count for TIMEOUT."""
-        patience, deadline = self._config["CLONE_TIMEOUT"], host.deadline
+        patience, deadline = self.config["CLONE_TIMEOUT"], host.deadline
         began, end, limit = deadline.elapsed(), deadline.end, deadline.limit
         deadline.end = deadline.limit = end + patience
         try:
@@ -156,10 +156,10 @@ class Copy(Block):
             "nfs",
             self._data.options,
             self.target,
-            f"{state.directory()}/{file_name(self._environment)}.{self._kind}",
-            self._environment,
-            self._config,
-            self._config["NFS_MOUNT_TIMEOUT"],
+            f"{state.directory()}/{file_name(self.environment)}.{self._kind}",
+            self.environment,
+            self.config,
+            self.config["NFS_MOUNT_TIMEOUT"],
         )
         look.mode = 0o700
         # What a run that was killed has left there.
@@ -173,7 +173,7 @@ class Copy(Block):
         await look.stop(host)
         if self._made:
             # It was for this question alone.
-            await host.bounded(touch.remove_directories, [look.point], timeout=self._config["PROBE_TIMEOUT"])
+            await host.bounded(touch.remove_directories, [look.point], timeout=self.config["PROBE_TIMEOUT"])
         return True
 
     async def check(self, host: Host) -> Error | None:
@@ -181,11 +181,11 @@ class Copy(Block):
             return Missing(f"cannot find {self.target}: it is not made yet")
         if await self.exists(host):
             return None
-        command = self._config["CLONE_COMMAND"][0]
+        command = self.config["CLONE_COMMAND"][0]
         return Error(f"cannot find {self.target}: {command} said that it is done; look at CLONE_COMMAND")
 
     async def start(self, host: Host) -> None:
-        words = self._config["CLONE_COMMAND"]
+        words = self.config["CLONE_COMMAND"]
         host.on_failure(lambda: self._take_back(host))
         result = await self._run(host, words)
         doing = f"cannot copy {self.source} to {self.target}: {words[0]}"
@@ -205,4 +205,4 @@ class Copy(Block):
             raise Error(f"cannot remove {self.target}: {self._undo[0]}: {result.words}; remove it on the server")
 
     async def state(self, host: Host) -> State:
-        return State(NOT_READY, start=[self._filled(self._config["CLONE_COMMAND"])])
+        return State(NOT_READY, start=[self._filled(self.config["CLONE_COMMAND"])])

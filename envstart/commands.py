@@ -20,10 +20,15 @@ def mount(platform: str, fstype: str, options: Sequence[str], source: str, point
     The program of the file system is called itself, not mount(8): then one process does the work, and is the one
     that is killed (commands.md §5.6). Each option has its own ``-o``: mount_nullfs(8) ignores a list with commas.
     """
+    if fstype == "ceph-fuse":
+        # What it mounts is among its options, and its own.
+        return ("ceph-fuse", *options, point)
     words: list[str] = []
     if platform == "linux":
         for option in _linux_options(options):
             words += ["-o", option]
+        if fstype == "glusterfs":
+            return ("mount.glusterfs", source, point, "-o", ",".join(options))
         if fstype == "nullfs":
             return ("mount", "--bind", *words, source, point)
         if fstype != "nfs":
@@ -32,6 +37,9 @@ def mount(platform: str, fstype: str, options: Sequence[str], source: str, point
                 words += ["-o", "noload"]
             return ("mount", "-t", fstype, *words, source, point)
         return ("mount.nfs", source, point, *words, "-o", "retry=0")
+    if fstype == "glusterfs":
+        # mount(8) would look for it in /sbin; its script refuses options that are not its own, as nocover is (§19.2).
+        return ("mount_glusterfs", "-o", ",".join(options), source, point)
     for option in options:
         words += ["-o", option]
     if fstype == "nfs":

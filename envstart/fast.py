@@ -30,7 +30,7 @@ _QUICK = 0.5
 # Seconds that a file must have been left alone: two changes within one tick of the file system's clock look the same.
 SETTLED = 2.0
 # What a plan is made of: another version of these can make another one of the same file.
-_MAKERS = "fast environment shell options config layout mount table touch backends/nfs backends/nullfs".split()
+_MAKERS = "fast environment shell options config layout mount usable table touch backends/nfs backends/nullfs".split()
 _LINUX = not sys.platform.startswith("freebsd")
 
 

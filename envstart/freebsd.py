@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 _NOWAIT = 2
 _RDONLY = 0x1
-# struct statfs of FreeBSD 12 and newer, the same on all machines: offsets of f_version, f_flags, f_fstypename,
+# struct statfs of FreeBSD 12 and newer, the same on all machines: offsets of f_version, f_flags, f_fsid, f_fstypename,
 # f_mntfromname, f_mntonname, and its size (sys/mount.h; commands.md §2.2).
 _VERSION = 0x20140518
-_FLAGS, _TYPE, _FROM, _ON, _SIZE = 8, 280, 296, 1320, 2344
-_TYPE_LENGTH, _NAME_LENGTH = 16, 1024
+_FLAGS, _FSID, _TYPE, _FROM, _ON, _SIZE = 8, 192, 280, 296, 1320, 2344
+_FSID_LENGTH, _TYPE_LENGTH, _NAME_LENGTH = 8, 16, 1024
 
 
 def mount_table(wanted: Container[str] | None = None) -> list[Entry]:
@@ -58,7 +58,10 @@ def parse_statfs(data: bytes, wanted: Container[str] | None = None) -> list[Entr
         flags = int.from_bytes(data[at + _FLAGS : at + _FLAGS + 8], sys.byteorder)
         kind = _string(data, at + _TYPE, _TYPE_LENGTH)
         source = _string(data, at + _FROM, _NAME_LENGTH)
-        entries.append(Entry(source, point, kind, ("read-only",) if flags & _RDONLY else ()))
+        fsid = data[at + _FSID : at + _FSID + _FSID_LENGTH]
+        # Only root is told it.
+        number = fsid.hex() if any(fsid) else ""
+        entries.append(Entry(source, point, kind, ("read-only",) if flags & _RDONLY else (), number=number))
     return whole(entries)
 
 

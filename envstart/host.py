@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
 # CBSD puts directories with its own geli, jls and service first (contract §1.4): its PATH is not used.
 SYSTEM_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
-_PACKAGES = {"mount.nfs": "nfs-common", "mount_nfs": "the FreeBSD base system"}
+_PACKAGES = {
+    "mount.nfs": "nfs-common",
+    "mount_nfs": "the FreeBSD base system",
+    "mount.glusterfs": "glusterfs-client",
+    "mount_glusterfs": "the package glusterfs",
+    "ceph-fuse": "ceph-fuse (FreeBSD: the package ceph14)",
+    "rbd-ggate": "the package ceph14",
+    "rbd": "ceph-common (FreeBSD: the package ceph14)",
+}
 _TERM, _KILL = 15, 9
 # Seconds between TERM and KILL, and that a killed child gets to disappear.
 _GRACE = 1.0
@@ -417,9 +425,9 @@ class Host:
             return True
         return (await self.run(("jls", "-j", name, "jid"), timeout=10)).status == 0
 
-    async def end_processes(self, pids: Sequence[int]) -> None:
-        """TERM, a short while, KILL."""
-        for number in (_TERM, _KILL):
+    async def end_processes(self, pids: Sequence[int], gently: bool = True) -> None:
+        """TERM if ``gently``, a short while, KILL."""
+        for number in (_TERM, _KILL) if gently else (_KILL,):
             alive = [pid for pid in pids if processes.signal(pid, number)]
             until = time.monotonic() + _GRACE
             while any(processes.signal(pid, 0) for pid in alive) and time.monotonic() < until:

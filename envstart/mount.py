@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import commands, diagnosis, plan, touch, unmount
+from . import commands, diagnosis, plan, touch, unmount, usable
 from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, reason
 from .retry import until_it_heals
 from .table import is_below, normal_source
@@ -15,18 +15,16 @@ if TYPE_CHECKING:
     from .block.base import Block
     from .config import Config
     from .environment import Environment
-    from .host import Host
+    from .host import Host, Result
     from .table import Entry, Table
 
-# CBSD's own rule for a lease (contract §2.3): cbsdd touches it every 5 minutes.
-LEASE_SECONDS = 30 * 60
 # The directories of an environment that have keys of their own.
 DIRECTORIES = ("data", "system", "fstab", "rcconf")
 # Seconds to look for a mount that lands although its command was ended.
 _LATE = 2.0
 
 
-class _Undo:
+class Undo:
     """What a start has done to one directory so far."""
 
     def __init__(self) -> None:
@@ -45,6 +43,8 @@ class Mount(plan.Step):
     # Where missing parents of the mount point may be made, and the mode of what is made.
     create_below: str | None
     mode = 0o755
+    # Whether the mount command keeps our locks until it ends (Host.run).
+    hold = True
     diagnose = staticmethod(diagnosis.of_mount)
 
     def __init__(
@@ -76,8 +76,8 @@ class Mount(plan.Step):
         # Seconds that the mounted directory may take to answer.
         self.patience: float = config["PROBE_TIMEOUT"]
         self.required: Sequence[str] = config[f"REQUIRE_{name.upper()}"] or () if name in DIRECTORIES else ()
-        self._environment = environment
-        self._config = config
+        self.environment = environment
+        self.config = config
         self._attempt_timeout = attempt_timeout
 
     def needs(self, other: plan.Step) -> bool:
@@ -106,7 +106,7 @@ class Mount(plan.Step):
         drift = self._drift(entry)
         if drift:
             host.report.warn(f"{point}: {entry} is {drift}")
-        return await self._judge(host, point)
+        return await usable.judge(self, host, point)
 
     def _drift(self, entry: Entry) -> str:
         """In what the mount differs from the configuration; "" if in nothing that counts."""
@@ -142,50 +142,10 @@ class Mount(plan.Step):
     def _origin(self, table: Table, source: str) -> str:
         return normal_source(source) if self.fstype == "nfs" else table.origin(source)
 
-    async def _judge(self, host: Host, point: str) -> Error | None:
-        """Mounted is not yet usable (transcript nfs.txt): None, or why not; raises what a new mount cannot mend."""
-        config, lease = self._config, self.lease(point)
-        doing = f"cannot use {point}: {self.source}"
-        down = await self.down(host)
-        if down:
-            return NoAnswer(f"{doing} is mounted there, but {down}")
-        try:
-            verdict, detail, other = await host.probe(
-                touch.look, point, tuple(self.required), lease, timeout=self.patience
-            )
-        except NoAnswer as error:
-            return NoAnswer(f"{doing} is mounted there but gives {error}; is the server up?")
-        except NoTime as error:
-            raise NoTime(f"{doing} is mounted there but gives {error}; is the server up?") from None
-        except OSError as error:
-            raise Error(f"{doing}: {reason(error)}") from None
-        if verdict == touch.BROKEN:
-            return Temporary(f"{doing} is mounted there but broken: {detail}")
-        if verdict == touch.DENIED:
-            raise Denied(f"{doing}: {detail}; let the server map root to root for this host (maproot, no_root_squash)")
-        if verdict == touch.LACKING:
-            raise Missing(f"{doing} has no {detail}, which {self._requires()}; is it the right directory?")
-        if verdict == touch.EMPTY:
-            text = f"{doing} is empty and takes no file: an NFSv4 server shows what it does not export like that"
-            if config["EMPTY_DIR"] == "refuse":
-                raise Missing(f"{text}; export it, stop and start again, or set EMPTY_DIR=warn")
-            if config["EMPTY_DIR"] == "warn":
-                host.report.warn(text)
-        if other is not None and other[1] < LEASE_SECONDS:
-            node, age = other
-            text = (
-                f"{doing}: node {node} had environment {self._environment.name} in use {age // 60} minutes ago "
-                f"({point}/locked)"
-            )
-            if config["LEASE"] == "refuse":
-                raise Temporary(f"{text}; stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
-            host.report.warn(text)
-        return None
-
     def lease(self, point: str) -> tuple[str, str] | None:
         """The two files that say which node uses the environment (see touch.look), if they are to be looked at."""
-        workdir = self._environment.workdir
-        if self.name != "system" or self._config["LEASE"] == "ignore" or not workdir:
+        workdir = self.environment.workdir
+        if self.name != "system" or self.config["LEASE"] == "ignore" or not workdir:
             return None
         return f"{point}/locked", f"{workdir}/nodename"
 
@@ -196,7 +156,8 @@ class Mount(plan.Step):
             return holder.server if holder is not None else self.source
         return self.source.partition(":/")[0] if self.fstype == "nfs" else self.point
 
-    def _requires(self) -> str:
+    def requires(self) -> str:
+        """Who asks for what must be in it."""
         return f"REQUIRE_{self.name.upper()} asks for"
 
     async def down(self, host: Host) -> str:
@@ -233,36 +194,34 @@ class Mount(plan.Step):
             if lack is not None:
                 raise lack
             return
-        undo = _Undo()
+        undo = Undo()
         host.on_failure(lambda: self._take_back(host, point, undo))
         await self._prepare(host, point, undo)
-        await until_it_heals(lambda: self._attempt(host, point, undo), host, self._config["ATTEMPTS"])
+        await until_it_heals(lambda: self._attempt(host, point, undo), host, self.config["ATTEMPTS"])
 
     async def _clear(self, host: Host, entry: Entry) -> None:
         """Take a dead or stale mount away, of an environment that does not run (faults 3, 6, 51)."""
-        if await host.running(self._environment.name) or (
-            host.platform == "linux" and await unmount.holders(host, entry.point)
-        ):
+        if await self.in_use(host, entry.point):
             raise Temporary(
                 f"cannot use {entry.point}: {self.source} is mounted there but broken, "
-                f"and {self._environment.name} runs; stop it first"
+                f"and {self.environment.name} runs; stop it first"
             )
         host.report.warn(f"{entry.point}: {entry} is broken; taking it away to mount it anew")
-        await self._end(host, entry)
+        await self._unmount_broken(host, entry)
 
     async def take_away(self, host: Host) -> None:
         try:
             point = await self._real_point(host)
             entry = await self._ours(host, await host.mounts(), point)
-            if entry is None or await self._judge(host, point) is None:
+            if entry is None or await usable.judge(self, host, point) is None:
                 return
         except (Denied, Missing):
             # It answers, so it is not what is to be recovered.
             return
         host.report.note(f"{point}: taking {entry} away")
-        await self._end(host, entry)
+        await self._unmount_broken(host, entry)
 
-    async def _end(self, host: Host, entry: Entry) -> None:
+    async def _unmount_broken(self, host: Host, entry: Entry) -> None:
         if not await self._answers(host, entry.point, self.patience):
             await self._force(host, entry)
             return
@@ -270,6 +229,12 @@ class Mount(plan.Step):
             await unmount.plain(host, entry, attempts=1)
         except unmount.Busy:
             await unmount.by_force(host, entry, dead=False)
+
+    async def in_use(self, host: Host, point: str) -> bool:
+        """Whether the environment runs; where that is not known by name, whether somebody uses the directory."""
+        if await host.running(self.environment.name):
+            return True
+        return host.platform == "linux" and bool(await unmount.holders(host, point))
 
     async def _force(self, host: Host, entry: Entry) -> None:
         """Unmount what does not answer; what lies below it is made to give an error first."""
@@ -281,10 +246,10 @@ class Mount(plan.Step):
                 return
         await unmount.by_force(host, entry, dead=True)
 
-    async def _prepare(self, host: Host, point: str, undo: _Undo) -> None:
+    async def _prepare(self, host: Host, point: str, undo: Undo) -> None:
         if await host.was_empty(point):
             return
-        config = self._config
+        config = self.config
         doing = f"cannot mount {self.source} on {point}"
         below, create, patience = self.create_below, config["CREATE_MOUNT_POINTS"], self.patience
         try:
@@ -302,10 +267,10 @@ class Mount(plan.Step):
                 raise Misconfigured(f"{doing}: {text}; move it away")
             host.report.warn(text)
 
-    async def _attempt(self, host: Host, point: str, undo: _Undo) -> None:
+    async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)
         undo.tried = True
-        result = await host.run(argv, timeout=self._attempt_timeout, hold=True)
+        result = await host.run(argv, timeout=self._attempt_timeout, hold=self.hold)
         undo.cut_off = result.status is None
         doing = f"mount {self.source} on {point}"
         # The table, not the exit status: each can be wrong either way (faults 65, 66).
@@ -316,13 +281,17 @@ class Mount(plan.Step):
                     undo.tried = False
                 host.report.warn(f"{argv[0]} failed ({result.words}), but {self.source} is mounted on {point}")
             return
-        if result.status == 0:
-            raise Error(f"cannot {doing}: {argv[0]} said that it is done, but nothing is mounted there")
-        error = self.diagnose(result, doing)
+        error = await self._explained(host, argv[0], result, doing)
         # Another attempt would hang at the same place.
         raise Stuck(str(error)) if result.alive else error
 
-    async def _take_back(self, host: Host, point: str, undo: _Undo) -> None:
+    async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
+        """Why nothing is mounted after a mount command."""
+        if result.status == 0:
+            return Error(f"cannot {doing}: {program} said that it is done, but nothing is mounted there")
+        return self.diagnose(result, doing)
+
+    async def _take_back(self, host: Host, point: str, undo: Undo) -> None:
         """Undo what a failed start has done here, and nothing else (promise 4)."""
         if undo.tried:
             entry = await self._landed(host, point, _LATE if undo.cut_off else 0.0)
@@ -353,7 +322,7 @@ class Mount(plan.Step):
         for entry in await self._to_stop(host):
             if await self._answers(host, entry.point, self.patience):
                 continue
-            if not self._config["STOP_FORCE"]:
+            if not self.config["STOP_FORCE"]:
                 why = await self.down(host) or f"it gives no answer in {self.patience} s, and may come back"
                 raise Temporary(
                     f"cannot unmount {entry.point}: {self.source}: {why}; set STOP_FORCE=1 to unmount it nonetheless"
@@ -368,9 +337,9 @@ class Mount(plan.Step):
                 await self._force(host, entry)
                 continue
             try:
-                await unmount.plain(host, entry, self._config["ATTEMPTS"], kill=self._config["STOP_KILL"])
+                await unmount.plain(host, entry, self.config["ATTEMPTS"], kill=self.config["STOP_KILL"])
             except unmount.Busy:
-                if not self._config["STOP_FORCE"]:
+                if not self.config["STOP_FORCE"]:
                     raise
                 host.deadline.use_reserve()
                 await unmount.by_force(host, entry, dead=False)
@@ -444,7 +413,7 @@ class Mount(plan.Step):
             raise NoAnswer(f"cannot use {self.point}: what it lies on gives {error}; is it on a dead server?") from None
         if real == self.point:
             return real
-        workdir = self._environment.workdir
+        workdir = self.environment.workdir
         if workdir and is_below(self.point, workdir) and not is_below(real, await host.real(workdir)):
             raise Denied(f"cannot use {self.point}: it leads to {real}, out of the workdir {workdir}")
         return real

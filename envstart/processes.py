@@ -29,6 +29,22 @@ def describe(pids: Sequence[int]) -> str:
     return "; ".join(texts) or "nobody that could be found"
 
 
+def naming(programs: Sequence[str], word: str) -> list[int]:
+    """Processes of one of these programs that have ``word`` among their arguments. Runs in a child: it reads those of
+    every process, and can be held up by one."""
+    libraries.reach()
+    try:
+        import psutil
+    except ImportError:
+        return []
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = process.info["cmdline"] or []
+        if word in words and any(os.path.basename(one) in programs for one in words):
+            found.append(process.pid)
+    return found
+
+
 def only_zombies(group: int) -> bool:
     """Whether all that is left of a process group has ended, and waits for its parent to notice."""
     libraries.reach()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from . import packages
 from . import plan as plans
 from .errors import Error
 from .report import paste, printable
@@ -34,6 +35,9 @@ def plan(plan: Plan, host: Host, verb: str) -> str:
     """What is there, and the commands that ``verb`` would run, as lines that can be pasted."""
     lines = [f"# {verb} {plan.environment.name} ({plan.backend}, {plan.config.path or 'no configuration file'})"]
     lines += [f"# warning: {warning}" for warning in plan.warnings]
+    if packages.needs_locking(plan):
+        where = f"{plan.environment.data}/{packages.CONF}"
+        lines.append(f"# pkg(8) in there needs a line in {where}: {packages.LINE}  (envstart doctor looks for it)")
     found = dict(zip((step.name for step in plan.steps), states(plan, host)))
     steps = [step for group in plans.waves(plan.steps) for step in group]
     for step in steps if verb == "start" else reversed(steps):

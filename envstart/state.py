@@ -1,6 +1,7 @@
 """Files of our own from one run to another: in a directory that only root can write, and that each boot empties.
 
-None of them is needed: without one, a start takes longer, or nobody knows what the last run has seen.
+Without most of them a start takes longer, or nobody knows what the last run has seen: read() and write() do what they
+can. A note is what no table of the host tells: without it nothing may be done.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from .errors import Denied, Error, Missing, reason
+from .errors import Denied, Error, Missing, Temporary, reason
 
 DIR = "/var/run/envstart"
 
@@ -51,3 +52,31 @@ def write(name: str, data: bytes) -> None:
             os.close(descriptor)
     except (OSError, Error):
         pass
+
+
+def noted(name: str) -> str:
+    """The text of a note; "" if there is none. Temporary if that cannot be told."""
+    try:
+        with open(path(f"{name}.note"), encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise Temporary(f"cannot read {path(name)}.note: {reason(error)}; run it as root") from None
+
+
+def note(name: str, text: str) -> None:
+    """Keep ``text``, whole or not at all; "" takes the note away. Temporary if it cannot be kept."""
+    file_name = f"{directory()}/{name}.note"
+    try:
+        if not text:
+            try:
+                os.unlink(file_name)
+            except FileNotFoundError:
+                pass
+            return
+        with open(f"{file_name}.new", "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        os.rename(f"{file_name}.new", file_name)
+    except OSError as error:
+        raise Temporary(f"cannot write {file_name}: {reason(error)}") from None

@@ -10,12 +10,22 @@ _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("
 
 
 class Entry:
-    """One mount. On Linux ``device`` (``major:minor``) and ``root`` (path inside it) tell what a bind mount shows."""
+    """One mount. On Linux ``device`` (``major:minor``) and ``root`` (path inside it) tell what a bind mount shows.
 
-    __slots__ = ("source", "point", "fstype", "options", "device", "root")
+    ``number`` is given to each mount anew: the fsid of FreeBSD, Linux's ``major:minor``; "" where it is not told.
+    """
+
+    __slots__ = ("source", "point", "fstype", "options", "device", "root", "number")
 
     def __init__(
-        self, source: str, point: str, fstype: str, options: Iterable[str] = (), device: str = "", root: str = "/"
+        self,
+        source: str,
+        point: str,
+        fstype: str,
+        options: Iterable[str] = (),
+        device: str = "",
+        root: str = "/",
+        number: str = "",
     ) -> None:
         self.source = source
         self.point = point
@@ -23,6 +33,7 @@ class Entry:
         self.options = frozenset(options)
         self.device = device
         self.root = root
+        self.number = number or device
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Entry) and (self.source, self.point) == (other.source, other.point)

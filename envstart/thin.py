@@ -213,7 +213,7 @@ class Base(Mount):
         return lack
 
     async def _survey(self, host: Host) -> None:
-        doing, patience = f"cannot use {self.source} as a base", self._config["PROBE_TIMEOUT"]
+        doing, patience = f"cannot use {self.source} as a base", self.config["PROBE_TIMEOUT"]
         try:
             wrong = await host.bounded(touch.wrong_links, self.source, LINKS, timeout=patience)
             there = await host.bounded(touch.is_directory, f"{self.source}/{SKELETON}", timeout=patience)
@@ -236,12 +236,12 @@ class Layer(Mount):
     jail has made, which is root in there (jail(8) refuses them too, commands.md §23)."""
 
     async def start(self, host: Host) -> None:
-        data = self._environment.data
+        data = self.environment.data
         expected = [await host.real(data) + self.point[len(data) :], self.source]
         doing = f"cannot mount {self.source} on {self.point}"
         try:
             # Not what was known of them before what they lie in was mounted.
-            found = await host.bounded(touch.resolve, [self.point, self.source], timeout=self._config["PROBE_TIMEOUT"])
+            found = await host.bounded(touch.resolve, [self.point, self.source], timeout=self.config["PROBE_TIMEOUT"])
         except (NoAnswer, NoTime) as error:
             raise Temporary(f"{doing}: one of them gives {error}") from None
         for (real, _), wanted in zip(found, expected):
@@ -250,7 +250,7 @@ class Layer(Mount):
                 raise Denied(f"{doing}: a link leads to {real}; name a directory without links")
         await super().start(host)
 
-    def _requires(self) -> str:
+    def requires(self) -> str:
         return "the links of the base lead to"
 
 

@@ -47,6 +47,12 @@ def look(
     return USABLE, "", other_node(*lease) if lease else None
 
 
+def glance(point: str) -> None:
+    """Read a mounted directory, and change nothing in it. OSError."""
+    with os.scandir(point) as entries:
+        next(entries, None)
+
+
 def refusal(point: str) -> str:
     """Why a directory takes no file, in the system's words; "" if it does. A stale one is an OSError."""
     path = f"{point}/{_PROBE}"

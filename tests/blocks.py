@@ -30,7 +30,9 @@ GELI_IMAGE = Variant(
 )
 HAST = Variant("hast", "hast", {}, ("data",))
 HAST_GELI = Variant("hast and geli", "hast", {"GELI_KEYFILE": "{key}", "VOLUME_LAYOUT": "tree"}, ("system", "data"))
-BLOCK_VARIANTS = (ISCSI, ISCSI_TREE, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI)
+RBD = Variant("rbd", "rbd", {}, ("data",))
+RBD_TREE = Variant("rbd, tree", "rbd", {"VOLUME_LAYOUT": "tree"}, ("system", "fstab", "data"))
+BLOCK_VARIANTS = (ISCSI, ISCSI_TREE, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI, RBD, RBD_TREE)
 
 
 class BlockSite(Site):
@@ -68,6 +70,8 @@ class BlockSite(Site):
         quick = {**QUICK, "VOLUME_DIR": str(self.world.path / "run" / "volumes")}
         if self.variant.backend == "iscsi":
             return {"ISCSI_PORTAL": PORTAL, "ISCSI_TARGET": TARGET, **quick, **ISCSI_QUICK}
+        if self.variant.backend == "rbd":
+            return {"RBD_IMAGE": "jails/{name}", **quick, "RBD_MAP_TIMEOUT": "5"}
         return {"HAST_RESOURCE": "{name}", **quick, **HAST_QUICK} if self.variant.backend == "hast" else quick
 
     def configure(self, **keys: str) -> None:
@@ -128,6 +132,8 @@ class BlockSite(Site):
             target = TARGET.replace("{name}", name)
             self.storage.target(target)
             return str(self.storage.lun(target, 0, serial=f"disk-{name}"))
+        if self.variant.backend == "rbd":
+            return str(self.storage.rbd(f"jails/{name}"))
         if self.variant.backend == "hast":
             # The other node is there as a secondary; a second site on this storage takes its place.
             peer = World.create(self.top / f"peer-{name}", storage=self.storage, hostname="node2")
@@ -184,6 +190,7 @@ class BlockSite(Site):
             "table": self.table,
             "sessions": sorted(session["target"] for session in state["sessions"]),
             "elis": sorted(state["elis"]),
+            "gates": sorted(state["gates"]),
             "units": sorted(unit["file"] for unit in state["units"].values()),
             "reservations": luns,
             "roles": roles,

@@ -74,26 +74,44 @@ def why_no_fuse() -> str:
     return ""
 
 
-def _unshare() -> list[str]:
+def lacking(*programs: str) -> str:
+    """Why a test with real servers cannot run here; empty if it can. ENVSTART_REAL names the suites (the first of
+    ``programs``) for which that is a failure: there a skip would hide that nothing was tested."""
+    why = why_not() or why_no_fuse()
+    if not why and os.geteuid() != 0:
+        why = "not root"
+    absent = [name for name in programs if shutil.which(name) is None]
+    if not why and absent:
+        why = f"not installed: {', '.join(absent)}"
+    if why and programs[0] in os.environ.get("ENVSTART_REAL", "").split():
+        raise RuntimeError(f"{programs[0]} must be tested: {why}")
+    return why
+
+
+def _unshare(network: bool = False) -> list[str]:
     if os.geteuid() == 0:
-        return ["unshare", "-m", "--propagation", "private", "--"]
+        return ["unshare", *(["-n"] if network else []), "-m", "--propagation", "private", "--"]
     return ["unshare", "-U", "-r", "-m", "--propagation", "private", "--"]
 
 
 class Namespace:
-    """A mount namespace, kept by a process of ours. ``top`` is the directory whose mounts count."""
+    """A mount namespace, kept by a process of ours. ``top`` is the directory whose mounts count. ``network``: it has a
+    network of its own too (root only), with nothing in it but a loopback interface that is up."""
 
-    def __init__(self, top: Path) -> None:
+    def __init__(self, top: Path, network: bool = False) -> None:
         self.top = top
+        self._network = network
         self._started: list[subprocess.Popen[str]] = []
         # Nothing of the host's state is seen or changed: locks, configuration, mount(8)'s own notes.
         private = ["/run", "/usr/local/etc"]
         if top.parts[1] != "var":
             private.append("/var")
         script = "".join(f"[ ! -d {path} ] || mount -t tmpfs tmpfs {path} || exit 1; " for path in private)
+        if network:
+            script += "ip link set lo up && "
         script += "mkdir -p /var/run /var/empty && echo ready && exec cat"
         self._holder = subprocess.Popen(
-            [*_unshare(), "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*_unshare(network), "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == "ready\n", "cannot prepare the namespace"
@@ -104,7 +122,13 @@ class Namespace:
     def inside(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs ``argv`` in the namespace, in the same process."""
         user = [] if os.geteuid() == 0 else ["-U", "--preserve-credentials"]
-        return ["nsenter", "-t", str(self._holder.pid), "-m", *user, "--", *argv]
+        network = ["-n"] if self._network else []
+        return ["nsenter", "-t", str(self._holder.pid), "-m", *network, *user, "--", *argv]
+
+    @property
+    def pid(self) -> int:
+        """The process that keeps it."""
+        return self._holder.pid
 
     def popen(self, argv: Sequence[str], **streams: int) -> subprocess.Popen[str]:
         """Start a command; its output goes into pipes unless ``streams`` say otherwise."""
@@ -189,6 +213,8 @@ def program(path: Path, script: str) -> None:
 class Workdir:
     """A CBSD workdir ``W`` with its environments, and ``store`` with the directories they are to get."""
 
+    backend = "nullfs"
+
     def __init__(self, namespace: Namespace, store: str = "store", name: str = "j1") -> None:
         self.namespace = namespace
         self.name = name
@@ -211,13 +237,17 @@ class Workdir:
             (self.path / place.format(name)).mkdir()
 
     def configure(self, text: str = "", **keys: object) -> None:
-        """Write the configuration of nullfs: the usual keys, then ``keys``, then ``text``."""
-        keys = {"NULLFS_ROOT_DIR": self.store, "LOG_FACILITY": "none", "TIMEOUT": 30, **keys}
+        """Write the configuration of the backend: the usual keys, then ``keys``, then ``text``."""
+        keys = {**self.always(), "LOG_FACILITY": "none", "TIMEOUT": 30, **keys}
         lines = "".join(f'{key}="{value}"\n' for key, value in keys.items())
-        path = self.path / "etc" / "env_start_nullfs.conf"
+        path = self.path / "etc" / f"env_start_{self.backend}.conf"
         path.write_text(lines + text)
         # The caller's umask can be that of CBSD, and a file that the group can write is refused.
         path.chmod(0o644)
+
+    def always(self) -> Mapping[str, object]:
+        """What the configuration says whatever the test is about."""
+        return {"NULLFS_ROOT_DIR": self.store}
 
     def point(self, kind: str, name: str = "") -> Path:
         """The mount point of a kind of directory."""
@@ -260,7 +290,7 @@ class Workdir:
         hook: Path | None = None,
     ) -> subprocess.Popen[str]:
         """Start a hook as CBSD does: bare path, its directory, its umask, its variables and no others."""
-        hook = hook or HOOKS / f"env_{verb}_nullfs"
+        hook = hook or HOOKS / f"env_{verb}_{self.backend}"
         known = self.variables(shape, name) if variables is None else variables
         words = self.argv(shape, name) if argv is None else argv
         settle = 'cd "$1" && umask 002 && shift && exec "$@"'
@@ -344,9 +374,9 @@ class HangingFuse:
 
 
 @contextlib.contextmanager
-def namespace_of(top: Path) -> Iterator[Namespace]:
+def namespace_of(top: Path, network: bool = False) -> Iterator[Namespace]:
     """A namespace that ends with the block."""
-    namespace = Namespace(top.resolve())
+    namespace = Namespace(top.resolve(), network)
     try:
         yield namespace
     finally:

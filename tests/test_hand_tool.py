@@ -404,3 +404,12 @@ def test_configuration_file_named_by_hand(site: Site, tmp_path: Path) -> None:
     ended = site.hand("start", *where(site), "-c", str(tmp_path / "missing.conf"))
     assert ended.returncode == 78
     assert "missing.conf" in last_line(ended)
+
+
+@pytest.mark.parametrize(("version", "needed"), [("3", True), ("4", False)])
+def test_plan_says_what_pkg_needs(site: Site, version: str, needed: bool) -> None:
+    site.configure(NFS_VERSION=version)
+    ended = site.hand("plan", *where(site))
+    assert ended.returncode == 0
+    line = f"# pkg(8) in there needs a line in {site.point('data')}/usr/local/etc/pkg.conf: NFS_WITH_PROPER_LOCKING = true;"
+    assert (line in ended.stdout) == needed

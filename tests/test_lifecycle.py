@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from blocks import BLOCK_VARIANTS, GELI, GELI_IMAGE, HAST, HAST_GELI, ISCSI, ISCSI_GELI, BlockSite
+from blocks import BLOCK_VARIANTS, GELI, GELI_IMAGE, HAST, HAST_GELI, ISCSI, ISCSI_GELI, RBD, BlockSite
 from cbsd import NFS4, NULLFS, Ended, Site, Variant
+from clients import CEPH_DATA, CLIENT_VARIANTS, GLUSTER_DATA, ClientSite
 from thin_site import THIN, THIN_FSTAB, THIN_ZFS, ThinSite
 
 FOUR = ("rcconf", "system", "fstab", "data")
@@ -34,32 +35,35 @@ FRAGILE = (
     Variant("nfs", "nfs", {"MOUNT_FSTAB": "0"}, ("system", "data")),
     Variant("nullfs", "nullfs", {"MOUNT_FSTAB": "0", "MOUNT_SYSTEM": "0"}, ("data",)),
 )
-FRAGILE_BLOCKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI)
+FRAGILE_STACKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI, RBD, GLUSTER_DATA, CEPH_DATA)
 # A mount in a mount, on a dataset or not.
 FRAGILE_THIN = (
     Variant("thin jail", "nullfs", {**THIN.config, "MOUNT_SYSTEM": "0"}, ("data", "skeleton")),
     THIN_ZFS,
 )
-# These run so many commands that each goes wrong in one way after the other; `make lifecycle` plays all ways at all.
-LONG = (*BLOCK_VARIANTS, *FRAGILE_THIN)
+# What takes more than a mount for each directory. These run so many commands that each goes wrong in one way after the
+# other; `make lifecycle` plays all ways at all.
+STACKS = (*BLOCK_VARIANTS, *CLIENT_VARIANTS, *FRAGILE_THIN)
 ALL_WAYS = bool(os.environ.get("ENVSTART_ALL_WAYS"))
 FAULTS = ("hang", "fail", "ignore-term", "say-ok-do-nothing", "unkillable", "do-it-say-fail", "late")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 VERBS = ("start", "stop")
 # Seconds; its last quarter is for the roll back, which must not be short of it on a busy machine. A stack of
 # devices or mounts has more to take back.
-TIMEOUT, BLOCK_TIMEOUT = 8, 16
+TIMEOUT, STACK_TIMEOUT = 8, 16
 # Each case has a machine of its own, and most of its time nothing runs.
 AT_ONCE = 6
 
 KILLS = ("during", "before", "after")
 # Commands that only look, by their first words.
-LOOKS = ("mount --libxo", "sysctl -n", "iscsictl -L", "hastctl list", "zfs get", "fuser", "jls")
+LOOKS = (
+    "mount --libxo", "sysctl -n", "iscsictl -L", "hastctl list", "rbd-ggate list", "zfs get", "fuser", "jls",
+)  # fmt: skip
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.title.replace(",", ""))
-every_volume = pytest.mark.parametrize("variant", BLOCK_VARIANTS, ids=lambda variant: variant.title.replace(",", ""))
+every_stack = pytest.mark.parametrize("variant", STACKS, ids=lambda variant: variant.title.replace(",", ""))
 every_backend = pytest.mark.parametrize(
-    "variant", [*FRAGILE, *FRAGILE_BLOCKS, *FRAGILE_THIN], ids=lambda variant: variant.title.replace(",", "")
+    "variant", [*FRAGILE, *FRAGILE_STACKS, *FRAGILE_THIN], ids=lambda variant: variant.title.replace(",", "")
 )
 
 
@@ -71,16 +75,9 @@ class Case(NamedTuple):
     what: str = ""
 
 
-def made(top: Path, variant: Variant) -> Site:
-    """The site of a variant, at rest."""
-    if variant in BLOCK_VARIANTS:
-        return BlockSite(top, variant)
-    return ThinSite(top, variant) if "skeleton" in variant.directories else Site(top, variant)
-
-
 def prepared(top: Path, variant: Variant, verb: str) -> Site:
     """A site before ``verb``: nothing is mounted, or all is."""
-    site = made(top, variant)
+    site = site_of(top, variant)
     site.configure(TIMEOUT=str(timeout_of(variant)))
     if verb == "stop":
         site.preset()
@@ -88,8 +85,17 @@ def prepared(top: Path, variant: Variant, verb: str) -> Site:
     return site
 
 
+def site_of(top: Path, variant: Variant) -> Site:
+    """The site of a variant, at rest."""
+    if variant in CLIENT_VARIANTS:
+        return ClientSite(top, variant)
+    if variant in BLOCK_VARIANTS:
+        return BlockSite(top, variant)
+    return ThinSite(top, variant) if "skeleton" in variant.directories else Site(top, variant)
+
+
 def timeout_of(variant: Variant) -> int:
-    return BLOCK_TIMEOUT if variant in LONG else TIMEOUT
+    return STACK_TIMEOUT if variant in STACKS else TIMEOUT
 
 
 def act(site: Site, verb: str) -> Ended:
@@ -105,7 +111,7 @@ def every_command(top: Path, variant: Variant, whats: Iterable[str]) -> list[Cas
             calls = [" ".join(call["argv"]) for call in site.world.calls()]
             # A command that looks a second time sees what it saw at first, or what the command before it did.
             distinct = [nth for nth, call in enumerate(calls) if not call.startswith(LOOKS) or calls.index(call) == nth]
-            thin = variant in LONG and not ALL_WAYS
+            thin = variant in STACKS and not ALL_WAYS
             places += [(verb, nth + 1) for nth in (distinct if thin else range(len(calls)))]
     ways = list(whats)
     if thin:
@@ -151,25 +157,25 @@ def converges(site: Site) -> str:
 
 @pytest.mark.parametrize("variant", [*VARIANTS, THIN_ZFS], ids=lambda variant: variant.title.replace(",", ""))
 def test_start_start_stop_stop(tmp_path: Path, variant: Variant) -> None:
-    with made(tmp_path, variant) as site:
+    with site_of(tmp_path, variant) as site:
         for verb, expected in (("start", site.wanted()), ("start", site.wanted()), ("stop", []), ("stop", [])):
             ended = act(site, verb)
             assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
             assert site.table == expected
 
 
-@every_volume
-def test_a_volume_starts_and_stops_twice(tmp_path: Path, variant: Variant) -> None:
-    with BlockSite(tmp_path, variant) as site:
+@every_stack
+def test_a_stack_starts_and_stops_twice(tmp_path: Path, variant: Variant) -> None:
+    with site_of(tmp_path, variant) as site:
         for verb in ("start", "start", "stop", "stop"):
             ended = act(site, verb)
             assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
             assert verdict(site, verb, 0, "") == ""
 
 
-@every_volume
+@every_stack
 def test_what_is_so_already_is_only_looked_at_and_once(tmp_path: Path, variant: Variant) -> None:
-    with BlockSite(tmp_path, variant) as site:
+    with site_of(tmp_path, variant) as site:
         site.preset()
         assert site.start().returncode == 0
         calls = [" ".join(call["argv"]) for call in site.world.calls()]
@@ -179,7 +185,7 @@ def test_what_is_so_already_is_only_looked_at_and_once(tmp_path: Path, variant: 
 
 @every_variant
 def test_what_is_so_already_costs_one_reading_of_the_table(tmp_path: Path, variant: Variant) -> None:
-    with made(tmp_path, variant) as site:
+    with site_of(tmp_path, variant) as site:
         site.stop()
         site.preset()
         site.start()
@@ -188,7 +194,7 @@ def test_what_is_so_already_costs_one_reading_of_the_table(tmp_path: Path, varia
 
 @every_variant
 def test_a_start_completes_what_is_half_there(tmp_path: Path, variant: Variant) -> None:
-    with made(tmp_path, variant) as site:
+    with site_of(tmp_path, variant) as site:
         site.preset(variant.directories[0])
         assert site.start().returncode == 0
         assert site.table == site.wanted()

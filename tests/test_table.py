@@ -19,9 +19,14 @@ ROOT = {"special": "/dev/da0", "node": "/", "fstype": "ufs", "opts": ["local"]}
 
 
 def statfs(
-    source: bytes, point: bytes, kind: bytes = b"nfs", flags: int = 0, version: int = Getfsstat.version
+    source: bytes,
+    point: bytes,
+    kind: bytes = b"nfs",
+    flags: int = 0,
+    version: int = Getfsstat.version,
+    fsid: bytes = b"",
 ) -> bytes:
-    return struct.pack(Getfsstat.layout, version, flags, kind, source, point)
+    return struct.pack(Getfsstat.layout, version, flags, fsid, kind, source, point)
 
 
 @pytest.mark.parametrize("variant", [NFS4, NULLFS], ids=["nfs", "nullfs"])
@@ -48,6 +53,12 @@ def test_struct_statfs() -> None:
     root, mount = freebsd.parse_statfs(data)
     assert (root.source, root.point, root.fstype, root.read_only) == ("/dev/da0", "/", "ufs", False)
     assert (mount.source, mount.point, mount.fstype, mount.read_only) == ("nas:/x\udcff y", "/mnt/a b", "nfs", True)
+
+
+def test_the_number_of_a_mount_is_its_fsid_as_far_as_it_is_told() -> None:
+    root = statfs(b"/dev/da0", b"/", b"ufs", fsid=bytes(8))
+    fuse = statfs(b"/dev/fuse", b"/x", b"fusefs", fsid=bytes.fromhex("0a1b2c3d4e5f6071"))
+    assert [entry.number for entry in freebsd.parse_statfs(root + fuse)] == ["", "0a1b2c3d4e5f6071"]
 
 
 @pytest.mark.parametrize("data", [b"", statfs(b"nas:/x", b"/x"), statfs(b"/dev/da0", b"/", version=0x20030518)])

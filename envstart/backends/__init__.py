@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 # Name and what it brings, in the order of the README's table.
 NAMES = {
     "nfs": "directories of an NFSv4 or NFSv3 server",
+    "gluster": "directories in a GlusterFS volume",
+    "ceph": "directories in a CephFS file system",
     "iscsi": "a volume on a LUN of an iSCSI target, over TCP or iSER",
     "geli": "a volume on an encrypted provider, or in an encrypted image file",
     "hast": "a volume on a HAST resource, on the node that is primary",
+    "rbd": "a volume on an image in a Ceph cluster",
     "nullfs": "directories of this host, and thin jails (nullfs on FreeBSD, bind mounts on Linux)",
 }
 

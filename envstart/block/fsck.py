@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .. import commands, plan, touch, unmount
 from ..errors import Error, Misconfigured, NoAnswer, NoTime, Stuck, Temporary, reason
-from ..mount import LEASE_SECONDS
+from ..usable import LEASE_SECONDS
 from . import geom, owner, superblock
 from .base import Block, is_node
 
@@ -38,8 +38,8 @@ class Fsck(Block):
         self, environment: Environment, config: Config, lower: Block, target: str, looking: str, guarded: bool
     ) -> None:
         super().__init__("fsck", lower.source, lower)
-        self._environment = environment
-        self._config = config
+        self.environment = environment
+        self.config = config
         self._kind: str = config["VOLUME_FSTYPE"]
         self._target = target
         self._looking = looking
@@ -94,15 +94,15 @@ class Fsck(Block):
         if state == superblock.DIRTY and not self._read_only:
             if self._guarded and not host.takeover:
                 await self._check_owner(host, device, doing)
-            if self._config["FSCK"] == "refuse":
+            if self.config["FSCK"] == "refuse":
                 raise Misconfigured(f"{doing}: it was not cleanly unmounted; fsck it, or set FSCK=preen")
-        if self._config["FSCK"] == "preen" and not self._read_only:
+        if self.config["FSCK"] == "preen" and not self._read_only:
             await self._preen(host, device, doing)
         self._seen = device
 
     async def _look(self, host: Host, device: str, doing: str) -> str:
         try:
-            patience = self._config["PROBE_TIMEOUT"]
+            patience = self.config["PROBE_TIMEOUT"]
             return str(await host.bounded(superblock.look, device, self._kind, timeout=patience))
         except (NoAnswer, NoTime) as error:
             raise Temporary(f"{doing}: its superblock gives {error}") from None
@@ -113,10 +113,10 @@ class Fsck(Block):
         """What is there instead, in a word."""
         if host.platform == "freebsd":
             # -u, so that a GELI or ZFS provider does not pass for an empty one (commands.md §10.4).
-            result = await host.run(("fstyp", "-u", device), timeout=self._config["PROBE_TIMEOUT"], reads=True)
+            result = await host.run(("fstyp", "-u", device), timeout=self.config["PROBE_TIMEOUT"], reads=True)
         else:
             argv = ("blkid", "-p", "-s", "TYPE", "-s", "PTTYPE", "-o", "value", device)
-            result = await host.run(argv, timeout=self._config["PROBE_TIMEOUT"], reads=True)
+            result = await host.run(argv, timeout=self.config["PROBE_TIMEOUT"], reads=True)
             if result.status == _AMBIVALENT:
                 return "the marks of several file systems"
         return result.out.split()[0] if result.status == 0 and result.out.split() else "no file system that is known"
@@ -125,7 +125,7 @@ class Fsck(Block):
         argv = commands.fsck(self._kind, device)
         # Twice: what must be run again says so.
         for _ in range(2):
-            result = await host.run(argv, timeout=self._config["FSCK_TIMEOUT"], hold=True)
+            result = await host.run(argv, timeout=self.config["FSCK_TIMEOUT"], hold=True)
             if result.status not in _AGAIN[self._kind]:
                 break
         if result.status in _FINE[self._kind]:
@@ -149,16 +149,16 @@ class Fsck(Block):
     async def _check_owner(self, host: Host, device: str, doing: str) -> None:
         """Refuse what another host has, or had, mounted: it is dirty because of that host (design: two hosts)."""
         host.on_failure(lambda: self._unmount(host))
-        patience = self._config["PROBE_TIMEOUT"]
+        patience = self.config["PROBE_TIMEOUT"]
         made = [self._looking.rpartition("/")[0], self._looking]
         await host.bounded(owner.make_private, made, timeout=patience)
         argv = commands.mount(host.platform, self._kind, ("ro",), device, self._looking)
         result = await host.run(argv, timeout=patience, hold=True)
         if not (await host.mounts()).at(self._looking):
             raise Temporary(f"{doing}: it was not cleanly unmounted, and cannot be looked at: {result.words}")
-        workdir = self._environment.workdir
+        workdir = self.environment.workdir
         lease = None
-        if self._config["VOLUME_LAYOUT"] == "tree" and workdir and self._config["LEASE"] == "refuse":
+        if self.config["VOLUME_LAYOUT"] == "tree" and workdir and self.config["LEASE"] == "refuse":
             lease = (f"{self._looking}/system/locked", f"{workdir}/nodename")
         try:
             mark, other = await host.bounded(owner.look_all, self._looking, lease, timeout=patience)
@@ -172,14 +172,14 @@ class Fsck(Block):
             )
         if other is not None and other[1] < LEASE_SECONDS:
             raise Stuck(
-                f"{doing}: it was not cleanly unmounted, and node {other[0]} had environment {self._environment.name} "
+                f"{doing}: it was not cleanly unmounted, and node {other[0]} had environment {self.environment.name} "
                 f"in use {other[1] // 60} minutes ago (system/locked); stop it there, or wait"
             )
 
     async def _unmount(self, host: Host) -> None:
         for entry in (await host.mounts()).at(self._looking):
             await unmount.plain(host, entry, attempts=3)
-        await host.bounded(touch.remove_directories, [self._looking], timeout=self._config["PROBE_TIMEOUT"])
+        await host.bounded(touch.remove_directories, [self._looking], timeout=self.config["PROBE_TIMEOUT"])
 
     async def stop(self, host: Host) -> bool:
         self._seen = ""
@@ -195,7 +195,7 @@ class Fsck(Block):
             return plan.State(plan.UNKNOWN, str(error))
         if device is not None and (await host.mounts()).at(self._target):
             return plan.State(plan.READY, "mounted")
-        wanted = self._config["FSCK"] == "preen" and not self._read_only
+        wanted = self.config["FSCK"] == "preen" and not self._read_only
         start = [commands.fsck(self._kind, device or self.expected())] if wanted else []
         return plan.State(plan.NOT_READY, "not mounted" if device else "no device", start=start)
 

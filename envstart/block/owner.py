@@ -32,7 +32,7 @@ class Mark(plan.Step):
         self.name = "owner"
         self.source = f"{mount.point}/{NAME}"
         self._mount = mount
-        self._config = config
+        self.config = config
         self._tried = False
 
     def needs(self, other: plan.Step) -> bool:
@@ -47,7 +47,7 @@ class Mark(plan.Step):
         if not (await host.mounts()).at(self._mount.point) or await self._mount.down(host):
             return ""
         try:
-            return str(await host.probe(look, self._mount.point, timeout=self._config["PROBE_TIMEOUT"]))
+            return str(await host.probe(look, self._mount.point, timeout=self.config["PROBE_TIMEOUT"]))
         except (Temporary, OSError):
             return ""
 
@@ -56,7 +56,7 @@ class Mark(plan.Step):
         self._tried = True
         host.on_failure(lambda: self._remove(host))
         try:
-            await host.bounded(write, self._mount.point, await mine(host), timeout=self._config["PROBE_TIMEOUT"])
+            await host.bounded(write, self._mount.point, await mine(host), timeout=self.config["PROBE_TIMEOUT"])
         except NoTime:
             raise
         except (Temporary, OSError) as error:
@@ -74,7 +74,7 @@ class Mark(plan.Step):
         if not (await host.mounts()).at(self._mount.point):
             return
         try:
-            await host.bounded(remove, self._mount.point, timeout=self._config["PROBE_TIMEOUT"])
+            await host.bounded(remove, self._mount.point, timeout=self.config["PROBE_TIMEOUT"])
         except OSError as error:
             raise Temporary(f"cannot remove {self.source}: {reason(error)}") from None
 

@@ -42,7 +42,7 @@ _FINAL: diagnosis.Rows = (
 class _Attached(Block):
     """What is attached and detached: a provider that GEOM makes of what is below."""
 
-    _config: Config
+    config: Config
 
     async def _attached(self, host: Host) -> geom.Provider | None:
         raise NotImplementedError
@@ -55,13 +55,13 @@ class _Attached(Block):
         return f"/dev/{found.name}" if found else None
 
     async def _appears(self, host: Host, found: geom.Provider) -> None:
-        if not await appears(host, f"/dev/{found.name}", self._config["PROBE_TIMEOUT"]):
+        if not await appears(host, f"/dev/{found.name}", self.config["PROBE_TIMEOUT"]):
             raise Temporary(f"cannot use /dev/{found.name}: it is attached, but the device does not appear")
 
     async def stop(self, host: Host) -> bool:
         if await self._attached(host) is None:
             return False
-        await until_it_heals(lambda: self._detach(host), host, self._config["ATTEMPTS"])
+        await until_it_heals(lambda: self._detach(host), host, self.config["ATTEMPTS"])
         return True
 
     async def _detach(self, host: Host) -> None:
@@ -85,7 +85,7 @@ class Provider(_Attached):
 
     def __init__(self, config: Config, lower: Block, read_only: bool) -> None:
         super().__init__("geli", lower.source, lower)
-        self._config = config
+        self.config = config
         self._keys: tuple[str, ...] = config["GELI_KEYFILE"] or ()
         self._passes: tuple[str, ...] = config["GELI_PASSFILE"] or ()
         self._read_only = read_only
@@ -126,12 +126,13 @@ class Provider(_Attached):
 
     async def start(self, host: Host) -> None:
         device = await self.below(host)
-        await secret.check(host, [*self._keys, *self._passes], self._config["PROBE_TIMEOUT"])
+        remedy = "correct GELI_KEYFILE and GELI_PASSFILE"
+        await secret.check(host, [*self._keys, *self._passes], self.config["PROBE_TIMEOUT"], remedy)
         # A wrong key is told without an effect, and before anybody waits for the lock: a passphrase takes seconds.
         dry = await host.run(self._attach(device, "-C"), reads=True)
         if dry.status != 0:
             raise _of_attach(dry, device)
-        await until_it_heals(lambda: self._attempt(host), host, self._config["ATTEMPTS"])
+        await until_it_heals(lambda: self._attempt(host), host, self.config["ATTEMPTS"])
 
     async def _attempt(self, host: Host) -> None:
         device = await self.below(host)
@@ -173,7 +174,7 @@ class Image(_Attached):
 
     def __init__(self, config: Config, path: str, read_only: bool) -> None:
         super().__init__("image", path)
-        self._config = config
+        self.config = config
         self._read_only = read_only
 
     async def _attached(self, host: Host) -> geom.Provider | None:

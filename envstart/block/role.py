@@ -49,7 +49,7 @@ class Role(Block):
 
     def __init__(self, config: Config, resource: str) -> None:
         super().__init__("role", f"hast resource {resource}")
-        self._config = config
+        self.config = config
         self._name = resource
         self._device = f"/dev/hast/{resource}"
         self.resource = f"hast {resource}"
@@ -92,7 +92,7 @@ class Role(Block):
     async def start(self, host: Host) -> None:
         before = (await self._resource(host)).role
         host.on_failure(lambda: self._take_back(host, before))
-        careful = before != _PRIMARY and not (self._config["HAST_TAKEOVER"] or host.takeover)
+        careful = before != _PRIMARY and not (self.config["HAST_TAKEOVER"] or host.takeover)
         if careful:
             await self._listen(host)
         await self._take(host)
@@ -107,7 +107,7 @@ class Role(Block):
         since when this node is one, nobody knows."""
         if (await self._resource(host)).role != _SECONDARY:
             await self._become(host, _SECONDARY)
-        patience = self._config["HAST_WAIT"]
+        patience = self.config["HAST_WAIT"]
         looks = Looks(host, patience / 2)
         while not (await self._resource(host)).status:
             if not await looks.again():
@@ -126,7 +126,7 @@ class Role(Block):
 
     async def _take(self, host: Host) -> None:
         result = await self._become(host, _PRIMARY)
-        looks = Looks(host, self._config["HAST_WAIT"])
+        looks = Looks(host, self.config["HAST_WAIT"])
         while await self.device(host) is None:
             found = await self._resource(host)
             if found.role == _INIT:
@@ -181,7 +181,7 @@ class Role(Block):
             await self._become(host, before)
 
     async def stop(self, host: Host) -> bool:
-        wanted = self._config["HAST_STOP_ROLE"]
+        wanted = self.config["HAST_STOP_ROLE"]
         if (await self._resource(host)).role != _PRIMARY:
             return False
         await self._become(host, wanted)
@@ -195,7 +195,7 @@ class Role(Block):
             return plan.State(plan.UNKNOWN, str(error))
         if device is None:
             return plan.State(plan.NOT_READY, str(found), start=[("hastctl", "role", _PRIMARY, self._name)])
-        stop = [("hastctl", "role", self._config["HAST_STOP_ROLE"], self._name)]
+        stop = [("hastctl", "role", self.config["HAST_STOP_ROLE"], self._name)]
         return plan.State(plan.READY if found.status == _COMPLETE else plan.DEGRADED, str(found), stop=stop)
 
 

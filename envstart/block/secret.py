@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 _SIZE_MAX = 1 << 20
 
 
-async def check(host: Host, paths: list[str], timeout: float) -> None:
+async def check(host: Host, paths: list[str], timeout: float, remedy: str) -> None:
     """Raise unless only root can read these key files: Missing, Denied, Temporary."""
-    wrong = await _asked(host, untrusted, paths, paths[0], "a key", "correct GELI_KEYFILE and GELI_PASSFILE", timeout)
+    wrong = await _asked(host, untrusted, paths, paths[0], "a key", remedy, timeout)
     if wrong:
         raise Denied(f"cannot trust a key: {wrong}")
 

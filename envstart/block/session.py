@@ -65,7 +65,7 @@ class Session(Block):
         # Sessions belong to the host, whatever environment's LUN they carry.
         self.resource = f"iscsi {target}"
         self.servers = tuple(split_portal(portal) for portal in portals)
-        self._config = config
+        self.config = config
         self._added: list[str] = []
 
     # Which sessions are ours, and which disk.
@@ -89,7 +89,7 @@ class Session(Block):
             return None
         graph = await geom.read(host)
         whole = f"/dev/multipath/{self.multipath}" if self.multipath else disks[0]
-        found = whole + (self._config["ISCSI_PARTITION"] or "")
+        found = whole + (self.config["ISCSI_PARTITION"] or "")
         # The disk is known to CAM first, then to GEOM, then to devfs.
         if graph.provider(found) is None or not os.path.exists(found):
             return None
@@ -101,7 +101,7 @@ class Session(Block):
 
     def expected(self) -> str:
         whole = f"/dev/multipath/{self.multipath}" if self.multipath else "/dev/daN"
-        return whole + (self._config["ISCSI_PARTITION"] or "")
+        return whole + (self.config["ISCSI_PARTITION"] or "")
 
     async def _check_paths(self, host: Host, graph: geom.Graph, whole: str, disks: list[str]) -> None:
         """Misconfigured when the multipath device is made of other disks than ours."""
@@ -118,7 +118,7 @@ class Session(Block):
 
     def _check_identity(self, graph: geom.Graph, disk: str) -> None:
         """The number in daN changes from login to login; the disk's own serial number does not (fault 78)."""
-        wanted = self._config["ISCSI_SERIAL"]
+        wanted = self.config["ISCSI_SERIAL"]
         provider = graph.provider(disk)
         found = provider.config.get("ident", "") if provider else ""
         if wanted and found != wanted:
@@ -159,7 +159,7 @@ class Session(Block):
         # What is there before we add anything need not be ours to take back.
         self._added = []
         host.on_failure(lambda: self._take_back(host))
-        await until_it_heals(lambda: self._attempt(host), host, self._config["ATTEMPTS"])
+        await until_it_heals(lambda: self._attempt(host), host, self.config["ATTEMPTS"])
 
     async def _attempt(self, host: Host) -> None:
         await self._check_same_disk(host)
@@ -223,7 +223,7 @@ class Session(Block):
             raise
 
     async def _wait_for_disk(self, host: Host, portal: str, doing: str) -> None:
-        looks = Looks(host, self._config["ISCSI_LOGIN_TIMEOUT"])
+        looks = Looks(host, self.config["ISCSI_LOGIN_TIMEOUT"])
         began = host.deadline.elapsed()
         rescanned = asked = False
         while True:
@@ -241,7 +241,7 @@ class Session(Block):
             if found and state == CONNECTED and found.bus >= 0 and not rescanned and waited > _SCAN:
                 # A LUN that was added to the target after the login is seen only then (commands.md §15).
                 rescanned = True
-                await host.run(("camcontrol", "rescan", str(found.bus)), timeout=self._config["ISCSI_LOGIN_TIMEOUT"])
+                await host.run(("camcontrol", "rescan", str(found.bus)), timeout=self.config["ISCSI_LOGIN_TIMEOUT"])
             if state not in ("", CONNECTED, "Disconnected") and "iscsid" not in state:
                 raise Temporary(f"cannot {doing}: {state}; is the target up, and can it be reached?")
             if not await looks.again():
@@ -253,11 +253,11 @@ class Session(Block):
 
     async def _wait_for_device(self, host: Host) -> None:
         """Disk, partition and multipath device come by themselves; none is ever made here."""
-        looks = Looks(host, self._config["ISCSI_LOGIN_TIMEOUT"])
+        looks = Looks(host, self.config["ISCSI_LOGIN_TIMEOUT"])
         while await self.device(host) is None:
             if not await looks.again():
                 disks = ", ".join(await self._disks(host)) or f"the LUN of {self.target}"
-                what, remedy = f"partition {self._config['ISCSI_PARTITION']}", "correct ISCSI_PARTITION"
+                what, remedy = f"partition {self.config['ISCSI_PARTITION']}", "correct ISCSI_PARTITION"
                 if self.multipath:
                     what, remedy = (
                         f"multipath/{self.multipath}",
@@ -268,7 +268,7 @@ class Session(Block):
     async def _check_daemon(self, host: Host, doing: str) -> None:
         if (await host.run(("service", "iscsid", "onestatus"), timeout=10, reads=True)).status == 0:
             return
-        if self._config["ISCSI_START_DAEMON"]:
+        if self.config["ISCSI_START_DAEMON"]:
             await host.run(("service", "iscsid", "onestart"), timeout=30)
             return
         raise Unavailable(
@@ -291,7 +291,7 @@ class Session(Block):
                 )
 
     async def _configuration(self, host: Host, portal: str) -> str:
-        config, timeout = self._config, self._config["PROBE_TIMEOUT"]
+        config, timeout = self.config, self.config["PROBE_TIMEOUT"]
         rows = {
             "TargetName": self.target,
             "TargetAddress": portal,
@@ -389,7 +389,7 @@ class Session(Block):
         if sessions and await self.dead(host) and await initiator.disks(host, sessions[0]):
             return plan.State(plan.LOST, f"the session is down ({sessions[0].state})")
         if not sessions:
-            user = self._config["ISCSI_CHAP_USER"]
+            user = self.config["ISCSI_CHAP_USER"]
             found = f"no session; CHAP as {user} needs an iscsi.conf(5) instead of -p and -t" if user else "no session"
             return plan.State(plan.NOT_READY, found, start=start)
         if device is None:

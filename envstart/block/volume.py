@@ -120,8 +120,8 @@ class Volume(Mount):
         # A disk that is gone, or whose session is down, cannot be compared; but it was mounted here, and is no more.
         return graph.provider(entry.source) is None or (device is None and bool(await self.lower.dead(host)))
 
-    def _requires(self) -> str:
-        return super()._requires() if self.name == "data" else "VOLUME_LAYOUT=tree asks for"
+    def requires(self) -> str:
+        return super().requires() if self.name == "data" else "VOLUME_LAYOUT=tree asks for"
 
 
 def steps(environment: Environment, config: Config, device: Block, guarded: bool) -> list[plan.Step]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-NOTHING: Box = {"worlds": {}, "portals": {}, "targets": {}, "resources": {}}
+NOTHING: Box = {"worlds": {}, "portals": {}, "targets": {}, "resources": {}, "images": {}, "cluster": "up"}
 
 
 def read(path: str) -> Box:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Name of the command: the module it is in and the function there. A module is loaded when its command runs.
 COMMANDS = {
     "camcontrol": ("camcontrol", "main"),
+    "ceph-fuse": ("cephfuse", "main"),
     "df": ("df", "main"),
     "diskinfo": ("geomlist", "diskinfo"),
     "fsck": ("fsck", "fsck"),
@@ -40,10 +41,13 @@ COMMANDS = {
     "kldstat": ("modules", "kldstat"),
     "mdconfig": ("disk", "mdconfig"),
     "mount": ("mount", "main"),
+    "mount_glusterfs": ("gluster", "main"),
     "mount_nfs": ("nfs", "main"),
     "mount_nullfs": ("nullfs", "main"),
     "newfs": ("fsck", "newfs"),
     "nfsstat": ("rpc", "nfsstat"),
+    "rbd": ("rbd", "rbd"),
+    "rbd-ggate": ("rbd", "ggate"),
     "rpcinfo": ("rpc", "rpcinfo"),
     "service": ("services", "service"),
     "showmount": ("rpc", "showmount"),

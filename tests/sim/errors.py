@@ -10,6 +10,7 @@ TEXTS = {
     errno.EDEADLK: "Resource deadlock avoided",
     errno.ENODEV: "Operation not supported by device",
     errno.ENXIO: "Device not configured",
+    errno.ENOTCONN: "Socket is not connected",
     errno.EOPNOTSUPP: "Operation not supported",
     errno.ESTALE: "Stale NFS file handle",
     errno.ETIMEDOUT: "Operation timed out",

@@ -105,8 +105,8 @@ def install_getfsstat(state: str) -> None:
 class Getfsstat:
     """As the system call: without a buffer the number of mounts, with one no more of them than it has room for."""
 
-    # f_version and f_flags lead, the names are at the end; what lies between is numbers that nobody here asks for.
-    layout = "=I4xQ264x16s1024s1024s"
+    # f_version, f_flags, f_fsid, the names at the end; what lies between is numbers that nobody here asks for.
+    layout = "=I4xQ176x8s80x16s1024s1024s"
     version, nowait = 0x20140518, 2
 
     def __init__(self, store: Store) -> None:
@@ -126,6 +126,7 @@ class Getfsstat:
                 self.layout,
                 self.version,
                 int("ro" in mount["flags"]),
+                bytes.fromhex(mount["fsid"]),
                 *(mount[name].encode() for name in ("fstype", "special", "node")),
             )
             for mount in fitting

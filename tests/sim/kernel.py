@@ -104,7 +104,7 @@ def unmount(state: State, machine: Machine, fsid: str, force: bool) -> None:
         raise error(errno.EPERM)
     if mount["node"] == "/":
         raise error(errno.EINVAL)
-    if not vfs.answers(state, mount["host"]):
+    if not vfs.answers(state, mount["host"]) and not vfs.client_is_dead(mount):
         if mount["leaving"] in ("", "plain"):
             mount["leaving"] = "force" if force else "plain"
         raise Blocked(mount["host"])

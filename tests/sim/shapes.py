@@ -61,6 +61,8 @@ class Disk(TypedDict):
 
 class Gate(TypedDict):
     image: str
+    # Of an image in a Ceph cluster.
+    spec: str
 
 
 class Part(TypedDict):
@@ -173,11 +175,21 @@ class Resource(TypedDict):
     torn: bool
 
 
+class RbdImage(TypedDict):
+    image: str
+    features: list[str]
+    # The host that holds the lock of a writer, and all that have it open.
+    owner: str
+    watchers: list[str]
+
+
 class Box(TypedDict):
     worlds: dict[str, str]
     portals: dict[str, Portal]
     targets: dict[str, Target]
     resources: dict[str, Resource]
+    images: dict[str, RbdImage]
+    cluster: str
 
 
 class Dataset(TypedDict):

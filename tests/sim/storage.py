@@ -15,7 +15,7 @@ from typing import Any, Callable, TypeVar
 from . import box, mounted, reservations, resources, sessions
 from .camcontrol import TYPES
 from .disks import new_image
-from .shapes import Box, Lun, Node, Resource
+from .shapes import Box, Lun, Node, RbdImage, Resource
 from .store import Store
 from .world import World
 
@@ -148,6 +148,23 @@ class Storage:
                 if any(not session["barred"].get(lun) for session in below):
                     return True
         return False
+
+    # Ceph
+
+    def rbd(self, spec: str, features: Sequence[str] = ("layering", "exclusive-lock"), size: int = LUN_SIZE) -> Path:
+        """An image in the cluster; gives back the file behind it."""
+        image = new_image(self.path / "images" / f"rbd-{spec.replace('/', '-')}", size)
+        known: RbdImage = {"image": str(image), "features": list(features), "owner": "", "watchers": []}
+        self.change(lambda changed: changed["images"].update({spec: known}))
+        return image
+
+    def watch(self, spec: str, *hosts: str) -> None:
+        """Who has the image open."""
+        self.change(lambda known: known["images"][spec].update({"watchers": list(hosts)}))
+
+    def cluster(self, state: str) -> None:
+        """ "up", or "frozen": its monitors are silent."""
+        self.change(lambda known: known.update({"cluster": state}))
 
     # HAST
 

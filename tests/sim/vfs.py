@@ -89,9 +89,18 @@ def answers(state: State, host: str) -> bool:
     return not host or (server is not None and server["state"] == "up")
 
 
+def client_is_dead(mount: Mount) -> bool:
+    """Is it a FUSE mount whose process has ended? It then answers everything with an error."""
+    from .users import alive
+
+    return "client" in mount["options"] and not alive(int(mount["options"]["client"]))
+
+
 def reach(state: State, mount: Mount, path: str) -> None:
     """Refuse or block where the file system of MOUNT would."""
     for layer in layers(state, mount):
+        if client_is_dead(layer):
+            raise error(errno.ENOTCONN, path)
         if not answers(state, layer["host"]):
             raise Blocked(layer["host"])
         if layer["options"].get("lost"):

@@ -1,0 +1,92 @@
+"""CephFS: a file system of a Ceph cluster holds the environments' directories, by ceph-fuse(8).
+
+Facts are in commands.md §19.3; what is said of Linux was seen of Ceph 16.2.
+"""
+
+from __future__ import annotations
+
+from .. import ceph, client, diagnosis, layout
+from ..errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
+from ..options import COMMON, Option, choice, plain, whole
+from ..plan import Plan
+from ..table import is_below
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..environment import Environment
+    from ..host import Host
+    from ..mount import Undo
+
+_SAID: diagnosis.Rows = (
+    ("unable to find a keyring", Denied, "set CEPH_KEYRING, and CEPH_USER"),
+    ("handle_auth_bad_method", Denied, "correct CEPH_USER and CEPH_KEYRING"),
+    ("Operation not permitted", Denied, "give CEPH_USER this path: ceph fs authorize; and run it as root"),
+    ("Permission denied", Denied, "give CEPH_USER this path: ceph fs authorize"),
+    ("No such file or directory", Missing, "make CEPH_ROOT_DIR in the file system; is CEPH_FS_NAME right?"),
+    ("fuse: device not found", Unavailable, "load the kernel module of FUSE"),
+    ("unrecognized option", Misconfigured, "correct the configuration"),
+)
+
+OPTIONS = (
+    *ceph.OPTIONS,
+    Option("CEPH_FS_NAME", plain, "", "name of the file system", "the cluster's default"),
+    *layout.options("CEPH", "/", "in the file system"),
+    Option("CEPH_MODE", choice("rw", "ro"), "rw", "ro: nothing can be written"),
+    Option("CEPH_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
+    Option(
+        "CEPH_MOUNT_DIR",
+        client.mount_dir,
+        "/var/run/envstart/ceph",
+        "directory for root alone, below which CEPH_ROOT_DIR itself is mounted, once for each environment",
+    ),
+    *COMMON,
+)
+
+
+class CephFS(client.Client):
+    """CEPH_ROOT_DIR of the file system; the table tells neither it nor the cluster."""
+
+    fstype = "ceph-fuse"
+    programs = ("ceph-fuse",)
+    # On FreeBSD by libfuse 3 or by libfuse 2, whose subtype the kernel cuts.
+    fstypes = ("fuse.ceph-fuse", "fusefs", "fusefs.ceph-fus", "fusefs.ceph-fuse")
+    nameless = ("ceph-fuse", "/dev/fuse")
+
+    def __init__(self, environment: Environment, config: Config, root: str, required: list[str]) -> None:
+        options = [*ceph.access(config)]
+        if config["CEPH_FS_NAME"]:
+            options.append(f"--client_fs={config['CEPH_FS_NAME']}")
+        mode = config["CEPH_MODE"]
+        cluster = ",".join(config["CEPH_MONITORS"] or ()) or config["CEPH_CONF"] or "ceph.conf"
+        # Not how the cluster is reached, but what is mounted; with the monitors, since there is nothing else to tell.
+        source = f"{config['CEPH_USER']}@{cluster}:{config['CEPH_FS_NAME'] or ''}{root}"
+        timeout = config["CEPH_MOUNT_TIMEOUT"]
+        words = (*options, "-r", root, "-o", mode)
+        super().__init__(words, source, config["CEPH_MOUNT_DIR"], environment, config, timeout, required)
+
+    def same(self, source: str) -> bool:
+        """No table tells it."""
+        return source == self.source
+
+    async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
+        await ceph.check_key(host, self.config)
+        await super()._attempt(host, point, undo)
+
+    async def _why(self, host: Host, words: str, since: float, doing: str) -> Error:
+        return diagnosis.first(_SAID, words, doing) or Temporary(
+            f"cannot {doing}: {words}; are the cluster's monitors and its MDS up, and can they be reached?"
+        )
+
+
+def plan(environment: Environment, config: Config) -> Plan:
+    """The client, and the directories from its mount."""
+    root = config["CEPH_ROOT_DIR"]
+    wanted = layout.wanted(environment, config, "CEPH")
+    for item in wanted:
+        # The client may have rights to that part of the file system alone, and so mounts nothing else.
+        if not is_below(item.path, root):
+            raise Misconfigured(f"cannot use {item.path} for {item.name}: it does not lie in CEPH_ROOT_DIR, {root}")
+        item.path = item.path[len(root.rstrip("/")) :]
+    volume = CephFS(environment, config, root, [item.path.lstrip("/") for item in wanted])
+    return Plan("ceph", environment, config, client.steps(volume, wanted, environment, config))

@@ -1,0 +1,165 @@
+"""GlusterFS: a volume of one or more servers holds the environments' directories.
+
+Facts about its client are in commands.md §19.2; what its log says, and when, was seen of glusterfs 10.3.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from .. import client, diagnosis, layout
+from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary, Unavailable
+from ..options import ALNUM, COMMON, Option, plain, whole, words
+from ..plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..environment import Environment
+    from ..host import Host
+
+# The client's scripts leave out longer names without a word.
+_NAME_MAX = 63
+# Given by envstart itself.
+_OWN = ("log-file", "backup-volfile-servers", "backupvolfile-server", "volume-id", "volume-name")
+# Of the client's log: all that its mount command says is that it failed.
+_SAID: diagnosis.Rows = (
+    ("failed to fetch volume file", Missing, "the server has no such volume: gluster volume list"),
+    ("authentication failed", Denied, "let the volume allow this host: gluster volume set VOLUME auth.allow"),
+    ("DNS resolution failed", Error, "correct the server's name, or the resolver"),
+    ("nvalid option", Misconfigured, "take the option out of MOUNT_GLUSTERFS_OPT"),
+    ("cannot open /dev/fuse", Unavailable, "load the kernel module of FUSE"),
+    ("Server name/volume name unspecified", Misconfigured, "correct GLUSTER_SERVER and GLUSTER_VOLUME"),
+)
+# Lines of the log that are shown, and how much of it is read (bytes).
+_LINES, _TAIL = 2, 1 << 16
+
+
+def servers(value: str) -> tuple[str, ...]:
+    """Names or IPv4 addresses. The client's script parts several of them at colons, so that IPv6 needs a name."""
+    found = words(value)
+    for name in found:
+        if not (ALNUM | set(".-_")).issuperset(name) or name.startswith("-"):
+            raise ValueError(f"has {name!r}, which is no host name or IPv4 address (for IPv6 write a name)")
+        if len(name) > _NAME_MAX:
+            raise ValueError(f"has {name!r}, which is longer than {_NAME_MAX} characters")
+    return found
+
+
+def mount_options(value: str) -> tuple[str, ...]:
+    """Options of mount_glusterfs, between blanks or commas, without ``-o``."""
+    found = tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
+    for option in found:
+        if not (ALNUM | set("=._:/*-%+")).issuperset(option):
+            raise ValueError(f"has {option!r}, with a character that the client's script cannot take")
+        if option.partition("=")[0] in _OWN:
+            raise ValueError(f"has {option.partition('=')[0]}, which has a key of its own")
+    return found
+
+
+def log_file(value: str) -> str:
+    """As client.mount_dir(), for the same reason."""
+    return client.mount_dir(value)
+
+
+OPTIONS = (
+    Option("GLUSTER_SERVER", servers, None, "name or IPv4 address of a server; of several the next one is asked"),
+    Option("GLUSTER_VOLUME", plain, None, "name of the volume"),
+    *layout.options("GLUSTER", "/", "in the volume"),
+    Option(
+        "MOUNT_GLUSTERFS_OPT",
+        mount_options,
+        "rw",
+        'options of mount_glusterfs, as in "rw log-level=WARNING"; FreeBSD\'s takes fewer than that of Linux',
+    ),
+    Option(
+        "GLUSTER_LOG_FILE",
+        log_file,
+        "/var/log/glusterfs/envstart.log",
+        "log of the client; {name} in it is the environment's name",
+    ),
+    Option("GLUSTER_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
+    Option(
+        "GLUSTER_MOUNT_DIR",
+        client.mount_dir,
+        "/var/run/envstart/gluster",
+        "directory for root alone, below which the volume itself is mounted, once for each environment",
+    ),
+    *COMMON,
+)
+
+
+class Gluster(client.Client):
+    """The volume. ``log`` is the file that its client writes to."""
+
+    fstype = "glusterfs"
+    programs = ("glusterfs", "mount_glusterfs", "mount.glusterfs")
+    fstypes = ("fuse.glusterfs", "fusefs", "fusefs.glusterf", "fusefs.glusterfs")
+
+    def __init__(
+        self, options: tuple[str, ...], log: str, environment: Environment, config: Config, required: list[str]
+    ) -> None:
+        super().__init__(
+            options,
+            f"{config['GLUSTER_SERVER'][0]}:{config['GLUSTER_VOLUME']}",
+            config["GLUSTER_MOUNT_DIR"],
+            environment,
+            config,
+            config["GLUSTER_MOUNT_TIMEOUT"],
+            required,
+        )
+        self._log = log
+
+    def same(self, source: str) -> bool:
+        """``SERVER:/VOLUME`` is ``SERVER:VOLUME``."""
+        return _normal(source) == _normal(self.source)
+
+    async def _why(self, host: Host, words: str, since: float, doing: str) -> Error:
+        """In the words of the client's log, which alone has the reason."""
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(since))
+        try:
+            said = await host.bounded(log_errors, self._log, moment, timeout=self.config["PROBE_TIMEOUT"])
+        except (NoAnswer, NoTime, OSError):
+            said = ""
+        text = f"{words} ({said})" if said else words
+        return diagnosis.first(_SAID, text, doing) or Temporary(
+            f"cannot {doing}: {text}; are the servers and their bricks up, and can they be reached? see {self._log}"
+        )
+
+
+def log_errors(path: str, since: str) -> str:
+    """The last errors in a log of glusterfs, not older than ``since`` (``YYYY-MM-DD HH:MM:SS``, UTC as its lines are).
+    Runs in a child: the log can lie anywhere. OSError."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    found = []
+    for line in lines:
+        mark, _, text = line.partition("] E ")
+        if not text or mark[1:20] < since:
+            continue
+        # [MSGID: 114058] [client-handshake.c:1193:client_query_portmap_cbk] 0-gv0-client-0: failed to get the port
+        while text.startswith("["):
+            text = text.partition("] ")[2]
+        found.append(text.strip())
+    return " / ".join(found[-_LINES:])
+
+
+def plan(environment: Environment, config: Config) -> Plan:
+    """The client, and the directories from its mount."""
+    wanted = layout.wanted(environment, config, "GLUSTER")
+    log = config["GLUSTER_LOG_FILE"].replace("{name}", environment.name)
+    options = [*config["MOUNT_GLUSTERFS_OPT"], f"log-file={log}"]
+    if config["GLUSTER_SERVER"][1:]:
+        options.append(f"backup-volfile-servers={':'.join(config['GLUSTER_SERVER'][1:])}")
+    volume = Gluster(tuple(options), log, environment, config, [item.path.lstrip("/") for item in wanted])
+    warnings = []
+    if not config["GLUSTER_SERVER"][1:]:
+        warnings.append("GLUSTER_SERVER has one server: while it is down nothing is mounted, whatever bricks there are")
+    return Plan("gluster", environment, config, client.steps(volume, wanted, environment, config), warnings)
+
+
+def _normal(source: str) -> str:
+    host, _, volume = source.rpartition(":")
+    return f"{host.lower().rstrip('.')}:{volume.strip('/')}"

@@ -1,0 +1,48 @@
+"""RBD: an image in a Ceph cluster is the environment's volume (rbd-ggate(8); on Linux the kernel's rbd)."""
+
+from __future__ import annotations
+
+from .. import ceph
+from ..block import volume
+from ..block.mapped import Mapped
+from ..options import ALNUM, COMMON, Option, whole
+from ..plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..environment import Environment
+
+
+def image(value: str) -> str:
+    """``POOL/IMAGE`` or ``POOL/NAMESPACE/IMAGE``; ``{name}`` stands for the environment."""
+    parts = value.replace("{name}", "x").split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise ValueError("is no image: write POOL/IMAGE, or POOL/NAMESPACE/IMAGE")
+    for part in parts:
+        if not (ALNUM | set("._-")).issuperset(part) or part.startswith("-"):
+            raise ValueError("has something else than letters, digits and . _ - in a name")
+    return value
+
+
+OPTIONS = (
+    Option(
+        "RBD_IMAGE",
+        image,
+        None,
+        "image, POOL/IMAGE or POOL/NAMESPACE/IMAGE; it must have the feature exclusive-lock; {name} in it is the "
+        "environment's name",
+    ),
+    *ceph.OPTIONS,
+    Option("RBD_MAP_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to map it may take"),
+    *volume.GELI,
+    *volume.VOLUME,
+    *COMMON,
+)
+
+
+def plan(environment: Environment, config: Config) -> Plan:
+    """The image, GELI, a look, the mount."""
+    spec = volume.fill(config["RBD_IMAGE"], environment, image, "image")
+    device = Mapped(config, spec, "ro" in config["VOLUME_OPTIONS"])
+    return Plan("rbd", environment, config, [device, *volume.steps(environment, config, device, guarded=True)])

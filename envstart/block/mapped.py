@@ -1,0 +1,203 @@
+"""An image of a Ceph cluster as a disk of this host: rbd-ggate(8) on FreeBSD, the kernel's rbd on Linux.
+
+rbd-ggate makes a second disk of an image that is one already without a word, which destroys what is on it, and unmaps
+a disk from under a file system (commands.md §17). So who has it is asked first: this host's list, and the cluster.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import ceph, diagnosis, plan, processes
+from ..errors import Denied, Error, Misconfigured, Missing, Temporary
+from ..retry import until_it_heals
+from . import geom
+from .base import Block, appears
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..config import Config
+    from ..host import Host, Result
+
+_PROGRAMS = ("rbd-ggate", "rbd")
+# Seconds the search for processes may take.
+_SEARCH = 5.0
+# Of rbd-ggate(8) and rbd(8). Numbers of errors are those of the cluster's system: the words count.
+_FINAL: diagnosis.Rows = (
+    ("unable to find a keyring", Denied, "set CEPH_KEYRING, and CEPH_USER"),
+    ("failed to acquire exclusive lock", Temporary, "another host has it mapped; stop the environment there"),
+    # Said again and again, and never the last word.
+    ("handle_auth_bad_method", Denied, "correct CEPH_USER and CEPH_KEYRING"),
+    ("Permission denied", Denied, "give CEPH_USER the capability profile rbd"),
+    ("Operation not permitted", Denied, "correct CEPH_USER and CEPH_KEYRING, and run it as root"),
+    ("error opening pool", Missing, "there is no such pool: ceph osd pool ls"),
+    ("failed to open image", Missing, "there is no such image: rbd ls"),
+    ("error opening image", Missing, "there is no such image: rbd ls"),
+)
+
+
+class Mapped(Block):
+    """The image ``spec`` (POOL/IMAGE or POOL/NAMESPACE/IMAGE), mapped."""
+
+    fstype = "rbd"
+
+    def __init__(self, config: Config, spec: str, read_only: bool) -> None:
+        super().__init__("map", f"rbd image {spec}")
+        self.config = config
+        self._spec = spec
+        self._read_only = read_only
+
+    # Is it so?
+
+    def _program(self, host: Host) -> str:
+        return "rbd-ggate" if host.platform == "freebsd" else "rbd"
+
+    async def _devices(self, host: Host) -> list[str]:
+        """The disks that the image is on this host."""
+        found: list[str] = await host.ask((self._program(host), "list", "--format", "json"), self._listed)
+        return found
+
+    def _listed(self, result: Result) -> list[str]:
+        if result.status != 0:
+            raise ValueError(result.words)
+        rows = _json(result) if result.out.strip() else []
+        found = []
+        for row in rows:
+            # Linux calls it name.
+            image = row.get("image", row.get("name", ""))
+            words = [row.get("pool", ""), *([row["namespace"]] if row.get("namespace") else []), image]
+            if "/".join(words) == self._spec and row.get("snap", "") in ("", "-"):
+                found.append(str(row.get("device", "")))
+        return found
+
+    async def device(self, host: Host) -> str | None:
+        found = await self._devices(host)
+        if len(found) > 1:
+            raise Misconfigured(
+                f"cannot use {self.source}: it is several disks at once, {', '.join(found)}, which destroys what is on "
+                f"it; {self._program(host)} unmap all but one, and fsck it"
+            )
+        return found[0] if found and os.path.exists(found[0]) else None
+
+    def expected(self) -> str:
+        return "/dev/ggateN"
+
+    async def check(self, host: Host) -> Error | None:
+        return None if await self.device(host) else Missing(f"cannot use {self.source}: it is not mapped")
+
+    # Make it so.
+
+    async def start(self, host: Host) -> None:
+        await ceph.check_key(host, self.config)
+        await until_it_heals(lambda: self._attempt(host), host, self.config["ATTEMPTS"])
+
+    async def _attempt(self, host: Host) -> None:
+        async with host.locks(["rbd"]):
+            host.forget()
+            if await self.device(host):
+                return
+            # What a run that was killed has left on its way; it would make a second disk.
+            await self._end(host)
+            if not self._read_only:
+                await self._check_free(host)
+            host.on_failure(lambda: self._take_back(host))
+            # Its daemon would keep our locks as long as it lives.
+            result = await host.run(self._mapping(host), timeout=self.config["RBD_MAP_TIMEOUT"])
+            found = await self._devices(host)
+            if not found:
+                await self._end(host)
+                raise self._of_map(result)
+        if not await appears(host, found[0], self.config["PROBE_TIMEOUT"]):
+            raise Temporary(f"cannot use {found[0]}: the image is mapped, but the device does not appear")
+
+    def _mapping(self, host: Host) -> tuple[str, ...]:
+        # Exclusive: from then on no other client of the cluster gets the lock that a writer needs.
+        exclusive = ["--exclusive"] if host.platform == "freebsd" else ["-o", "exclusive"]
+        how = ["--read-only"] if self._read_only else exclusive
+        return (self._program(host), "map", *ceph.access(self.config), *how, self._spec)
+
+    async def _check_free(self, host: Host) -> None:
+        """The lock of a writer must be there to be taken, and nobody else may have the image open."""
+        features = await self._ask(host, "info", "features")
+        if "exclusive-lock" not in features:
+            raise Misconfigured(
+                f"cannot map {self.source}: it lacks the feature exclusive-lock, so that two hosts could write to it; "
+                f"rbd feature enable {self._spec} exclusive-lock"
+            )
+        watchers = await self._ask(host, "status", "watchers")
+        if watchers:
+            # Whoever has died is one for half a minute more.
+            names = ", ".join(str(one.get("address", "?")) for one in watchers)
+            raise Temporary(f"cannot map {self.source}: {names} has it open; stop the environment there")
+
+    async def _ask(self, host: Host, verb: str, key: str) -> list[Any]:
+        argv = ("rbd", verb, *ceph.access(self.config), "--format", "json", self._spec)
+        result = await host.run(argv, timeout=self.config["RBD_MAP_TIMEOUT"], reads=True)
+        if result.status != 0:
+            raise self._of_map(result)
+        try:
+            return list(_json(result)[key])
+        except (ValueError, KeyError, TypeError):
+            raise Temporary(f"cannot map {self.source}: rbd {verb} says {result.words}") from None
+
+    async def _end(self, host: Host) -> None:
+        """End what is on its way to map the image: it is a daemon by then, and maps when the cluster answers."""
+        pids = await host.bounded(processes.naming, _PROGRAMS, self._spec, timeout=_SEARCH)
+        if pids:
+            await host.end_processes(pids, gently=False)
+            host.forget()
+
+    def _of_map(self, result: Result) -> Error:
+        final = diagnosis.first(_FINAL, result.words, f"map {self.source}")
+        return final or Temporary(f"cannot map {self.source}: {result.words}; are the cluster's monitors up?")
+
+    # Take it away.
+
+    async def stop(self, host: Host) -> bool:
+        if not await self._devices(host):
+            return False
+        await until_it_heals(lambda: self._unmap(host), host, self.config["ATTEMPTS"])
+        return True
+
+    async def _take_back(self, host: Host) -> None:
+        host.forget()
+        if not await self._devices(host):
+            await self._end(host)
+        await self._unmap(host)
+
+    async def _unmap(self, host: Host) -> None:
+        host.forget()
+        device = await self.device(host)
+        if device is None:
+            return
+        users = await self._users(host, device)
+        if users:
+            raise Temporary(f"cannot unmap {device}: {', '.join(users)} uses it; end that, and stop again")
+        timeout = max(5.0, host.deadline.left())
+        result = await host.run((self._program(host), "unmap", device), timeout=timeout, reserve=True)
+        if await self._devices(host):
+            raise Temporary(f"cannot unmap {device}: {result.words}")
+
+    async def _users(self, host: Host, device: str) -> list[str]:
+        if host.platform != "freebsd":
+            # The kernel refuses by itself to unmap what is in use.
+            return []
+        provider = (await geom.read(host)).provider(device)
+        return await geom.who(host, provider) if provider else []
+
+    async def state(self, host: Host) -> plan.State:
+        try:
+            device = await self.device(host)
+        except Error as error:
+            return plan.State(plan.UNKNOWN, str(error))
+        if device is None:
+            return plan.State(plan.NOT_READY, "not mapped", start=[self._mapping(host)])
+        return plan.State(plan.READY, device, stop=[(self._program(host), "unmap", device)])
+
+
+def _json(result: Result) -> Any:
+    import json
+
+    return json.loads(result.out)

@@ -1,0 +1,55 @@
+"""How to reach a Ceph cluster: the keys that rbd and ceph share, and the words that all programs of Ceph take for them.
+
+A key is never among them: only the name of the file that holds it.
+"""
+
+from __future__ import annotations
+
+from .block import secret
+from .options import ALNUM, Option, directory, plain, words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import Config
+    from .host import Host
+
+
+def monitors(value: str) -> tuple[str, ...]:
+    """Addresses or names, each with a port or without."""
+    found = words(value)
+    for word in found:
+        if not (ALNUM | set(".:-_[]")).issuperset(word) or word.startswith("-"):
+            raise ValueError(f"has {word!r}, which is no monitor: write HOST or HOST:PORT")
+    return found
+
+
+OPTIONS = (
+    Option("CEPH_MONITORS", monitors, "", "monitors of the cluster, HOST or HOST:PORT", "those in CEPH_CONF"),
+    Option("CEPH_CONF", directory, "", "configuration file of the cluster", "ceph.conf where Ceph looks for it"),
+    Option("CEPH_USER", plain, "admin", "name of this host's client, without client."),
+    Option(
+        "CEPH_KEYRING",
+        directory,
+        "",
+        "file with the client's key (root's, mode 600)",
+        "the one that Ceph finds by itself",
+    ),
+)
+
+
+def access(config: Config) -> tuple[str, ...]:
+    """The words of a command line (ceph(8))."""
+    found = [f"--id={config['CEPH_USER']}"]
+    if config["CEPH_CONF"]:
+        found += ["-c", config["CEPH_CONF"]]
+    if config["CEPH_MONITORS"]:
+        found += ["-m", ",".join(config["CEPH_MONITORS"])]
+    if config["CEPH_KEYRING"]:
+        found += ["--keyring", config["CEPH_KEYRING"]]
+    return tuple(found)
+
+
+async def check_key(host: Host, config: Config) -> None:
+    """Raise unless only root can read the key."""
+    if config["CEPH_KEYRING"]:
+        await secret.check(host, [config["CEPH_KEYRING"]], config["PROBE_TIMEOUT"], "correct CEPH_KEYRING")

@@ -1,0 +1,297 @@
+"""Clients in user space (GlusterFS, CephFS): one for each environment, mounted where only root can look, and the
+directories of what it mounts, shown by nullfs on those of the environment.
+
+Not one mount for each directory: FreeBSD's mount_glusterfs takes ``VOLUME/DIR`` as a whole for the name of a volume
+(port net/glusterfs, mount_glusterfs.in), and each client is a process of many megabytes. Not one client for all
+environments: a dead one could then not be taken away before the last of them is stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import plan, processes, state, touch, unmount, usable
+from .errors import Error, Misconfigured, NoAnswer, NoTime, Temporary, Unavailable, reason
+from .mount import Mount
+from .options import directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .config import Config
+    from .environment import Environment
+    from .host import Host, Result
+    from .layout import Wanted
+    from .mount import Undo
+    from .table import Entry, Table
+
+# Seconds the search for processes may take; it reads the arguments of all.
+_SEARCH = 5.0
+# In a note: usable, but the table does not tell its number.
+_UNTOLD = "?"
+
+
+def mount_dir(value: str) -> str:
+    """An absolute path without blanks: mount_glusterfs, a script, puts it into a command line without quotes."""
+    if len(value.split()) != 1:
+        raise ValueError("has a blank in it")
+    return directory(value)
+
+
+class _Probed(Mount):
+    """A mount whose state says whether it answers: the table shows a dead client's as it shows any other."""
+
+    async def state(self, host: Host) -> plan.State:
+        found = await super().state(host)
+        if found.word != plan.MOUNTED:
+            return found
+        point = await self._real_point(host)
+        try:
+            await host.probe(touch.glance, point, timeout=self.config["PROBE_TIMEOUT"])
+        except (NoAnswer, NoTime) as error:
+            why = f"it gives {error}"
+        except OSError as error:
+            why = reason(error)
+        else:
+            return found
+        return plan.State(plan.LOST, f"{found.found}: {why}", stop=found.stop)
+
+
+class Client(_Probed):
+    """What a client mounts on a directory of its own, ``point``; it must hold ``required``.
+
+    The mount table need not tell what it is (commands.md §19.2, §19.3). So a note is kept: its source, and, once it
+    was found to be usable, the number of the mount. A note without a number is of an attempt that came to no end: the
+    run was killed, or lost its patience. The client is a daemon by then, which mounts, or is of use, when it likes.
+    """
+
+    # A daemon would keep them as long as it lives.
+    hold = False
+    # Names of the processes: the client, and the scripts that start it.
+    programs: tuple[str, ...]
+    # How the table calls it, and the sources there that tell nothing.
+    fstypes: tuple[str, ...]
+    nameless: tuple[str, ...] = ("/dev/fuse",)
+
+    def __init__(
+        self,
+        options: tuple[str, ...],
+        source: str,
+        mount_dir: str,
+        environment: Environment,
+        config: Config,
+        attempt_timeout: float,
+        required: Sequence[str],
+    ) -> None:
+        own = plan.file_name(environment)
+        super().__init__(
+            "volume", self.fstype, options, source, f"{mount_dir}/{own}", environment, config, attempt_timeout
+        )
+        self.create_below, self.mode = os.path.dirname(os.path.dirname(mount_dir)), 0o700
+        self.required = required
+        self._note = f"client.{own}"
+
+    def requires(self) -> str:
+        return "the environment needs"
+
+    # Is it ours?
+
+    async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
+        return entry.root == "/" and await self.is_of(host, table, entry)
+
+    async def is_of(self, host: Host, table: Table, entry: Entry) -> bool:
+        """Whether a mount is of our source."""
+        if entry.fstype not in self.fstypes:
+            return False
+        if entry.source not in self.nameless:
+            return self.same(entry.source)
+        source, number = self._noted(host)
+        if not source:
+            raise Misconfigured(
+                f"cannot tell what is mounted on {entry.point}: the mount table shows {entry} alone, and envstart has "
+                f"no note of it; it is left alone; umount {entry.point}"
+            )
+        if entry.number and number not in ("", _UNTOLD, entry.number):
+            raise Misconfigured(
+                f"cannot tell what is mounted on {entry.point}: {entry}, but not the mount that envstart has made; it "
+                f"is left alone; umount {entry.point}"
+            )
+        return source == self.source
+
+    def same(self, source: str) -> bool:
+        """Whether this is another way to write our source."""
+        raise NotImplementedError
+
+    def _noted(self, host: Host) -> tuple[str, str]:
+        """Source and number of what was mounted here last; "" for what is not known."""
+        source, _, number = state.noted(self._note).partition("\n")
+        return source, number
+
+    def _usable(self, host: Host, entry: Entry) -> None:
+        state.note(self._note, f"{self.source}\n{entry.number or _UNTOLD}")
+
+    async def check(self, host: Host) -> Error | None:
+        lack = await super().check(host)
+        if lack is None and not self._noted(host)[1]:
+            point = await self._real_point(host)
+            self._usable(host, (await host.mounts()).at(point)[-1])
+        return lack
+
+    # Make it so.
+
+    async def clear(self, host: Host) -> None:
+        await self._end_unfinished(host)
+        await super().clear(host)
+
+    async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
+        began = time.time()
+        await self._end_unfinished(host)
+        if await self._ours(host, await host.mounts(), point) is None:
+            if host.platform == "freebsd":
+                await self._load_module(host)
+            state.note(self._note, f"{self.source}\n")
+            await super()._attempt(host, point, undo)
+        # Mounted is not yet usable, and a client that is turned away by a server ends after its success.
+        lack: Error | None
+        try:
+            lack = await usable.judge(self, host, point)
+        except Error as error:
+            lack = error
+        host.forget()
+        entry = await self._ours(host, await host.mounts(), point)
+        if entry is None:
+            raise await self._why(host, "the client has ended by itself", began, f"mount {self.source} on {point}")
+        if isinstance(lack, Temporary):
+            # Bricks, monitors and the like can come up later than what has answered so far.
+            await self._end(host, point)
+            host.silent.discard(point)
+        if lack is not None:
+            raise lack
+        self._usable(host, entry)
+
+    async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
+        words = result.words if result.status != 0 else f"{program} said that it is done, but nothing is mounted there"
+        return await self._why(host, words, time.time() - result.seconds, doing)
+
+    async def _why(self, host: Host, words: str, since: float, doing: str) -> Error:
+        """Why ``doing`` failed; ``words`` say what was seen of it, ``since`` (time.time) is when it began."""
+        raise NotImplementedError
+
+    async def _load_module(self, host: Host) -> None:
+        """The client opens /dev/fuse before it mounts; the kernel would load the module only then (§19.1)."""
+        result = await host.run(("kldload", "-n", "fusefs"), timeout=self.config["PROBE_TIMEOUT"])
+        if result.status != 0:
+            kind = Temporary if result.status is None else Unavailable
+            raise kind(f"cannot mount {self.source}: kldload fusefs: {result.words}")
+
+    async def _take_back(self, host: Host, point: str, undo: Undo) -> None:
+        ended = await self._end_unfinished(host)
+        undo.cut_off = False
+        await super()._take_back(host, point, undo)
+        if undo.tried and ended:
+            state.note(self._note, "")
+
+    async def _force(self, host: Host, entry: Entry) -> None:
+        await self.cut(host)
+        if (await host.mounts()).at(entry.point):
+            await super()._force(host, entry)
+        host.silent.discard(entry.point)
+
+    async def cut(self, host: Host) -> None:
+        """End the client: what waits for it then gets an error, and can be unmounted (commands.md §19.1)."""
+        await self._end_processes(host, await self._real_point(host))
+
+    async def _end_unfinished(self, host: Host) -> bool:
+        """End what an attempt has left that came to no end; false if there was no time for it: the note stays then, for
+        the next run. Nobody uses it: its directories were never shown."""
+        source, number = self._noted(host)
+        if not source or number:
+            return True
+        point = await self._real_point(host)
+        return await self._end(host, point)
+
+    async def _end(self, host: Host, point: str) -> bool:
+        """End the client, and unmount what is left of it; false if there was no time for it, and nothing was done."""
+        if not await self._end_processes(host, point):
+            return False
+        # One that was asked to end has done it itself, as a rule.
+        for entry in reversed((await host.mounts()).at(point)):
+            if await self._matches(host, await host.mounts(), entry):
+                await unmount.plain(host, entry, attempts=1)
+        return True
+
+    async def _end_processes(self, host: Host, point: str) -> bool:
+        known: set[int] = set()
+        while True:
+            try:
+                pids = await host.bounded(processes.naming, self.programs, point, timeout=_SEARCH)
+            except (NoAnswer, NoTime):
+                return False
+            if known.issuperset(pids):
+                return True
+            known.update(pids)
+            # One of CephFS that is not asked to end leaves a session, which holds the next one up for a minute.
+            await host.end_processes(pids)
+            host.forget()
+
+    # Take it away.
+
+    async def before_stop(self, host: Host) -> None:
+        await self._end_unfinished(host)
+        await super().before_stop(host)
+
+    async def stop(self, host: Host) -> bool:
+        stopped = await super().stop(host)
+        state.note(self._note, "")
+        return stopped
+
+
+class _Shown(_Probed):
+    """A directory of what ``client`` mounts."""
+
+    def __init__(
+        self,
+        client: Client,
+        item: Wanted,
+        all_points: Sequence[str],
+        mode: str,
+        environment: Environment,
+        config: Config,
+    ) -> None:
+        source = f"{client.point}{item.path}"
+        patience = config["PROBE_TIMEOUT"]
+        super().__init__(item.name, "nullfs", (mode,), source, item.point, environment, config, patience)
+        self._client = client
+        self._path = item.path
+        self._all_points = all_points
+
+    async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
+        """On Linux also when the client's own mount is gone, as after a TERM: a bind mount tells what it shows."""
+        if host.platform == "freebsd":
+            return await super()._matches(host, table, entry)
+        return entry.root == self._path and await self._client.is_of(host, table, entry)
+
+    async def in_use(self, host: Host, point: str) -> bool:
+        """Whether any directory of the client's is: they are taken away together, or not at all."""
+        for one in self._all_points:
+            if await super().in_use(host, one):
+                return True
+        return False
+
+    async def _force(self, host: Host, entry: Entry) -> None:
+        await self._client.cut(host)
+        await super()._force(host, entry)
+
+
+def steps(client: Client, wanted: Sequence[Wanted], environment: Environment, config: Config) -> list[plan.Step]:
+    """The client, and the environment's directories from it; their paths begin at its top."""
+    if any(item.shared for item in wanted):
+        raise Misconfigured(
+            "cannot use RCCONF_SHARED=1: each environment has a client of its own, which goes with it; "
+            "mount that directory by fstab(5), or set RCCONF_SHARED=0"
+        )
+    mode = "ro" if "ro" in client.options else "rw"
+    points = [item.point for item in wanted]
+    return [client, *(_Shown(client, item, points, mode, environment, config) for item in wanted)]

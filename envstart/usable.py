@@ -1,0 +1,56 @@
+"""Is a directory that is mounted of use? An NFSv4 server, for one, shows as mounted what it does not export (transcript
+nfs.txt), and CBSD's own look at the lease comes before the hook has mounted it (contract §2.3)."""
+
+from __future__ import annotations
+
+from . import touch
+from .errors import Denied, Error, Missing, NoAnswer, NoTime, Temporary, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .host import Host
+    from .mount import Mount
+
+# CBSD's own rule for a lease (contract §2.3): cbsdd touches it every 5 minutes.
+LEASE_SECONDS = 30 * 60
+
+
+async def judge(mount: Mount, host: Host, point: str) -> Error | None:
+    """Mounted is not yet usable (transcript nfs.txt): None, or why not; raises what a new mount cannot mend."""
+    config, lease = mount.config, mount.lease(point)
+    doing = f"cannot use {point}: {mount.source}"
+    down = await mount.down(host)
+    if down:
+        return NoAnswer(f"{doing} is mounted there, but {down}")
+    try:
+        verdict, detail, other = await host.probe(
+            touch.look, point, tuple(mount.required), lease, timeout=mount.patience
+        )
+    except NoAnswer as error:
+        return NoAnswer(f"{doing} is mounted there but gives {error}; is the server up?")
+    except NoTime as error:
+        raise NoTime(f"{doing} is mounted there but gives {error}; is the server up?") from None
+    except OSError as error:
+        raise Error(f"{doing}: {reason(error)}") from None
+    if verdict == touch.BROKEN:
+        return Temporary(f"{doing} is mounted there but broken: {detail}")
+    if verdict == touch.DENIED:
+        raise Denied(f"{doing}: {detail}; let the server map root to root for this host (maproot, no_root_squash)")
+    if verdict == touch.LACKING:
+        raise Missing(f"{doing} has no {detail}, which {mount.requires()}; is it the right directory?")
+    if verdict == touch.EMPTY:
+        text = f"{doing} is empty and takes no file: an NFSv4 server shows what it does not export like that"
+        if config["EMPTY_DIR"] == "refuse":
+            raise Missing(f"{text}; export it, stop and start again, or set EMPTY_DIR=warn")
+        if config["EMPTY_DIR"] == "warn":
+            host.report.warn(text)
+    if other is not None and other[1] < LEASE_SECONDS:
+        node, age = other
+        text = (
+            f"{doing}: node {node} had environment {mount.environment.name} in use {age // 60} minutes ago "
+            f"({point}/locked)"
+        )
+        if config["LEASE"] == "refuse":
+            raise Temporary(f"{text}; stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
+        host.report.warn(text)
+    return None

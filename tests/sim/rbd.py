@@ -1,0 +1,175 @@
+"""rbd-ggate(8), and what rbd(8) tells of an image (commands.md §17). The cluster is part of the storage box."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from . import box, faults, geom
+from .machine import Machine, fail, say
+from .store import POLL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from .shapes import Box, RbdImage, State
+
+
+WITH_VALUE = ("--id", "-c", "-m", "--keyring", "--format", "--device")
+FLAGS = ("--read-only", "--exclusive")
+
+
+def parse(argv: list[str]) -> tuple[str, str, set[str]]:
+    """Verb, operand and flags; ValueError with what is not known."""
+    words, operands, flags = list(argv), [], set()
+    while words:
+        word = words.pop(0)
+        if word in WITH_VALUE:
+            words.pop(0)
+        elif word in FLAGS:
+            flags.add(word)
+        elif word.partition("=")[0] in WITH_VALUE:
+            continue
+        elif word.startswith("-"):
+            raise ValueError(word)
+        else:
+            operands.append(word)
+    verb, operand = (*operands, "", "")[:2]
+    return verb, operand, flags
+
+
+def connect(machine: Machine) -> None:
+    """Without a time limit: monitors that are silent are asked for ever."""
+    while box.read(machine.state()["storage"])["cluster"] != "up":
+        machine.store.sleep(POLL)
+
+
+def rbd(machine: Machine, argv: list[str]) -> int:
+    try:
+        verb, spec, _ = parse(argv)
+    except ValueError as problem:
+        return fail(f"rbd: unrecognised option '{problem}'")
+    if verb not in ("info", "status"):
+        return fail(f"rbd: {verb}: only rbd-ggate maps on FreeBSD")
+    connect(machine)
+    image = box.read(machine.state()["storage"])["images"].get(spec)
+    if image is None:
+        return fail(f"rbd: error opening image {spec.rpartition('/')[2]}: (2) No such file or directory", 2)
+    watchers = [{"address": f"{host}:0/1", "client": 4100, "cookie": 1} for host in image["watchers"]]
+    answer = {"features": image["features"]} if verb == "info" else {"watchers": watchers}
+    say(json.dumps({"name": spec.rpartition("/")[2], **answer} if verb == "info" else answer))
+    return 0
+
+
+def ggate(machine: Machine, argv: list[str]) -> int:
+    try:
+        verb, operand, flags = parse(argv)
+    except ValueError as problem:
+        return fail(f"rbd-ggate: unknown option {problem}")
+    if verb == "list":
+        return listing(machine)
+    if verb == "map":
+        return begin(machine, operand, flags)
+    if verb == "unmap":
+        return unmap(machine, operand)
+    return fail(f"rbd-ggate: unknown command {verb}")
+
+
+def listing(machine: Machine) -> int:
+    rows = []
+    for name, gate in machine.state()["gates"].items():
+        if gate["spec"]:
+            pool, *namespace, image = gate["spec"].split("/")
+            known = {"pool": pool, "namespace": "".join(namespace), "image": image, "snap": ""}
+            rows.append({"id": name[len("ggate") :], **known, "device": f"/dev/{name}"})
+    say(json.dumps(rows))
+    return 0
+
+
+def begin(machine: Machine, spec: str, flags: set[str]) -> int:
+    """A daemon connects and maps, and the one who has started it waits for its word."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.close(read)
+        os.setsid()
+        faults.silence()
+        try:
+            serve(machine, spec, flags, write)
+        finally:
+            os._exit(1)
+    os.close(write)
+    words = b""
+    while piece := os.read(read, 4096):
+        words += piece
+    text = words.decode()
+    if text.startswith("/dev/"):
+        say(text)
+        return 0
+    return fail(f"rbd-ggate: {text}\nrbd-ggate: failed to map: {text.rpartition(': ')[2]}")
+
+
+def serve(machine: Machine, spec: str, flags: set[str], tell: int) -> None:
+    connect(machine)
+    try:
+        name = machine.store.change(lambda state: attach(state, machine, spec, flags))
+    except OSError as problem:
+        os.write(tell, str(problem.strerror).encode())
+        return
+    try:
+        os.write(tell, f"/dev/{name}".encode())
+    except BrokenPipeError:
+        # Who has waited for it was ended.
+        pass
+    os.close(tell)
+    while name in machine.state()["gates"]:
+        machine.store.wait_for_change()
+
+
+def attach(state: State, machine: Machine, spec: str, flags: set[str]) -> str:
+    host = state["settings"]["hostname"]
+    image = changed(state, spec, lambda known: take(known, host, flags))
+    number = next(number for number in range(99) if f"ggate{number}" not in state["gates"])
+    geom.add_gate(state, machine, f"ggate{number}", image, spec)
+    return f"ggate{number}"
+
+
+def take(image: RbdImage, host: str, flags: set[str]) -> str:
+    if "--exclusive" in flags:
+        if image["owner"]:
+            raise OSError(30, "failed to acquire exclusive lock: (30) Read-only file system")
+        image["owner"] = host
+    image["watchers"].append(host)
+    return image["image"]
+
+
+def unmap(machine: Machine, device: str) -> int:
+    name = device[len("/dev/") :]
+
+    def act(state: State) -> None:
+        spec = state["gates"][name]["spec"]
+        # By force, whoever uses it.
+        geom.remove(state, machine, name)
+        changed(state, spec, lambda known: let_go(known, state["settings"]["hostname"]))
+
+    if name not in machine.state()["gates"]:
+        return fail(f"rbd-ggate: failed to destroy {device}: (6) Device not configured")
+    machine.call(act)
+    return 0
+
+
+def let_go(image: RbdImage, host: str) -> str:
+    image["watchers"].remove(host)
+    if image["owner"] == host:
+        image["owner"] = ""
+    return ""
+
+
+def changed(state: State, spec: str, act: Callable[[RbdImage], str]) -> str:
+    def change(known: Box) -> str:
+        if spec not in known["images"]:
+            text = f"failed to open image {spec.rpartition('/')[2]}: (2) No such file or directory"
+            raise OSError(2, text)
+        return act(known["images"][spec])
+
+    return box.change(state["storage"], change)
