@@ -411,5 +411,6 @@ def test_plan_says_what_pkg_needs(site: Site, version: str, needed: bool) -> Non
     site.configure(NFS_VERSION=version)
     ended = site.hand("plan", *where(site))
     assert ended.returncode == 0
-    line = f"# pkg(8) in there needs a line in {site.point('data')}/usr/local/etc/pkg.conf: NFS_WITH_PROPER_LOCKING = true;"
+    conf = f"{site.point('data')}/usr/local/etc/pkg.conf"
+    line = f"# pkg(8) in there needs a line in {conf}: NFS_WITH_PROPER_LOCKING = true;"
     assert (line in ended.stdout) == needed
