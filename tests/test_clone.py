@@ -43,10 +43,15 @@ def remote(site: Site, name: str = "jail2") -> list[str]:
     return [which for which in ("data", "system", "fstab") if site.held(which, name).exists()]
 
 
+def looks(site: Site) -> list[Path]:
+    """The directories at which it was looked whether the server has something."""
+    return [path for path in (site.world.path / "run").iterdir() if path.is_dir()]
+
+
 def at_rest(site: Site) -> bool:
     """Whether a clone that failed has left nothing, on the server or here."""
-    looked = [path for path in (site.world.path / "run").iterdir() if path.is_dir()]
-    return site.table == [] and remote(site) == [] and not site.point("data", "jail2").exists() and looked == []
+    here = [*site.table, *looks(site)]
+    return here == [] and remote(site) == [] and not site.point("data", "jail2").exists()
 
 
 def test_a_clone_copies_all_directories_and_mounts_the_data(site: Site) -> None:
@@ -63,7 +68,7 @@ def test_a_clone_copies_all_directories_and_mounts_the_data(site: Site) -> None:
         [f"root@{SERVER}", "cp", "-a", f"/nfs/{which}/jail1", f"/nfs/{which}/jail2"]
         for which in ("system", "fstab", "data")
     ]
-    assert [path for path in (site.world.path / "run").iterdir() if path.is_dir()] == []
+    assert looks(site) == []
 
 
 def test_the_clone_starts_as_any_other(site: Site) -> None:

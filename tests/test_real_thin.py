@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from test_real_nullfs import gated
 from thin_site import make_base, make_skeleton
 
 from envstart import jailconf
+from envstart.fast import SETTLED
 
 _WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)
@@ -146,3 +148,18 @@ def test_the_files_of_jailconf_are_what_the_hooks_need(cbsd: Workdir) -> None:
             result = cbsd.run("", argv=words, hook=Path(hook), variables={"PATH": "/bin:/usr/bin"})
             assert (result.status, result.out, result.err) == (0, "", "")
             assert cbsd.namespace.points() == points
+
+
+def test_a_line_that_is_new_is_mounted_by_the_next_start(cbsd: Workdir) -> None:
+    """A start that finds all as it was is over before it has read what the configuration names."""
+    fstab, data = cbsd.namespace.top / "fstab", cbsd.point("data")
+    fstab.write_text("")
+    fstab.chmod(0o644)
+    cbsd.configure(BASE_DIR=cbsd.store / "base", THIN_FSTAB=fstab, MOUNT_FSTAB=0, MOUNT_SYSTEM=0)
+    # Only what has been left alone for so long is taken for unchanged.
+    time.sleep(SETTLED + 0.1)
+    for _ in range(2):
+        cbsd.start()
+    fstab.write_text(f"{cbsd.store}/system {data}/media nullfs ro 0 0\n")
+    cbsd.start()
+    assert str(data / "media") in [mounted.point for mounted in cbsd.namespace.mounts()]
