@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from .machine import Machine
 from .nfs import export_of
 from .sessions import status
 from .shapes import Fault, Mount, Server, State
+from .store import CALLS, STATE
 
 if TYPE_CHECKING:
     from .storage import Storage
@@ -81,7 +81,7 @@ class World(Disks):
     def close(self) -> None:
         """Take the state away: every process that waits for a change of it then ends."""
         with contextlib.suppress(FileNotFoundError):
-            (self.path / "world.json").rename(self.path / "world.closed.json")
+            (self.path / STATE).rename(self.path / f"{STATE}.closed")
 
     @property
     def state(self) -> State:
@@ -289,15 +289,14 @@ class World(Disks):
     def calls(self, name: str | None = None) -> list[dict[str, Any]]:
         """Every call of a simulated command so far, in the order in which they began."""
         try:
-            lines = (self.path / "calls.jsonl").read_text(encoding="utf-8").splitlines()
+            calls = self.machine.store.logged_calls()
         except FileNotFoundError:
             return []
-        calls = [json.loads(line) for line in lines]
         return [call for call in calls if name in (None, call["name"])]
 
     def forget_calls(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            (self.path / "calls.jsonl").unlink()
+            (self.path / CALLS).unlink()
 
     def syslog(self) -> list[str]:
         try:
