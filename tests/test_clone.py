@@ -111,6 +111,7 @@ def test_a_copy_that_hangs_ends_in_time(site: Site) -> None:
     assert at_rest(site)
 
 
+@pytest.mark.alone
 def test_the_time_of_a_copy_does_not_count_for_the_rest(site: Site) -> None:
     # So long that a quarter of all the time, which is for the roll back, is more than TIMEOUT.
     site.configure(CLONE_COMMAND=COPY, TIMEOUT="4", CLONE_TIMEOUT="60")
@@ -177,6 +178,7 @@ def test_a_look_that_a_kill_has_left_is_taken_away(site: Site) -> None:
     assert site.table == [site.row("data", "jail2")]
 
 
+@pytest.mark.alone
 def test_a_dead_server_ends_it_before_anything_is_copied(site: Site) -> None:
     site.configure(CLONE_COMMAND=COPY, TIMEOUT="4")
     site.world.freeze(SERVER)

@@ -63,6 +63,7 @@ def test_fault_50_start_and_stop_at_once(site: Site) -> None:
         assert site.table in (site.wanted(), [])
 
 
+@pytest.mark.alone
 def test_fault_51_two_environments_side_by_side(site: Site) -> None:
     site.add("jail2")
     site.configure(NFS_MOUNT_TIMEOUT="10")
@@ -74,6 +75,7 @@ def test_fault_51_two_environments_side_by_side(site: Site) -> None:
     assert site.table == sorted(site.wanted() + site.wanted("jail2"))
 
 
+@pytest.mark.alone
 def test_fault_52_holder_of_the_lock_hangs(site: Site) -> None:
     site.configure(NFS_MOUNT_TIMEOUT="60")
     site.world.fault("mount_nfs", "hang", times=3)
@@ -209,6 +211,7 @@ def test_fault_63_command_is_missing(site: Site) -> None:
     assert site.table == []
 
 
+@pytest.mark.alone
 def test_fault_64_child_that_nothing_ends(site: Site) -> None:
     site.configure(TIMEOUT="4")
     site.world.fault("mount_nfs", "unkillable")
@@ -260,6 +263,7 @@ def test_fault_67_what_lands_while_it_is_tried_again_is_ours(site: Site) -> None
     assert site.table == site.wanted()
 
 
+@pytest.mark.alone
 def test_fault_68_daemon_that_keeps_the_output_open(site: Site) -> None:
     in_front_of(site, "mount_nfs", 'sleep 20 &\necho "$!" >> ${0%/*}/daemons\nexec $real "$@"\n')
     began = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 from cbsd import NULLFS, SERVER, Site, last_line
 
 
@@ -12,6 +13,7 @@ def mount_calls(site: Site) -> int:
     return site.count("mount_nfs")
 
 
+@pytest.mark.alone
 def test_fault_1_server_down_before_the_mount(site: Site) -> None:
     site.configure(TIMEOUT="4")
     site.world.freeze(SERVER)
@@ -46,7 +48,7 @@ def test_fault_2_port_closed(site: Site) -> None:
 
 
 def test_fault_3_server_died_after_the_mount_and_stays_dead(site: Site) -> None:
-    site.configure(TIMEOUT="4")
+    site.configure(TIMEOUT="8")
     site.preset()
     site.world.freeze(SERVER)
     ended = site.start()
@@ -77,6 +79,7 @@ def test_fault_3_dead_mounts_of_a_running_environment_are_left_alone(site: Site)
     assert site.table == site.wanted()
 
 
+@pytest.mark.alone
 def test_fault_3_nullfs_of_a_directory_on_a_dead_server(tmp_path: Path) -> None:
     """What hangs there is in the kernel, and nothing ends it."""
     with Site(tmp_path, NULLFS) as site:
@@ -93,6 +96,7 @@ def test_fault_3_nullfs_of_a_directory_on_a_dead_server(tmp_path: Path) -> None:
         assert site.table == before
 
 
+@pytest.mark.alone
 def test_fault_4_a_look_at_dead_mounts_ends(site: Site) -> None:
     site.preset()
     site.world.freeze(SERVER)
@@ -125,6 +129,7 @@ def test_fault_5_server_died_before_a_stop_that_may_use_force(site: Site) -> Non
     }
 
 
+@pytest.mark.alone
 def test_fault_5_a_forced_unmount_that_takes_minutes_goes_on_alone(site: Site) -> None:
     site.world.set(force_seconds=60)
     site.configure(STOP_FORCE="1", TIMEOUT="4")
@@ -256,6 +261,7 @@ def test_fault_14_something_else_answers_the_port(site: Site) -> None:
     assert site.table == []
 
 
+@pytest.mark.alone
 def test_fault_15_slow_server(site: Site) -> None:
     site.configure(NFS_MOUNT_TIMEOUT="10")
     site.world.server(SERVER, delay=1.0)

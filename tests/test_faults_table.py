@@ -354,6 +354,7 @@ def test_fault_42_half_mounted_since_a_crash(site: Site, there: str) -> None:
     assert len(site.mounting) == 2
 
 
+@pytest.mark.alone
 def test_fault_43_ten_thousand_mounts(site: Site) -> None:
     site.preset()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,17 @@ from envstart.tasks import Wait
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(state, "DIR", str(tmp_path))
     return Host(Report("test"))
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """A host takes this process's signals for itself: they are given back, so that ^C still ends the tests."""
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    yield
+    signal.set_wakeup_fd(-1)
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 def _entry(point: str) -> Entry:

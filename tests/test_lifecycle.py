@@ -212,6 +212,7 @@ def test_a_mount_or_unmount_that_fails_leaves_all_or_nothing(tmp_path: Path, var
     play(tmp_path, variant, [Case(verb, nth + 1) for verb in VERBS for nth in range(len(variant.directories))], check)
 
 
+@pytest.mark.alone
 @every_backend
 def test_a_command_that_goes_wrong_leaves_all_or_nothing(tmp_path: Path, variant: Variant) -> None:
     def check(site: Site, case: Case) -> str:

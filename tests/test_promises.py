@@ -53,6 +53,7 @@ def test_promise_01_one_life_after_the_other(site: Site) -> None:
 # 2. The mount table decides.
 
 
+@pytest.mark.alone
 def test_promise_02_a_dead_mounted_directory_is_not_touched_by_the_hook_itself(site: Site) -> None:
     """Whoever touches it hangs and cannot be killed; a child of its own does, with an end."""
     site.configure(TIMEOUT="4")
@@ -67,6 +68,7 @@ def test_promise_02_a_dead_mounted_directory_is_not_touched_by_the_hook_itself(s
                 time.sleep(0.05)
 
 
+@pytest.mark.alone
 def test_promise_02_a_dead_server_that_is_none_of_ours_does_not_matter(site: Site) -> None:
     site.world.export("dead", "/x")
     other = site.workdir / "jails-data" / "other-data"
@@ -151,6 +153,7 @@ def test_promise_04_what_cannot_be_taken_back_is_said(site: Site) -> None:
 # 5. It ends.
 
 
+@pytest.mark.alone
 def test_promise_05_a_child_that_does_not_end(tmp_path: Path) -> None:
     """Its deadline and a second is the most that the hook takes; what it leaves behind is in the last line."""
 
@@ -185,6 +188,7 @@ def test_promise_05_a_child_that_ignores_term_is_killed(site: Site) -> None:
             os.kill(call["pid"], 0)
 
 
+@pytest.mark.alone
 def test_promise_05_the_roll_back_has_time_of_its_own(site: Site) -> None:
     site.configure(TIMEOUT="4", NFS_MOUNT_TIMEOUT="60")
     site.world.fault("mount_nfs", "hang", nth=3)
@@ -198,6 +202,7 @@ def test_promise_05_the_roll_back_has_time_of_its_own(site: Site) -> None:
 # 6. Retries only what can heal.
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("words", "status"),
     [
@@ -219,6 +224,7 @@ def test_promise_06_what_does_not_heal_fails_at_once(site: Site, words: str, sta
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.alone
 def test_promise_06_a_dead_server_is_tried_with_growing_pauses(site: Site) -> None:
     site.configure(TIMEOUT="5", MOUNT_SYSTEM="0", MOUNT_FSTAB="0")
     site.world.refuse(SERVER)
@@ -437,6 +443,7 @@ def test_a_start_is_never_called_with_variables_alone(site: Site) -> None:
     assert site.world.calls() == []
 
 
+@pytest.mark.alone
 def test_output_into_a_full_pipe_that_nobody_reads(site: Site) -> None:
     read, write = os.pipe()
     os.set_blocking(write, False)

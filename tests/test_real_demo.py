@@ -34,6 +34,7 @@ def check_nothing_is_left(tmp_path: Path) -> None:
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 
+@pytest.mark.alone
 def test_every_step_is_as_promised(tmp_path: Path) -> None:
     began = time.monotonic()
     out, err = begin(tmp_path).communicate(timeout=60)

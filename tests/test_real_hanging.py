@@ -14,7 +14,7 @@ import pytest
 from real import Ended, HangingFuse, Namespace, Workdir, ended, namespace_of, until, why_no_fuse, why_not
 
 _WHY_NOT = why_not() or why_no_fuse()
-pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)
+pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone]
 
 _TIMEOUT = 4
 

@@ -333,6 +333,7 @@ def holder(cbsd: Workdir, kind: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", list(DIRECTORIES))
 def test_a_busy_stop_names_who_and_changes_nothing(cbsd: Workdir, kind: str) -> None:
     cbsd.configure(TIMEOUT=3)
@@ -371,6 +372,7 @@ def test_stop_kill_ends_who_is_in_there(cbsd: Workdir) -> None:
     assert cbsd.namespace.points() == []
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(os.geteuid() != 0, reason="umount -f belongs to the root of the host")
 def test_stop_force_takes_it_from_under_them(cbsd: Workdir) -> None:
     cbsd.configure(STOP_FORCE=1, TIMEOUT=3)
@@ -488,6 +490,7 @@ def test_start_and_stop_at_once_are_one_after_the_other(cbsd: Workdir) -> None:
         cbsd.stop()
 
 
+@pytest.mark.alone
 def test_a_hook_that_waits_for_the_lock_says_who_has_it(cbsd: Workdir) -> None:
     gated(cbsd)
     close_gate(cbsd, cbsd.point("data"))

@@ -16,6 +16,7 @@ import pytest
 from blocks import BlockSite
 from cbsd import Ended, Variant
 from harmless import SHARED, image_of, scene
+from sim.store import STATE, pack, unpack
 
 # What iscsi.conf(5) takes has 16 characters at most.
 SECRETS = {
@@ -85,14 +86,14 @@ def seen_in(data: bytes) -> list[str]:
 
 
 def content(path: str) -> bytes:
-    """What is in a file. What the kernel was told of a session stays in the kernel: world.json is that as well."""
+    """What is in a file. What the kernel was told of a session stays in the kernel: its state is that as well."""
     with open(path, "rb") as stream:
         data = stream.read()
-    if os.path.basename(path).startswith("world.json"):
-        state = json.loads(data)
+    if os.path.basename(path).startswith(STATE):
+        state = unpack(data)
         for session in state["sessions"]:
             session["known"] = {}
-        data = json.dumps(state).encode()
+        data = pack(state)
     return data
 
 

@@ -15,6 +15,7 @@ import pytest
 from blocks import HAST, HAST_GELI, ISCSI, ISCSI_GELI, ISCSI_TREE, BlockSite
 from cbsd import Variant, last_line
 from harmless import SHARED, harm, sessions
+from sim.store import STATE
 
 FENCED = Variant("iscsi, fenced", "iscsi", {"FENCE": "scsi3"}, ("data",))
 PLAIN_TREE = Variant("iscsi, tree", "iscsi", {"VOLUME_LAYOUT": "tree"}, ("system", "fstab", "data"))
@@ -49,7 +50,7 @@ def hosts(top: Path, variant: Variant, uuid: str = "", **keys: str) -> Iterator[
 
 
 def alive(host: BlockSite) -> bool:
-    return (host.world.path / "world.json").exists()
+    return (host.world.path / STATE).exists()
 
 
 def crash(host: BlockSite) -> None:

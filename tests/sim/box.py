@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from .machine import Machine
 from .store import Store
 
@@ -34,6 +32,8 @@ def change(path: str, act: Callable[[Box], T]) -> T:
 def publish(path: str) -> None:
     """Every machine notices at once what has changed. No lock may be held by then."""
     for world in read(path)["worlds"].values():
-        # A machine whose test is over has no state any more.
-        with contextlib.suppress(FileNotFoundError):
+        try:
             Machine(world).settle(at_once=True)
+        except FileNotFoundError:
+            # A machine whose test is over has no state any more.
+            continue

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 
-from .machine import DEADLY, Machine, Uninterruptible, warn
+from .machine import Machine, Uninterruptible, deadly, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +58,9 @@ def hang(fault: Fault, machine: Machine, act: Act) -> int:
 
 
 def ignore_term(fault: Fault, machine: Machine, act: Act) -> int:
-    for number in DEADLY:
+    import signal
+
+    for number in deadly():
         signal.signal(number, signal.SIG_IGN)
     return hang(fault, machine, act)
 
@@ -107,6 +108,8 @@ def flood(fault: Fault, machine: Machine, act: Act) -> int:
 
 def kill_parent(fault: Fault, machine: Machine, act: Act) -> int:
     """The caller dies before the work is done, after it, or while this orphan still does it."""
+    import signal
+
     parent = os.getppid()
     status = act() if fault["when"] == "after" else 0
     sys.stdout.flush()

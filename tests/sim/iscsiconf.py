@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 
 from .machine import Machine, warn, words_of
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
     Entry = dict[str, str]
 
 PATH = "/etc/iscsi.conf"
-TOKEN = re.compile(
-    r'(?P<blank>[ \t\r]+|#[^\n]*)|(?P<line>\n)|(?P<mark>[{}=;])|"(?P<quoted>[^"\n]+)"|(?P<word>[\w.\-/:\[\]]+)|.'
-)
+TOKEN = r'(?P<blank>[ \t\r]+|#[^\n]*)|(?P<line>\n)|(?P<mark>[{}=;])|"(?P<quoted>[^"\n]+)"|(?P<word>[\w.\-/:\[\]]+)|.'
 KEYS = {
     name.lower(): name
     for name in (
@@ -77,8 +74,10 @@ def read(machine: Machine, path: str) -> str:
 
 
 def tokens(text: str) -> Iterator[Token]:
+    import re
+
     line = 1
-    for found in TOKEN.finditer(text):
+    for found in re.finditer(TOKEN, text):
         if found["line"]:
             line += 1
         elif found["quoted"]:

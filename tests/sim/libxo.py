@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .shapes import Json
+
+
+# What RFC 8259 wants written in another way.
+ESCAPES = {number: f"\\u{number:04x}" for number in range(32)}
+ESCAPES.update({ord(letter): f"\\{short}" for letter, short in zip('"\\\b\t\n\f\r', '"\\btnfr')})
 
 
 def render(style: str, name: str, content: Json) -> str:
@@ -18,7 +21,14 @@ def render(style: str, name: str, content: Json) -> str:
 
 
 def pretty(value: object) -> str:
+    import json
+
     return json.dumps(value, indent=2, ensure_ascii=False).replace("{}", "{\n  }")
+
+
+def leaf(value: str | int) -> str:
+    """A value that holds no others. Most commands print one line of JSON, which is not worth the import of json."""
+    return f'"{value.translate(ESCAPES)}"' if isinstance(value, str) else str(value)
 
 
 def compact(content: Json) -> str:
@@ -30,7 +40,7 @@ def compact(content: Json) -> str:
         elif isinstance(value, list):
             parts.append(f'"{key}": [{", ".join(compact(item) for item in value)}]')
         else:
-            parts.append(f'"{key}":{json.dumps(value, ensure_ascii=False)}')
+            parts.append(f'"{key}":{leaf(value)}')
     return "{" + ",".join(parts).strip() + "}"
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from . import vfs
+from . import libxo, vfs
 from .store import Blocked
 
 TYPE_CHECKING = False
@@ -73,7 +71,7 @@ def as_json(mounts: list[Mount], switches: set[str], pretty: bool) -> str:
     entries = [fstab_entry(mount) if "p" in switches else entry(mount, "v" in switches) for mount in mounts]
     name = "fstab" if "p" in switches else "mounted"
     if pretty:
-        return json.dumps({"mount": {name: entries}}, indent=2, ensure_ascii=False) + "\n"
+        return libxo.pretty({"mount": {name: entries}}) + "\n"
     items = ", ".join(compact(found) for found in entries)
     return f'{{"mount": {{"{name}": [{items}]}}}}\n'
 
@@ -103,7 +101,10 @@ def compact(found: Json) -> str:
     """libxo puts a blank before the list of options and nowhere else."""
     parts = []
     for key, value in found.items():
-        blank = " " if isinstance(value, list) else ""
-        content = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        parts.append(f'{blank}"{key}":{blank}{content}')
+        if isinstance(value, list):
+            parts.append(f' "{key}": [{",".join(libxo.leaf(item) for item in value)}]')
+        elif isinstance(value, dict):
+            parts.append(f'"{key}":{compact(value)}')
+        else:
+            parts.append(f'"{key}":{libxo.leaf(value)}')
     return "{" + ",".join(parts) + "}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 UID_VARIABLE = "SIM_UID"
 # Seconds after which what blocks looks again, should it have begun to wait just after the change.
 LONGEST_LOOK = 0.5
-DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
 
 
 class Machine:
@@ -75,6 +73,13 @@ class Machine:
         return self.look(lambda state: self.place(state, path))
 
 
+def deadly() -> tuple[int, ...]:
+    """The signals that end a command, other than KILL."""
+    import signal
+
+    return signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM
+
+
 class Uninterruptible:
     """A process in the kernel. Signals wait until it comes out; the state knows it, for the sake of SIGKILL."""
 
@@ -83,10 +88,14 @@ class Uninterruptible:
         self.pid = str(os.getpid())
 
     def __enter__(self) -> None:
-        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, DEADLY)
+        import signal
+
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, deadly())
         self.store.change(lambda state: state["stuck"].update({self.pid: False}))
 
     def __exit__(self, *_: object) -> None:
+        import signal
+
         if self.store.change(lambda state: state["stuck"].pop(self.pid, False)):
             os.kill(os.getpid(), signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)

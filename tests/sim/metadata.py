@@ -1,4 +1,4 @@
-"""What is written on an image so that whoever gets the image finds it there: lines of JSON at its head and at its end.
+"""What is written on an image so that whoever gets the image finds it there: lines at its head and at its end.
 
 The head holds what begins a device (a file system, a partition table), the end what a GEOM class keeps in the last
 sector. A class below takes the last sector for itself, so that those above it find theirs one further in: `depth`.
@@ -6,8 +6,9 @@ sector. A class below takes the last sector for itself, so that those above it f
 
 from __future__ import annotations
 
-import json
 import os
+
+from .store import pack, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,14 +51,14 @@ def _tail_offset(image: str, depth: int) -> int:
 
 
 def _line(what: str, content: Json) -> bytes:
-    return f"simulated {what} {json.dumps(content)}".encode()
+    return f"simulated {what} ".encode() + pack(content)
 
 
 def _content(data: bytes, what: str) -> Json | None:
     magic = f"simulated {what} ".encode()
     if not data.startswith(magic):
         return None
-    found: Json = json.loads(data[len(magic) :].rstrip(b"\0"))
+    found: Json = unpack(data[len(magic) :])
     return found
 
 

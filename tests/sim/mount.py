@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 
 from . import geom, kernel, ufs, vfs, zfs
@@ -140,6 +139,8 @@ def run_helper(machine: Machine, fstype: str, special: str, node: str, options: 
         os._exit(1)
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
+        import signal
+
         return fail(f"mount: {node}: {signal.strsignal(os.WTERMSIG(status))}")
     return os.WEXITSTATUS(status)
 

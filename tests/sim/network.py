@@ -6,7 +6,6 @@ A name is its own address, so that connect() finds the server. Nothing leaves th
 from __future__ import annotations
 
 import errno
-import importlib.abc
 import importlib.machinery
 import struct
 import sys
@@ -36,7 +35,7 @@ def install(state: str) -> None:
         sys.meta_path.insert(0, SocketFinder(network))
 
 
-class SocketFinder(importlib.abc.MetaPathFinder):
+class SocketFinder:
     def __init__(self, network: Network) -> None:
         self.network = network
 
@@ -51,7 +50,7 @@ class SocketFinder(importlib.abc.MetaPathFinder):
         assert spec.loader is not None
         loader, network = spec.loader, self.network
 
-        class Loader(importlib.abc.Loader):
+        class Loader:
             def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
                 return loader.create_module(spec)
 
@@ -59,7 +58,7 @@ class SocketFinder(importlib.abc.MetaPathFinder):
                 loader.exec_module(module)
                 network.take_over(module)
 
-        spec.loader = Loader()
+        spec.loader = Loader()  # type: ignore[assignment]
         return spec
 
 

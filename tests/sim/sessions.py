@@ -6,7 +6,7 @@ There is no daemon: `settle` works it out from the time and from the storage box
 from __future__ import annotations
 
 import errno
-import random
+import os
 
 from . import geom, reservations
 from .errors import text
@@ -36,7 +36,7 @@ def normal(portal: str) -> str:
 def new(target: str, portal: str, initiator: str, known: dict[str, str]) -> Session:
     return {
         "id": 0, "target": target, "portal": portal, "initiator": initiator,
-        "isid": f"0x80{random.randrange(16**10):010x}", "enabled": True, "discovery": False, "began": 0.0,
+        "isid": f"0x80{os.urandom(5).hex()}", "enabled": True, "discovery": False, "began": 0.0,
         "failed": False, "connected": False, "connected_at": 0.0, "reason": WAITING, "silent": False,
         "scanned": False, "scbus": NO_BUS, "luns": {}, "passes": {}, "barred": {}, "known": dict(known),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the state of the machine looks like in world.json.
+"""What the state of the machine looks like.
 
 Only type checkers import this module: `typing` would double the time that a simulated command takes to start.
 """

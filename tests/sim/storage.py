@@ -16,7 +16,7 @@ from . import box, mounted, reservations, resources, sessions
 from .camcontrol import TYPES
 from .disks import new_image
 from .shapes import Box, Lun, Node, RbdImage, Resource
-from .store import Store
+from .store import STATE, Store
 from .world import World
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class Storage:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.path.realpath(path))
         self.path.mkdir(parents=True, exist_ok=True)
-        if not (self.path / "world.json").exists():
+        if not (self.path / STATE).exists():
             empty: Any = box.NOTHING
             Store(str(self.path)).write(empty)
 
