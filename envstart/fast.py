@@ -15,7 +15,7 @@ import sys
 import time
 
 from . import __version__, children, locks, started, state, touch
-from .table import Table
+from .table import Entry, Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _is_so(program: str, argv: list[str], hung: list[children.Child]) -> bool:
         # What is opened here must not become one of them.
         os.fstat(descriptor)
     text = state.read(_name(program, argv))
-    makers, known, configuration, lock, absent, points, rows = marshal.loads(text)
+    makers, known, configuration, lock, absent, ground, points, rows = marshal.loads(text)
     if makers != _makers() or known != argv:
         return False
     if any(_identity(path) != identity for path, identity in configuration) or any(map(os.path.lexists, absent)):
@@ -67,7 +67,7 @@ def _is_so(program: str, argv: list[str], hung: list[children.Child]) -> bool:
         # Somebody works on it: hook.py waits.
         return False
     try:
-        if not _shown(points, rows) or not _usable(rows, hung):
+        if not _shown(ground, points, rows) or not _usable(rows, hung):
             return False
         started.note(lock)
         return True
@@ -75,13 +75,18 @@ def _is_so(program: str, argv: list[str], hung: list[children.Child]) -> bool:
         os.close(claimed)
 
 
-def _shown(points: set[str], rows: list[Any]) -> bool:
-    """Whether the mount table shows each of them, alone in its place, and read-write or read-only as it was."""
+def _shown(ground: tuple[str, str], points: set[str], rows: list[Any]) -> bool:
+    """Whether the mount table shows each of them, alone in its place, and read-write or read-only as it was.
+
+    ``ground``: device of the root file system, and what of it is shown: it lasts as long as the record does, and each
+    line of Linux's table has a lone slash in it.
+    """
     if _LINUX:
         from .linux import mount_table
     else:
         from .freebsd import mount_table
-    table = Table(mount_table(points))
+    root = Entry("", "/", "", (), *ground)
+    table = Table([root, *mount_table(points)])
     for point, fstype, source, read_only, _ in rows:
         stack = table.at(point)
         if len(stack) != 1 or stack[0].read_only != read_only or not table.shows(stack[0], fstype, source, _LINUX):
@@ -126,15 +131,17 @@ def remember(program: str, argv: Sequence[str], plan: Plan, host: Host) -> None:
     configuration = [(place, _identity(place)) for place in places[: places.index(path) + 1]]
     absent = [state.path(breaker.record(server)) for step in plan.steps for server in step.servers]
     points = {row[0] for row in rows if row} | {holder for row in rows if row for holder in _above(row)}
-    known = (_makers(), list(argv), configuration, plan.locks[0], absent, points, rows)
+    ground = table.at("/")[-1]
+    known = (_makers(), list(argv), configuration, plan.locks[0], absent, (ground.device, ground.root), points, rows)
     state.write(_name(program, argv), marshal.dumps(known))
 
 
 def _above(row: Any) -> list[str]:
-    """The directories that a source of this host lies in: what is mounted there decides what it is."""
+    """The directories that a source of this host lies in, the root not counted: what is mounted there decides what it
+    is."""
     source = row[2] if row[1] == "nullfs" else "/"
     parts = source.split("/")
-    return ["/".join(parts[:number]) or "/" for number in range(1, len(parts) + 1)]
+    return ["/".join(parts[:number]) for number in range(2, len(parts) + 1) if parts[1]]
 
 
 def _identity(path: str) -> tuple[int, ...] | None:

@@ -8,25 +8,27 @@ from .table import parse_mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Collection
 
     from .table import Entry
 
 _PATH = "/proc/self/mountinfo"
 
 
-def mount_table(wanted: Container[str] | None = None) -> list[Entry]:
-    """All mounts, oldest first; or those on the ``wanted`` mount points. OSError, ValueError."""
-    return parse_mountinfo(_read_twice(), wanted)
+def mount_table(wanted: Collection[str] | None = None) -> list[Entry]:
+    """All mounts, oldest first; or those on the ``wanted`` mount points. OSError, ValueError.
 
-
-def _read_twice() -> str:
-    """The text of a kernel file that can change while it is read: read until two readings agree (fault 44)."""
-    before = None
+    A table that changes while it is read can lose a line. So it is read until two readings agree (fault 44), unless
+    only the ``wanted`` ones count: what is found of them is there, and if one is lacking, all will be read.
+    """
+    before, now = None, _reading()
     for _ in range(10):
-        with open(_PATH, "rb", buffering=0) as file:
-            now = file.readall()
-        if now == before:
-            return os.fsdecode(now)
-        before = now
+        if wanted is not None or now == before:
+            return parse_mountinfo(os.fsdecode(now), wanted)
+        before, now = now, _reading()
     raise ValueError(f"{_PATH} does not keep still")
+
+
+def _reading() -> bytes:
+    with open(_PATH, "rb", buffering=0) as file:
+        return file.readall()

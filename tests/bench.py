@@ -324,7 +324,10 @@ def main() -> int:
     pairs = 5 if arguments.quick else max(1, arguments.pairs)
     top = Path(tempfile.mkdtemp(prefix="envstart-bench-")).resolve()
     try:
-        found = list(rows(Place(top), pairs))
+        place = Place(top)
+        # The hook does not rely on a configuration that was changed a moment ago.
+        time.sleep(2.5)
+        found = list(rows(place, pairs))
     finally:
         remove(top)
     interpreter = subprocess.run([PYTHON, "-VV"], capture_output=True, text=True, check=True).stdout.strip()

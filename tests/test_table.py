@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cbsd import NFS4, NULLFS, Site
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sim.fakes import Getfsstat
 
@@ -148,3 +148,22 @@ def test_what_holds_a_path() -> None:
     ]
     assert table.below("/x") == ["/x/y/z"]
     assert [entry.source for entry in table.at("/x")] == ["b", "c"]
+
+
+_points = st.sampled_from(["/", "/a", "/a/b", "/a b", "/a\\b", "/a#b", "/w/jails-data/j-data", "/a/b/", "/é"])
+
+
+@given(st.lists(st.tuples(_points, _points), max_size=12), st.frozensets(_points, max_size=4))
+def test_a_part_of_mountinfo_is_what_the_whole_says_of_it(rows: list[tuple[str, str]], wanted: frozenset[str]) -> None:
+    def escaped(path: str) -> str:
+        return path.replace("\\", "\\134").replace(" ", "\\040").replace("#", "\\043")
+
+    text = "".join(
+        f"{number} 1 0:{number} {escaped(root)} {escaped(point)} rw shared:1 - ext4 /dev/x rw\n"
+        for number, (root, point) in enumerate(rows)
+    )
+    assume(rows)
+    every = parse_mountinfo(text)
+    assert [str(one) + one.point for one in parse_mountinfo(text, wanted)] == [
+        str(one) + one.point for one in every if one.point in wanted
+    ]
