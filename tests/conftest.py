@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,3 +20,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 # A configuration that others can write is refused, and with the caller's umask the tests' own could be one.
 os.umask(0o022)
+
+# What is started by & of a script, or by nohup, is deaf to these, and so would be all that the tests start.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
