@@ -26,7 +26,7 @@ def monitors(value: str) -> tuple[str, ...]:
 OPTIONS = (
     Option("CEPH_MONITORS", monitors, "", "monitors of the cluster, HOST or HOST:PORT", "those in CEPH_CONF"),
     Option("CEPH_CONF", directory, "", "configuration file of the cluster", "ceph.conf where Ceph looks for it"),
-    Option("CEPH_USER", plain, "admin", "name of this host's client, without client."),
+    Option("CEPH_USER", plain, None, "name of this host's client in the cluster, without the leading client."),
     Option(
         "CEPH_KEYRING",
         directory,

@@ -72,7 +72,7 @@ class BlockSite(Site):
         if self.variant.backend == "iscsi":
             return {"ISCSI_PORTAL": PORTAL, "ISCSI_TARGET": TARGET, **quick, **ISCSI_QUICK}
         if self.variant.backend == "rbd":
-            return {"RBD_IMAGE": "jails/{name}", **quick, "RBD_MAP_TIMEOUT": "5"}
+            return {"RBD_IMAGE": "jails/{name}", "CEPH_USER": "admin", **quick, "RBD_MAP_TIMEOUT": "5"}
         return {"HAST_RESOURCE": "{name}", **quick, **HAST_QUICK} if self.variant.backend == "hast" else quick
 
     def configure(self, **keys: str) -> None:

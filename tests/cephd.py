@@ -142,7 +142,12 @@ class CephWorkdir(Workdir):
         super().__init__(namespace, place)
 
     def always(self) -> dict[str, object]:
-        keys = {"CEPH_MONITORS": ADDRESS, "CEPH_CONF": self.cluster.conf, "CEPH_KEYRING": self.cluster.keyring}
+        keys = {
+            "CEPH_MONITORS": ADDRESS,
+            "CEPH_USER": "admin",
+            "CEPH_CONF": self.cluster.conf,
+            "CEPH_KEYRING": self.cluster.keyring,
+        }
         return {**keys, "CEPH_ROOT_DIR": "/jails", "PROBE_TIMEOUT": 2, "CEPH_MOUNT_TIMEOUT": 8}
 
     def add(self, name: str) -> None:

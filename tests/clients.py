@@ -42,6 +42,7 @@ class ClientSite(Site):
     def configure(self, **keys: str) -> None:
         always = {
             "CEPH_MONITORS": SERVER,
+            "CEPH_USER": "admin",
             "CEPH_MOUNT_DIR": str(self.world.path / "run" / "ceph"),
             "CEPH_MOUNT_TIMEOUT": "5",
             "GLUSTER_SERVER": SERVER,
