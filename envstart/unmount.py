@@ -101,6 +101,7 @@ async def by_force(host: Host, entry: Entry, dead: bool) -> None:
         return
     if result.status is None:
         raise Temporary(
-            f"cannot unmount {entry.point}: {' '.join(argv)} still works on it, for a minute or more; try again then"
+            f"cannot unmount {entry.point}: {entry.source + ' gives no answer, and ' if dead else ''}{' '.join(argv)} "
+            "still works on it, for a minute or more; try again then"
         )
     raise Error(f"cannot unmount {entry.point} by force: {result.words}")

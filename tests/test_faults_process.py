@@ -265,7 +265,7 @@ def test_fault_67_what_lands_while_it_is_tried_again_is_ours(site: Site) -> None
 
 @pytest.mark.alone
 def test_fault_68_daemon_that_keeps_the_output_open(site: Site) -> None:
-    in_front_of(site, "mount_nfs", 'sleep 20 &\necho "$!" >> ${0%/*}/daemons\nexec $real "$@"\n')
+    in_front_of(site, "mount_nfs", '/bin/sleep 20 &\necho "$!" >> ${0%/*}/daemons\nexec $real "$@"\n')
     began = time.monotonic()
     ended = site.start()
     assert ended.returncode == 0, ended.stderr
