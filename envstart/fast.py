@@ -15,6 +15,7 @@ import sys
 import time
 
 from . import __version__, children, locks, started, state, touch
+from .errors import Error
 from .table import Entry, Table
 
 TYPE_CHECKING = False
@@ -117,23 +118,35 @@ def _usable(rows: list[Any], hung: list[children.Child]) -> bool:
 
 def remember(program: str, argv: Sequence[str], plan: Plan, host: Host) -> None:
     """After a start that found all well: write down what it took for that, if the next one can tell by it."""
+    try:
+        known = _known(argv, plan, host)
+        if known is not None:
+            state.write(_name(program, argv), marshal.dumps(known))
+    except (Error, OSError, ValueError):
+        # The start was good, and is over. The next one takes the long way.
+        pass
+
+
+def _known(argv: Sequence[str], plan: Plan, host: Host) -> tuple[Any, ...] | None:
     path = plan.config.path
     table = host.wait(host.mounts())
     rows = [step.known(table, _LINUX) for step in plan.steps]
     if path is None or len(plan.locks) != 1 or None in rows:
-        return
+        return None
     if time.time() - os.stat(path).st_ctime < SETTLED:
-        return
+        return None
     from . import breaker, config
 
-    places = [path] if "-c" in argv else config.candidates(plan.backend, plan.environment.workdir)
+    places = config.candidates(plan.backend, plan.environment.workdir)
+    if path not in places:
+        # Given by -c, in one word or in two.
+        places = [path]
     # Those before the one that was found are looked at first, should they come.
     configuration = [(place, _identity(place)) for place in places[: places.index(path) + 1]]
     absent = [state.path(breaker.record(server)) for step in plan.steps for server in step.servers]
     points = {row[0] for row in rows if row} | {holder for row in rows if row for holder in _above(row)}
     ground = table.at("/")[-1]
-    known = (_makers(), list(argv), configuration, plan.locks[0], absent, (ground.device, ground.root), points, rows)
-    state.write(_name(program, argv), marshal.dumps(known))
+    return _makers(), list(argv), configuration, plan.locks[0], absent, (ground.device, ground.root), points, rows
 
 
 def _above(row: Any) -> list[str]:
@@ -159,6 +172,8 @@ def _makers() -> tuple[Any, ...]:
 
 
 def _name(program: str, argv: Sequence[str]) -> str:
+    """The file of the record. ValueError for a command line that is not as CBSD writes it, with a word for each value
+    (contract §1.2)."""
     name = argv[argv.index("-j") + 1]
     if "/" in name:
         raise ValueError(name)

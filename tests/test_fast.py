@@ -162,6 +162,16 @@ def test_a_note_that_was_cut_anywhere(site: Site) -> None:
         assert note(site).read_bytes() == whole
 
 
+def test_values_in_the_words_of_their_options(site: Site) -> None:
+    """As getopt(3) takes them, and the seed writes them (contract §1.2)."""
+    words = site.args()
+    glued = [f"{option}{value}" for option, value in zip(words[::2], words[1::2])]
+    for argv in (glued, [*words, f"-c{site.conf}"], [*glued, "-c", str(site.conf)], words):
+        for _ in range(2):
+            done = site.world.run("env_start_nfs", *argv)
+            assert (done.returncode, done.stderr, site.table) == (0, "", site.wanted())
+
+
 def test_it_is_started_in_either_way(site: Site) -> None:
     """For the reaper, which must not take what CBSD is about to run."""
     (mark,) = (site.world.path / "run").glob("jail1.*.started")
