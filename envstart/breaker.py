@@ -7,9 +7,8 @@ connect, for a tenth of a second; if that fails they end at once. Whoever starts
 from __future__ import annotations
 
 import os
-import time
 
-from . import network, state
+from . import state
 from .errors import Error, NoAnswer, NoTime, Temporary
 from .plan import short
 
@@ -27,7 +26,7 @@ async def admit(plan: Plan, host: Host) -> None:
     if host.by_hand or not plan.config["BREAKER"]:
         return
     for servers in _needed(plan):
-        known = {server: _age(server) for server in servers}
+        known = {server: state.age(record(server)) for server in servers}
         if any(age is None or age >= plan.config["BREAKER"] for age in known.values()):
             continue
         if not await _connects(host, servers):
@@ -49,7 +48,7 @@ async def consider(plan: Plan, host: Host) -> None:
         try:
             if not await _connects(host, servers):
                 for server in servers:
-                    _note(server)
+                    state.stamp(record(server))
         except Error:
             # No time is left, or no child can be had: nothing is known.
             return
@@ -61,6 +60,8 @@ def _needed(plan: Plan) -> list[tuple[Server, ...]]:
 
 
 async def _connects(host: Host, servers: tuple[Server, ...]) -> bool:
+    from . import network
+
     for name, port in servers:
         try:
             await host.bounded(network.connect, name, port, _QUICK, timeout=2 * _QUICK)
@@ -75,20 +76,6 @@ async def _connects(host: Host, servers: tuple[Server, ...]) -> bool:
 def record(server: Server) -> str:
     """The name of the file that says that it is down."""
     return f"down.{short(f'{server[0]}:{server[1]}')}"
-
-
-def _age(server: Server) -> float | None:
-    """How many seconds ago it was noted to be down."""
-    try:
-        age = time.monotonic() - float(state.read(record(server)))
-    except ValueError:
-        return None
-    # The clock begins anew at each boot.
-    return age if age >= 0 else None
-
-
-def _note(server: Server) -> None:
-    state.write(record(server), f"{time.monotonic():.3f}".encode())
 
 
 def _forget(server: Server) -> None:

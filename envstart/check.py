@@ -5,9 +5,10 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
+import errno
 import os
 
-from . import backends, hook, plan, probes, started, touch, usable
+from . import backends, hook, plan, probes, show, started, touch, usable
 from .errors import Error, NoAnswer, NoTime
 from .inventory import Found
 from .mount import Mount
@@ -16,11 +17,11 @@ from .plan import State
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from .host import Host
     from .inventory import Inventory
     from .plan import Plan, Step
+    from .show import Record
 
 # How much is asked of a mounted directory: nothing, to show its entries, to take a file.
 LEVELS = ("table", "read", "write")
@@ -36,7 +37,7 @@ _LEVELS = {ORPHAN: "warning", HIDDEN: "warning", CONFIGURATION: "unknown", INVEN
 GRACE = 600.0
 # Seconds that listing the mount points of all environments may take.
 _PATIENCE = 10.0
-_REFUSED_BY_SERVER = (os.strerror(1), os.strerror(13))
+_REFUSED_BY_SERVER = (os.strerror(errno.EPERM), os.strerror(errno.EACCES))
 
 
 class Watched:
@@ -72,34 +73,38 @@ class Watched:
 class Seen:
     """What there is of one step, or of a directory that belongs to none."""
 
-    __slots__ = ("watched", "step", "point", "state")
+    __slots__ = ("watched", "step", "state", "_point")
 
-    def __init__(self, watched: Watched | None, step: Step | None, point: str, state: State) -> None:
+    def __init__(self, watched: Watched | None, step: Step | None, state: State, point: str = "") -> None:
         self.watched = watched
         self.step = step
-        self.point = point
         self.state = state
+        self._point = point
+
+    @property
+    def point(self) -> str:
+        """The directory, "" if it is none."""
+        return self.step.point if self.step is not None else self._point
 
     @property
     def level(self) -> str:
         """ok, warning, critical or unknown."""
         return _LEVELS.get(self.state.word, "critical")
 
-    def record(self, workdir: str) -> dict[str, Any]:
-        """Plain values; the keys are those of show.rows(), and the workdir."""
-        found, step = self.watched.found if self.watched else None, self.step
-        return {
-            "workdir": workdir,
-            "environment": found.name if found else "",
-            "backend": found.backend if found else "",
-            "directory": step.name if step else "",
-            "point": self.point,
-            "source": step.source if step else "",
-            "fstype": step.fstype if step else "",
-            "state": self.state.word,
-            "found": self.state.found,
-            "level": self.level,
-        }
+    def record(self, workdir: str) -> Record:
+        """Plain values: those of show.record(), and the workdir."""
+        found = self.watched.found if self.watched else None
+        name, backend = (found.name, found.backend) if found else ("", "")
+        return {"workdir": workdir, **show.record(name, backend, self.step, self.point, self.state, self.level)}
+
+
+def by_environment(seen: Sequence[Seen]) -> dict[Watched, list[Seen]]:
+    """What was seen, by whose it is."""
+    found: dict[Watched, list[Seen]] = {}
+    for one in seen:
+        if one.watched is not None:
+            found.setdefault(one.watched, []).append(one)
+    return found
 
 
 def watched(inventory: Inventory, names: Sequence[str] = ()) -> list[Watched]:
@@ -109,11 +114,11 @@ def watched(inventory: Inventory, names: Sequence[str] = ()) -> list[Watched]:
 
 def running(host: Host, environments: Sequence[Watched], level: str) -> list[Seen]:
     """All steps of environments that run (or are said to), looked at as closely as ``level`` says."""
-    seen = [Seen(one, None, "", State(CONFIGURATION, one.error)) for one in environments if one.plan is None]
+    seen = [Seen(one, None, State(CONFIGURATION, one.error)) for one in environments if one.plan is None]
     steps = [(one, step) for one in environments if one.plan is not None for step in one.plan.steps]
     _resolve(host, [step.point for _, step in steps if step.point])
     states = host.together([step.state(host) for _, step in steps])
-    found = [Seen(one, step, step.point, state) for (one, step), state in zip(steps, states)]
+    found = [Seen(one, step, state) for (one, step), state in zip(steps, states)]
     if level != "table":
         _probe(host, found, writing=level == "write")
     return seen + found
@@ -188,9 +193,9 @@ def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> l
             if stack:
                 why = "does not run" if one.found.registered else "is not registered"
                 text = f"{stack[-1]} is mounted on {step.point}, and {one.found.name} {why}: envstart orphans --stop"
-                seen.append(Seen(one, step, step.point, State(ORPHAN, text)))
+                seen.append(Seen(one, step, State(ORPHAN, text)))
             else:
-                without.append(Seen(one, step, step.point, State(plan.NOT_MOUNTED)))
+                without.append(Seen(one, step, State(plan.NOT_MOUNTED)))
     return seen + (_hidden(host, without) if bare else [])
 
 
@@ -239,10 +244,10 @@ def lost(host: Host, inventory: Inventory) -> list[Seen]:
                         f"{mounts.pop(step.point)} is mounted on {step.point}, and CBSD knows no {name} any more: "
                         "envstart orphans --stop"
                     )
-                    seen.append(Seen(one, step, step.point, State(ORPHAN, text)))
+                    seen.append(Seen(one, step, State(ORPHAN, text)))
         for point, what in mounts.items():
             text = f"{what} is mounted on {point}, CBSD knows no {name}, and no configuration says so: umount {point}"
-            seen.append(Seen(None, None, point, State(ORPHAN, text)))
+            seen.append(Seen(None, None, State(ORPHAN, text), point))
     return seen
 
 
@@ -252,17 +257,17 @@ def orphans(host: Host, inventory: Inventory, environments: Sequence[Watched], g
     return resting(host, still, bare=False) + lost(host, inventory)
 
 
-def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) -> list[dict[str, Any]]:
+def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) -> list[Record]:
     """Everything about the environments of a workdir, or about those that are named."""
     try:
         host.wait(host.mounts())
     except Error as error:
-        seen = [Seen(None, None, "", State(plan.UNKNOWN, str(error)))]
+        seen = [Seen(None, None, State(plan.UNKNOWN, str(error)))]
     else:
         environments = watched(inventory, names)
         seen = running(host, [one for one in environments if one.found.running], level)
         seen += resting(host, [one for one in environments if not one.found.running and not one.starting(GRACE)])
         if not names:
-            seen += [Seen(None, None, "", State(INVENTORY, problem)) for problem in inventory.problems]
+            seen += [Seen(None, None, State(INVENTORY, problem)) for problem in inventory.problems]
             seen += lost(host, inventory)
     return [one.record(inventory.workdir) for one in seen]

@@ -76,7 +76,7 @@ def command(
     if pid:
         return Child(pid, " ".join(argv))
     try:
-        _become_child(streams, keep)
+        become_child(streams, keep)
         os.execve(path, list(argv), environment)
     except OSError as error:
         os.write(2, f"{path}: {error.strerror}\n".encode())
@@ -131,7 +131,7 @@ def _fork(body: Callable[[int], None], what: str, keep: Iterable[int]) -> tuple[
         return Child(pid, what), read
     try:
         null = os.open(os.devnull, os.O_RDWR)
-        _become_child((None, null, null), (write, *keep))
+        become_child((None, null, null), (write, *keep))
         body(write)
     finally:
         os._exit(0)
@@ -187,7 +187,8 @@ def answer(data: bytes) -> Any:
     return value
 
 
-def _become_child(streams: tuple[int | None, int, int], keep: Iterable[int]) -> None:
+def become_child(streams: tuple[int | None, int, int], keep: Iterable[int]) -> None:
+    """In a forked process: a session of its own, the default actions of signals, ``/``, and no descriptor but these."""
     os.setsid()
     forget_in_child()
     os.chdir("/")

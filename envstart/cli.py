@@ -35,9 +35,6 @@ exit status: 0 done (status: all is mounted), 1 final, 64 usage, 66 something is
 """
 
 
-_VERBOSE = "trace commands; twice: their output too"
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Usage(f"cannot read the command line: {message}; try: {self.prog} -h")
@@ -68,8 +65,11 @@ def _main(argv: Sequence[str], report: Report) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = _Parser(add_help=False)
-    common.add_argument("-v", dest="verbose", action="count", default=0, help=_VERBOSE)
+    verbose = _Parser(add_help=False)
+    verbose.add_argument(
+        "-v", dest="verbose", action="count", default=0, help="trace commands; twice: their output too"
+    )
+    common = _Parser(add_help=False, parents=[verbose])
     common.add_argument("-c", dest="config", metavar="FILE", help="configuration file, instead of the usual places")
 
     place = _Parser(add_help=False)
@@ -94,8 +94,6 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="CBSD's workdir; several are looked at one after the other; default: cbsd_workdir in /etc/rc.conf",
     )
-    verbose = _Parser(add_help=False)
-    verbose.add_argument("-v", dest="verbose", action="count", default=0, help=_VERBOSE)
     known = _Parser(add_help=False, parents=[verbose, several])
     known.add_argument("names", nargs="*", metavar="NAME", help="environments that CBSD knows; default: all")
     either = _Parser(add_help=False, parents=[common, several, place])

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 LINK = "envstart"
 PROGRAMS = {"master_poststop.d": "env_poststop", "remove.d": "env_remove"}
-# Seconds that the system directory may take.
+# Seconds that the system directory may take when it is to be changed, and when it is only looked at.
 _PATIENCE = 10.0
+_GLANCE = 3.0
 
 
 def programs() -> dict[str, str]:
@@ -65,16 +66,24 @@ def skeletons(workdir: str) -> list[str]:
     return [f"{workdir}/share/{name}" for name in names if name.endswith(("-system-skel", "-system-default"))]
 
 
-def links(host: Host, system: str) -> dict[str, str]:
-    """What the link in each directory below ``system`` leads to ("": there is none). NoAnswer, OSError."""
-    found: dict[str, str] = host.wait(host.bounded(touch.links, system, list(PROGRAMS), LINK, timeout=_PATIENCE))
+async def lacking(host: Host, systems: Sequence[str]) -> dict[str, list[str]]:
+    """Of each system directory that can be looked at: the directories in it in which our link is not. One child looks
+    at all that is on a server, so that a dead one costs one wait."""
+    table = await host.mounts()
+    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
+    for system in systems:
+        groups.setdefault(table.server(system), []).append(system)
+    for group in groups.values():
+        answers, _ = await host.each(missing, group, timeout=_GLANCE)
+        found.update({system: answer for system, (number, answer) in zip(group, answers) if not number})
     return found
 
 
-def lacking(host: Host, system: str) -> list[str]:
-    """The directories below ``system`` in which our link is not; the same errors."""
-    there = links(host, system)
-    return [name for name, program in PROGRAMS.items() if os.path.basename(there[name]) != program]
+def missing(system: str) -> list[str]:
+    """In a child: the directories below ``system`` in which our link is not, or leads to nothing. OSError."""
+    os.stat(system)
+    return [directory for directory in PROGRAMS if not os.access(f"{system}/{directory}/{LINK}", os.X_OK)]
 
 
 def put(host: Host, system: str) -> list[str]:

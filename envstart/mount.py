@@ -150,10 +150,9 @@ class Mount(plan.Step):
         return f"{point}/locked", f"{workdir}/nodename"
 
     def server(self, table: Table) -> str:
-        """Who must answer when the directory is looked at: what hangs at one mount of it hangs at all."""
+        """Who must answer when the directory is looked at (see Table.server())."""
         if self.fstype == "nullfs":
-            holder = table.holding(self.source)
-            return holder.server if holder is not None else self.source
+            return table.server(self.source)
         return self.source.partition(":/")[0] if self.fstype == "nfs" else self.point
 
     def requires(self) -> str:

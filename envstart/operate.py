@@ -111,9 +111,12 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
     problems = []
     for found in _inventories(arguments, host):
         problems += found.problems
-        for one in check.watched(found, arguments.names):
-            seen = check.running(host, [one], "table")
-            groups.append(show.Group(one.found, [row.record(found.workdir) for row in seen], _lacking(host, one)))
+        seen = check.by_environment(check.running(host, check.watched(found, arguments.names), "table"))
+        systems = {one: one.found.environment.system for one in seen if one.found.running and one.found.environment}
+        lacking = host.wait(install.lacking(host, list(systems.values())))
+        for one, rows in seen.items():
+            records = [row.record(found.workdir) for row in rows]
+            groups.append(show.Group(one.found, records, lacking.get(systems.get(one, ""), ())))
         if not arguments.names:
             left = [row.record(found.workdir) for row in check.lost(host, found)]
             if left:
@@ -144,17 +147,6 @@ def doctor(arguments: argparse.Namespace, report: Report) -> int:
     return max((show.SEVERITY.get(one.level, 0) for one in findings), default=0)
 
 
-def _lacking(host: Host, one: Watched) -> list[str]:
-    """The directories in which the links of install.py are not; none if that cannot be seen."""
-    environment = one.found.environment
-    if environment is None or not one.found.running:
-        return []
-    try:
-        return install.lacking(host, environment.system)
-    except (Error, OSError):
-        return []
-
-
 # Acting.
 
 
@@ -167,11 +159,10 @@ def recover(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan]
         environments = [check.Watched.given(one) for one in plans]
         for one in environments:
             one.found.running = host.wait(host.running(one.found.name))
-    broken: dict[Watched, list[Seen]] = {}
     words = (NO_ANSWER, BROKEN, *((NOT_MOUNTED, NOT_READY) if arguments.remount and arguments.names else ()))
-    for seen in check.running(host, environments, "read"):
-        if seen.watched is not None and seen.state.word in words:
-            broken.setdefault(seen.watched, []).append(seen)
+    broken = check.by_environment(
+        [seen for seen in check.running(host, environments, "read") if seen.state.word in words]
+    )
     return max([_recover(arguments, report, one, mine) for one, mine in broken.items()], default=os.EX_OK)
 
 
@@ -193,7 +184,9 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
         )
         write(1, f"# {plan.environment.name}: {step.name}: {states[step]}\n{paste(argv)}\n")
     if arguments.remount:
-        write(1, f"envstart start {plan.backend} -w {one.found.workdir} -j {plan.environment.name}\n")
+        own, workdir = plan.environment, one.found.workdir
+        place = ("-w", workdir) if workdir else ("-d", own.data, "-s", own.system)
+        write(1, paste(("envstart", "start", plan.backend, *place, "-j", own.name)) + "\n")
     if arguments.dry_run:
         return os.EX_OK
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from . import environment, hook, inventory, processes, started
+from . import children, environment, hook, inventory, processes, started
 from .errors import Error, Misconfigured, Missing, Temporary
 from .host import Host
 from .plan import file_name
@@ -34,12 +34,9 @@ def poststop(report: Report) -> int:
     mark, callers = started.mark(file_name(wanted)), processes.callers("/sudoexec/")
     if os.fork():
         return os.EX_OK
-    os.setsid()
+    # CBSD lists its hooks in a pipe, and reads it to its end: nothing of it may stay open.
     null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    # CBSD lists its hooks in a pipe, and reads it to its end.
-    os.closerange(3, 4096)
+    children.become_child((None, null, null), ())
     os._exit(hook.guarded(report, lambda: _when_ended(report, wanted, mark, callers)))
 
 

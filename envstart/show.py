@@ -64,21 +64,29 @@ def _why(state: plans.State, verb: str) -> str:
 
 
 def rows(plan: Plan, found: Sequence[plans.State]) -> list[Record]:
-    """One record for each wanted directory; the keys are stable."""
+    """One record for each wanted directory."""
+    name, levels = plan.environment.name, plans.LEVELS
     return [
-        {
-            "environment": plan.environment.name,
-            "backend": plan.backend,
-            "directory": step.name,
-            "point": step.point,
-            "source": step.source,
-            "fstype": step.fstype,
-            "state": state.word,
-            "found": state.found,
-            "level": plans.LEVELS.get(state.word, "critical"),
-        }
+        record(name, plan.backend, step, step.point, state, levels.get(state.word, "critical"))
         for step, state in zip(plan.steps, found)
     ]
+
+
+def record(
+    environment: str, backend: str, step: plans.Step | None, point: str, state: plans.State, level: str
+) -> Record:
+    """Plain values of a step, or of a directory that belongs to none; the keys are stable."""
+    return {
+        "environment": environment,
+        "backend": backend,
+        "directory": step.name if step else "",
+        "point": point,
+        "source": step.source if step else "",
+        "fstype": step.fstype if step else "",
+        "state": state.word,
+        "found": state.found,
+        "level": level,
+    }
 
 
 # Exit statuses of monitoring plugins, the worst first: unknown is less than what is known to be wrong.

@@ -3,16 +3,12 @@ the kernel say that it runs, nobody else can tell that it is about to (contract 
 
 from __future__ import annotations
 
-import os
-import time
-
 from . import state
 
 
 def note(name: str) -> None:
     """Say that the environment of this lock was started now. Without room for that, nobody is told."""
-    # The clock that nobody sets; it begins anew at each boot, when this is emptied.
-    state.write(f"{name}.started", f"{time.monotonic():.3f} {os.getpid()}\n".encode())
+    state.stamp(f"{name}.started")
 
 
 def mark(name: str) -> bytes:
@@ -22,8 +18,5 @@ def mark(name: str) -> bytes:
 
 def within(name: str, seconds: float) -> bool:
     """Whether it was started less than so many seconds ago."""
-    try:
-        age = time.monotonic() - float(mark(name).split()[0])
-    except (ValueError, IndexError):
-        return False
-    return 0 <= age < seconds
+    age = state.age(f"{name}.started")
+    return age is not None and age < seconds

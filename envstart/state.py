@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 from .errors import Denied, Error, Missing, Temporary, reason
 
@@ -52,6 +53,20 @@ def write(name: str, data: bytes) -> None:
             os.close(descriptor)
     except (OSError, Error):
         pass
+
+
+def stamp(name: str) -> None:
+    """Keep the moment. By the clock that nobody sets; it begins anew at each boot, when all this is gone."""
+    write(name, f"{time.monotonic():.3f} {os.getpid()}\n".encode())
+
+
+def age(name: str) -> float | None:
+    """Seconds since its stamp(); None if there is none."""
+    try:
+        seconds = time.monotonic() - float(read(name).split()[0])
+    except (ValueError, IndexError):
+        return None
+    return seconds if seconds >= 0 else None
 
 
 def noted(name: str) -> str:

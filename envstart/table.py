@@ -100,6 +100,11 @@ class Table:
                 return None
             path = path.rpartition("/")[0] or "/"
 
+    def server(self, path: str) -> str:
+        """Who must answer when ``path`` is looked at: what hangs at one directory of it hangs at all."""
+        entry = self.holding(path)
+        return entry.server if entry is not None else path
+
     def origin(self, path: str) -> str:
         """What a nullfs mount of ``path`` would show: the path itself, on Linux the device and the path inside it."""
         entry = self.holding(path)

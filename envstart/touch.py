@@ -163,18 +163,6 @@ def _is_stub(path: str) -> bool:
         return True
 
 
-def links(system: str, directories: list[str], name: str) -> dict[str, str]:
-    """What the link NAME in each directory below ``system`` leads to; "" if there is none."""
-    os.stat(system)
-    found = {}
-    for directory in directories:
-        try:
-            found[directory] = os.readlink(f"{system}/{directory}/{name}")
-        except OSError:
-            found[directory] = ""
-    return found
-
-
 def put_links(system: str, targets: dict[str, str], name: str) -> list[str]:
     """Let the link NAME in each directory lead to its target; returns the paths of those that did not yet."""
     os.stat(system)

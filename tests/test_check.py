@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cbsd import SERVER, Ended, Site, last_line
-from toy import Toy
+from toy import Toy, processes
 
 from envstart import touch
 from envstart.check import Seen, judged
@@ -125,7 +125,7 @@ def test_fault_48_117_a_directory_that_takes_no_file(refusal: str, level: str) -
     """A server that does not let root write may be meant so; a full disk never is."""
     probe = Probe("server", "/point", (), None, True)
     probe.verdict, probe.refusal = touch.USABLE, refusal
-    seen = Seen(None, None, "/point", judged(State(MOUNTED), probe))
+    seen = Seen(None, None, judged(State(MOUNTED), probe))
     assert (seen.level, refusal in seen.state.found) == (level, True)
 
 
@@ -379,6 +379,18 @@ def test_fault_121_two_checks_at_once(cbsd: Toy) -> None:
     first.send_signal(signal.SIGTERM)
     first.communicate(timeout=60)
     assert first.returncode == 128 + signal.SIGTERM
+
+
+def test_fault_119_status_of_environments_on_a_dead_server(cbsd: Toy) -> None:
+    """Whether the links of install are there is looked at by one child for all of them."""
+    for number in (3, 4, 5):
+        cbsd.add(f"jail{number}")
+        begin(cbsd, f"jail{number}")
+    cbsd.site.world.freeze(SERVER)
+    ended = hand(cbsd, "status")
+    assert ended.returncode == 0
+    assert ended.stdout.count("runs\n") == 4
+    assert len([words for words in processes(cbsd.site) if " status " in words]) == 1
 
 
 def test_status_shows_problems_first(cbsd: Toy) -> None:

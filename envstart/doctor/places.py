@@ -202,9 +202,7 @@ def _groups(scene: Scene) -> dict[str, list[tuple[Case, tuple[str, str]]]]:
     for case in scene.cases:
         item = _visible(case, scene.mounts)
         if item[0]:
-            entry = scene.mounts.holding(item[0])
-            server = entry.source.partition(":/")[0] if entry and ":/" in entry.source else ""
-            groups.setdefault(server, []).append((case, item))
+            groups.setdefault(scene.mounts.server(item[0]), []).append((case, item))
     return groups
 
 
@@ -248,8 +246,7 @@ def look_at_system(item: tuple[str, str]) -> tuple[list[str], int, str]:
     import time
 
     system, data = item
-    links = [f"{directory}/{install.LINK}" for directory in install.PROGRAMS]
-    lacking = [link for link in links if not os.access(f"{system}/{link}", os.X_OK)]
+    lacking = [f"{directory}/{install.LINK}" for directory in install.missing(system)]
     times = [os.stat(system).st_mtime]
     try:
         times.append(os.stat(f"{system}/locked").st_mtime)
