@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from real import DIRECTORIES, Namespace, Workdir, until
+from real import DIRECTORIES, Elsewhere, Namespace, until
 
 ADDRESS = "10.78.0.1"
 ENVIRONMENTS = ("j1", "j2")
@@ -131,10 +131,11 @@ def cluster_of(namespace: Namespace) -> Iterator[Cluster]:
     yield Cluster(namespace, namespace.top / "cluster")
 
 
-class CephWorkdir(Workdir):
+class CephWorkdir(Elsewhere):
     """A CBSD workdir whose environments have their directories in a Cluster."""
 
     backend = "ceph"
+    programs = (b"ceph-fuse",)
 
     def __init__(self, namespace: Namespace, cluster: Cluster, place: str) -> None:
         self.cluster = cluster
@@ -149,18 +150,3 @@ class CephWorkdir(Workdir):
             "CEPH_KEYRING": self.cluster.keyring,
         }
         return {**keys, "CEPH_ROOT_DIR": "/jails", "PROBE_TIMEOUT": 2, "CEPH_MOUNT_TIMEOUT": 8}
-
-    def add(self, name: str) -> None:
-        """The mount points; what is shown there is in the cluster."""
-        for place in DIRECTORIES.values():
-            (self.path / place.format(name)).mkdir()
-
-    def clients(self) -> list[int]:
-        """The client processes in the namespace."""
-        found = []
-        for pid in self.namespace.pids():
-            with contextlib.suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if words and os.path.basename(words[0]) == b"ceph-fuse":
-                    found.append(pid)
-        return found

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cbsd import Site
+from real import Namespace, namespace_of
 
 
 @pytest.fixture
@@ -16,6 +17,13 @@ def site(tmp_path: Path) -> Iterator[Site]:
     """A CBSD host with the environment jail1, whose directories an NFS server exports; nothing is mounted yet."""
     with Site(tmp_path) as site:
         yield site
+
+
+@pytest.fixture
+def namespace(tmp_path: Path) -> Iterator[Namespace]:
+    """A mount namespace for real mounts."""
+    with namespace_of(tmp_path) as namespace:
+        yield namespace
 
 
 # A configuration that others can write is refused, and with the caller's umask the tests' own could be one.

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from real import DIRECTORIES, Namespace, Workdir, namespace_of, until
+from real import DIRECTORIES, Elsewhere, Namespace, namespace_of, until
 
 # A server cannot have an address of the loopback network.
 ADDRESS = "10.77.0.1"
@@ -99,27 +99,13 @@ def server_of(top: Path) -> Iterator[Server]:
         yield Server(namespace)
 
 
-class GlusterWorkdir(Workdir):
+class GlusterWorkdir(Elsewhere):
     """A CBSD workdir whose environments have their directories on a Server."""
 
     backend = "gluster"
+    programs = (b"glusterfs", b"mount.glusterfs")
 
     def always(self) -> dict[str, object]:
         log = self.namespace.top / "client.log"
         keys = {"GLUSTER_SERVER": ADDRESS, "GLUSTER_VOLUME": VOLUME, "GLUSTER_LOG_FILE": log}
         return {**keys, "PROBE_TIMEOUT": 2, "GLUSTER_MOUNT_TIMEOUT": 5}
-
-    def add(self, name: str) -> None:
-        """The mount points; what is shown there is on the server."""
-        for place in DIRECTORIES.values():
-            (self.path / place.format(name)).mkdir()
-
-    def clients(self) -> list[int]:
-        """The client processes in the namespace."""
-        found = []
-        for pid in self.namespace.pids():
-            with contextlib.suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if any(os.path.basename(word) in (b"glusterfs", b"mount.glusterfs") for word in words[:2]):
-                    found.append(pid)
-        return found

@@ -336,6 +336,28 @@ class Workdir:
         return sorted(str(self.point(kind, name).relative_to(self.namespace.top)) for kind in kinds)
 
 
+class Elsewhere(Workdir):
+    """A workdir whose environments have their directories on a server, reached by client processes."""
+
+    # Names of a client's program: as it was started, or as the first argument of an interpreter.
+    programs: tuple[bytes, ...]
+
+    def add(self, name: str) -> None:
+        """The mount points; what is shown there is on the server."""
+        for place in DIRECTORIES.values():
+            (self.path / place.format(name)).mkdir()
+
+    def clients(self) -> list[int]:
+        """The client processes in the namespace."""
+        found = []
+        for pid in self.namespace.pids():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if any(os.path.basename(word) in self.programs for word in words[:2]):
+                    found.append(pid)
+        return found
+
+
 def ended(process: subprocess.Popen[str], began: float) -> Ended:
     """Wait for a hook: its end, and the end of all that could write to its pipes."""
     try:

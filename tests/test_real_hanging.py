@@ -11,18 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real import Ended, HangingFuse, Namespace, Workdir, ended, namespace_of, until, why_no_fuse, why_not
+from real import Ended, HangingFuse, Namespace, Workdir, ended, until, why_no_fuse, why_not
 
 _WHY_NOT = why_not() or why_no_fuse()
 pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone]
 
 _TIMEOUT = 4
-
-
-@pytest.fixture
-def namespace(tmp_path: Path) -> Iterator[Namespace]:
-    with namespace_of(tmp_path) as namespace:
-        yield namespace
 
 
 @pytest.fixture

@@ -7,11 +7,10 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real import DIRECTORIES, HOOKS, SHAPES, Ended, Namespace, Workdir, ended, namespace_of, program, until, why_not
+from real import DIRECTORIES, HOOKS, SHAPES, Ended, Namespace, Workdir, ended, program, until, why_not
 
 _WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)
@@ -25,12 +24,6 @@ if [ -e "{top}/gate" ] && [ "$last" = "$(cat "{top}/gate")" ]; then
 	while [ -e "{top}/gate" ]; do sleep 0.02; done
 fi
 """
-
-
-@pytest.fixture
-def namespace(tmp_path: Path) -> Iterator[Namespace]:
-    with namespace_of(tmp_path) as namespace:
-        yield namespace
 
 
 @pytest.fixture

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real import HOOKS, Namespace, Workdir, namespace_of, why_not
+from real import HOOKS, Namespace, Workdir, why_not
 from test_jailconf import filled
 from test_jailconf import jail as parsed
 from test_real_nullfs import gated
@@ -19,12 +18,6 @@ from envstart.fast import SETTLED
 
 _WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)
-
-
-@pytest.fixture
-def namespace(tmp_path: Path) -> Iterator[Namespace]:
-    with namespace_of(tmp_path) as namespace:
-        yield namespace
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from . import faults, kernel, vfs
-from .machine import Machine, fail, warn
+from . import kernel, vfs
+from .machine import Machine, daemon, fail, tell, warn
 from .options import UsageError, getopt
 from .store import POLL
 
@@ -123,31 +123,16 @@ def start(machine: Machine, client: Client) -> int:
     if "fusefs" not in machine.state()["modules"]:
         client.note("cannot open /dev/fuse (No such file or directory)")
         return 1
-    read, write = os.pipe()
-    if os.fork() == 0:
-        os.close(read)
-        os.setsid()
-        faults.silence()
-        try:
-            serve(machine, client, write)
-        finally:
-            os._exit(1)
-    os.close(write)
-    words = os.read(read, 4096).decode()
+    words = daemon(lambda word: serve(machine, client, word))
     return 0 if words == "1" else fail(words) if words else 1
 
 
-def serve(machine: Machine, client: Client, tell: int) -> None:
+def serve(machine: Machine, client: Client, word: int) -> None:
     machine.call(lambda state: client.mount(state, machine))
     if not client.ask(machine):
         machine.store.change(client.unmount)
-        os.write(tell, client.words.encode())
+        os.write(word, client.words.encode())
         return
-    try:
-        os.write(tell, b"1")
-    except BrokenPipeError:
-        # Who has waited for it was ended.
-        pass
-    os.close(tell)
+    tell(word, "1")
     while vfs.by_fsid(machine.state(), client.fsid) is not None:
         machine.store.wait_for_change()

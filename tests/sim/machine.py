@@ -11,7 +11,8 @@ from .store import Blocked, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, TypeVar
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
 
     from .shapes import State
 
@@ -134,3 +135,41 @@ def fail(text: str, status: int = 1) -> int:
 
 def words_of(problem: OSError) -> str:
     return problem.strerror or str(problem)
+
+
+def play(tools: Mapping[str, Callable[[Machine, list[str]], int]]) -> int:
+    """Be the one of these programs under whose name this process was started."""
+    machine = Machine(os.path.dirname(os.path.dirname(os.path.abspath(sys.argv[0]))))
+    machine.settle()
+    status = tools[os.path.basename(sys.argv[0])](machine, sys.argv[1:])
+    sys.stdout.flush()
+    return status
+
+
+def daemon(serve: Callable[[int], None]) -> str:
+    """Leave a process behind that runs ``serve`` with a descriptor; what it writes there until it closes it."""
+    from . import faults
+
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.close(read)
+        os.setsid()
+        faults.silence()
+        try:
+            serve(write)
+        finally:
+            os._exit(1)
+    os.close(write)
+    words = b""
+    while piece := os.read(read, 4096):
+        words += piece
+    return words.decode()
+
+
+def tell(descriptor: int, words: str) -> None:
+    """The word of a daemon() for the one who waits for it, and who may have been ended meanwhile."""
+    try:
+        os.write(descriptor, words.encode())
+    except BrokenPipeError:
+        pass
+    os.close(descriptor)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 
-from . import box, faults, geom
-from .machine import Machine, fail, say
+from . import box, geom
+from .machine import Machine, daemon, fail, say, tell
 from .store import POLL
 
 TYPE_CHECKING = False
@@ -89,39 +89,21 @@ def listing(machine: Machine) -> int:
 
 def begin(machine: Machine, spec: str, flags: set[str]) -> int:
     """A daemon connects and maps, and the one who has started it waits for its word."""
-    read, write = os.pipe()
-    if os.fork() == 0:
-        os.close(read)
-        os.setsid()
-        faults.silence()
-        try:
-            serve(machine, spec, flags, write)
-        finally:
-            os._exit(1)
-    os.close(write)
-    words = b""
-    while piece := os.read(read, 4096):
-        words += piece
-    text = words.decode()
+    text = daemon(lambda word: serve(machine, spec, flags, word))
     if text.startswith("/dev/"):
         say(text)
         return 0
     return fail(f"rbd-ggate: {text}\nrbd-ggate: failed to map: {text.rpartition(': ')[2]}")
 
 
-def serve(machine: Machine, spec: str, flags: set[str], tell: int) -> None:
+def serve(machine: Machine, spec: str, flags: set[str], word: int) -> None:
     connect(machine)
     try:
         name = machine.store.change(lambda state: attach(state, machine, spec, flags))
     except OSError as problem:
-        os.write(tell, str(problem.strerror).encode())
+        os.write(word, str(problem.strerror).encode())
         return
-    try:
-        os.write(tell, f"/dev/{name}".encode())
-    except BrokenPipeError:
-        # Who has waited for it was ended.
-        pass
-    os.close(tell)
+    tell(word, f"/dev/{name}")
     while name in machine.state()["gates"]:
         machine.store.wait_for_change()
 

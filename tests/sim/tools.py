@@ -11,7 +11,7 @@ import time
 
 from . import geom, mounted, services, sessions, users, vfs
 from .errors import text
-from .machine import UID_VARIABLE, Machine, fail, say, spared
+from .machine import UID_VARIABLE, Machine, fail, play, say, spared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -259,8 +259,4 @@ TOOLS: dict[str, Callable[[Machine, list[str]], int]] = {
 
 
 def main() -> int:
-    machine = Machine(os.path.dirname(os.path.dirname(os.path.abspath(sys.argv[0]))))
-    machine.settle()
-    status = TOOLS[os.path.basename(sys.argv[0])](machine, sys.argv[1:])
-    sys.stdout.flush()
-    return status
+    return play(TOOLS)

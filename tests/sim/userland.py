@@ -11,7 +11,7 @@ import sys
 
 from . import guests, vfs
 from .faults import silence
-from .machine import Machine, fail, say, words_of
+from .machine import Machine, fail, play, say, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,8 +218,4 @@ TOOLS: dict[str, Callable[[Machine, list[str]], int]] = {
 
 
 def main() -> int:
-    machine = Machine(os.path.dirname(os.path.dirname(os.path.abspath(sys.argv[0]))))
-    machine.settle()
-    status = TOOLS[os.path.basename(sys.argv[0])](machine, sys.argv[1:])
-    sys.stdout.flush()
-    return status
+    return play(TOOLS)
