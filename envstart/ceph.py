@@ -6,11 +6,13 @@ A key is never among them: only the name of the file that holds it.
 from __future__ import annotations
 
 from .block import secret
+from .errors import Denied
 from .options import ALNUM, Option, directory, plain, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .config import Config
+    from .diagnosis import Rows
     from .host import Host
 
 
@@ -34,6 +36,14 @@ OPTIONS = (
         "file with the client's key (root's, mode 600)",
         "the one that Ceph finds by itself",
     ),
+)
+
+
+# What all of its programs say of a client that the cluster does not let in.
+REFUSED: Rows = (
+    ("unable to find a keyring", Denied, "set CEPH_KEYRING, and CEPH_USER"),
+    # Said again and again, and never the last word.
+    ("handle_auth_bad_method", Denied, "correct CEPH_USER and CEPH_KEYRING"),
 )
 
 

@@ -33,7 +33,7 @@ _SEARCH = 5.0
 _UNTOLD = "?"
 
 
-def mount_dir(value: str) -> str:
+def one_word(value: str) -> str:
     """An absolute path without blanks: mount_glusterfs, a script, puts it into a command line without quotes."""
     if len(value.split()) != 1:
         raise ValueError("has a blank in it")

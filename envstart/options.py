@@ -88,6 +88,11 @@ def plain(value: str) -> str:
     return value
 
 
+def mount_words(value: str) -> tuple[str, ...]:
+    """Options of mount(8), between blanks or commas, with or without ``-o`` before them."""
+    return tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
+
+
 def directory(value: str) -> str:
     """An absolute path without ``..``; double and trailing slashes are taken out."""
     if not text(value).startswith("/"):

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from ..mount import Undo
 
 _SAID: diagnosis.Rows = (
-    ("unable to find a keyring", Denied, "set CEPH_KEYRING, and CEPH_USER"),
-    ("handle_auth_bad_method", Denied, "correct CEPH_USER and CEPH_KEYRING"),
+    *ceph.REFUSED,
     ("Operation not permitted", Denied, "give CEPH_USER this path: ceph fs authorize; and run it as root"),
     ("Permission denied", Denied, "give CEPH_USER this path: ceph fs authorize"),
     ("No such file or directory", Missing, "make CEPH_ROOT_DIR in the file system; is CEPH_FS_NAME right?"),
@@ -36,7 +35,7 @@ OPTIONS = (
     Option("CEPH_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
     Option(
         "CEPH_MOUNT_DIR",
-        client.mount_dir,
+        client.one_word,
         "/var/run/envstart/ceph",
         "directory for root alone, below which CEPH_ROOT_DIR itself is mounted, once for each environment",
     ),

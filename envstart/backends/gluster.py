@@ -10,7 +10,7 @@ import time
 
 from .. import client, diagnosis, layout
 from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary, Unavailable
-from ..options import ALNUM, COMMON, Option, plain, whole, words
+from ..options import ALNUM, COMMON, Option, mount_words, plain, whole, words
 from ..plan import Plan
 
 TYPE_CHECKING = False
@@ -49,18 +49,13 @@ def servers(value: str) -> tuple[str, ...]:
 
 def mount_options(value: str) -> tuple[str, ...]:
     """Options of mount_glusterfs, between blanks or commas, without ``-o``."""
-    found = tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
+    found = mount_words(value)
     for option in found:
         if not (ALNUM | set("=._:/*-%+")).issuperset(option):
             raise ValueError(f"has {option!r}, with a character that the client's script cannot take")
         if option.partition("=")[0] in _OWN:
             raise ValueError(f"has {option.partition('=')[0]}, which has a key of its own")
     return found
-
-
-def log_file(value: str) -> str:
-    """As client.mount_dir(), for the same reason."""
-    return client.mount_dir(value)
 
 
 OPTIONS = (
@@ -75,14 +70,14 @@ OPTIONS = (
     ),
     Option(
         "GLUSTER_LOG_FILE",
-        log_file,
+        client.one_word,
         "/var/log/glusterfs/envstart.log",
         "log of the client; {name} in it is the environment's name",
     ),
     Option("GLUSTER_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
     Option(
         "GLUSTER_MOUNT_DIR",
-        client.mount_dir,
+        client.one_word,
         "/var/run/envstart/gluster",
         "directory for root alone, below which the volume itself is mounted, once for each environment",
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from .. import layout, thin
 from ..errors import Misconfigured
 from ..mount import Mount
-from ..options import COMMON, Option, words
+from ..options import COMMON, Option, mount_words
 from ..plan import Plan
 from ..table import is_below
 
@@ -19,16 +19,11 @@ if TYPE_CHECKING:
     from ..plan import Step
 
 
-def mount_options(value: str) -> tuple[str, ...]:
-    """Options of mount_nullfs(8), between blanks or commas, without ``-o``."""
-    return tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
-
-
 OPTIONS = (
     *layout.options("NULLFS", None, "of this host"),
     Option(
         "MOUNT_NULLFS_OPT",
-        mount_options,
+        mount_words,
         "rw",
         'options of mount_nullfs(8), as in "ro nosuid"; nocover is always added',
     ),

@@ -26,10 +26,8 @@ _PROGRAMS = ("rbd-ggate", "rbd")
 _SEARCH = 5.0
 # Of rbd-ggate(8) and rbd(8). Numbers of errors are those of the cluster's system: the words count.
 _FINAL: diagnosis.Rows = (
-    ("unable to find a keyring", Denied, "set CEPH_KEYRING, and CEPH_USER"),
     ("failed to acquire exclusive lock", Temporary, "another host has it mapped; stop the environment there"),
-    # Said again and again, and never the last word.
-    ("handle_auth_bad_method", Denied, "correct CEPH_USER and CEPH_KEYRING"),
+    *ceph.REFUSED,
     ("Permission denied", Denied, "give CEPH_USER the capability profile rbd"),
     ("Operation not permitted", Denied, "correct CEPH_USER and CEPH_KEYRING, and run it as root"),
     ("error opening pool", Missing, "there is no such pool: ceph osd pool ls"),

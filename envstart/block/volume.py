@@ -10,7 +10,7 @@ import os
 from .. import diagnosis
 from ..errors import Misconfigured, Temporary
 from ..mount import Mount
-from ..options import Option, choice, directory, whole, words
+from ..options import Option, choice, directory, mount_words, whole, words
 from ..plan import file_name
 from . import geom
 from .base import Block, is_node
@@ -36,7 +36,7 @@ def files(value: str) -> tuple[str, ...]:
 
 def mount_options(value: str) -> tuple[str, ...]:
     """Options of mount(8), between blanks or commas, without ``-o``."""
-    found = tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
+    found = mount_words(value)
     for option in found:
         if option in ("force", "update", "union", "snapshot", "cover"):
             raise ValueError(f"has {option}, which is not safe here")
