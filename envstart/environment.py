@@ -161,11 +161,11 @@ def parse(argv: Sequence[str]) -> Arguments:
     return arguments
 
 
-def from_variables(variables: Mapping[str, str]) -> Environment:
-    """The environment that CBSD's stop hooks name by variables instead of arguments (contract §1.7)."""
-    lacking = [name for name in ("jname", "data", "workdir") if not variables.get(name)]
-    if lacking:
-        raise Usage(f"cannot tell which environment is meant: no arguments; usage: {SYNOPSIS}")
+def from_variables(variables: Mapping[str, str], otherwise: str = f"no arguments; usage: {SYNOPSIS}") -> Environment:
+    """The environment that CBSD's stop hooks name by variables instead of arguments (contract §1.7); Usage, with what
+    should have been ``otherwise``, if it is not named."""
+    if not all(variables.get(name) for name in ("jname", "data", "workdir")):
+        raise Usage(f"cannot tell which environment is meant: {otherwise}")
     name, workdir = variables["jname"], variables["workdir"]
     return in_workdir(name, workdir, variables["data"])
 

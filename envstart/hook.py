@@ -47,7 +47,7 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
     if program in ("env_poststop", "env_remove"):
         from . import poststop
 
-        return poststop.poststop(report) if program == "env_poststop" else poststop.remove(report)
+        return poststop.main(program, argv, report)
     if program == "env_clone_nfs":
         from . import clone
 

@@ -11,16 +11,20 @@ import os
 import time
 
 from . import children, environment, hook, inventory, processes, started
-from .errors import Error, Misconfigured, Missing, Temporary
+from .errors import Error, Misconfigured, Missing, Temporary, Usage
 from .host import Host
 from .plan import file_name
+from .report import write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .environment import Environment
     from .inventory import Found
     from .report import Report
 
+_CALLED = "jname, data and workdir are not all set; CBSD sets them for what envstart install has put in its directories"
 # Seconds that CBSD gets to end its stop. What comes later is found by `envstart orphans --stop`.
 _PATIENCE = 900.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -28,9 +32,19 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _STOPPING = 300.0
 
 
+def main(program: str, argv: Sequence[str], report: Report) -> int:
+    """Run the program and return its exit status; raises Error."""
+    if list(argv) in (["-h"], ["--help"]):
+        write(1, f"usage: {program}, with jname, data and workdir as variables; CBSD calls it: envstart install\n")
+        return os.EX_OK
+    if argv:
+        raise Usage(f"cannot use {argv[0]!r}: {program} takes no arguments; -h tells what it needs")
+    return poststop(report) if program == "env_poststop" else remove(report)
+
+
 def poststop(report: Report) -> int:
     """Return at once; what has to be done is done when CBSD has ended."""
-    wanted = environment.from_variables(os.environ)
+    wanted = environment.from_variables(os.environ, _CALLED)
     mark, callers = started.mark(file_name(wanted)), processes.callers("/sudoexec/")
     if os.fork():
         return os.EX_OK
@@ -107,7 +121,7 @@ def _found(host: Host, wanted: Environment) -> Found:
 
 def remove(report: Report) -> int:
     """Unmount, by force if need be, before CBSD deletes what is mounted."""
-    wanted = environment.from_variables(os.environ)
+    wanted = environment.from_variables(os.environ, _CALLED)
     report.about(wanted.name, report.facility or "none")
     host = Host(report)
     host.deadline.set(2 * _STOPPING)

@@ -247,3 +247,16 @@ def test_a_dead_server_is_paid_for_once(cbsd: Toy) -> None:
     assert cbsd.site.mounting == []
     cbsd.site.world.thaw(SERVER)
     assert cbsd.site.start(name=names[0]).returncode == 0
+
+
+@pytest.mark.parametrize("program", ["env_poststop", "env_remove"])
+def test_the_programs_behind_the_links_by_hand(cbsd: Toy, program: str) -> None:
+    cbsd.site.preset()
+    run = cbsd.site.world.run
+    ended = run(program, "-h")
+    assert (ended.returncode, ended.stdout.startswith(f"usage: {program}")) == (0, True)
+    for argv, variables, words in (([], {}, "envstart install"), (["-x"], cbsd.stop_variables(), "takes no arguments")):
+        ended = run(program, *argv, env=variables)
+        assert (ended.returncode, words in last_line(ended)) == (64, True)
+    at_rest(cbsd)
+    assert cbsd.site.table == cbsd.site.wanted()
