@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _QUICK = 0.5
 # Seconds that a file must have been left alone: two changes within one tick of the file system's clock look the same.
 SETTLED = 2.0
-# What a plan is made of: another version of these can make another one of the same file.
-_MAKERS = "fast environment shell options config layout mount usable table touch backends/nfs backends/nullfs".split()
+# What a plan is made by, beside its backend: another version of these can make another one of the same file.
+_MAKERS = "fast environment shell options config layout thin mount usable table touch".split()
 _LINUX = not sys.platform.startswith("freebsd")
 
 
@@ -59,7 +59,7 @@ def _is_so(program: str, argv: list[str], hung: list[children.Child]) -> bool:
         os.fstat(descriptor)
     text = state.read(_name(program, argv))
     makers, known, configuration, lock, absent, ground, points, rows = marshal.loads(text)
-    if makers != _makers() or known != argv:
+    if makers != _makers(program) or known != argv:
         return False
     if any(_identity(path) != identity for path, identity in configuration) or any(map(os.path.lexists, absent)):
         return False
@@ -119,7 +119,7 @@ def _usable(rows: list[Any], hung: list[children.Child]) -> bool:
 def remember(program: str, argv: Sequence[str], plan: Plan, host: Host) -> None:
     """After a start that found all well: write down what it took for that, if the next one can tell by it."""
     try:
-        known = _known(argv, plan, host)
+        known = _known(program, argv, plan, host)
         if known is not None:
             state.write(_name(program, argv), marshal.dumps(known))
     except (Error, OSError, ValueError):
@@ -127,7 +127,7 @@ def remember(program: str, argv: Sequence[str], plan: Plan, host: Host) -> None:
         pass
 
 
-def _known(argv: Sequence[str], plan: Plan, host: Host) -> tuple[Any, ...] | None:
+def _known(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[Any, ...] | None:
     path = plan.config.path
     table = host.wait(host.mounts())
     rows = [step.known(table, _LINUX) for step in plan.steps]
@@ -146,7 +146,16 @@ def _known(argv: Sequence[str], plan: Plan, host: Host) -> tuple[Any, ...] | Non
     absent = [state.path(breaker.record(server)) for step in plan.steps for server in step.servers]
     points = {row[0] for row in rows if row} | {holder for row in rows if row for holder in _above(row)}
     ground = table.at("/")[-1]
-    return _makers(), list(argv), configuration, plan.locks[0], absent, (ground.device, ground.root), points, rows
+    return (
+        _makers(program),
+        list(argv),
+        configuration,
+        plan.locks[0],
+        absent,
+        (ground.device, ground.root),
+        points,
+        rows,
+    )
 
 
 def _above(row: Any) -> list[str]:
@@ -166,9 +175,9 @@ def _identity(path: str) -> tuple[int, ...] | None:
     return (link.st_ino, link.st_ctime_ns, status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
 
 
-def _makers() -> tuple[Any, ...]:
-    here = os.path.dirname(__file__)
-    return (__version__, *(os.stat(f"{here}/{name}.py").st_mtime_ns for name in _MAKERS))
+def _makers(program: str) -> tuple[Any, ...]:
+    here, backend = os.path.dirname(__file__), f"backends/{program.rpartition('_')[2]}"
+    return (__version__, *(os.stat(f"{here}/{name}.py").st_mtime_ns for name in (*_MAKERS, backend)))
 
 
 def _name(program: str, argv: Sequence[str]) -> str:
