@@ -317,7 +317,7 @@ class Host:
         mounts = await self.mounts()
         unknown = [path for path in paths if path not in self._real and not mounts.at(path)]
         if unknown:
-            answers = await self.bounded(touch.resolve, unknown, timeout=_RESOLVE)
+            answers = await self.bounded(touch.resolve, unknown, mounts.points, timeout=_RESOLVE)
             for path, (real, empty) in zip(unknown, answers):
                 self._real[path] = real
                 if empty:
