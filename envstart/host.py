@@ -330,6 +330,10 @@ class Host:
         await self.resolve([path])
         return self._real[path]
 
+    async def stack(self, path: str) -> list[table.Entry]:
+        """What is mounted on this directory, be there links in its name; the visible one last."""
+        return (await self.mounts()).at(await self.real(path))
+
     async def was_empty(self, real: str) -> bool:
         """Whether it was an empty directory when its name was resolved, on the mount that still holds it."""
         return real in self._empty and self._empty[real] == (await self.mounts()).holding(real)

@@ -99,10 +99,10 @@ def _busy(host: Host, found: Found, callers: list[tuple[int, float]]) -> str:
         return f"CBSD is still at work (pid {aftermath})"
     table = host.wait(host.mounts())
     assert found.environment is not None
-    data = found.environment.data
-    left = [*table.below(found.path), *table.below(data)]
+    path, data = (host.wait(host.real(name)) for name in (found.path, found.environment.data))
+    left = [*table.below(path), *table.below(data)]
     # With baserw=1 the jail lives in its data directory itself (contract §2.1).
-    left += [entry.point for entry in table.at(found.path)] if found.path != data else []
+    left += [entry.point for entry in table.at(path)] if path != data else []
     return f"{left[0]} is still mounted" if left else ""
 
 
