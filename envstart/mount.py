@@ -153,7 +153,7 @@ class Mount(plan.Step):
         """Who must answer when the directory is looked at (see Table.server())."""
         if self.fstype == "nullfs":
             return table.server(self.source)
-        return self.source.partition(":/")[0] if self.fstype == "nfs" else self.point
+        return normal_source(self.source).partition(":/")[0] if self.fstype == "nfs" else self.point
 
     def requires(self) -> str:
         """Who asks for what must be in it."""
