@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from .host import Host, Result
+    from .host import Host
 
 RC_CONF = "/etc/rc.conf"
 # Seconds that a reading may take: CBSD itself waits 25 s for a lock of its database, a check each minute cannot.
@@ -183,13 +183,8 @@ async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | No
     if host.platform != "freebsd":
         return None, None
 
-    def names(result: Result) -> frozenset[str]:
-        if result.status != 0:
-            raise ValueError(result.words)
-        return frozenset(result.out.split())
-
     try:
-        jails: frozenset[str] | None = await host.ask(("jls", "name"), names)
+        jails: frozenset[str] | None = await host.jails()
     except Error as error:
         host.report.warn(f"{error}; what runs is taken from CBSD's database")
         jails = None
