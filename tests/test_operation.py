@@ -232,6 +232,29 @@ def test_the_reaper_knows_what_is_not_registered_any_more(cbsd: Toy) -> None:
 # A dead server.
 
 
+def test_the_reaper_waits_for_a_dead_server_once(cbsd: Toy) -> None:
+    """At the shutdown of a host there is a minute for all (rc.d/envstart), and those of other servers come after it."""
+    site, other = cbsd.site, "172.16.0.2"
+    names = [f"env{number}" for number in range(5)]
+    for name in (*names, "last"):
+        cbsd.add(name)
+    site.configure(PROBE_TIMEOUT="3")
+    site.conf.write_text(site.conf.read_text() + f'[last]\nNFS_SERVER="{other}"\n')
+    for name in names:
+        site.preset(name=name)
+    for which in ("data", "system", "fstab"):
+        site.world.export(other, f"/nfs/{which}/last")
+        site.world.mount(f"{other}:/nfs/{which}/last", site.point(which, "last"))
+    site.world.freeze(SERVER)
+    ended = hand(cbsd, "orphans", "--stop", "--grace", "0", "--timeout", "12")
+    assert ended.returncode == 75
+    assert {node for source, node, _ in site.table if source.startswith(other)} == set(), ended.stderr
+    assert len(site.table) == 3 * len(names)
+    said = ended.stderr.splitlines()
+    assert sum("set STOP_FORCE=1" in line for line in said) == 1
+    assert sum(f"{SERVER} gave no answer a moment ago" in line for line in said) == len(names) - 1
+
+
 def test_a_dead_server_is_paid_for_once(cbsd: Toy) -> None:
     cbsd.site.configure(TIMEOUT="5", NFS_MOUNT_TIMEOUT="1")
     names = [f"env{number}" for number in range(5)]
