@@ -213,6 +213,10 @@ def orphans(arguments: argparse.Namespace, report: Report) -> int:
     # Servers that gave no answer to a stop: the next one would wait for them as long.
     silent: set[str] = set()
     for found in _inventories(arguments, host):
+        for problem in found.problems:
+            report.warn(problem)
+        if not found.complete:
+            status = os.EX_TEMPFAIL
         seen = check.orphans(host, found, check.watched(found, arguments.names), arguments.grace)
         for row in seen:
             if not arguments.stop or row.watched is None:

@@ -13,6 +13,8 @@ import toy
 from cbsd import NFS4, SERVER, Ended, Site, last_line
 from toy import Toy
 
+from envstart import inventory, touch
+
 KINDS = [("jail", 1), ("jail", 0), ("bhyve", 0)]
 LETTER = {"jail": "j", "bhyve": "b"}
 
@@ -227,6 +229,34 @@ def test_the_reaper_knows_what_is_not_registered_any_more(cbsd: Toy) -> None:
     assert all(node in hand(cbsd, "orphans").stdout for _, node, _ in cbsd.site.table)
     assert hand(cbsd, "orphans", "--stop", "--grace", "0").returncode == 0
     assert cbsd.site.table == []
+
+
+@pytest.mark.parametrize(("emulator", "runs"), [("jail", True), ("bhyve", True), ("qemu", False)])
+def test_the_reaper_without_a_database_leaves_all_alone(cbsd: Toy, emulator: str, runs: bool) -> None:
+    """What an environment is was in there, and of a qemu VM also whether it runs."""
+    if runs:
+        started(cbsd, emulator, 0)
+    else:
+        cbsd.site.preset()
+    cbsd.site.configure(STOP_FORCE="1")
+    database = cbsd.workdir / "var" / "db" / "local.sqlite"
+    database.rename(database.with_suffix(".gone"))
+    before = cbsd.site.table
+    ended = hand(cbsd, "orphans", "--stop", "--grace", "0")
+    assert (ended.returncode, ended.stdout, cbsd.site.table) == (75, "", before), ended
+    assert "local.sqlite: there is no such file" in ended.stderr
+
+
+def test_a_python_without_sqlite(cbsd: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As FreeBSD's package of it is: the module is a package of its own."""
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    rows, problems, complete = inventory.collect(str(cbsd.workdir))
+    assert ([row["jname"] for row in rows], complete) == (["jail1"], False)
+    assert len(problems) == 1
+    assert f"has no sqlite3; pkg install py{sys.version_info[0]}{sys.version_info[1]}-sqlite3" in problems[0]
+    stub = cbsd.site.point("system") / "local.sqlite"
+    stub.write_bytes(b"")
+    assert touch.bare([str(stub.parent)]) == [(["local.sqlite"], False)]
 
 
 # A dead server.
