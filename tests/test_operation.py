@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ import toy
 from cbsd import NFS4, SERVER, Ended, Site, last_line
 from toy import Toy
 
-from envstart import inventory, touch
+from envstart import inventory, poststop, touch
+from envstart.errors import Unavailable
+from envstart.report import Report
 
 KINDS = [("jail", 1), ("jail", 0), ("bhyve", 0)]
 LETTER = {"jail": "j", "bhyve": "b"}
@@ -300,6 +303,17 @@ def test_a_dead_server_is_paid_for_once(cbsd: Toy) -> None:
     assert cbsd.site.mounting == []
     cbsd.site.world.thaw(SERVER)
     assert cbsd.site.start(name=names[0]).returncode == 0
+
+
+def test_without_psutil_nothing_is_stopped_under_cbsds_hands(cbsd: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can tell then when CBSD has ended, which still writes into the system directory."""
+    for name, value in cbsd.stop_variables().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    monkeypatch.setattr(os, "fork", None)
+    with pytest.raises(Unavailable) as caught:
+        poststop.poststop(Report("env_poststop"))
+    assert "psutil is missing" in str(caught.value)
 
 
 @pytest.mark.parametrize("program", ["env_poststop", "env_remove"])
