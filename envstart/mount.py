@@ -327,14 +327,14 @@ class Mount(plan.Step):
                     f"cannot unmount {entry.point}: {self.source}: {why}; set STOP_FORCE=1 to unmount it nonetheless"
                 )
 
+    async def give_up(self, host: Host) -> None:
+        for entry in [entry for entry in await self._to_stop(host) if entry.point in host.silent]:
+            host.report.warn(f"{entry.point}: {entry} does not answer; unmounting it by force")
+            await self._force(host, entry)
+
     async def stop(self, host: Host) -> bool:
         entries = await self._to_stop(host)
-        answering = [entry for entry in entries if entry.point not in host.silent]
         for entry in entries:
-            if entry not in answering:
-                host.report.warn(f"{entry.point}: {entry} does not answer; unmounting it by force")
-                await self._force(host, entry)
-                continue
             try:
                 await unmount.plain(host, entry, self.config["ATTEMPTS"], kill=self.config["STOP_KILL"])
             except unmount.Busy:
@@ -342,8 +342,7 @@ class Mount(plan.Step):
                     raise
                 host.deadline.use_reserve()
                 await unmount.by_force(host, entry, dead=False)
-        # What was dead could not be brought back.
-        return bool(answering)
+        return bool(entries)
 
     async def _to_stop(self, host: Host) -> list[Entry]:
         """Our mounts on the directory, the visible one first; all of a stack only if all of it is ours (fault 26)."""

@@ -157,6 +157,17 @@ def test_fault_5_server_died_before_a_stop_that_may_use_force(site: Site) -> Non
 
 
 @pytest.mark.alone
+def test_fault_5_forced_unmounts_side_by_side(site: Site) -> None:
+    """Each took a minute (transcript nfs-dead-server), and TIMEOUT is two."""
+    site.world.set(force_seconds=4)
+    site.configure(STOP_FORCE="1", TIMEOUT="12")
+    site.preset()
+    site.world.freeze(SERVER)
+    ended = site.stop()
+    assert (ended.returncode, site.table) == (0, []), ended.stderr
+
+
+@pytest.mark.alone
 def test_fault_5_a_forced_unmount_that_takes_minutes_goes_on_alone(site: Site) -> None:
     site.world.set(force_seconds=60)
     site.configure(STOP_FORCE="1", TIMEOUT="4")
