@@ -50,16 +50,17 @@ def look(
 
 
 def _ask(point: str) -> None:
-    """Have the server itself answer. OSError.
+    """Have the server itself answer, whatever it says; a stale directory is an OSError.
 
     What the kernel has kept of a directory it shows for seconds, with some options a minute, after the server has died
     (acdirmin of mount_nfs(8); nfs_open() and nfs_getattr() look there first). A name that nobody has asked for yet is
-    not among that.
+    not among that. What is not exported has an input/output error for each.
     """
     try:
         os.lstat(f"{point}/.envstart.{os.getpid()}.{time.monotonic_ns()}")
-    except FileNotFoundError:
-        pass
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            raise
 
 
 def glance(point: str) -> None:

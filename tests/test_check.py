@@ -517,3 +517,16 @@ def test_fault_6_a_stale_directory_that_the_kernel_remembers(tmp_path: Path, mon
     (tmp_path / "etc").mkdir()
     monkeypatch.setattr(os, "lstat", stale)
     assert touch.look(str(tmp_path), (), None)[0] == touch.BROKEN
+
+
+def test_fault_10_a_directory_that_is_not_exported_has_no_answer_for_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transcript nfs.txt: `touch` of a new file there, which looks first, says Input/output error."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "lstat", refused)
+    monkeypatch.setattr(os, "open", refused)
+    assert touch.look(str(tmp_path), (), None)[0] == touch.EMPTY
