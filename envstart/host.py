@@ -423,11 +423,12 @@ class Host:
 
     async def running(self, name: str) -> bool:
         """Whether the jail or the bhyve VM of this name runs (contract §3). Elsewhere that is not known by name."""
-        if self.platform != "freebsd":
-            return False
-        if os.path.exists(f"/dev/vmm/{name}"):
-            return True
-        return (await self.run(("jls", "-j", name, "jid"), timeout=10)).status == 0
+        freebsd = self.platform == "freebsd"
+        return freebsd and (os.path.exists(f"/dev/vmm/{name}") or name in await self.jails())
+
+    async def jails(self) -> Any:
+        """Names of all jails that run (``jls -j`` takes a number for a jid); Temporary if that cannot be told."""
+        return await self.ask(("jls", "name"), _names)
 
     async def end_processes(self, pids: Sequence[int], gently: bool = True) -> None:
         """TERM if ``gently``, a short while, KILL."""
@@ -437,6 +438,12 @@ class Host:
             while any(processes.signal(pid, 0) for pid in alive) and time.monotonic() < until:
                 # They are no children of ours: their end comes without a word.
                 await Wait(time.monotonic() + 0.05)
+
+
+def _names(result: Result) -> frozenset[str]:
+    if result.status != 0:
+        raise ValueError(result.words)
+    return frozenset(result.out.split())
 
 
 def _started(start: Callable[..., tuple[children.Child, int]], *arguments: Any) -> tuple[children.Child, children.Pipe]:
