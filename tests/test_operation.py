@@ -253,7 +253,7 @@ def test_the_reaper_without_a_database_leaves_all_alone(cbsd: Toy, emulator: str
 def test_a_python_without_sqlite(cbsd: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """As FreeBSD's package of it is: the module is a package of its own."""
     monkeypatch.setitem(sys.modules, "sqlite3", None)
-    rows, problems, complete = inventory.collect(str(cbsd.workdir))
+    rows, problems, complete, _ = inventory.collect(str(cbsd.workdir))
     assert ([row["jname"] for row in rows], complete) == (["jail1"], False)
     assert len(problems) == 1
     assert f"has no sqlite3; pkg install py{sys.version_info[0]}{sys.version_info[1]}-sqlite3" in problems[0]
