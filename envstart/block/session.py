@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 # Seconds that iscsid may take to notice a new session, and that a scan for a new LUN may take.
 _NOTICE = 2.0
 _SCAN = 1.0
-# Seconds that a process may take to close our disk after the unmount.
+# Seconds that a process may take to close our disk after the unmount, and the kernel to take a session away.
 _CLOSING = 2.0
+_LEAVING = 5.0
 # What iscsid reports, and whose fault it is (commands.md §13.2); all else can heal.
 _FINAL: diagnosis.Rows = (
     ("Authentication failure", Denied, "correct ISCSI_CHAP_USER and the secret in ISCSI_CHAP_SECRET_FILE"),
@@ -352,8 +353,11 @@ class Session(Block):
     async def _logout(self, host: Host, found: Listed) -> None:
         argv = ("iscsictl", "-R", "-p", found.portal, "-t", found.target)
         result = await host.run(argv, timeout=max(5.0, host.deadline.left()), reserve=True)
-        if any(one.portal == found.portal for one in await self._sessions(host)):
-            raise Temporary(f"cannot log out of {found.target} at {found.portal}: {result.words}")
+        # The command only asks for it; until the kernel has done it, the session is listed as it was.
+        looks = Looks(host, _LEAVING)
+        while any(one.portal == found.portal for one in await self._sessions(host)):
+            if result.status != 0 or not await looks.again():
+                raise Temporary(f"cannot log out of {found.target} at {found.portal}: {result.words}")
 
     async def _forget(self, host: Host, portal: str) -> None:
         found = await self._at(host, portal)

@@ -395,7 +395,7 @@ def _first_state(settings: Mapping[str, Any], storage: str) -> State:
         "uid": 0, "force_seconds": 0.2, "connect_seconds": 75.0, "retry_seconds": 60.0, "locale_files": True,
         "getfsstat": False, "hostname": "node1", "hostuuid": "", "fsck_seconds": 0.0,
         "iscsid": True, "hastd": True, "rc_conf": ["iscsid", "iscsictl", "hastd", "ntpd"], "no_iscsi_module": False,
-        "login_seconds": 0.05, "scan_seconds": 0.05, "login_timeout": 60.0, "ping_seconds": 0.0,
+        "login_seconds": 0.05, "scan_seconds": 0.05, "removal_seconds": 0.0, "login_timeout": 60.0, "ping_seconds": 0.0,
         "fail_on_disconnection": 0, "wait_second": 1.0, "hast_seconds": 0.05, "hast_connect_seconds": 0.2,
         "hast_falls_back": False, "daemons": ["ntpd"], "sysctls": {}, "resolver": {},
     }  # fmt: skip
