@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from ..errors import NoAnswer
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from ..host import Host, Result
 
 _ASK = ("sysctl", "-n", "kern.geom.confxml")
+# Seconds it may take; it is memory that is read.
+_PATIENCE = 10.0
 
 
 class Consumer:
@@ -135,8 +139,13 @@ class Graph:
 
 
 async def read(host: Host) -> Graph:
-    """The graph as it is now; Temporary if it cannot be told."""
-    graph: Graph = await host.ask(_ASK, _parsed)
+    """The graph as it is now; Temporary if it cannot be told, NoAnswer while all of GEOM waits for one disk: whoever
+    opens it first waits for its capacity with GEOM's lock in hand (g_disk_access in sys/geom/geom_disk.c, daopen)."""
+    try:
+        graph: Graph = await host.ask(_ASK, _parsed, patience=_PATIENCE)
+    except NoAnswer as error:
+        error.also("GEOM waits for a disk: look for its session in iscsictl -L; iscsictl -R -t TARGET ends it")
+        raise
     return graph
 
 

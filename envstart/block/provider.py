@@ -7,7 +7,7 @@ A second attach of what is attached, or in use, fails, and on some kernels the n
 from __future__ import annotations
 
 from .. import diagnosis, plan
-from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary, Unavailable
+from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, Unavailable
 from ..retry import until_it_heals
 from . import geom, secret
 from .base import Block, appears, only_on_freebsd
@@ -129,7 +129,7 @@ class Provider(_Attached):
         remedy = "correct GELI_KEYFILE and GELI_PASSFILE"
         await secret.check(host, [*self._keys, *self._passes], self.config["PROBE_TIMEOUT"], remedy)
         # A wrong key is told without an effect, and before anybody waits for the lock: a passphrase takes seconds.
-        dry = await host.run(self._attach(device, "-C"), reads=True)
+        dry = await host.run(self._attach(device, "-C"), timeout=host.deadline.left() / 2, reads=True)
         if dry.status != 0:
             raise _of_attach(dry, device)
         await until_it_heals(lambda: self._attempt(host), host, self.config["ATTEMPTS"])
@@ -147,12 +147,24 @@ class Provider(_Attached):
             users = ", ".join(await geom.who(host, provider, blocking=True))
             if users:
                 raise Temporary(f"cannot attach {device}: it is in use ({users}); end that first")
-            host.on_failure(lambda: self._detach(host))
-            result = await host.run(self._attach(device), hold=True)
+            host.on_failure(lambda: self._take_back(host))
+            result = await host.run(self._attach(device), timeout=host.deadline.left() / 2, hold=True)
+            if result.alive:
+                # Another attempt would hang at the same place, and GEOM with it.
+                raise Stuck(f"cannot attach {device}: {result.words}; is what it lies on up?")
             found = await self._attached(host)
         if found is None:
             raise _of_attach(result, device)
         await self._appears(host, found)
+
+    async def _take_back(self, host: Host) -> None:
+        host.forget()
+        down = await self.dead(host)
+        if down:
+            # Closing such a disk can hang like opening it, with all of GEOM; and what is attached goes with the disk.
+            host.report.trace(f"{self.source} is not detached: {down}")
+            return
+        await self._detach(host)
 
     async def state(self, host: Host) -> plan.State:
         try:

@@ -108,7 +108,7 @@ def settle(state: State, machine: Machine, box: Box, now: float) -> list[float]:
             dues.append(watch(state, machine, box, session, now))
         if session["enabled"] and not session["connected"]:
             dues.append(log_in(state, machine, box, session, now))
-        if session["enabled"] and session["connected"] and not session["scanned"]:
+        if session["enabled"] and session["connected"] and not (session["scanned"] or session["silent"]):
             dues.append(scan(state, machine, box, session, now))
         bar(box, session)
     return [due for due in dues if due]

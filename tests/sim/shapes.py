@@ -258,6 +258,8 @@ class State(TypedDict):
     due: float
     modules: list[str]
     stuck: dict[str, bool]
+    # Processes that are about to open a provider, and cannot.
+    opening: dict[str, str]
     faults: list[Fault]
     settings: Settings
 

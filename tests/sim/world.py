@@ -35,7 +35,7 @@ os._exit(main())
 """
 FAULT_KINDS = (
     "fail", "hang", "ignore-term", "unkillable", "late", "say-ok-do-nothing", "do-it-say-fail", "slow", "flood",
-    "kill-parent",
+    "kill-parent", "freeze",
 )  # fmt: skip
 LOOKS_LIKE_CBSD = {
     "PATH": "/usr/local/cbsd/misc:/usr/local/cbsd/bin:/usr/bin:/bin",
@@ -406,6 +406,6 @@ def _first_state(settings: Mapping[str, Any], storage: str) -> State:
         "serial": 0, "total": 0, "counts": {}, "mounts": [], "servers": {}, "holders": {}, "jails": {},
         "guests": {}, "units": {}, "disks": {}, "gates": {}, "parts": {}, "elis": {}, "multipaths": {}, "labels": {},
         "nodes": {}, "opens": [], "untasted": [], "panic": "", "storage": storage, "sessions": [], "session_serial": 0,
-        "datasets": {}, "due": 0.0, "modules": ["nfscl"], "stuck": {}, "faults": [],
+        "datasets": {}, "due": 0.0, "modules": ["nfscl"], "stuck": {}, "opening": {}, "faults": [],
         "settings": {**known, **settings},  # type: ignore[typeddict-item]
     }  # fmt: skip
