@@ -226,6 +226,22 @@ def attach(site: BlockSite, name: str) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
+def test_fault_88_image_whose_path_is_not_ascii(tmp_path: Path) -> None:
+    """The kernel writes each byte of it for itself; not found again, it would become a disk once more."""
+    with scene(tmp_path, GELI_IMAGE) as site:
+        place = site.images / "v\u00f6l & <1>"
+        place.mkdir()
+        for path in site.images.glob("jail1*"):
+            path.rename(place / path.name)
+        site.configure(GELI_PROVIDER=str(place / "{name}.img"))
+        for _ in range(2):
+            ended = site.start()
+            assert ended.returncode == 0, ended.stderr
+        assert [unit["file"] for unit in site.world.state["units"].values()] == [str(place / "jail1.img")]
+        assert site.stop().returncode == 0
+        assert nothing_is_left(site)
+
+
 def test_fault_89_attached_already(geli: BlockSite) -> None:
     attach(geli, "gpt/jail1")
     for _ in range(2):
