@@ -242,6 +242,17 @@ def test_fault_88_image_whose_path_is_not_ascii(tmp_path: Path) -> None:
         assert nothing_is_left(site)
 
 
+def test_fault_88_image_that_is_a_disk_by_another_name(tmp_path: Path) -> None:
+    """mdconfig makes a second disk of it without a word."""
+    with scene(tmp_path, GELI_IMAGE) as site:
+        os.link(site.images / "jail1.img", site.images / "link.img")
+        assert site.world.command("mdconfig", "-a", "-t", "vnode", "-f", str(site.images / "link.img")).returncode == 0
+        ended = site.start()
+        assert ended.returncode == 78
+        assert all(words in last_line(ended) for words in ("md0", "link.img", "jail1.img"))
+        assert len(site.world.state["units"]) == 1
+
+
 def test_fault_89_attached_already(geli: BlockSite) -> None:
     attach(geli, "gpt/jail1")
     for _ in range(2):

@@ -128,7 +128,7 @@ class Reservation(Block):
         status = await self._read(host, disk, "read_full_status")
         holder = status.partition("Reservation Holder (R_HOLDER): 1")[2]
         name = holder.partition("iSCSI address: ")[2].partition(",")[0].strip()
-        if name and name != self._initiator:
+        if name and name.lower() != self._initiator.lower():
             raise Misconfigured(
                 f"cannot reserve {self.source}: {name} holds it with this host's key {own:#x}; "
                 "two hosts have the same kern.hostuuid: correct /etc/hostid on one"
