@@ -229,10 +229,16 @@ class Host:
         return result
 
     async def ask(
-        self, argv: Sequence[str], parse: Callable[[Result], Any], lasting: bool = False, secret: bool = False
+        self,
+        argv: Sequence[str],
+        parse: Callable[[Result], Any],
+        lasting: bool = False,
+        secret: bool = False,
+        patience: float | None = None,
     ) -> Any:
         """What ``parse`` makes of a command that only reads; kept until a command changes something, or, ``lasting``,
-        for this run. Temporary when it cannot be told: ``parse`` raises ValueError then."""
+        for this run. Temporary when it cannot be told: ``parse`` raises ValueError then; NoAnswer when it does not
+        end, be it in time or, asked once, within ``patience`` seconds."""
         key = tuple(argv)
         while key in self._asking:
             # Somebody else is at it, side by side with us.
@@ -241,17 +247,19 @@ class Host:
             if key in known:
                 return known[key]
         self._asking.add(key)
-        last = ""
+        last, kind = "", Temporary
         try:
-            for _ in range(2):
+            for _ in range(2 if patience is None else 1):
                 # A quarter of what is left, for the same reasons as for the mount table.
                 timeout = self.deadline.to_the_end() / 4
+                if patience is not None:
+                    timeout = min(timeout, patience)
                 changes = self._changes
                 result = await self.run(argv, timeout=timeout, reserve=True, reads=True, secret=secret)
                 try:
                     answer = parse(result)
                 except ValueError as error:
-                    last = str(error)
+                    last, kind = str(error), Temporary if result.status is not None else NoAnswer
                     continue
                 if lasting:
                     self._lasting[key] = answer
@@ -260,7 +268,7 @@ class Host:
                 return answer
         finally:
             self._asking.remove(key)
-        raise Temporary(f"cannot tell what {argv[0]} knows: {last}; nothing was changed because of it")
+        raise kind(f"cannot tell what {argv[0]} knows: {last}; nothing was changed because of it")
 
     async def _waited(self, child: children.Child, wait: Wait) -> bool:
         self._at_work[child] = time.monotonic()

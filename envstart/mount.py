@@ -237,7 +237,7 @@ class Mount(plan.Step):
 
     async def _force(self, host: Host, entry: Entry) -> None:
         """Unmount what does not answer; what lies below it is made to give an error first."""
-        if self.lower is not None and await self.down(host):
+        if self.lower is not None and await self.lower.dies(host):
             await self.lower.cut(host)
             if not (await host.mounts()).at(entry.point):
                 # The kernel has done it when the device went away.
