@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import backends, config, shell
+from . import backends, config, shell, touch
 from .environment import Environment
 from .errors import Error, NoAnswer, NoTime, Usage, reason
 
@@ -290,7 +290,9 @@ def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
     found = []
     for name in names:
         try:
-            with open(f"{directory}/{name}", encoding="utf-8", errors="surrogateescape") as file:
+            with open(
+                touch.regular(f"{directory}/{name}", links=True), encoding="utf-8", errors="surrogateescape"
+            ) as file:
                 reading = shell.read(file.read(1 << 20))
         except OSError as error:
             problems.append(f"cannot read {directory}/{name}: {reason(error)}")
