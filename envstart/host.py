@@ -376,9 +376,10 @@ class Host:
             raise NoAnswer(f"no answer in {timeout:.1f} s")
         # Its answer was its last act; if it is not yet over, init(8) takes it after us.
         child.ended()
-        if not pipe.data:
-            raise Temporary("a child ended without a word")
-        return children.answer(pipe.data)
+        try:
+            return children.answer(pipe.data)
+        except EOFError:
+            raise Temporary(f"a child ended without an answer: {child.what}") from None
 
     async def each(
         self, function: Callable[[Any], Any], items: Sequence[Any], timeout: float, keep: Sequence[int] = ()
