@@ -11,7 +11,7 @@ import time
 
 from . import children, freebsd, linux, processes, scratch, table, touch
 from .deadline import Deadline
-from .errors import Error, NoAnswer, NoTime, Temporary, Unavailable, reason
+from .errors import UNREADABLE, Error, NoAnswer, NoTime, Temporary, Unavailable, reason, unreadable
 from .locks import Locks
 from .signals import Signals
 from .tasks import Wait, together
@@ -232,7 +232,7 @@ class Host:
         self, argv: Sequence[str], parse: Callable[[Result], Any], lasting: bool = False, secret: bool = False
     ) -> Any:
         """What ``parse`` makes of a command that only reads; kept until a command changes something, or, ``lasting``,
-        for this run. Temporary when it cannot be told: ``parse`` raises ValueError then."""
+        for this run. Temporary when it cannot be told: ``parse`` raises ValueError, or stumbles."""
         key = tuple(argv)
         while key in self._asking:
             # Somebody else is at it, side by side with us.
@@ -250,8 +250,8 @@ class Host:
                 result = await self.run(argv, timeout=timeout, reserve=True, reads=True, secret=secret)
                 try:
                     answer = parse(result)
-                except ValueError as error:
-                    last = str(error)
+                except UNREADABLE as error:
+                    last = unreadable(error)
                     continue
                 if lasting:
                     self._lasting[key] = answer
@@ -297,8 +297,8 @@ class Host:
             changes = self._changes
             try:
                 mounts = table.Table(await self._read_table())
-            except (ValueError, OSError) as error:
-                last = str(error)
+            except (*UNREADABLE, OSError) as error:
+                last = unreadable(error) if isinstance(error, UNREADABLE) else str(error)
                 await self.sleep(0.05)
                 continue
             if changes == self._changes:

@@ -226,7 +226,7 @@ def collect(workdir: str) -> tuple[list[dict[str, Any]], list[str], bool]:
 
 def backend_of(hook: str) -> str:
     """The backend that a hook's path stands for, links followed; "" if it is none of ours."""
-    for path in (hook, os.path.realpath(hook)) if hook else ():
+    for path in (hook, os.path.realpath(hook)) if hook and "\0" not in hook else ():
         name = os.path.basename(path)
         if name.startswith("env_start_") and name[len("env_start_") :] in backends.NAMES:
             return name[len("env_start_") :]
@@ -328,7 +328,7 @@ def _clean(values: dict[str, Any], registered: bool) -> dict[str, Any]:
         if isinstance(default, int):
             try:
                 row[name] = int(value or 0)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 row[name] = 0
         else:
             row[name] = "" if value in (None, 0, "0", "") else str(value)
