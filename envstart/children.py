@@ -129,6 +129,8 @@ def _fork(body: Callable[[int], None], what: str, keep: Iterable[int]) -> tuple[
         os.close(write)
         return Child(pid, what), read
     try:
+        # There may be no room for another one.
+        os.close(read)
         null = os.open(os.devnull, os.O_RDWR)
         become_child((None, null, null), (write, *keep))
         body(write)
