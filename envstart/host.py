@@ -353,14 +353,16 @@ class Host:
 
     # What may hang.
 
-    async def bounded(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:
+    async def bounded(
+        self, function: Callable[..., Any], *arguments: Any, timeout: float, keep: Sequence[int] = ()
+    ) -> Any:
         """``function(*arguments)`` in a child of its own, for at most ``timeout`` seconds; NoAnswer after that, NoTime
         if the deadline comes first.
 
         For everything that touches a file system which may be dead: such a call cannot be ended, only left behind.
-        The result goes through marshal; an OSError comes back as one.
+        The result goes through marshal; an OSError comes back as one. ``keep``: descriptors that the child gets.
         """
-        child, pipe = _started(children.call, function, arguments)
+        child, pipe = _started(children.call, function, arguments, keep)
         until = time.monotonic() + timeout
         answered = False
         try:
