@@ -44,7 +44,7 @@ storm: $(VENV)/.test ## fifty hooks at any moment that start and stop the same e
 fuzz: $(VENV)/.test ## what is read from commands, files and callers, FUZZ=100 times as much as make test; SEED=N repeats
 	@seed=$${SEED:-$$(date +%s)}; echo "make fuzz SEED=$$seed FUZZ=$${FUZZ:-100}"; \
 	ENVSTART_FUZZ=$${FUZZ:-100} $(VENV)/bin/python -m pytest -n $$(getconf _NPROCESSORS_ONLN) --hypothesis-seed=$$seed \
-		tests/test_fuzz.py tests/test_fuzz_hooks.py
+		tests/test_fuzz.py tests/test_fuzz_hooks.py tests/test_shell.py
 
 lifecycle: $(VENV)/.test ## every way in which any command of a volume's start or stop can go wrong (half an hour)
 	ENVSTART_ALL_WAYS=1 $(VENV)/bin/python -m pytest tests/test_lifecycle.py

@@ -140,8 +140,9 @@ class Host:
         async def guarded(undo: Undo) -> None:
             try:
                 await undo()
-            except (Error, OSError) as error:
-                failures.append(str(error))
+            except Exception as error:
+                # Whatever it is, it must not keep the others from being taken back.
+                failures.append(str(error) if isinstance(error, (Error, OSError)) else repr(error))
 
         # What taking back does journals too, and is not taken back.
         journal, self._journal = self._journal, []

@@ -65,7 +65,7 @@ def test_enough_descriptors(cbsd: Workdir) -> None:
     assert cbsd.namespace.points() == cbsd.expected()
 
 
-NO_MORE_PROCESSES = """
+FORK_FAILS = """
 import errno, os, sys
 sys.path.insert(0, {here!r})
 from sim import process
@@ -73,12 +73,19 @@ fork, left = os.fork, {count}
 def limited():
     global left
     left -= 1
-    if left < 0:
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    if left < 0 and {when}:
+        raise {error}
     return fork()
 os.fork = limited
 sys.exit(process.main(sys.argv[1], sys.argv[2], sys.argv[3:]))
 """
+
+
+def with_fork_failing(site: Site, count: int, when: str, error: str) -> subprocess.CompletedProcess[str]:
+    """A start, with what fork(2) raises after it has worked ``count`` times."""
+    code = FORK_FAILS.format(here=str(HERE), count=count, when=when, error=error)
+    argv = [sys.executable, "-I", "-c", code, *site.world.argv("env_start_nfs", *site.args())[3:]]
+    return subprocess.run(argv, env=wears(), capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize("count", range(0, 16, 2))
@@ -86,11 +93,7 @@ def test_no_more_processes(tmp_path: Path, count: int) -> None:
     """RLIMIT_NPROC, which the kernel does not hold against root: what fork(2) says when a limit of the jail, or the
     table of processes, is full."""
     with Site(tmp_path) as site:
-        argv = site.world.argv("env_start_nfs", *site.args())
-        code = NO_MORE_PROCESSES.format(here=str(HERE), count=count)
-        ended = subprocess.run(
-            [sys.executable, "-I", "-c", code, *argv[3:]], env=wears(), capture_output=True, text=True, timeout=60
-        )
+        ended = with_fork_failing(site, count, "True", "BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))")
         assert ended.returncode in (0, 75), ended.stderr
         assert "Traceback" not in ended.stderr
         if ended.returncode:
@@ -100,6 +103,40 @@ def test_no_more_processes(tmp_path: Path, count: int) -> None:
         assert site.table == site.wanted() if not ended.returncode else (kept or site.table == [])
         assert site.start().returncode == 0
         assert site.table == site.wanted()
+
+
+@pytest.mark.parametrize("count", range(14))
+def test_no_memory_for_a_moment(tmp_path: Path, count: int) -> None:
+    """Whatever goes wrong, and however little it was expected: what was done is taken back."""
+    with Site(tmp_path) as site:
+        site.preset("fstab")
+        ended = with_fork_failing(site, count, "left == -1", "MemoryError")
+        if ended.returncode:
+            assert ended.returncode == 75, ended.stderr
+            assert "there is no memory left" in ended.stderr.splitlines()[-1]
+            assert site.table == [site.row("fstab")] or "could not all be taken back" in ended.stderr
+        assert site.start().returncode == 0
+        assert site.table == site.wanted()
+
+
+@real_mounts
+def test_little_memory(cbsd: Workdir) -> None:
+    """Of each limit from none that Python itself can begin with, to one that is enough."""
+    told = set()
+    for kilobytes in range(12000, 64000, 1500):
+        ended = in_shell(cbsd, f"ulimit -v {kilobytes}; exec $hook")
+        if "Traceback" in ended.stderr or ended.returncode not in (0, 75):
+            # It did not come to ours.
+            assert "importlib" in ended.stderr or ended.returncode in (127, 126, 139, 1), ended
+            assert cbsd.namespace.points() == []
+            continue
+        told.add(ended.returncode)
+        kept = "could not all be taken back" in ended.stderr
+        assert kept or cbsd.namespace.points() == ([] if ended.returncode else cbsd.expected()), ended
+        if ended.returncode == 0:
+            break
+        cbsd.stop()
+    assert 0 in told
 
 
 @real_mounts
