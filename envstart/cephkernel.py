@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 
-from . import ceph, diagnosis, linux
-from .errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
+from . import ceph, diagnosis, linux, usable
+from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
 from .mount import Mount
 from .options import ALNUM, mount_words
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .environment import Environment
     from .host import Host, Result
     from .layout import Wanted
+    from .mount import Undo
     from .table import Entry, Table
 
 # Where mount(8) looks for it.
@@ -102,6 +103,15 @@ class KernelMount(Mount):
                 f"{_named(wanted)}; it is left alone; umount {entry.point}, or correct CEPH_FS_NAME"
             )
         return True
+
+    async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
+        if await self._ours(host, await host.mounts(), point) is None:
+            await super()._attempt(host, point, undo)
+        # For a minute the MDS keeps for a client what it had, also when that is gone, as after a crash of this host.
+        lack = await usable.judge(self, host, point)
+        if isinstance(lack, NoAnswer):
+            host.silent.discard(point)
+            raise lack
 
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
         if host.platform != "linux":

@@ -11,8 +11,9 @@ from stubs import Stub, answer, done, planned
 
 from envstart import ceph, cephkernel, client, commands, linux
 from envstart.cephkernel import KernelMount
-from envstart.errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
+from envstart.errors import Denied, Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
 from envstart.host import Host, Result
+from envstart.mount import Undo
 from envstart.plan import Plan
 from envstart.table import Entry, Table
 
@@ -48,6 +49,7 @@ class LinuxStub(Stub):
     def __init__(self, answers: dict[str, Result]) -> None:
         super().__init__(answers)
         self.given: list[object] = []
+        self.silent: set[str] = set()
 
     async def run(self, argv: Any, **how: object) -> Result:
         self.given.append(how.get("stdin"))
@@ -219,6 +221,30 @@ def test_all_mounts_of_a_cluster_hang_together(tmp_path: Path) -> None:
     found = entry("10.0.0.1:6789,10.0.0.2:6789:/data/env1")
     assert step.server(Table([found])) == "10.0.0.1:6789,10.0.0.2:6789"
     assert entry(f"host1@{FSID}.files=/data/env1").server == f"host1@{FSID}.files"
+
+
+# Mounted is not yet of use.
+
+
+def test_a_mount_that_gives_no_answer_yet_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The MDS waits for a client that has died, as after a crash of this host; what is mounted stays mounted."""
+    stub = LinuxStub({})
+    stub.silent = {POINT}
+    stub._table = Table([entry("10.0.0.1:/data/env1")])
+    answers: list[Error | None] = [NoAnswer("no answer"), None, Missing("no etc")]
+
+    async def judge(mount: object, host: Host, point: str) -> Error | None:
+        return answers.pop(0)
+
+    monkeypatch.setattr("envstart.usable.judge", judge)
+    step = mount(tmp_path)
+    with pytest.raises(NoAnswer):
+        done(step._attempt(stub.host, POINT, Undo()))
+    assert stub.silent == set()
+    # Whatever else is wrong is told by check().
+    for _ in range(2):
+        done(step._attempt(stub.host, POINT, Undo()))
+    assert (answers, stub.called) == ([], [])
 
 
 # The key.

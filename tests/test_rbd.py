@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from blocks import RBD, BlockSite
 from cbsd import last_line
+from stubs import Stub, done, planned
 
 from envstart import ceph
 from envstart.backends import rbd
+from envstart.block.mapped import Mapped
 
 SPEC = "jails/jail1"
 
@@ -171,6 +173,21 @@ def test_a_killed_start_leaves_no_second_disk(site: BlockSite) -> None:
     assert site.start().returncode == 0
     gates = [gate for gate in site.world.state["gates"].values() if gate["spec"] == SPEC]
     assert len(gates) == 1
+
+
+def test_linux_asks_for_its_disks_not_for_images(tmp_path: Path) -> None:
+    """`rbd list` is about a pool; mapped for real: test_real_rbd."""
+    plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1", VOLUME_FSTYPE="ext4")
+    (image,) = [step for step in plan.steps if isinstance(step, Mapped)]
+    row = {"id": "0", "pool": "jails", "namespace": "", "name": "jail1", "snap": "-", "device": "/dev/null"}
+    stub = Stub({"rbd device list --format json": json.dumps([row])})
+    stub.platform = "linux"
+    state = done(image.state(stub.host))
+    assert state.stop == (("rbd", "device", "unmap", "/dev/null"),)
+    stub = Stub({"rbd device list --format json": "[]"})
+    stub.platform = "linux"
+    (mapping,) = done(image.state(stub.host)).start
+    assert mapping == ("rbd", "device", "map", "--id=host1", "-o", "exclusive", SPEC)
 
 
 def test_the_list_of_both_systems() -> None:

@@ -5,7 +5,6 @@ machine. The cluster is that of test_real_ceph.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ class KernelWorkdir(CephWorkdir):
     """Its environments are mounted by the kernel, because it can."""
 
     def always(self) -> dict[str, object]:
-        return {**super().always(), "CEPH_CLIENT": "auto", "CEPH_FS_NAME": "cephfs"}
+        return {**super().always(), "CEPH_CLIENT": "auto", "CEPH_FS_NAME": "cephfs", "PROBE_TIMEOUT": 5}
 
 
 @pytest.fixture(scope="module")
@@ -156,25 +155,53 @@ def test_a_silent_cluster(cbsd: KernelWorkdir) -> None:
         assert result.seconds < 13
         assert cbsd.namespace.points() == []
     finally:
-        cbsd.cluster.thaw()
-    cbsd.configure(TIMEOUT=60)
+        wake(cbsd)
     assert cbsd.run("start").status == 0
     check_all_there(cbsd)
 
 
+def wake(cbsd: KernelWorkdir) -> None:
+    """The cluster answers again, and does not wait for clients that were cut off."""
+    cbsd.cluster.thaw()
+    cbsd.cluster.evict()
+    cbsd.configure(TIMEOUT=55)
+
+
+def fall_silent(cbsd: KernelWorkdir) -> None:
+    """The cluster answers nothing, and the kernel knows nothing any more that it could answer in its place."""
+    cbsd.cluster.freeze()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
 def test_a_cluster_that_falls_silent_while_it_is_mounted(cbsd: KernelWorkdir) -> None:
     cbsd.start()
-    cbsd.cluster.freeze()
+    fall_silent(cbsd)
     try:
-        # What was just read is known for a while: the directory is asked for something else.
-        time.sleep(1)
         cbsd.configure(TIMEOUT=20, REQUIRE_DATA="nosuch")
         result = cbsd.run("start")
         assert result.status == os.EX_TEMPFAIL, result
         assert result.seconds < 21
     finally:
-        cbsd.cluster.thaw()
-    cbsd.configure(TIMEOUT=60)
+        wake(cbsd)
+    assert cbsd.run("start").status == 0
+    check_all_there(cbsd)
+
+
+def test_a_silent_cluster_is_left_only_by_force(cbsd: KernelWorkdir) -> None:
+    cbsd.configure(TIMEOUT=20, REQUIRE_DATA="from-store")
+    cbsd.start()
+    fall_silent(cbsd)
+    try:
+        result = cbsd.run("stop")
+        assert result.status == os.EX_TEMPFAIL, result
+        assert "set STOP_FORCE=1" in result.last
+        assert cbsd.namespace.points() == cbsd.expected()
+        cbsd.configure(TIMEOUT=20, STOP_FORCE=1)
+        result = cbsd.run("stop")
+        assert result.status == 0, result
+        assert cbsd.namespace.points() == []
+    finally:
+        wake(cbsd)
     assert cbsd.run("start").status == 0
     check_all_there(cbsd)
 
@@ -187,8 +214,7 @@ def test_a_start_that_is_killed(cbsd: KernelWorkdir) -> None:
         process.kill()
         process.communicate()
     finally:
-        cbsd.cluster.thaw()
-    cbsd.configure(TIMEOUT=60)
+        wake(cbsd)
     assert cbsd.run("start").status == 0
     check_all_there(cbsd)
 
