@@ -69,7 +69,8 @@ class CephFS(client.Client):
     def __init__(self, environment: Environment, config: Config, root: str, required: list[str]) -> None:
         options = [*ceph.access(config)]
         if config["CEPH_FS_NAME"]:
-            options.append(f"--client_fs={config['CEPH_FS_NAME']}")
+            # Its name before Ceph 16, which is FreeBSD's, and later ones still know it.
+            options.append(f"--client_mds_namespace={config['CEPH_FS_NAME']}")
         mode = config["CEPH_MODE"]
         cluster = ",".join(config["CEPH_MONITORS"] or ()) or config["CEPH_CONF"] or "ceph.conf"
         # Not how the cluster is reached, but what is mounted; with the monitors, since there is nothing else to tell.
