@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .inventory import Inventory
     from .plan import Plan, Step
     from .show import Record
+    from .table import Entry
 
 # How much is asked of a mounted directory: nothing, to show its entries, to take a file.
 LEVELS = ("table", "read", "write")
@@ -182,21 +183,31 @@ def judged(state: State, probe: probes.Probe) -> State:
 
 def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> list[Seen]:
     """What is left of environments that do not run: their mounts, and (``bare``) files in their bare mount points."""
-    table = host.wait(host.mounts())
+    steps = [
+        (one, step)
+        for one in environments
+        for step in (one.plan.steps if one.plan is not None else ())
+        if isinstance(step, Mount) and not step.shared
+    ]
+    _resolve(host, [step.point for _, step in steps])
     seen: list[Seen] = []
     without: list[Seen] = []
-    for one in environments:
-        for step in one.plan.steps if one.plan is not None else ():
-            if not isinstance(step, Mount) or step.shared:
-                continue
-            stack = table.at(step.point)
-            if stack:
-                why = "does not run" if one.found.registered else "is not registered"
-                text = f"{stack[-1]} is mounted on {step.point}, and {one.found.name} {why}: envstart orphans --stop"
-                seen.append(Seen(one, step, State(ORPHAN, text)))
-            else:
-                without.append(Seen(one, step, State(plan.NOT_MOUNTED)))
+    for (one, step), stack in zip(steps, host.together([_stack(host, step.point) for _, step in steps])):
+        if stack:
+            why = "does not run" if one.found.registered else "is not registered"
+            text = f"{stack[-1]} is mounted on {step.point}, and {one.found.name} {why}: envstart orphans --stop"
+            seen.append(Seen(one, step, State(ORPHAN, text)))
+        elif stack is not None:
+            without.append(Seen(one, step, State(plan.NOT_MOUNTED)))
     return seen + (_hidden(host, without) if bare else [])
+
+
+async def _stack(host: Host, point: str) -> list[Entry] | None:
+    """What is mounted there; None if what it lies on gives no answer."""
+    try:
+        return await host.stack(point)
+    except (NoAnswer, NoTime):
+        return None
 
 
 def _hidden(host: Host, bare: list[Seen]) -> list[Seen]:
@@ -239,9 +250,12 @@ def lost(host: Host, inventory: Inventory) -> list[Seen]:
             assert one.plan is not None
             states = host.together([step.state(host) for step in one.plan.steps])
             for step, state in zip(one.plan.steps, states):
-                if state.word in (plan.MOUNTED, plan.DEGRADED) and step.point in mounts:
+                if state.word not in (plan.MOUNTED, plan.DEGRADED) or not step.point:
+                    continue
+                point = host.wait(host.real(step.point))
+                if point in mounts:
                     text = (
-                        f"{mounts.pop(step.point)} is mounted on {step.point}, and CBSD knows no {name} any more: "
+                        f"{mounts.pop(point)} is mounted on {point}, and CBSD knows no {name} any more: "
                         "envstart orphans --stop"
                     )
                     seen.append(Seen(one, step, State(ORPHAN, text)))

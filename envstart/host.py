@@ -319,7 +319,7 @@ class Host:
         mounts = await self.mounts()
         unknown = [path for path in paths if path not in self._real and not mounts.at(path)]
         if unknown:
-            answers = await self.bounded(touch.resolve, unknown, timeout=_RESOLVE)
+            answers = await self.bounded(touch.resolve, unknown, mounts.points, timeout=_RESOLVE)
             for path, (real, empty) in zip(unknown, answers):
                 self._real[path] = real
                 if empty:
@@ -331,6 +331,10 @@ class Host:
             return path
         await self.resolve([path])
         return self._real[path]
+
+    async def stack(self, path: str) -> list[table.Entry]:
+        """What is mounted on this directory, be there links in its name; the visible one last."""
+        return (await self.mounts()).at(await self.real(path))
 
     async def was_empty(self, real: str) -> bool:
         """Whether it was an empty directory when its name was resolved, on the mount that still holds it."""

@@ -116,12 +116,18 @@ class Found:
 
 class Inventory:
     """The environments of one workdir, by name; ``problems`` say what could not be read. ``complete``: the database
-    could, so that a name which is not here is no environment of CBSD's."""
+    could, so that a name which is not here is no environment of CBSD's. ``real``: the workdir without links."""
 
     def __init__(
-        self, workdir: str, found: Sequence[Found] = (), problems: Sequence[str] = (), complete: bool = False
+        self,
+        workdir: str,
+        found: Sequence[Found] = (),
+        problems: Sequence[str] = (),
+        complete: bool = False,
+        real: str = "",
     ) -> None:
         self.workdir = workdir
+        self._real = real or workdir
         self.found = sorted(found, key=lambda one: one.name)
         self.problems = list(problems)
         self.complete = complete
@@ -131,10 +137,10 @@ class Inventory:
         return next((one for one in self.found if one.name == name), None)
 
     def owner(self, point: str) -> str | None:
-        """The name of the environment that a directory below the workdir belongs to, by CBSD's naming (contract §2)."""
+        """The name of the environment that a mount point in the workdir belongs to, by CBSD's naming (contract §2)."""
         directory, last = os.path.split(point)
         holder = os.path.basename(directory)
-        if os.path.dirname(directory) != self.workdir or holder not in _OWN or not last.endswith(_OWN[holder]):
+        if os.path.dirname(directory) != self._real or holder not in _OWN or not last.endswith(_OWN[holder]):
             return None
         return last[: len(last) - len(_OWN[holder])] or None
 
@@ -163,12 +169,12 @@ def _from_rc_conf() -> str:
 async def read(host: Host, workdir: str) -> Inventory:
     """All environments of a workdir; never raises for what is in its files."""
     try:
-        rows, problems, complete = await host.bounded(collect, workdir, timeout=_PATIENCE)
+        rows, problems, complete, real = await host.bounded(collect, workdir, timeout=_PATIENCE)
     except (NoAnswer, NoTime) as error:
         return Inventory(workdir, (), [f"{workdir} gives {error}; is it on a dead server?"])
     except OSError as error:
         return Inventory(workdir, (), [f"cannot read {workdir}: {reason(error)}"])
-    inventory = Inventory(workdir, [Found(workdir, row) for row in rows], problems, complete)
+    inventory = Inventory(workdir, [Found(workdir, row) for row in rows], problems, complete, real)
     jails, machines = await _alive(host)
     for found in inventory.found:
         if found.is_jail and jails is not None:
@@ -204,8 +210,8 @@ async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | No
 # In a child, because the workdir itself can be on a dead server.
 
 
-def collect(workdir: str) -> tuple[list[dict[str, Any]], list[str], bool]:
-    """Rows, problems, and whether the database could be read; as plain values."""
+def collect(workdir: str) -> tuple[list[dict[str, Any]], list[str], bool, str]:
+    """Rows, problems, whether the database could be read, and the workdir without links; as plain values."""
     problems: list[str] = []
     rows: dict[str, dict[str, Any]] = {}
     complete = True
@@ -221,7 +227,7 @@ def collect(workdir: str) -> tuple[list[dict[str, Any]], list[str], bool]:
             rows.setdefault(name, {**_COLUMNS, "jname": name, "registered": True, "mnt_start": _only_hook(workdir)})
     for row in rows.values():
         row["backend"] = backend_of(row["mnt_start"])
-    return list(rows.values()), problems, complete
+    return list(rows.values()), problems, complete, os.path.realpath(workdir)
 
 
 def backend_of(hook: str) -> str:

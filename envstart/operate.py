@@ -269,5 +269,5 @@ def _refuse_bare(host: Host, found: Inventory, system: str) -> None:
     one = found.get(os.path.basename(system)) if os.path.dirname(system).endswith("/jails-system") else None
     plan: Plan | None = check.Watched(one).plan if one is not None else None
     wanted = plan is not None and any(step.point == system for step in plan.steps)
-    if wanted and not host.wait(host.mounts()).at(system):
+    if wanted and not host.wait(host.stack(system)):
         raise Temporary(f"cannot use {system}: it is not mounted; start the environment first")

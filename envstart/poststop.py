@@ -100,14 +100,15 @@ def _busy(host: Host, found: Found, plan: Plan, callers: list[tuple[int, float]]
     aftermath = processes.working("save-jail-info", f"jname={found.name}")
     if aftermath:
         return f"CBSD is still at work (pid {aftermath})"
-    left = left_by_cbsd(host.wait(host.mounts()), found.path, plan)
+    points = [step.point for step in plan.steps if step.point]
+    path, data, *own = (host.wait(host.real(name)) for name in (found.path, plan.environment.data, *points))
+    left = left_by_cbsd(host.wait(host.mounts()), path, data, own)
     return f"{left[0]} is still mounted" if left else ""
 
 
-def left_by_cbsd(table: Table, path: str, plan: Plan) -> list[str]:
-    """What is mounted on a jail's directories that CBSD has yet to unmount: all but our own, as a thin jail's skeleton.
-    ``path`` is the jail's root."""
-    data, own = plan.environment.data, {step.point for step in plan.steps}
+def left_by_cbsd(table: Table, path: str, data: str, own: Sequence[str]) -> list[str]:
+    """What is mounted on a jail's root ``path`` and on its ``data`` that CBSD has yet to unmount: all but our ``own``, as
+    a thin jail's skeleton. All are named as the table names them."""
     found = [*table.below(path), *table.below(data)]
     # With baserw=1 the jail lives in its data directory itself (contract §2.1).
     found += [entry.point for entry in table.at(path)] if path != data else []

@@ -80,6 +80,11 @@ class Table:
     def __iter__(self) -> Iterator[Entry]:
         return (entry for stack in self._at.values() for entry in stack)
 
+    @property
+    def points(self) -> Collection[str]:
+        """All mount points."""
+        return self._at.keys()
+
     def at(self, point: str) -> list[Entry]:
         """What is mounted on exactly this directory, the visible one last."""
         return self._at.get(point, [])

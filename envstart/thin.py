@@ -241,7 +241,8 @@ class Layer(Mount):
         doing = f"cannot mount {self.source} on {self.point}"
         try:
             # Not what was known of them before what they lie in was mounted.
-            found = await host.bounded(touch.resolve, [self.point, self.source], timeout=self.config["PROBE_TIMEOUT"])
+            mounted, patience = (await host.mounts()).points, self.config["PROBE_TIMEOUT"]
+            found = await host.bounded(touch.resolve, [self.point, self.source], mounted, timeout=patience)
         except (NoAnswer, NoTime) as error:
             raise Temporary(f"{doing}: one of them gives {error}") from None
         for (real, _), wanted in zip(found, expected):

@@ -9,12 +9,18 @@ import errno
 import os
 import stat
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 # What a broken mount answers (field/peers: the "corrupt mount" errors of Kubernetes, and FreeBSD's ENXIO).
 _BROKEN = frozenset(
     getattr(errno, name) for name in "ESTALE ENOTCONN EIO ENXIO EHOSTDOWN ETIMEDOUT ENODEV ECONNREFUSED".split()
 )
 # A fixed name, so that what a crash leaves is taken away by the next probe (fault 118).
 _PROBE = ".envstart.probe"
+# MAXSYMLINKS of FreeBSD (sys/param.h).
+_LINKS_MAX = 32
 
 # What look() says first. The other words tell which name is missing, or the system's own words.
 USABLE, EMPTY, BROKEN, DENIED, LACKING = "usable", "empty", "broken", "denied", "lacking"
@@ -98,9 +104,46 @@ def other_node(locked: str, own_name_file: str) -> tuple[str, int] | None:
     return (holder, max(0, int(time.time() - touched))) if holder and holder != own else None
 
 
-def resolve(paths: list[str]) -> list[tuple[str, bool]]:
-    """For each path: it without symbolic links, as the mount table has it; and whether it is an empty directory."""
-    return [(real, _is_empty(real)) for real in map(os.path.realpath, paths)]
+def resolve(paths: list[str], mounted: Collection[str]) -> list[tuple[str, bool]]:
+    """For each path: it without symbolic links, as the mount table has it; and whether it is an empty directory.
+
+    What is ``mounted`` is no link, and is not touched: it can be dead, and found by this name all the same.
+    """
+    found = [_real(path, mounted) for path in paths]
+    return [(real, real not in mounted and _is_empty(real)) for real in found]
+
+
+def _real(path: str, mounted: Collection[str]) -> str:
+    real, links = "", 0
+    parts = path.split("/")[::-1]
+    while parts:
+        part = parts.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            real = real.rpartition("/")[0]
+            continue
+        here = f"{real}/{part}"
+        target = None if here in mounted else _target(here)
+        if target is None:
+            real = here
+            continue
+        links += 1
+        if links > _LINKS_MAX:
+            # Whoever uses it is told so by the system.
+            return path
+        if target.startswith("/"):
+            real = ""
+        parts += target.split("/")[::-1]
+    return real or "/"
+
+
+def _target(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        # No link, or nothing at all.
+        return None
 
 
 def _is_empty(path: str) -> bool:

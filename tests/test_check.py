@@ -206,6 +206,24 @@ def test_fault_113_mounts_of_what_does_not_run(cbsd: Toy) -> None:
     assert check(cbsd) == (0, [])
 
 
+def test_fault_113_mounts_below_a_workdir_behind_a_link(cbsd: Toy) -> None:
+    link = cbsd.workdir.with_name("link")
+    link.symlink_to(cbsd.workdir)
+    connection = sqlite3.connect(cbsd.workdir / "var/db/local.sqlite")
+    with connection:
+        connection.execute("UPDATE jails SET data = replace(data, ?, ?)", (str(cbsd.workdir), str(link)))
+    connection.close()
+    cbsd.site.preset(name="jail2")
+    checked = cbsd.site.hand("check", "-w", str(link))
+    assert checked.stdout.count("jail2 does not run: envstart orphans --stop") == 3, checked.stdout
+    cbsd.unregister("jail2")
+    (cbsd.workdir / "jails-rcconf/rc.conf_jail2").unlink()
+    checked = cbsd.site.hand("check", "-w", str(link))
+    assert checked.stdout.count("CBSD knows no jail2 any more") == 3, checked.stdout
+    assert cbsd.site.hand("orphans", "--stop", "-w", str(link)).returncode == 0
+    assert cbsd.site.hand("check", "-w", str(link)).stdout == ""
+
+
 def test_fault_113_what_no_configuration_knows_is_left_alone(cbsd: Toy) -> None:
     point = cbsd.workdir / "jails-data" / "other-data"
     point.mkdir()

@@ -68,6 +68,34 @@ def test_fault_3_dead_mounts_of_a_stopped_environment_are_mounted_anew(site: Sit
     assert {tuple(call["argv"][:2]) for call in site.world.calls("umount")} == {("umount", "-N")}
 
 
+@pytest.mark.parametrize("linked", ["workdir", "data"])
+def test_fault_3_dead_mounts_behind_links_are_known_by_the_table(site: Site, linked: str) -> None:
+    """A mount point that the table knows is not touched, whatever links the path to it has."""
+    args = site.args()
+    if linked == "workdir":
+        link = site.workdir.with_name("link")
+        link.symlink_to(site.workdir)
+        args = [word.replace(str(site.workdir), str(link)) for word in args]
+        site.preset()
+    else:
+        real = site.workdir / "vm" / "jail1"
+        real.mkdir(parents=True)
+        site.point("data").rmdir()
+        site.point("data").symlink_to(real)
+        site.preset("system", "fstab")
+        site.world.mount(site.source("data"), real)
+    before = site.table
+    site.world.freeze(SERVER)
+    with site.world.popen("env_start_nfs", *args) as hook:
+        while not site.count("umount"):
+            time.sleep(0.02)
+            assert hook.poll() is None, "it did not find them"
+        site.world.thaw(SERVER)
+        assert hook.wait() == 0
+    assert {tuple(call["argv"][:2]) for call in site.world.calls("umount")} == {("umount", "-N")}
+    assert site.table == before
+
+
 def test_fault_3_dead_mounts_of_a_running_environment_are_left_alone(site: Site) -> None:
     site.preset()
     site.world.freeze(SERVER)

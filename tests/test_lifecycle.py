@@ -183,6 +183,29 @@ def test_what_is_so_already_is_only_looked_at_and_once(tmp_path: Path, variant: 
         assert [call for call in calls if not call.startswith((*LOOKS, "camcontrol persist da0 -i"))] == []
 
 
+# The file of a thin jail names directories as CBSD does.
+LINKED = [variant for variant in (*VARIANTS, *STACKS) if variant is not THIN_FSTAB]
+
+
+@pytest.mark.parametrize("variant", LINKED, ids=lambda variant: variant.title.replace(",", ""))
+def test_a_workdir_behind_a_link_makes_no_difference(tmp_path: Path, variant: Variant) -> None:
+    """The mount table has the names without links, CBSD's argv those with them."""
+    with site_of(tmp_path, variant) as site:
+        link = site.workdir.with_name("link")
+        link.symlink_to(site.workdir)
+        args = [word.replace(str(site.workdir), str(link)) for word in site.args()]
+        there = {str(site.point(which)) for which in variant.directories}
+        for verb, idle in (("start", False), ("start", True), ("stop", False), ("stop", True)):
+            site.world.forget_calls()
+            ended = site.world.run(f"env_{verb}_{variant.backend}", *args)
+            assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+            mounted = {row[1] for row in site.table}
+            assert mounted >= there if verb == "start" else not mounted
+            calls = [" ".join(call["argv"]) for call in site.world.calls()]
+            acts = [call for call in calls if not call.startswith((*LOOKS, "camcontrol persist da0 -i"))]
+            assert acts == [] or not idle
+
+
 @every_variant
 def test_what_is_so_already_costs_one_reading_of_the_table(tmp_path: Path, variant: Variant) -> None:
     with site_of(tmp_path, variant) as site:

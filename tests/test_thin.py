@@ -319,4 +319,7 @@ def test_a_stop_after_cbsd_waits_for_no_mount_of_its_own(points: list[str], left
     """It would wait for a quarter of an hour, and then leave all."""
     plan = planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/thin", BASE_DIR="/base")
     table = Table([Entry("x", f"{WORKDIR}/{point}", "nullfs") for point in points])
-    assert poststop.left_by_cbsd(table, f"{WORKDIR}/jails/env1", plan) == [f"{WORKDIR}/{point}" for point in left]
+    own = [step.point for step in plan.steps]
+    assert poststop.left_by_cbsd(table, f"{WORKDIR}/jails/env1", plan.environment.data, own) == [
+        f"{WORKDIR}/{point}" for point in left
+    ]

@@ -53,10 +53,10 @@ class Fsck(Block):
         lacking = Temporary(f"cannot use {self.source}: it was not looked at yet")
         if device is None:
             return lacking
-        if (await host.mounts()).at(self._target):
+        if await host.stack(self._target):
             # What is mounted there is judged by the step that mounts it.
             return None
-        if (await host.mounts()).at(self._looking):
+        if await host.stack(self._looking):
             # A start that was killed has left it.
             return lacking
         if device == self._seen:
@@ -79,9 +79,9 @@ class Fsck(Block):
     async def start(self, host: Host) -> None:
         device = await self.below(host)
         doing = f"cannot mount {device}"
-        if (await host.mounts()).at(self._looking):
+        if await host.stack(self._looking):
             await self._unmount(host)
-        if (await host.mounts()).at(self._target):
+        if await host.stack(self._target):
             # It was only out of reach, and is back; the step that mounts it has a look at it.
             return
         await self._check_unused(host, device)
@@ -154,7 +154,7 @@ class Fsck(Block):
         await host.bounded(owner.make_private, made, timeout=patience)
         argv = commands.mount(host.platform, self._kind, ("ro",), device, self._looking)
         result = await host.run(argv, timeout=patience, hold=True)
-        if not (await host.mounts()).at(self._looking):
+        if not await host.stack(self._looking):
             raise Temporary(f"{doing}: it was not cleanly unmounted, and cannot be looked at: {result.words}")
         workdir = self.environment.workdir
         lease = None
@@ -177,14 +177,14 @@ class Fsck(Block):
             )
 
     async def _unmount(self, host: Host) -> None:
-        for entry in (await host.mounts()).at(self._looking):
+        for entry in await host.stack(self._looking):
             await unmount.plain(host, entry, attempts=3)
         await host.bounded(touch.remove_directories, [self._looking], timeout=self.config["PROBE_TIMEOUT"])
 
     async def stop(self, host: Host) -> bool:
         self._seen = ""
         # What a killed start has left.
-        if (await host.mounts()).at(self._looking):
+        if await host.stack(self._looking):
             await self._unmount(host)
         return False
 
@@ -193,7 +193,7 @@ class Fsck(Block):
             device = await self.device(host)
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
-        if device is not None and (await host.mounts()).at(self._target):
+        if device is not None and await host.stack(self._target):
             return plan.State(plan.READY, "mounted")
         wanted = self.config["FSCK"] == "preen" and not self._read_only
         start = [commands.fsck(self._kind, device or self.expected())] if wanted else []

@@ -44,7 +44,7 @@ class Mark(plan.Step):
         return Missing(f"cannot find {self.source}") if await self._found(host) != await mine(host) else None
 
     async def _found(self, host: Host) -> str:
-        if not (await host.mounts()).at(self._mount.point) or await self._mount.down(host):
+        if not await host.stack(self._mount.point) or await self._mount.down(host):
             return ""
         try:
             return str(await host.probe(look, self._mount.point, timeout=self.config["PROBE_TIMEOUT"]))
@@ -71,7 +71,7 @@ class Mark(plan.Step):
         return True
 
     async def _remove(self, host: Host) -> None:
-        if not (await host.mounts()).at(self._mount.point):
+        if not await host.stack(self._mount.point):
             return
         try:
             await host.bounded(remove, self._mount.point, timeout=self.config["PROBE_TIMEOUT"])

@@ -9,7 +9,7 @@ import os
 
 from .. import install, packages, shell
 from ..block import secret
-from ..errors import Error
+from ..errors import Error, Temporary
 from .finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, several
 
 TYPE_CHECKING = False
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..host import Host
-    from ..table import Table
     from .finding import Case, Scene
 
 # Switches of CBSD that must be off where the data come from elsewhere (contract §5.5).
@@ -54,7 +53,7 @@ def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Findin
         yield guarded(_check_secrets(host, secrets), "key files")
     if any(packages.needs_locking(case.plan) for case in scene.cases):
         yield guarded(_pkg(host), packages.HOST_CONF)
-    for group in _groups(scene).values():
+    for group in _groups(host, scene).values():
         yield guarded(_look_at(host, group), "system directories")
 
 
@@ -196,22 +195,30 @@ def _lacks_locking(about: str, path: str) -> Finding:
     return Finding(WARNING, about, text, f"echo '{packages.LINE}' >> {path}")
 
 
-def _groups(scene: Scene) -> dict[str, list[tuple[Case, tuple[str, str]]]]:
+def _groups(host: Host, scene: Scene) -> dict[str, list[tuple[Case, tuple[str, str]]]]:
     """What can be looked at now, by the server that it is on: one child each, so that a dead one costs no more."""
     groups: dict[str, list[tuple[Case, tuple[str, str]]]] = {}
     for case in scene.cases:
-        item = _visible(case, scene.mounts)
+        item = _visible(host, case)
         if item[0]:
             groups.setdefault(scene.mounts.server(item[0]), []).append((case, item))
     return groups
 
 
-def _visible(case: Case, mounts: Table) -> tuple[str, str]:
+def _visible(host: Host, case: Case) -> tuple[str, str]:
     """(system directory, data directory whose pkg.conf matters); "" for what is not mounted, and so cannot be seen."""
     environment, steps = case.plan.environment, {step.name for step in case.plan.steps}
-    system = environment.system if "system" not in steps or mounts.at(environment.system) else ""
-    pkg = case.found.is_jail and packages.needs_locking(case.plan) and mounts.at(environment.data)
+    system = environment.system if "system" not in steps or _is_mounted(host, environment.system) else ""
+    pkg = case.found.is_jail and packages.needs_locking(case.plan) and _is_mounted(host, environment.data)
     return system, environment.data if pkg else ""
+
+
+def _is_mounted(host: Host, point: str) -> bool:
+    try:
+        return bool(host.wait(host.stack(point)))
+    except Temporary:
+        # Neither the table nor what it lies on says so, and each of them is told for itself.
+        return False
 
 
 async def _look_at(host: Host, group: list[tuple[Case, tuple[str, str]]]) -> list[Finding]:
