@@ -107,8 +107,8 @@ def _busy(host: Host, found: Found, plan: Plan, callers: list[tuple[int, float]]
 
 
 def left_by_cbsd(table: Table, path: str, data: str, own: Sequence[str]) -> list[str]:
-    """What is mounted on a jail's root ``path`` and on its ``data`` that CBSD has yet to unmount: all but our ``own``, as
-    a thin jail's skeleton. All are named as the table names them."""
+    """What is mounted on a jail's root ``path`` and on its ``data`` that CBSD has yet to unmount: all but our ``own``,
+    as a thin jail's skeleton. All are named as the table names them."""
     found = [*table.below(path), *table.below(data)]
     # With baserw=1 the jail lives in its data directory itself (contract §2.1).
     found += [entry.point for entry in table.at(path)] if path != data else []
