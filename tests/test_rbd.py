@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from blocks import RBD, BlockSite
@@ -18,6 +19,7 @@ from stubs import Stub, done, planned
 from envstart import ceph
 from envstart.backends import rbd
 from envstart.block.mapped import Mapped
+from envstart.errors import NoAnswer, Temporary
 
 SPEC = "jails/jail1"
 
@@ -175,6 +177,17 @@ def test_a_killed_start_leaves_no_second_disk(site: BlockSite) -> None:
     assert len(gates) == 1
 
 
+def test_a_search_for_processes_that_gives_no_answer_is_told(tmp_path: Path) -> None:
+    class Slow(Stub):
+        async def bounded(self, *_: object, **__: object) -> NoReturn:
+            raise NoAnswer("no answer in 5.0 s")
+
+    plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1")
+    (image,) = [step for step in plan.steps if isinstance(step, Mapped)]
+    with pytest.raises(Temporary, match=r"cannot map rbd image jails/jail1: the search .* gives no answer in 5\.0 s"):
+        done(image._end(Slow().host))
+
+
 def test_linux_asks_for_its_disks_not_for_images(tmp_path: Path) -> None:
     """`rbd list` is about a pool; mapped for real: test_real_rbd."""
     plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1", VOLUME_FSTYPE="ext4")
@@ -191,7 +204,6 @@ def test_linux_asks_for_its_disks_not_for_images(tmp_path: Path) -> None:
 
 
 def test_the_list_of_both_systems() -> None:
-    from envstart.block.mapped import Mapped
     from envstart.host import Result
 
     one = Mapped({}, "jails/ns/jail1", read_only=False)  # type: ignore[arg-type]

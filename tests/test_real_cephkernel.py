@@ -31,7 +31,9 @@ class KernelWorkdir(CephWorkdir):
 
 @pytest.fixture(scope="module")
 def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    with namespace_of(tmp_path_factory.mktemp("ceph"), network=True) as namespace:
+    with pytest.MonkeyPatch.context() as patch, namespace_of(tmp_path_factory.mktemp("ceph"), True) as namespace:
+        # A virtual machine without hardware for it is many times slower.
+        patch.setattr("real.PATIENCE", 300.0)
         yield namespace
 
 
@@ -152,7 +154,7 @@ def test_a_silent_cluster(cbsd: KernelWorkdir) -> None:
     try:
         result = cbsd.run("start")
         assert result.status == os.EX_TEMPFAIL, result
-        assert result.seconds < 13
+        assert result.seconds < 15
         assert cbsd.namespace.points() == []
     finally:
         wake(cbsd)
@@ -161,10 +163,9 @@ def test_a_silent_cluster(cbsd: KernelWorkdir) -> None:
 
 
 def wake(cbsd: KernelWorkdir) -> None:
-    """The cluster answers again, and does not wait for clients that were cut off."""
+    """The cluster answers again; for a minute it waits for clients that were cut off."""
     cbsd.cluster.thaw()
-    cbsd.cluster.evict()
-    cbsd.configure(TIMEOUT=55)
+    cbsd.configure(TIMEOUT=240)
 
 
 def fall_silent(cbsd: KernelWorkdir) -> None:

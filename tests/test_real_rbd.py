@@ -38,7 +38,7 @@ class RbdWorkdir(Workdir):
             "CEPH_CONF": self.cluster.conf,
             "CEPH_KEYRING": self.cluster.keyring,
             "VOLUME_FSTYPE": "ext4",
-            "TIMEOUT": 60,
+            "TIMEOUT": 240,
         }
 
     def disks(self) -> list[str]:
@@ -48,7 +48,9 @@ class RbdWorkdir(Workdir):
 
 @pytest.fixture(scope="module")
 def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    with namespace_of(tmp_path_factory.mktemp("rbd")) as namespace:
+    with pytest.MonkeyPatch.context() as patch, namespace_of(tmp_path_factory.mktemp("rbd")) as namespace:
+        # A virtual machine without hardware for it is many times slower.
+        patch.setattr("real.PATIENCE", 300.0)
         yield namespace
 
 

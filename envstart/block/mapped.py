@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from .. import ceph, diagnosis, plan, processes
-from ..errors import Denied, Error, Misconfigured, Missing, Temporary
+from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary
 from ..retry import until_it_heals
 from . import geom
 from .base import Block, appears
@@ -143,7 +143,10 @@ class Mapped(Block):
 
     async def _end(self, host: Host) -> None:
         """End what is on its way to map the image: it is a daemon by then, and maps when the cluster answers."""
-        pids = await host.bounded(processes.naming, _PROGRAMS, self._spec, timeout=_SEARCH)
+        try:
+            pids = await host.bounded(processes.naming, _PROGRAMS, self._spec, timeout=_SEARCH)
+        except (NoAnswer, NoTime) as error:
+            raise Temporary(f"cannot map {self.source}: the search for what maps it already gives {error}") from None
         if pids:
             await host.end_processes(pids, gently=False)
             host.forget()
