@@ -118,7 +118,7 @@ def test_an_image_that_somebody_else_has_open(cbsd: RbdWorkdir) -> None:
     other = cbsd.namespace.popen(["rbd", "bench", *access, "--io-type", "write", "--io-total", "100G", "jails/j1"])
     try:
         until(lambda: '"address"' in cbsd.namespace.run("rbd", "status", *access, "--format", "json", "jails/j1"), 60)
-        cbsd.configure(TIMEOUT=10)
+        cbsd.configure(TIMEOUT=60)
         result = cbsd.run("start")
         assert result.status == os.EX_TEMPFAIL, result
         assert "has it open" in result.last
@@ -138,7 +138,7 @@ def test_a_disk_in_use_stays(cbsd: RbdWorkdir) -> None:
     assert cbsd.run("start").status == 0
     user = cbsd.namespace.popen(["sh", "-c", 'cd "$1" && exec sleep 600', "sh", str(cbsd.point("data"))])
     until(lambda: os.readlink(f"/proc/{user.pid}/cwd") == str(cbsd.point("data")))
-    cbsd.configure(TIMEOUT=5)
+    cbsd.configure(TIMEOUT=40)
     result = cbsd.run("stop")
     assert result.status == os.EX_TEMPFAIL
     assert (cbsd.namespace.points(), cbsd.disks()) == ([DATA], ["j1"])
