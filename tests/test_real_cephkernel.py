@@ -189,10 +189,12 @@ def test_a_cluster_that_falls_silent_while_it_is_mounted(cbsd: KernelWorkdir) ->
 
 
 def test_a_silent_cluster_is_left_only_by_force(cbsd: KernelWorkdir) -> None:
-    cbsd.configure(TIMEOUT=20, REQUIRE_DATA="from-store")
-    cbsd.start()
+    # Another test may have cut off a client, for which the MDS waits.
+    cbsd.configure(TIMEOUT=240)
+    assert cbsd.run("start").status == 0
     fall_silent(cbsd)
     try:
+        cbsd.configure(TIMEOUT=20, REQUIRE_DATA="from-store")
         result = cbsd.run("stop")
         assert result.status == os.EX_TEMPFAIL, result
         assert "set STOP_FORCE=1" in result.last
