@@ -419,7 +419,12 @@ def test_a_database_that_was_cut_at_every_page(tmp_path: Path, whole: bytes) -> 
 
 
 def test_a_database_whose_error_is_no_text(tmp_path: Path, whole: bytes) -> None:
-    written(tmp_path / "local.sqlite", whole.replace(b"CREATE TABLE jails (jname", b"CREATE TABLE j\xc5ils jname"))
+    broken = whole.replace(b"jailsjails", b"j\xc5ilsjails").replace(b"CREATE TABLE jails", b"CREATE TABLE jai(s")
+    with (
+        closing(sqlite3.connect(written(tmp_path / "local.sqlite", broken))) as connection,
+        pytest.raises(UnicodeError),
+    ):
+        connection.execute("SELECT 1 FROM sqlite_master")
     assert touch.bare([str(tmp_path)]) == [(["local.sqlite"], True)]
 
 
