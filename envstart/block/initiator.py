@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import Misconfigured, Unavailable
+from .. import diagnosis
+from ..errors import Denied, Error, Misconfigured, Unavailable
 from . import secret
 
 TYPE_CHECKING = False
@@ -25,6 +26,28 @@ NICK = "envstart"
 _BARE = ("HeaderDigest", "DataDigest", "Protocol")
 # iscsictl(8) cuts a longer secret without a word (commands.md §13.1).
 _SECRET_MAX = 16
+# What iscsid reports, and whose fault it is (commands.md §13.2); all else can heal.
+OF_STATE: diagnosis.Rows = (
+    ("Authentication failure", Denied, "correct ISCSI_CHAP_USER and the secret in ISCSI_CHAP_SECRET_FILE"),
+    ("Unsupported AuthMethod", Denied, "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"),
+    ("Authentication required", Denied, "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"),
+    ("Mutual CHAP failed", Denied, "correct ISCSI_MUTUAL_USER and the secret in ISCSI_MUTUAL_SECRET_FILE"),
+    ("Authorization failure", Denied, "let the target accept this initiator"),
+    ("Not found", Unavailable, "the portal has no such target; correct ISCSI_TARGET, or export it"),
+    ("Target removed", Unavailable, "the portal has no such target any more"),
+    ("Unsupported version", Misconfigured, "the target speaks another version"),
+    ("iSER not supported", Misconfigured, "set ISCSI_PROTOCOL=iSCSI, or load the iser module"),
+    ("Session type not supported", Misconfigured, "the target offers no disks"),
+    ("malformed address", Misconfigured, "correct ISCSI_PORTAL"),
+    ("empty address", Misconfigured, "correct ISCSI_PORTAL"),
+    ("Name does not resolve", Error, "correct the portal's name, or the resolver"),
+)
+# What iscsictl(8) itself says of a login that it does not hand on.
+OF_LOGIN: diagnosis.Rows = (
+    ("failed to open /dev/iscsi", Unavailable, "kldload iscsi"),
+    ("Invalid argument", Misconfigured, "correct the configuration"),
+    ("error in configuration", Misconfigured, "correct the configuration"),
+)
 
 
 class Listed:
@@ -56,6 +79,25 @@ async def disks(host: Host, session: Listed) -> dict[int, str]:
     ids: dict[tuple[str, str], int] = await host.ask(_LIST_IDS, parse_ids, secret=True)
     buses: dict[int, dict[int, str]] = await host.ask(_LIST_BUSES, parse_buses)
     return buses.get(ids.get((session.target, session.portal), -1), {})
+
+
+async def check_daemon(host: Host, doing: str, start: bool) -> None:
+    """Unavailable if iscsid(8) does not run, and is not to be started."""
+    if (await host.run(("service", "iscsid", "onestatus"), timeout=10, reads=True)).status == 0:
+        return
+    if start:
+        await host.run(("service", "iscsid", "onestart"), timeout=30)
+        return
+    raise Unavailable(
+        f"cannot {doing}: iscsid(8) is not running; service iscsid enable && service iscsid start, "
+        "or ISCSI_START_DAEMON=1"
+    )
+
+
+def is_on(source: str, disk: str) -> bool:
+    """Whether a mount is from a disk, or from a partition or an .eli of it, as far as its name tells."""
+    name = source.removeprefix("/dev/")
+    return name.startswith(disk) and not name[len(disk) :][:1].isdigit()
 
 
 def configuration(rows: Mapping[str, str | None]) -> str:

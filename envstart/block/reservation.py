@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from .. import plan
-from ..errors import Error, Misconfigured, Stuck, Temporary
+from ..errors import Error, Misconfigured, NoAnswer, Stuck, Temporary
 from . import geom
 from .base import Block
 from .owner import host_id
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _TYPE = "wr_ex"
 # A command that meets a unit attention (somebody cleared, or took, a reservation) fails once without a word.
 _TRIES = 3
+# Seconds the disk may take to answer a command, which is a matter of milliseconds.
+_PATIENCE = 15.0
 _KEY_BITS = 64
 # iscsictl(8)'s own default name of the initiator.
 _DEFAULT_INITIATOR = "iqn.1994-09.org.freebsd:"
@@ -65,7 +67,11 @@ class Reservation(Block):
         device = None if down else await self.underneath(host)
         if device is None or not await self._used(host, device):
             return down
-        holder = await self._holder(host, device)
+        try:
+            holder = await self._holder(host, device)
+        except NoAnswer as error:
+            # The session is not yet known to be down.
+            return str(error)
         other = holder is not None and holder != await own_key(host)
         return f"the host with key {holder:#x} has taken the reservation over, so that it cannot write" if other else ""
 
@@ -80,7 +86,7 @@ class Reservation(Block):
             )
         if holder == own:
             await self._check_whose(host, disk, own)
-        host.on_failure(lambda: self._release(host, disk))
+        host.on_failure(lambda: self._take_back(host, disk))
         await self._register(host, disk, own)
         if holder is not None and holder != own:
             host.report.warn(f"{self.source}: taking it over from the host with key {holder:#x}")
@@ -122,7 +128,7 @@ class Reservation(Block):
         status = await self._read(host, disk, "read_full_status")
         holder = status.partition("Reservation Holder (R_HOLDER): 1")[2]
         name = holder.partition("iSCSI address: ")[2].partition(",")[0].strip()
-        if name and name != self._initiator:
+        if name and name.lower() != self._initiator.lower():
             raise Misconfigured(
                 f"cannot reserve {self.source}: {name} holds it with this host's key {own:#x}; "
                 "two hosts have the same kern.hostuuid: correct /etc/hostid on one"
@@ -138,6 +144,15 @@ class Reservation(Block):
         if held or own in await self._keys(host, disk):
             await self._release(host, disk)
         return held
+
+    async def _take_back(self, host: Host, disk: str) -> None:
+        host.forget()
+        down = await super().dead(host)
+        if not down and await self.underneath(host) is None:
+            down = "there is no session any more"
+        if down:
+            raise Temporary(f"cannot release {self.source}: {down}; the next start here takes the reservation over")
+        await self._release(host, disk)
 
     async def _release(self, host: Host, disk: str) -> None:
         """Give back what is ours, and only that."""
@@ -208,7 +223,9 @@ class Reservation(Block):
     async def _read(self, host: Host, disk: str, what: str) -> str:
         for left in reversed(range(_TRIES)):
             try:
-                return str(await host.ask(_persist_argv(disk, "-i", what), _output))
+                return str(await host.ask(_persist_argv(disk, "-i", what), _output, patience=_PATIENCE))
+            except NoAnswer as error:
+                raise NoAnswer(f"{disk} gives camcontrol(8) no answer; is the target up? ({error})") from None
             except Temporary as error:
                 if not left:
                     error.also("does the disk support persistent reservations?")
@@ -216,8 +233,11 @@ class Reservation(Block):
         raise AssertionError
 
     async def _persist(self, host: Host, disk: str, *words: str) -> Result:
-        timeout = max(5.0, host.deadline.left() / 2)
-        return await host.run(_persist_argv(disk, *words), timeout=timeout, reserve=True)
+        timeout = max(5.0, min(_PATIENCE, host.deadline.left() / 2))
+        result = await host.run(_persist_argv(disk, *words), timeout=timeout, reserve=True)
+        if result.status is None:
+            raise NoAnswer(f"cannot reserve {self.source}: {disk} gives {result.words}; is the target up?")
+        return result
 
 
 def _persist_argv(disk: str, *words: str) -> tuple[str, ...]:
