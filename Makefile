@@ -44,6 +44,14 @@ test-ceph: $(VENV)/.test ## the hooks on a real CephFS of one machine (root, cep
 lab: $(VENV)/.test ## the hooks on virtual machines with real kernels, servers frozen and hosts switched off (root, Debian)
 	ENVSTART_REAL=qemu-system-x86_64 $(VENV)/bin/python -m pytest -n 2 tests/lab
 
+storm: $(VENV)/.test ## fifty hooks at any moment that start and stop the same environments, for STORM=30 seconds each
+	ENVSTART_STORM=$${STORM:-30} $(VENV)/bin/python -m pytest -s tests/test_storm.py
+
+fuzz: $(VENV)/.test ## what is read from commands, files and callers, FUZZ=100 times as much as make test; SEED=N repeats
+	@seed=$${SEED:-$$(date +%s)}; echo "make fuzz SEED=$$seed FUZZ=$${FUZZ:-100}"; \
+	ENVSTART_FUZZ=$${FUZZ:-100} $(VENV)/bin/python -m pytest -n $$(getconf _NPROCESSORS_ONLN) --hypothesis-seed=$$seed \
+		tests/test_fuzz.py tests/test_fuzz_hooks.py tests/test_shell.py
+
 lifecycle: $(VENV)/.test ## every way in which any command of a volume's start or stop can go wrong (half an hour)
 	ENVSTART_ALL_WAYS=1 $(VENV)/bin/python -m pytest tests/test_lifecycle.py
 
@@ -97,4 +105,5 @@ clean: ## the virtual environment and what tools leave behind
 	rm -rf $(VENV) lab-consoles .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist envstart.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help env test test-gluster test-ceph lab lifecycle demo replay faults bench bench-check docs dist install clean
+.PHONY: help env test test-gluster test-ceph lab storm fuzz lifecycle demo replay faults bench bench-check docs dist install \
+	clean

@@ -262,7 +262,9 @@ class _Shown(_Probed):
     ) -> None:
         source = f"{client.point}{item.path}"
         patience = config["PROBE_TIMEOUT"]
-        super().__init__(item.name, "nullfs", (mode,), source, item.point, environment, config, patience)
+        super().__init__(
+            item.name, "nullfs", (mode,), source, item.point, environment, config, patience, inside=client.point
+        )
         self._client = client
         self._path = item.path
         self._all_points = all_points

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import commands, diagnosis, plan, touch, unmount, usable
+from . import commands, diagnosis, links, plan, touch, unmount, usable
 from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, reason
 from .retry import until_it_heals
 from .table import is_below, normal_source
@@ -38,6 +38,7 @@ class Mount(plan.Step):
 
     ``shared`` and ``own``: it serves all environments, and stays while a mount from below ``shared`` is there whose
     source is not among this environment's ``own``. ``lower``: the block device that the files are on, if it is known.
+    ``inside``: a directory that the source lies in, and below which no link may lead it elsewhere; "": links are fine.
     """
 
     # Where missing parents of the mount point may be made, and the mode of what is made.
@@ -61,6 +62,7 @@ class Mount(plan.Step):
         own: Sequence[str] = (),
         lower: Block | None = None,
         servers: Sequence[plan.Server] = (),
+        inside: str = "",
     ) -> None:
         self.name = name
         self.fstype = fstype
@@ -72,6 +74,9 @@ class Mount(plan.Step):
         self.resource = point if shared else ""
         self.lower = lower
         self.servers = tuple(servers)
+        self.inside = inside
+        # A directory of the same environment that the mount point lies in: whoever is root in there can make links.
+        self.outer = links.outer(environment, point)
         self.create_below = environment.workdir
         # Seconds that the mounted directory may take to answer.
         self.patience: float = config["PROBE_TIMEOUT"]
@@ -137,7 +142,10 @@ class Mount(plan.Step):
         linux = host.platform == "linux"
         if table.shows(entry, self.fstype, self.source, linux):
             return True
-        return self.fstype == "nullfs" and table.shows(entry, self.fstype, await host.real(self.source), linux)
+        if self.fstype != "nullfs":
+            return False
+        real = await links.place(host, self.inside, self.source) if self.inside else await host.real(self.source)
+        return table.shows(entry, self.fstype, real, linux)
 
     def _origin(self, table: Table, source: str) -> str:
         return normal_source(source) if self.fstype == "nfs" else table.origin(source)
@@ -193,6 +201,7 @@ class Mount(plan.Step):
             if lack is not None:
                 raise lack
             return
+        await links.refuse(host, self, point)
         undo = Undo()
         host.on_failure(lambda: self._take_back(host, point, undo))
         await self._prepare(host, point, undo)
@@ -269,17 +278,24 @@ class Mount(plan.Step):
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)
         undo.tried = True
+        before = await host.mounts()
         result = await host.run(argv, timeout=self._attempt_timeout, hold=self.hold)
         undo.cut_off = result.status is None
         doing = f"mount {self.source} on {point}"
         # The table, not the exit status: each can be wrong either way (faults 65, 66).
-        if await self._ours(host, await host.mounts(), point) is not None:
+        try:
+            entry = await self._ours(host, await host.mounts(), point)
+        except Misconfigured:
+            await links.recall(host, self, point, before)
+            raise
+        if entry is not None:
             if result.status != 0:
                 if any(words in result.words for words in diagnosis.ALREADY):
                     # Somebody else mounted it in between: not ours to take back.
                     undo.tried = False
                 host.report.warn(f"{argv[0]} failed ({result.words}), but {self.source} is mounted on {point}")
             return
+        await links.recall(host, self, point, before)
         error = await self._explained(host, argv[0], result, doing)
         # Another attempt would hang at the same place.
         raise Stuck(str(error)) if result.alive else error
@@ -405,6 +421,8 @@ class Mount(plan.Step):
     async def _real_point(self, host: Host) -> str:
         """The directory as the mount table names it. It is touched only when the table does not know it."""
         try:
+            if self.outer:
+                return await links.place(host, self.outer, self.point)
             real = await host.real(self.point)
         except (NoAnswer, NoTime) as error:
             # The table does not know it by this name; by which one it would, only what it lies on can tell.

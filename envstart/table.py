@@ -140,6 +140,8 @@ def parse_libxo(text: str) -> list[Entry]:
         entries = [Entry(row["special"], row["node"], row["fstype"], row.get("opts", ())) for row in rows]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"its shape is unknown: {error!r}") from None
+    if not all(isinstance(word, str) for entry in entries for word in (entry.source, entry.point, entry.fstype)):
+        raise ValueError("its shape is unknown: not all of it is text")
     return whole(entries)
 
 

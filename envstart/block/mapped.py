@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from .. import ceph, diagnosis, plan, processes
-from ..errors import Denied, Error, Misconfigured, Missing, Temporary
+from ..errors import UNREADABLE, Denied, Error, Misconfigured, Missing, Temporary
 from ..retry import until_it_heals
 from . import geom
 from .base import Block, appears
@@ -127,7 +127,7 @@ class Mapped(Block):
         watchers = await self._ask(host, "status", "watchers")
         if watchers:
             # Whoever has died is one for half a minute more.
-            names = ", ".join(str(one.get("address", "?")) for one in watchers)
+            names = ", ".join(str(one.get("address", "?") if isinstance(one, dict) else one) for one in watchers)
             raise Temporary(f"cannot map {self.source}: {names} has it open; stop the environment there")
 
     async def _ask(self, host: Host, verb: str, key: str) -> list[Any]:
@@ -137,7 +137,7 @@ class Mapped(Block):
             raise self._of_map(result)
         try:
             return list(_json(result)[key])
-        except (ValueError, KeyError, TypeError):
+        except UNREADABLE:
             raise Temporary(f"cannot map {self.source}: rbd {verb} says {result.words}") from None
 
     async def _end(self, host: Host) -> None:

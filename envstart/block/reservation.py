@@ -17,6 +17,9 @@ from .owner import host_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from ..config import Config
     from ..host import Host, Result
 
@@ -125,7 +128,7 @@ class Reservation(Block):
 
     async def _check_whose(self, host: Host, disk: str, own: int) -> None:
         """Two hosts with one host id would take each other's reservation for their own."""
-        status = await self._read(host, disk, "read_full_status")
+        status = await self._read(host, disk, "read_full_status", _output)
         holder = status.partition("Reservation Holder (R_HOLDER): 1")[2]
         name = holder.partition("iSCSI address: ")[2].partition(",")[0].strip()
         if name and name.lower() != self._initiator.lower():
@@ -210,20 +213,19 @@ class Reservation(Block):
 
     async def _holder(self, host: Host, device: str) -> int | None:
         """The key of whoever holds it; None if nobody does."""
-        text = await self._read(host, await self._disk(host, device), "read_reservation")
-        found = text.partition("Reservation Key:")[2].split()
-        return int(found[0], 16) if found else None
+        disk = await self._disk(host, device)
+        found: int | None = await self._read(host, disk, "read_reservation", parse_holder)
+        return found
 
     async def _keys(self, host: Host, disk: str) -> list[int]:
         """The keys that are registered, of all hosts."""
-        text = await self._read(host, disk, "read_keys")
-        rows = [line.split(":") for line in text.splitlines() if ": 0x" in line]
-        return [int(row[1], 16) for row in rows if row[0].strip().isdigit()]
+        found: list[int] = await self._read(host, disk, "read_keys", parse_keys)
+        return found
 
-    async def _read(self, host: Host, disk: str, what: str) -> str:
+    async def _read(self, host: Host, disk: str, what: str, parse: Callable[[Result], Any]) -> Any:
         for left in reversed(range(_TRIES)):
             try:
-                return str(await host.ask(_persist_argv(disk, "-i", what), _output, patience=_PATIENCE))
+                return await host.ask(_persist_argv(disk, "-i", what), parse, patience=_PATIENCE)
             except NoAnswer as error:
                 raise NoAnswer(f"{disk} gives camcontrol(8) no answer; is the target up? ({error})") from None
             except Temporary as error:
@@ -242,6 +244,18 @@ class Reservation(Block):
 
 def _persist_argv(disk: str, *words: str) -> tuple[str, ...]:
     return ("camcontrol", "persist", disk, *words)
+
+
+def parse_holder(result: Result) -> int | None:
+    """Read ``camcontrol persist -i read_reservation`` (transcript iscsi-reservations). ValueError."""
+    found = _output(result).partition("Reservation Key:")[2].split()
+    return int(found[0], 16) if found else None
+
+
+def parse_keys(result: Result) -> list[int]:
+    """Read ``camcontrol persist -i read_keys``. ValueError."""
+    rows = [line.split(":") for line in _output(result).splitlines() if ": 0x" in line]
+    return [int(row[1], 16) for row in rows if row[0].strip().isdigit()]
 
 
 def _output(result: Result) -> str:

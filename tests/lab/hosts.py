@@ -126,7 +126,10 @@ class Node(Storage):
     def processes(self) -> list[str]:
         """Of ours and of mount's, those that are left."""
         listed = self.do("ps -eo pid,stat,args").splitlines()[1:]
-        return [line.strip() for line in listed if "env_st" in line or "mount.nfs" in line]
+        # Zombies are the agent's, who waits for no child but its own.
+        return [
+            line.strip() for line in listed if ("env_st" in line or "mount.nfs" in line) and "<defunct>" not in line
+        ]
 
     def clean(self) -> None:
         """Unmount everything, by force, and end what is left; a node that does not take that is switched off and on."""

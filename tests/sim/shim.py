@@ -168,7 +168,10 @@ class Shim:
 
     def _wrapped_os_open(self, function: Function) -> Function:
         def call(path: Any, flags: int, *args: Any, **kwargs: Any) -> Any:
-            how = WRITE if flags & WRITING_FLAGS else FOLLOW
+            if flags & os.O_NOFOLLOW:
+                how = REMOVE if flags & WRITING_FLAGS else LINK
+            else:
+                how = WRITE if flags & WRITING_FLAGS else FOLLOW
             self._reach_device(path)
             return self._through(function, how, path, flags, *args, **kwargs)
 
