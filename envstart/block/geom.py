@@ -135,7 +135,11 @@ class Graph:
 
 
 async def read(host: Host) -> Graph:
-    """The graph as it is now; Temporary if it cannot be told."""
+    """The graph as it is now; Temporary if it cannot be told. On Linux it is made of what sysfs tells (blockdev.py)."""
+    if host.platform != "freebsd":
+        from . import blockdev
+
+        return blockdev.read(await host.mounts())
     graph: Graph = await host.ask(_ASK, _parsed)
     return graph
 
@@ -157,6 +161,10 @@ async def who(host: Host, provider: Provider, blocking: bool = False) -> list[st
             found.append(f"a process that has {device} open")
         else:
             found.append(f"{consumer.geom.name} ({consumer.geom.kind})")
+    if now is not None and not found and host.platform != "freebsd":
+        from . import blockdev
+
+        return await blockdev.others(host, now, blocking)
     return found
 
 

@@ -1,4 +1,4 @@
-"""A SCSI-3 persistent reservation: of all hosts that reach the disk, only this one writes (camcontrol(8), persist).
+"""A SCSI-3 persistent reservation: of all hosts that reach the disk, only this one writes.
 
 The type is write_exclusive. With the "registrants only" types every host that registers may write, and registering is
 open to all (transcript iscsi-reservations.txt: the second node's write succeeds); with this one only the holder does.
@@ -7,25 +7,21 @@ It belongs to one session: hence not with multipath, and hence it is taken anew 
 
 from __future__ import annotations
 
-import os
-
 from .. import plan
 from ..errors import Error, Misconfigured, Stuck, Temporary
-from . import geom
+from . import geom, persist
 from .base import Block
-from .owner import host_id
+from .owner import host_id, whence
+from .session import initiator_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..config import Config
     from ..host import Host, Result
 
-_TYPE = "wr_ex"
 # A command that meets a unit attention (somebody cleared, or took, a reservation) fails once without a word.
 _TRIES = 3
 _KEY_BITS = 64
-# iscsictl(8)'s own default name of the initiator.
-_DEFAULT_INITIATOR = "iqn.1994-09.org.freebsd:"
 
 
 class Reservation(Block):
@@ -35,7 +31,7 @@ class Reservation(Block):
 
     def __init__(self, config: Config, lower: Block) -> None:
         super().__init__("reservation", lower.source, lower)
-        self._initiator: str = config["ISCSI_INITIATOR"] or _DEFAULT_INITIATOR + os.uname().nodename
+        self.config = config
         # The device on which this run has seen to it.
         self._seen_to = ""
 
@@ -92,40 +88,38 @@ class Reservation(Block):
         self._seen_to = device
 
     async def _take(self, host: Host, disk: str, own: int, holder: int | None) -> bool:
-        key = f"{own:#x}"
         if holder in (None, own):
-            if await self._done(host, disk, "-o", "reserve", "-k", key, "-T", _TYPE):
+            if await self._done(host, disk, persist.RESERVE, own):
                 return True
             if await self._holder(host, f"/dev/{disk}") != own:
                 return False
             # An earlier session of this host's holds it; it becomes this one's, and the old registration goes.
             await self._check_whose(host, disk, own)
             holder = own
-        return await self._done(host, disk, "-o", "preempt", "-k", key, "-K", f"{holder:#x}", "-T", _TYPE)
+        return await self._done(host, disk, persist.PREEMPT, own, holder)
 
-    async def _done(self, host: Host, disk: str, *words: str) -> bool:
+    async def _done(self, host: Host, disk: str, act: str, own: int, other: int = 0) -> bool:
         """Whether the disk has taken it, be it at the second or third try."""
         for _ in range(_TRIES):
-            if (await self._persist(host, disk, *words)).status == 0:
+            if (await self._persist(host, disk, act, own, other)).status == 0:
                 return True
         return False
 
     async def _register(self, host: Host, disk: str, own: int) -> None:
         for _ in range(_TRIES):
-            await self._persist(host, disk, "-o", "register_ignore", "-K", f"{own:#x}")
+            await self._persist(host, disk, persist.REGISTER, own)
             if own in await self._keys(host, disk):
                 return
         raise Temporary(f"cannot register with {self.source}: {disk} takes no key; does it support reservations?")
 
     async def _check_whose(self, host: Host, disk: str, own: int) -> None:
         """Two hosts with one host id would take each other's reservation for their own."""
-        status = await self._read(host, disk, "read_full_status")
-        holder = status.partition("Reservation Holder (R_HOLDER): 1")[2]
-        name = holder.partition("iSCSI address: ")[2].partition(",")[0].strip()
-        if name and name != self._initiator:
+        name = persist.holding_initiator(host.platform, await self._read(host, disk, persist.READ_ALL))
+        own_name = initiator_of(host).own_name(self.config)
+        if name and own_name and name != own_name:
             raise Misconfigured(
                 f"cannot reserve {self.source}: {name} holds it with this host's key {own:#x}; "
-                "two hosts have the same kern.hostuuid: correct /etc/hostid on one"
+                f"two hosts have the same {whence(host)} on one"
             )
 
     async def stop(self, host: Host) -> bool:
@@ -142,44 +136,30 @@ class Reservation(Block):
     async def _release(self, host: Host, disk: str) -> None:
         """Give back what is ours, and only that."""
         own = await own_key(host)
-        key = f"{own:#x}"
         for _ in range(_TRIES):
             if await self._holder(host, f"/dev/{disk}") == own:
-                await self._persist(host, disk, "-o", "release", "-k", key, "-T", _TYPE)
+                await self._persist(host, disk, persist.RELEASE, own)
             if own not in await self._keys(host, disk):
                 return
-            await self._persist(host, disk, "-o", "register", "-k", key, "-K", "0")
+            await self._persist(host, disk, persist.UNREGISTER, own)
         if await self._holder(host, f"/dev/{disk}") == own:
-            raise Temporary(f"cannot release {self.source}: {disk} is still reserved with key {key}")
+            raise Temporary(f"cannot release {self.source}: {disk} is still reserved with key {own:#x}")
 
     async def state(self, host: Host) -> plan.State:
         try:
             device = await self.underneath(host)
             own = await own_key(host)
             holder = await self._holder(host, device) if device else None
-            disk = await self._disk(host, device) if device else "daN"
+            disk = await self._disk(host, device) if device else self.expected(host).removeprefix("/dev/")
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
-        key = f"{own:#x}"
         if holder == own:
-            return plan.State(
-                plan.READY,
-                f"key {key}",
-                stop=[
-                    _persist_argv(disk, "-o", "release", "-k", key, "-T", _TYPE),
-                    _persist_argv(disk, "-o", "register", "-k", key, "-K", "0"),
-                ],
-            )
+            stop = [persist.argv(host.platform, act, disk, own) for act in (persist.RELEASE, persist.UNREGISTER)]
+            return plan.State(plan.READY, f"key {own:#x}", stop=stop)
         if holder is not None:
             return plan.State(plan.LOST, f"the host with key {holder:#x} holds it")
-        return plan.State(
-            plan.NOT_READY,
-            "not reserved",
-            start=[
-                _persist_argv(disk, "-o", "register_ignore", "-K", key),
-                _persist_argv(disk, "-o", "reserve", "-k", key, "-T", _TYPE),
-            ],
-        )
+        start = [persist.argv(host.platform, act, disk, own) for act in (persist.REGISTER, persist.RESERVE)]
+        return plan.State(plan.NOT_READY, "not reserved", start=start)
 
     # What the disk says.
 
@@ -195,33 +175,26 @@ class Reservation(Block):
 
     async def _holder(self, host: Host, device: str) -> int | None:
         """The key of whoever holds it; None if nobody does."""
-        text = await self._read(host, await self._disk(host, device), "read_reservation")
-        found = text.partition("Reservation Key:")[2].split()
-        return int(found[0], 16) if found else None
+        text = await self._read(host, await self._disk(host, device), persist.READ_HOLDER)
+        return persist.holder(host.platform, text)
 
     async def _keys(self, host: Host, disk: str) -> list[int]:
         """The keys that are registered, of all hosts."""
-        text = await self._read(host, disk, "read_keys")
-        rows = [line.split(":") for line in text.splitlines() if ": 0x" in line]
-        return [int(row[1], 16) for row in rows if row[0].strip().isdigit()]
+        return persist.keys(host.platform, await self._read(host, disk, persist.READ_KEYS))
 
     async def _read(self, host: Host, disk: str, what: str) -> str:
         for left in reversed(range(_TRIES)):
             try:
-                return str(await host.ask(_persist_argv(disk, "-i", what), _output))
+                return str(await host.ask(persist.argv(host.platform, what, disk), _output))
             except Temporary as error:
                 if not left:
                     error.also("does the disk support persistent reservations?")
                     raise
         raise AssertionError
 
-    async def _persist(self, host: Host, disk: str, *words: str) -> Result:
+    async def _persist(self, host: Host, disk: str, act: str, own: int, other: int = 0) -> Result:
         timeout = max(5.0, host.deadline.left() / 2)
-        return await host.run(_persist_argv(disk, *words), timeout=timeout, reserve=True)
-
-
-def _persist_argv(disk: str, *words: str) -> tuple[str, ...]:
-    return ("camcontrol", "persist", disk, *words)
+        return await host.run(persist.argv(host.platform, act, disk, own, other), timeout=timeout, reserve=True)
 
 
 def _output(result: Result) -> str:
@@ -231,6 +204,6 @@ def _output(result: Result) -> str:
 
 
 async def own_key(host: Host) -> int:
-    """This host's key: its kern.hostuuid folded to the 64 bits of a key, never 0."""
+    """This host's key: its id folded to the 64 bits of a key, never 0."""
     number = int((await host_id(host)).replace("-", ""), 16)
     return ((number >> _KEY_BITS) ^ number) & ((1 << _KEY_BITS) - 1) or 1

@@ -30,7 +30,13 @@ _PROGRAMS = {
         "iscsi": ("iscsictl", "camcontrol"),
         "hast": ("hastctl",),
     },
-    "linux": {"nfs": ("mount.nfs",), "nullfs": ("mount",), "ext4": ("mount", "e2fsck")},
+    "linux": {
+        "nfs": ("mount.nfs",),
+        "nullfs": ("mount",),
+        "ext4": ("mount", "e2fsck"),
+        "iscsi": ("iscsiadm",),
+        "scsi3": ("sg_persist",),
+    },
 }
 _MODULES = {
     "nfs": ("nfscl", "nfscl"),
