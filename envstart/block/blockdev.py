@@ -24,6 +24,8 @@ _SERIAL = 4
 _SEARCH = 5.0
 # Of open(2): how a descriptor may be used.
 _ACCESS, _READS = 3, 0
+# They look at a disk whenever somebody who could write to it has closed it, and lose nothing with it.
+_LOOKERS = ("(udev-worker)", "systemd-udevd", "udevd")
 
 
 class _Devices(Graph):
@@ -139,7 +141,7 @@ async def others(host: Host, provider: Provider, blocking: bool) -> list[str]:
 def openers(devices: list[str], writing: bool) -> list[int]:
     """Processes that have one of these open, or only those that may write. For a child."""
     found = {pid for device in devices for pid in touch.holders(device) if _has(pid, device, writing)}
-    return sorted(found - {os.getpid()})
+    return sorted(pid for pid in found - {os.getpid()} if _line(f"/proc/{pid}/comm") not in _LOOKERS)
 
 
 def _has(pid: int, device: str, writing: bool) -> bool:

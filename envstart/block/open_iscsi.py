@@ -207,27 +207,24 @@ def _remove(path: str) -> None:
 async def login(host: Host, config: Config, target: str, portal: str, text: str) -> Result:
     """Log in and wait for the end of it. The record stays as long as the session: iscsid(8) needs it, when it was
     started anew, to bring the session back."""
-    own = f"{_ETC}/ifaces/{interface(target)}"
     done = False
     try:
         write(record(target, portal), text)
-        # As long as the interface is there a discovery makes records for it too.
-        lines = [line for line in text.splitlines(keepends=True) if line.startswith("iface.")]
-        write(own, "".join(lines))
         result = await _login(host, config, target, portal)
         if _NO_DAEMON in result.words and config["ISCSI_START_DAEMON"]:
             await host.run(("service", "iscsid", "start"), timeout=30)
             result = await _login(host, config, target, portal)
         done = result.status == 0
     finally:
-        _remove(own)
         if not done:
             tidy(target, [portal])
     return result
 
 
 async def _login(host: Host, config: Config, target: str, portal: str) -> Result:
-    result = await host.run(logging_in(target, portal), timeout=config["ISCSI_LOGIN_TIMEOUT"] + _ANSWERING, hold=True)
+    timeout = config["ISCSI_LOGIN_TIMEOUT"] + _ANSWERING
+    with _Interface(target, config["ISCSI_INITIATOR"]):
+        result = await host.run(logging_in(target, portal), timeout=timeout, hold=True)
     told = result.err.partition("initiator reported error (")[2].partition(")")[0]
     if told:
         # The rest says which target.
@@ -237,7 +234,8 @@ async def _login(host: Host, config: Config, target: str, portal: str) -> Result
 
 async def logout(host: Host, session: Listed) -> Result:
     """End it, and whatever waits for its disks."""
-    result = await host.run(logging_out(session), timeout=max(5.0, host.deadline.left()), reserve=True)
+    with _Interface(session.target):
+        result = await host.run(logging_out(session), timeout=max(5.0, host.deadline.left()), reserve=True)
     number = _found(session).number
     if all(_found(one).number != number for one in read()):
         tidy(session.target, [session.portal])
@@ -246,7 +244,28 @@ async def logout(host: Host, session: Listed) -> Result:
 
 async def rescan(host: Host, session: Listed, timeout: float) -> None:
     """Look for LUNs that were added to the target after the login."""
-    await host.run(("iscsiadm", "-m", "session", "-r", str(_found(session).number), "--rescan"), timeout=timeout)
+    argv = ("iscsiadm", "-m", "session", "-r", str(_found(session).number), "--rescan")
+    with _Interface(session.target):
+        await host.run(argv, timeout=timeout)
+
+
+class _Interface:
+    """The interface of our records, which iscsiadm(8) must find, and which is there only while it runs: a discovery
+    makes records for each interface that is there."""
+
+    def __init__(self, target: str, initiator: str | None = None) -> None:
+        self._name = interface(target)
+        self._path = f"{_ETC}/ifaces/{self._name}"
+        self._initiator = initiator
+
+    def __enter__(self) -> None:
+        text = f"iface.iscsi_ifacename = {self._name}\niface.transport_name = tcp\n"
+        if self._initiator:
+            text += f"iface.initiatorname = {self._initiator}\n"
+        write(self._path, text)
+
+    def __exit__(self, *_: object) -> None:
+        _remove(self._path)
 
 
 def logging_in(target: str, portal: str) -> tuple[str, ...]:
