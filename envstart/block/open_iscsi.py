@@ -44,6 +44,8 @@ _GROUP = 1
 _SECRET_MAX = 255
 # Seconds that iscsid needs to give up a login whose time is over, and that its answer may take.
 _GIVING_UP, _ANSWERING = 4, 5
+# Of a session in sysfs, in the words of initiator.py: a failed one is brought back by iscsid(8).
+_STATES = {"LOGGED_IN": CONNECTED, "FAILED": "Disconnected"}
 # A LUN above 255 has the method of its address in front (SAM-5, flat space addressing).
 _FLAT, _FLAT_LUN = 0x4000, 0x3FFF
 
@@ -83,7 +85,7 @@ def read(sysfs: str = "/sys") -> list[Listed]:
             continue
         portal = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         luns, bus = _disks(f"{top}/{name}/device")
-        found.append(Found(target, portal, CONNECTED if state == "LOGGED_IN" else state, luns, bus, int(number)))
+        found.append(Found(target, portal, _STATES.get(state, state), luns, bus, int(number)))
     return found
 
 
