@@ -17,6 +17,8 @@ $(VENV)/.run: setup.cfg
 	"$$python" -m venv $(VENV) && $(VENV)/bin/python -m pip install -q --disable-pip-version-check $$libraries || { \
 		"$$python" -c 'import configobj, psutil, tenacity' && "$$python" -m venv --clear --system-site-packages $(VENV); }
 	@$(VENV)/bin/python -m compileall -q envstart
+	@$(VENV)/bin/python -c 'import sqlite3' 2>/dev/null || \
+		echo "make: this Python has no sqlite3, and cannot read CBSD's database; on FreeBSD: pkg install py311-sqlite3" >&2
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

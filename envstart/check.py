@@ -266,8 +266,10 @@ def lost(host: Host, inventory: Inventory) -> list[Seen]:
 
 
 def orphans(host: Host, inventory: Inventory, environments: Sequence[Watched], grace: float) -> list[Seen]:
-    """Mounts of environments that do not run, were not started within ``grace`` seconds, and are not being changed."""
-    still = [one for one in environments if not one.found.running and not one.starting(grace) and not one.changing]
+    """Mounts of environments that do not run, were not started within ``grace`` seconds, and are not being changed.
+    Without CBSD's database nobody can tell that of those which are registered."""
+    told = [one for one in environments if inventory.complete or not one.found.registered]
+    still = [one for one in told if not one.found.running and not one.starting(grace) and not one.changing]
     return resting(host, still, bare=False) + lost(host, inventory)
 
 

@@ -45,9 +45,17 @@ def mount(platform: str, fstype: str, options: Sequence[str], source: str, point
     if fstype == "nfs":
         # Its own default is to try for ever, a minute apart.
         words += ["-o", "retrycnt=1"]
+        source = _bracketed(source)
     # mount(8) does these itself.
     program = ("mount", "-t", fstype) if fstype in ("ufs", "zfs") else (f"mount_{fstype}",)
     return (*program, *words, "-o", "nocover", source, point)
+
+
+def _bracketed(source: str) -> str:
+    """mount_nfs(8) takes what is after the last colon for the path, unless the host is in brackets (getnfsargs() in its
+    mount_nfs.c); a name of CBSD's can have colons."""
+    host, _, path = source.partition(":/")
+    return f"[{host}]:/{path}" if ":" in path and not host.startswith("[") else source
 
 
 def fsck(fstype: str, device: str) -> tuple[str, ...]:

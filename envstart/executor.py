@@ -56,7 +56,8 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
     All are asked before one is touched; one that then turns out to be busy brings those back that went before it.
     ``unless``: asked when nobody else can work on the environment any more: why it must be left alone nonetheless.
     """
-    steps = [step for group in waves(plan.steps) for step in group]
+    groups = waves(plan.steps)
+    steps = [step for group in groups for step in group]
     with host.locks(plan.locks):
         why = unless()
         if why:
@@ -65,6 +66,9 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
         host.together([step.before_stop(host) for step in steps])
         host.signals.arm()
         try:
+            # Of these each can take a minute: side by side.
+            for group in reversed(groups):
+                host.together([step.give_up(host) for step in group])
             for step in reversed(steps):
                 host.wave()
                 if host.wait(step.stop(host)):

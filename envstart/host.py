@@ -231,10 +231,16 @@ class Host:
         return result
 
     async def ask(
-        self, argv: Sequence[str], parse: Callable[[Result], Any], lasting: bool = False, secret: bool = False
+        self,
+        argv: Sequence[str],
+        parse: Callable[[Result], Any],
+        lasting: bool = False,
+        secret: bool = False,
+        patience: float | None = None,
     ) -> Any:
         """What ``parse`` makes of a command that only reads; kept until a command changes something, or, ``lasting``,
-        for this run. Temporary when it cannot be told: ``parse`` raises ValueError then."""
+        for this run. Temporary when it cannot be told: ``parse`` raises ValueError then; NoAnswer when it does not
+        end, be it in time or, asked once, within ``patience`` seconds."""
         key = tuple(argv)
         while key in self._asking:
             # Somebody else is at it, side by side with us.
@@ -243,17 +249,19 @@ class Host:
             if key in known:
                 return known[key]
         self._asking.add(key)
-        last = ""
+        last, kind = "", Temporary
         try:
-            for _ in range(2):
+            for _ in range(2 if patience is None else 1):
                 # A quarter of what is left, for the same reasons as for the mount table.
                 timeout = self.deadline.to_the_end() / 4
+                if patience is not None:
+                    timeout = min(timeout, patience)
                 changes = self._changes
                 result = await self.run(argv, timeout=timeout, reserve=True, reads=True, secret=secret)
                 try:
                     answer = parse(result)
                 except ValueError as error:
-                    last = str(error)
+                    last, kind = str(error), Temporary if result.status is not None else NoAnswer
                     continue
                 if lasting:
                     self._lasting[key] = answer
@@ -262,7 +270,7 @@ class Host:
                 return answer
         finally:
             self._asking.remove(key)
-        raise Temporary(f"cannot tell what {argv[0]} knows: {last}; nothing was changed because of it")
+        raise kind(f"cannot tell what {argv[0]} knows: {last}; nothing was changed because of it")
 
     async def _waited(self, child: children.Child, wait: Wait) -> bool:
         self._at_work[child] = time.monotonic()
@@ -425,11 +433,12 @@ class Host:
 
     async def running(self, name: str) -> bool:
         """Whether the jail or the bhyve VM of this name runs (contract §3). Elsewhere that is not known by name."""
-        if self.platform != "freebsd":
-            return False
-        if os.path.exists(f"/dev/vmm/{name}"):
-            return True
-        return (await self.run(("jls", "-j", name, "jid"), timeout=10)).status == 0
+        freebsd = self.platform == "freebsd"
+        return freebsd and (os.path.exists(f"/dev/vmm/{name}") or name in await self.jails())
+
+    async def jails(self) -> Any:
+        """Names of all jails that run (``jls -j`` takes a number for a jid); Temporary if that cannot be told."""
+        return await self.ask(("jls", "name"), _names)
 
     async def end_processes(self, pids: Sequence[int], gently: bool = True) -> None:
         """TERM if ``gently``, a short while, KILL."""
@@ -439,6 +448,12 @@ class Host:
             while any(processes.signal(pid, 0) for pid in alive) and time.monotonic() < until:
                 # They are no children of ours: their end comes without a word.
                 await Wait(time.monotonic() + 0.05)
+
+
+def _names(result: Result) -> frozenset[str]:
+    if result.status != 0:
+        raise ValueError(result.words)
+    return frozenset(result.out.split())
 
 
 def _started(start: Callable[..., tuple[children.Child, int]], *arguments: Any) -> tuple[children.Child, children.Pipe]:

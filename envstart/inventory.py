@@ -7,6 +7,7 @@ still told: without the database the directories of the workdir say which enviro
 from __future__ import annotations
 
 import os
+import sys
 
 from . import backends, config, shell
 from .environment import Environment
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from .host import Host, Result
+    from .host import Host
 
 RC_CONF = "/etc/rc.conf"
 # Seconds that a reading may take: CBSD itself waits 25 s for a lock of its database, a check each minute cannot.
@@ -177,7 +178,10 @@ async def read(host: Host, workdir: str) -> Inventory:
     inventory = Inventory(workdir, [Found(workdir, row) for row in rows], problems, complete, real)
     jails, machines = await _alive(host)
     for found in inventory.found:
-        if found.is_jail and jails is not None:
+        if found.registered and not complete:
+            # What it is, only the database could tell.
+            found.running = found.name in (jails or ()) or found.name in (machines or ())
+        elif found.is_jail and jails is not None:
             found.running = found.name in jails
         elif found.emulator == "bhyve" and machines is not None:
             found.running = found.name in machines
@@ -189,13 +193,8 @@ async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | No
     if host.platform != "freebsd":
         return None, None
 
-    def names(result: Result) -> frozenset[str]:
-        if result.status != 0:
-            raise ValueError(result.words)
-        return frozenset(result.out.split())
-
     try:
-        jails: frozenset[str] | None = await host.ask(("jls", "name"), names)
+        jails: frozenset[str] | None = await host.jails()
     except Error as error:
         host.report.warn(f"{error}; what runs is taken from CBSD's database")
         jails = None
@@ -241,9 +240,14 @@ def backend_of(hook: str) -> str:
 
 def _database(path: str) -> list[dict[str, Any]]:
     """The rows of CBSD's database; ValueError with the reason."""
-    import sqlite3
     from urllib.parse import quote
 
+    try:
+        import sqlite3
+    except ImportError:
+        # FreeBSD's package of Python comes without it (lang/python311: DISABLED_EXTENSIONS).
+        package = "py{}{}-sqlite3".format(*sys.version_info)
+        raise ValueError(f"cannot read {path}: {sys.executable} has no sqlite3; pkg install {package}") from None
     real = os.path.realpath(path)
     if not os.path.exists(real):
         raise ValueError(f"cannot read {path}: there is no such file; is this the workdir of CBSD?")

@@ -153,7 +153,7 @@ class Mount(plan.Step):
         """Who must answer when the directory is looked at (see Table.server())."""
         if self.fstype == "nullfs":
             return table.server(self.source)
-        return self.source.partition(":/")[0] if self.fstype == "nfs" else self.point
+        return normal_source(self.source).partition(":/")[0] if self.fstype == "nfs" else self.point
 
     def requires(self) -> str:
         """Who asks for what must be in it."""
@@ -237,7 +237,7 @@ class Mount(plan.Step):
 
     async def _force(self, host: Host, entry: Entry) -> None:
         """Unmount what does not answer; what lies below it is made to give an error first."""
-        if self.lower is not None and await self.down(host):
+        if self.lower is not None and await self.lower.dies(host):
             await self.lower.cut(host)
             if not (await host.mounts()).at(entry.point):
                 # The kernel has done it when the device went away.
@@ -327,14 +327,14 @@ class Mount(plan.Step):
                     f"cannot unmount {entry.point}: {self.source}: {why}; set STOP_FORCE=1 to unmount it nonetheless"
                 )
 
+    async def give_up(self, host: Host) -> None:
+        for entry in [entry for entry in await self._to_stop(host) if entry.point in host.silent]:
+            host.report.warn(f"{entry.point}: {entry} does not answer; unmounting it by force")
+            await self._force(host, entry)
+
     async def stop(self, host: Host) -> bool:
         entries = await self._to_stop(host)
-        answering = [entry for entry in entries if entry.point not in host.silent]
         for entry in entries:
-            if entry not in answering:
-                host.report.warn(f"{entry.point}: {entry} does not answer; unmounting it by force")
-                await self._force(host, entry)
-                continue
             try:
                 await unmount.plain(host, entry, self.config["ATTEMPTS"], kill=self.config["STOP_KILL"])
             except unmount.Busy:
@@ -342,8 +342,7 @@ class Mount(plan.Step):
                     raise
                 host.deadline.use_reserve()
                 await unmount.by_force(host, entry, dead=False)
-        # What was dead could not be brought back.
-        return bool(answering)
+        return bool(entries)
 
     async def _to_stop(self, host: Host) -> list[Entry]:
         """Our mounts on the directory, the visible one first; all of a stack only if all of it is ours (fault 26)."""

@@ -210,33 +210,46 @@ def orphans(arguments: argparse.Namespace, report: Report) -> int:
     host = _look(report)
     host.deadline.set(arguments.timeout)
     status = os.EX_OK
+    # Servers that gave no answer to a stop: the next one would wait for them as long.
+    silent: set[str] = set()
     for found in _inventories(arguments, host):
+        for problem in found.problems:
+            report.warn(problem)
+        if not found.complete:
+            status = os.EX_TEMPFAIL
         seen = check.orphans(host, found, check.watched(found, arguments.names), arguments.grace)
         for row in seen:
             if not arguments.stop or row.watched is None:
                 write(1, f"{row.state.found}\n")
         if arguments.stop:
             for one in dict.fromkeys(row.watched for row in seen if row.watched is not None):
-                status = max(status, _stop(report, one, arguments.grace, host.deadline.left()))
+                status = max(status, _stop(report, one, arguments.grace, host.deadline.left(), silent))
     return status
 
 
-def _stop(report: Report, one: Watched, grace: float, left: float) -> int:
+def _stop(report: Report, one: Watched, grace: float, left: float, silent: set[str]) -> int:
     plan = one.plan
     assert plan is not None
     report.about(plan.environment.name, plan.config["LOG_FACILITY"])
     host = Host(report)
+    servers: dict[str, str] = {}
 
     def unless() -> str:
         if started.within(plan.locks[0], grace):
             return "it was started a moment ago"
         now = host.wait(inventory.read(host, one.found.workdir)).get(one.found.name)
-        return "it runs" if now is not None and now.running else ""
+        if now is not None and now.running:
+            return "it runs"
+        table = host.wait(host.mounts())
+        servers.update({step.point: table.server(step.point) for step in plan.steps if table.at(step.point)})
+        dead = sorted(silent.intersection(servers.values()))
+        return f"{dead[0]} gave no answer a moment ago" if dead and not plan.config["STOP_FORCE"] else ""
 
     try:
         hook.act("stop", plan, host, unless, left)
         report.note("was left mounted; stopped")
     except Error as error:
+        silent.update(server for point, server in servers.items() if point in host.silent)
         report.fail(error)
         return error.status
     return os.EX_OK

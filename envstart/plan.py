@@ -95,6 +95,9 @@ class Step:
     async def before_stop(self, host: Host) -> None:
         """Asked of all steps before the first is stopped: raise if this one cannot be, so that none is."""
 
+    async def give_up(self, host: Host) -> None:
+        """After that, and before the first is stopped: take by force what gives no answer, and never comes back."""
+
     async def stop(self, host: Host) -> bool:
         """Take it away; nothing to do is success. Whether there was something."""
         raise NotImplementedError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from . import libraries
+from .errors import Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,12 +63,13 @@ def only_zombies(group: int) -> bool:
 
 
 def callers(part: str) -> list[tuple[int, float]]:
-    """Of the processes that we descend from, those with ``part`` in a word of their command line: (pid, its begin)."""
+    """Of the processes that we descend from, those with ``part`` in a word of their command line: (pid, its begin).
+    Unavailable if that cannot be told."""
     libraries.reach()
     try:
         import psutil
     except ImportError:
-        return []
+        raise Unavailable("cannot tell who has called this: Python's psutil is missing: make env") from None
     found = []
     for process in psutil.Process().parents():
         try:

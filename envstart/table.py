@@ -55,7 +55,7 @@ class Entry:
     @property
     def server(self) -> str:
         """Who must answer when it is looked at."""
-        return self.source.partition(":/")[0] if self.kind == "nfs" else self.point
+        return normal_source(self.source).partition(":/")[0] if self.kind == "nfs" else self.point
 
     @property
     def read_only(self) -> bool:
@@ -186,13 +186,16 @@ def _lines_of(text: str, wanted: Collection[str]) -> list[str]:
 
 
 def normal_source(source: str) -> str:
-    """A network source ``HOST:PATH`` in one spelling: host in lower case, no double or trailing slash (fault 23).
+    """A network source ``HOST:PATH`` in one spelling: host in lower case, in brackets only if it is an IPv6 address, no
+    double or trailing slash (fault 23).
 
     Names are not looked up: a resolver can hang, and two names of one server are better spelt alike.
     """
     host, colon, path = source.partition("]:") if source.startswith("[") else source.partition(":")
     if not colon or not path.startswith("/"):
         return source
+    if colon == "]:" and ":" not in host:
+        host, colon = host[1:], ":"
     parts = [part for part in path.split("/") if part]
     return f"{host.lower().rstrip('.')}{colon}/{'/'.join(parts)}"
 

@@ -38,12 +38,12 @@ async def answers(host: Host, point: str, timeout: float) -> bool:
 
 async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False) -> None:
     """Unmount, tried again while it is busy; Busy with the holders' names when time or attempts are used up."""
-    told = False
-    known: list[int] = []
+    told, searching = False, True
+    pids: list[int] = []
     depth = len((await host.mounts()).at(entry.point))
 
     async def attempt() -> None:
-        nonlocal told, known
+        nonlocal told, searching, pids
         # The reserve included: an attempt that begins late must not be cut off in the middle.
         timeout = max(host.deadline.left(), host.deadline.to_the_end() / 2)
         result = await host.run(commands.unmount(host.platform, entry.point), timeout=timeout, reserve=True)
@@ -60,8 +60,9 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False)
         if not diagnosis.busy(result):
             raise Error(f"{doing}: {result.words or 'it is still mounted'}")
         above = [*table.below(entry.point), *table.uppers(entry.point)]
-        # The last attempt may have no time left for the search.
-        pids = known = await holders(host, entry.point) or known
+        # One that is cut off hangs at the files of another server, perhaps for ever; what was known still counts.
+        found = await holders(host, entry.point) if searching else None
+        searching, pids = found is not None, found or pids
         by = f"mounted on it: {', '.join(above)}" if above else processes.describe(pids[:_HOLDERS_SHOWN])
         if not told:
             told = True
@@ -74,17 +75,17 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False)
     await until_it_heals(attempt, host, attempts)
 
 
-async def holders(host: Host, point: str) -> list[int]:
-    """Processes that use a mounted directory, found in bounded time; none if that cannot be told."""
+async def holders(host: Host, point: str) -> list[int] | None:
+    """Processes that use a mounted directory, found in bounded time; None if that cannot be told."""
     if host.platform == "freebsd":
         # The process numbers are all that fuser(1) prints on stdout (commands.md §21).
         result = await host.run(("fuser", "-c", point), timeout=_SEARCH)
         words = result.out.split() if result.status == 0 else []
-        return [int(word) for word in words if word.isdigit()]
+        return [int(word) for word in words if word.isdigit()] if result.status is not None else None
     try:
         return list(await host.bounded(touch.holders, point, timeout=_SEARCH))
     except (NoAnswer, NoTime, OSError):
-        return []
+        return None
 
 
 async def by_force(host: Host, entry: Entry, dead: bool) -> None:

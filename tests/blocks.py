@@ -54,8 +54,9 @@ class BlockSite(Site):
 
     def machine(self, top: Path, **settings: Any) -> World:
         self.storage = self._given or Storage(top / "storage")
-        # As on FreeBSD, and a command less for each reading of the table.
-        return World.create(top / "machine", storage=self.storage, **{"getfsstat": True, **settings})
+        # As on FreeBSD: a command less for each reading of the table, and what is logged out goes in its own time.
+        usual = {"getfsstat": True, "removal_seconds": 0.3}
+        return World.create(top / "machine", storage=self.storage, **{**usual, **settings})
 
     def secret(self, name: str, content: bytes, mode: int = 0o600) -> Path:
         """A file that only root can read."""

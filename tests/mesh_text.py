@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
-from xml.sax.saxutils import escape
 
 
 class Uses(NamedTuple):
@@ -20,6 +20,9 @@ class Makes(NamedTuple):
 
     name: str
     config: Mapping[str, str] = {}
+    aliases: tuple[str, ...] = ()
+    # It is on its way out.
+    withers: bool = False
 
 
 class Geom(NamedTuple):
@@ -70,6 +73,8 @@ def _geom(geom: Geom) -> list[str]:
                 f'\t<geom ref="{own}"/>',
                 "\t<mode>r0w0e0</mode>",
                 f"\t<name>{escape(part.name)}</name>",
+                *(f"\t<alias>{escape(alias)}</alias>" for alias in part.aliases),
+                *(["\t<wither/>"] if part.withers else []),
                 "\t<mediasize>67108864</mediasize>",
                 "\t<sectorsize>512</sectorsize>",
                 *_config(part.config),
@@ -81,6 +86,11 @@ def _geom(geom: Geom) -> list[str]:
 def _config(config: Mapping[str, str]) -> list[str]:
     rows = [f"\t  <{key}>{escape(value)}</{key}>" for key, value in config.items()]
     return ["\t<config>", *rows, "\t</config>"] if rows else []
+
+
+def escape(text: str) -> str:
+    """Each byte for itself, whatever the encoding (g_conf_cat_escaped)."""
+    return "".join(f"&#x{byte:X};" if byte > 0x7E or byte in b"&<>'\"" else chr(byte) for byte in os.fsencode(text))
 
 
 def _id(kind: str, name: str) -> str:

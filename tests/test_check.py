@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -506,3 +507,44 @@ def test_fault_19_a_server_that_is_back(cbsd: Toy, how: str) -> None:
     cbsd.site.world.forget_calls()
     assert cbsd.site.start(name="jail2").returncode == 75
     assert cbsd.site.mounting != []
+
+
+def test_fault_4_a_look_is_not_answered_by_the_kernels_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as long as acdirmin says the client of FreeBSD opens and lists the root of a mount without a word to the
+    server, be that dead by now; what it has to look up there it asks for."""
+    (tmp_path / "etc").mkdir()
+    asked: list[str] = []
+    lstat = os.lstat
+
+    def noting(path: str) -> os.stat_result:
+        asked.append(path)
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", noting)
+    for _ in range(2):
+        assert touch.look(str(tmp_path), (), None) == (touch.USABLE, "", None)
+    assert len(set(asked)) == 2
+    assert {os.path.dirname(path) for path in asked} == {str(tmp_path)}
+    assert [path.name for path in tmp_path.iterdir()] == ["etc"]
+
+
+def test_fault_6_a_stale_directory_that_the_kernel_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stale(path: str) -> os.stat_result:
+        raise OSError(errno.ESTALE, "Stale NFS file handle")
+
+    (tmp_path / "etc").mkdir()
+    monkeypatch.setattr(os, "lstat", stale)
+    assert touch.look(str(tmp_path), (), None)[0] == touch.BROKEN
+
+
+def test_fault_10_a_directory_that_is_not_exported_has_no_answer_for_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transcript nfs.txt: `touch` of a new file there, which looks first, says Input/output error."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "lstat", refused)
+    monkeypatch.setattr(os, "open", refused)
+    assert touch.look(str(tmp_path), (), None)[0] == touch.EMPTY

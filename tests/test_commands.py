@@ -18,6 +18,13 @@ def test_nfs_on_freebsd() -> None:
     assert " ".join(argv) == "mount_nfs -o rw -o nfsv4 -o retrycnt=1 -o nocover nas:/x /mnt"
 
 
+def test_nfs_on_freebsd_of_a_path_with_a_colon() -> None:
+    """mount_nfs(8) splits at the last one, unless the host is in brackets."""
+    for source, given in (("nas:/x/a:b", "[nas]:/x/a:b"), ("[::1]:/x/a:b", "[::1]:/x/a:b"), ("[::1]:/x", "[::1]:/x")):
+        assert commands.mount("freebsd", "nfs", ("rw",), source, "/mnt")[-2] == given
+    assert "nas:/x/a:b" in commands.mount("linux", "nfs", ("rw",), "nas:/x/a:b", "/mnt")
+
+
 def test_nullfs_on_freebsd_has_each_option_by_itself() -> None:
     argv = commands.mount("freebsd", "nullfs", ("ro", "nosuid"), "/base", "/jail")
     assert " ".join(argv) == "mount_nullfs -o ro -o nosuid -o nocover /base /jail"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 from pathlib import Path
 
@@ -146,6 +147,44 @@ def test_fault_98_foreign_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         _load(path)
     owner = os.stat(path).st_uid
     assert str(caught.value) == f"cannot trust {path}: it belongs to user {owner}; chown root {path}"
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """User and group of CBSD on this host."""
+    ids = (12345, 12346) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    known = pwd.struct_passwd(("cbsd", "*", *ids, "", W, "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwnam", {"cbsd": known}.__getitem__)
+    return ids
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o664, 0o660])
+def test_what_cbsd_has_written_is_trusted(tmp_path: Path, own: tuple[int, int], mode: int) -> None:
+    """W/etc is of the user and group cbsd, and what is made in it by CBSD, whose umask is 002, can be written by both
+    (live.txt)."""
+    path = _write(tmp_path, 'NFS_SERVER="x"')
+    for user in (own[0], os.geteuid()):
+        os.chown(path, user, own[1])
+        os.chmod(path, mode)
+        assert _load(path)["NFS_SERVER"] == "x"
+
+
+@pytest.mark.parametrize("mode", [0o646, 0o666])
+def test_fault_98_what_cbsd_has_written_and_others_can_write(tmp_path: Path, own: tuple[int, int], mode: int) -> None:
+    path = _write(tmp_path, 'NFS_SERVER="x"')
+    os.chown(path, *own)
+    os.chmod(path, mode)
+    with pytest.raises(Denied):
+        _load(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_fault_98_a_group_that_is_not_cbsds(tmp_path: Path, own: tuple[int, int]) -> None:
+    path = _write(tmp_path, 'NFS_SERVER="x"')
+    os.chown(path, own[0], own[1] + 1)
+    os.chmod(path, 0o664)
+    with pytest.raises(Denied):
+        _load(path)
 
 
 def test_a_link_is_judged_by_what_it_leads_to(tmp_path: Path) -> None:

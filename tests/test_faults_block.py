@@ -226,6 +226,33 @@ def attach(site: BlockSite, name: str) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
+def test_fault_88_image_whose_path_is_not_ascii(tmp_path: Path) -> None:
+    """The kernel writes each byte of it for itself; not found again, it would become a disk once more."""
+    with scene(tmp_path, GELI_IMAGE) as site:
+        place = site.images / "v\u00f6l & <1>"
+        place.mkdir()
+        for path in site.images.glob("jail1*"):
+            path.rename(place / path.name)
+        site.configure(GELI_PROVIDER=str(place / "{name}.img"))
+        for _ in range(2):
+            ended = site.start()
+            assert ended.returncode == 0, ended.stderr
+        assert [unit["file"] for unit in site.world.state["units"].values()] == [str(place / "jail1.img")]
+        assert site.stop().returncode == 0
+        assert nothing_is_left(site)
+
+
+def test_fault_88_image_that_is_a_disk_by_another_name(tmp_path: Path) -> None:
+    """mdconfig makes a second disk of it without a word."""
+    with scene(tmp_path, GELI_IMAGE) as site:
+        os.link(site.images / "jail1.img", site.images / "link.img")
+        assert site.world.command("mdconfig", "-a", "-t", "vnode", "-f", str(site.images / "link.img")).returncode == 0
+        ended = site.start()
+        assert ended.returncode == 78
+        assert all(words in last_line(ended) for words in ("md0", "link.img", "jail1.img"))
+        assert len(site.world.state["units"]) == 1
+
+
 def test_fault_89_attached_already(geli: BlockSite) -> None:
     attach(geli, "gpt/jail1")
     for _ in range(2):

@@ -107,6 +107,33 @@ def test_fault_3_dead_mounts_of_a_running_environment_are_left_alone(site: Site)
     assert site.table == site.wanted()
 
 
+@pytest.mark.parametrize("way", ["fail", "unkillable"])
+def test_fault_3_dead_mounts_are_left_alone_while_nobody_can_tell_whether_it_runs(site: Site, way: str) -> None:
+    site.configure(TIMEOUT="8")
+    site.preset()
+    site.world.freeze(SERVER)
+    site.world.jail("jail1", 7)
+    site.world.fault("jls", way, times=None)
+    ended = site.start()
+    assert (ended.returncode, "what jls knows" in last_line(ended)) == (75, True), ended
+    assert (site.count("umount"), site.table) == (0, site.wanted())
+
+
+def test_fault_3_a_name_that_is_another_jails_number(site: Site) -> None:
+    """``jls -j 7`` is about the jail with the jid 7."""
+    site.configure(TIMEOUT="8")
+    site.add("7")
+    site.preset(name="7")
+    site.world.freeze(SERVER)
+    site.world.jail("jail1", 7)
+    with site.begin(name="7") as hook:
+        while not site.count("umount"):
+            assert hook.poll() is None
+            time.sleep(0.02)
+        site.world.thaw(SERVER)
+        assert hook.wait() == 0
+
+
 @pytest.mark.alone
 def test_fault_3_nullfs_of_a_directory_on_a_dead_server(tmp_path: Path) -> None:
     """What hangs there is in the kernel, and nothing ends it."""
@@ -155,6 +182,17 @@ def test_fault_5_server_died_before_a_stop_that_may_use_force(site: Site) -> Non
     assert {tuple(call["argv"]) for call in site.world.calls("umount")} == {
         ("umount", "-N", str(site.point(which))) for which in site.variant.directories
     }
+
+
+@pytest.mark.alone
+def test_fault_5_forced_unmounts_side_by_side(site: Site) -> None:
+    """Each took a minute (transcript nfs-dead-server), and TIMEOUT is two."""
+    site.world.set(force_seconds=4)
+    site.configure(STOP_FORCE="1", TIMEOUT="12")
+    site.preset()
+    site.world.freeze(SERVER)
+    ended = site.stop()
+    assert (ended.returncode, site.table) == (0, []), ended.stderr
 
 
 @pytest.mark.alone

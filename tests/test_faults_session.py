@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from blocks import ISCSI, ISCSI_GELI, PORTAL, TARGET, BlockSite
-from cbsd import last_line
+from cbsd import Variant, last_line
 from harmless import OTHER, SHARED, add_on_lun, by_hand, by_hooks, image_of, scene, seen, sessions, two_portals
 
 TIMEOUT = 6
@@ -134,6 +134,45 @@ def test_fault_80_session_dropped_while_it_is_mounted(tmp_path: Path, verb: str,
         assert at_work(site) == before
         assert not by_hooks(site, "umount")
         site.storage.up()
+
+
+# Commands of a start, by name and number, as which the target falls silent.
+DURING = [
+    (ISCSI, "iscsictl", 4), (ISCSI, "sysctl", 2), (ISCSI, "fsck_ffs", 1), (ISCSI, "mount", 1),
+    (ISCSI_GELI, "camcontrol", 1), (ISCSI_GELI, "geli", 1), (ISCSI_GELI, "geli", 2), (ISCSI_GELI, "mount", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variant", "command", "nth"), DURING, ids=lambda value: value.title if isinstance(value, Variant) else str(value)
+)
+def test_fault_80_target_falls_silent_during_a_start(tmp_path: Path, variant: Variant, command: str, nth: int) -> None:
+    """Our own child hangs with the disk half open, and GEOM tells nothing more, on the whole host."""
+    with scene(tmp_path, variant, ping_seconds=1.2) as site:
+        site.configure(TIMEOUT="16", PROBE_TIMEOUT="1")
+        site.world.fault(command, "freeze", nth=nth)
+        began = time.monotonic()
+        ended = site.start()
+        assert ended.returncode == 75, ended.stderr
+        assert time.monotonic() - began < 16 + SLACK
+        assert (site.table, sessions(site), site.world.state["elis"]) == ([], [], {})
+        assert site.world.command("sysctl", "-n", "kern.geom.confxml").returncode == 0
+        site.storage.up()
+        ended = site.start()
+        assert ended.returncode == 0, ended.stderr
+        assert site.is_all_there()
+
+
+@pytest.mark.parametrize("variant", [ISCSI, ISCSI_GELI], ids=lambda variant: variant.title)
+def test_fault_80_force_waits_until_the_kernel_knows(tmp_path: Path, variant: Variant) -> None:
+    """umount -f hangs on a disk that is silent; one that is gone lets go."""
+    with scene(tmp_path, variant, ping_seconds=3.0) as site:
+        site.configure(STOP_FORCE="1", PROBE_TIMEOUT="1")
+        site.preset()
+        site.storage.freeze()
+        ended = site.stop()
+        assert ended.returncode == 0, ended.stderr
+        assert (site.table, sessions(site), site.world.state["elis"]) == ([], [], {})
 
 
 def test_fault_80_a_stop_that_may_use_force(tmp_path: Path) -> None:

@@ -82,6 +82,19 @@ def test_fault_109_a_search_for_holders_that_hangs(site: Site) -> None:
     assert time.monotonic() - began < 4 + 1
 
 
+def test_fault_109_a_search_for_holders_that_hangs_is_not_begun_again(site: Site) -> None:
+    """It looks at every open file of the host, and can be held up for ever by one on another server (commands.md §21):
+    each would stay behind."""
+    site.configure(TIMEOUT="10")
+    site.preset()
+    site.world.fault("fuser", "hang", times=None)
+    with site.world.holder(site.point("data")):
+        ended = site.stop()
+    assert (ended.returncode, "it is busy" in last_line(ended)) == (75, True)
+    assert site.count("umount") > 2, "it was not tried again"
+    assert site.count("fuser") == 1
+
+
 def test_fault_109_what_is_mounted_on_top_keeps_it_busy(site: Site) -> None:
     site.configure(TIMEOUT="3")
     site.preset()

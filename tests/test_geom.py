@@ -108,6 +108,26 @@ def test_names_are_unescaped_and_bytes_are_kept() -> None:
     assert [provider.config["file"] for provider in found] == [file]
 
 
+def test_another_name_that_the_kernel_gives_a_provider() -> None:
+    found = graph(Geom("DISK", "nda0", (Makes("nda0", aliases=("nvd0",)),)))
+    assert found.provider("/dev/nvd0") is found.provider("/dev/nda0") is not None
+    assert [provider.name for provider in found] == ["nda0"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_is_on_its_way_out_is_not_there(order: int) -> None:
+    """Somebody has the old one open, and the new one has its name."""
+    old = Geom("MD", "md0", (Makes("md0", withers=True),))
+    new = Geom("MD", "md0", (Makes("md0", {"file": "/vol/x.img"}),))
+    found = graph(*(old, new)[::order])
+    assert [provider.config for provider in found] == [{"file": "/vol/x.img"}]
+    gone = graph(DISK, Geom("ELI", "da0.eli", (Uses("da0", "r1w1e1"), Makes("da0.eli", withers=True))))
+    disk = gone.provider("da0")
+    assert disk is not None
+    assert (gone.provider("da0.eli"), gone.on(disk, "ELI")) == (None, [])
+    assert blocking(gone, "da0") == ["da0.eli"], "it can not be attached yet"
+
+
 def test_a_host_without_a_disk() -> None:
     assert list(geom.parse("<mesh>\n</mesh>\n")) == []
     assert list(geom.parse('<mesh>\n  <class id="0x1">\n    <name>DISK</name>\n  </class>\n</mesh>\n')) == []

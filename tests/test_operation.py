@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,10 @@ import pytest
 import toy
 from cbsd import NFS4, SERVER, Ended, Site, last_line
 from toy import Toy
+
+from envstart import inventory, poststop, touch
+from envstart.errors import Unavailable
+from envstart.report import Report
 
 KINDS = [("jail", 1), ("jail", 0), ("bhyve", 0)]
 LETTER = {"jail": "j", "bhyve": "b"}
@@ -229,7 +234,58 @@ def test_the_reaper_knows_what_is_not_registered_any_more(cbsd: Toy) -> None:
     assert cbsd.site.table == []
 
 
+@pytest.mark.parametrize(("emulator", "runs"), [("jail", True), ("bhyve", True), ("qemu", False)])
+def test_the_reaper_without_a_database_leaves_all_alone(cbsd: Toy, emulator: str, runs: bool) -> None:
+    """What an environment is was in there, and of a qemu VM also whether it runs."""
+    if runs:
+        started(cbsd, emulator, 0)
+    else:
+        cbsd.site.preset()
+    cbsd.site.configure(STOP_FORCE="1")
+    database = cbsd.workdir / "var" / "db" / "local.sqlite"
+    database.rename(database.with_suffix(".gone"))
+    before = cbsd.site.table
+    ended = hand(cbsd, "orphans", "--stop", "--grace", "0")
+    assert (ended.returncode, ended.stdout, cbsd.site.table) == (75, "", before), ended
+    assert "local.sqlite: there is no such file" in ended.stderr
+
+
+def test_a_python_without_sqlite(cbsd: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As FreeBSD's package of it is: the module is a package of its own."""
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    rows, problems, complete, _ = inventory.collect(str(cbsd.workdir))
+    assert ([row["jname"] for row in rows], complete) == (["jail1"], False)
+    assert len(problems) == 1
+    assert f"has no sqlite3; pkg install py{sys.version_info[0]}{sys.version_info[1]}-sqlite3" in problems[0]
+    stub = cbsd.site.point("system") / "local.sqlite"
+    stub.write_bytes(b"")
+    assert touch.bare([str(stub.parent)]) == [(["local.sqlite"], False)]
+
+
 # A dead server.
+
+
+def test_the_reaper_waits_for_a_dead_server_once(cbsd: Toy) -> None:
+    """At the shutdown of a host there is a minute for all (rc.d/envstart), and those of other servers come after it."""
+    site, other = cbsd.site, "172.16.0.2"
+    names = [f"env{number}" for number in range(5)]
+    for name in (*names, "last"):
+        cbsd.add(name)
+    site.configure(PROBE_TIMEOUT="3")
+    site.conf.write_text(site.conf.read_text() + f'[last]\nNFS_SERVER="{other}"\n')
+    for name in names:
+        site.preset(name=name)
+    for which in ("data", "system", "fstab"):
+        site.world.export(other, f"/nfs/{which}/last")
+        site.world.mount(f"{other}:/nfs/{which}/last", site.point(which, "last"))
+    site.world.freeze(SERVER)
+    ended = hand(cbsd, "orphans", "--stop", "--grace", "0", "--timeout", "12")
+    assert ended.returncode == 75
+    assert {node for source, node, _ in site.table if source.startswith(other)} == set(), ended.stderr
+    assert len(site.table) == 3 * len(names)
+    said = ended.stderr.splitlines()
+    assert sum("set STOP_FORCE=1" in line for line in said) == 1
+    assert sum(f"{SERVER} gave no answer a moment ago" in line for line in said) == len(names) - 1
 
 
 def test_a_dead_server_is_paid_for_once(cbsd: Toy) -> None:
@@ -247,6 +303,17 @@ def test_a_dead_server_is_paid_for_once(cbsd: Toy) -> None:
     assert cbsd.site.mounting == []
     cbsd.site.world.thaw(SERVER)
     assert cbsd.site.start(name=names[0]).returncode == 0
+
+
+def test_without_psutil_nothing_is_stopped_under_cbsds_hands(cbsd: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can tell then when CBSD has ended, which still writes into the system directory."""
+    for name, value in cbsd.stop_variables().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    monkeypatch.setattr(os, "fork", None)
+    with pytest.raises(Unavailable) as caught:
+        poststop.poststop(Report("env_poststop"))
+    assert "psutil is missing" in str(caught.value)
 
 
 @pytest.mark.parametrize("program", ["env_poststop", "env_remove"])

@@ -495,6 +495,20 @@ def test_six_call_shapes(site: Site) -> None:
     assert site.table == []
 
 
+@pytest.mark.parametrize("name", ["a:b", "_%a-b", "a@b:c"])
+def test_names_with_all_that_cbsd_allows(site: Site, name: str) -> None:
+    """CBSD's validate_jname (contract §1.2); mount_nfs(8) cuts a source at its last colon."""
+    site.add(name)
+    for times in (1, 2):
+        ended = site.start(name=name)
+        assert (ended.returncode, ended.stderr) == (0, ""), ended
+        assert len(site.table) == 3
+        assert {point for _, point, _ in site.table} == {point for _, point, _ in site.wanted(name)}, times
+    assert site.hand("check", "nfs", "-w", str(site.workdir), "-j", name).returncode == 0
+    ended = site.stop(name=name)
+    assert (ended.returncode, ended.stderr, site.table) == (0, "", [])
+
+
 def test_nothing_is_done_without_a_configuration(site: Site) -> None:
     site.conf.unlink()
     ended = site.start()

@@ -125,6 +125,7 @@ def test_no_text_breaks_a_reader_in_another_way(text: str) -> None:
         ("NAS.example.org.:/nfs//j1", "nas.example.org:/nfs/j1"),
         ("[FD00::1]:/nfs/j1/", "[fd00::1]:/nfs/j1"),
         ("nas:/", "nas://"),
+        ("[nas]:/nfs/a:b", "nas:/nfs/a:b"),
     ],
 )
 def test_one_source_in_two_spellings(one: str, other: str) -> None:

@@ -44,6 +44,12 @@ class Block(plan.Step):
         """Why whoever touches the device would wait for ever, without touching it; "" if nothing says so."""
         return await self.lower.dead(host) if self.lower is not None else ""
 
+    async def dies(self, host: Host) -> str:
+        """dead() of a device that has just given no answer: it is looked at anew."""
+        host.forget()
+        below = await self.lower.dies(host) if self.lower is not None else ""
+        return below or await self.dead(host)
+
     async def cut(self, host: Host) -> None:
         """Let what waits for a dead device fail, by force: only after dead() said so, and if it hurts nobody else."""
         if self.lower is not None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from ..errors import NoAnswer
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from ..host import Host, Result
 
 _ASK = ("sysctl", "-n", "kern.geom.confxml")
+# Seconds it may take; it is memory that is read.
+_PATIENCE = 10.0
 
 
 class Consumer:
@@ -68,7 +72,7 @@ class Graph:
         self._providers = providers
 
     def __iter__(self) -> Iterator[Provider]:
-        return iter(self._providers.values())
+        return iter(dict.fromkeys(self._providers.values()))
 
     def provider(self, device: str) -> Provider | None:
         """The provider behind ``/dev/NAME``; None if there is none."""
@@ -135,12 +139,18 @@ class Graph:
 
 
 async def read(host: Host) -> Graph:
-    """The graph as it is now; Temporary if it cannot be told. On Linux it is made of what sysfs tells (blockdev.py)."""
+    """The graph as it is now; Temporary if it cannot be told, NoAnswer while all of GEOM waits for one disk: whoever
+    opens it first waits for its capacity with GEOM's lock in hand (g_disk_access in sys/geom/geom_disk.c, daopen). On
+    Linux it is made of what sysfs tells (blockdev.py)."""
     if host.platform != "freebsd":
         from . import blockdev
 
         return blockdev.read(await host.mounts())
-    graph: Graph = await host.ask(_ASK, _parsed)
+    try:
+        graph: Graph = await host.ask(_ASK, _parsed, patience=_PATIENCE)
+    except NoAnswer as error:
+        error.also("GEOM waits for a disk: look for its session in iscsictl -L; iscsictl -R -t TARGET ends it")
+        raise
     return graph
 
 
@@ -185,10 +195,11 @@ def parse(text: str) -> Graph:
     if mesh.tag != "mesh":
         raise ValueError("kern.geom.confxml is no mesh")
     by_id: dict[str, Provider] = {}
+    by_name: dict[str, Provider] = {}
     waiting: list[tuple[Consumer, str]] = []
     for kind in mesh.findall("class"):
         for element in kind.findall("geom"):
-            geom = Geom(kind.findtext("name", ""), element.findtext("name", ""), _config(element))
+            geom = Geom(kind.findtext("name", ""), _text(element.find("name")), _config(element))
             for child in element.findall("consumer"):
                 consumer = Consumer(geom, child.findtext("mode", ""), _config(child))
                 geom.consumers.append(consumer)
@@ -196,20 +207,30 @@ def parse(text: str) -> Graph:
                 if target is not None:
                     waiting.append((consumer, target.get("ref", "")))
             for child in element.findall("provider"):
-                provider = Provider(geom, child.findtext("name", ""), _config(child))
-                geom.providers.append(provider)
+                provider = Provider(geom, _text(child.find("name")), _config(child))
                 by_id[child.get("id", "")] = provider
+                # One that is on its way out is open still, and a new one can have its name by now.
+                if child.find("wither") is None and element.find("wither") is None:
+                    geom.providers.append(provider)
+                    by_name.update({_text(alias): provider for alias in child.findall("alias")})
+                    by_name[provider.name] = provider
     for consumer, reference in waiting:
         found = by_id.get(reference)
         if found is not None:
             consumer.provider = found
             found.consumers.append(consumer)
-    return Graph({provider.name: provider for provider in by_id.values()})
+    return Graph(by_name)
 
 
 def _config(element: Any) -> dict[str, str]:
     config = element.find("config")
-    return {} if config is None else {child.tag: (child.text or "").strip() for child in config}
+    return {} if config is None else {child.tag: _text(child).strip() for child in config}
+
+
+def _text(element: Any) -> str:
+    """What is in it. The kernel writes each byte above ~ as a character of its own (g_conf_cat_escaped)."""
+    text = "" if element is None else element.text or ""
+    return text if text.isascii() else os.fsdecode(text.encode("latin-1", "replace"))
 
 
 def _mode(text: str) -> tuple[int, int, int]:

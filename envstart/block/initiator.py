@@ -31,6 +31,8 @@ CONNECTED = "Connected"
 # For people, a number that nobody knows yet is N.
 DISK = "/dev/daN"
 CHAP_BY_HAND = "an iscsi.conf(5) instead of -p and -t"
+# Seconds until the kernel takes a silent target for lost: kern.iscsi.ping_timeout is 5, and looked at once a second.
+NOTICED = 8.0
 # The nickname in the configuration file that only our own command ever sees.
 NICK = "envstart"
 # Keywords of iscsi.conf(5) whose values are words; all others stand between quotes.
@@ -40,7 +42,7 @@ _SECRET_MAX = 16
 # iscsictl(8)'s own default name of the initiator.
 _DEFAULT_NAME = "iqn.1994-09.org.freebsd:"
 # What iscsid reports, and whose fault it is (commands.md §13.2); all else can heal.
-FINAL: diagnosis.Rows = (
+OF_STATE: diagnosis.Rows = (
     ("Authentication failure", Denied, "correct ISCSI_CHAP_USER and the secret in ISCSI_CHAP_SECRET_FILE"),
     ("Unsupported AuthMethod", Denied, "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"),
     ("Authentication required", Denied, "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"),
@@ -96,6 +98,19 @@ async def disks(host: Host, session: Listed) -> dict[int, str]:
     return buses.get(ids.get((session.target, session.portal), -1), {})
 
 
+async def check_daemon(host: Host, doing: str, start: bool) -> None:
+    """Unavailable if iscsid(8) does not run, and is not to be started."""
+    if (await host.run(("service", "iscsid", "onestatus"), timeout=10, reads=True)).status == 0:
+        return
+    if start:
+        await host.run(("service", "iscsid", "onestart"), timeout=30)
+        return
+    raise Unavailable(
+        f"cannot {doing}: iscsid(8) is not running; service iscsid enable && service iscsid start, "
+        "or ISCSI_START_DAEMON=1"
+    )
+
+
 async def settings(host: Host, config: Config, target: str, portal: str) -> str:
     """What login() is given: it holds the secrets, which are read here."""
     timeout = config["PROBE_TIMEOUT"]
@@ -148,6 +163,12 @@ def own_name(config: Config) -> str:
     """The name that this host's initiator logs in with."""
     name: str | None = config["ISCSI_INITIATOR"]
     return name or _DEFAULT_NAME + os.uname().nodename
+
+
+def is_on(source: str, disk: str) -> bool:
+    """Whether a mount is from a disk, or from a partition or an .eli of it, as far as its name tells."""
+    name = source.removeprefix("/dev/")
+    return name.startswith(disk) and not name[len(disk) :][:1].isdigit()
 
 
 def configuration(rows: Mapping[str, str | None]) -> str:

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from ..host import Host, Result
 
 DISK = "/dev/sdN"
+# Seconds until a silent target is taken for lost: node.conn[0].timeo.noop_out_interval and noop_out_timeout, 5 each.
+NOTICED = 12.0
 CHAP_BY_HAND = "a record with node.session.auth.username and the like"
 # What is wrong with a login is told by iscsiadm(8), which waits for its end.
-FINAL: diagnosis.Rows = ()
+OF_STATE: diagnosis.Rows = ()
 # Of iscsiadm(8), by the texts of its statuses; all else can heal.
 OF_LOGIN: diagnosis.Rows = (
     (
@@ -268,6 +270,16 @@ class _Interface:
 
     def __exit__(self, *_: object) -> None:
         _remove(self._path)
+
+
+async def check_daemon(host: Host, doing: str, start: bool) -> None:
+    """Never asked: no state of a session tells that iscsid(8) does not run, login() does."""
+
+
+def is_on(source: str, disk: str) -> bool:
+    """Whether a mount is from a disk, or from a partition of it, as far as its name tells."""
+    name = source.removeprefix("/dev/")
+    return name == disk or (name.startswith(disk) and name[len(disk) :].isdigit())
 
 
 def logging_in(target: str, portal: str) -> tuple[str, ...]:

@@ -6,8 +6,10 @@ A second attach of what is attached, or in use, fails, and on some kernels the n
 
 from __future__ import annotations
 
+import os
+
 from .. import diagnosis, plan
-from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary, Unavailable
+from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, Unavailable
 from ..retry import until_it_heals
 from . import geom, secret
 from .base import Block, appears, only_on_freebsd
@@ -129,7 +131,7 @@ class Provider(_Attached):
         remedy = "correct GELI_KEYFILE and GELI_PASSFILE"
         await secret.check(host, [*self._keys, *self._passes], self.config["PROBE_TIMEOUT"], remedy)
         # A wrong key is told without an effect, and before anybody waits for the lock: a passphrase takes seconds.
-        dry = await host.run(self._attach(device, "-C"), reads=True)
+        dry = await host.run(self._attach(device, "-C"), timeout=host.deadline.left() / 2, reads=True)
         if dry.status != 0:
             raise _of_attach(dry, device)
         await until_it_heals(lambda: self._attempt(host), host, self.config["ATTEMPTS"])
@@ -147,12 +149,24 @@ class Provider(_Attached):
             users = ", ".join(await geom.who(host, provider, blocking=True))
             if users:
                 raise Temporary(f"cannot attach {device}: it is in use ({users}); end that first")
-            host.on_failure(lambda: self._detach(host))
-            result = await host.run(self._attach(device), hold=True)
+            host.on_failure(lambda: self._take_back(host))
+            result = await host.run(self._attach(device), timeout=host.deadline.left() / 2, hold=True)
+            if result.alive:
+                # Another attempt would hang at the same place, and GEOM with it.
+                raise Stuck(f"cannot attach {device}: {result.words}; is what it lies on up?")
             found = await self._attached(host)
         if found is None:
             raise _of_attach(result, device)
         await self._appears(host, found)
+
+    async def _take_back(self, host: Host) -> None:
+        host.forget()
+        down = await self.dead(host)
+        if down:
+            # Closing such a disk can hang like opening it, with all of GEOM; and what is attached goes with the disk.
+            host.report.trace(f"{self.source} is not detached: {down}")
+            return
+        await self._detach(host)
 
     async def state(self, host: Host) -> plan.State:
         try:
@@ -183,11 +197,7 @@ class Image(_Attached):
             path = await host.real(self.source)
         except (NoAnswer, NoTime) as error:
             raise NoAnswer(f"cannot use {self.source}: it gives {error}; is it on a dead server?") from None
-        found = [
-            provider
-            for provider in await geom.read(host)
-            if provider.geom.kind == "MD" and {**provider.geom.config, **provider.config}.get("file") == path
-        ]
+        found = [provider for provider in await geom.read(host) if _file(provider) == path]
         if len(found) > 1:
             names = ", ".join(provider.name for provider in found)
             raise Misconfigured(
@@ -209,6 +219,7 @@ class Image(_Attached):
             host.forget()
             if await self._attached(host):
                 return
+            await self._check_other_names(host)
             host.on_failure(lambda: self._detach(host))
             result = await host.run(self._attach(), hold=True)
             found = await self._attached(host)
@@ -216,6 +227,21 @@ class Image(_Attached):
             kind = Missing if "could not open" in result.words or "not a regular file" in result.words else Temporary
             raise kind(f"cannot make {self.source} a disk: {result.words}")
         await self._appears(host, found)
+
+    async def _check_other_names(self, host: Host) -> None:
+        """Misconfigured if it is a disk by another name, that of a hard link or of a nullfs mount."""
+        files = {_file(provider): provider.name for provider in await geom.read(host) if _file(provider)}
+        try:
+            same = await host.bounded(twins, self.source, list(files), timeout=self.config["PROBE_TIMEOUT"])
+        except (NoAnswer, OSError) as error:
+            # Some other image is on a dead server.
+            host.report.trace(f"cannot tell whether {self.source} is a disk by another name: {error}")
+            return
+        if same:
+            raise Misconfigured(
+                f"cannot make {self.source} a disk: as {same[0]} it is {files[same[0]]} already; mdconfig -d -u that, "
+                "or use one name everywhere"
+            )
 
     def _attach(self) -> tuple[str, ...]:
         read_only: Sequence[str] = ("-o", "readonly") if self._read_only else ()
@@ -229,6 +255,23 @@ class Image(_Attached):
         if found is None:
             return plan.State(plan.NOT_READY, "no disk", start=[self._attach()])
         return plan.State(plan.READY, f"/dev/{found.name}", stop=[self._detaching(found)])
+
+
+def _file(provider: geom.Provider) -> str:
+    """The file that a memory disk is of; "" for what is none."""
+    return {**provider.geom.config, **provider.config}.get("file", "") if provider.geom.kind == "MD" else ""
+
+
+def twins(path: str, others: list[str]) -> list[str]:
+    """Which of these are the same file. Runs in a child. nullfs shows it with a device of its own, so that it is the
+    time of its making that counts, where there is one."""
+
+    def identity(name: str) -> tuple[object, ...]:
+        status = os.stat(name)
+        return status.st_ino, status.st_size, getattr(status, "st_birthtime", status.st_dev)
+
+    own = identity(path)
+    return [other for other in others if os.path.exists(other) and identity(other) == own]
 
 
 def _of_attach(result: Result, device: str) -> Error:

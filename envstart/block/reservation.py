@@ -8,7 +8,7 @@ It belongs to one session: hence not with multipath, and hence it is taken anew 
 from __future__ import annotations
 
 from .. import plan
-from ..errors import Error, Misconfigured, Stuck, Temporary
+from ..errors import Error, Misconfigured, NoAnswer, Stuck, Temporary
 from . import geom, persist
 from .base import Block
 from .owner import host_id, whence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # A command that meets a unit attention (somebody cleared, or took, a reservation) fails once without a word.
 _TRIES = 3
+# Seconds the disk may take to answer a command, which is a matter of milliseconds.
+_PATIENCE = 15.0
 _KEY_BITS = 64
 
 
@@ -61,7 +63,11 @@ class Reservation(Block):
         device = None if down else await self.underneath(host)
         if device is None or not await self._used(host, device):
             return down
-        holder = await self._holder(host, device)
+        try:
+            holder = await self._holder(host, device)
+        except NoAnswer as error:
+            # The session is not yet known to be down.
+            return str(error)
         other = holder is not None and holder != await own_key(host)
         return f"the host with key {holder:#x} has taken the reservation over, so that it cannot write" if other else ""
 
@@ -76,7 +82,7 @@ class Reservation(Block):
             )
         if holder == own:
             await self._check_whose(host, disk, own)
-        host.on_failure(lambda: self._release(host, disk))
+        host.on_failure(lambda: self._take_back(host, disk))
         await self._register(host, disk, own)
         if holder is not None and holder != own:
             host.report.warn(f"{self.source}: taking it over from the host with key {holder:#x}")
@@ -116,7 +122,7 @@ class Reservation(Block):
         """Two hosts with one host id would take each other's reservation for their own."""
         name = persist.holding_initiator(host.platform, await self._read(host, disk, persist.READ_ALL))
         own_name = initiator_of(host).own_name(self.config)
-        if name and own_name and name != own_name:
+        if name and own_name and name.lower() != own_name.lower():
             raise Misconfigured(
                 f"cannot reserve {self.source}: {name} holds it with this host's key {own:#x}; "
                 f"two hosts have the same {whence(host)} on one"
@@ -132,6 +138,15 @@ class Reservation(Block):
         if held or own in await self._keys(host, disk):
             await self._release(host, disk)
         return held
+
+    async def _take_back(self, host: Host, disk: str) -> None:
+        host.forget()
+        down = await super().dead(host)
+        if not down and await self.underneath(host) is None:
+            down = "there is no session any more"
+        if down:
+            raise Temporary(f"cannot release {self.source}: {down}; the next start here takes the reservation over")
+        await self._release(host, disk)
 
     async def _release(self, host: Host, disk: str) -> None:
         """Give back what is ours, and only that."""
@@ -185,7 +200,10 @@ class Reservation(Block):
     async def _read(self, host: Host, disk: str, what: str) -> str:
         for left in reversed(range(_TRIES)):
             try:
-                return str(await host.ask(persist.argv(host.platform, what, disk), _output))
+                argv = persist.argv(host.platform, what, disk)
+                return str(await host.ask(argv, _output, patience=_PATIENCE))
+            except NoAnswer as error:
+                raise NoAnswer(f"{disk} gives {argv[0]}(8) no answer; is the target up? ({error})") from None
             except Temporary as error:
                 if not left:
                     error.also("does the disk support persistent reservations?")
@@ -193,8 +211,12 @@ class Reservation(Block):
         raise AssertionError
 
     async def _persist(self, host: Host, disk: str, act: str, own: int, other: int = 0) -> Result:
-        timeout = max(5.0, host.deadline.left() / 2)
-        return await host.run(persist.argv(host.platform, act, disk, own, other), timeout=timeout, reserve=True)
+        timeout = max(5.0, min(_PATIENCE, host.deadline.left() / 2))
+        argv = persist.argv(host.platform, act, disk, own, other)
+        result = await host.run(argv, timeout=timeout, reserve=True)
+        if result.status is None:
+            raise NoAnswer(f"cannot reserve {self.source}: {disk} gives {result.words}; is the target up?")
+        return result
 
 
 def _output(result: Result) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from .. import diagnosis, plan
-from ..errors import Error, Misconfigured, Missing, Temporary, Unavailable
+from ..errors import Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
 from ..retry import until_it_heals
 from . import geom, initiator
 from .base import Block, Looks, only_on_freebsd
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
         DISK: str
         CHAP_BY_HAND: str
-        FINAL: diagnosis.Rows
+        NOTICED: float
+        OF_STATE: diagnosis.Rows
         OF_LOGIN: diagnosis.Rows
         ALREADY: tuple[str, ...]
 
@@ -37,17 +38,20 @@ if TYPE_CHECKING:
         async def login(self, host: Host, config: Config, target: str, portal: str, text: str) -> Result: ...
         async def logout(self, host: Host, session: Listed) -> Result: ...
         async def rescan(self, host: Host, session: Listed, timeout: float) -> None: ...
+        async def check_daemon(self, host: Host, doing: str, start: bool) -> None: ...
         def tidy(self, target: str, portals: Sequence[str]) -> None: ...
         def logging_in(self, target: str, portal: str) -> tuple[str, ...]: ...
         def logging_out(self, session: Listed) -> tuple[str, ...]: ...
+        def is_on(self, source: str, disk: str) -> bool: ...
         def own_name(self, config: Config) -> str: ...
 
 
 # Seconds that iscsid may take to notice a new session, and that a scan for a new LUN may take.
 _NOTICE = 2.0
 _SCAN = 1.0
-# Seconds that a process may take to close our disk after the unmount.
+# Seconds that a process may take to close our disk after the unmount, and the kernel to take a session away.
 _CLOSING = 2.0
+_LEAVING = 5.0
 
 
 def initiator_of(host: Host) -> Initiator:
@@ -142,6 +146,14 @@ class Session(Block):
             return f"the session to {self.target} is down ({sessions[0].state}), and may come back"
         return ""
 
+    async def dies(self, host: Host) -> str:
+        looks = Looks(host, initiator_of(host).NOTICED)
+        while True:
+            host.forget()
+            why = await self.dead(host)
+            if why or not await self._sessions(host) or not await looks.again():
+                return why
+
     # Is it so?
 
     async def check(self, host: Host) -> Error | None:
@@ -185,7 +197,12 @@ class Session(Block):
         if len(errors) == len(portals):
             # One that can heal is worth another attempt, whatever is wrong with the others.
             raise next((error for error in errors if isinstance(error, Temporary)), errors[0])
-        await self._wait_for_device(host)
+        try:
+            await self._wait_for_device(host)
+        except NoAnswer:
+            # It holds up all of GEOM, and with it every other environment of the host.
+            await self._take_back(host)
+            raise
 
     async def _in_order(self, host: Host) -> list[str]:
         """The portals to try: first those that have a session; no other if our disk is in use by way of one, since a
@@ -220,13 +237,14 @@ class Session(Block):
                 raise final or Temporary(f"cannot {doing}: {result.words}")
         try:
             await self._wait_for_disk(host, portal, doing)
-        except Error as error:
+        except Error:
             if portal in self._added:
                 # iscsid would try for ever (fault 74, 75).
                 try:
                     await self._forget(host, portal)
                 except Error as second:
-                    error.also(f"and {second}")
+                    # The roll back asks again.
+                    host.report.trace(str(second))
             raise
 
     async def _wait_for_disk(self, host: Host, portal: str, doing: str) -> None:
@@ -239,12 +257,12 @@ class Session(Block):
             if found and state == CONNECTED and self._lun in found.disks:
                 return
             waited = host.deadline.elapsed() - began
-            final = diagnosis.first(initiator_of(host).FINAL, state, doing)
+            final = diagnosis.first(initiator_of(host).OF_STATE, state, doing)
             if final is not None:
                 raise final
             if "iscsid" in state and not asked and waited > _NOTICE:
                 asked = True
-                await self._check_daemon(host, doing)
+                await initiator_of(host).check_daemon(host, doing, start=self.config["ISCSI_START_DAEMON"])
             if found and state == CONNECTED and found.bus >= 0 and not rescanned and waited > _SCAN:
                 # A LUN that was added to the target after the login is seen only then.
                 rescanned = True
@@ -271,17 +289,6 @@ class Session(Block):
                         f"once, by hand: gmultipath label {self.multipath} DISK",
                     )
                 raise Missing(f"cannot find {what} on {disks}; {remedy}")
-
-    async def _check_daemon(self, host: Host, doing: str) -> None:
-        if (await host.run(("service", "iscsid", "onestatus"), timeout=10, reads=True)).status == 0:
-            return
-        if self.config["ISCSI_START_DAEMON"]:
-            await host.run(("service", "iscsid", "onestart"), timeout=30)
-            return
-        raise Unavailable(
-            f"cannot {doing}: iscsid(8) is not running; service iscsid enable && service iscsid start, "
-            "or ISCSI_START_DAEMON=1"
-        )
 
     async def _check_same_disk(self, host: Host) -> None:
         """Somebody else's session can show the same disk under another name; mounted twice, it would be destroyed."""
@@ -344,8 +351,12 @@ class Session(Block):
 
     async def _logout(self, host: Host, found: Listed) -> None:
         result = await initiator_of(host).logout(host, found)
-        if any(one.portal == found.portal for one in await self._sessions(host)):
-            raise Temporary(f"cannot log out of {found.target} at {found.portal}: {result.words}")
+        # The command only asks for it; until the kernel has done it, the session is listed as it was.
+        looks = Looks(host, _LEAVING)
+        while any(one.portal == found.portal for one in await self._sessions(host)):
+            if result.status != 0 or not await looks.again():
+                why = "the kernel still has it" if result.status == 0 else result.words
+                raise Temporary(f"cannot log out of {found.target} at {found.portal}: {why}")
 
     async def _forget(self, host: Host, portal: str) -> None:
         found = await self._at(host, portal)
@@ -357,10 +368,24 @@ class Session(Block):
         for portal in list(self._added):
             host.forget()
             found = await self._at(host, portal)
-            users = await self._users(host, [found]) if found else {}
+            users = await self._others_than_us(host, found) if found else []
             if users:
-                raise Temporary(f"cannot log out of {self.target}: {_names(users)} uses it")
+                raise Temporary(f"cannot log out of {self.target}: {', '.join(users)} uses it")
             await self._forget(host, portal)
+
+    async def _others_than_us(self, host: Host, found: Listed) -> list[str]:
+        """Who uses the disks of a session that this run has made. Where it is down, or something of this run hangs in
+        the kernel, that has them open, or keeps GEOM from telling; it ends with the session, and what is mounted
+        counts alone."""
+        if found.state == CONNECTED and not host.left_behind():
+            try:
+                users = await self._users(host, [found])
+                return [_names(users)] if users else []
+            except NoAnswer:
+                pass
+        tools = initiator_of(host)
+        names = [*(await tools.disks(host, found)).values(), f"multipath/{self.multipath}"]
+        return [entry.point for entry in await host.mounts() if any(tools.is_on(entry.source, name) for name in names)]
 
     async def _at(self, host: Host, portal: str) -> Listed | None:
         wanted = normal_portal(portal)

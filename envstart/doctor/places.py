@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Switches of CBSD that must be off where the data come from elsewhere (contract §5.5).
 _FEATURES = ("zfsfeat", "hammerfeat")
-_LIBRARIES = ("configobj", "psutil", "tenacity")
+_LIBRARIES = ("configobj", "psutil", "sqlite3", "tenacity")
 _IMPORT = f"""
 for name in {_LIBRARIES!r}:
     try:

@@ -1,14 +1,12 @@
-"""A guest: a virtual machine that runs commands for us, can be frozen like a server that went silent, and switched off."""
+"""A guest: a virtual machine that runs commands for us, can be frozen like a server that is silent, or switched off."""
 
 from __future__ import annotations
 
 import atexit
 import base64
-import ctypes
 import json
 import os
 import random
-import signal
 import socket
 import subprocess
 import tempfile
@@ -24,7 +22,6 @@ BOOT = 240.0
 # What the agent needs beyond the time that a command may take.
 MARGIN = 60.0
 MEMORY = "448"
-_PR_SET_PDEATHSIG = 1
 
 
 class Ended(NamedTuple):
@@ -86,7 +83,8 @@ class Guest:
             "-chardev", f"socket,id=agent,path={self._sockets}/agent,server=on,wait=off",
             "-qmp", f"unix:{self._sockets}/qmp,server=on,wait=off",
         ]  # fmt: skip
-        self._machine = subprocess.Popen(argv, stdin=subprocess.DEVNULL, preexec_fn=_end_with_us)
+        # setpriv(1): no guest outlives the tests, however they end.
+        self._machine = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv], stdin=subprocess.DEVNULL)
         self._agent = self._connect("agent")
         threading.Thread(target=self._listen, args=(self._agent,), daemon=True).start()
 
@@ -122,7 +120,8 @@ class Guest:
                 file.write(json.dumps({"execute": word}).encode() + b"\n")
                 file.flush()
                 while b'"return"' not in (answer := file.readline()):
-                    assert answer and b'"error"' not in answer, answer
+                    if not answer or b'"error"' in answer:
+                        raise RuntimeError(f"{self.name}: {command}: {answer!r}")
 
     # Commands.
 
@@ -185,8 +184,3 @@ class Guest:
                 with self._changed:
                     self._answers[answer.pop("id")] = answer
                     self._changed.notify_all()
-
-
-def _end_with_us() -> None:
-    """In the child: no guest outlives the tests, however they end."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

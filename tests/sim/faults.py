@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    from .shapes import Fault, State
+    from .shapes import Box, Fault, State
 
     Act = Callable[[], int]
 
@@ -42,6 +42,7 @@ def run_with(fault: Fault, machine: Machine, act: Act) -> int:
         "slow": slow,
         "flood": flood,
         "kill-parent": kill_parent,
+        "freeze": freeze,
     }
     return handlers[fault["kind"]](fault, machine, act)
 
@@ -103,6 +104,20 @@ def flood(fault: Fault, machine: Machine, act: Act) -> int:
     line = "x" * 1023 + "\n"
     for _ in range(1024 * fault["megabytes"]):
         sys.stdout.write(line)
+    return act()
+
+
+def freeze(fault: Fault, machine: Machine, act: Act) -> int:
+    """Every portal of the storage box falls silent as the command begins."""
+    from . import box
+
+    def silence(known: Box) -> None:
+        for portal in known["portals"].values():
+            portal.update({"state": "frozen", "since": time.time()})
+
+    path = machine.state()["storage"]
+    box.change(path, silence)
+    box.publish(path)
     return act()
 
 

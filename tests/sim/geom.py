@@ -71,6 +71,9 @@ def consumers(state: State, name: str) -> list[tuple[str, str, Mode]]:
 def holders(state: State, name: str) -> list[Open]:
     """Processes that have the node itself open, as fsck(8) while it works."""
     here = [holder for holder in state["opens"] if holder["name"] == name]
+    here += [
+        {"name": name, "pid": int(pid), "writes": False} for pid, other in state["opening"].items() if other == name
+    ]
     if here:
         from .users import alive
 

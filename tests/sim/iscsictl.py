@@ -205,7 +205,7 @@ def remove(machine: Machine, switches: set[str], given: dict[str, str]) -> int:
         if not found:
             raise error(errno.ESRCH)
         for session in found:
-            sessions.remove(state, machine, session)
+            sessions.leave(state, session, time.time())
         daemons.settle(state, machine)
 
     try:

@@ -55,9 +55,9 @@ class Machine:
     def until_done(self, step: Callable[[], T]) -> T:
         try:
             return step()
-        except Blocked:
-            pass
-        with Uninterruptible(self.store):
+        except Blocked as problem:
+            opening = problem.opening
+        with Uninterruptible(self.store, opening):
             while True:
                 self.store.wait_for_change(min(self.state()["due"] or float("inf"), time.time() + LONGEST_LOOK))
                 self.settle()
@@ -82,22 +82,36 @@ def deadly() -> tuple[int, ...]:
 
 
 class Uninterruptible:
-    """A process in the kernel. Signals wait until it comes out; the state knows it, for the sake of SIGKILL."""
+    """A process in the kernel. Signals wait until it comes out; the state knows it, for the sake of SIGKILL.
 
-    def __init__(self, store: Store) -> None:
+    OPENING: the provider that it is about to open.
+    """
+
+    def __init__(self, store: Store, opening: str = "") -> None:
         self.store = store
         self.pid = str(os.getpid())
+        self.opening = opening
 
     def __enter__(self) -> None:
         import signal
 
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, deadly())
-        self.store.change(lambda state: state["stuck"].update({self.pid: False}))
+
+        def enter(state: State) -> None:
+            state["stuck"][self.pid] = False
+            if self.opening:
+                state["opening"][self.pid] = self.opening
+
+        self.store.change(enter)
 
     def __exit__(self, *_: object) -> None:
         import signal
 
-        if self.store.change(lambda state: state["stuck"].pop(self.pid, False)):
+        def leave(state: State) -> bool:
+            state["opening"].pop(self.pid, None)
+            return state["stuck"].pop(self.pid, False)
+
+        if self.store.change(leave):
             os.kill(os.getpid(), signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from . import geom
 
 TYPE_CHECKING = False
@@ -184,4 +186,11 @@ def _pointer(*words: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Byte by byte, whatever the encoding (g_conf_cat_escaped in sys/geom/geom_dump.c)."""
+    return "".join(_escaped_byte(byte) for byte in os.fsencode(text))
+
+
+def _escaped_byte(byte: int) -> str:
+    if byte > 0x7E or chr(byte) in "&<>'\"":
+        return f"&#x{byte:X};"
+    return chr(byte) if byte > 0x1F or chr(byte) in "\t\n\r" else "?"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import geom, mesh, services
+from . import geom, mesh, mounted, services
 from .machine import Machine, fail, say, warn
 from .options import UsageError, getopt, letters, values
 
@@ -82,6 +82,8 @@ def sysctl(machine: Machine, argv: list[str]) -> int:
         if name in known or any(each.startswith(f"{name}.") for each in known):
             status |= kernel_iscsi(machine, name, wanted, known, "n" in letters(found))
             continue
+        if name == "kern.geom.confxml":
+            machine.look(mounted.check_topology)
         value = sysctl_value(machine.state(), name)
         if value is None:
             warn(f"sysctl: unknown oid '{name}'")

@@ -15,24 +15,41 @@ if TYPE_CHECKING:
     from .shapes import Mount, Session, State
 
 
-def check_provider(state: State, name: str, writing: bool) -> None:
-    """Block, or raise EIO, as I/O on the provider NAME would."""
+def check_provider(state: State, name: str, writing: bool, opening: bool = False) -> None:
+    """Block, or raise EIO, as I/O on the provider NAME would, or OPENING it."""
     if not state["sessions"]:
         return
+    if opening:
+        from .geom import providers
+
+        if name in providers(state):
+            check_topology(state)
     for disk in disks_below(state, name):
         for session in state["sessions"]:
             for number, unit in session["luns"].items():
                 if unit != disk:
                     continue
-                check_answers(session)
+                check_answers(session, name if opening else "")
                 barred = session["barred"].get(number, "")
                 if barred == "rw" or (barred and writing):
                     raise error(errno.EIO)
 
 
-def check_answers(session: Session) -> None:
+def check_answers(session: Session, opening: str = "") -> None:
     if session["silent"] or not session["connected"]:
-        raise Blocked(session["portal"])
+        raise Blocked(session["portal"], opening)
+
+
+def check_topology(state: State) -> None:
+    """Whoever opens a disk as the first one waits for its capacity, with the lock of all of GEOM in hand, so that
+    nothing more is opened, nor told of the mesh (g_disk_access, daopen; by the source, not seen live)."""
+    from .geom import CLOSED, mode
+
+    for name in state["opening"].values():
+        for disk in disks_below(state, name):
+            silent = [one for one in state["sessions"] if disk in one["luns"].values()]
+            if mode({**state, "opening": {}}, disk) == CLOSED and silent:
+                check_answers(silent[0])
 
 
 def check_mount(state: State, mount: Mount, writing: bool) -> None:

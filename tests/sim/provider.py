@@ -54,7 +54,7 @@ def find(state: State, device: str) -> Provider:
     provider = providers(state).get(name_of(device))
     if provider is None or not device.startswith("/dev/"):
         raise error(errno.ENOENT, device)
-    check_provider(state, provider.name, writing=False)
+    check_provider(state, provider.name, writing=False, opening=True)
     return provider
 
 

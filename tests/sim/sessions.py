@@ -38,7 +38,8 @@ def new(target: str, portal: str, initiator: str, known: dict[str, str]) -> Sess
         "id": 0, "target": target, "portal": portal, "initiator": initiator,
         "isid": f"0x80{os.urandom(5).hex()}", "enabled": True, "discovery": False, "began": 0.0,
         "failed": False, "connected": False, "connected_at": 0.0, "reason": WAITING, "silent": False,
-        "scanned": False, "scbus": NO_BUS, "luns": {}, "passes": {}, "barred": {}, "known": dict(known),
+        "scanned": False, "scbus": NO_BUS, "luns": {}, "passes": {}, "barred": {}, "leaving": 0.0,
+        "known": dict(known),
     }  # fmt: skip
 
 
@@ -72,6 +73,11 @@ def status(session: Session) -> str:
     return "Connected" if session["connected"] else "Disconnected"
 
 
+def leave(state: State, session: Session, now: float) -> None:
+    """ISCSISREMOVE only asks for it: a thread of the kernel's takes the session away (commands.md §13.1)."""
+    session["leaving"] = session["leaving"] or now + state["settings"]["removal_seconds"]
+
+
 def remove(state: State, machine: Machine, session: Session) -> None:
     drop_devices(state, machine, session)
     state["sessions"].remove(session)
@@ -90,13 +96,19 @@ def settle(state: State, machine: Machine, box: Box, now: float) -> list[float]:
     """Bring all sessions up to NOW; the points in time when there is more to do."""
     dues = []
     for session in list(state["sessions"]):
+        if session["leaving"]:
+            if now < session["leaving"]:
+                dues.append(session["leaving"])
+            else:
+                remove(state, machine, session)
+            continue
         if not session["enabled"]:
             lose(state, machine, session, now)
         elif session["connected"]:
             dues.append(watch(state, machine, box, session, now))
         if session["enabled"] and not session["connected"]:
             dues.append(log_in(state, machine, box, session, now))
-        if session["enabled"] and session["connected"] and not session["scanned"]:
+        if session["enabled"] and session["connected"] and not (session["scanned"] or session["silent"]):
             dues.append(scan(state, machine, box, session, now))
         bar(box, session)
     return [due for due in dues if due]

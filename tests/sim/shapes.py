@@ -124,6 +124,8 @@ class Session(TypedDict):
     luns: dict[str, str]
     passes: dict[str, int]
     barred: dict[str, str]
+    # When it is gone, if somebody has asked for that.
+    leaving: float
     known: dict[str, str]
 
 
@@ -215,6 +217,8 @@ class Settings(TypedDict):
     no_iscsi_module: bool
     login_seconds: float
     scan_seconds: float
+    # Between iscsictl -R and the end of the session.
+    removal_seconds: float
     login_timeout: float
     ping_seconds: float
     fail_on_disconnection: int
@@ -254,6 +258,8 @@ class State(TypedDict):
     due: float
     modules: list[str]
     stuck: dict[str, bool]
+    # Processes that are about to open a provider, and cannot.
+    opening: dict[str, str]
     faults: list[Fault]
     settings: Settings
 

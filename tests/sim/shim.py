@@ -190,7 +190,7 @@ class Shim:
         if isinstance(path, int) or getattr(self.inside, "active", False) or not _in_dev(path):
             return
         name = os.fsdecode(path)[len("/dev/") :]
-        self.machine.look(lambda state: mounted.check_provider(state, name, writing=False))
+        self.machine.look(lambda state: mounted.check_provider(state, name, writing=False, opening=True))
 
     def _wrapped_chdir(self, function: Function) -> Function:
         def call(path: Any) -> None:

@@ -25,11 +25,12 @@ LONGEST_BLOCK = 900.0
 
 
 class Blocked(Exception):
-    """A system call that does not return before the world changes."""
+    """A system call that does not return before the world changes. OPENING: the provider it is to open."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, opening: str = "") -> None:
         super().__init__(host)
         self.host = host
+        self.opening = opening
 
 
 def pack(value: Any) -> bytes:

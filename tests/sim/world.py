@@ -35,7 +35,7 @@ os._exit(main())
 """
 FAULT_KINDS = (
     "fail", "hang", "ignore-term", "unkillable", "late", "say-ok-do-nothing", "do-it-say-fail", "slow", "flood",
-    "kill-parent",
+    "kill-parent", "freeze",
 )  # fmt: skip
 LOOKS_LIKE_CBSD = {
     "PATH": "/usr/local/cbsd/misc:/usr/local/cbsd/bin:/usr/bin:/bin",
@@ -395,7 +395,7 @@ def _first_state(settings: Mapping[str, Any], storage: str) -> State:
         "uid": 0, "force_seconds": 0.2, "connect_seconds": 75.0, "retry_seconds": 60.0, "locale_files": True,
         "getfsstat": False, "hostname": "node1", "hostuuid": "", "fsck_seconds": 0.0,
         "iscsid": True, "hastd": True, "rc_conf": ["iscsid", "iscsictl", "hastd", "ntpd"], "no_iscsi_module": False,
-        "login_seconds": 0.05, "scan_seconds": 0.05, "login_timeout": 60.0, "ping_seconds": 0.0,
+        "login_seconds": 0.05, "scan_seconds": 0.05, "removal_seconds": 0.0, "login_timeout": 60.0, "ping_seconds": 0.0,
         "fail_on_disconnection": 0, "wait_second": 1.0, "hast_seconds": 0.05, "hast_connect_seconds": 0.2,
         "hast_falls_back": False, "daemons": ["ntpd"], "sysctls": {}, "resolver": {},
     }  # fmt: skip
@@ -406,6 +406,6 @@ def _first_state(settings: Mapping[str, Any], storage: str) -> State:
         "serial": 0, "total": 0, "counts": {}, "mounts": [], "servers": {}, "holders": {}, "jails": {},
         "guests": {}, "units": {}, "disks": {}, "gates": {}, "parts": {}, "elis": {}, "multipaths": {}, "labels": {},
         "nodes": {}, "opens": [], "untasted": [], "panic": "", "storage": storage, "sessions": [], "session_serial": 0,
-        "datasets": {}, "due": 0.0, "modules": ["nfscl"], "stuck": {}, "faults": [],
+        "datasets": {}, "due": 0.0, "modules": ["nfscl"], "stuck": {}, "opening": {}, "faults": [],
         "settings": {**known, **settings},  # type: ignore[typeddict-item]
     }  # fmt: skip
