@@ -228,10 +228,13 @@ async def login(host: Host, config: Config, target: str, portal: str, text: str)
 async def _login(host: Host, config: Config, target: str, portal: str) -> Result:
     timeout = config["ISCSI_LOGIN_TIMEOUT"] + _ANSWERING
     with _Interface(target, config["ISCSI_INITIATOR"]):
-        result = await host.run(logging_in(target, portal), timeout=timeout, hold=True)
+        return shortened(await host.run(logging_in(target, portal), timeout=timeout, hold=True))
+
+
+def shortened(result: Result) -> Result:
+    """What iscsiadm(8) says why a login failed, without the rest, which says which one did."""
     told = result.err.partition("initiator reported error (")[2].partition(")")[0]
     if told:
-        # The rest says which target.
         result.out, result.err = "", told
     return result
 
