@@ -1,12 +1,14 @@
-"""A guest: a virtual machine that runs commands for us, can be frozen like a server that is silent, or switched off."""
+"""A guest: a virtual machine that runs commands for us, can be frozen like a dead server, and switched off."""
 
 from __future__ import annotations
 
 import atexit
 import base64
+import functools
 import json
 import os
 import random
+import select
 import socket
 import subprocess
 import tempfile
@@ -21,7 +23,8 @@ from .image import Image
 BOOT = 240.0
 # What the agent needs beyond the time that a command may take.
 MARGIN = 60.0
-MEMORY = "448"
+# Seconds in which a kernel must have said something, where the machine can really run guests by itself.
+_TRIAL = 6.0
 
 
 class Ended(NamedTuple):
@@ -38,6 +41,32 @@ class Ended(NamedTuple):
         return lines[-1] if lines else ""
 
 
+def _qemu(image: Image, accelerator: str, memory: int) -> list[str]:
+    return [
+        # setpriv(1): no guest outlives the tests, however they end.
+        "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64",
+        "-M", "q35", "-accel", accelerator, "-cpu", "max", "-m", str(memory), "-smp", "1",
+        "-display", "none", "-no-reboot", "-nodefaults",
+        "-kernel", str(image.kernel), "-initrd", str(image.initrd),
+    ]  # fmt: skip
+
+
+@functools.lru_cache
+def accelerator(image: Image) -> str:
+    """How guests are run: by KVM, where it is more than a device node, or else by software."""
+    given = os.environ.get("ENVSTART_LAB_ACCEL", "")
+    if given or not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return given or "tcg"
+    trial = [*_qemu(image, "kvm", 256), "-serial", "stdio", "-append", "console=ttyS0 panic=-1"]
+    with subprocess.Popen(
+        trial, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        heard = select.select([process.stdout], [], [], _TRIAL)[0] and os.read(process.stdout.fileno(), 1)
+        process.kill()
+    return "kvm" if heard else "tcg"
+
+
 class Wire:
     """What connects the guests of one run, and nobody else."""
 
@@ -48,6 +77,9 @@ class Wire:
 
 class Guest:
     """One machine, with the address 10.0.0.N; files it writes are gone with the next boot()."""
+
+    # MiB.
+    memory = 448
 
     def __init__(self, name: str, number: int, image: Image, wire: Wire, logs: Path) -> None:
         self.name = name
@@ -69,13 +101,11 @@ class Guest:
         """Switch it on, from the disk as it was made; returns at once, see ready()."""
         self.off()
         self._answers.clear()
-        accelerator = os.environ.get("ENVSTART_LAB_ACCEL", "tcg,thread=multi")
         argv = [
-            "qemu-system-x86_64", "-M", "q35", "-accel", accelerator, "-cpu", "max", "-m", MEMORY, "-smp", "1",
-            "-display", "none", "-no-reboot", "-nodefaults", "-serial", f"file:{self.console}",
-            "-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd),
-            "-append", f"console=ttyS0 net.ifnames=0 mitigations=off quiet panic=-1 lab.name={self.name} "
-            f"lab.address={self.address}",
+            *_qemu(self._image, accelerator(self._image), self.memory), "-serial", f"file:{self.console}",
+            # The kernel would take an emulated timer for broken on a machine that has much to do.
+            "-append", "console=ttyS0 net.ifnames=0 mitigations=off no_timer_check quiet panic=-1 "
+            f"lab.name={self.name} lab.address={self.address}",
             "-drive", f"file={self._image.disk},format=raw,if=virtio,snapshot=on",
             "-netdev", self._wire.option,
             "-device", f"virtio-net-pci,netdev=net,mac=52:54:00:00:00:{self.number:02x}",
@@ -83,8 +113,7 @@ class Guest:
             "-chardev", f"socket,id=agent,path={self._sockets}/agent,server=on,wait=off",
             "-qmp", f"unix:{self._sockets}/qmp,server=on,wait=off",
         ]  # fmt: skip
-        # setpriv(1): no guest outlives the tests, however they end.
-        self._machine = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv], stdin=subprocess.DEVNULL)
+        self._machine = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
         self._agent = self._connect("agent")
         threading.Thread(target=self._listen, args=(self._agent,), daemon=True).start()
 
@@ -155,9 +184,13 @@ class Guest:
         return self._asked
 
     def _wait(self, number: int, timeout: float) -> dict[str, Any]:
+        until = time.monotonic() + timeout
         with self._changed:
-            there = self._changed.wait_for(lambda: number in self._answers, timeout)
-            assert there, f"{self.name} gives no answer; its console says:\n{self._last_words()}"
+            while number not in self._answers:
+                assert self._machine is not None
+                assert self._machine.poll() is None, f"{self.name} has ended; its console says:\n{self._last_words()}"
+                assert time.monotonic() < until, f"{self.name} is silent; its console says:\n{self._last_words()}"
+                self._changed.wait(1.0)
             return self._answers.pop(number)
 
     def _last_words(self) -> str:

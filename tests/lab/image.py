@@ -10,17 +10,24 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import tenacity
 
-SUITE = "bookworm"
-PACKAGES = (
+_SYSTEM = (
     "linux-image-cloud-amd64", "busybox-static", "cpio", "kmod", "udev", "iproute2", "procps", "psmisc", "e2fsprogs",
-    "python3", "python3-configobj", "python3-psutil", "nfs-kernel-server", "nfs-common",
-    "open-iscsi", "sg3-utils", "glusterfs-server", "glusterfs-client",
+    "python3", "python3-configobj", "python3-psutil",
 )  # fmt: skip
+# What is on each kind of disk.
+PACKAGES = {
+    "storage": (
+        "nfs-kernel-server", "nfs-common", "open-iscsi", "sg3-utils", "glusterfs-server", "glusterfs-client",
+    ),
+    "ceph": ("ceph-mon", "ceph-osd", "ceph-mds", "ceph-common", "ceph-fuse", "python3-pytest"),
+}  # fmt: skip
 # What a guest never reads.
 USELESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/lib/apt/lists")
 SIZE = "3G"
@@ -49,7 +56,7 @@ class Image(NamedTuple):
 
 def why_not() -> str:
     """Why no guests can run on this machine; empty if they can."""
-    if platform.machine() != "x86_64" or not shutil.which("dpkg"):
+    if platform.machine() != "x86_64" or _debian() == "":
         return "the guests are Debian on x86_64, and made on such a machine"
     if os.geteuid():
         return "only root can make the guests' disk"
@@ -57,26 +64,42 @@ def why_not() -> str:
     return f"{', '.join(lacking)} not installed" if lacking else ""
 
 
-def image() -> Image:
-    """The disk as this file describes it, made if it is not there yet (a minute or two)."""
-    key = hashlib.sha256(repr((SUITE, PACKAGES, USELESS, SIZE, tenacity.__file__)).encode()).hexdigest()[:12]
-    cache = Path(os.environ.get("ENVSTART_LAB_CACHE") or Path.home() / ".cache" / "envstart-lab")
+def image(kind: str = "storage") -> Image:
+    """A disk as this file describes it, made if it is not there yet (a minute or two)."""
+    recipe = (_debian(), _SYSTEM, PACKAGES[kind], USELESS, SIZE, DRIVERS, INIT, version("tenacity"))
+    key = f"{kind}-{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}"
+    cache = _cache()
     cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / "lock", "w") as lock:
+    with open(cache / f"{key}.lock", "w") as lock:
+        # It waits while another run makes it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         made = cache / key
         if not made.exists():
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
-                _make(Path(scratch))
+                _make(Path(scratch), (*_SYSTEM, *PACKAGES[kind]))
                 os.rename(Path(scratch) / "made", made)
-        _pack_initrd(made)
-    return Image(made / "vmlinuz", made / "initrd", made / "disk")
+        return Image(made / "vmlinuz", _pack_initrd(made), made / "disk")
 
 
-def _make(scratch: Path) -> None:
+def _cache() -> Path:
+    given = os.environ.get("ENVSTART_LAB_CACHE")
+    return Path(given or os.path.join(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "envstart-lab"))
+
+
+def _debian() -> str:
+    """The release of Debian that this machine has; empty if it is no Debian."""
+    try:
+        words = Path("/etc/os-release").read_text().split()
+    except OSError:
+        return ""
+    said = dict(word.partition("=")[::2] for word in words)
+    return said.get("VERSION_CODENAME", "") if said.get("ID") == "debian" else ""
+
+
+def _make(scratch: Path, packages: Iterable[str]) -> None:
     root, made = scratch / "root", scratch / "made"
     made.mkdir()
-    _run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root))
+    _run("debootstrap", "--variant=minbase", f"--include={','.join(packages)}", _debian(), str(root))
     # Debian's own is older than what the hooks need; it is of Python alone.
     shutil.copytree(Path(tenacity.__file__).parent, root / "usr/lib/python3/dist-packages/tenacity", dirs_exist_ok=True)
     shutil.copy(next((root / "boot").glob("vmlinuz-*")), made / "vmlinuz")
@@ -106,14 +129,19 @@ def _gather_initrd(root: Path, early: Path) -> None:
     (early / "init").chmod(0o755)
 
 
-def _pack_initrd(made: Path) -> None:
-    early = made / "early"
-    shutil.copy(Path(__file__).parent / "agent.py", early)
-    names = "\n".join(str(path.relative_to(early)) for path in sorted(early.rglob("*")))
-    argv = [str(early / "bin/cpio"), "--quiet", "-o", "-H", "newc"]
-    archive = subprocess.run(argv, input=names.encode(), cwd=early, check=True, stdout=subprocess.PIPE).stdout
-    (made / "initrd.new").write_bytes(gzip.compress(archive, 1))
-    os.rename(made / "initrd.new", made / "initrd")
+def _pack_initrd(made: Path) -> Path:
+    """With the agent of this tree: other trees share the cache."""
+    agent = (Path(__file__).parent / "agent.py").read_bytes()
+    packed = made / f"initrd-{hashlib.sha256(agent).hexdigest()[:12]}"
+    if not packed.exists():
+        early = made / "early"
+        (early / "agent.py").write_bytes(agent)
+        names = "\n".join(str(path.relative_to(early)) for path in sorted(early.rglob("*")))
+        argv = [str(early / "bin/cpio"), "--quiet", "-o", "-H", "newc"]
+        archive = subprocess.run(argv, input=names.encode(), cwd=early, check=True, stdout=subprocess.PIPE).stdout
+        (made / "initrd.new").write_bytes(gzip.compress(archive, 1))
+        os.rename(made / "initrd.new", packed)
+    return packed
 
 
 def _run(*argv: str) -> None:
