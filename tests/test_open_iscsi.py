@@ -13,7 +13,7 @@ from envstart import plan as plans
 from envstart.block import blockdev, geom, initiator, open_iscsi, owner, persist
 from envstart.block.reservation import Reservation
 from envstart.block.session import Session, initiator_of
-from envstart.errors import Misconfigured, Temporary, Unavailable
+from envstart.errors import Error, Misconfigured, Temporary, Unavailable
 from envstart.table import Entry, Table
 
 TARGET = "iqn.2026-11.lab:disk0"
@@ -232,6 +232,14 @@ def test_records_that_are_not_ours_stay(tmp_path: Path) -> None:
     theirs.write_text("")
     open_iscsi.tidy(TARGET, ["10.0.0.1"], str(etc))
     assert list(theirs.parent.iterdir()) == [theirs]
+
+
+def test_a_place_that_takes_no_record_is_told(tmp_path: Path) -> None:
+    (tmp_path / "iscsi").write_text("")
+    path = open_iscsi.record(TARGET, "10.0.0.1", str(tmp_path / "iscsi"))
+    with pytest.raises(Error, match=f"cannot write {path}"):
+        open_iscsi.write(path, "secret")
+    open_iscsi.tidy(TARGET, ["10.0.0.1"], str(tmp_path / "iscsi"))
 
 
 def test_two_targets_have_two_interfaces() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from .. import diagnosis, plan
-from ..errors import Denied, Misconfigured, Unavailable
+from ..errors import Denied, Error, Misconfigured, Unavailable, reason
 from . import secret
 from .initiator import CONNECTED, Listed, split_portal
 
@@ -177,11 +177,14 @@ def record(target: str, portal: str, etc: str = _ETC) -> str:
 
 def write(path: str, text: str) -> None:
     """Make a file that only root can read, and directories for it; what a killed run has left there goes."""
-    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     _remove(path)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
+    try:
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError as error:
+        raise Error(f"cannot write {path}: {reason(error)}; iscsiadm(8) needs it for a login") from None
 
 
 def tidy(target: str, portals: Sequence[str], etc: str = _ETC) -> None:
@@ -199,10 +202,12 @@ def tidy(target: str, portals: Sequence[str], etc: str = _ETC) -> None:
 
 
 def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
+    # Where nothing can be written, unlink(2) would say that, and not that there is no such file.
+    if os.path.lexists(path):
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise Error(f"cannot remove {path}: {reason(error)}; it can hold a secret") from None
 
 
 # Login and logout.
