@@ -34,6 +34,8 @@ _PACKAGES = {
     "mount_glusterfs": "the package glusterfs",
     "mount.ceph": "ceph-common",
     "ceph-authtool": "ceph-common",
+    "iscsiadm": "open-iscsi",
+    "sg_persist": "sg3-utils",
     "ceph-fuse": "ceph-fuse (FreeBSD: the package ceph14)",
     "rbd-ggate": "the package ceph14",
     "rbd": "ceph-common (FreeBSD: the package ceph14)",

@@ -401,7 +401,7 @@ class Mount(plan.Step):
         try:
             device = await self._device(host)
         except Error:
-            device = self.lower.expected() if self.lower is not None else self.source
+            device = self.lower.expected(host) if self.lower is not None else self.source
         mounting = commands.mount(host.platform, self.fstype, self.options, device, point)
         if not matching:
             return plan.State(plan.NOT_MOUNTED, start=[mounting])

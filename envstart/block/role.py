@@ -78,7 +78,7 @@ class Role(Block):
         found = await self._resource(host)
         return self._device if found.role == _PRIMARY and os.path.exists(self._device) else None
 
-    def expected(self) -> str:
+    def expected(self, host: Host) -> str:
         return self._device
 
     async def check(self, host: Host) -> Error | None:

@@ -38,6 +38,8 @@ _PROGRAMS = {
         "nfs": ("mount.nfs",),
         "nullfs": ("mount",),
         "ext4": ("mount", "e2fsck"),
+        "iscsi": ("iscsiadm",),
+        "scsi3": ("sg_persist",),
         "glusterfs": ("mount.glusterfs",),
         "ceph-fuse": ("ceph-fuse",),
         "ceph": ("mount.ceph", "ceph-authtool"),
