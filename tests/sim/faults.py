@@ -42,6 +42,7 @@ def run_with(fault: Fault, machine: Machine, act: Act) -> int:
         "slow": slow,
         "flood": flood,
         "kill-parent": kill_parent,
+        "torn": torn,
     }
     return handlers[fault["kind"]](fault, machine, act)
 
@@ -104,6 +105,17 @@ def flood(fault: Fault, machine: Machine, act: Act) -> int:
     for _ in range(1024 * fault["megabytes"]):
         sys.stdout.write(line)
     return act()
+
+
+def torn(fault: Fault, machine: Machine, act: Act) -> int:
+    """What it prints ends in the middle."""
+    import io
+
+    stream, sys.stdout = sys.stdout, io.StringIO()
+    status = act()
+    text, sys.stdout = sys.stdout.getvalue(), stream
+    sys.stdout.write(text[: len(text) // 2])
+    return status
 
 
 def kill_parent(fault: Fault, machine: Machine, act: Act) -> int:
