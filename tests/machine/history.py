@@ -276,6 +276,9 @@ class Player:
         elif isinstance(site, BlockSite):
             site.storage.up() if site.variant.backend == "iscsi" else site.storage.cluster("up")
         self.scene.troubles.discard("server")
+        until = time.monotonic() + 10
+        while any(session["silent"] for session in self.world.state["sessions"]) and time.monotonic() < until:
+            time.sleep(0.02)
         self.settle()
 
     def do_unexport(self, name: str) -> None:

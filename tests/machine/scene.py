@@ -136,6 +136,8 @@ class Scene:
             site.rest = site.footprint()
             site.world.speed = speed()
             site.world.forking = True
+            # iscsid tries a lost session again after this time, once a minute on FreeBSD.
+            site.world.set(login_timeout=1.0)
         self.begin = [copy.deepcopy(site.world.state) for site in self.sites]
         self.troubles: set[str] = set()
         # Which host has started which environment, and may hold something of it.
