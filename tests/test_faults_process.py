@@ -128,6 +128,8 @@ def test_fault_54_power_loss_while_it_mounts(site: Site) -> None:
     assert site.table != site.wanted()
     assert site.start().returncode == 0
     assert site.table == site.wanted()
+    points = [argv[-1] for argv in site.mounting]
+    assert sorted(points) == sorted(set(points)), "it did not wait"
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", ">/dev/full 2>/dev/full"])
