@@ -32,6 +32,8 @@ _PACKAGES = {
     "mount_nfs": "the FreeBSD base system",
     "mount.glusterfs": "glusterfs-client",
     "mount_glusterfs": "the package glusterfs",
+    "mount.ceph": "ceph-common",
+    "ceph-authtool": "ceph-common",
     "ceph-fuse": "ceph-fuse (FreeBSD: the package ceph14)",
     "rbd-ggate": "the package ceph14",
     "rbd": "ceph-common (FreeBSD: the package ceph14)",

@@ -289,7 +289,7 @@ class Mount(plan.Step):
         argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)
         undo.tried = True
         before = await host.mounts()
-        result = await host.run(argv, timeout=self._attempt_timeout, hold=self.hold)
+        result = await self._run(host, argv)
         undo.cut_off = result.status is None
         doing = f"mount {self.source} on {point}"
         # The table, not the exit status: each can be wrong either way (faults 65, 66).
@@ -309,6 +309,10 @@ class Mount(plan.Step):
         error = await self._explained(host, argv[0], result, doing)
         # Another attempt would hang at the same place.
         raise Stuck(str(error)) if result.alive else error
+
+    async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
+        """Run the mount command."""
+        return await host.run(argv, timeout=self._attempt_timeout, hold=self.hold)
 
     async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
         """Why nothing is mounted after a mount command."""

@@ -55,7 +55,9 @@ class Entry:
     @property
     def server(self) -> str:
         """Who must answer when it is looked at."""
-        return normal_source(self.source).partition(":/")[0] if self.kind == "nfs" else self.point
+        if self.kind == "ceph" and "@" in self.source:
+            return self.source.partition("=/")[0]
+        return normal_source(self.source).partition(":/")[0] if self.kind in ("nfs", "ceph") else self.point
 
     @property
     def read_only(self) -> bool:

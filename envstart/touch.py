@@ -236,7 +236,8 @@ def _is_stub(path: str) -> bool:
             return not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone()
         finally:
             connection.close()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
+        # The words of an error can have bytes of the file in them.
         return True
 
 

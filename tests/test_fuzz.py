@@ -399,7 +399,8 @@ def collected(top: Path, data: bytes) -> list[inventory.Found]:
     assert all(printable(problem).isprintable() for problem in problems)
     # It is only read.
     assert path.read_bytes() == data
-    assert sorted(os.listdir(top / "var/db")) == ["local.sqlite"]
+    # SQLite itself makes these two beside a database with a write-ahead log.
+    assert set(os.listdir(top / "var/db")) - {"local.sqlite-wal", "local.sqlite-shm"} == {"local.sqlite"}
     return [inventory.Found(str(top), row) for row in rows]
 
 
@@ -415,6 +416,16 @@ def test_a_database_that_was_cut_at_every_page(tmp_path: Path, whole: bytes) -> 
             collected(tmp_path, whole[:cut])
             written(tmp_path / "local.sqlite", whole[:cut])
             touch.bare([str(tmp_path)])
+
+
+def test_a_database_whose_error_is_no_text(tmp_path: Path, whole: bytes) -> None:
+    broken = whole.replace(b"jailsjails", b"j\xc5ilsjails").replace(b"CREATE TABLE jails", b"CREATE TABLE jai(s")
+    with (
+        closing(sqlite3.connect(written(tmp_path / "local.sqlite", broken))) as connection,
+        pytest.raises(UnicodeError),
+    ):
+        connection.execute("SELECT 1 FROM sqlite_master")
+    assert touch.bare([str(tmp_path)]) == [(["local.sqlite"], True)]
 
 
 @tries(150)
