@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import commands, diagnosis, links, plan, touch, unmount, usable
+from . import breaker, commands, diagnosis, links, plan, touch, unmount, usable
 from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, reason
 from .retry import until_it_heals
 from .table import is_below, normal_source
@@ -84,6 +84,8 @@ class Mount(plan.Step):
         self.environment = environment
         self.config = config
         self._attempt_timeout = attempt_timeout
+        # Whether this run has mounted it.
+        self._new = False
 
     def needs(self, other: plan.Step) -> bool:
         """After the device it is on, and the one whose directory holds its mount point or its source."""
@@ -111,7 +113,14 @@ class Mount(plan.Step):
         drift = self._drift(entry)
         if drift:
             host.report.warn(f"{point}: {entry} is {drift}")
-        return await usable.judge(self, host, point)
+        lack = await usable.judge(self, host, point)
+        if self._new and isinstance(lack, NoAnswer) and await breaker.connects(host, self.servers, self.patience):
+            # A mount is served before a file can be opened: who has been started a moment ago gives those time that had
+            # files open before (NFSv4's grace period, RFC 8881 8.4.2: 90 s on Linux, up to two minutes on FreeBSD).
+            host.report.note(f"{point}: {self.source} is mounted, and opens no file yet; waiting for it")
+            host.silent.discard(point)
+            lack = await usable.judge(self, host, point, host.deadline.left())
+        return lack
 
     def _drift(self, entry: Entry) -> str:
         """In what the mount differs from the configuration; "" if in nothing that counts."""
@@ -206,6 +215,7 @@ class Mount(plan.Step):
         host.on_failure(lambda: self._take_back(host, point, undo))
         await self._prepare(host, point, undo)
         await until_it_heals(lambda: self._attempt(host, point, undo), host, self.config["ATTEMPTS"])
+        self._new = True
 
     async def _clear(self, host: Host, entry: Entry) -> None:
         """Take a dead or stale mount away, of an environment that does not run (faults 3, 6, 51)."""

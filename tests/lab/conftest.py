@@ -61,8 +61,11 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 @pytest.fixture
 def hosts(machines: Hosts) -> Iterator[Hosts]:
     """The guests, as they are before anything is started: server up, jail1 and jail2 on it, nothing mounted."""
+    if not machines.storage.is_on:
+        machines.storage.reset()
     machines.storage.serve("jail1", "jail2")
-    machines.node.clean()
+    if not machines.node.clean():
+        machines.node.reset()
     machines.node.set_up("jail1", "jail2")
     yield machines
     for server in (machines.storage, machines.second):

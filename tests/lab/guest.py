@@ -138,6 +138,11 @@ class Guest:
             self._listener.join()
             self._agent.close()
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it has power, frozen or not."""
+        return self._machine is not None and self._machine.poll() is None
+
     def pause(self) -> None:
         """Freeze it: it neither answers nor refuses, as a server that went silent."""
         self._qmp("stop")

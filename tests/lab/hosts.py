@@ -131,13 +131,14 @@ class Node(Storage):
             line.strip() for line in listed if ("env_st" in line or "mount.nfs" in line) and "<defunct>" not in line
         ]
 
-    def clean(self) -> None:
-        """Unmount everything, by force, and end what is left; a node that does not take that is switched off and on."""
+    def clean(self) -> bool:
+        """Unmount everything, by force, and end what is left; whether that was possible."""
         self.run("pkill -9 -f env_st; pkill -9 mount.nfs; true", 10)
         points = [point for _, point in reversed(self.mounted())]
         for point in points:
             self.run(f"umount -f -l {shlex.quote(point)}", 10)
         self.run("rm -rf /run/envstart /var/run/envstart /tmp/decoyed", 10)
+        return not self.mounted() and not self.processes()
 
 
 def points(name: str) -> tuple[str, str, str]:

@@ -176,6 +176,8 @@ class Shim:
             self._reach_device(path)
             if flags & os.O_CREAT:
                 self._need_space(path)
+            if not flags & os.O_DIRECTORY:
+                self._reach_file(path)
             return self._through(function, how, path, flags, *args, **kwargs)
 
         return call
@@ -189,6 +191,7 @@ class Shim:
             self._reach_device(file)
             if how == WRITE:
                 self._need_space(file)
+            self._reach_file(file)
             return self._through(function, how, file, mode, *args, **kwargs)
 
         return call
@@ -210,6 +213,18 @@ class Shim:
                 _LSTAT(name)
             except FileNotFoundError:
                 raise error(errno.ENOSPC, name) from None
+
+    def _reach_file(self, path: Any) -> None:
+        """A server can be there, and open no file."""
+        if isinstance(path, int) or getattr(self.inside, "active", False):
+            return
+        self.inside.active = True
+        try:
+            place = self.place(path, LINK)
+        finally:
+            self.inside.active = False
+        if place is not None:
+            self.machine.look(lambda state: vfs.check_open(state, place.mount))
 
     def _wrapped_chdir(self, function: Function) -> Function:
         def call(path: Any) -> None:
