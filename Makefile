@@ -33,12 +33,24 @@ test: $(VENV)/.test ## ruff, mypy and all tests
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal -m "not alone"
 	$(VENV)/bin/python -m pytest -m alone
+	ENVSTART_LAB=short $(VENV)/bin/python -m pytest -n 2 tests/lab
 
 test-gluster: $(VENV)/.test ## the hooks on a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)
 	ENVSTART_REAL=glusterd $(VENV)/bin/python -m pytest tests/test_real_gluster.py
 
 test-ceph: $(VENV)/.test ## the hooks on a real CephFS of one machine (root, ceph-mon, -osd, -mds, -fuse, -common, iproute2)
 	ENVSTART_REAL=ceph-mon $(VENV)/bin/python -m pytest tests/test_real_ceph.py
+
+lab: $(VENV)/.test ## the hooks on virtual machines with real kernels, servers frozen and hosts switched off (root, Debian)
+	ENVSTART_REAL=qemu-system-x86_64 $(VENV)/bin/python -m pytest -n 2 tests/lab
+
+storm: $(VENV)/.test ## fifty hooks at any moment that start and stop the same environments, for STORM=30 seconds each
+	ENVSTART_STORM=$${STORM:-30} $(VENV)/bin/python -m pytest -s tests/test_storm.py
+
+fuzz: $(VENV)/.test ## what is read from commands, files and callers, FUZZ=100 times as much as make test; SEED=N repeats
+	@seed=$${SEED:-$$(date +%s)}; echo "make fuzz SEED=$$seed FUZZ=$${FUZZ:-100}"; \
+	ENVSTART_FUZZ=$${FUZZ:-100} $(VENV)/bin/python -m pytest -n $$(getconf _NPROCESSORS_ONLN) --hypothesis-seed=$$seed \
+		tests/test_fuzz.py tests/test_fuzz_hooks.py tests/test_shell.py
 
 lifecycle: $(VENV)/.test ## every way in which any command of a volume's start or stop can go wrong (half an hour)
 	ENVSTART_ALL_WAYS=1 $(VENV)/bin/python -m pytest tests/test_lifecycle.py
@@ -90,7 +102,8 @@ install: ## what a package has: DESTDIR=stage PREFIX=/usr/local PYTHON=/usr/loca
 	install -m 644 completions/envstart.bash "$$share/bash-completion/completions/envstart"
 
 clean: ## the virtual environment and what tools leave behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist envstart.egg-info
+	rm -rf $(VENV) lab-consoles .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist envstart.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help env test test-gluster test-ceph lifecycle demo replay faults bench bench-check docs dist install clean
+.PHONY: help env test test-gluster test-ceph lab storm fuzz lifecycle demo replay faults bench bench-check docs dist install \
+	clean

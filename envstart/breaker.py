@@ -29,7 +29,7 @@ async def admit(plan: Plan, host: Host) -> None:
         known = {server: state.age(record(server)) for server in servers}
         if any(age is None or age >= plan.config["BREAKER"] for age in known.values()):
             continue
-        if not await _connects(host, servers):
+        if not await connects(host, servers):
             age = max(age for age in known.values() if age is not None)
             names = " and ".join(f"{name}:{port}" for name, port in servers)
             raise Temporary(
@@ -46,7 +46,7 @@ async def consider(plan: Plan, host: Host) -> None:
         return
     for servers in _needed(plan):
         try:
-            if not await _connects(host, servers):
+            if not await connects(host, servers):
                 for server in servers:
                     state.stamp(record(server))
         except Error:
@@ -59,12 +59,13 @@ def _needed(plan: Plan) -> list[tuple[Server, ...]]:
     return list(dict.fromkeys(step.servers for step in plan.steps if step.servers))
 
 
-async def _connects(host: Host, servers: tuple[Server, ...]) -> bool:
+async def connects(host: Host, servers: tuple[Server, ...], timeout: float = _QUICK) -> bool:
+    """Whether one of the servers takes a connection within ``timeout`` seconds."""
     from . import network
 
     for name, port in servers:
         try:
-            await host.bounded(network.connect, name, port, _QUICK, timeout=2 * _QUICK)
+            await host.bounded(network.connect, name, port, timeout, timeout=2 * timeout)
             return True
         except NoTime:
             raise

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .config import Config
     from .diagnosis import Rows
-    from .host import Host
+    from .host import Host, Result
 
 
 def monitors(value: str) -> tuple[str, ...]:
@@ -63,3 +63,24 @@ async def check_key(host: Host, config: Config) -> None:
     """Raise unless only root can read the key."""
     if config["CEPH_KEYRING"]:
         await secret.check(host, [config["CEPH_KEYRING"]], config["PROBE_TIMEOUT"], "correct CEPH_KEYRING")
+
+
+async def key(host: Host, config: Config) -> str | None:
+    """The key itself, for a program that takes it on its standard input; None without CEPH_KEYRING. Denied."""
+    path, name = config["CEPH_KEYRING"], f"client.{config['CEPH_USER']}"
+    if not path:
+        return None
+    await check_key(host, config)
+    argv = ("ceph-authtool", "--print-key", "--name", name, path)
+    found: str = await host.ask(argv, _printed, lasting=True, secret=True)
+    if not found:
+        raise Denied(f"cannot read a key: {path} has none of {name}; correct CEPH_KEYRING, or CEPH_USER")
+    return found
+
+
+def _printed(result: Result) -> str:
+    if result.status == 0:
+        return result.out.strip()
+    if "not found" in result.words or "error reading file" in result.words:
+        return ""
+    raise ValueError(result.words)

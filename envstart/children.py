@@ -98,7 +98,7 @@ def call(function: Callable[..., Any], arguments: Sequence[Any], keep: Iterable[
             answer = (error.errno or -1, error.strerror or str(error))
         except Exception as error:
             answer = (-1, repr(error))
-        os.write(write, marshal.dumps(answer))
+        os.write(write, _framed(answer))
 
     return _fork(body, f"{function.__name__} {arguments[0] if arguments else ''}", keep)
 
@@ -112,8 +112,7 @@ def each(function: Callable[[Any], Any], items: Sequence[Any], keep: Iterable[in
                 answer = (0, function(item))
             except OSError as error:
                 answer = (error.errno or -1, error.strerror or str(error))
-            data = marshal.dumps(answer)
-            os.write(write, len(data).to_bytes(_LENGTH, "big") + data)
+            os.write(write, _framed(answer))
 
     return _fork(body, f"{function.__name__} of {len(items)} items", keep)
 
@@ -130,6 +129,8 @@ def _fork(body: Callable[[int], None], what: str, keep: Iterable[int]) -> tuple[
         os.close(write)
         return Child(pid, what), read
     try:
+        # There may be no room for another one.
+        os.close(read)
         null = os.open(os.devnull, os.O_RDWR)
         become_child((None, null, null), (write, *keep))
         body(write)
@@ -137,8 +138,14 @@ def _fork(body: Callable[[int], None], what: str, keep: Iterable[int]) -> tuple[
         os._exit(0)
 
 
+def _framed(answer: tuple[int, Any]) -> bytes:
+    """An answer with its length before it: a child can be killed in the middle of it."""
+    data = marshal.dumps(answer)
+    return len(data).to_bytes(_LENGTH, "big") + data
+
+
 def answers(data: bytes) -> tuple[list[tuple[int, Any]], bytes]:
-    """What a child of each() has sent: (0, result), or (errno, text), for each item that it came to; and the rest."""
+    """What a child has sent: (0, result), or (errno, text), for each item that it came to; and the rest."""
     found = []
     at = 0
     while len(data) - at >= _LENGTH:
@@ -180,8 +187,11 @@ class Pipe:
 
 
 def answer(data: bytes) -> Any:
-    """The result that a child of call() has sent; its OSError is raised."""
-    number, value = marshal.loads(data)
+    """The result that a child of call() has sent; its OSError is raised, EOFError if it did not come to its end."""
+    found, _ = answers(data)
+    if not found:
+        raise EOFError
+    number, value = found[0]
     if number:
         raise OSError(number, value)
     return value

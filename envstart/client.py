@@ -40,6 +40,15 @@ def one_word(value: str) -> str:
     return directory(value)
 
 
+def is_noted(environment: Environment) -> bool:
+    """Whether a client of this environment was started, and not yet stopped."""
+    return bool(state.noted(_note(environment)))
+
+
+def _note(environment: Environment) -> str:
+    return f"client.{plan.file_name(environment)}"
+
+
 class _Probed(Mount):
     """A mount whose state says whether it answers: the table shows a dead client's as it shows any other."""
 
@@ -91,7 +100,7 @@ class Client(_Probed):
         )
         self.create_below, self.mode = os.path.dirname(os.path.dirname(mount_dir)), 0o700
         self.required = required
-        self._note = f"client.{own}"
+        self._note = _note(environment)
 
     def requires(self) -> str:
         return "the environment needs"
@@ -262,7 +271,9 @@ class _Shown(_Probed):
     ) -> None:
         source = f"{client.point}{item.path}"
         patience = config["PROBE_TIMEOUT"]
-        super().__init__(item.name, "nullfs", (mode,), source, item.point, environment, config, patience)
+        super().__init__(
+            item.name, "nullfs", (mode,), source, item.point, environment, config, patience, inside=client.point
+        )
         self._client = client
         self._path = item.path
         self._all_points = all_points
@@ -285,13 +296,18 @@ class _Shown(_Probed):
         await super()._force(host, entry)
 
 
-def steps(client: Client, wanted: Sequence[Wanted], environment: Environment, config: Config) -> list[plan.Step]:
-    """The client, and the environment's directories from it; their paths begin at its top."""
+def refuse_shared(wanted: Sequence[Wanted]) -> None:
+    """Misconfigured if a directory is to serve all environments."""
     if any(item.shared for item in wanted):
         raise Misconfigured(
-            "cannot use RCCONF_SHARED=1: each environment has a client of its own, which goes with it; "
+            "cannot use RCCONF_SHARED=1: each environment has mounts of its own here, which go with it; "
             "mount that directory by fstab(5), or set RCCONF_SHARED=0"
         )
+
+
+def steps(client: Client, wanted: Sequence[Wanted], environment: Environment, config: Config) -> list[plan.Step]:
+    """The client, and the environment's directories from it; their paths begin at its top."""
+    refuse_shared(wanted)
     mode = "ro" if "ro" in client.options else "rw"
     points = [item.point for item in wanted]
     return [client, *(_Shown(client, item, points, mode, environment, config) for item in wanted)]

@@ -27,6 +27,9 @@ PROGRAM = "env_clone_nfs"
 # What neither this host nor a shell on the server takes for anything else.
 _SAFE = ALNUM | set("/._-@%:+,=")
 
+# What mount_nfs(8) says of a directory that the server does not have.
+_NOTHING = "No such file or directory"
+
 
 def main(argv: Sequence[str], host: Host) -> int:
     """Run the hook and return its exit status; raises Error."""
@@ -166,8 +169,9 @@ class Copy(Block):
         await look.stop(host)
         try:
             await look.start(host)
-        except Missing:
-            if not os.path.isdir(look.point):
+        except Missing as error:
+            # What is there and no directory is there all the same, and the command that takes back would remove it.
+            if not os.path.isdir(look.point) or _NOTHING not in str(error):
                 raise
             return False
         await look.stop(host)

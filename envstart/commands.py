@@ -29,6 +29,8 @@ def mount(platform: str, fstype: str, options: Sequence[str], source: str, point
             words += ["-o", option]
         if fstype == "glusterfs":
             return ("mount.glusterfs", source, point, "-o", ",".join(options))
+        if fstype == "ceph":
+            return ("mount.ceph", source, point, "-o", ",".join(options))
         if fstype == "nullfs":
             return ("mount", "--bind", *words, source, point)
         if fstype != "nfs":

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+# What a reader stumbles over when another program's words, or a file, are not as they should be.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+
 
 class Error(Exception):
     """One line for the operator, ``cannot X: reason; remedy``, and the status the process ends with.
@@ -78,6 +81,11 @@ class Interrupted(Error):
     def __init__(self, signum: int) -> None:
         super().__init__(f"interrupted by signal {signum}; what this run did was taken back")
         self.status = 128 + signum
+
+
+def unreadable(error: Exception) -> str:
+    """What is wrong, in a reader's own words, which are those of a ValueError; else where it stumbled."""
+    return str(error) if isinstance(error, ValueError) else f"its shape is unknown: {error!r}"
 
 
 def reason(error: OSError) -> str:

@@ -108,5 +108,8 @@ def _starter(step: Step, host: Host) -> Undo:
 
 def _take_back(host: Host, error: BaseException) -> None:
     failures = host.roll_back()
-    if isinstance(error, Error) and failures:
-        error.also(f"and it could not all be taken back: {'; '.join(failures)}")
+    text = f"it could not all be taken back: {'; '.join(failures)}"
+    if failures and isinstance(error, Error):
+        error.also(f"and {text}")
+    elif failures:
+        host.report.warn(text)

@@ -8,6 +8,7 @@ which knows nothing of this; so a mistake here can cost time, and nothing else.
 
 from __future__ import annotations
 
+import binascii
 import marshal
 import os
 import select
@@ -57,8 +58,7 @@ def _is_so(program: str, argv: list[str], hung: list[children.Child]) -> bool:
     for descriptor in (0, 1, 2):
         # What is opened here must not become one of them.
         os.fstat(descriptor)
-    text = state.read(_name(program, argv))
-    makers, known, configuration, lock, absent, ground, points, rows = marshal.loads(text)
+    makers, known, configuration, lock, absent, ground, points, rows = _unsealed(state.read(_name(program, argv)))
     if makers != _makers(program) or known != argv:
         return False
     if any(_identity(path) != identity for path, identity in configuration) or any(map(os.path.lexists, absent)):
@@ -121,7 +121,7 @@ def remember(program: str, argv: Sequence[str], plan: Plan, host: Host) -> None:
     try:
         known = _known(program, argv, plan, host)
         if known is not None:
-            state.write(_name(program, argv), marshal.dumps(known))
+            state.write(_name(program, argv), _sealed(marshal.dumps(known)))
     except (Error, OSError, ValueError):
         # The start was good, and is over. The next one takes the long way.
         pass
@@ -156,6 +156,18 @@ def _known(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[A
         points,
         rows,
     )
+
+
+def _sealed(data: bytes) -> bytes:
+    """With its sum before it: marshal can end the interpreter by what a disk or a power loss has made of a record."""
+    return binascii.crc32(data).to_bytes(4, "big") + data
+
+
+def _unsealed(text: bytes) -> Any:
+    """The record; ValueError if it is not as it was written."""
+    if _sealed(text[4:]) != text:
+        raise ValueError("it was changed")
+    return marshal.loads(text[4:])
 
 
 def _above(row: Any) -> list[str]:

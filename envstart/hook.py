@@ -10,7 +10,7 @@ import sys
 import time
 
 from . import backends, config, environment, executor
-from .errors import Denied, Error, Usage
+from .errors import Denied, Error, Temporary, Usage
 from .host import Host
 from .report import Report, write
 
@@ -135,6 +135,9 @@ def guarded(report: Report, body: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         report.fail(Error("interrupted; nothing had been done yet"))
         return 130
+    except MemoryError:
+        report.fail(Temporary("cannot go on: there is no memory left; see top(1) and limits(1), and try again"))
+        return os.EX_TEMPFAIL
     except Exception as error:
         if report.verbose:
             import traceback

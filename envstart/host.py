@@ -11,7 +11,7 @@ import time
 
 from . import children, freebsd, linux, processes, scratch, table, touch
 from .deadline import Deadline
-from .errors import Error, NoAnswer, NoTime, Temporary, Unavailable, reason
+from .errors import UNREADABLE, Error, NoAnswer, NoTime, Temporary, Unavailable, reason, unreadable
 from .locks import Locks
 from .signals import Signals
 from .tasks import Wait, together
@@ -34,6 +34,8 @@ _PACKAGES = {
     "mount_glusterfs": "the package glusterfs",
     "iscsiadm": "open-iscsi",
     "sg_persist": "sg3-utils",
+    "mount.ceph": "ceph-common",
+    "ceph-authtool": "ceph-common",
     "ceph-fuse": "ceph-fuse (FreeBSD: the package ceph14)",
     "rbd-ggate": "the package ceph14",
     "rbd": "ceph-common (FreeBSD: the package ceph14)",
@@ -142,8 +144,9 @@ class Host:
         async def guarded(undo: Undo) -> None:
             try:
                 await undo()
-            except (Error, OSError) as error:
-                failures.append(str(error))
+            except Exception as error:
+                # Whatever it is, it must not keep the others from being taken back.
+                failures.append(str(error) if isinstance(error, (Error, OSError)) else repr(error))
 
         # What taking back does journals too, and is not taken back.
         journal, self._journal = self._journal, []
@@ -239,8 +242,8 @@ class Host:
         patience: float | None = None,
     ) -> Any:
         """What ``parse`` makes of a command that only reads; kept until a command changes something, or, ``lasting``,
-        for this run. Temporary when it cannot be told: ``parse`` raises ValueError then; NoAnswer when it does not
-        end, be it in time or, asked once, within ``patience`` seconds."""
+        for this run. Temporary when it cannot be told: ``parse`` raises ValueError, or stumbles; NoAnswer when it does
+        not end, be it in time or, asked once, within ``patience`` seconds."""
         key = tuple(argv)
         while key in self._asking:
             # Somebody else is at it, side by side with us.
@@ -260,8 +263,8 @@ class Host:
                 result = await self.run(argv, timeout=timeout, reserve=True, reads=True, secret=secret)
                 try:
                     answer = parse(result)
-                except ValueError as error:
-                    last, kind = str(error), Temporary if result.status is not None else NoAnswer
+                except UNREADABLE as error:
+                    last, kind = unreadable(error), Temporary if result.status is not None else NoAnswer
                     continue
                 if lasting:
                     self._lasting[key] = answer
@@ -307,8 +310,8 @@ class Host:
             changes = self._changes
             try:
                 mounts = table.Table(await self._read_table())
-            except (ValueError, OSError) as error:
-                last = str(error)
+            except (*UNREADABLE, OSError) as error:
+                last = unreadable(error) if isinstance(error, UNREADABLE) else str(error)
                 await self.sleep(0.05)
                 continue
             if changes == self._changes:
@@ -367,14 +370,16 @@ class Host:
 
     # What may hang.
 
-    async def bounded(self, function: Callable[..., Any], *arguments: Any, timeout: float) -> Any:
+    async def bounded(
+        self, function: Callable[..., Any], *arguments: Any, timeout: float, keep: Sequence[int] = ()
+    ) -> Any:
         """``function(*arguments)`` in a child of its own, for at most ``timeout`` seconds; NoAnswer after that, NoTime
         if the deadline comes first.
 
         For everything that touches a file system which may be dead: such a call cannot be ended, only left behind.
-        The result goes through marshal; an OSError comes back as one.
+        The result goes through marshal; an OSError comes back as one. ``keep``: descriptors that the child gets.
         """
-        child, pipe = _started(children.call, function, arguments)
+        child, pipe = _started(children.call, function, arguments, keep)
         until = time.monotonic() + timeout
         answered = False
         try:
@@ -390,9 +395,10 @@ class Host:
             raise NoAnswer(f"no answer in {timeout:.1f} s")
         # Its answer was its last act; if it is not yet over, init(8) takes it after us.
         child.ended()
-        if not pipe.data:
-            raise Temporary("a child ended without a word")
-        return children.answer(pipe.data)
+        try:
+            return children.answer(pipe.data)
+        except EOFError:
+            raise Temporary(f"a child ended without an answer: {child.what}") from None
 
     async def each(
         self, function: Callable[[Any], Any], items: Sequence[Any], timeout: float, keep: Sequence[int] = ()

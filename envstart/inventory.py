@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import backends, config, shell
+from . import backends, config, shell, touch
 from .environment import Environment
 from .errors import Error, NoAnswer, NoTime, Usage, reason
 
@@ -231,7 +231,7 @@ def collect(workdir: str) -> tuple[list[dict[str, Any]], list[str], bool, str]:
 
 def backend_of(hook: str) -> str:
     """The backend that a hook's path stands for, links followed; "" if it is none of ours."""
-    for path in (hook, os.path.realpath(hook)) if hook else ():
+    for path in (hook, os.path.realpath(hook)) if hook and "\0" not in hook else ():
         name = os.path.basename(path)
         if name.startswith("env_start_") and name[len("env_start_") :] in backends.NAMES:
             return name[len("env_start_") :]
@@ -300,7 +300,9 @@ def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
     found = []
     for name in names:
         try:
-            with open(f"{directory}/{name}", encoding="utf-8", errors="surrogateescape") as file:
+            with open(
+                touch.regular(f"{directory}/{name}", links=True), encoding="utf-8", errors="surrogateescape"
+            ) as file:
                 reading = shell.read(file.read(1 << 20))
         except OSError as error:
             problems.append(f"cannot read {directory}/{name}: {reason(error)}")
@@ -336,7 +338,7 @@ def _clean(values: dict[str, Any], registered: bool) -> dict[str, Any]:
         if isinstance(default, int):
             try:
                 row[name] = int(value or 0)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 row[name] = 0
         else:
             row[name] = "" if value in (None, 0, "0", "") else str(value)

@@ -1,4 +1,5 @@
-"""The mount table of Linux: ``/proc/self/mountinfo`` (proc(5)), which answers without touching a mount point."""
+"""What Linux tells in files: its mount table, ``/proc/self/mountinfo`` (proc(5)), which answers without touching a
+mount point, and the file systems of the kernel."""
 
 from __future__ import annotations
 
@@ -27,6 +28,18 @@ def mount_table(wanted: Collection[str] | None = None) -> list[Entry]:
             return parse_mountinfo(os.fsdecode(now), wanted)
         before, now = now, _reading()
     raise ValueError(f"{_PATH} does not keep still")
+
+
+def has_file_system(name: str) -> bool:
+    """Whether the kernel has it, or a module of it that is loaded when it is mounted."""
+    try:
+        with open("/proc/filesystems", encoding="ascii", errors="replace") as file:
+            if any(line.split()[-1:] == [name] for line in file):
+                return True
+        with open(f"/lib/modules/{os.uname().release}/modules.dep", encoding="ascii", errors="replace") as file:
+            return any(f"/{name}.ko" in line.partition(":")[0] for line in file)
+    except OSError:
+        return False
 
 
 def _reading() -> bytes:

@@ -6,7 +6,7 @@ import errno
 import os
 
 from . import state
-from .errors import Temporary, reason
+from .errors import NoAnswer, NoTime, Temporary, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,21 +72,25 @@ class Locks:
             return
         self._descriptors.append(descriptor)
         host.own.add(descriptor)
-        pause = 0.005
-        while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                pass
-            if not host.deadline.left():
+                # The kernel has a queue for those who wait; who asked now and then would be passed by newcomers.
+                await host.bounded(_wait_for, name, descriptor, timeout=host.deadline.left(), keep=(descriptor,))
+            except (NoAnswer, NoTime):
                 holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace")
                 raise Temporary(
                     f"cannot lock {name}: {holder} works on it, or a command that it left; look at ps, and try again"
-                )
-            await host.sleep(pause)
-            pause = min(pause * 1.5, 0.25)
+                ) from None
         note(descriptor, f"pid {os.getpid()}, {host.report.program}")
+
+
+def _wait_for(name: str, descriptor: int) -> None:
+    """In a child, which can be ended: take the lock of a descriptor that it shares with its parent, who then has it."""
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def claim(name: str) -> tuple[int | None, str]:

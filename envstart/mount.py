@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import commands, diagnosis, plan, touch, unmount, usable
+from . import breaker, commands, diagnosis, links, plan, touch, unmount, usable
 from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, reason
 from .retry import until_it_heals
 from .table import is_below, normal_source
@@ -40,6 +40,7 @@ class Mount(plan.Step):
 
     ``shared`` and ``own``: it serves all environments, and stays while a mount from below ``shared`` is there whose
     source is not among this environment's ``own``. ``lower``: the block device that the files are on, if it is known.
+    ``inside``: a directory that the source lies in, and below which no link may lead it elsewhere; "": links are fine.
     """
 
     # Where missing parents of the mount point may be made, and the mode of what is made.
@@ -63,6 +64,7 @@ class Mount(plan.Step):
         own: Sequence[str] = (),
         lower: Block | None = None,
         servers: Sequence[plan.Server] = (),
+        inside: str = "",
     ) -> None:
         self.name = name
         self.fstype = fstype
@@ -74,6 +76,9 @@ class Mount(plan.Step):
         self.resource = point if shared else ""
         self.lower = lower
         self.servers = tuple(servers)
+        self.inside = inside
+        # A directory of the same environment that the mount point lies in: whoever is root in there can make links.
+        self.outer = links.outer(environment, point)
         self.create_below = environment.workdir
         # Seconds that the mounted directory may take to answer.
         self.patience: float = config["PROBE_TIMEOUT"]
@@ -81,6 +86,8 @@ class Mount(plan.Step):
         self.environment = environment
         self.config = config
         self._attempt_timeout = attempt_timeout
+        # Whether this run has mounted it.
+        self._new = False
 
     def needs(self, other: plan.Step) -> bool:
         """After the device it is on, and the one whose directory holds its mount point or its source."""
@@ -108,7 +115,14 @@ class Mount(plan.Step):
         drift = self._drift(entry)
         if drift:
             host.report.warn(f"{point}: {entry} is {drift}")
-        return await usable.judge(self, host, point)
+        lack = await usable.judge(self, host, point)
+        if self._new and isinstance(lack, NoAnswer) and await breaker.connects(host, self.servers, self.patience):
+            # A mount is served before a file can be opened: who has been started a moment ago gives those time that had
+            # files open before (NFSv4's grace period, RFC 8881 8.4.2: 90 s on Linux, up to two minutes on FreeBSD).
+            host.report.note(f"{point}: {self.source} is mounted, and opens no file yet; waiting for it")
+            host.silent.discard(point)
+            lack = await usable.judge(self, host, point, host.deadline.left())
+        return lack
 
     def _drift(self, entry: Entry) -> str:
         """In what the mount differs from the configuration; "" if in nothing that counts."""
@@ -139,7 +153,10 @@ class Mount(plan.Step):
         linux = host.platform == "linux"
         if table.shows(entry, self.fstype, self.source, linux):
             return True
-        return self.fstype == "nullfs" and table.shows(entry, self.fstype, await host.real(self.source), linux)
+        if self.fstype != "nullfs":
+            return False
+        real = await links.place(host, self.inside, self.source) if self.inside else await host.real(self.source)
+        return table.shows(entry, self.fstype, real, linux)
 
     def _origin(self, table: Table, source: str) -> str:
         return normal_source(source) if self.fstype == "nfs" else table.origin(source)
@@ -195,10 +212,12 @@ class Mount(plan.Step):
             if lack is not None:
                 raise lack
             return
+        await links.refuse(host, self, point)
         undo = Undo()
         host.on_failure(lambda: self._take_back(host, point, undo))
         await self._prepare(host, point, undo)
         await until_it_heals(lambda: self._attempt(host, point, undo), host, self.config["ATTEMPTS"])
+        self._new = True
 
     async def _clear(self, host: Host, entry: Entry) -> None:
         """Take a dead or stale mount away, of an environment that does not run (faults 3, 6, 51)."""
@@ -271,20 +290,31 @@ class Mount(plan.Step):
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)
         undo.tried = True
-        result = await host.run(argv, timeout=self._attempt_timeout, hold=self.hold)
+        before = await host.mounts()
+        result = await self._run(host, argv)
         undo.cut_off = result.status is None
         doing = f"mount {self.source} on {point}"
         # The table, not the exit status: each can be wrong either way (faults 65, 66).
-        if await self._ours(host, await host.mounts(), point) is not None:
+        try:
+            entry = await self._ours(host, await host.mounts(), point)
+        except Misconfigured:
+            await links.recall(host, self, point, before)
+            raise
+        if entry is not None:
             if result.status != 0:
                 if any(words in result.words for words in diagnosis.ALREADY):
                     # Somebody else mounted it in between: not ours to take back.
                     undo.tried = False
                 host.report.warn(f"{argv[0]} failed ({result.words}), but {self.source} is mounted on {point}")
             return
+        await links.recall(host, self, point, before)
         error = await self._explained(host, argv[0], result, doing)
         # Another attempt would hang at the same place.
         raise Stuck(str(error)) if result.alive else error
+
+    async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
+        """Run the mount command."""
+        return await host.run(argv, timeout=self._attempt_timeout, hold=self.hold)
 
     async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
         """Why nothing is mounted after a mount command."""
@@ -414,6 +444,8 @@ class Mount(plan.Step):
     async def _real_point(self, host: Host) -> str:
         """The directory as the mount table names it. It is touched only when the table does not know it."""
         try:
+            if self.outer:
+                return await links.place(host, self.outer, self.point)
             real = await host.real(self.point)
         except (NoAnswer, NoTime) as error:
             # The table does not know it by this name; by which one it would, only what it lies on can tell.

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from .environment import Environment
     from .inventory import Found
+    from .plan import Plan
     from .report import Report
+    from .table import Table
 
 _CALLED = "jname, data and workdir are not all set; CBSD sets them for what envstart install has put in its directories"
 # Seconds that CBSD gets to end its stop. What comes later is found by `envstart orphans --stop`.
@@ -68,7 +70,9 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
         except Missing:
             # It was removed, and env_remove has done what is to be done.
             return os.EX_OK
-        busy = _busy(host, found, callers)
+        assert found.environment is not None
+        plan = hook.load(found.backend, found.environment)
+        busy = _busy(host, found, plan, callers)
         if not busy:
             break
         if time.monotonic() >= until:
@@ -83,12 +87,11 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
             return "it was started again"
         return "it runs" if _found(host, wanted).running else ""
 
-    assert found.environment is not None
-    hook.act("stop", hook.load(found.backend, found.environment), Host(report), unless)
+    hook.act("stop", plan, Host(report), unless)
     return os.EX_OK
 
 
-def _busy(host: Host, found: Found, callers: list[tuple[int, float]]) -> str:
+def _busy(host: Host, found: Found, plan: Plan, callers: list[tuple[int, float]]) -> str:
     """What shows that CBSD has not ended yet."""
     alive = [pid for pid, began in callers if processes.is_still(pid, began)]
     if alive:
@@ -97,13 +100,19 @@ def _busy(host: Host, found: Found, callers: list[tuple[int, float]]) -> str:
     aftermath = processes.working("save-jail-info", f"jname={found.name}")
     if aftermath:
         return f"CBSD is still at work (pid {aftermath})"
-    table = host.wait(host.mounts())
-    assert found.environment is not None
-    path, data = (host.wait(host.real(name)) for name in (found.path, found.environment.data))
-    left = [*table.below(path), *table.below(data)]
-    # With baserw=1 the jail lives in its data directory itself (contract §2.1).
-    left += [entry.point for entry in table.at(path)] if path != data else []
+    points = [step.point for step in plan.steps if step.point]
+    path, data, *own = (host.wait(host.real(name)) for name in (found.path, plan.environment.data, *points))
+    left = left_by_cbsd(host.wait(host.mounts()), path, data, own)
     return f"{left[0]} is still mounted" if left else ""
+
+
+def left_by_cbsd(table: Table, path: str, data: str, own: Sequence[str]) -> list[str]:
+    """What is mounted on a jail's root ``path`` and on its ``data`` that CBSD has yet to unmount: all but our ``own``,
+    as a thin jail's skeleton. All are named as the table names them."""
+    found = [*table.below(path), *table.below(data)]
+    # With baserw=1 the jail lives in its data directory itself (contract §2.1).
+    found += [entry.point for entry in table.at(path)] if path != data else []
+    return [point for point in found if point not in own]
 
 
 def _found(host: Host, wanted: Environment) -> Found:

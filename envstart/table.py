@@ -55,7 +55,9 @@ class Entry:
     @property
     def server(self) -> str:
         """Who must answer when it is looked at."""
-        return normal_source(self.source).partition(":/")[0] if self.kind == "nfs" else self.point
+        if self.kind == "ceph" and "@" in self.source:
+            return self.source.partition("=/")[0]
+        return normal_source(self.source).partition(":/")[0] if self.kind in ("nfs", "ceph") else self.point
 
     @property
     def read_only(self) -> bool:
@@ -140,6 +142,8 @@ def parse_libxo(text: str) -> list[Entry]:
         entries = [Entry(row["special"], row["node"], row["fstype"], row.get("opts", ())) for row in rows]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"its shape is unknown: {error!r}") from None
+    if not all(isinstance(word, str) for entry in entries for word in (entry.source, entry.point, entry.fstype)):
+        raise ValueError("its shape is unknown: not all of it is text")
     return whole(entries)
 
 

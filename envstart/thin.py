@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from . import touch
 from .config import mistakes, trusted_text
-from .errors import Denied, Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
+from .errors import Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
 from .layout import Wanted
 from .mount import Mount
 from .options import ALNUM, Option, directory
@@ -232,24 +232,8 @@ class Base(Mount):
 
 
 class Layer(Mount):
-    """What is mounted inside another mount of the same jail: no link may lead it elsewhere, least of all one that a
-    jail has made, which is root in there (jail(8) refuses them too, commands.md §23)."""
-
-    async def start(self, host: Host) -> None:
-        data = self.environment.data
-        expected = [await host.real(data) + self.point[len(data) :], self.source]
-        doing = f"cannot mount {self.source} on {self.point}"
-        try:
-            # Not what was known of them before what they lie in was mounted.
-            mounted, patience = (await host.mounts()).points, self.config["PROBE_TIMEOUT"]
-            found = await host.bounded(touch.resolve, [self.point, self.source], mounted, timeout=patience)
-        except (NoAnswer, NoTime) as error:
-            raise Temporary(f"{doing}: one of them gives {error}") from None
-        for (real, _), wanted in zip(found, expected):
-            # No jail can write where its whole skeleton lies.
-            if real != wanted and (self.name, wanted) != (SKELETON, self.source):
-                raise Denied(f"{doing}: a link leads to {real}; name a directory without links")
-        await super().start(host)
+    """What is mounted inside another mount of the same jail. Its source can lie in what is another jail's own, so that
+    no link at all may lead it elsewhere (jail(8) refuses them too, commands.md §23)."""
 
     def requires(self) -> str:
         return "the links of the base lead to"
@@ -261,6 +245,8 @@ def steps(wanted: list[Line], environment: Environment, config: Config, attempt_
     for line in wanted:
         kind = Base if line.name == "data" else Layer
         step = kind(line.name, "nullfs", line.options, line.path, line.point, environment, config, attempt_timeout)
+        # No jail can write where the base, or its whole skeleton, lies.
+        step.inside = "" if line.name in ("data", SKELETON) else "/"
         if line.name == SKELETON:
             step.required = tuple(LINKS)
         found.append(step)

@@ -101,10 +101,26 @@ def examine(
     return verdict, detail, other, refusal(point) if write and verdict == USABLE else ""
 
 
+def regular(path: str, links: bool = False) -> int:
+    """A descriptor to read a file where somebody else may have laid a FIFO, a device, or a link to a file of the host
+    (``links``: that one is followed). FileNotFoundError, OSError."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if links else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+    except OSError as error:
+        # What a link gives: FreeBSD, Linux. A socket, or a device without a driver.
+        if error.errno not in (errno.EMLINK, errno.ELOOP, errno.EOPNOTSUPP, errno.ENXIO):
+            raise
+    raise OSError(errno.EINVAL, f"{path} is no regular file")
+
+
 def other_node(locked: str, own_name_file: str) -> tuple[str, int] | None:
     """Which other node holds the lease, and since how many seconds; None if nobody else does."""
     try:
-        with open(locked, encoding="utf-8", errors="replace") as file:
+        with open(regular(locked), encoding="utf-8", errors="replace") as file:
             holder = file.read(256).strip()
             touched = os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
@@ -220,7 +236,8 @@ def _is_stub(path: str) -> bool:
             return not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone()
         finally:
             connection.close()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
+        # The words of an error can have bytes of the file in them.
         return True
 
 
@@ -231,6 +248,8 @@ def put_links(system: str, targets: dict[str, str], name: str) -> list[str]:
     for directory, target in targets.items():
         path = f"{system}/{directory}/{name}"
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        if os.path.islink(os.path.dirname(path)):
+            raise OSError(errno.ENOTDIR, f"{os.path.dirname(path)} is a link")
         if os.path.islink(path):
             if os.readlink(path) == target:
                 continue
@@ -246,6 +265,8 @@ def take_links(system: str, programs: dict[str, str], name: str) -> list[str]:
     taken = []
     for directory, program in programs.items():
         path = f"{system}/{directory}/{name}"
+        if os.path.islink(os.path.dirname(path)):
+            continue
         if os.path.islink(path) and os.path.basename(os.readlink(path)) == program:
             os.unlink(path)
             taken.append(path)
@@ -254,9 +275,10 @@ def take_links(system: str, programs: dict[str, str], name: str) -> list[str]:
 
 def make_directories(directories: list[str], mode: int) -> None:
     """Make them in this order, with this mode whatever the umask is."""
+    # Not chmod, which would change whatever somebody has put in its place by then.
+    os.umask(0)
     for directory in directories:
         os.mkdir(directory, mode)
-        os.chmod(directory, mode)
 
 
 def remove_directories(directories: list[str]) -> None:

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 30 * 60
 
 
-async def judge(mount: Mount, host: Host, point: str) -> Error | None:
-    """Mounted is not yet usable (transcript nfs.txt): None, or why not; raises what a new mount cannot mend."""
+async def judge(mount: Mount, host: Host, point: str, patience: float | None = None) -> Error | None:
+    """Mounted is not yet usable (transcript nfs.txt): None, or why not; raises what a new mount cannot mend.
+
+    ``patience``: seconds in which it must answer, in place of the mount's own.
+    """
     config, lease = mount.config, mount.lease(point)
     doing = f"cannot use {point}: {mount.source}"
     down = await mount.down(host)
@@ -24,7 +27,7 @@ async def judge(mount: Mount, host: Host, point: str) -> Error | None:
         return NoAnswer(f"{doing} is mounted there, but {down}")
     try:
         verdict, detail, other = await host.probe(
-            touch.look, point, tuple(mount.required), lease, timeout=mount.patience
+            touch.look, point, tuple(mount.required), lease, timeout=patience or mount.patience
         )
     except NoAnswer as error:
         return NoAnswer(f"{doing} is mounted there but gives {error}; is the server up?")

@@ -32,13 +32,18 @@ _OF_CLONE: diagnosis.Rows = (
     ("does not exist", Missing, "make what is missing, or correct ZFS_CLONE and ZFS_SKELETON_SNAPSHOT"),
     ("no such pool", Missing, "import the pool, or correct ZFS_CLONE"),
     ("permission denied", Denied, "run it as root"),
+    ("key is not loaded", Denied, "zfs load-key"),
     ("busy", Temporary, "try again"),
 )
 _OF_MOUNT: diagnosis.Rows = (
     ("No such file or directory", Missing, "there is no such dataset: look at zfs list"),
+    # The kernel has no other word for a key that it lacks; zfs(8), which has, is not asked.
+    ("Permission denied", Denied, "if it is encrypted, load its key: zfs load-key"),
     ("Device busy", Temporary, "the dataset is mounted elsewhere: look at zfs mount"),
     ("Invalid fstype", Unavailable, "kldload zfs"),
 )
+# What zfs(8) prints for a property that a dataset cannot have.
+_NONE = "-"
 
 
 class Clone(Block):
@@ -58,7 +63,10 @@ class Clone(Block):
         return found
 
     async def check(self, host: Host) -> Error | None:
-        if await self.properties(host) is not None:
+        found = await self.properties(host)
+        if found is not None:
+            if found[0] == _NONE:
+                raise Misconfigured(f"cannot use {self.source}: it is a volume; name a file system in ZFS_CLONE")
             return None
         lack = Missing(f"cannot find dataset {self.source}: make it, or set ZFS_SKELETON_SNAPSHOT to have it cloned")
         if self._snapshot is None:
@@ -153,6 +161,6 @@ def _parse(result: Result) -> Properties:
         if len(values) < 2 or not values[1]:
             raise ValueError(f"cannot read {result.out!r}")
         return values[0], values[1]
-    if "dataset does not exist" in result.words:
+    if "dataset does not exist" in result.words or "no such pool" in result.words:
         return None
     raise ValueError(result.words)

@@ -24,7 +24,7 @@ def test_the_command_line(site: ClientSite) -> None:
     assert site.start().returncode == 0
     (argv,) = [call["argv"] for call in site.world.calls("ceph-fuse")]
     access = ["--id=host1", "-c", "/c", "-m", f"{SERVER},mon2:6789"]
-    wanted = ["ceph-fuse", *access, "--client_fs=files", "-r", "/jails", "-o", "rw", str(site.volume())]
+    wanted = ["ceph-fuse", *access, "--client_mds_namespace=files", "-r", "/jails", "-o", "rw", str(site.volume())]
     assert argv == wanted
 
 

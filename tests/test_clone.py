@@ -197,6 +197,43 @@ def test_two_servers_cannot_clone(site: Site) -> None:
     assert f"one is on {SERVER}, the other on 172.16.0.2" in last_line(ended)
 
 
+def test_a_program_may_be_named_by_its_whole_path(site: Site, tmp_path: Path) -> None:
+    """It may say a lot, and leave behind what it likes."""
+    program, told, server = tmp_path / "snapshot", tmp_path / "told", site.world.path / "servers" / SERVER
+    lines = (
+        "#!/bin/sh",
+        "PATH=/bin:/usr/bin",
+        f'echo "$1 $2" >> {told}',
+        f"cp -R {server}$1 {server}$2",
+        "head -c 30000000 /dev/zero",
+        "sleep 600 &",
+        f"echo $! >> {told}.pids",
+    )
+    program.write_text("\n".join(lines) + "\n")
+    program.chmod(0o755)
+    site.configure(CLONE_COMMAND=f"{program} {{old}} {{new}}")
+    ended = clone(site)
+    for pid in Path(f"{told}.pids").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+    assert ended.returncode == 0, ended.stderr
+    kinds = ("system", "fstab", "data")
+    assert told.read_text().splitlines() == [f"/nfs/{kind}/jail1 /nfs/{kind}/jail2" for kind in kinds]
+
+
+def test_what_is_there_and_no_directory_is_there(site: Site) -> None:
+    """The command that takes back would remove it."""
+    site.world.fault("mount_nfs", nth=3, text="mount_nfs: nmount: x: Not a directory")
+    ended = clone(site)
+    assert ended.returncode == os.EX_NOINPUT
+    assert "Not a directory" in last_line(ended)
+    assert site.world.calls("ssh") == []
+
+
+def test_a_name_with_a_colon(site: Site) -> None:
+    ended = clone(site, new="a:b")
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_a_directory_that_a_shell_would_split_is_refused(site: Site) -> None:
     site.configure(CLONE_COMMAND=COPY, NFS_SERVER_ROOT_DIR="/nfs; reboot")
     ended = clone(site)
@@ -244,7 +281,7 @@ def test_n_shows_what_would_be_run(site: Site) -> None:
         ("ssh nas cp -a {old} /nfs/{new}", "has '/nfs/{new}'; of words with braces there is {old} and {new}"),
         ("ssh nas cp -a {old} {name}", "has '{name}'"),
         ("ssh nas cp -a {old}", "lacks {old} or {new} as a word of its own"),
-        ("/root/copy {old} {new}", "begins with '/root/copy'; begin with the name of a program"),
+        ("bin/copy {old} {new}", "begins with 'bin/copy'; begin with the name of a program, or its whole path"),
         ("{old} {new}", "begins with '{old}'"),
     ],
 )

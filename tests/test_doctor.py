@@ -20,9 +20,10 @@ import pytest
 from blocks import GELI, BlockSite
 from cbsd import NFS4, NULLFS, SERVER, Site, Variant
 from sim.world import TESTS
+from stubs import planned
 
 from envstart import doctor, network, packages
-from envstart.doctor import places
+from envstart.doctor import machine, places
 from envstart.doctor.finding import Finding
 from envstart.errors import reason
 
@@ -702,3 +703,27 @@ def test_a_connection_is_refused_or_taken_for_real() -> None:
 def test_an_address_is_its_own_name() -> None:
     assert network.resolve("127.0.0.1") == ("", [network.INET])
     assert network.resolve("[::1]") == ("", [network.INET6])
+
+
+@pytest.mark.parametrize(
+    ("backend", "keys", "linux"),
+    [
+        ("nfs", {"NFS_SERVER": "nas"}, True),
+        ("gluster", {"GLUSTER_SERVER": "nas", "GLUSTER_VOLUME": "v"}, True),
+        ("ceph", {"CEPH_USER": "a", "CEPH_CLIENT": "fuse"}, True),
+        ("ceph", {"CEPH_USER": "a", "CEPH_CLIENT": "kernel"}, True),
+        ("rbd", {"CEPH_USER": "a", "RBD_IMAGE": "a/b", "VOLUME_FSTYPE": "ext4"}, True),
+        ("rbd", {"CEPH_USER": "a", "RBD_IMAGE": "a/b"}, False),
+        ("iscsi", {"ISCSI_PORTAL": "nas", "ISCSI_TARGET": "iqn.2024-01.a:b"}, False),
+        ("geli", {"GELI_PROVIDER": "/dev/gpt/a", "GELI_KEYFILE": "/k"}, False),
+        ("hast", {"HAST_RESOURCE": "a"}, False),
+        ("nullfs", {"NULLFS_ROOT_DIR": "/a", "ZFS_CLONE": "pool/a"}, False),
+    ],
+)
+def test_programs_of_all_backends_are_looked_for(
+    backend: str, keys: dict[str, str], linux: bool, tmp_path: Path
+) -> None:
+    fstypes = {step.fstype for step in planned(tmp_path, backend, **keys).steps}
+    # A look at a device, and a mark in a volume, need no other program than the mount.
+    fstypes -= {"fsck", "mark", "provider"}
+    assert fstypes <= set(machine._PROGRAMS["linux" if linux else "freebsd"])

@@ -162,6 +162,19 @@ def test_a_note_that_was_cut_anywhere(site: Site) -> None:
         assert note(site).read_bytes() == whole
 
 
+def test_a_note_in_which_anything_was_changed(site: Site) -> None:
+    whole = note(site).read_bytes()
+    for at in range(len(whole)):
+        for bit in (1, 128):
+            with pytest.raises(ValueError, match="it was changed"):
+                fast._unsealed(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+    # A dictionary with a tuple as its key that is not yet complete: marshal ends the interpreter by it.
+    for text in (b"\xa9\x01{r\0\0\0\0r\0\0\0\0", b"", whole[:4], whole[4:]):
+        note(site).write_bytes(text)
+        assert ended(site) == (0, "", site.wanted())
+        assert note(site).read_bytes() == whole
+
+
 def test_values_in_the_words_of_their_options(site: Site) -> None:
     """As getopt(3) takes them, and the seed writes them (contract §1.2)."""
     words = site.args()

@@ -37,6 +37,32 @@ def test_fault_1_server_comes_back_while_it_is_tried(site: Site) -> None:
     assert site.table == site.wanted()
 
 
+@pytest.mark.alone
+def test_a_server_in_its_grace_period_is_waited_for(site: Site) -> None:
+    """After a power cut all are started at once: the server mounts, and for a minute or two it opens no file."""
+    site.configure(TIMEOUT="30", PROBE_TIMEOUT="1")
+    site.world.restarted(SERVER)
+    with site.begin() as hook:
+        while len(site.table) < 3:
+            time.sleep(0.02)
+        time.sleep(3)
+        site.world.up(SERVER)
+        assert hook.wait() == 0
+    assert site.table == site.wanted()
+    assert site.count("umount") == 0
+
+
+@pytest.mark.alone
+def test_a_grace_period_longer_than_the_time(site: Site) -> None:
+    site.configure(TIMEOUT="6", PROBE_TIMEOUT="1")
+    site.world.restarted(SERVER)
+    began = time.monotonic()
+    ended = site.start()
+    assert ended.returncode == 75
+    assert time.monotonic() - began < 6 + 1
+    assert "no answer" in last_line(ended)
+
+
 def test_fault_2_port_closed(site: Site) -> None:
     site.configure(ATTEMPTS="2")
     site.world.refuse(SERVER)

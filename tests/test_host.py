@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from envstart import state
+from envstart import children, state
+from envstart.errors import Temporary
 from envstart.host import Host
 from envstart.report import Report
 from envstart.table import Entry
@@ -86,3 +87,11 @@ def test_what_a_command_started_in_its_group_ends_with_it(host: Host, tmp_path: 
     assert not result.alive
     time.sleep(2.5)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 5, 8])
+def test_a_child_that_is_killed_while_it_answers(host: Host, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    framed = children._framed
+    monkeypatch.setattr(children, "_framed", lambda answer: framed(answer)[:size])
+    with pytest.raises(Temporary, match="a child ended without an answer: abs -1"):
+        host.wait(host.bounded(abs, -1, timeout=5))

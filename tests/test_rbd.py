@@ -9,13 +9,17 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from blocks import RBD, BlockSite
 from cbsd import last_line
+from stubs import Stub, done, planned
 
 from envstart import ceph
 from envstart.backends import rbd
+from envstart.block.mapped import Mapped
+from envstart.errors import NoAnswer, Temporary
 
 SPEC = "jails/jail1"
 
@@ -173,8 +177,33 @@ def test_a_killed_start_leaves_no_second_disk(site: BlockSite) -> None:
     assert len(gates) == 1
 
 
+def test_a_search_for_processes_that_gives_no_answer_is_told(tmp_path: Path) -> None:
+    class Slow(Stub):
+        async def bounded(self, *_: object, **__: object) -> NoReturn:
+            raise NoAnswer("no answer in 5.0 s")
+
+    plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1")
+    (image,) = [step for step in plan.steps if isinstance(step, Mapped)]
+    with pytest.raises(Temporary, match=r"cannot map rbd image jails/jail1: the search .* gives no answer in 5\.0 s"):
+        done(image._end(Slow().host))
+
+
+def test_linux_asks_for_its_disks_not_for_images(tmp_path: Path) -> None:
+    """`rbd list` is about a pool; mapped for real: test_real_rbd."""
+    plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1", VOLUME_FSTYPE="ext4")
+    (image,) = [step for step in plan.steps if isinstance(step, Mapped)]
+    row = {"id": "0", "pool": "jails", "namespace": "", "name": "jail1", "snap": "-", "device": "/dev/null"}
+    stub = Stub({"rbd device list --format json": json.dumps([row])})
+    stub.platform = "linux"
+    state = done(image.state(stub.host))
+    assert state.stop == (("rbd", "device", "unmap", "/dev/null"),)
+    stub = Stub({"rbd device list --format json": "[]"})
+    stub.platform = "linux"
+    (mapping,) = done(image.state(stub.host)).start
+    assert mapping == ("rbd", "device", "map", "--id=host1", "-o", "exclusive", SPEC)
+
+
 def test_the_list_of_both_systems() -> None:
-    from envstart.block.mapped import Mapped
     from envstart.host import Result
 
     one = Mapped({}, "jails/ns/jail1", read_only=False)  # type: ignore[arg-type]

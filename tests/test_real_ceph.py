@@ -88,6 +88,17 @@ def test_a_directory_that_the_file_system_lacks(cbsd: CephWorkdir) -> None:
     assert "CEPH_ROOT_DIR" in result.last
 
 
+def test_the_file_system_has_a_name(cbsd: CephWorkdir) -> None:
+    cbsd.configure(CEPH_FS_NAME="nosuch", TIMEOUT=12)
+    result = cbsd.run("start")
+    assert result.status not in (0, os.EX_SOFTWARE), result
+    check_gone(cbsd)
+    cbsd.configure(CEPH_FS_NAME="cephfs")
+    cbsd.start()
+    check_all_there(cbsd)
+    cbsd.stop()
+
+
 def test_a_key_that_others_can_read(cbsd: CephWorkdir) -> None:
     path = cbsd.namespace.top / "open-keyring"
     path.write_text("x")

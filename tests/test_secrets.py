@@ -89,7 +89,8 @@ def content(path: str) -> bytes:
     """What is in a file. What the kernel was told of a session stays in the kernel: its state is that as well."""
     with open(path, "rb") as stream:
         data = stream.read()
-    if os.path.basename(path).startswith(STATE):
+    # A new one is empty until its writer, which may just have been killed, comes to it.
+    if data and os.path.basename(path).startswith(STATE):
         state = unpack(data)
         for session in state["sessions"]:
             session["known"] = {}

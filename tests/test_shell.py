@@ -20,6 +20,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from fuzzing import FACTOR
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
@@ -250,7 +251,7 @@ def _mutants(content: bytes, random: Random, count: int) -> Iterator[bytes]:
 
 
 _counts: Counter[str] = Counter()
-_EXAMPLES = int(os.environ.get("ENVSTART_EXAMPLES", "300"))
+_EXAMPLES = 300 * FACTOR
 _MUTANTS = 9
 
 

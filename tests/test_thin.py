@@ -12,9 +12,10 @@ from cbsd import last_line
 from stubs import WORKDIR, planned
 from thin_site import LINKS, THIN, THIN_FSTAB, ThinSite
 
-from envstart import thin
+from envstart import poststop, thin
 from envstart.errors import Misconfigured
 from envstart.plan import waves
+from envstart.table import Entry, Table
 
 ROOT = "/j/web-root"
 DATA = f"{WORKDIR}/jails-data/env1-data"
@@ -303,3 +304,22 @@ def test_the_hand_tool_shows_the_layers(site: ThinSite) -> None:
     site.start()
     assert site.hand("check", *which).returncode == 0
     assert "mounted" in next(line for line in site.hand("status", *which).stdout.splitlines() if "skeleton" in line)
+
+
+@pytest.mark.parametrize(
+    ("points", "left"),
+    [
+        (["jails-data/env1-data", "jails-data/env1-data/skeleton"], []),
+        (["jails-data/env1-data/skeleton", "jails-data/env1-data/dev"], ["jails-data/env1-data/dev"]),
+        (["jails-data/env1-data/skeleton/tmp"], ["jails-data/env1-data/skeleton/tmp"]),
+        (["jails/env1", "jails/env1/etc", "jails-data/env1-data/skeleton"], ["jails/env1/etc", "jails/env1"]),
+    ],
+)
+def test_a_stop_after_cbsd_waits_for_no_mount_of_its_own(points: list[str], left: list[str], tmp_path: Path) -> None:
+    """It would wait for a quarter of an hour, and then leave all."""
+    plan = planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/thin", BASE_DIR="/base")
+    table = Table([Entry("x", f"{WORKDIR}/{point}", "nullfs") for point in points])
+    own = [step.point for step in plan.steps]
+    assert poststop.left_by_cbsd(table, f"{WORKDIR}/jails/env1", plan.environment.data, own) == [
+        f"{WORKDIR}/{point}" for point in left
+    ]

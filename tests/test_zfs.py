@@ -189,6 +189,43 @@ def test_zfs_that_cannot_tell_changes_nothing(site: ThinSite) -> None:
     assert (site.table, site.mounting, is_cloned(site)) == ([], [], False)
 
 
+def test_a_key_that_is_not_loaded(site: ThinSite) -> None:
+    make_skeleton(site.world.dataset("pool/jail1"))
+    site.world.fault("mount", times=None, text="mount: pool/jail1: Permission denied")
+    site.world.set(getfsstat=True)
+    ended = site.start()
+    assert ended.returncode == os.EX_NOPERM
+    assert "Permission denied; if it is encrypted, load its key: zfs load-key" in last_line(ended)
+    assert site.table == []
+
+
+def test_a_volume_is_refused(site: ThinSite) -> None:
+    site.world.dataset("pool/jail1", "-", canmount="-")
+    ended = site.start()
+    assert ended.returncode == os.EX_CONFIG
+    assert "cannot use pool/jail1: it is a volume" in last_line(ended)
+    assert (site.table, site.mounting) == ([], [])
+
+
+def test_a_pool_that_is_not_there(site: ThinSite) -> None:
+    """A dataset that is a pool's top is told of in other words."""
+    site.configure(ZFS_CLONE="tank", ZFS_SKELETON_SNAPSHOT="")
+    site.world.fault("zfs", times=None, text="cannot open 'tank': no such pool")
+    ended = site.start()
+    assert ended.returncode == os.EX_NOINPUT
+    assert "cannot find dataset tank" in last_line(ended)
+
+
+@pytest.mark.parametrize(("mountpoint", "canmount"), [("legacy", "on"), ("none", "noauto"), ("/elsewhere", "off")])
+def test_the_place_is_the_configurations(site: ThinSite, mountpoint: str, canmount: str) -> None:
+    """Whatever zfs(8) thinks of it."""
+    make_skeleton(site.world.dataset("pool/jail1", mountpoint, canmount=canmount))
+    assert site.start().returncode == 0
+    assert site.table == site.wanted()
+    assert site.stop().returncode == 0
+    assert site.table == []
+
+
 def test_the_hand_tool_tells_of_the_dataset(site: ThinSite) -> None:
     which = ["nullfs", "-w", str(site.workdir), "-j", "jail1"]
     plan = site.hand("plan", *which).stdout.splitlines()

@@ -1,11 +1,12 @@
-"""CephFS: a file system of a Ceph cluster holds the environments' directories, by ceph-fuse(8).
+"""CephFS: a file system of a Ceph cluster holds the environments' directories, by ceph-fuse(8) or by Linux's kernel
+(cephkernel.py).
 
 Facts are in commands.md §19.3; what is said of Linux was seen of Ceph 16.2.
 """
 
 from __future__ import annotations
 
-from .. import ceph, client, diagnosis, layout
+from .. import ceph, cephkernel, client, diagnosis, layout
 from ..errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
 from ..options import COMMON, Option, choice, plain, whole
 from ..plan import Plan
@@ -31,13 +32,26 @@ OPTIONS = (
     *ceph.OPTIONS,
     Option("CEPH_FS_NAME", plain, "", "name of the file system", "the cluster's default"),
     *layout.options("CEPH", "/", "in the file system"),
+    Option(
+        "CEPH_CLIENT",
+        choice("auto", "kernel", "fuse"),
+        "auto",
+        "fuse: ceph-fuse(8); kernel: that of Linux, by mount.ceph(8); auto: kernel where that and mount.ceph are there",
+    ),
     Option("CEPH_MODE", choice("rw", "ro"), "rw", "ro: nothing can be written"),
     Option("CEPH_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
     Option(
         "CEPH_MOUNT_DIR",
         client.one_word,
         "/var/run/envstart/ceph",
-        "directory for root alone, below which CEPH_ROOT_DIR itself is mounted, once for each environment",
+        "ceph-fuse: directory for root alone, below which CEPH_ROOT_DIR itself is mounted, once for each environment",
+    ),
+    Option(
+        "MOUNT_CEPH_OPT",
+        cephkernel.mount_options,
+        "",
+        'kernel: options of mount.ceph(8), as in "noatime ms_mode=secure", the latter with HOST:3300 as monitors',
+        "none",
     ),
     *COMMON,
 )
@@ -55,7 +69,8 @@ class CephFS(client.Client):
     def __init__(self, environment: Environment, config: Config, root: str, required: list[str]) -> None:
         options = [*ceph.access(config)]
         if config["CEPH_FS_NAME"]:
-            options.append(f"--client_fs={config['CEPH_FS_NAME']}")
+            # Its name before Ceph 16, which is FreeBSD's, and later ones still know it.
+            options.append(f"--client_mds_namespace={config['CEPH_FS_NAME']}")
         mode = config["CEPH_MODE"]
         cluster = ",".join(config["CEPH_MONITORS"] or ()) or config["CEPH_CONF"] or "ceph.conf"
         # Not how the cluster is reached, but what is mounted; with the monitors, since there is nothing else to tell.
@@ -78,14 +93,26 @@ class CephFS(client.Client):
         )
 
 
+def _by_kernel(environment: Environment, config: Config) -> bool:
+    """Whether CEPH_CLIENT means the kernel. What ceph-fuse has brought is ceph-fuse's to take away, also when
+    mount.ceph was installed in between."""
+    if config["CEPH_CLIENT"] != "auto":
+        return bool(config["CEPH_CLIENT"] == "kernel")
+    return cephkernel.is_there() and not client.is_noted(environment)
+
+
 def plan(environment: Environment, config: Config) -> Plan:
-    """The client, and the directories from its mount."""
+    """The directories; by ceph-fuse, its mount first, which they are shown from."""
     root = config["CEPH_ROOT_DIR"]
     wanted = layout.wanted(environment, config, "CEPH")
     for item in wanted:
         # The client may have rights to that part of the file system alone, and so mounts nothing else.
         if not is_below(item.path, root):
             raise Misconfigured(f"cannot use {item.path} for {item.name}: it does not lie in CEPH_ROOT_DIR, {root}")
+    if _by_kernel(environment, config):
+        client.refuse_shared(wanted)
+        return Plan("ceph", environment, config, [cephkernel.KernelMount(item, environment, config) for item in wanted])
+    for item in wanted:
         item.path = item.path[len(root.rstrip("/")) :]
     volume = CephFS(environment, config, root, [item.path.lstrip("/") for item in wanted])
     return Plan("ceph", environment, config, client.steps(volume, wanted, environment, config))

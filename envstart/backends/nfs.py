@@ -92,8 +92,8 @@ def clone_command(*places: str) -> Callable[[str], tuple[str, ...]]:
                 raise ValueError(f"has {word!r}; of words with braces there is {' and '.join(places)}, each by itself")
         if not set(places) <= set(found):
             raise ValueError(f"lacks {' or '.join(places)} as a word of its own")
-        if "/" in found[0] or found[0] in places:
-            raise ValueError(f"begins with {found[0]!r}; begin with the name of a program, in /usr/local/sbin, say")
+        if found[0] in places or ("/" in found[0] and not found[0].startswith("/")):
+            raise ValueError(f"begins with {found[0]!r}; begin with the name of a program, or its whole path")
         return found
 
     return parse

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from .. import diagnosis
-from ..errors import Denied, Error, Misconfigured, Unavailable
+from ..errors import UNREADABLE, Denied, Error, Misconfigured, Unavailable
 from . import secret
 
 TYPE_CHECKING = False
@@ -236,7 +236,7 @@ def parse_ids(result: Result) -> dict[tuple[str, str], int]:
     try:
         rows = json.loads(result.out)["iscsictl"].get("session", [])
         return {(row["target"]["name"], row["target"]["portal"]): int(row["sessionId"]) for row in rows}
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except UNREADABLE:
         # Without the text, which holds secrets.
         raise ValueError("the numbers of the sessions cannot be read") from None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from .. import ceph, diagnosis, plan, processes
-from ..errors import Denied, Error, Misconfigured, Missing, Temporary
+from ..errors import UNREADABLE, Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary
 from ..retry import until_it_heals
 from . import geom
 from .base import Block, appears
@@ -49,12 +49,13 @@ class Mapped(Block):
 
     # Is it so?
 
-    def _program(self, host: Host) -> str:
-        return "rbd-ggate" if host.platform == "freebsd" else "rbd"
+    def _program(self, host: Host) -> tuple[str, ...]:
+        # Without the word in between, `rbd list` tells of the images in a pool.
+        return ("rbd-ggate",) if host.platform == "freebsd" else ("rbd", "device")
 
     async def _devices(self, host: Host) -> list[str]:
         """The disks that the image is on this host."""
-        found: list[str] = await host.ask((self._program(host), "list", "--format", "json"), self._listed)
+        found: list[str] = await host.ask((*self._program(host), "list", "--format", "json"), self._listed)
         return found
 
     def _listed(self, result: Result) -> list[str]:
@@ -75,7 +76,7 @@ class Mapped(Block):
         if len(found) > 1:
             raise Misconfigured(
                 f"cannot use {self.source}: it is several disks at once, {', '.join(found)}, which destroys what is on "
-                f"it; {self._program(host)} unmap all but one, and fsck it"
+                f"it; {' '.join(self._program(host))} unmap all but one, and fsck it"
             )
         return found[0] if found and os.path.exists(found[0]) else None
 
@@ -114,7 +115,7 @@ class Mapped(Block):
         # Exclusive: from then on no other client of the cluster gets the lock that a writer needs.
         exclusive = ["--exclusive"] if host.platform == "freebsd" else ["-o", "exclusive"]
         how = ["--read-only"] if self._read_only else exclusive
-        return (self._program(host), "map", *ceph.access(self.config), *how, self._spec)
+        return (*self._program(host), "map", *ceph.access(self.config), *how, self._spec)
 
     async def _check_free(self, host: Host) -> None:
         """The lock of a writer must be there to be taken, and nobody else may have the image open."""
@@ -127,7 +128,7 @@ class Mapped(Block):
         watchers = await self._ask(host, "status", "watchers")
         if watchers:
             # Whoever has died is one for half a minute more.
-            names = ", ".join(str(one.get("address", "?")) for one in watchers)
+            names = ", ".join(str(one.get("address", "?") if isinstance(one, dict) else one) for one in watchers)
             raise Temporary(f"cannot map {self.source}: {names} has it open; stop the environment there")
 
     async def _ask(self, host: Host, verb: str, key: str) -> list[Any]:
@@ -137,12 +138,15 @@ class Mapped(Block):
             raise self._of_map(result)
         try:
             return list(_json(result)[key])
-        except (ValueError, KeyError, TypeError):
+        except UNREADABLE:
             raise Temporary(f"cannot map {self.source}: rbd {verb} says {result.words}") from None
 
     async def _end(self, host: Host) -> None:
         """End what is on its way to map the image: it is a daemon by then, and maps when the cluster answers."""
-        pids = await host.bounded(processes.naming, _PROGRAMS, self._spec, timeout=_SEARCH)
+        try:
+            pids = await host.bounded(processes.naming, _PROGRAMS, self._spec, timeout=_SEARCH)
+        except (NoAnswer, NoTime) as error:
+            raise Temporary(f"cannot map {self.source}: the search for what maps it already gives {error}") from None
         if pids:
             await host.end_processes(pids, gently=False)
             host.forget()
@@ -174,7 +178,7 @@ class Mapped(Block):
         if users:
             raise Temporary(f"cannot unmap {device}: {', '.join(users)} uses it; end that, and stop again")
         timeout = max(5.0, host.deadline.left())
-        result = await host.run((self._program(host), "unmap", device), timeout=timeout, reserve=True)
+        result = await host.run((*self._program(host), "unmap", device), timeout=timeout, reserve=True)
         if await self._devices(host):
             raise Temporary(f"cannot unmap {device}: {result.words}")
 
@@ -192,7 +196,7 @@ class Mapped(Block):
             return plan.State(plan.UNKNOWN, str(error))
         if device is None:
             return plan.State(plan.NOT_READY, "not mapped", start=[self._mapping(host)])
-        return plan.State(plan.READY, device, stop=[(self._program(host), "unmap", device)])
+        return plan.State(plan.READY, device, stop=[(*self._program(host), "unmap", device)])
 
 
 def _json(result: Result) -> Any:

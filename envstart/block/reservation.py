@@ -16,6 +16,9 @@ from .session import initiator_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from ..config import Config
     from ..host import Host, Result
 
@@ -120,7 +123,7 @@ class Reservation(Block):
 
     async def _check_whose(self, host: Host, disk: str, own: int) -> None:
         """Two hosts with one host id would take each other's reservation for their own."""
-        name = persist.holding_initiator(host.platform, await self._read(host, disk, persist.READ_ALL))
+        name = await self._read(host, disk, persist.READ_ALL, persist.holding_initiator)
         own_name = initiator_of(host).own_name(self.config)
         if name and own_name and name.lower() != own_name.lower():
             raise Misconfigured(
@@ -190,18 +193,20 @@ class Reservation(Block):
 
     async def _holder(self, host: Host, device: str) -> int | None:
         """The key of whoever holds it; None if nobody does."""
-        text = await self._read(host, await self._disk(host, device), persist.READ_HOLDER)
-        return persist.holder(host.platform, text)
+        disk = await self._disk(host, device)
+        found: int | None = await self._read(host, disk, persist.READ_HOLDER, persist.holder)
+        return found
 
     async def _keys(self, host: Host, disk: str) -> list[int]:
         """The keys that are registered, of all hosts."""
-        return persist.keys(host.platform, await self._read(host, disk, persist.READ_KEYS))
+        found: list[int] = await self._read(host, disk, persist.READ_KEYS, persist.keys)
+        return found
 
-    async def _read(self, host: Host, disk: str, what: str) -> str:
+    async def _read(self, host: Host, disk: str, what: str, parse: Callable[[str, str], Any]) -> Any:
         for left in reversed(range(_TRIES)):
             try:
                 argv = persist.argv(host.platform, what, disk)
-                return str(await host.ask(argv, _output, patience=_PATIENCE))
+                return await host.ask(argv, lambda result: parse(host.platform, _output(result)), patience=_PATIENCE)
             except NoAnswer as error:
                 raise NoAnswer(f"{disk} gives {argv[0]}(8) no answer; is the target up? ({error})") from None
             except Temporary as error:

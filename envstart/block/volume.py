@@ -152,7 +152,7 @@ def steps(environment: Environment, config: Config, device: Block, guarded: bool
     mode = ("ro",) if "ro" in options else ("rw",)
     patience = config["PROBE_TIMEOUT"]
     found += [
-        Mount(name, "nullfs", mode, f"{point}/{name}", on, environment, config, patience, lower=fsck)
+        Mount(name, "nullfs", mode, f"{point}/{name}", on, environment, config, patience, lower=fsck, inside=point)
         for name, on in shown.items()
     ]
     return found

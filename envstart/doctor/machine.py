@@ -29,11 +29,19 @@ _PROGRAMS = {
         "md": ("mdconfig",),
         "iscsi": ("iscsictl", "camcontrol"),
         "hast": ("hastctl",),
+        "glusterfs": ("mount_glusterfs",),
+        "ceph-fuse": ("ceph-fuse",),
+        "rbd": ("rbd", "rbd-ggate"),
+        "zfs": ("mount", "zfs"),
     },
     "linux": {
         "nfs": ("mount.nfs",),
         "nullfs": ("mount",),
         "ext4": ("mount", "e2fsck"),
+        "glusterfs": ("mount.glusterfs",),
+        "ceph-fuse": ("ceph-fuse",),
+        "ceph": ("mount.ceph", "ceph-authtool"),
+        "rbd": ("rbd",),
         "iscsi": ("iscsiadm",),
         "scsi3": ("sg_persist",),
     },
@@ -43,6 +51,8 @@ _MODULES = {
     "nullfs": ("nullfs", "nullfs"),
     "geli": ("g_eli", "geom_eli"),
     "iscsi": ("iscsi", "iscsi"),
+    "glusterfs": ("fusefs", "fusefs"),
+    "ceph-fuse": ("fusefs", "fusefs"),
 }
 # CBSD's own scripts have names of system commands (contract §1.4).
 _CBSD = "/usr/local/cbsd"

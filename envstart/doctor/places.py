@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .. import install, packages, shell
+from .. import install, packages, shell, touch
 from ..block import secret
 from ..errors import Error, Temporary
 from .finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, several
@@ -259,13 +259,13 @@ def look_at_system(item: tuple[str, str]) -> tuple[list[str], int, str]:
         times.append(os.stat(f"{system}/locked").st_mtime)
     except FileNotFoundError:
         pass
-    return lacking, int(max(times) - time.time()), _text(f"{data}/{packages.CONF}") if data else ""
+    return lacking, int(max(times) - time.time()), _text(f"{data}/{packages.CONF}", False) if data else ""
 
 
-def _text(path: str) -> str:
-    """The text of a file, "" if it is not there. OSError."""
+def _text(path: str, links: bool = True) -> str:
+    """The text of a file, "" if it is not there; ``links``: see touch.regular(). OSError."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(touch.regular(path, links), encoding="utf-8", errors="replace") as file:
             return file.read(_SIZE_MAX)
     except (FileNotFoundError, NotADirectoryError):
         return ""

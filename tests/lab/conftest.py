@@ -16,7 +16,6 @@ from .image import image, why_not
 
 # Where the console of a guest is kept whose scenario has failed.
 KEPT = Path("lab-consoles")
-SEEN: dict[str, str] = {}
 
 
 class Hosts(NamedTuple):
@@ -62,8 +61,11 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 @pytest.fixture
 def hosts(machines: Hosts) -> Iterator[Hosts]:
     """The guests, as they are before anything is started: server up, jail1 and jail2 on it, nothing mounted."""
+    if not machines.storage.is_on:
+        machines.storage.reset()
     machines.storage.serve("jail1", "jail2")
-    machines.node.clean()
+    if not machines.node.clean():
+        machines.node.reset()
     machines.node.set_up("jail1", "jail2")
     yield machines
     for server in (machines.storage, machines.second):
@@ -76,7 +78,7 @@ def seen(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Say what a scenario has shown."""
 
     def say(text: str) -> None:
-        SEEN[request.node.nodeid] = text
+        request.node.user_properties.append(("seen", text))
 
     return say
 
@@ -98,5 +100,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for word, reports in (("ok", passed), ("FAILED", failed), ("left out", skipped)):
         for report in reports:
             name = report.nodeid.rpartition("::")[2].removeprefix("test_")
-            terminalreporter.write_line(f"{word:9} {name}: {SEEN.get(report.nodeid, '')}".rstrip(": "))
+            told = dict(report.user_properties).get("seen", "")
+            terminalreporter.write_line(f"{word:9} {name}: {told}".rstrip(": "))
     terminalreporter.write_line(f"{len(passed)} of {len(passed) + len(failed) + len(stats.get('error', []))} scenarios")

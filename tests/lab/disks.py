@@ -146,6 +146,7 @@ def clean(node: Node) -> None:
         # iscsiadm ends no session whose interface has no file.
         "for one in /sys/class/iscsi_session/session*; do [ -e $one ] || continue; name=$(cat $one/ifacename); "
         "printf 'iface.iscsi_ifacename = %s\\niface.transport_name = tcp\\n' $name > /etc/iscsi/ifaces/$name; "
-        "iscsiadm -m session -r ${one##*session} -u; done; iscsiadm -m node -o delete; rm -rf /etc/iscsi/nodes/* /etc/iscsi/ifaces/*",
+        "iscsiadm -m session -r ${one##*session} -u; done; "
+        "iscsiadm -m node -o delete; rm -rf /etc/iscsi/nodes/* /etc/iscsi/ifaces/*",
         60,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import contextlib
 import functools
 import json
 import os
@@ -115,7 +116,8 @@ class Guest:
         ]  # fmt: skip
         self._machine = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
         self._agent = self._connect("agent")
-        threading.Thread(target=self._listen, args=(self._agent,), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._agent,), daemon=True)
+        self._listener.start()
 
     def ready(self) -> None:
         """Wait until it takes commands."""
@@ -133,6 +135,13 @@ class Guest:
             self._machine.kill()
             self._machine.wait()
             self._machine = None
+            self._listener.join()
+            self._agent.close()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it has power, frozen or not."""
+        return self._machine is not None and self._machine.poll() is None
 
     def pause(self) -> None:
         """Freeze it: it neither answers nor refuses, as a server that went silent."""
@@ -211,7 +220,8 @@ class Guest:
         raise RuntimeError(f"{self.name} does not start")
 
     def _listen(self, agent: socket.socket) -> None:
-        with agent.makefile("rb") as lines:
+        # Switched off, it says no last word.
+        with contextlib.suppress(ConnectionError), agent.makefile("rb") as lines:
             for line in lines:
                 answer = json.loads(line)
                 with self._changed:

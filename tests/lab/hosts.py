@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 HOOKS = "/usr/local/libexec/envstart/hooks"
 WORKDIR = "/usr/jails"
 EXPORTED = "/srv/nfs"
+VOLUME = "gv0"
 DIRECTORIES = ("data", "fstab", "system")
 # What CBSD has in front of its PATH; the hooks must not find these.
 DECOYS = "/usr/local/cbsd/bin"
@@ -24,7 +25,7 @@ GRACE = 1.0
 
 
 class Storage(Guest):
-    """Serves NFSv4 and NFSv3."""
+    """Serves NFSv4, NFSv3 and GlusterFS."""
 
     def serve(self, *names: str) -> None:
         """Export the directories of these environments."""
@@ -42,6 +43,17 @@ class Storage(Guest):
         """The directories of an environment on the disk."""
         paths = " ".join(f"{EXPORTED}/{which}/{name}" for which in DIRECTORIES)
         self.do(f"mkdir -p {paths}; mkdir -p {EXPORTED}/data/{name}/etc; echo {name} > {EXPORTED}/data/{name}/etc/name")
+
+    def serve_gluster(self, *names: str) -> None:
+        """A GlusterFS volume with the directories of these environments, on a disk in memory."""
+        paths = " ".join(f"/mnt/{which}/{name}" for which in DIRECTORIES for name in names)
+        self.do(
+            "glusterd; until gluster volume list; do sleep 1; done; mkdir -p /run/brick; "
+            f"gluster --mode=script volume create {VOLUME} {self.address}:/run/brick force; "
+            f"gluster --mode=script volume start {VOLUME}; "
+            f"until mount.glusterfs {self.address}:{VOLUME} /mnt && mkdir -p {paths}; do sleep 2; done; umount /mnt",
+            240,
+        )
 
     def refuse(self) -> None:
         """Take no connection any more."""
@@ -67,14 +79,15 @@ class Node(Storage):
             self.do(f"mkdir -p {' '.join(points(name))}")
         self.configure(**keys)
 
-    def configure(self, more: str = "", **keys: str) -> None:
-        """Write the configuration of the NFS hooks; ``more`` are sections."""
-        values = {
-            "NFS_SERVER": "10.0.0.1", "NFS_SERVER_ROOT_DIR": EXPORTED, "TIMEOUT": str(TIMEOUT),
-            "PROBE_TIMEOUT": "6", "NFS_MOUNT_TIMEOUT": "12", "BREAKER": "0", **keys,
-        }  # fmt: skip
+    def configure(self, more: str = "", backend: str = "nfs", **keys: str) -> None:
+        """Write the configuration of a backend's hooks; ``more`` are sections."""
+        own = {
+            "nfs": {"NFS_SERVER": "10.0.0.1", "NFS_SERVER_ROOT_DIR": EXPORTED, "NFS_MOUNT_TIMEOUT": "12"},
+            "gluster": {"GLUSTER_SERVER": "10.0.0.1", "GLUSTER_VOLUME": VOLUME, "GLUSTER_MOUNT_TIMEOUT": "30"},
+        }
+        values = {**own[backend], "TIMEOUT": str(TIMEOUT), "PROBE_TIMEOUT": "6", "BREAKER": "0", **keys}
         text = "".join(f'{key}="{value}"\n' for key, value in values.items())
-        self.put(f"{WORKDIR}/etc/env_start_nfs.conf", text + more)
+        self.put(f"{WORKDIR}/etc/env_start_{backend}.conf", text + more)
 
     def line(self, verb: str, name: str = "jail1", backend: str = "nfs") -> str:
         """The hook as CBSD calls it: its environment, its directory, its umask, its argv."""
@@ -113,15 +126,19 @@ class Node(Storage):
     def processes(self) -> list[str]:
         """Of ours and of mount's, those that are left."""
         listed = self.do("ps -eo pid,stat,args").splitlines()[1:]
-        return [line.strip() for line in listed if "env_st" in line or "mount.nfs" in line]
+        # Zombies are the agent's, who waits for no child but its own.
+        return [
+            line.strip() for line in listed if ("env_st" in line or "mount.nfs" in line) and "<defunct>" not in line
+        ]
 
-    def clean(self) -> None:
-        """Unmount everything, by force, and end what is left; a node that does not take that is switched off and on."""
+    def clean(self) -> bool:
+        """Unmount everything, by force, and end what is left; whether that was possible."""
         self.run("pkill -9 -f env_st; pkill -9 mount.nfs; true", 10)
         points = [point for _, point in reversed(self.mounted())]
         for point in points:
             self.run(f"umount -f -l {shlex.quote(point)}", 10)
         self.run("rm -rf /run/envstart /var/run/envstart /tmp/decoyed", 10)
+        return not self.mounted() and not self.processes()
 
 
 def points(name: str) -> tuple[str, str, str]:

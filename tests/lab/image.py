@@ -34,6 +34,13 @@ SIZE = "3G"
 # The root file system is on the one, and the other finds it; Debian's kernel has ext4 in itself.
 DRIVERS = ("virtio_pci", "virtio_blk")
 PROGRAMS = ("qemu-system-x86_64", "debootstrap", "mke2fs")
+# In a mount namespace, so that nothing stays mounted; root directory, packages.
+INSTALL = """
+mount --rbind /dev "$1/dev" && mount -t proc proc "$1/proc" && cp /etc/resolv.conf "$1/etc/" || exit 1
+root=$1; shift
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+chroot "$root" apt-get update -q && chroot "$root" apt-get install -q -y --no-install-recommends "$@"
+"""
 # What the first programs of the guest do until its own disk is there; the agent is process 1 from then on.
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
@@ -66,7 +73,7 @@ def why_not() -> str:
 
 def image(kind: str = "storage") -> Image:
     """A disk as this file describes it, made if it is not there yet (a minute or two)."""
-    recipe = (_debian(), _SYSTEM, PACKAGES[kind], USELESS, SIZE, DRIVERS, INIT, version("tenacity"))
+    recipe = (_debian(), _SYSTEM, PACKAGES[kind], INSTALL, USELESS, SIZE, DRIVERS, INIT, version("tenacity"))
     key = f"{kind}-{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}"
     cache = _cache()
     cache.mkdir(parents=True, exist_ok=True)
@@ -76,7 +83,7 @@ def image(kind: str = "storage") -> Image:
         made = cache / key
         if not made.exists():
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
-                _make(Path(scratch), (*_SYSTEM, *PACKAGES[kind]))
+                _make(Path(scratch), PACKAGES[kind])
                 os.rename(Path(scratch) / "made", made)
         return Image(made / "vmlinuz", _pack_initrd(made), made / "disk")
 
@@ -99,7 +106,11 @@ def _debian() -> str:
 def _make(scratch: Path, packages: Iterable[str]) -> None:
     root, made = scratch / "root", scratch / "made"
     made.mkdir()
-    _run("debootstrap", "--variant=minbase", f"--include={','.join(packages)}", _debian(), str(root))
+    _run("debootstrap", "--variant=minbase", f"--include={','.join(_SYSTEM)}", _debian(), str(root))
+    # apt-get knows the order in which many packages can be set up, and debootstrap does not.
+    (root / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
+    (root / "usr/sbin/policy-rc.d").chmod(0o755)
+    _run("unshare", "-m", "--propagation", "private", "sh", "-c", INSTALL, "sh", str(root), *packages)
     # Debian's own is older than what the hooks need; it is of Python alone.
     shutil.copytree(Path(tenacity.__file__).parent, root / "usr/lib/python3/dist-packages/tenacity", dirs_exist_ok=True)
     shutil.copy(next((root / "boot").glob("vmlinuz-*")), made / "vmlinuz")

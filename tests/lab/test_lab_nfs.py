@@ -134,6 +134,22 @@ def test_connection_refused(hosts: Hosts, seen: Seen) -> None:
     seen(f"after {ended.seconds:.1f} s: {ended.last.partition(': ')[2][:100]}")
 
 
+def test_a_server_in_its_grace_period(hosts: Hosts, seen: Seen) -> None:
+    """After a power cut of all: the server waits for a client that does not come back, and opens no file for others."""
+    node, storage = hosts.node, hosts.storage
+    assert node.hook("start").status == 0
+    node.do(f"echo x > {points('jail1')[0]}/open")
+    node.reset()
+    storage.do("rpc.nfsd 0; sleep 1; rpc.nfsd -G 40 -L 40 4", 120)
+    node.set_up("jail1", TIMEOUT="120")
+    # It comes as another one.
+    node.do("echo other > /sys/module/nfs/parameters/nfs4_unique_id")
+    ended = node.hook("start", timeout=120)
+    assert ended.status == 0, ended
+    assert node.has("jail1")
+    seen(f"a start waited for {ended.seconds:.1f} s of 40")
+
+
 def test_directory_made_anew_on_the_server(hosts: Hosts, seen: Seen) -> None:
     """A stale mount is found, told by check, and mounted anew by a start."""
     node, storage = hosts.node, hosts.storage

@@ -8,7 +8,7 @@ from .gluster import Client, start
 from .machine import Machine, fail
 from .store import POLL
 
-WITH_VALUE = ("--id", "-c", "-m", "--keyring", "-k", "-r", "-o", "--client_fs")
+WITH_VALUE = ("--id", "-c", "-m", "--keyring", "-k", "-r", "-o", "--client_mds_namespace")
 
 
 class Ceph(Client):

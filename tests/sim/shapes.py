@@ -31,6 +31,7 @@ class Server(TypedDict):
     versions: list[int]
     clients: str
     delay: float
+    grace: bool
 
 
 class Holder(TypedDict):

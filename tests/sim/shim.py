@@ -168,8 +168,13 @@ class Shim:
 
     def _wrapped_os_open(self, function: Function) -> Function:
         def call(path: Any, flags: int, *args: Any, **kwargs: Any) -> Any:
-            how = WRITE if flags & WRITING_FLAGS else FOLLOW
+            if flags & os.O_NOFOLLOW:
+                how = REMOVE if flags & WRITING_FLAGS else LINK
+            else:
+                how = WRITE if flags & WRITING_FLAGS else FOLLOW
             self._reach_device(path)
+            if not flags & os.O_DIRECTORY:
+                self._reach_file(path)
             return self._through(function, how, path, flags, *args, **kwargs)
 
         return call
@@ -181,6 +186,7 @@ class Shim:
                 # The opener calls os.open, which finds the way; pathlib of Python 3.9 gives it the path it knows.
                 return function(file, mode, *args, **kwargs)
             self._reach_device(file)
+            self._reach_file(file)
             return self._through(function, how, file, mode, *args, **kwargs)
 
         return call
@@ -191,6 +197,18 @@ class Shim:
             return
         name = os.fsdecode(path)[len("/dev/") :]
         self.machine.look(lambda state: mounted.check_provider(state, name, writing=False, opening=True))
+
+    def _reach_file(self, path: Any) -> None:
+        """A server can be there, and open no file."""
+        if isinstance(path, int) or getattr(self.inside, "active", False):
+            return
+        self.inside.active = True
+        try:
+            place = self.place(path, LINK)
+        finally:
+            self.inside.active = False
+        if place is not None:
+            self.machine.look(lambda state: vfs.check_open(state, place.mount))
 
     def _wrapped_chdir(self, function: Function) -> Function:
         def call(path: Any) -> None:

@@ -89,6 +89,14 @@ def answers(state: State, host: str) -> bool:
     return not host or (server is not None and server["state"] == "up")
 
 
+def check_open(state: State, mount: Mount) -> None:
+    """An NFSv4 server in its grace period opens no file, and the client tries until it is over (RFC 8881 8.4.2)."""
+    for layer in layers(state, mount):
+        server = state["servers"].get(layer["host"])
+        if layer["options"].get("nfsv") == "4" and server is not None and server["grace"]:
+            raise Blocked(layer["host"])
+
+
 def client_is_dead(mount: Mount) -> bool:
     """Is it a FUSE mount whose process has ended? It then answers everything with an error."""
     from .users import alive

@@ -103,7 +103,7 @@ class World(Disks):
         (tree / "etc").mkdir(parents=True, exist_ok=True)
         server: Server = {
             "tree": str(tree), "exports": {}, "state": "up", "versions": list(versions), "clients": clients,
-            "delay": delay,
+            "delay": delay, "grace": False,
         }  # fmt: skip
 
         def act(state: State) -> None:
@@ -137,12 +137,16 @@ class World(Disks):
         """Not even the address is answered for: connecting fails at once with `Host is down`."""
         self._server_state(host, "down")
 
+    def restarted(self, host: str) -> None:
+        """Its nfsd has been started anew, and is in the grace period, until up()."""
+        self._change(lambda state: state["servers"][host].update({"state": "up", "grace": True}))
+
     def thaw(self, host: str) -> None:
         self.up(host)
 
     def up(self, host: str) -> None:
         def act(state: State) -> None:
-            state["servers"][host]["state"] = "up"
+            state["servers"][host].update({"state": "up", "grace": False})
             kernel.finish_unmounts(state, host)
 
         self._change(act)

@@ -1,0 +1,149 @@
+"""CephFS by the kernel of Linux, mounted by mount.ceph(8): each directory of an environment on its place, no process.
+
+Written is ``MONITORS:/PATH``, which mount.ceph takes since it is there; ``USER@FSID.NAME=/PATH``, which it knows since
+Ceph 17 and Linux 5.17, is understood in the mount table. The key goes to mount.ceph on its standard input, which gives
+it to the kernel's key ring; the table shows ``secret=<hidden>``. Seen of Ceph 16.2 and Linux 6.1.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import ceph, diagnosis, linux, usable
+from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
+from .mount import Mount
+from .options import ALNUM, mount_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .config import Config
+    from .environment import Environment
+    from .host import Host, Result
+    from .layout import Wanted
+    from .mount import Undo
+    from .table import Entry, Table
+
+# Where mount(8) looks for it.
+_HELPER = "/sbin/mount.ceph"
+# Seconds that mount.ceph needs to tell what the kernel has found.
+_TELLING = 2
+# Given by envstart itself.
+_OWN = ("name", "secret", "secretfile", "key", "conf", "fs", "mds_namespace", "mon_addr", "mount_timeout", "ro", "rw")
+_SAID: diagnosis.Rows = (
+    ("not supported by the system", Unavailable, "modprobe ceph, or set CEPH_CLIENT=fuse"),
+    ("Temporary failure in name resolution", Temporary, "correct CEPH_MONITORS, or the resolver"),
+    ("failed to resolve source", Error, "correct CEPH_MONITORS, or the resolver"),
+    ("unable to determine mon addresses", Misconfigured, "set CEPH_MONITORS, or correct CEPH_CONF"),
+    ("keyring.get_secret failed", Denied, "set CEPH_KEYRING, and CEPH_USER"),
+    ("not valid base64", Denied, "that in CEPH_KEYRING is no key"),
+    ("= No such file or directory", Missing, "make the directory in the file system; is CEPH_FS_NAME right?"),
+    ("= Permission denied", Denied, "correct CEPH_USER and its key, and give it this path: ceph fs authorize"),
+    ("= Operation not permitted", Denied, "correct CEPH_USER and its key, and run it as root"),
+    ("= Invalid argument", Misconfigured, "correct MOUNT_CEPH_OPT, or the key; dmesg tells which"),
+)
+
+
+def mount_options(value: str) -> tuple[str, ...]:
+    """Options of mount.ceph(8), between blanks or commas."""
+    found = mount_words(value)
+    for option in found:
+        if not (ALNUM | set("=._:/-")).issuperset(option):
+            raise ValueError(f"has {option!r}, with a character that no option has")
+        if option.partition("=")[0] in _OWN:
+            raise ValueError(f"has {option.partition('=')[0]}, which has a key of its own")
+    return found
+
+
+def is_there() -> bool:
+    """Whether this host can mount CephFS by its kernel."""
+    return os.access(_HELPER, os.X_OK) and linux.has_file_system("ceph")
+
+
+class KernelMount(Mount):
+    """A directory of the file system on one of the environment's."""
+
+    def __init__(self, item: Wanted, environment: Environment, config: Config) -> None:
+        seconds: int = config["CEPH_MOUNT_TIMEOUT"]
+        options = [config["CEPH_MODE"], *(config["MOUNT_CEPH_OPT"] or ()), f"name={config['CEPH_USER']}"]
+        options.append(f"mount_timeout={max(1, seconds - _TELLING)}")
+        if config["CEPH_FS_NAME"]:
+            options.append(f"mds_namespace={config['CEPH_FS_NAME']}")
+        if config["CEPH_CONF"]:
+            options.append(f"conf={config['CEPH_CONF']}")
+        if config["CEPH_KEYRING"]:
+            options.append("secretfile=/proc/self/fd/0")
+        # Without monitors mount.ceph asks ceph.conf.
+        source = f"{','.join(config['CEPH_MONITORS'] or ())}:{item.path}"
+        super().__init__(item.name, "ceph", tuple(options), source, item.point, environment, config, seconds)
+
+    @staticmethod
+    def diagnose(result: Result, doing: str) -> Error:
+        return diagnosis.first(_SAID, result.words, doing) or Temporary(
+            f"cannot {doing}: {result.words}; are the monitors and the MDS up and to be reached, and CEPH_USER, its "
+            "key and CEPH_FS_NAME right? dmesg tells"
+        )
+
+    def server(self, table: Table) -> str:
+        """The table has the monitors' addresses, the configuration perhaps their names."""
+        return table.server(self.point)
+
+    async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
+        if entry.fstype != "ceph" or entry.root != "/":
+            return False
+        monitors, name, path = _told(entry)
+        own_monitors, _, own_path = self.source.partition(":/")
+        if path != f"/{own_path}" or not _may_be_one_cluster(own_monitors.split(","), monitors):
+            return False
+        wanted = self.config["CEPH_FS_NAME"] or ""
+        if name != wanted:
+            raise Misconfigured(
+                f"cannot use {entry.point}: {entry} is mounted there, from {_named(name)}, and the configuration says "
+                f"{_named(wanted)}; it is left alone; umount {entry.point}, or correct CEPH_FS_NAME"
+            )
+        return True
+
+    async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
+        if await self._ours(host, await host.mounts(), point) is None:
+            await super()._attempt(host, point, undo)
+        # For a minute the MDS keeps for a client what it had, also when that is gone, as after a crash of this host.
+        lack = await usable.judge(self, host, point)
+        if isinstance(lack, NoAnswer):
+            host.silent.discard(point)
+            raise lack
+
+    async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
+        if host.platform != "linux":
+            raise Misconfigured(
+                f"cannot mount {self.source}: this kernel has no client of CephFS; set CEPH_CLIENT=fuse"
+            )
+        key = await ceph.key(host, self.config)
+        return await host.run(argv, timeout=self._attempt_timeout, hold=self.hold, stdin=key)
+
+
+def _named(name: str) -> str:
+    return f"the file system {name}" if name else "the file system that is the cluster's default"
+
+
+def _told(entry: Entry) -> tuple[list[str], str, str]:
+    """Monitors, file system ("": the default) and path of a mount, as either syntax tells them."""
+    known = dict(option.split("=", 1) for option in entry.options if "=" in option)
+    where, equals, path = entry.source.partition("=/")
+    if equals and "@" in where and ":" not in where:
+        return known.get("mon_addr", "").split("/"), where.partition("@")[2].partition(".")[2], f"/{path}"
+    where, _, path = entry.source.partition(":/")
+    return where.split(","), known.get("mds_namespace", known.get("fs", "")), f"/{path}"
+
+
+def _may_be_one_cluster(wanted: Iterable[str], found: Iterable[str]) -> bool:
+    """Whether the monitors can be of one cluster. The table has addresses: a name tells nothing, and is not looked up,
+    since a resolver can hang."""
+    ours, theirs = {_address(word) for word in wanted}, {_address(word) for word in found}
+    return None in ours | theirs or bool(ours & theirs)
+
+
+def _address(monitor: str) -> str | None:
+    """The address of a monitor without its port; None for a name, or for nothing."""
+    host = monitor.partition("]")[0] + "]" if monitor.startswith("[") else monitor.partition(":")[0]
+    return host.lower() if host.startswith("[") or host.replace(".", "").isdigit() else None

@@ -1,0 +1,76 @@
+"""Links on the way to a directory in which somebody else is root: the root of a jail in its data, who runs the storage
+in all that it holds. Followed, one would lead a mount over a directory of the host, or show that to the jail.
+
+It can be made at any moment. So it is looked for right before the mount, and after it where the mount has landed.
+"""
+
+from __future__ import annotations
+
+from . import touch, unmount
+from .errors import Denied, NoAnswer, NoTime, Temporary
+from .table import is_below
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .environment import Environment
+    from .host import Host
+    from .mount import Mount
+    from .table import Table
+
+
+def outer(environment: Environment, point: str) -> str:
+    """The outermost directory of the environment that ``point`` lies in; "" if it lies in none."""
+    own = (environment.data, environment.system, environment.fstab, environment.rcconf)
+    above = [path for path in own if path is not None and path != point and is_below(point, path)]
+    return min(above, key=len, default="")
+
+
+async def place(host: Host, directory: str, path: str) -> str:
+    """The real name of ``path`` if no link lies between ``directory`` and it."""
+    real: str = await host.real(directory)
+    return real.rstrip("/") + path[len(directory.rstrip("/")) :]
+
+
+async def refuse(host: Host, mount: Mount, point: str) -> None:
+    """Denied if a link leads the mount point or its source elsewhere that somebody else could have made."""
+    if not (mount.outer or mount.inside):
+        return
+    doing = f"cannot mount {mount.source} on {point}"
+    try:
+        expected, found = await _ways(host, mount, point)
+    except (NoAnswer, NoTime) as error:
+        raise Temporary(f"{doing}: one of them gives {error}") from None
+    for real, wanted in zip(found, expected):
+        if real != wanted:
+            raise Denied(f"{doing}: a link leads to {real}; name a directory without links")
+
+
+async def recall(host: Host, mount: Mount, point: str, before: Table) -> None:
+    """After a mount command that has not brought what was wanted: take away what it has brought by way of a link that
+    was made since refuse(), and raise Denied. ``before``: the mount table as it was."""
+    if not (mount.outer or mount.inside):
+        return
+    expected, found = await _ways(host, mount, point)
+    if found == expected:
+        return
+    real, source = found[0], mount.source
+    if mount.fstype == "nullfs":
+        source = found[1] if mount.inside else await host.real(source)
+    table = await host.mounts()
+    stack = table.at(real)
+    if len(stack) > len(before.at(real)) and table.shows(stack[-1], mount.fstype, source, host.platform == "linux"):
+        await unmount.plain(host, stack[-1], attempts=1)
+        raise Denied(
+            f"cannot mount {mount.source} on {point}: it came to be {source} on {real}, by a link that somebody has "
+            "made just now, and was taken away; find out who, and start again"
+        )
+
+
+async def _ways(host: Host, mount: Mount, point: str) -> tuple[list[str], list[str]]:
+    """Mount point and source (that only if it lies inside something), as they should be and as they really are now:
+    not what was known of them before what they lie in was mounted."""
+    expected = [point]
+    if mount.inside:
+        expected.append(await place(host, mount.inside, mount.source))
+    answers = await host.bounded(touch.resolve, expected, (await host.mounts()).points, timeout=mount.patience)
+    return expected, [real for real, _ in answers]

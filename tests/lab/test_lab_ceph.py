@@ -1,0 +1,47 @@
+"""Ceph where the kernel has its modules: the tests of the real cluster (tests/test_real_ceph*.py) run in a guest.
+
+CephFS is mounted by the kernel there, and images are mapped by it; machines that run tests seldom can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from .guest import Guest, Wire
+from .hosts import ROOT, packed
+from .image import image
+
+SUITES = sorted(path.name for path in (ROOT / "tests").glob("test_real_ceph*.py"))
+TREE = "/opt/envstart"
+# Seconds: a cluster on an emulated machine takes minutes to start.
+PATIENCE = 1800.0
+
+
+class CephHost(Guest):
+    """Has a cluster of its own; the OSD's memory is the disk."""
+
+    memory = 2048
+
+
+@pytest.fixture(scope="module")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephHost]:
+    """A host with this tree and its tests, for a cluster of one machine (tests/cephd.py)."""
+    host = CephHost("ceph", 9, image("ceph"), Wire(), tmp_path_factory.mktemp("consoles"))
+    host.boot()
+    host.ready()
+    host.put("/tmp/envstart.tar.gz", packed(("envstart", "hooks", "conf", "tests", "setup.cfg")))
+    host.do(f"mkdir -p {TREE} /var/empty && tar -C {TREE} -xzf /tmp/envstart.tar.gz && modprobe -a ceph rbd", 300)
+    yield host
+    host.off()
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_ceph_in_a_guest(ceph: CephHost, seen: Callable[[str], None], suite: str) -> None:
+    ended = ceph.run(
+        f"cd {TREE} && ENVSTART_REAL='ceph-mon mount.ceph' python3 -m pytest -p no:cacheprovider tests/{suite}",
+        PATIENCE,
+    )
+    assert ended.status == 0, ended.out[-6000:]
+    seen(f"{ended.last.strip('= ')}, the guest's kernel: {ceph.do('uname -r').strip()}")

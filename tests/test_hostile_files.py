@@ -1,0 +1,144 @@
+"""What somebody with less rights has put where root looks: the root of a jail, or who runs the storage."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from blocks import HAST
+from cbsd import NULLFS, Site, last_line
+from harmless import scene
+
+from envstart import touch
+from envstart.block import owner
+
+SECRET = "root:$6$verysecret:0:0::0:0:Charlie &:/root:/bin/sh\n"
+
+
+def link(path: Path, host: Path) -> None:
+    path.symlink_to(host)
+
+
+def fifo(path: Path, host: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path, host: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def directory(path: Path, host: Path) -> None:
+    path.mkdir()
+    (path / "file").touch()
+
+
+TRAPS = [link, fifo, device, directory]
+trapped = pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.__name__)
+Trap = Callable[[Path, Path], None]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A file of the host that only root may read."""
+    path = tmp_path / "master.passwd"
+    path.write_text(SECRET)
+    path.chmod(0o600)
+    return path
+
+
+@trapped
+def test_a_lease_is_a_file(tmp_path: Path, host: Path, trap: Trap) -> None:
+    with Site(tmp_path, NULLFS) as site:
+        trap(site.held("system") / "locked", host)
+        ended = site.start()
+        assert ended.returncode == 1
+        assert f"{site.point('system')}/locked is no regular file" in last_line(ended)
+        assert "verysecret" not in ended.stderr + "".join(site.world.syslog())
+        # It is no dead server either, which would be unmounted by force.
+        assert all("-f" not in call["argv"] for call in site.world.calls("umount"))
+        assert site.table == []
+
+
+@trapped
+def test_a_probe_harms_no_file(tmp_path: Path, host: Path, trap: Trap) -> None:
+    with Site(tmp_path, NULLFS) as site:
+        assert site.start().returncode == 0
+        trap(site.held("data") / ".envstart.probe", host)
+        checked = site.hand("check", "nullfs", "-w", str(site.workdir), "-j", "jail1", "--level", "write")
+        assert checked.returncode == (2 if trap is directory else 0), checked.stderr
+        assert host.read_text() == SECRET
+        # In a directory that shows nothing else it is what tells an export from none.
+        (site.held("data") / "etc").rmdir()
+        assert site.start().returncode == (66 if trap is directory else 0)
+        assert host.read_text() == SECRET
+
+
+@trapped
+@pytest.mark.parametrize("name", [owner.NAME, f"{owner.NAME}.new"])
+def test_a_mark_that_is_no_mark_keeps_nobody_from_stopping(tmp_path: Path, host: Path, trap: Trap, name: str) -> None:
+    with scene(tmp_path, HAST) as site:
+        assert site.start().returncode == 0
+        path = site.world.real(site.point("data")) / name
+        path.unlink(missing_ok=True)
+        trap(path, host)
+        ended = site.stop()
+        assert ended.returncode == 0, ended.stderr
+        assert site.footprint() == site.rest
+        # It is still there, and in the way of the next mark.
+        for run in (site.start, site.stop):
+            assert (ended := run()).returncode == 0, ended.stderr
+        assert site.footprint() == site.rest
+        assert host.read_text() == SECRET
+
+
+@trapped
+def test_links_for_cbsd_are_put_nowhere_else(tmp_path: Path, trap: Trap) -> None:
+    system, elsewhere = tmp_path / "system", tmp_path / "elsewhere"
+    system.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "envstart").symlink_to("/x/env_poststop")
+    trap(system / "master_poststop.d", elsewhere)
+    targets = {"master_poststop.d": "/y/env_poststop"}
+    if trap is directory:
+        assert touch.put_links(str(system), targets, "envstart") == [f"{system}/master_poststop.d/envstart"]
+    else:
+        with pytest.raises(OSError):
+            touch.put_links(str(system), targets, "envstart")
+    touch.take_links(str(system), {"master_poststop.d": "env_poststop"}, "envstart")
+    assert os.listdir(elsewhere) == ["envstart"]
+    assert os.readlink(elsewhere / "envstart") == "/x/env_poststop"
+
+
+def test_a_directory_that_is_swapped_while_it_is_made(
+    tmp_path: Path, host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must have its mode from the beginning: a change of mode would go where the link leads."""
+    mkdir = os.mkdir
+
+    def swapped(path: str, mode: int) -> None:
+        mkdir(path, mode)
+        assert os.stat(path).st_mode & 0o777 == 0o755
+        os.rmdir(path)
+        os.symlink(host, path)
+
+    monkeypatch.setattr(os, "mkdir", swapped)
+    umask = os.umask(0o077)
+    try:
+        touch.make_directories([str(tmp_path / "made")], 0o755)
+    finally:
+        os.umask(umask)
+    assert host.stat().st_mode & 0o777 == 0o600
+
+
+@trapped
+def test_a_list_of_environments_waits_for_no_file(tmp_path: Path, host: Path, trap: Trap) -> None:
+    """jails-rcconf can be shared by a server."""
+    with Site(tmp_path, NULLFS) as site:
+        trap(site.workdir / "jails-rcconf" / "rc.conf_other", host)
+        ended = site.hand("status", "-w", str(site.workdir), "--json")
+        names = [row["environment"] for row in json.loads(ended.stdout)["environments"]]
+        assert "jail1" in names
+        assert "verysecret" not in ended.stdout + ended.stderr
