@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DIRECTORIES = ("data", "system", "fstab", "rcconf")
 # Seconds to look for a mount that lands although its command was ended.
 _LATE = 2.0
+# Seconds that a stop by force keeps for a device that turns out to be dead while it is unmounted.
+_TO_CUT = 25.0
 
 
 class Undo:
@@ -364,9 +366,16 @@ class Mount(plan.Step):
 
     async def stop(self, host: Host) -> bool:
         entries = await self._to_stop(host)
+        spare = _TO_CUT if self.config["STOP_FORCE"] and self.lower is not None else 0.0
         for entry in entries:
             try:
-                await unmount.plain(host, entry, self.config["ATTEMPTS"], kill=self.config["STOP_KILL"])
+                await unmount.plain(host, entry, self.config["ATTEMPTS"], self.config["STOP_KILL"], spare)
+            except unmount.Hanging as error:
+                # The directory answered out of memory; what is to be written back has nowhere to go.
+                if not spare or self.lower is None or not await self.lower.dies(host):
+                    raise
+                host.report.warn(f"{error}; unmounting it by force")
+                await self._force(host, entry)
             except unmount.Busy:
                 if not self.config["STOP_FORCE"]:
                     raise

@@ -311,7 +311,10 @@ class Session(Block):
         looks = Looks(host, _CLOSING)
         while users := await self._users(host, sessions):
             # Another LUN is another environment's (faults 77, 79); who has ours open may be about to close it.
-            if self._others(users) or not await looks.again():
+            others = self._others(users)
+            if others or not await looks.again():
+                if not others and await self._only_hang(host, sessions):
+                    break
                 host.report.note(f"the session to {self.target} stays: {_names(users)} uses it")
                 return False
         for found in sessions:
@@ -319,6 +322,15 @@ class Session(Block):
         if not sessions:
             initiator_of(host).tidy(self.target, self.portals)
         return bool(sessions)
+
+    async def _only_hang(self, host: Host, sessions: Sequence[Listed]) -> bool:
+        """Whether what has our disk open waits for a session that is down, and is to be ended by force: nothing is
+        mounted from it any more, as far as the mount table has it."""
+        if not self.config["STOP_FORCE"] or not await self.dead(host):
+            return False
+        tools = initiator_of(host)
+        names = [name for one in sessions for name in (await tools.disks(host, one)).values()]
+        return not any(tools.is_on(entry.source, name) for entry in await host.mounts() for name in names)
 
     async def cut(self, host: Host) -> None:
         sessions = await self._sessions(host)

@@ -143,7 +143,10 @@ def clean(node: Node) -> None:
     """No session, no mount, whatever was there."""
     node.clean()
     node.run(
-        "for one in /sys/class/iscsi_session/session*; do [ -e $one ] && iscsiadm -m session -r ${one##*session} -u; "
-        "done; iscsiadm -m node -o delete; rm -rf /etc/iscsi/nodes/* /etc/iscsi/ifaces/*",
+        # iscsiadm ends no session whose interface has no file.
+        "for one in /sys/class/iscsi_session/session*; do [ -e $one ] || continue; name=$(cat $one/ifacename); "
+        "printf 'iface.iscsi_ifacename = %s\\niface.transport_name = tcp\\n' $name > /etc/iscsi/ifaces/$name; "
+        "iscsiadm -m session -r ${one##*session} -u; done; "
+        "iscsiadm -m node -o delete; rm -rf /etc/iscsi/nodes/* /etc/iscsi/ifaces/*",
         60,
     )
