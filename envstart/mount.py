@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import breaker, commands, diagnosis, links, plan, touch, unmount, usable
-from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, reason
+from . import breaker, commands, diagnosis, links, mountpoint, plan, touch, unmount, usable
+from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary
 from .retry import until_it_heals
 from .table import is_below, normal_source
 
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .block.base import Block
+    from .children import Result
     from .config import Config
     from .environment import Environment
-    from .host import Host, Result
+    from .host import Host
     from .table import Entry, Table
 
 # The directories of an environment that have keys of their own.
@@ -215,7 +216,7 @@ class Mount(plan.Step):
         await links.refuse(host, self, point)
         undo = Undo()
         host.on_failure(lambda: self._take_back(host, point, undo))
-        await self._prepare(host, point, undo)
+        await mountpoint.prepare(host, self, point, undo.made)
         await until_it_heals(lambda: self._attempt(host, point, undo), host, self.config["ATTEMPTS"])
         self._new = True
 
@@ -265,27 +266,6 @@ class Mount(plan.Step):
                 host.silent.discard(entry.point)
                 return
         await unmount.by_force(host, entry, dead=True)
-
-    async def _prepare(self, host: Host, point: str, undo: Undo) -> None:
-        if await host.was_empty(point):
-            return
-        config = self.config
-        doing = f"cannot mount {self.source} on {point}"
-        below, create, patience = self.create_below, config["CREATE_MOUNT_POINTS"], self.patience
-        try:
-            missing, hidden = await host.bounded(touch.survey, point, self.point, below, create, timeout=patience)
-            if missing:
-                undo.made += missing
-                await host.bounded(touch.make_directories, missing, self.mode, timeout=patience)
-        except (NoAnswer, NoTime) as error:
-            raise Temporary(f"{doing}: the mount point gives {error}") from None
-        except OSError as error:
-            raise Missing(f"{doing}: the mount point cannot be used: {reason(error)}") from None
-        if hidden and config["HIDDEN_FILES"] != "ignore":
-            text = f"{point} is not empty ({', '.join(hidden)}): the mount hides that"
-            if config["HIDDEN_FILES"] == "refuse":
-                raise Misconfigured(f"{doing}: {text}; move it away")
-            host.report.warn(text)
 
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)

@@ -37,8 +37,9 @@ from envstart import (
 from envstart import table as tables
 from envstart.backends import gluster
 from envstart.block import geom, initiator, mapped, owner, persist, role, superblock
+from envstart.children import Result
 from envstart.errors import Error, Misconfigured, Temporary, Usage
-from envstart.host import Host, Result
+from envstart.host import Host
 from envstart.report import Report, printable
 
 T = TypeVar("T")

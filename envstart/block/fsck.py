@@ -13,9 +13,10 @@ from .base import Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..children import Result
     from ..config import Config
     from ..environment import Environment
-    from ..host import Host, Result
+    from ..host import Host
 
 # fsck_ffs(8) and e2fsck(8): what is all right, and what another run of the same would mend (commands.md §10.3).
 _FINE = {"ufs": (0,), "ext4": (0, 1)}

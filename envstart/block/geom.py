@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ..host import Host, Result
+    from ..children import Result
+    from ..host import Host
 
 _ASK = ("sysctl", "-n", "kern.geom.confxml")
 # Seconds it may take; it is memory that is read.

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from ..children import Result
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
 
 _LIST = ("iscsictl", "-L", "--libxo", "json")
 # The only listing that names the session of a bus; it has the secrets of all sessions in it as well.

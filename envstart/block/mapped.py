@@ -18,8 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..children import Result
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
 
 _PROGRAMS = ("rbd-ggate", "rbd")
 # Seconds the search for processes may take.

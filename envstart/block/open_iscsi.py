@@ -18,8 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..children import Result
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
 
 DISK = "/dev/sdN"
 # Seconds until a silent target is taken for lost: node.conn[0].timeo.noop_out_interval and noop_out_timeout, 5 each.

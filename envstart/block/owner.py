@@ -15,8 +15,9 @@ from ..errors import Error, Missing, NoTime, Temporary, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..children import Result
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
     from ..mount import Mount
 
 NAME = ".envstart.owner"

@@ -18,8 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..children import Result
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
 
 # Of geli attach (commands.md §11.2), any line; what is not here may heal.
 _FINAL: diagnosis.Rows = (

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ..children import Result
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
 
 # A command that meets a unit attention (somebody cleared, or took, a reservation) fails once without a word.
 _TRIES = 3

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
+    from ..children import Result
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
 
     class Initiator(Protocol):
         """What the modules initiator and open_iscsi have in common: see there."""

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
     from typing import Any
 
-    from ..host import Host, Result
+    from ..children import Result
+    from ..host import Host
     from ..plan import Step
     from .finding import Case, Scene
 
