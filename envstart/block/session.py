@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .. import diagnosis, plan
+from .. import diagnosis, plan, state
 from ..errors import Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
 from ..retry import until_it_heals
 from . import geom, initiator
@@ -158,6 +158,10 @@ class Session(Block):
     # Is it so?
 
     async def check(self, host: Host) -> Error | None:
+        # What a run has sent away that was killed then is listed as ever until it is gone.
+        looks = Looks(host, _LEAVING)
+        while any(_leaves(one) for one in await self._sessions(host)) and await looks.again():
+            pass
         device = await self.device(host)
         if device is None:
             return Missing(f"cannot use {self.source}: there is no session, or it has no such disk yet")
@@ -363,6 +367,7 @@ class Session(Block):
         return {lun: names for lun, names in users.items() if lun != self._lun}
 
     async def _logout(self, host: Host, found: Listed) -> None:
+        state.stamp(_departure(found))
         result = await initiator_of(host).logout(host, found)
         # The command only asks for it; until the kernel has done it, the session is listed as it was.
         looks = Looks(host, _LEAVING)
@@ -370,6 +375,7 @@ class Session(Block):
             if result.status != 0 or not await looks.again():
                 why = "the kernel still has it" if result.status == 0 else result.words
                 raise Temporary(f"cannot log out of {found.target} at {found.portal}: {why}")
+        state.write(_departure(found), b"")
 
     async def _forget(self, host: Host, portal: str) -> None:
         found = await self._at(host, portal)
@@ -427,6 +433,16 @@ class Session(Block):
             return plan.State(plan.NOT_READY, f"no disk: {sessions[0].state}", start=start)
         stop = [] if others else [tools.logging_out(one) for one in sessions]
         return plan.State(plan.DEGRADED if lacking else plan.READY, lacking or device, stop=stop)
+
+
+def _departure(session: Listed) -> str:
+    """The file that says when a session was sent away."""
+    return f"logout.{plan.short(f'{session.target} {session.portal}')}"
+
+
+def _leaves(session: Listed) -> bool:
+    age = state.age(_departure(session))
+    return age is not None and age < _LEAVING
 
 
 def _names(users: dict[int, list[str]]) -> str:
