@@ -33,6 +33,7 @@ test: $(VENV)/.test ## ruff, mypy and all tests
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal -m "not alone"
 	$(VENV)/bin/python -m pytest -m alone
+	$(MAKE) machine
 	ENVSTART_LAB=short $(VENV)/bin/python -m pytest -n 2 tests/lab
 
 test-gluster: $(VENV)/.test ## the hooks on a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)
@@ -52,8 +53,21 @@ fuzz: $(VENV)/.test ## what is read from commands, files and callers, FUZZ=100 t
 	ENVSTART_FUZZ=$${FUZZ:-100} $(VENV)/bin/python -m pytest -n $$(getconf _NPROCESSORS_ONLN) --hypothesis-seed=$$seed \
 		tests/test_fuzz.py tests/test_fuzz_hooks.py tests/test_shell.py
 
-lifecycle: $(VENV)/.test ## every way in which any command of a volume's start or stop can go wrong (half an hour)
+lifecycle: $(VENV)/.test ## every way in which any command of a start or a stop can go wrong, counted (half an hour)
 	ENVSTART_ALL_WAYS=1 $(VENV)/bin/python -m pytest tests/test_lifecycle.py
+
+# The same histories each time; HISTORIES=200 for a glance.
+HISTORIES = 2000
+machine: $(VENV)/.test ## histories of starts, stops, faults and crashes, and the promises after each act
+	@$(VENV)/bin/python tests/soak.py --histories $(HISTORIES)
+
+# Others each time; SECONDS=600 for ten minutes.
+SECONDS = 3600
+soak: $(VENV)/.test ## the same for an hour
+	@$(VENV)/bin/python tests/soak.py --random --seconds $(SECONDS)
+
+mutants: $(VENV)/.test ## load-bearing lines broken one by one: do the tests notice?
+	@$(VENV)/bin/python tests/mutants.py
 
 demo: $(VENV)/.run ## the main job on real directories and real mounts (as root, or in a user namespace)
 	@$(VENV)/bin/python tests/demo.py
@@ -105,5 +119,5 @@ clean: ## the virtual environment and what tools leave behind
 	rm -rf $(VENV) lab-consoles .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist envstart.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help env test test-gluster test-ceph lab storm fuzz lifecycle demo replay faults bench bench-check docs dist install \
-	clean
+.PHONY: help env test test-gluster test-ceph lab storm fuzz lifecycle machine soak mutants demo replay faults bench \
+	bench-check docs dist install clean

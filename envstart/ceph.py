@@ -11,9 +11,10 @@ from .options import ALNUM, Option, directory, plain, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .children import Result
     from .config import Config
     from .diagnosis import Rows
-    from .host import Host, Result
+    from .host import Host
 
 
 def monitors(value: str) -> tuple[str, ...]:

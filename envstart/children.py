@@ -63,6 +63,30 @@ class Child:
             pass
 
 
+class Result:
+    """How a command ended. ``status`` is its exit status, minus the signal that ended it, or None: not in time.
+    ``alive``: nothing could end it."""
+
+    __slots__ = ("status", "out", "err", "seconds", "alive")
+
+    def __init__(self, status: int | None, out: str, err: str, seconds: float, alive: bool) -> None:
+        self.status = status
+        self.out = out
+        self.err = err
+        self.seconds = seconds
+        self.alive = alive
+
+    @property
+    def words(self) -> str:
+        """What the command said, on one line; else how it ended."""
+        lines = [line.strip() for line in (self.err + "\n" + self.out).splitlines() if line.strip()]
+        if lines:
+            return " / ".join(lines[-4:])[:500]
+        if self.status is None:
+            return f"no answer in {self.seconds:.1f} s"
+        return f"ended by signal {-self.status}" if self.status < 0 else f"exit status {self.status}, without a word"
+
+
 def command(
     path: str,
     argv: Sequence[str],

@@ -20,9 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .children import Result
     from .config import Config
     from .environment import Environment
-    from .host import Host, Result
+    from .host import Host
     from .layout import Wanted
     from .mount import Undo
     from .table import Entry, Table

@@ -20,8 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from .children import Result
     from .environment import Environment
-    from .host import Host, Result
+    from .host import Host
 
 PROGRAM = "env_clone_nfs"
 # What neither this host nor a shell on the server takes for anything else.

@@ -9,6 +9,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+# What a command comes with that is not there.
+PACKAGES = {
+    "mount.nfs": "nfs-common",
+    "mount_nfs": "the FreeBSD base system",
+    "mount.glusterfs": "glusterfs-client",
+    "mount_glusterfs": "the package glusterfs",
+    "mount.ceph": "ceph-common",
+    "ceph-authtool": "ceph-common",
+    "iscsiadm": "open-iscsi",
+    "sg_persist": "sg3-utils",
+    "ceph-fuse": "ceph-fuse (FreeBSD: the package ceph14)",
+    "rbd-ggate": "the package ceph14",
+    "rbd": "ceph-common (FreeBSD: the package ceph14)",
+}
 # Options of mount_nfs(8) that nfs(5) spells differently, or does not have.
 _LINUX_NAMES = {"nfsv3": "vers=3", "nfsv4": "vers=4", "tcp": "proto=tcp", "udp": "proto=udp"}
 _LINUX_LACKS = ("intr", "nocover", "retrycnt", "noconn", "oneopenown", "resvport")

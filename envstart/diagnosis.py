@@ -9,7 +9,7 @@ from .errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailabl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .host import Result
+    from .children import Result
 
 # (words, kind of error, what to do); the first row that fits counts.
 Rows = tuple[tuple[str, type[Error], str], ...]

@@ -8,7 +8,6 @@ which knows nothing of this; so a mistake here can cost time, and nothing else.
 
 from __future__ import annotations
 
-import binascii
 import marshal
 import os
 import select
@@ -33,6 +32,9 @@ _QUICK = 0.5
 SETTLED = 2.0
 # What a plan is made by, beside its backend: another version of these can make another one of the same file.
 _MAKERS = "fast environment shell options config layout thin mount usable table touch".split()
+# Of the sum of a record: what is left of it after a division by this, in bytes. zlib and binascii would be one import
+# more.
+_PRIME, _SUM = (1 << 61) - 1, 8
 _LINUX = not sys.platform.startswith("freebsd")
 
 
@@ -160,14 +162,14 @@ def _known(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[A
 
 def _sealed(data: bytes) -> bytes:
     """With its sum before it: marshal can end the interpreter by what a disk or a power loss has made of a record."""
-    return binascii.crc32(data).to_bytes(4, "big") + data
+    return (int.from_bytes(data, "big") % _PRIME).to_bytes(_SUM, "big") + data
 
 
 def _unsealed(text: bytes) -> Any:
     """The record; ValueError if it is not as it was written."""
-    if _sealed(text[4:]) != text:
+    if _sealed(text[_SUM:]) != text:
         raise ValueError("it was changed")
-    return marshal.loads(text[4:])
+    return marshal.loads(text[_SUM:])
 
 
 def _above(row: Any) -> list[str]:

@@ -9,7 +9,8 @@ import os
 import sys
 import time
 
-from . import children, freebsd, linux, processes, scratch, table, touch
+from . import children, commands, freebsd, linux, processes, scratch, table, touch
+from .children import Result
 from .deadline import Deadline
 from .errors import UNREADABLE, Error, NoAnswer, NoTime, Temporary, Unavailable, reason, unreadable
 from .locks import Locks
@@ -27,17 +28,6 @@ if TYPE_CHECKING:
 
 # CBSD puts directories with its own geli, jls and service first (contract §1.4): its PATH is not used.
 SYSTEM_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
-_PACKAGES = {
-    "mount.nfs": "nfs-common",
-    "mount_nfs": "the FreeBSD base system",
-    "mount.glusterfs": "glusterfs-client",
-    "mount_glusterfs": "the package glusterfs",
-    "mount.ceph": "ceph-common",
-    "ceph-authtool": "ceph-common",
-    "ceph-fuse": "ceph-fuse (FreeBSD: the package ceph14)",
-    "rbd-ggate": "the package ceph14",
-    "rbd": "ceph-common (FreeBSD: the package ceph14)",
-}
 _TERM, _KILL = 15, 9
 # Seconds between TERM and KILL, and that a killed child gets to disappear.
 _GRACE = 1.0
@@ -45,30 +35,6 @@ _GRACE = 1.0
 _KILLED = 0.25
 # Seconds that following symbolic links may take.
 _RESOLVE = 5.0
-
-
-class Result:
-    """How a command ended. ``status`` is its exit status, minus the signal that ended it, or None: not in time.
-    ``alive``: nothing could end it."""
-
-    __slots__ = ("status", "out", "err", "seconds", "alive")
-
-    def __init__(self, status: int | None, out: str, err: str, seconds: float, alive: bool) -> None:
-        self.status = status
-        self.out = out
-        self.err = err
-        self.seconds = seconds
-        self.alive = alive
-
-    @property
-    def words(self) -> str:
-        """What the command said, on one line; else how it ended."""
-        lines = [line.strip() for line in (self.err + "\n" + self.out).splitlines() if line.strip()]
-        if lines:
-            return " / ".join(lines[-4:])[:500]
-        if self.status is None:
-            return f"no answer in {self.seconds:.1f} s"
-        return f"ended by signal {-self.status}" if self.status < 0 else f"exit status {self.status}, without a word"
 
 
 class Host:
@@ -190,7 +156,7 @@ class Host:
         """
         path = self.find(argv[0])
         if path is None:
-            package = _PACKAGES.get(argv[0])
+            package = commands.PACKAGES.get(argv[0])
             remedy = f"; it comes with {package}" if package else ""
             raise Unavailable(f"cannot run {argv[0]}: it is not installed{remedy}")
         self.signals.arm()

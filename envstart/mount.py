@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import breaker, commands, diagnosis, links, plan, touch, unmount, usable
-from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, reason
+from . import breaker, commands, diagnosis, links, mountpoint, plan, touch, unmount, usable
+from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary
 from .retry import until_it_heals
 from .table import is_below, normal_source
 
@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .block.base import Block
+    from .children import Result
     from .config import Config
     from .environment import Environment
-    from .host import Host, Result
+    from .host import Host
     from .table import Entry, Table
 
 # The directories of an environment that have keys of their own.
 DIRECTORIES = ("data", "system", "fstab", "rcconf")
 # Seconds to look for a mount that lands although its command was ended.
 _LATE = 2.0
+# Seconds that a stop by force keeps for a device that turns out to be dead while it is unmounted.
+_TO_CUT = 25.0
 
 
 class Undo:
@@ -213,7 +216,7 @@ class Mount(plan.Step):
         await links.refuse(host, self, point)
         undo = Undo()
         host.on_failure(lambda: self._take_back(host, point, undo))
-        await self._prepare(host, point, undo)
+        await mountpoint.prepare(host, self, point, undo.made)
         await until_it_heals(lambda: self._attempt(host, point, undo), host, self.config["ATTEMPTS"])
         self._new = True
 
@@ -263,27 +266,6 @@ class Mount(plan.Step):
                 host.silent.discard(entry.point)
                 return
         await unmount.by_force(host, entry, dead=True)
-
-    async def _prepare(self, host: Host, point: str, undo: Undo) -> None:
-        if await host.was_empty(point):
-            return
-        config = self.config
-        doing = f"cannot mount {self.source} on {point}"
-        below, create, patience = self.create_below, config["CREATE_MOUNT_POINTS"], self.patience
-        try:
-            missing, hidden = await host.bounded(touch.survey, point, self.point, below, create, timeout=patience)
-            if missing:
-                undo.made += missing
-                await host.bounded(touch.make_directories, missing, self.mode, timeout=patience)
-        except (NoAnswer, NoTime) as error:
-            raise Temporary(f"{doing}: the mount point gives {error}") from None
-        except OSError as error:
-            raise Missing(f"{doing}: the mount point cannot be used: {reason(error)}") from None
-        if hidden and config["HIDDEN_FILES"] != "ignore":
-            text = f"{point} is not empty ({', '.join(hidden)}): the mount hides that"
-            if config["HIDDEN_FILES"] == "refuse":
-                raise Misconfigured(f"{doing}: {text}; move it away")
-            host.report.warn(text)
 
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)
@@ -364,9 +346,16 @@ class Mount(plan.Step):
 
     async def stop(self, host: Host) -> bool:
         entries = await self._to_stop(host)
+        spare = _TO_CUT if self.config["STOP_FORCE"] and self.lower is not None else 0.0
         for entry in entries:
             try:
-                await unmount.plain(host, entry, self.config["ATTEMPTS"], kill=self.config["STOP_KILL"])
+                await unmount.plain(host, entry, self.config["ATTEMPTS"], self.config["STOP_KILL"], spare)
+            except unmount.Hanging as error:
+                # The directory answered out of memory; what is to be written back has nowhere to go.
+                if not spare or self.lower is None or not await self.lower.dies(host):
+                    raise
+                host.report.warn(f"{error}; unmounting it by force")
+                await self._force(host, entry)
             except unmount.Busy:
                 if not self.config["STOP_FORCE"]:
                     raise
@@ -411,7 +400,7 @@ class Mount(plan.Step):
         try:
             device = await self._device(host)
         except Error:
-            device = self.lower.expected() if self.lower is not None else self.source
+            device = self.lower.expected(host) if self.lower is not None else self.source
         mounting = commands.mount(host.platform, self.fstype, self.options, device, point)
         if not matching:
             return plan.State(plan.NOT_MOUNTED, start=[mounting])

@@ -23,6 +23,10 @@ class Busy(Temporary):
     """Somebody uses the directory."""
 
 
+class Hanging(Error):
+    """umount(8) had not ended, and was left behind."""
+
+
 async def answers(host: Host, point: str, timeout: float) -> bool:
     """Whether a mounted directory answers, be it with an error: then a plain umount comes back too."""
     try:
@@ -36,8 +40,9 @@ async def answers(host: Host, point: str, timeout: float) -> bool:
     return True
 
 
-async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False) -> None:
-    """Unmount, tried again while it is busy; Busy with the holders' names when time or attempts are used up."""
+async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False, spare: float = 0.0) -> None:
+    """Unmount, tried again while it is busy; Busy with the holders' names when time or attempts are used up, Hanging
+    when it is not done ``spare`` seconds before the end, or in half of the time that is left if that is more."""
     told, searching = False, True
     pids: list[int] = []
     depth = len((await host.mounts()).at(entry.point))
@@ -45,7 +50,7 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False)
     async def attempt() -> None:
         nonlocal told, searching, pids
         # The reserve included: an attempt that begins late must not be cut off in the middle.
-        timeout = max(host.deadline.left(), host.deadline.to_the_end() / 2)
+        timeout = max(host.deadline.left() - spare, host.deadline.to_the_end() / 2)
         result = await host.run(commands.unmount(host.platform, entry.point), timeout=timeout, reserve=True)
         table = await host.mounts()
         # Not the exit status: mountd that cannot be told makes it 1 after success (commands.md §7.3). But the table
@@ -54,7 +59,7 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False)
             return
         doing = f"cannot unmount {entry.point}"
         if result.status is None:
-            raise Error(f"{doing}: {result.words}; envstart leaves it as it is")
+            raise Hanging(f"{doing}: {result.words}; envstart leaves it as it is")
         if "not permitted" in result.words:
             raise Denied(f"{doing}: {result.words}; run it as root")
         if not diagnosis.busy(result):

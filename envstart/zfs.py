@@ -19,9 +19,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
+    from .children import Result
     from .config import Config
     from .environment import Environment
-    from .host import Host, Result
+    from .host import Host
     from .plan import Step
     from .table import Entry
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cbsd import SERVER, Row, Site, Variant
+from sim import forked
+from sim.names import process_name
 from sim.users import alive
 from sim.world import World
 
@@ -100,12 +102,13 @@ class ClientSite(Site):
 
     def clients(self) -> list[int]:
         """All processes of clients and of the commands that start them."""
-        found = []
+        program = str(self.world.path / "bin" / MOUNTS[self.variant.backend][0])
+        found = forked.processes(process_name(program))
         for entry in os.listdir("/proc"):
             try:
                 words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0") if entry.isdigit() else []
             except OSError:
                 continue
-            if str(self.world.path / "bin" / MOUNTS[self.variant.backend][0]).encode() in words and alive(int(entry)):
+            if program.encode() in words and alive(int(entry)):
                 found.append(int(entry))
         return found

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cbsd import Site
@@ -24,6 +26,17 @@ def namespace(tmp_path: Path) -> Iterator[Namespace]:
     """A mount namespace for real mounts."""
     with namespace_of(tmp_path) as namespace:
         yield namespace
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many command boundaries were played (test_lifecycle.py), by variant."""
+    played: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        played[report.nodeid.partition("[")[2].rstrip("]")] += dict(report.user_properties).get("boundaries", 0)
+    for variant, number in sorted((+played).items()):
+        terminalreporter.write_line(f"{number:6} ways in which a command of {variant} can go wrong")
+    if +played:
+        terminalreporter.write_line(f"{sum(played.values()):6} in all, after each one clean start and one clean stop")
 
 
 # A configuration that others can write is refused, and with the caller's umask the tests' own could be one.

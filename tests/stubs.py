@@ -9,11 +9,12 @@ from typing import Any, TypeVar, cast
 from sim import transcript
 
 from envstart import backends, config, tasks
+from envstart.children import Result
 from envstart.config import Config
 from envstart.deadline import Deadline
 from envstart.environment import Environment, in_workdir
 from envstart.errors import Temporary
-from envstart.host import Host, Result
+from envstart.host import Host
 from envstart.plan import Plan
 from envstart.table import Entry, Table
 

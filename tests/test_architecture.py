@@ -16,7 +16,7 @@ DOORS = {
     "psutil": {"processes"},
     "tenacity": {"retry"},
     "configobj": {"config"},
-    "fcntl": {"locks"},
+    "fcntl": {"locks", "owner"},
     "signal": set(),
     "_signal": {"signals"},
     "ctypes": {"freebsd"},

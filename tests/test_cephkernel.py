@@ -11,8 +11,9 @@ from stubs import Stub, answer, done, planned
 
 from envstart import ceph, cephkernel, client, commands, linux
 from envstart.cephkernel import KernelMount
+from envstart.children import Result
 from envstart.errors import Denied, Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
-from envstart.host import Host, Result
+from envstart.host import Host
 from envstart.mount import Undo
 from envstart.plan import Plan
 from envstart.table import Entry, Table

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from envstart import commands, diagnosis
-from envstart.host import Result
+from envstart.children import Result
 from envstart.report import paste
 
 SAMPLE = ("rw", "vers=4", "intr", "rsize=32768", "hard", "proto=tcp", "timeout=300")

@@ -396,3 +396,23 @@ def test_fault_92_no_key_at_all(geli: BlockSite) -> None:
     assert ended.returncode == 78
     assert "GELI_PASSFILE" in last_line(ended)
     assert geli.world.calls() == []
+
+
+# Names that are links.
+
+
+@pytest.mark.parametrize("variant", [ISCSI, ISCSI_TREE], ids=lambda variant: variant.title)
+def test_fault_85_directory_of_the_look_is_a_link(tmp_path: Path, variant: Variant) -> None:
+    """As /var/run is on Linux, and /var on many a FreeBSD."""
+    with BlockSite(tmp_path, variant) as site:
+        (site.world.path / "elsewhere").mkdir()
+        (site.world.path / "link").symlink_to(site.world.path / "elsewhere")
+        site.configure(VOLUME_DIR=str(site.world.path / "link" / "volumes"))
+        site.world.newfs(volume_of(site), clean=False, soft_updates=False)
+        for which in ("data/etc", "system", "fstab") if site.tree else ("etc",):
+            (site.world.files(volume_of(site)) / which).mkdir(parents=True)
+        ended = site.start()
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert not [row for row in site.table if row[1].endswith(".look")]
+        assert site.stop().returncode == 0
+        assert site.table == []

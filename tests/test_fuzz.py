@@ -36,9 +36,10 @@ from envstart import (
 )
 from envstart import table as tables
 from envstart.backends import gluster
-from envstart.block import geom, initiator, mapped, owner, reservation, role, superblock
+from envstart.block import geom, initiator, mapped, owner, persist, role, superblock
+from envstart.children import Result
 from envstart.errors import Error, Misconfigured, Temporary, Usage
-from envstart.host import Host, Result
+from envstart.host import Host
 from envstart.report import Report, printable
 
 T = TypeVar("T")
@@ -186,8 +187,10 @@ RESERVATIONS = [text.encode() for text in outputs("iscsi-reservations", "camcont
 @tries(150)
 @given(mutants(RESERVATIONS, [b"Reservation Key:", b"0: 0x", b": 0x"]))
 def test_reservations_of_camcontrol(text: bytes) -> None:
-    asked(reservation.parse_holder, answer(os.fsdecode(text)))
-    asked(reservation.parse_keys, answer(os.fsdecode(text)))
+    result = answer(os.fsdecode(text))
+    asked(lambda result: persist.holder("freebsd", result.out), result)
+    asked(lambda result: persist.keys("freebsd", result.out), result)
+    asked(lambda result: persist.holding_initiator("freebsd", result.out), result)
 
 
 RESOURCES = [text.encode() for text in outputs("hast", "hastctl list env1")]

@@ -18,7 +18,7 @@ from stubs import UUID, Stub, answer, done, outputs, planned
 from envstart import options
 from envstart import plan as plans
 from envstart.backends import iscsi
-from envstart.block import owner
+from envstart.block import initiator, owner
 from envstart.block.initiator import Listed, normal_portal, parse
 from envstart.block.reservation import Reservation, own_key
 from envstart.block.session import Session
@@ -181,7 +181,7 @@ def names(found: Plan) -> list[list[str]]:
             {"VOLUME_LAYOUT": "tree"},
             [["session"], ["fsck"], ["volume"], ["owner", "system", "fstab", "data"]],
         ),
-        ({"VOLUME_FSTYPE": "ext4"}, [["session"], ["fsck"], ["data"]]),
+        ({"VOLUME_FSTYPE": "ext4"}, [["session"], ["fsck"], ["data"], ["owner"]]),
     ],
 )
 def test_the_order_of_the_steps(tmp_path: Path, keys: dict[str, str], order: list[list[str]]) -> None:
@@ -257,7 +257,7 @@ def test_doubts(tmp_path: Path, keys: dict[str, str], words: list[str]) -> None:
 
 
 def configuration(step: Session, portal: str = "172.16.0.1") -> str:
-    return done(step._configuration(Stub().host, portal))
+    return done(initiator.settings(Stub().host, step.config, step.target, portal))
 
 
 def test_the_least_configuration(tmp_path: Path) -> None:
@@ -504,11 +504,11 @@ def test_fault_95_a_multipath_device_of_other_disks_is_refused(tmp_path: Path) -
         done(step.device(stub.host))
 
 
-def test_elsewhere_than_on_freebsd(tmp_path: Path) -> None:
+def test_multipath_elsewhere_than_on_freebsd(tmp_path: Path) -> None:
     stub = Stub()
     stub.platform = "linux"
-    with pytest.raises(Unavailable, match="on FreeBSD only"):
-        done(session(tmp_path).check(stub.host))
+    with pytest.raises(Unavailable, match="cannot use ISCSI_MULTIPATH here"):
+        done(session(tmp_path, ISCSI_MULTIPATH="m").check(stub.host))
 
 
 # What camcontrol says.

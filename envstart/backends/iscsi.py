@@ -1,6 +1,7 @@
 """iSCSI: a LUN of a target is the environment's volume, over TCP or, with iSER, over InfiniBand and RoCE.
 
-Facts about iscsictl(8) are in commands.md §13, about reservations in §15.
+On FreeBSD by iscsictl(8), on Linux by open-iscsi. Facts about iscsictl(8) are in commands.md §13, about reservations in
+§15.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ OPTIONS = (
     Option("ISCSI_PORTAL", portals, None, "portal of the target, HOST or HOST:PORT; of several the next one is tried"),
     Option("ISCSI_TARGET", iscsi_name, None, "name of the target; {name} in it is the environment's name"),
     Option("ISCSI_LUN", whole(0, 16383), "0", "number of the LUN"),
-    Option("ISCSI_SERIAL", plain, "", "serial number that the LUN must have (diskinfo -s)", "any"),
-    Option("ISCSI_PARTITION", plain, "", "partition of the LUN, as in p1", "the whole LUN"),
-    Option("ISCSI_INITIATOR", iscsi_name, "", "name of this host's initiator", "iqn.1994-09.org.freebsd:HOSTNAME"),
-    Option("ISCSI_PROTOCOL", choice("iSCSI", "iSER"), "iSCSI", "iSER: over InfiniBand or RoCE (kldload iser)"),
+    Option("ISCSI_SERIAL", plain, "", "serial number that the LUN must have (diskinfo -s; Linux: sg_vpd -p sn)", "any"),
+    Option("ISCSI_PARTITION", plain, "", "partition of the LUN, as in p1 (Linux: 1)", "the whole LUN"),
+    Option("ISCSI_INITIATOR", iscsi_name, "", "name of this host's initiator", "the system's own"),
+    Option("ISCSI_PROTOCOL", choice("iSCSI", "iSER"), "iSCSI", "iSER: over InfiniBand or RoCE (FreeBSD: kldload iser)"),
     Option("ISCSI_CHAP_USER", user, "", "CHAP: name this host logs in with"),
     Option("ISCSI_CHAP_SECRET_FILE", directory, "", "CHAP: file with the secret (root's, mode 600)"),
     Option("ISCSI_MUTUAL_USER", user, "", "mutual CHAP: name the target answers with"),
@@ -73,7 +74,7 @@ OPTIONS = (
         "ISCSI_MULTIPATH",
         plain,
         "",
-        "name of the gmultipath(8) device that the LUN is, over all portals at once; label it once, by hand",
+        "FreeBSD: name of the gmultipath(8) device that the LUN is, over all portals at once; label it once, by hand",
         "one portal at a time",
     ),
     Option("ISCSI_LOGIN_TIMEOUT", whole(1, 3600, "seconds"), "15", "seconds a login may take, disk included"),

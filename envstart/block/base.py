@@ -36,9 +36,9 @@ class Block(plan.Step):
         """The device of the step that this one lies on."""
         return await self.lower.device(host) if self.lower is not None else None
 
-    def expected(self) -> str:
+    def expected(self, host: Host) -> str:
         """The device it will be, as far as that can be told beforehand, for plan: a number that nobody knows is N."""
-        return self.lower.expected() if self.lower is not None else self.source
+        return self.lower.expected(host) if self.lower is not None else self.source
 
     async def dead(self, host: Host) -> str:
         """Why whoever touches the device would wait for ever, without touching it; "" if nothing says so."""

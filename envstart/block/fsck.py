@@ -9,13 +9,14 @@ from .. import commands, plan, touch, unmount
 from ..errors import Error, Misconfigured, NoAnswer, NoTime, Stuck, Temporary, reason
 from ..usable import LEASE_SECONDS
 from . import geom, owner, superblock
-from .base import Block, is_node
+from .base import Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..children import Result
     from ..config import Config
     from ..environment import Environment
-    from ..host import Host, Result
+    from ..host import Host
 
 # fsck_ffs(8) and e2fsck(8): what is all right, and what another run of the same would mend (commands.md §10.3).
 _FINE = {"ufs": (0,), "ext4": (0, 1)}
@@ -70,8 +71,6 @@ class Fsck(Block):
             raise Temporary(f"cannot mount {device} on {self._target}: it is in use ({users}); end that first")
 
     async def _users(self, host: Host, device: str) -> list[str]:
-        if host.platform != "freebsd":
-            return [entry.point for entry in await host.mounts() if is_node(device, entry.device)]
         graph = await geom.read(host)
         provider = graph.provider(device)
         return await geom.who(host, provider, blocking=True) if provider else []
@@ -196,7 +195,7 @@ class Fsck(Block):
         if device is not None and await host.stack(self._target):
             return plan.State(plan.READY, "mounted")
         wanted = self.config["FSCK"] == "preen" and not self._read_only
-        start = [commands.fsck(self._kind, device or self.expected())] if wanted else []
+        start = [commands.fsck(self._kind, device or self.expected(host))] if wanted else []
         return plan.State(plan.NOT_READY, "not mounted" if device else "no device", start=start)
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ..host import Host, Result
+    from ..children import Result
+    from ..host import Host
 
 _ASK = ("sysctl", "-n", "kern.geom.confxml")
 # Seconds it may take; it is memory that is read.
@@ -140,7 +141,12 @@ class Graph:
 
 async def read(host: Host) -> Graph:
     """The graph as it is now; Temporary if it cannot be told, NoAnswer while all of GEOM waits for one disk: whoever
-    opens it first waits for its capacity with GEOM's lock in hand (g_disk_access in sys/geom/geom_disk.c, daopen)."""
+    opens it first waits for its capacity with GEOM's lock in hand (g_disk_access in sys/geom/geom_disk.c, daopen). On
+    Linux it is made of what sysfs tells (blockdev.py)."""
+    if host.platform != "freebsd":
+        from . import blockdev
+
+        return blockdev.read(await host.mounts())
     try:
         graph: Graph = await host.ask(_ASK, _parsed, patience=_PATIENCE)
     except NoAnswer as error:
@@ -166,6 +172,10 @@ async def who(host: Host, provider: Provider, blocking: bool = False) -> list[st
             found.append(f"a process that has {device} open")
         else:
             found.append(f"{consumer.geom.name} ({consumer.geom.kind})")
+    if now is not None and not found and host.platform != "freebsd":
+        from . import blockdev
+
+        return await blockdev.others(host, now, blocking)
     return found
 
 

@@ -1,6 +1,13 @@
-"""The iSCSI initiator of this host: its sessions as iscsictl(8) lists them, their disks, its configuration file."""
+"""The iSCSI initiator of FreeBSD: its sessions as iscsictl(8) lists them, their disks, its configuration file.
+
+open_iscsi.py is the same for Linux. What ``iscsictl -L`` says decides, never a command's status: a login is
+asynchronous, a removal does not care whether the disk is in use, and ``-w`` waits for the sessions of all others
+(commands.md §13).
+"""
 
 from __future__ import annotations
+
+import os
 
 from .. import diagnosis
 from ..errors import UNREADABLE, Denied, Error, Misconfigured, Unavailable
@@ -8,10 +15,12 @@ from . import secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from ..host import Host, Result
+    from ..children import Result
+    from ..config import Config
+    from ..host import Host
 
 _LIST = ("iscsictl", "-L", "--libxo", "json")
 # The only listing that names the session of a bus; it has the secrets of all sessions in it as well.
@@ -20,12 +29,19 @@ _LIST_BUSES = ("camcontrol", "devlist", "-v")
 # RFC 7143.
 _PORT = 3260
 CONNECTED = "Connected"
+# For people, a number that nobody knows yet is N.
+DISK = "/dev/daN"
+CHAP_BY_HAND = "an iscsi.conf(5) instead of -p and -t"
+# Seconds until the kernel takes a silent target for lost: kern.iscsi.ping_timeout is 5, and looked at once a second.
+NOTICED = 8.0
 # The nickname in the configuration file that only our own command ever sees.
 NICK = "envstart"
 # Keywords of iscsi.conf(5) whose values are words; all others stand between quotes.
 _BARE = ("HeaderDigest", "DataDigest", "Protocol")
 # iscsictl(8) cuts a longer secret without a word (commands.md §13.1).
 _SECRET_MAX = 16
+# iscsictl(8)'s own default name of the initiator.
+_DEFAULT_NAME = "iqn.1994-09.org.freebsd:"
 # What iscsid reports, and whose fault it is (commands.md §13.2); all else can heal.
 OF_STATE: diagnosis.Rows = (
     ("Authentication failure", Denied, "correct ISCSI_CHAP_USER and the secret in ISCSI_CHAP_SECRET_FILE"),
@@ -48,6 +64,8 @@ OF_LOGIN: diagnosis.Rows = (
     ("Invalid argument", Misconfigured, "correct the configuration"),
     ("error in configuration", Misconfigured, "correct the configuration"),
 )
+# Somebody else was faster with the same session.
+ALREADY: tuple[str, ...] = ("ISCSISADD: Device busy",)
 
 
 class Listed:
@@ -92,6 +110,60 @@ async def check_daemon(host: Host, doing: str, start: bool) -> None:
         f"cannot {doing}: iscsid(8) is not running; service iscsid enable && service iscsid start, "
         "or ISCSI_START_DAEMON=1"
     )
+
+
+async def settings(host: Host, config: Config, target: str, portal: str) -> str:
+    """What login() is given: it holds the secrets, which are read here."""
+    timeout = config["PROBE_TIMEOUT"]
+    rows = {
+        "TargetName": target,
+        "TargetAddress": portal,
+        "InitiatorName": config["ISCSI_INITIATOR"],
+        "HeaderDigest": config["ISCSI_HEADER_DIGEST"],
+        "DataDigest": config["ISCSI_DATA_DIGEST"],
+        "chapIName": config["ISCSI_CHAP_USER"],
+        "chapSecret": await read_secret(host, config["ISCSI_CHAP_SECRET_FILE"], timeout),
+        "tgtChapName": config["ISCSI_MUTUAL_USER"],
+        "tgtChapSecret": await read_secret(host, config["ISCSI_MUTUAL_SECRET_FILE"], timeout),
+        "Protocol": config["ISCSI_PROTOCOL"],
+    }
+    return configuration(rows)
+
+
+async def login(host: Host, config: Config, target: str, portal: str, text: str) -> Result:
+    """Add a session, which iscsid(8) then brings up by itself."""
+    # Standard input is a file that nobody else can open: the secret is in no argv, and in no file with a name.
+    return await host.run(("iscsictl", "-A", "-c", "/dev/stdin", "-n", NICK), stdin=text, hold=True)
+
+
+async def logout(host: Host, session: Listed) -> Result:
+    """End it, and whatever waits for its disks."""
+    return await host.run(logging_out(session), timeout=max(5.0, host.deadline.left()), reserve=True)
+
+
+async def rescan(host: Host, session: Listed, timeout: float) -> None:
+    """Look for LUNs that were added to the target after the login (commands.md §15)."""
+    await host.run(("camcontrol", "rescan", str(session.bus)), timeout=timeout)
+
+
+def tidy(target: str, portals: Sequence[str]) -> None:
+    """Take away what a killed login has left: nothing has a name here."""
+
+
+def logging_in(target: str, portal: str) -> tuple[str, ...]:
+    """For people: it needs no file."""
+    return ("iscsictl", "-A", "-p", portal, "-t", target)
+
+
+def logging_out(session: Listed) -> tuple[str, ...]:
+    """The command that ends it."""
+    return ("iscsictl", "-R", "-p", session.portal, "-t", session.target)
+
+
+def own_name(config: Config) -> str:
+    """The name that this host's initiator logs in with."""
+    name: str | None = config["ISCSI_INITIATOR"]
+    return name or _DEFAULT_NAME + os.uname().nodename
 
 
 def is_on(source: str, disk: str) -> bool:

@@ -18,8 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..children import Result
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
 
 _PROGRAMS = ("rbd-ggate", "rbd")
 # Seconds the search for processes may take.
@@ -80,8 +81,8 @@ class Mapped(Block):
             )
         return found[0] if found and os.path.exists(found[0]) else None
 
-    def expected(self) -> str:
-        return "/dev/ggateN"
+    def expected(self, host: Host) -> str:
+        return "/dev/ggateN" if host.platform == "freebsd" else "/dev/rbdN"
 
     async def check(self, host: Host) -> Error | None:
         return None if await self.device(host) else Missing(f"cannot use {self.source}: it is not mapped")

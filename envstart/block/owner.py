@@ -6,6 +6,7 @@ another host that it is not the one to repair and mount it.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -14,12 +15,16 @@ from ..errors import Error, Missing, NoTime, Temporary, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..children import Result
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
     from ..mount import Mount
 
 NAME = ".envstart.owner"
 _SIZE_MAX = 1024
+_MACHINE = "/etc/machine-id"
+# EXT4_IOC_CHECKPOINT, since Linux 5.14 (include/uapi/linux/ext4.h).
+_CHECKPOINT = 0x4004662B
 
 
 class Mark(plan.Step):
@@ -56,7 +61,8 @@ class Mark(plan.Step):
         self._tried = True
         host.on_failure(lambda: self._remove(host))
         try:
-            await host.bounded(write, self._mount.point, await mine(host), timeout=self.config["PROBE_TIMEOUT"])
+            what = (self._mount.point, await mine(host), self._mount.fstype == "ext4")
+            await host.bounded(write, *what, timeout=self.config["PROBE_TIMEOUT"])
         except NoTime:
             raise
         except (Temporary, OSError) as error:
@@ -94,7 +100,9 @@ async def mine(host: Host) -> str:
 
 
 async def host_id(host: Host) -> str:
-    """kern.hostuuid, which rc.d/hostid keeps in /etc/hostid and which tells hosts apart."""
+    """What tells hosts apart: kern.hostuuid, which rc.d/hostid keeps in /etc/hostid; on Linux made of machine-id(5)."""
+    if host.platform != "freebsd":
+        return _of_machine(_MACHINE)
     found: str = await host.ask(("sysctl", "-n", "kern.hostuuid"), _uuid, lasting=True)
     return found
 
@@ -107,6 +115,27 @@ def _uuid(result: Result) -> str:
     if not digits.strip("0"):
         raise ValueError("kern.hostuuid is all zero; service hostid start")
     return text
+
+
+def _of_machine(path: str) -> str:
+    """The machine's id is not to leave it, so others are shown one that is made of it, as machine-id(5) wants it."""
+    import hmac
+
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            text = file.readline().strip()
+    except OSError as error:
+        raise Temporary(f"cannot tell hosts apart: {path}: {reason(error)}; systemd-machine-id-setup") from None
+    if len(text) != 32 or not set("0123456789abcdef").issuperset(text):
+        raise Temporary(f"cannot tell hosts apart: {path} holds {text!r}; systemd-machine-id-setup")
+    return hmac.new(bytes.fromhex(text), b"envstart", "sha256").hexdigest()[:32]
+
+
+def whence(host: Host) -> str:
+    """What host_id() is made of, and how two hosts get two of it, for people."""
+    if host.platform == "freebsd":
+        return "kern.hostuuid: correct /etc/hostid"
+    return f"id in {_MACHINE}: remove it, and systemd-machine-id-setup,"
 
 
 def look(top: str) -> str:
@@ -137,8 +166,9 @@ def make_private(directories: list[str]) -> None:
             pass
 
 
-def write(top: str, text: str) -> None:
-    """Put the mark there, whole or not at all: a crash leaves the old one or the new one."""
+def write(top: str, text: str, checkpoint: bool) -> None:
+    """Put the mark there, whole or not at all: a crash leaves the old one or the new one. ``checkpoint``: and not into
+    the journal alone."""
     new = f"{top}/{NAME}.new"
     try:
         os.unlink(new)
@@ -151,6 +181,24 @@ def write(top: str, text: str) -> None:
     finally:
         os.close(descriptor)
     os.rename(new, f"{top}/{NAME}")
+    if checkpoint:
+        _checkpoint(top)
+
+
+def _checkpoint(top: str) -> None:
+    """Put what is in the journal of an ext4 where it belongs: another host looks at the volume without playing the
+    journal back, which would change it. Kernels that cannot are left alone."""
+    import fcntl
+
+    descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+        fcntl.ioctl(descriptor, _CHECKPOINT, bytes(4))
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def remove(top: str) -> None:

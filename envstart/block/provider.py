@@ -18,8 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..children import Result
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
 
 # Of geli attach (commands.md §11.2), any line; what is not here may heal.
 _FINAL: diagnosis.Rows = (
@@ -119,8 +120,8 @@ class Provider(_Attached):
     def _detaching(self, found: geom.Provider) -> tuple[str, ...]:
         return ("geli", "detach", found.name)
 
-    def expected(self) -> str:
-        return f"{super().expected()}.eli"
+    def expected(self, host: Host) -> str:
+        return f"{super().expected(host)}.eli"
 
     async def check(self, host: Host) -> Error | None:
         device = await self.device(host)
@@ -175,7 +176,7 @@ class Provider(_Attached):
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
         if found is None:
-            return plan.State(plan.NOT_READY, "not attached", start=[self._attach(below or super().expected())])
+            return plan.State(plan.NOT_READY, "not attached", start=[self._attach(below or super().expected(host))])
         word = plan.READY if found.geom.config.get("State", "ACTIVE") == "ACTIVE" else plan.LOST
         return plan.State(word, f"/dev/{found.name}", stop=[self._detaching(found)])
 
@@ -208,7 +209,7 @@ class Image(_Attached):
     def _detaching(self, found: geom.Provider) -> tuple[str, ...]:
         return ("mdconfig", "-d", "-u", found.name)
 
-    def expected(self) -> str:
+    def expected(self, host: Host) -> str:
         return "/dev/mdN"
 
     async def check(self, host: Host) -> Error | None:

@@ -1,4 +1,4 @@
-"""A SCSI-3 persistent reservation: of all hosts that reach the disk, only this one writes (camcontrol(8), persist).
+"""A SCSI-3 persistent reservation: of all hosts that reach the disk, only this one writes.
 
 The type is write_exclusive. With the "registrants only" types every host that registers may write, and registering is
 open to all (transcript iscsi-reservations.txt: the second node's write succeeds); with this one only the holder does.
@@ -7,30 +7,27 @@ It belongs to one session: hence not with multipath, and hence it is taken anew 
 
 from __future__ import annotations
 
-import os
-
 from .. import plan
 from ..errors import Error, Misconfigured, NoAnswer, Stuck, Temporary
-from . import geom
+from . import geom, persist
 from .base import Block
-from .owner import host_id
+from .owner import host_id, whence
+from .session import initiator_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ..children import Result
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
 
-_TYPE = "wr_ex"
 # A command that meets a unit attention (somebody cleared, or took, a reservation) fails once without a word.
 _TRIES = 3
 # Seconds the disk may take to answer a command, which is a matter of milliseconds.
 _PATIENCE = 15.0
 _KEY_BITS = 64
-# iscsictl(8)'s own default name of the initiator.
-_DEFAULT_INITIATOR = "iqn.1994-09.org.freebsd:"
 
 
 class Reservation(Block):
@@ -40,7 +37,7 @@ class Reservation(Block):
 
     def __init__(self, config: Config, lower: Block) -> None:
         super().__init__("reservation", lower.source, lower)
-        self._initiator: str = config["ISCSI_INITIATOR"] or _DEFAULT_INITIATOR + os.uname().nodename
+        self.config = config
         # The device on which this run has seen to it.
         self._seen_to = ""
 
@@ -101,40 +98,38 @@ class Reservation(Block):
         self._seen_to = device
 
     async def _take(self, host: Host, disk: str, own: int, holder: int | None) -> bool:
-        key = f"{own:#x}"
         if holder in (None, own):
-            if await self._done(host, disk, "-o", "reserve", "-k", key, "-T", _TYPE):
+            if await self._done(host, disk, persist.RESERVE, own):
                 return True
             if await self._holder(host, f"/dev/{disk}") != own:
                 return False
             # An earlier session of this host's holds it; it becomes this one's, and the old registration goes.
             await self._check_whose(host, disk, own)
             holder = own
-        return await self._done(host, disk, "-o", "preempt", "-k", key, "-K", f"{holder:#x}", "-T", _TYPE)
+        return await self._done(host, disk, persist.PREEMPT, own, holder)
 
-    async def _done(self, host: Host, disk: str, *words: str) -> bool:
+    async def _done(self, host: Host, disk: str, act: str, own: int, other: int = 0) -> bool:
         """Whether the disk has taken it, be it at the second or third try."""
         for _ in range(_TRIES):
-            if (await self._persist(host, disk, *words)).status == 0:
+            if (await self._persist(host, disk, act, own, other)).status == 0:
                 return True
         return False
 
     async def _register(self, host: Host, disk: str, own: int) -> None:
         for _ in range(_TRIES):
-            await self._persist(host, disk, "-o", "register_ignore", "-K", f"{own:#x}")
+            await self._persist(host, disk, persist.REGISTER, own)
             if own in await self._keys(host, disk):
                 return
         raise Temporary(f"cannot register with {self.source}: {disk} takes no key; does it support reservations?")
 
     async def _check_whose(self, host: Host, disk: str, own: int) -> None:
         """Two hosts with one host id would take each other's reservation for their own."""
-        status = await self._read(host, disk, "read_full_status", _output)
-        holder = status.partition("Reservation Holder (R_HOLDER): 1")[2]
-        name = holder.partition("iSCSI address: ")[2].partition(",")[0].strip()
-        if name and name.lower() != self._initiator.lower():
+        name: str = await self._read(host, disk, persist.READ_ALL, persist.holding_initiator)
+        own_name = initiator_of(host).own_name(self.config)
+        if name and own_name and name.lower() != own_name.lower():
             raise Misconfigured(
                 f"cannot reserve {self.source}: {name} holds it with this host's key {own:#x}; "
-                "two hosts have the same kern.hostuuid: correct /etc/hostid on one"
+                f"two hosts have the same {whence(host)} on one"
             )
 
     async def stop(self, host: Host) -> bool:
@@ -160,44 +155,30 @@ class Reservation(Block):
     async def _release(self, host: Host, disk: str) -> None:
         """Give back what is ours, and only that."""
         own = await own_key(host)
-        key = f"{own:#x}"
         for _ in range(_TRIES):
             if await self._holder(host, f"/dev/{disk}") == own:
-                await self._persist(host, disk, "-o", "release", "-k", key, "-T", _TYPE)
+                await self._persist(host, disk, persist.RELEASE, own)
             if own not in await self._keys(host, disk):
                 return
-            await self._persist(host, disk, "-o", "register", "-k", key, "-K", "0")
+            await self._persist(host, disk, persist.UNREGISTER, own)
         if await self._holder(host, f"/dev/{disk}") == own:
-            raise Temporary(f"cannot release {self.source}: {disk} is still reserved with key {key}")
+            raise Temporary(f"cannot release {self.source}: {disk} is still reserved with key {own:#x}")
 
     async def state(self, host: Host) -> plan.State:
         try:
             device = await self.underneath(host)
             own = await own_key(host)
             holder = await self._holder(host, device) if device else None
-            disk = await self._disk(host, device) if device else "daN"
+            disk = await self._disk(host, device) if device else self.expected(host).removeprefix("/dev/")
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
-        key = f"{own:#x}"
         if holder == own:
-            return plan.State(
-                plan.READY,
-                f"key {key}",
-                stop=[
-                    _persist_argv(disk, "-o", "release", "-k", key, "-T", _TYPE),
-                    _persist_argv(disk, "-o", "register", "-k", key, "-K", "0"),
-                ],
-            )
+            stop = [persist.argv(host.platform, act, disk, own) for act in (persist.RELEASE, persist.UNREGISTER)]
+            return plan.State(plan.READY, f"key {own:#x}", stop=stop)
         if holder is not None:
             return plan.State(plan.LOST, f"the host with key {holder:#x} holds it")
-        return plan.State(
-            plan.NOT_READY,
-            "not reserved",
-            start=[
-                _persist_argv(disk, "-o", "register_ignore", "-K", key),
-                _persist_argv(disk, "-o", "reserve", "-k", key, "-T", _TYPE),
-            ],
-        )
+        start = [persist.argv(host.platform, act, disk, own) for act in (persist.REGISTER, persist.RESERVE)]
+        return plan.State(plan.NOT_READY, "not reserved", start=start)
 
     # What the disk says.
 
@@ -214,48 +195,34 @@ class Reservation(Block):
     async def _holder(self, host: Host, device: str) -> int | None:
         """The key of whoever holds it; None if nobody does."""
         disk = await self._disk(host, device)
-        found: int | None = await self._read(host, disk, "read_reservation", parse_holder)
+        found: int | None = await self._read(host, disk, persist.READ_HOLDER, persist.holder)
         return found
 
     async def _keys(self, host: Host, disk: str) -> list[int]:
         """The keys that are registered, of all hosts."""
-        found: list[int] = await self._read(host, disk, "read_keys", parse_keys)
+        found: list[int] = await self._read(host, disk, persist.READ_KEYS, persist.keys)
         return found
 
-    async def _read(self, host: Host, disk: str, what: str, parse: Callable[[Result], Any]) -> Any:
+    async def _read(self, host: Host, disk: str, what: str, parse: Callable[[str, str], Any]) -> Any:
+        argv = persist.argv(host.platform, what, disk)
         for left in reversed(range(_TRIES)):
             try:
-                return await host.ask(_persist_argv(disk, "-i", what), parse, patience=_PATIENCE)
+                return await host.ask(argv, lambda result: parse(host.platform, _output(result)), patience=_PATIENCE)
             except NoAnswer as error:
-                raise NoAnswer(f"{disk} gives camcontrol(8) no answer; is the target up? ({error})") from None
+                raise NoAnswer(f"{disk} gives {argv[0]}(8) no answer; is the target up? ({error})") from None
             except Temporary as error:
                 if not left:
                     error.also("does the disk support persistent reservations?")
                     raise
         raise AssertionError
 
-    async def _persist(self, host: Host, disk: str, *words: str) -> Result:
+    async def _persist(self, host: Host, disk: str, act: str, own: int, other: int = 0) -> Result:
         timeout = max(5.0, min(_PATIENCE, host.deadline.left() / 2))
-        result = await host.run(_persist_argv(disk, *words), timeout=timeout, reserve=True)
+        argv = persist.argv(host.platform, act, disk, own, other)
+        result = await host.run(argv, timeout=timeout, reserve=True)
         if result.status is None:
             raise NoAnswer(f"cannot reserve {self.source}: {disk} gives {result.words}; is the target up?")
         return result
-
-
-def _persist_argv(disk: str, *words: str) -> tuple[str, ...]:
-    return ("camcontrol", "persist", disk, *words)
-
-
-def parse_holder(result: Result) -> int | None:
-    """Read ``camcontrol persist -i read_reservation`` (transcript iscsi-reservations). ValueError."""
-    found = _output(result).partition("Reservation Key:")[2].split()
-    return int(found[0], 16) if found else None
-
-
-def parse_keys(result: Result) -> list[int]:
-    """Read ``camcontrol persist -i read_keys``. ValueError."""
-    rows = [line.split(":") for line in _output(result).splitlines() if ": 0x" in line]
-    return [int(row[1], 16) for row in rows if row[0].strip().isdigit()]
 
 
 def _output(result: Result) -> str:
@@ -265,6 +232,6 @@ def _output(result: Result) -> str:
 
 
 async def own_key(host: Host) -> int:
-    """This host's key: its kern.hostuuid folded to the 64 bits of a key, never 0."""
+    """This host's key: its id folded to the 64 bits of a key, never 0."""
     number = int((await host_id(host)).replace("-", ""), 16)
     return ((number >> _KEY_BITS) ^ number) & ((1 << _KEY_BITS) - 1) or 1

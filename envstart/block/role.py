@@ -15,8 +15,9 @@ from .base import Block, Looks, only_on_freebsd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..children import Result
     from ..config import Config
-    from ..host import Host, Result
+    from ..host import Host
 
 # Seconds that a secondary may take to join a new primary before that counts as degraded.
 _JOIN = 2.0
@@ -78,7 +79,7 @@ class Role(Block):
         found = await self._resource(host)
         return self._device if found.role == _PRIMARY and os.path.exists(self._device) else None
 
-    def expected(self) -> str:
+    def expected(self, host: Host) -> str:
         return self._device
 
     async def check(self, host: Host) -> Error | None:

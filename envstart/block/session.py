@@ -1,14 +1,13 @@
-"""A session of the iSCSI initiator to one target, and the disk that one of its LUNs is (iscsictl(8), iscsi.conf(5)).
+"""A session of the iSCSI initiator to one target, and the disk that one of its LUNs is.
 
-What ``iscsictl -L`` says decides, never a command's status: a login is asynchronous, a removal does not care whether
-the disk is in use, and ``-w`` waits for the sessions of all others (commands.md §13).
+The list of sessions decides, never a command's status. Who makes the list is told by initiator_of().
 """
 
 from __future__ import annotations
 
 import os
 
-from .. import diagnosis, plan
+from .. import diagnosis, plan, state
 from ..errors import Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
 from ..retry import until_it_heals
 from . import geom, initiator
@@ -18,9 +17,35 @@ from .initiator import CONNECTED, Listed, normal_portal, split_portal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Protocol
 
+    from ..children import Result
     from ..config import Config
     from ..host import Host
+
+    class Initiator(Protocol):
+        """What the modules initiator and open_iscsi have in common: see there."""
+
+        DISK: str
+        CHAP_BY_HAND: str
+        NOTICED: float
+        OF_STATE: diagnosis.Rows
+        OF_LOGIN: diagnosis.Rows
+        ALREADY: tuple[str, ...]
+
+        async def sessions(self, host: Host) -> list[Listed]: ...
+        async def disks(self, host: Host, session: Listed) -> dict[int, str]: ...
+        async def settings(self, host: Host, config: Config, target: str, portal: str) -> str: ...
+        async def login(self, host: Host, config: Config, target: str, portal: str, text: str) -> Result: ...
+        async def logout(self, host: Host, session: Listed) -> Result: ...
+        async def rescan(self, host: Host, session: Listed, timeout: float) -> None: ...
+        async def check_daemon(self, host: Host, doing: str, start: bool) -> None: ...
+        def tidy(self, target: str, portals: Sequence[str]) -> None: ...
+        def logging_in(self, target: str, portal: str) -> tuple[str, ...]: ...
+        def logging_out(self, session: Listed) -> tuple[str, ...]: ...
+        def is_on(self, source: str, disk: str) -> bool: ...
+        def own_name(self, config: Config) -> str: ...
+
 
 # Seconds that iscsid may take to notice a new session, and that a scan for a new LUN may take.
 _NOTICE = 2.0
@@ -28,8 +53,15 @@ _SCAN = 1.0
 # Seconds that a process may take to close our disk after the unmount, and the kernel to take a session away.
 _CLOSING = 2.0
 _LEAVING = 5.0
-# Seconds until the kernel takes a silent target for lost: kern.iscsi.ping_timeout is 5, and looked at once a second.
-_NOTICED = 8.0
+
+
+def initiator_of(host: Host) -> Initiator:
+    """The iSCSI initiator of this kind of host."""
+    if host.platform == "freebsd":
+        return initiator
+    from . import open_iscsi
+
+    return open_iscsi
 
 
 class Session(Block):
@@ -53,8 +85,9 @@ class Session(Block):
 
     async def _sessions(self, host: Host) -> list[Listed]:
         """Our sessions in the order of the portals; one to another portal is somebody else's (fault 82)."""
-        only_on_freebsd(host, "iSCSI")
-        listed = await initiator.sessions(host)
+        if self.multipath:
+            only_on_freebsd(host, "ISCSI_MULTIPATH")
+        listed = await initiator_of(host).sessions(host)
         wanted = {normal_portal(portal): place for place, portal in enumerate(self.portals)}
         ours = [one for one in listed if one.target == self.target and normal_portal(one.portal) in wanted]
         return sorted(ours, key=lambda one: wanted[normal_portal(one.portal)])
@@ -80,8 +113,8 @@ class Session(Block):
             self._check_identity(graph, disk)
         return found
 
-    def expected(self) -> str:
-        whole = f"/dev/multipath/{self.multipath}" if self.multipath else "/dev/daN"
+    def expected(self, host: Host) -> str:
+        whole = f"/dev/multipath/{self.multipath}" if self.multipath else initiator_of(host).DISK
         return whole + (self.config["ISCSI_PARTITION"] or "")
 
     async def _check_paths(self, host: Host, graph: geom.Graph, whole: str, disks: list[str]) -> None:
@@ -115,7 +148,7 @@ class Session(Block):
         return ""
 
     async def dies(self, host: Host) -> str:
-        looks = Looks(host, _NOTICED)
+        looks = Looks(host, initiator_of(host).NOTICED)
         while True:
             host.forget()
             why = await self.dead(host)
@@ -125,6 +158,10 @@ class Session(Block):
     # Is it so?
 
     async def check(self, host: Host) -> Error | None:
+        # What a run has sent away that was killed then is listed as ever until it is gone.
+        looks = Looks(host, _LEAVING)
+        while any(_leaves(one) for one in await self._sessions(host)) and await looks.again():
+            pass
         device = await self.device(host)
         if device is None:
             return Missing(f"cannot use {self.source}: there is no session, or it has no such disk yet")
@@ -144,7 +181,6 @@ class Session(Block):
     # Make it so.
 
     async def start(self, host: Host) -> None:
-        only_on_freebsd(host, "iSCSI")
         # What is there before we add anything need not be ours to take back.
         self._added = []
         host.on_failure(lambda: self._take_back(host))
@@ -194,16 +230,15 @@ class Session(Block):
             await self._logout(host, found)
             found = None
         if found is None:
-            text = await self._configuration(host, portal)
+            tools = initiator_of(host)
+            text = await tools.settings(host, self.config, self.target, portal)
             self._added.append(portal)
-            # Standard input is a file that nobody else can open: the secret is in no argv, and in no file with a name.
-            argv = ("iscsictl", "-A", "-c", "/dev/stdin", "-n", initiator.NICK)
-            result = await host.run(argv, stdin=text, hold=True)
-            if "ISCSISADD: Device busy" in result.words:
+            result = await tools.login(host, self.config, self.target, portal, text)
+            if any(words in result.words for words in tools.ALREADY):
                 # Somebody else was faster: not ours to take back.
                 self._added.remove(portal)
             elif result.status != 0:
-                final = diagnosis.first(initiator.OF_LOGIN, result.words, doing)
+                final = diagnosis.first(tools.OF_LOGIN, result.words, doing)
                 raise final or Temporary(f"cannot {doing}: {result.words}")
         try:
             await self._wait_for_disk(host, portal, doing)
@@ -227,16 +262,16 @@ class Session(Block):
             if found and state == CONNECTED and self._lun in found.disks:
                 return
             waited = host.deadline.elapsed() - began
-            final = diagnosis.first(initiator.OF_STATE, state, doing)
+            final = diagnosis.first(initiator_of(host).OF_STATE, state, doing)
             if final is not None:
                 raise final
             if "iscsid" in state and not asked and waited > _NOTICE:
                 asked = True
-                await initiator.check_daemon(host, doing, start=self.config["ISCSI_START_DAEMON"])
+                await initiator_of(host).check_daemon(host, doing, start=self.config["ISCSI_START_DAEMON"])
             if found and state == CONNECTED and found.bus >= 0 and not rescanned and waited > _SCAN:
-                # A LUN that was added to the target after the login is seen only then (commands.md §15).
+                # A LUN that was added to the target after the login is seen only then.
                 rescanned = True
-                await host.run(("camcontrol", "rescan", str(found.bus)), timeout=self.config["ISCSI_LOGIN_TIMEOUT"])
+                await initiator_of(host).rescan(host, found, self.config["ISCSI_LOGIN_TIMEOUT"])
             if state not in ("", CONNECTED, "Disconnected") and "iscsid" not in state:
                 raise Temporary(f"cannot {doing}: {state}; is the target up, and can it be reached?")
             if not await looks.again():
@@ -262,7 +297,7 @@ class Session(Block):
 
     async def _check_same_disk(self, host: Host) -> None:
         """Somebody else's session can show the same disk under another name; mounted twice, it would be destroyed."""
-        listed = await initiator.sessions(host)
+        listed = await initiator_of(host).sessions(host)
         ours = await self._sessions(host)
         others = [one for one in listed if one.target == self.target and one not in ours and self._lun in one.disks]
         for other in others:
@@ -274,22 +309,6 @@ class Session(Block):
                     f"{', '.join(users)} uses it; add that portal to ISCSI_PORTAL, or end that first"
                 )
 
-    async def _configuration(self, host: Host, portal: str) -> str:
-        config, timeout = self.config, self.config["PROBE_TIMEOUT"]
-        rows = {
-            "TargetName": self.target,
-            "TargetAddress": portal,
-            "InitiatorName": config["ISCSI_INITIATOR"],
-            "HeaderDigest": config["ISCSI_HEADER_DIGEST"],
-            "DataDigest": config["ISCSI_DATA_DIGEST"],
-            "chapIName": config["ISCSI_CHAP_USER"],
-            "chapSecret": await initiator.read_secret(host, config["ISCSI_CHAP_SECRET_FILE"], timeout),
-            "tgtChapName": config["ISCSI_MUTUAL_USER"],
-            "tgtChapSecret": await initiator.read_secret(host, config["ISCSI_MUTUAL_SECRET_FILE"], timeout),
-            "Protocol": config["ISCSI_PROTOCOL"],
-        }
-        return initiator.configuration(rows)
-
     # Take it away.
 
     async def stop(self, host: Host) -> bool:
@@ -297,12 +316,26 @@ class Session(Block):
         looks = Looks(host, _CLOSING)
         while users := await self._users(host, sessions):
             # Another LUN is another environment's (faults 77, 79); who has ours open may be about to close it.
-            if self._others(users) or not await looks.again():
+            others = self._others(users)
+            if others or not await looks.again():
+                if not others and await self._only_hang(host, sessions):
+                    break
                 host.report.note(f"the session to {self.target} stays: {_names(users)} uses it")
                 return False
         for found in sessions:
             await self._logout(host, found)
+        if not sessions:
+            initiator_of(host).tidy(self.target, self.portals)
         return bool(sessions)
+
+    async def _only_hang(self, host: Host, sessions: Sequence[Listed]) -> bool:
+        """Whether what has our disk open waits for a session that is down, and is to be ended by force: nothing is
+        mounted from it any more, as far as the mount table has it."""
+        if not self.config["STOP_FORCE"] or not await self.dead(host):
+            return False
+        tools = initiator_of(host)
+        names = [name for one in sessions for name in (await tools.disks(host, one)).values()]
+        return not any(tools.is_on(entry.source, name) for entry in await host.mounts() for name in names)
 
     async def cut(self, host: Host) -> None:
         sessions = await self._sessions(host)
@@ -320,7 +353,7 @@ class Session(Block):
         graph = await geom.read(host)
         found: dict[int, list[str]] = {}
         for one in sessions:
-            for lun, device in (await initiator.disks(host, one)).items():
+            for lun, device in (await initiator_of(host).disks(host, one)).items():
                 provider = graph.provider(device)
                 if provider is None:
                     continue
@@ -334,14 +367,15 @@ class Session(Block):
         return {lun: names for lun, names in users.items() if lun != self._lun}
 
     async def _logout(self, host: Host, found: Listed) -> None:
-        argv = ("iscsictl", "-R", "-p", found.portal, "-t", found.target)
-        result = await host.run(argv, timeout=max(5.0, host.deadline.left()), reserve=True)
+        state.stamp(_departure(found))
+        result = await initiator_of(host).logout(host, found)
         # The command only asks for it; until the kernel has done it, the session is listed as it was.
         looks = Looks(host, _LEAVING)
         while any(one.portal == found.portal for one in await self._sessions(host)):
             if result.status != 0 or not await looks.again():
                 why = "the kernel still has it" if result.status == 0 else result.words
                 raise Temporary(f"cannot log out of {found.target} at {found.portal}: {why}")
+        state.write(_departure(found), b"")
 
     async def _forget(self, host: Host, portal: str) -> None:
         found = await self._at(host, portal)
@@ -368,10 +402,9 @@ class Session(Block):
                 return [_names(users)] if users else []
             except NoAnswer:
                 pass
-        names = [*(await initiator.disks(host, found)).values(), f"multipath/{self.multipath}"]
-        return [
-            entry.point for entry in await host.mounts() if any(initiator.is_on(entry.source, name) for name in names)
-        ]
+        tools = initiator_of(host)
+        names = [*(await tools.disks(host, found)).values(), f"multipath/{self.multipath}"]
+        return [entry.point for entry in await host.mounts() if any(tools.is_on(entry.source, name) for name in names)]
 
     async def _at(self, host: Host, portal: str) -> Listed | None:
         wanted = normal_portal(portal)
@@ -380,7 +413,8 @@ class Session(Block):
     # What is there.
 
     async def state(self, host: Host) -> plan.State:
-        login = [("iscsictl", "-A", "-p", portal, "-t", self.target) for portal in self.portals]
+        tools = initiator_of(host)
+        login = [tools.logging_in(self.target, portal) for portal in self.portals]
         start = login if self.multipath else login[:1]
         try:
             sessions = await self._sessions(host)
@@ -389,16 +423,26 @@ class Session(Block):
             lacking = await self._lacking(host)
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
-        if sessions and await self.dead(host) and await initiator.disks(host, sessions[0]):
+        if sessions and await self.dead(host) and await tools.disks(host, sessions[0]):
             return plan.State(plan.LOST, f"the session is down ({sessions[0].state})")
         if not sessions:
             user = self.config["ISCSI_CHAP_USER"]
-            found = f"no session; CHAP as {user} needs an iscsi.conf(5) instead of -p and -t" if user else "no session"
+            found = f"no session; CHAP as {user} needs {tools.CHAP_BY_HAND}" if user else "no session"
             return plan.State(plan.NOT_READY, found, start=start)
         if device is None:
             return plan.State(plan.NOT_READY, f"no disk: {sessions[0].state}", start=start)
-        stop = [] if others else [("iscsictl", "-R", "-p", one.portal, "-t", one.target) for one in sessions]
+        stop = [] if others else [tools.logging_out(one) for one in sessions]
         return plan.State(plan.DEGRADED if lacking else plan.READY, lacking or device, stop=stop)
+
+
+def _departure(session: Listed) -> str:
+    """The file that says when a session was sent away."""
+    return f"logout.{plan.short(f'{session.target} {session.portal}')}"
+
+
+def _leaves(session: Listed) -> bool:
+    age = state.age(_departure(session))
+    return age is not None and age < _LEAVING
 
 
 def _names(users: dict[int, list[str]]) -> str:

@@ -107,18 +107,19 @@ class Volume(Mount):
     async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
         if entry.kind != self.fstype:
             return False
-        if host.platform != "freebsd":
-            device = await self.lower.device(host)
-            return device is not None and is_node(device, entry.device)
         try:
             device = await self.lower.device(host)
         except Misconfigured:
             device = None
-        graph = await geom.read(host)
-        if device is not None and graph.same(entry.source, device):
-            return True
+        if host.platform != "freebsd":
+            same = device is not None and is_node(device, entry.device)
+            gone = not os.path.exists(f"/sys/dev/block/{entry.device}")
+        else:
+            graph = await geom.read(host)
+            same = device is not None and graph.same(entry.source, device)
+            gone = graph.provider(entry.source) is None
         # A disk that is gone, or whose session is down, cannot be compared; but it was mounted here, and is no more.
-        return graph.provider(entry.source) is None or (device is None and bool(await self.lower.dead(host)))
+        return same or gone or (device is None and bool(await self.lower.dead(host)))
 
     def requires(self) -> str:
         return super().requires() if self.name == "data" else "VOLUME_LAYOUT=tree asks for"
@@ -142,7 +143,7 @@ def steps(environment: Environment, config: Config, device: Block, guarded: bool
         wanted = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
         shown = {name: point for name, point in wanted.items() if point is not None}
     point = private if shown else environment.data
-    guarded = guarded and config["VOLUME_FSTYPE"] == "ufs" and "ro" not in options
+    guarded = guarded and "ro" not in options
     fsck = Fsck(environment, config, lower, point, f"{private}.look", guarded)
     volume = Volume(environment, config, fsck, point, tuple(shown))
     found += [fsck, volume]

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
     from typing import Any
 
-    from ..host import Host, Result
+    from ..children import Result
+    from ..host import Host
     from ..plan import Step
     from .finding import Case, Scene
 
@@ -38,6 +39,8 @@ _PROGRAMS = {
         "nfs": ("mount.nfs",),
         "nullfs": ("mount",),
         "ext4": ("mount", "e2fsck"),
+        "iscsi": ("iscsiadm",),
+        "scsi3": ("sg_persist",),
         "glusterfs": ("mount.glusterfs",),
         "ceph-fuse": ("ceph-fuse",),
         "ceph": ("mount.ceph", "ceph-authtool"),

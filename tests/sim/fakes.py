@@ -34,7 +34,11 @@ def install_syslog(path: str) -> None:
 
 
 def install_psutil(state: str) -> None:
-    sys.meta_path.insert(0, PsutilFinder(Store(state), sys.platform))
+    finder = PsutilFinder(Store(state), sys.platform)
+    if "psutil" in sys.modules:
+        vars(sys.modules["psutil"])["disk_partitions"] = finder.disk_partitions
+    else:
+        sys.meta_path.insert(0, finder)
 
 
 class PsutilFinder:

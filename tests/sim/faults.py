@@ -43,6 +43,7 @@ def run_with(fault: Fault, machine: Machine, act: Act) -> int:
         "flood": flood,
         "kill-parent": kill_parent,
         "freeze": freeze,
+        "torn": torn,
     }
     return handlers[fault["kind"]](fault, machine, act)
 
@@ -119,6 +120,17 @@ def freeze(fault: Fault, machine: Machine, act: Act) -> int:
     box.change(path, silence)
     box.publish(path)
     return act()
+
+
+def torn(fault: Fault, machine: Machine, act: Act) -> int:
+    """What it prints ends in the middle."""
+    import io
+
+    stream, sys.stdout = sys.stdout, io.StringIO()
+    status = act()
+    text, sys.stdout = sys.stdout.getvalue(), stream
+    sys.stdout.write(text[: len(text) // 2])
+    return status
 
 
 def kill_parent(fault: Fault, machine: Machine, act: Act) -> int:

@@ -10,6 +10,7 @@ import importlib.machinery
 import struct
 import sys
 
+from . import clock
 from .box import read
 from .errors import text
 from .sessions import normal
@@ -114,7 +115,7 @@ class Network:
         if known is None:
             known = read(state["storage"])["portals"].get(normal(f"{host}:{port}"), {"state": "frozen"})
         if known["state"] == "frozen":
-            self.store.sleep(connection.gettimeout() or state["settings"]["connect_seconds"])
+            self.store.sleep((connection.gettimeout() or state["settings"]["connect_seconds"]) / clock.SPEED[0])
             raise TimeoutError(errno.ETIMEDOUT, text(errno.ETIMEDOUT))
         if known["state"] != "up":
             number = REFUSALS[known["state"]]

@@ -230,6 +230,8 @@ class Settings(TypedDict):
     daemons: list[str]
     sysctls: dict[str, str]
     resolver: dict[str, str]
+    # Nothing new can be made in the state directory of our hooks.
+    full: bool
 
 
 class State(TypedDict):

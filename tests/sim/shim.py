@@ -42,6 +42,7 @@ FUNCTIONS = {
     "remove": REMOVE,
 }
 PAIRS = ("rename", "replace")
+_LSTAT = os.lstat
 WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -173,6 +174,8 @@ class Shim:
             else:
                 how = WRITE if flags & WRITING_FLAGS else FOLLOW
             self._reach_device(path)
+            if flags & os.O_CREAT:
+                self._need_space(path)
             if not flags & os.O_DIRECTORY:
                 self._reach_file(path)
             return self._through(function, how, path, flags, *args, **kwargs)
@@ -186,6 +189,8 @@ class Shim:
                 # The opener calls os.open, which finds the way; pathlib of Python 3.9 gives it the path it knows.
                 return function(file, mode, *args, **kwargs)
             self._reach_device(file)
+            if how == WRITE:
+                self._need_space(file)
             self._reach_file(file)
             return self._through(function, how, file, mode, *args, **kwargs)
 
@@ -197,6 +202,17 @@ class Shim:
             return
         name = os.fsdecode(path)[len("/dev/") :]
         self.machine.look(lambda state: mounted.check_provider(state, name, writing=False, opening=True))
+
+    def _need_space(self, path: Any) -> None:
+        """Where the state directory of our hooks is full, nothing new is made in it."""
+        if isinstance(path, int) or getattr(self.inside, "active", False):
+            return
+        name = os.fsdecode(path)
+        if self.machine.store.read()["settings"]["full"] and name.startswith(f"{self.machine.path}/run/"):
+            try:
+                _LSTAT(name)
+            except FileNotFoundError:
+                raise error(errno.ENOSPC, name) from None
 
     def _reach_file(self, path: Any) -> None:
         """A server can be there, and open no file."""

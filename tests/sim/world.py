@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Callable, TypeVar, Union
 from . import kernel, vfs
 from .commands import COMMANDS, PROGRAM
 from .disks import Disks
+from .forked import Forked, completed
 from .machine import Machine
+from .names import machine_name
 from .nfs import export_of
 from .sessions import status
 from .shapes import Dataset, Fault, Mount, Server, State
@@ -35,8 +38,11 @@ os._exit(main())
 """
 FAULT_KINDS = (
     "fail", "hang", "ignore-term", "unkillable", "late", "say-ok-do-nothing", "do-it-say-fail", "slow", "flood",
-    "kill-parent", "freeze",
+    "kill-parent", "freeze", "torn",
 )  # fmt: skip
+PIPES: dict[str, Any] = {
+    "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
+}  # fmt: skip
 LOOKS_LIKE_CBSD = {
     "PATH": "/usr/local/cbsd/misc:/usr/local/cbsd/bin:/usr/bin:/bin",
     "LC_ALL": "C",
@@ -46,6 +52,12 @@ LOOKS_LIKE_CBSD = {
 
 class World(Disks):
     """One machine. `with World.create(path) as world:` ends everything that still hangs in it."""
+
+    # Whether its processes are forked from a prepared interpreter (forked.py), where that is the same to them.
+    forking = bool(os.environ.get("ENVSTART_FORK"))
+    # Seconds of a hook in one of ours, and those that its time of day is ahead; for forked ones.
+    speed = 1.0
+    clock_step = 0.0
 
     def __init__(self, path: StrPath) -> None:
         self.path = Path(path)
@@ -303,6 +315,14 @@ class World(Disks):
     def clear_faults(self) -> None:
         self._change(lambda state: state["faults"].clear())
 
+    def calm(self) -> None:
+        """No fault is left, and what hangs in the kernel comes out of it and ends, as it had been told."""
+        self.clear_faults()
+        for pid in self.state["stuck"]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        self._change(lambda state: state["stuck"].clear())
+
     def calls(self, name: str | None = None) -> list[dict[str, Any]]:
         """Every call of a simulated command so far, in the order in which they began."""
         try:
@@ -327,6 +347,12 @@ class World(Disks):
         shim = str(TESTS / "sim" / "process.py")
         return [sys.executable, "-I", shim, str(self.path), program, *(os.fspath(arg) for arg in args)]
 
+    def can_fork(self, environment: Mapping[str, str]) -> bool:
+        """Whether that makes no difference: Python looks at its locale when it starts."""
+        return self.forking and [name for name in environment if name.startswith(("LC_", "LANG", "PYTHON"))] == [
+            "LC_ALL"
+        ]
+
     def run(
         self,
         program: str,
@@ -336,17 +362,8 @@ class World(Disks):
         cwd: StrPath = "/",
     ) -> subprocess.CompletedProcess[str]:
         """Run a hook (env_start_nfs ...) or `envstart` as a process of this machine."""
-        return subprocess.run(
-            self.argv(program, *args),
-            env=dict(LOOKS_LIKE_CBSD if env is None else env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            timeout=timeout,
-            check=False,
-        )
+        process = self.popen(program, *args, env=env, cwd=cwd, start_new_session=False)
+        return completed(process, timeout)
 
     def popen(
         self,
@@ -356,29 +373,21 @@ class World(Disks):
         cwd: StrPath = "/",
         start_new_session: bool = True,
     ) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self.argv(program, *args),
-            env=dict(LOOKS_LIKE_CBSD if env is None else env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="surrogateescape",
-            start_new_session=start_new_session,
-        )
+        environment = dict(LOOKS_LIKE_CBSD if env is None else env)
+        kwargs = {**PIPES, "errors": "surrogateescape", "env": environment, "cwd": cwd}
+        kwargs["start_new_session"] = start_new_session
+        if self.can_fork(environment):
+            argv = [str(self.path), program, *(os.fspath(arg) for arg in args)]
+            return Forked(argv, machine_name(str(self.path)), self.speed, self.clock_step, **kwargs)
+        return subprocess.Popen(self.argv(program, *args), **kwargs)
 
     def command(self, *argv: str, timeout: float = 30, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         """Run one simulated command itself, as an administrator would."""
-        return subprocess.run(
-            [str(self.path / "bin" / argv[0]), *argv[1:]],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            **{"env": {"LC_ALL": "C"}, "cwd": "/", **kwargs},
-        )
+        words = [str(self.path / "bin" / argv[0]), *argv[1:]]
+        given: dict[str, Any] = {**PIPES, "env": {"LC_ALL": "C"}, "cwd": "/", **kwargs}
+        if kwargs.keys() <= {"env", "cwd"} and self.can_fork(given["env"]):
+            return completed(Forked(["", *words], machine_name(str(self.path)), **given), timeout)
+        return completed(subprocess.Popen(words, **given), timeout)
 
     @contextlib.contextmanager
     def holder(self, node: StrPath, how: str = "w") -> Iterator[subprocess.Popen[bytes]]:
@@ -401,7 +410,7 @@ def _first_state(settings: Mapping[str, Any], storage: str) -> State:
         "iscsid": True, "hastd": True, "rc_conf": ["iscsid", "iscsictl", "hastd", "ntpd"], "no_iscsi_module": False,
         "login_seconds": 0.05, "scan_seconds": 0.05, "removal_seconds": 0.0, "login_timeout": 60.0, "ping_seconds": 0.0,
         "fail_on_disconnection": 0, "wait_second": 1.0, "hast_seconds": 0.05, "hast_connect_seconds": 0.2,
-        "hast_falls_back": False, "daemons": ["ntpd"], "sysctls": {}, "resolver": {},
+        "hast_falls_back": False, "daemons": ["ntpd"], "sysctls": {}, "resolver": {}, "full": False,
     }  # fmt: skip
     unknown = set(settings) - set(known)
     if unknown:

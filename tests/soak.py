@@ -1,0 +1,90 @@
+"""Play drawn histories side by side, and tell how many: `make machine`, and for as long as one likes `make soak`.
+
+soak.py --histories 2000            the same ones each time
+soak.py --seconds 3600              others each time; --seed FIRST begins where another run did
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import sys
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from hypothesis.errors import Flaky
+from machine import draw
+from machine.history import COUNTS, LAST, Broken
+from machine.scene import KINDS
+
+# Histories that are drawn from one seed.
+BATCH = 25
+# Most of its time a history waits.
+PER_CORE = 3
+
+
+def main() -> int:
+    """Whether any history broke a promise."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--histories", type=int, default=1 << 30)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--random", action="store_true", help="begin with any seed")
+    parser.add_argument("--only", default="", help="scenes whose title contains this")
+    parser.add_argument("--workers", type=int, default=PER_CORE * (os.cpu_count() or 1))
+    given = parser.parse_args()
+    first = random.randrange(1 << 30) if given.random else given.seed
+    titles = [kind.title for kind in KINDS if given.only in kind.title]
+    began = time.monotonic()
+    context = multiprocessing.get_context("fork")
+    seeds, told = context.Value("L", first), context.SimpleQueue()
+    end = first + -(-given.histories // BATCH), time.time() + given.seconds
+    workers = [context.Process(target=_work, args=(seeds, end, titles, told)) for _ in range(given.workers)]
+    for worker in workers:
+        worker.start()
+    counts, broken, at_work = Counter[str](), 0, len(workers)
+    while at_work:
+        number, new, wrong = told.get()
+        counts.update(new)
+        at_work -= number is None
+        if wrong:
+            broken += 1
+            print(f"seed {number}: {wrong}", flush=True)
+    figures = ", ".join(f"{counts[what]} {what}" for what in ("histories", "acts", "again", "promises"))
+    seconds = time.monotonic() - began
+    print(f"seeds {first} to {seeds.value - 1}: {figures} asked for, {broken} broken, {seconds:.0f} s")
+    print("\n".join(f"{counts[title]:8} {title}" for title in titles))
+    return 1 if broken else 0
+
+
+def _work(seeds: Any, end: tuple[int, float], titles: list[str], told: Any) -> None:
+    """Take one seed after the other."""
+    while True:
+        with seeds.get_lock():
+            number = seeds.value
+            if number >= end[0] or time.time() >= end[1]:
+                break
+            seeds.value += 1
+        COUNTS.clear()
+        wrong = ""
+        try:
+            draw.run(number, BATCH, titles)
+        except Broken as problem:
+            wrong = str(problem)
+        except Flaky:
+            wrong = f"it did not come again: {LAST[-1]}"
+        except Exception:
+            wrong = traceback.format_exc()
+        told.put((number, dict(COUNTS), wrong))
+    told.put((None, {}, ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
