@@ -45,11 +45,11 @@ class Storage(Guest):
         self.do(f"mkdir -p {paths}; mkdir -p {EXPORTED}/data/{name}/etc; echo {name} > {EXPORTED}/data/{name}/etc/name")
 
     def serve_gluster(self, *names: str) -> None:
-        """A GlusterFS volume with the directories of these environments, on a disk in memory."""
+        """A GlusterFS volume with the directories of these environments; a brick on tmpfs would lack extended attributes."""
         paths = " ".join(f"/mnt/{which}/{name}" for which in DIRECTORIES for name in names)
         self.do(
-            "glusterd; until gluster volume list; do sleep 1; done; mkdir -p /run/brick; "
-            f"gluster --mode=script volume create {VOLUME} {self.address}:/run/brick force; "
+            "glusterd; until gluster volume list; do sleep 1; done; mkdir -p /srv/brick; "
+            f"gluster --mode=script volume create {VOLUME} {self.address}:/srv/brick force; "
             f"gluster --mode=script volume start {VOLUME}; "
             f"until mount.glusterfs {self.address}:{VOLUME} /mnt && mkdir -p {paths}; do sleep 2; done; umount /mnt",
             240,
