@@ -33,8 +33,6 @@ test: $(VENV)/.test ## ruff, mypy and all tests
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal -m "not alone"
 	$(VENV)/bin/python -m pytest -m alone
-	$(MAKE) machine
-	ENVSTART_LAB=short $(VENV)/bin/python -m pytest -n 2 tests/lab
 
 test-gluster: $(VENV)/.test ## the hooks on a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)
 	ENVSTART_REAL=glusterd $(VENV)/bin/python -m pytest tests/test_real_gluster.py
