@@ -188,7 +188,8 @@ def survey(point: str, given: str, create_below: str | None, create: bool) -> tu
     """A mount point before the mount: (directories that must be made, outermost first; three names that are in it).
 
     ``given`` is its name as CBSD knows it: a link there that leads nowhere is not made good. Parents are made only
-    below ``create_below``. FileNotFoundError, NotADirectoryError and the like are passed on.
+    below ``create_below``, which may be a link, as /var/run of Linux is. FileNotFoundError, NotADirectoryError and the
+    like are passed on.
     """
     try:
         if not stat.S_ISDIR(os.stat(point).st_mode):
@@ -201,7 +202,7 @@ def survey(point: str, given: str, create_below: str | None, create: bool) -> tu
     missing = [point]
     while not os.path.isdir(os.path.dirname(missing[0])):
         missing.insert(0, os.path.dirname(missing[0]))
-        if create_below is None or not missing[0].startswith(create_below + "/"):
+        if create_below is None or not missing[0].startswith(os.path.realpath(create_below) + "/"):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     return missing, []
 

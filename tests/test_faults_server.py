@@ -122,6 +122,17 @@ def test_fault_3_dead_mounts_behind_links_are_known_by_the_table(site: Site, lin
     assert site.table == before
 
 
+def test_missing_mount_points_are_made_in_a_workdir_behind_a_link(site: Site) -> None:
+    """So is a client's own directory in /var/run, which is a link on Linux."""
+    link = site.workdir.with_name("link")
+    link.symlink_to(site.workdir)
+    site.point("data").rmdir()
+    site.point("data").parent.rmdir()
+    ended = site.world.run("env_start_nfs", *[word.replace(str(site.workdir), str(link)) for word in site.args()])
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert site.table == site.wanted()
+
+
 def test_fault_3_dead_mounts_of_a_running_environment_are_left_alone(site: Site) -> None:
     site.preset()
     site.world.freeze(SERVER)

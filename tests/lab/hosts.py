@@ -45,7 +45,7 @@ class Storage(Guest):
         self.do(f"mkdir -p {paths}; mkdir -p {EXPORTED}/data/{name}/etc; echo {name} > {EXPORTED}/data/{name}/etc/name")
 
     def serve_gluster(self, *names: str) -> None:
-        """A GlusterFS volume with the directories of these environments; a brick on tmpfs would lack attributes."""
+        """A GlusterFS volume with the directories of these environments; on tmpfs a brick would lack attributes."""
         paths = " ".join(f"/mnt/{which}/{name}" for which in DIRECTORIES for name in names)
         self.do(
             "glusterd; until gluster volume list; do sleep 1; done; mkdir -p /srv/brick; "

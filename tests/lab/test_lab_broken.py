@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from .conftest import Hosts
-from .hosts import DIRECTORIES, EXPORTED, WORKDIR, Storage, points
+from .hosts import DIRECTORIES, EXPORTED, WORKDIR, Storage, points, rows_of
 
 Seen = Callable[[str], None]
 GONE = " ".join(f"{EXPORTED}/{which}/jail1" for which in DIRECTORIES)
@@ -50,7 +50,7 @@ def test_check_recover_start(hosts: Hosts, seen: Seen, breaking: Callable[[Stora
     time.sleep(4)
     checked = node.hand(f"check nfs -w {WORKDIR} -j jail1")
     assert checked.status == 2, checked
-    assert all(point in checked.out for point in points("jail1")), checked
+    assert all(source in checked.out for source, _ in rows_of("jail1")), checked
     assert checked.seconds < 30, checked
     shown = node.hand(f"recover nfs -n -w {WORKDIR} -j jail1")
     assert shown.status == 0, shown
