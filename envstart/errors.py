@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 # What a reader stumbles over when another program's words, or a file, are not as they should be.
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 class Error(Exception):
@@ -85,6 +89,11 @@ class Interrupted(Error):
     def __init__(self, signum: int) -> None:
         super().__init__(f"interrupted by signal {signum}; what this run did was taken back")
         self.status = 128 + signum
+
+
+def exhausted(error: BaseException) -> bool:
+    """Whether this host, or a limit of the caller's, has no more of what was needed."""
+    return isinstance(error, Exhausted) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
 
 
 def unreadable(error: Exception) -> str:

@@ -5,17 +5,13 @@ argv -> Environment -> Config -> Plan -> executor; whatever goes wrong is one li
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 
 from . import backends, config, environment, executor
-from .errors import Denied, Error, Temporary, Usage, reason
+from .errors import Denied, Error, Temporary, Usage, exhausted, reason
 from .host import Host
 from .report import Report, write
-
-# What a host, or a limit of the caller's, has no more of.
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,7 +130,7 @@ def guarded(report: Report, body: Callable[[], int]) -> int:
         report.fail(Temporary("cannot go on: there is no memory left; see top(1) and limits(1), and try again"))
         return os.EX_TEMPFAIL
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        if isinstance(error, OSError) and exhausted(error):
             report.fail(Temporary(f"cannot go on: {reason(error)}; see limits(1), and try again"))
             return os.EX_TEMPFAIL
         if report.verbose:

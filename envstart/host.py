@@ -12,7 +12,18 @@ import time
 from . import children, commands, freebsd, linux, processes, scratch, table, touch
 from .children import Result
 from .deadline import Deadline
-from .errors import UNREADABLE, Error, Exhausted, NoAnswer, NoTime, Temporary, Unavailable, reason, unreadable
+from .errors import (
+    UNREADABLE,
+    Error,
+    Exhausted,
+    NoAnswer,
+    NoTime,
+    Temporary,
+    Unavailable,
+    exhausted,
+    reason,
+    unreadable,
+)
 from .locks import Locks
 from .signals import Signals
 from .tasks import Wait, together
@@ -111,7 +122,7 @@ class Host:
             try:
                 await undo()
             except Exception as error:
-                if isinstance(error, (Exhausted, OSError)) and not alone:
+                if exhausted(error) and not alone:
                     # Side by side there was not enough for all of them.
                     short.append(undo)
                     return
