@@ -145,13 +145,8 @@ class Host:
 
     def find(self, name: str) -> str | None:
         """The absolute path of a system command, or of what has one already; None if it cannot be run."""
-        if name.startswith("/"):
-            return name if os.access(name, os.X_OK) else None
-        for directory in SYSTEM_PATH:
-            path = f"{directory}/{name}"
-            if os.access(path, os.X_OK):
-                return path
-        return None
+        places = [name] if name.startswith("/") else [f"{directory}/{name}" for directory in SYSTEM_PATH]
+        return next((path for path in places if os.access(path, os.X_OK)), None)
 
     async def run(
         self,
