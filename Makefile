@@ -33,8 +33,6 @@ test: $(VENV)/.test ## ruff, mypy and all tests
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal -m "not alone"
 	$(VENV)/bin/python -m pytest -m alone
-	$(MAKE) machine
-	ENVSTART_LAB=short $(VENV)/bin/python -m pytest -n 2 tests/lab
 
 test-gluster: $(VENV)/.test ## the hooks on a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)
 	ENVSTART_REAL=glusterd $(VENV)/bin/python -m pytest tests/test_real_gluster.py
@@ -98,7 +96,7 @@ install: ## what a package has: DESTDIR=stage PREFIX=/usr/local PYTHON=/usr/loca
 	put() { mode=$$1 into=$$2; shift 2; install -d "$$into"; install -m "$$mode" "$$@" "$$into"; }; \
 	fill() { install -d "$${3%/*}"; sed 's|/usr/local/|$(PREFIX)/|g' "$$2" > "$$3"; chmod "$$1" "$$3"; }; \
 	put 755 "$$lib/hooks" hooks/env*; \
-	sed 's|for python in .venv/bin/python|for python in $(PYTHON)|' hooks/run-hook > "$$lib/hooks/run-hook"; \
+	sed 's|^own=.*|own=$(PYTHON)|' hooks/run-hook > "$$lib/hooks/run-hook"; \
 	chmod 644 "$$lib/hooks/run-hook"; \
 	for file in $$(find envstart -name __init__.py); do put 644 "$$lib/$${file%/*}" "$${file%/*}"/*.py; done; \
 	test -z "$(PYTHON)" || $(PYTHON) -I -m compileall -q -s "$(DESTDIR)" "$$lib/envstart"; \

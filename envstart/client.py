@@ -250,10 +250,9 @@ class Client(_Probed):
         await self._end_unfinished(host)
         await super().before_stop(host)
 
-    async def stop(self, host: Host) -> bool:
-        stopped = await super().stop(host)
+    async def stop(self, host: Host) -> None:
+        await super().stop(host)
         state.note(self._note, "")
-        return stopped
 
 
 class _Shown(_Probed):

@@ -49,6 +49,10 @@ class Temporary(Error):
     status = os.EX_TEMPFAIL
 
 
+class Exhausted(Temporary):
+    """This host, or a limit of the caller's, has no more processes, descriptors or memory for it."""
+
+
 class NoAnswer(Temporary):
     """What was asked did not answer in time: a dead server, as a rule."""
 

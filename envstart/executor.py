@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .host import Host, Undo
+    from .host import Host
     from .plan import Plan, Step
 
 
@@ -71,8 +71,7 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
                 host.together([step.give_up(host) for step in group])
             for step in reversed(steps):
                 host.wave()
-                if host.wait(step.stop(host)):
-                    host.on_failure(_starter(step, host))
+                host.wait(step.stop(host))
         except BaseException as error:
             _take_back(host, error)
             raise
@@ -100,10 +99,6 @@ async def _bring(step: Step, host: Host) -> None:
     lack = await step.check(host)
     if lack is not None:
         raise lack
-
-
-def _starter(step: Step, host: Host) -> Undo:
-    return lambda: step.start(host)
 
 
 def _take_back(host: Host, error: BaseException) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 
 from . import backends, config, environment, executor
@@ -24,14 +23,6 @@ if TYPE_CHECKING:
 
     from .children import Child
     from .plan import Plan
-
-
-def run() -> None:
-    """Entry point of the installed hooks."""
-    from . import fast
-
-    # Also through the links of install.py, whose names say nothing.
-    sys.exit(fast.main(os.path.basename(os.path.realpath(sys.argv[0])), sys.argv[1:]))
 
 
 def main(program: str, argv: Sequence[str], began: float | None = None, hung: Sequence[Child] = ()) -> int:

@@ -12,7 +12,7 @@ import time
 from . import children, commands, freebsd, linux, processes, scratch, table, touch
 from .children import Result
 from .deadline import Deadline
-from .errors import UNREADABLE, Error, NoAnswer, NoTime, Temporary, Unavailable, reason, unreadable
+from .errors import UNREADABLE, Error, Exhausted, NoAnswer, NoTime, Temporary, Unavailable, reason, unreadable
 from .locks import Locks
 from .signals import Signals
 from .tasks import Wait, together
@@ -105,10 +105,16 @@ class Host:
         self.signals.deaf = True
         failures: list[str] = []
 
-        async def guarded(undo: Undo) -> None:
+        short: list[Undo] = []
+
+        async def guarded(undo: Undo, alone: bool = False) -> None:
             try:
                 await undo()
             except Exception as error:
+                if isinstance(error, (Exhausted, OSError)) and not alone:
+                    # Side by side there was not enough for all of them.
+                    short.append(undo)
+                    return
                 # Whatever it is, it must not keep the others from being taken back.
                 failures.append(str(error) if isinstance(error, (Error, OSError)) else repr(error))
 
@@ -116,6 +122,8 @@ class Host:
         journal, self._journal = self._journal, []
         for wave in reversed(journal):
             self.together([guarded(undo) for undo in reversed(wave)])
+            while short:
+                self.wait(guarded(short.pop(0), alone=True))
         return failures
 
     def locks(self, names: Sequence[str]) -> Locks:
@@ -175,7 +183,7 @@ class Host:
                     if given is not None:
                         os.close(given)
             except OSError as error:
-                raise Temporary(f"cannot run {argv[0]}: {reason(error)}") from None
+                raise Exhausted(f"cannot run {argv[0]}: {reason(error)}") from None
             self.report.command(argv)
             limit = self.deadline.end if reserve else self.deadline.limit
             until = min(began + timeout, limit) if timeout is not None else limit
@@ -430,5 +438,5 @@ def _started(start: Callable[..., tuple[children.Child, int]], *arguments: Any) 
     try:
         child, descriptor = start(*arguments)
     except OSError as error:
-        raise Temporary(f"cannot start a child: {reason(error)}") from None
+        raise Exhausted(f"cannot start a child: {reason(error)}") from None
     return child, children.Pipe(descriptor)

@@ -344,8 +344,10 @@ class Mount(plan.Step):
             host.report.warn(f"{entry.point}: {entry} does not answer; unmounting it by force")
             await self._force(host, entry)
 
-    async def stop(self, host: Host) -> bool:
+    async def stop(self, host: Host) -> None:
         entries = await self._to_stop(host)
+        if entries:
+            self.journal_stop(host)
         spare = _TO_CUT if self.config["STOP_FORCE"] and self.lower is not None else 0.0
         for entry in entries:
             try:
@@ -361,7 +363,6 @@ class Mount(plan.Step):
                     raise
                 host.deadline.use_reserve()
                 await unmount.by_force(host, entry, dead=False)
-        return bool(entries)
 
     async def _to_stop(self, host: Host) -> list[Entry]:
         """Our mounts on the directory, the visible one first; all of a stack only if all of it is ours (fault 26)."""

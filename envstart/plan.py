@@ -98,9 +98,18 @@ class Step:
     async def give_up(self, host: Host) -> None:
         """After that, and before the first is stopped: take by force what gives no answer, and never comes back."""
 
-    async def stop(self, host: Host) -> bool:
-        """Take it away; nothing to do is success. Whether there was something."""
+    async def stop(self, host: Host) -> None:
+        """Take it away; nothing to do is success. journal_stop() comes before the act, if there is something."""
         raise NotImplementedError
+
+    def journal_stop(self, host: Host) -> None:
+        """What is about to be taken away is brought back if the stop fails, however far it came with it."""
+
+        async def bring_back() -> None:
+            if await self.check(host) is not None:
+                await self.start(host)
+
+        host.on_failure(bring_back)
 
     async def state(self, host: Host) -> State:
         """For status and plan, without an effect."""

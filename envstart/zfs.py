@@ -93,8 +93,8 @@ class Clone(Block):
         if await self.properties(host) is not None:
             host.report.warn(f"dataset {self.source} was cloned by this run, and stays; nothing of ZFS is destroyed")
 
-    async def stop(self, host: Host) -> bool:
-        return False
+    async def stop(self, host: Host) -> None:
+        """A clone is never destroyed."""
 
     async def state(self, host: Host) -> State:
         try:

@@ -54,6 +54,7 @@ def well(site: Site) -> None:
     python = hooks.parent / ".venv" / "bin" / "python"
     for directory in (hooks, python.parent, site.workdir / "var" / "db", site.world.path / "boot"):
         directory.mkdir(parents=True, exist_ok=True)
+    (hooks.parent / "envstart").mkdir(exist_ok=True)
     for name in (hook(site).name, "run-hook"):
         shutil.copy(ROOT / "hooks" / name, hooks / name)
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
@@ -312,10 +313,12 @@ def _python(site: Site, text: str) -> None:
 
 
 def _shebang(site: Site) -> None:
-    """A console script, whose own Python is gone."""
-    path = hook(site).parent.parent / hook(site).name
-    path.write_text("#!/nowhere/python3\n")
-    path.chmod(0o755)
+    """As pip installs it; its own Python is gone."""
+    directory = hook(site).parent.parent / "venv" / "bin"
+    directory.mkdir(parents=True)
+    (directory / "envstart").write_text("#!/nowhere/python3\n")
+    path = directory / hook(site).name
+    path.touch(0o755)
     database(site, jail1=str(path))
 
 
@@ -351,10 +354,30 @@ def test_what_is_wrong_with_the_hook(sick: Any, wrong: Callable[[Site], object],
     the_only(examine(site), row)
 
 
-def test_pythons_are_looked_for_as_the_hooks_do() -> None:
+def looked_for(top: Path, directory: str) -> list[str]:
+    """Where a hook in this directory below ``top`` looks for a Python."""
     script = (ROOT / "hooks" / "run-hook").read_text().replace('[ -x "$python" ] && exec', 'echo "$python"; :')
-    ended = subprocess.run(["sh", "-c", script], env={"hook": "/top/hooks/x"}, capture_output=True, text=True)
-    assert [os.path.normpath(path) for path in ended.stdout.splitlines()] == places.pythons("/top")
+    hook = str(top / directory / "x")
+    ended = subprocess.run(["sh", "-c", script], env={"hook": hook}, capture_output=True, text=True)
+    return [os.path.normpath(path) for path in ended.stdout.splitlines()]
+
+
+def test_pythons_are_looked_for_as_the_hooks_do(tmp_path: Path) -> None:
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "envstart").mkdir()
+    assert looked_for(tmp_path, "hooks") == places.pythons(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("first", "python"),
+    [("#!/some where/bin/python3.11", "/some where/bin/python3.11"), ("#!/bin/sh", "{}/python3"), ("", "{}/python3")],
+)
+def test_pythons_are_looked_for_as_the_hooks_of_pip_do(tmp_path: Path, first: str, python: str) -> None:
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    # A path that is too long for the first line comes in the second.
+    (directory / "envstart").write_text(first + '\n\'\'\'exec\' "/long/python" "$0" "$@"\n')
+    assert looked_for(tmp_path, "bin") == [python.format(directory)] == [places.python_of_pip(str(directory))]
 
 
 def test_a_workdir_on_a_dead_server(sick: Any) -> None:

@@ -297,7 +297,7 @@ def test_what_is_installed_works(tmp_path: Path) -> None:
     assert "-d" in run(tmp_path / "libexec/envstart/hooks/env_start_nfs", "-h").stdout
     assert run(tmp_path / "libexec/envstart/hooks/env_start_nfs").returncode == os.EX_USAGE
     # The Python that was named, and no other one that may lack the libraries.
-    assert f"for python in {sys.executable} " in (tmp_path / "libexec/envstart/hooks/run-hook").read_text()
+    assert f"\nown={sys.executable}\n" in (tmp_path / "libexec/envstart/hooks/run-hook").read_text()
     for path in (tmp_path / "etc").rglob("*"):
         assert path.is_dir() or "/usr/local" not in path.read_text().replace("/usr/local/etc/envstart", "")
 

@@ -89,8 +89,8 @@ class Node(Block):
             "name: look at geom -t and glabel status"
         )
 
-    async def stop(self, host: Host) -> bool:
-        return False
+    async def stop(self, host: Host) -> None:
+        """It was there before us."""
 
     async def state(self, host: Host) -> plan.State:
         return plan.State(plan.READY if os.path.exists(self.source) else plan.NOT_READY)

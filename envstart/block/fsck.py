@@ -180,12 +180,11 @@ class Fsck(Block):
             await unmount.plain(host, entry, attempts=3)
         await host.bounded(touch.remove_directories, [self._looking], timeout=self.config["PROBE_TIMEOUT"])
 
-    async def stop(self, host: Host) -> bool:
+    async def stop(self, host: Host) -> None:
         self._seen = ""
         # What a killed start has left.
         if await host.stack(self._looking):
             await self._unmount(host)
-        return False
 
     async def state(self, host: Host) -> plan.State:
         try:

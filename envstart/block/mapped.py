@@ -158,11 +158,10 @@ class Mapped(Block):
 
     # Take it away.
 
-    async def stop(self, host: Host) -> bool:
-        if not await self._devices(host):
-            return False
-        await until_it_heals(lambda: self._unmap(host), host, self.config["ATTEMPTS"])
-        return True
+    async def stop(self, host: Host) -> None:
+        if await self._devices(host):
+            self.journal_stop(host)
+            await until_it_heals(lambda: self._unmap(host), host, self.config["ATTEMPTS"])
 
     async def _take_back(self, host: Host) -> None:
         host.forget()

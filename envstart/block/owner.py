@@ -69,12 +69,11 @@ class Mark(plan.Step):
             text = reason(error) if isinstance(error, OSError) else str(error)
             host.report.warn(f"cannot write {self.source}: {text}; another host will not know that it is in use here")
 
-    async def stop(self, host: Host) -> bool:
+    async def stop(self, host: Host) -> None:
         self._tried = False
-        if await self._found(host) != await mine(host):
-            return False
-        await self._remove(host)
-        return True
+        if await self._found(host) == await mine(host):
+            self.journal_stop(host)
+            await self._remove(host)
 
     async def _remove(self, host: Host) -> None:
         if not await host.stack(self._mount.point):

@@ -61,11 +61,10 @@ class _Attached(Block):
         if not await appears(host, f"/dev/{found.name}", self.config["PROBE_TIMEOUT"]):
             raise Temporary(f"cannot use /dev/{found.name}: it is attached, but the device does not appear")
 
-    async def stop(self, host: Host) -> bool:
-        if await self._attached(host) is None:
-            return False
-        await until_it_heals(lambda: self._detach(host), host, self.config["ATTEMPTS"])
-        return True
+    async def stop(self, host: Host) -> None:
+        if await self._attached(host) is not None:
+            self.journal_stop(host)
+            await until_it_heals(lambda: self._detach(host), host, self.config["ATTEMPTS"])
 
     async def _detach(self, host: Host) -> None:
         """Never by force, which takes it from under a file system (commands.md §11.3, §12)."""

@@ -132,16 +132,17 @@ class Reservation(Block):
                 f"two hosts have the same {whence(host)} on one"
             )
 
-    async def stop(self, host: Host) -> bool:
+    async def stop(self, host: Host) -> None:
         device = await self.underneath(host)
         if device is None:
-            return False
+            return
         disk = await self._disk(host, device)
         own = await own_key(host)
         held = await self._holder(host, device) == own
+        if held:
+            self.journal_stop(host)
         if held or own in await self._keys(host, disk):
             await self._release(host, disk)
-        return held
 
     async def _take_back(self, host: Host, disk: str) -> None:
         host.forget()

@@ -181,12 +181,10 @@ class Role(Block):
         if (await self._resource(host)).role != before:
             await self._become(host, before)
 
-    async def stop(self, host: Host) -> bool:
-        wanted = self.config["HAST_STOP_ROLE"]
-        if (await self._resource(host)).role != _PRIMARY:
-            return False
-        await self._become(host, wanted)
-        return True
+    async def stop(self, host: Host) -> None:
+        if (await self._resource(host)).role == _PRIMARY:
+            self.journal_stop(host)
+            await self._become(host, self.config["HAST_STOP_ROLE"])
 
     async def state(self, host: Host) -> plan.State:
         try:

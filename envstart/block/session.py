@@ -311,7 +311,7 @@ class Session(Block):
 
     # Take it away.
 
-    async def stop(self, host: Host) -> bool:
+    async def stop(self, host: Host) -> None:
         sessions = await self._sessions(host)
         looks = Looks(host, _CLOSING)
         while users := await self._users(host, sessions):
@@ -321,12 +321,13 @@ class Session(Block):
                 if not others and await self._only_hang(host, sessions):
                     break
                 host.report.note(f"the session to {self.target} stays: {_names(users)} uses it")
-                return False
+                return
+        if sessions:
+            self.journal_stop(host)
         for found in sessions:
             await self._logout(host, found)
         if not sessions:
             initiator_of(host).tidy(self.target, self.portals)
-        return bool(sessions)
 
     async def _only_hang(self, host: Host, sessions: Sequence[Listed]) -> bool:
         """Whether what has our disk open waits for a session that is down, and is to be ended by force: nothing is

@@ -135,16 +135,9 @@ def look_at_hook(path: str) -> tuple[str, str]:
         return "is not there", ""
     if not (os.path.isfile(path) and os.access(path, os.R_OK | os.X_OK)):
         return "cannot be executed", ""
-    real = os.path.realpath(path)
-    with open(real, encoding="utf-8", errors="replace") as file:
-        first = file.readline(1024)
-    directory = os.path.dirname(real)
-    if not os.path.exists(f"{directory}/run-hook"):
-        # As pip installs it: its first line names the Python.
-        words = first[2:].split()
-        candidates = words[:1] if first.startswith("#!") else []
-    else:
-        candidates = pythons(os.path.dirname(directory))
+    directory = os.path.dirname(os.path.realpath(path))
+    top = os.path.dirname(directory)
+    candidates = pythons(top) if os.path.isdir(f"{top}/envstart") else [python_of_pip(directory)]
     return "", next((each for each in candidates if os.access(each, os.X_OK)), "")
 
 
@@ -152,6 +145,12 @@ def pythons(top: str) -> list[str]:
     """Where hooks/run-hook looks for a Python, in its order; ``top`` is the directory that ``hooks`` is in."""
     own = [f"{top}/.venv/bin/python", "/usr/local/bin/python3", "/usr/bin/python3"]
     return own + [f"/usr/local/bin/python3.{minor}" for minor in range(14, 8, -1)]
+
+
+def python_of_pip(directory: str) -> str:
+    """Where a hook that pip has put into this directory looks for its Python."""
+    first = _text(f"{directory}/envstart").partition("\n")[0]
+    return first[2:] if first.startswith("#!") and "python" in first else f"{directory}/python3"
 
 
 # Secrets.

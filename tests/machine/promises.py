@@ -26,6 +26,8 @@ STATUSES = {0, 1, 64, 66, 69, 74, 75, 77, 78, *(128 + number for number in (1, 2
 SIGNALS_OF_OURS = {-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGQUIT, -signal.SIGKILL}
 # Seconds of ours beyond TIMEOUT: the machine of the tests is shared.
 SLACK = 10.0
+# Seconds that a client may take to end after the stop.
+_ENDING = 5.0
 
 
 def asked() -> int:
@@ -265,5 +267,9 @@ def at_rest(scene: Scene) -> list[str]:
         now = site.footprint()
         wrong.unless(now == site.rest, f"not as it was: {now} instead of {site.rest}")
         if isinstance(site, ClientSite):
-            wrong.unless(not site.clients(), f"clients are left: {site.clients()}")
+            # One that was asked to end is a moment about it.
+            until = time.monotonic() + _ENDING
+            while (left := site.clients()) and time.monotonic() < until:
+                time.sleep(0.02)
+            wrong.unless(not left, f"clients are left: {left}")
     return wrong
