@@ -61,12 +61,10 @@ class _Probed(Mount):
         try:
             await host.probe(touch.glance, point, timeout=self.config["PROBE_TIMEOUT"])
         except (NoAnswer, NoTime) as error:
-            why = f"it gives {error}"
+            return plan.State(plan.NO_ANSWER, f"{found.found}: it gives {error}", stop=found.stop)
         except OSError as error:
-            why = reason(error)
-        else:
-            return found
-        return plan.State(plan.LOST, f"{found.found}: {why}", stop=found.stop)
+            return plan.State(plan.BROKEN, f"{found.found}: {reason(error)}", stop=found.stop)
+        return found
 
 
 class Client(_Probed):

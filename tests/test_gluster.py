@@ -194,7 +194,7 @@ def test_a_dead_client_is_told_and_mounted_anew(site: ClientSite) -> None:
     site.preset()
     before = site.client()
     site.kill_client()
-    assert states(site) == {"volume": "lost", "system": "lost", "fstab": "lost", "data": "lost"}
+    assert states(site) == {"volume": "broken", "system": "broken", "fstab": "broken", "data": "broken"}
     ended = site.hand("status", "gluster", "-w", str(site.workdir), "-j", "jail1")
     assert "Socket is not connected" in ended.stdout
     assert site.start().returncode == 0
@@ -223,11 +223,25 @@ def test_a_silent_server_is_told_and_the_start_ends(site: ClientSite) -> None:
     site.configure(TIMEOUT="12")
     site.preset()
     site.world.freeze(SERVER)
-    assert set(states(site).values()) == {"lost"}
+    assert set(states(site).values()) == {"no answer"}
     ended = site.start()
     assert ended.returncode == os.EX_TEMPFAIL
     assert site.footprint() == site.rest
     assert site.clients() == []
+
+
+@pytest.mark.parametrize("how", ["silent", "dead"])
+def test_recover_takes_away_what_a_client_cannot_serve(site: ClientSite, how: str) -> None:
+    site.preset()
+    site.world.freeze(SERVER) if how == "silent" else site.kill_client()
+    ended = site.hand("recover", "gluster", "-w", str(site.workdir), "-j", "jail1")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("umount") == 4, ended.stdout
+    assert site.world.table() == []
+    assert site.clients() == []
+    site.world.up(SERVER)
+    assert site.start().returncode == 0
+    assert site.is_all_there()
 
 
 def test_a_stop_by_force_needs_no_server(site: ClientSite) -> None:

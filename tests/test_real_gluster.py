@@ -165,7 +165,7 @@ def test_a_server_that_is_killed_while_mounted(cbsd: GlusterWorkdir, server: Ser
     server.kill()
     try:
         states, _ = status(cbsd)
-        assert {word for word, _ in states.values()} == {"lost"}
+        assert {word for word, _ in states.values()} == {"broken"}
         assert "Transport endpoint is not connected" in states["data"][1]
         check_in_time(cbsd.run("start"))
         check_gone(cbsd)
@@ -181,7 +181,7 @@ def test_a_server_that_falls_silent_while_mounted(cbsd: GlusterWorkdir, server: 
     cbsd.start()
     server.cut(cbsd.namespace)
     states, seconds = status(cbsd)
-    assert {word for word, _ in states.values()} == {"lost"}
+    assert {word for word, _ in states.values()} == {"no answer"}
     assert "no answer in 2.0 s" in states["data"][1]
     # One probe's time for all directories, with room for a busy machine.
     assert seconds < _PING_TIMEOUT / 2
@@ -210,7 +210,7 @@ def test_a_dead_client_is_mounted_anew(cbsd: GlusterWorkdir, number: signal.Sign
     cbsd.start()
     os.kill(cbsd.clients()[0], number)
     until(lambda: cbsd.clients() == [])
-    assert words_of(cbsd) == ({"lost"} if number == signal.SIGKILL else {"lost", "not mounted"})
+    assert words_of(cbsd) == ({"broken"} if number == signal.SIGKILL else {"broken", "not mounted"})
     result = cbsd.run("start")
     assert result.status == 0, result
     check_all_there(cbsd)
@@ -254,7 +254,7 @@ def test_a_client_that_was_given_up_mounts_nothing_later(cbsd: GlusterWorkdir, s
 def killed_while_it_mounts(cbsd: GlusterWorkdir) -> None:
     """A start on a server that is silent, and is killed when its client has mounted what is of no use yet."""
     process, began = cbsd.begin("start"), time.monotonic()
-    until(lambda: words_of(cbsd) == {"lost", "not mounted"})
+    until(lambda: words_of(cbsd) == {"no answer", "not mounted"})
     process.kill()
     assert ended(process, began).status == -signal.SIGKILL
     assert cbsd.clients() != []

@@ -148,8 +148,9 @@ class Guest:
         self._qmp("stop")
 
     def resume(self) -> None:
-        """Let it go on as if nothing had been."""
-        self._qmp("cont")
+        """Let it go on as if nothing had been; one without power stays without."""
+        if self.is_on:
+            self._qmp("cont")
 
     def _qmp(self, command: str) -> None:
         with self._connect("qmp") as connection, connection.makefile("rwb") as file:
@@ -217,6 +218,7 @@ class Guest:
                 time.sleep(0.05)
             else:
                 return connection
+        connection.close()
         raise RuntimeError(f"{self.name} does not start")
 
     def _listen(self, agent: socket.socket) -> None:
