@@ -167,7 +167,7 @@ class Copy(Block):
         )
         look.mode = 0o700
         # What a run that was killed has left there.
-        await look.stop(host)
+        await look.withdraw(host)
         try:
             await look.start(host)
         except Missing as error:
@@ -175,7 +175,7 @@ class Copy(Block):
             if not os.path.isdir(look.point) or _NOTHING not in str(error):
                 raise
             return False
-        await look.stop(host)
+        await look.withdraw(host)
         if self._made:
             # It was for this question alone.
             await host.bounded(touch.remove_directories, [look.point], timeout=self.config["PROBE_TIMEOUT"])

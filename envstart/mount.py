@@ -348,6 +348,13 @@ class Mount(plan.Step):
         entries = await self._to_stop(host)
         if entries:
             self.journal_stop(host)
+        await self._unmount(host, entries)
+
+    async def withdraw(self, host: Host) -> None:
+        """stop() of what this run made for itself: nothing brings it back."""
+        await self._unmount(host, await self._to_stop(host))
+
+    async def _unmount(self, host: Host, entries: Sequence[Entry]) -> None:
         spare = _TO_CUT if self.config["STOP_FORCE"] and self.lower is not None else 0.0
         for entry in entries:
             try:

@@ -40,6 +40,7 @@ class Stub:
         self.answers = {"sysctl -n kern.hostuuid": f"{UUID}\n", **(answers or {})}
         self.called: list[str] = []
         self.warnings: list[str] = []
+        self.undos: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.deadline = Deadline()
         self.report = self
         self._table = Table([Entry("/dev/ada0p2", "/", "ufs"), *mounts])
@@ -57,6 +58,9 @@ class Stub:
 
     def forget(self) -> None:
         self._kept.clear()
+
+    def on_failure(self, undo: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.undos.append(undo)
 
     async def mounts(self) -> Table:
         if self.forgets:

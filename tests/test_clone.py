@@ -88,6 +88,8 @@ def test_an_existing_target_is_refused_before_anything_is_copied(site: Site, whi
     assert f"cannot make {SERVER}:/nfs/{which}/jail2: it is there already" in last_line(ended)
     assert site.world.calls("ssh") == []
     assert (site.table, remote(site), os.listdir(site.held(which, "jail2"))) == ([], [which], [])
+    # What was mounted to look is not mounted once more to bring it back.
+    assert [call["name"] for call in site.world.calls() if call["name"] in ("mount_nfs", "umount")][-1] == "umount"
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3])
