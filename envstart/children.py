@@ -156,7 +156,7 @@ def _fork(body: Callable[[int], None], what: str, keep: Iterable[int]) -> tuple[
         # There may be no room for another one.
         os.close(read)
         null = os.open(os.devnull, os.O_RDWR)
-        become_child((None, null, null), (write, *keep))
+        become_child((null, null, null), (write, *keep))
         body(write)
     finally:
         os._exit(0)
@@ -228,9 +228,10 @@ def become_child(streams: tuple[int | None, int, int], keep: Iterable[int]) -> N
     os.chdir("/")
     # Each is above 2: the caller's own standard streams are open, if only for /dev/null.
     given, out, err = streams
-    os.dup2(os.open(os.devnull, os.O_RDWR) if given is None else given, 0)
     os.dup2(out, 1)
     os.dup2(err, 2)
+    if given is not None:
+        os.dup2(given, 0)
     # A child that hangs must not keep a lock, or a pipe that the caller reads to its end.
     first = 3
     for descriptor in sorted(keep):
@@ -238,3 +239,8 @@ def become_child(streams: tuple[int | None, int, int], keep: Iterable[int]) -> N
         os.set_inheritable(descriptor, True)
         first = descriptor + 1
     os.closerange(first, _DESCRIPTORS)
+    if given is None:
+        # Last, when there is room for one more.
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.close(null)

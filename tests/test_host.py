@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -95,3 +98,23 @@ def test_a_child_that_is_killed_while_it_answers(host: Host, monkeypatch: pytest
     monkeypatch.setattr(children, "_framed", lambda answer: framed(answer)[:size])
     with pytest.raises(Temporary, match="a child ended without an answer: abs -1"):
         host.wait(host.bounded(abs, -1, timeout=5))
+
+
+def test_a_child_needs_no_more_descriptors_than_its_pipe(host: Host) -> None:
+    """What is short of them can still look at what it has mounted, and take it back."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # The wake-up descriptors of signals.py come first.
+    host.signals.arm()
+    taken = [os.dup(0)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken[0], 64) + 8, before[1]))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        for descriptor in (taken.pop(), taken.pop()):
+            os.close(descriptor)
+        assert host.wait(host.bounded(os.path.isdir, "/", timeout=5)) is True
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
