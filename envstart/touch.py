@@ -22,6 +22,8 @@ _BROKEN = frozenset(
 _PROBE = ".envstart.probe"
 # MAXSYMLINKS of FreeBSD (sys/param.h).
 _LINKS_MAX = 32
+# How often a missing directory is made whose parent others take away.
+_TRIES = 5
 
 # What look() says first. The other words tell which name is missing, or the system's own words.
 USABLE, EMPTY, BROKEN, DENIED, LACKING = "usable", "empty", "broken", "denied", "lacking"
@@ -275,11 +277,29 @@ def take_links(system: str, programs: dict[str, str], name: str) -> list[str]:
 
 
 def make_directories(directories: list[str], mode: int) -> None:
-    """Make them in this order, with this mode whatever the umask is."""
+    """Make them in this order, with this mode whatever the umask is.
+
+    Environments share parents: what the start of another one has made meanwhile is as good, and what its end takes away
+    is made again.
+    """
     # Not chmod, which would change whatever somebody has put in its place by then.
     os.umask(0)
-    for directory in directories:
-        os.mkdir(directory, mode)
+    for left in reversed(range(_TRIES)):
+        try:
+            for directory in directories:
+                _make_directory(directory, mode)
+            return
+        except FileNotFoundError:
+            if not left:
+                raise
+
+
+def _make_directory(path: str, mode: int) -> None:
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise
 
 
 def remove_directories(directories: list[str]) -> None:

@@ -133,6 +133,40 @@ def test_a_directory_that_is_swapped_while_it_is_made(
     assert host.stat().st_mode & 0o777 == 0o600
 
 
+def test_directories_that_another_start_makes_and_takes_away_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What environments share: made by the one between look and act of the other, and taken away by its roll back."""
+    parent, mkdir, come = tmp_path / "parent", os.mkdir, iter(["made", "gone", "", ""])
+
+    def raced(path: str, mode: int) -> None:
+        other = next(come)
+        if other == "made":
+            mkdir(parent, 0o700)
+        elif other == "gone":
+            os.rmdir(parent)
+        mkdir(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", raced)
+    umask = os.umask(0o022)
+    try:
+        touch.make_directories([str(parent), str(parent / "own")], 0o700)
+    finally:
+        os.umask(umask)
+    assert (parent / "own").is_dir()
+    assert list(come) == []
+
+
+def test_what_stands_in_the_place_of_a_directory_is_told(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    umask = os.umask(0o022)
+    try:
+        with pytest.raises(FileExistsError):
+            touch.make_directories([str(tmp_path / "link")], 0o700)
+    finally:
+        os.umask(umask)
+
+
 @trapped
 def test_a_list_of_environments_waits_for_no_file(tmp_path: Path, host: Path, trap: Trap) -> None:
     """jails-rcconf can be shared by a server."""

@@ -25,6 +25,10 @@ FOUND: dict[str, tuple[str, Sequence[Act]]] = {
         "nullfs",
         [("start", "jail2"), ("signal", "stop", "jail2", "SIGHUP", 5)],
     ),
+    "two starts at once made the directory that holds the mount points of both": (
+        "gluster, data alone",
+        [("both", "start", "jail1", "start", "jail2")],
+    ),
 }
 
 

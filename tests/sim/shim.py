@@ -43,6 +43,8 @@ FUNCTIONS = {
 }
 PAIRS = ("rename", "replace")
 _LSTAT = os.lstat
+# The files of the package, which every hook looks at: nothing simulated is mounted there.
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + "/envstart/"
 WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -273,7 +275,7 @@ def _replace(name: str, function: Function) -> None:
 def _is_direct(path: Any, kwargs: dict[str, Any]) -> bool:
     """Descriptors, and paths relative to one, are real already."""
     relative = any(kwargs.get(name) is not None for name in ("dir_fd", "src_dir_fd", "dst_dir_fd"))
-    return path is None or isinstance(path, int) or relative
+    return path is None or isinstance(path, int) or relative or (isinstance(path, str) and path.startswith(_PACKAGE))
 
 
 def _in_dev(path: Any) -> bool:

@@ -40,7 +40,8 @@ import configobj  # noqa: E402, F401
 import psutil  # noqa: E402, F401
 import tenacity.asyncio  # noqa: E402, F401
 
-from sim import clock, commands, process, shim, vfs  # noqa: E402
+# In process.py these come when it runs.
+from sim import clock, commands, fakes, network, process, shim, vfs  # noqa: E402, F401
 from sim.names import process_name  # noqa: E402
 
 TYPE_CHECKING = False
