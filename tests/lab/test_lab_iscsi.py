@@ -58,7 +58,6 @@ def test_iscsi_start_twice_stop_twice(hosts: Hosts, seen: Seen) -> None:
     seen(" ".join(f"{seconds:.1f}" for seconds in took) + " s")
 
 
-@pytest.mark.short
 def test_target_silent_under_a_file_system(hosts: Hosts, seen: Seen) -> None:
     """Nothing of it hangs: stop, check, start; and what was written meanwhile is there when the target is back."""
     node = hosts.node

@@ -13,6 +13,8 @@ from .hosts import EXPORTED, GRACE, HOOKS, TIMEOUT, WORKDIR, points
 
 Seen = Callable[[str], None]
 versions = pytest.mark.parametrize("version", ["4", "3"])
+# The scenario of the one is short enough for a run of all tests.
+versions_short = pytest.mark.parametrize("version", [pytest.param("4", marks=pytest.mark.short), "3"])
 # What a hook may say after it was cut off, or met a server that is not there.
 TEMPORARY = 75
 
@@ -31,8 +33,7 @@ def test_start_twice_stop_twice(hosts: Hosts, seen: Seen, version: str) -> None:
     seen(f"NFSv{version}, {' '.join(took)} s")
 
 
-@pytest.mark.short
-@versions
+@versions_short
 def test_server_silent_before_the_start(hosts: Hosts, seen: Seen, version: str) -> None:
     node = hosts.node
     node.configure(NFS_VERSION=version)
@@ -68,8 +69,7 @@ def test_server_silent_in_the_middle_of_a_start(hosts: Hosts, seen: Seen, after:
     seen(f"status {ended.status} after {ended.seconds:.1f} s with {len(left)} mounts; then a start brought all")
 
 
-@pytest.mark.short
-@versions
+@versions_short
 def test_server_silent_under_mounts(hosts: Hosts, seen: Seen, version: str) -> None:
     """Nothing of it hangs: start, stop, check, status, recover; and all is well when the server is back."""
     node = hosts.node
