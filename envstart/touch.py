@@ -277,9 +277,13 @@ def take_links(system: str, programs: dict[str, str], name: str) -> list[str]:
 def make_directories(directories: list[str], mode: int) -> None:
     """Make them in this order, with this mode whatever the umask is."""
     # Not chmod, which would change whatever somebody has put in its place by then.
-    os.umask(0)
-    for directory in directories:
-        os.mkdir(directory, mode)
+    before = os.umask(0)
+    try:
+        for directory in directories:
+            os.mkdir(directory, mode)
+    finally:
+        # The child may be asked for something else.
+        os.umask(before)
 
 
 def remove_directories(directories: list[str]) -> None:
