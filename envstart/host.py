@@ -308,7 +308,7 @@ class Host:
     async def resolve(self, paths: Sequence[str]) -> None:
         """Find the real names of these paths by one child, as far as the table does not know them (see real())."""
         mounts = await self.mounts()
-        unknown = [path for path in paths if path not in self._real and not mounts.at(path)]
+        unknown = [path for path in dict.fromkeys(paths) if path not in self._real and not mounts.at(path)]
         if unknown:
             answers = await self.bounded(touch.resolve, unknown, frozenset(mounts.points), timeout=_RESOLVE)
             for path, (real, empty) in zip(unknown, answers):

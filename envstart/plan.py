@@ -76,6 +76,11 @@ class Step:
     # Whom it needs: one of them must be up.
     servers: tuple[Server, ...] = ()
 
+    @property
+    def places(self) -> Sequence[str]:
+        """The directories whose real names it asks for (Host.real)."""
+        return (self.point,) if self.point else ()
+
     def needs(self, other: Step) -> bool:
         """Whether ``other`` must be there before this one is started."""
         raise NotImplementedError
