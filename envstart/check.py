@@ -117,7 +117,7 @@ def running(host: Host, environments: Sequence[Watched], level: str) -> list[See
     """All steps of environments that run (or are said to), looked at as closely as ``level`` says."""
     seen = [Seen(one, None, State(CONFIGURATION, one.error)) for one in environments if one.plan is None]
     steps = [(one, step) for one in environments if one.plan is not None for step in one.plan.steps]
-    _resolve(host, [step.point for _, step in steps if step.point])
+    _resolve(host, steps)
     states = host.together([step.state(host) for _, step in steps])
     found = [Seen(one, step, state) for (one, step), state in zip(steps, states)]
     if level != "table":
@@ -125,10 +125,11 @@ def running(host: Host, environments: Sequence[Watched], level: str) -> list[See
     return seen + found
 
 
-def _resolve(host: Host, points: list[str]) -> None:
+def _resolve(host: Host, steps: Sequence[tuple[Watched, Step]]) -> None:
     """Find the real names of all that the table does not know, by one child."""
+    places = [place for one, step in steps for place in (one.found.workdir, *step.places) if place]
     try:
-        host.wait(host.resolve(points))
+        host.wait(host.resolve(places))
     except (Error, OSError):
         # Each is asked for by itself then, so that the right one is told.
         pass
@@ -189,7 +190,7 @@ def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> l
         for step in (one.plan.steps if one.plan is not None else ())
         if isinstance(step, Mount) and not step.shared
     ]
-    _resolve(host, [step.point for _, step in steps])
+    _resolve(host, steps)
     seen: list[Seen] = []
     without: list[Seen] = []
     for (one, step), stack in zip(steps, host.together([_stack(host, step.point) for _, step in steps])):

@@ -13,13 +13,13 @@ from .signals import forget_in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
 # Highest descriptor that a caller may have left open for us.
 _DESCRIPTORS = 4096
 _CANNOT_EXECUTE = 126
-# Bytes of the length before each answer of each().
+# Bytes of the length before each answer.
 _LENGTH = 4
 
 
@@ -108,23 +108,48 @@ def command(
         os._exit(_CANNOT_EXECUTE)
 
 
-def call(function: Callable[..., Any], arguments: Sequence[Any], keep: Iterable[int] = ()) -> tuple[Child, int]:
+def call(
+    function: Callable[..., Any], arguments: Sequence[Any], keep: Iterable[int] = (), questions: int | None = None
+) -> tuple[Child, int]:
     """Call ``function`` in a child; returns it and the descriptor its answer comes from. OSError.
 
     The answer is what marshal makes of (0, result), or of (errno, its text) after an OSError. ``keep``: descriptors
-    that the child holds until it ends.
+    that the child holds until it ends. ``questions``: one that it reads framed() ones from after that, each the name of
+    a function beside ``function`` and its arguments, until the other end is closed.
     """
 
     def body(write: int) -> None:
-        try:
-            answer = (0, function(*arguments))
-        except OSError as error:
-            answer = (error.errno or -1, error.strerror or str(error))
-        except Exception as error:
-            answer = (-1, repr(error))
-        os.write(write, _framed(answer))
+        os.write(write, framed(_outcome(function, arguments)))
+        for name, given in _read(questions) if questions is not None else ():
+            os.write(write, framed(_outcome(function.__globals__[name], given)))
 
-    return _fork(body, f"{function.__name__} {arguments[0] if arguments else ''}", keep)
+    return _fork(body, named(function, arguments), keep if questions is None else (*keep, questions))
+
+
+def named(function: Callable[..., Any], arguments: Sequence[Any]) -> str:
+    """What a child does, for people."""
+    return f"{function.__name__} {arguments[0] if arguments else ''}"
+
+
+def _outcome(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[int, Any]:
+    try:
+        return 0, function(*arguments)
+    except OSError as error:
+        return error.errno or -1, error.strerror or str(error)
+    except Exception as error:
+        return -1, repr(error)
+
+
+def _read(descriptor: int) -> Iterator[Any]:
+    """What comes framed() from a descriptor."""
+    data = b""
+    while True:
+        found, data = answers(data)
+        yield from found
+        more = os.read(descriptor, 1 << 16)
+        if not more:
+            return
+        data += more
 
 
 def each(function: Callable[[Any], Any], items: Sequence[Any], keep: Iterable[int] = ()) -> tuple[Child, int]:
@@ -132,11 +157,7 @@ def each(function: Callable[[Any], Any], items: Sequence[Any], keep: Iterable[in
 
     def body(write: int) -> None:
         for item in items:
-            try:
-                answer = (0, function(item))
-            except OSError as error:
-                answer = (error.errno or -1, error.strerror or str(error))
-            os.write(write, _framed(answer))
+            os.write(write, framed(_outcome(function, (item,))))
 
     return _fork(body, f"{function.__name__} of {len(items)} items", keep)
 
@@ -162,13 +183,14 @@ def _fork(body: Callable[[int], None], what: str, keep: Iterable[int]) -> tuple[
         os._exit(0)
 
 
-def _framed(answer: tuple[int, Any]) -> bytes:
-    """An answer with its length before it: a child can be killed in the middle of it."""
-    data = marshal.dumps(answer)
+def framed(value: Any) -> bytes:
+    """An answer, or a question, with its length before it: a child can be killed in the middle of it. ValueError if
+    marshal does not know it."""
+    data = marshal.dumps(value)
     return len(data).to_bytes(_LENGTH, "big") + data
 
 
-def answers(data: bytes) -> tuple[list[tuple[int, Any]], bytes]:
+def answers(data: bytes) -> tuple[list[Any], bytes]:
     """What a child has sent: (0, result), or (errno, text), for each item that it came to; and the rest."""
     found = []
     at = 0
@@ -208,17 +230,6 @@ class Pipe:
         """Whether the other end was closed."""
         self.fill()
         return self.closed
-
-
-def answer(data: bytes) -> Any:
-    """The result that a child of call() has sent; its OSError is raised, EOFError if it did not come to its end."""
-    found, _ = answers(data)
-    if not found:
-        raise EOFError
-    number, value = found[0]
-    if number:
-        raise OSError(number, value)
-    return value
 
 
 def become_child(streams: tuple[int | None, int, int], keep: Iterable[int]) -> None:

@@ -241,7 +241,7 @@ class Client(_Probed):
                 return True
             known.update(pids)
             # One of CephFS that is not asked to end leaves a session, which holds the next one up for a minute.
-            await host.end_processes(pids)
+            await processes.end(pids)
             host.forget()
 
     # Take it away.

@@ -88,7 +88,7 @@ def take_away(plan: Plan, host: Host, steps: Sequence[Step]) -> None:
 def _survey(plan: Plan, host: Host) -> None:
     """One reading of the mount table, and of the directories' real names, for all steps."""
     try:
-        host.wait(host.resolve([step.point for step in plan.steps if step.point]))
+        host.wait(host.resolve([place for step in plan.steps for place in step.places]))
     except (NoAnswer, NoTime):
         # One of them lies on something dead; each is asked for by itself then, so that the right one is told.
         pass

@@ -9,7 +9,8 @@ import os
 import sys
 import time
 
-from . import children, commands, freebsd, linux, processes, scratch, table, touch
+from . import children, commands, scratch, table, touch
+from .askers import Askers
 from .children import Result
 from .deadline import Deadline
 from .errors import (
@@ -65,6 +66,7 @@ class Host:
         # Descriptors of our locks; of all children only a command with ``hold`` keeps them.
         self.own: set[int] = set()
         self._left_behind = list(left_behind)
+        self._askers = Askers()
         # Children that are waited for, and since when.
         self._at_work: dict[children.Child, float] = {}
         self._table: table.Table | None = None
@@ -114,8 +116,8 @@ class Host:
         """Take back what was journalled, newest first, within the reserve; what could not be is returned as text."""
         self.deadline.use_reserve()
         self.signals.deaf = True
+        self._askers.dismiss()
         failures: list[str] = []
-
         short: list[Undo] = []
 
         async def guarded(undo: Undo, alone: bool = False) -> None:
@@ -174,8 +176,6 @@ class Host:
             remedy = f"; it comes with {package}" if package else ""
             raise Unavailable(f"cannot run {argv[0]}: it is not installed{remedy}")
         self.signals.arm()
-        if not reads:
-            self.forget()
         began = time.monotonic()
         # Files, not pipes: a client that makes itself a daemon keeps a pipe open for ever.
         out, err = scratch.nameless(), scratch.nameless()
@@ -267,6 +267,8 @@ class Host:
             grace = min(_GRACE if gently else _KILLED, max(0.05, self.deadline.to_the_end() / 4))
             until = time.monotonic() + grace
             if await Wait(until, child.ended):
+                from . import processes
+
                 # Whoever else is of its group ends without a word to us.
                 while (
                     not (gone := child.group_is_gone() or processes.only_zombies(child.pid))
@@ -306,9 +308,9 @@ class Host:
     async def resolve(self, paths: Sequence[str]) -> None:
         """Find the real names of these paths by one child, as far as the table does not know them (see real())."""
         mounts = await self.mounts()
-        unknown = [path for path in paths if path not in self._real and not mounts.at(path)]
+        unknown = [path for path in dict.fromkeys(paths) if path not in self._real and not mounts.at(path)]
         if unknown:
-            answers = await self.bounded(touch.resolve, unknown, mounts.points, timeout=_RESOLVE)
+            answers = await self.bounded(touch.resolve, unknown, frozenset(mounts.points), timeout=_RESOLVE)
             for path, (real, empty) in zip(unknown, answers):
                 self._real[path] = real
                 if empty:
@@ -331,9 +333,13 @@ class Host:
 
     async def _read_table(self) -> list[table.Entry]:
         if self.platform == "linux":
-            return linux.mount_table()
+            from .linux import mount_table
+
+            return mount_table()
+        from .freebsd import mount_table
+
         try:
-            return freebsd.mount_table()
+            return mount_table()
         except (ImportError, AttributeError, OSError, ValueError) as error:
             self.report.trace(f"getfsstat(2): {error}; asking mount(8)", level=2)
         # Not -p and not -v, which ask every file system and hang on a dead one (commands.md §3.4).
@@ -351,32 +357,35 @@ class Host:
     async def bounded(
         self, function: Callable[..., Any], *arguments: Any, timeout: float, keep: Sequence[int] = ()
     ) -> Any:
-        """``function(*arguments)`` in a child of its own, for at most ``timeout`` seconds; NoAnswer after that, NoTime
-        if the deadline comes first.
+        """``function(*arguments)`` in a child, for at most ``timeout`` seconds; NoAnswer after that, NoTime if the
+        deadline comes first.
 
         For everything that touches a file system which may be dead: such a call cannot be ended, only left behind.
         The result goes through marshal; an OSError comes back as one. ``keep``: descriptors that the child gets.
         """
-        child, pipe = _started(children.call, function, arguments, keep)
+        try:
+            asker = await self._askers.ask(function, arguments, keep, self.deadline.limit)
+        except OSError as error:
+            raise _no_child(error) from None
         until = time.monotonic() + timeout
         answered = False
         try:
-            wait = Wait(min(until, self.deadline.limit), pipe.ended, pipe.descriptor)
-            answered = await self._waited(child, wait)
+            wait = Wait(min(until, self.deadline.limit), asker.answered, asker.pipe.descriptor)
+            answered = await self._waited(asker.child, wait)
         finally:
-            os.close(pipe.descriptor)
+            self._askers.done(asker, answered)
             if not answered:
-                await self._end(child, gently=False)
+                await self._end(asker.child, gently=False)
         if not answered and self.deadline.limit < until:
             raise NoTime("no answer in the time that was left")
         if not answered:
             raise NoAnswer(f"no answer in {timeout:.1f} s")
-        # Its answer was its last act; if it is not yet over, init(8) takes it after us.
-        child.ended()
+        # If it is not yet over, init(8) takes it after us.
+        asker.child.ended()
         try:
-            return children.answer(pipe.data)
+            return asker.answer()
         except EOFError:
-            raise Temporary(f"a child ended without an answer: {child.what}") from None
+            raise Temporary(f"a child ended without an answer: {asker.child.what}") from None
 
     async def each(
         self, function: Callable[[Any], Any], items: Sequence[Any], timeout: float, keep: Sequence[int] = ()
@@ -386,7 +395,11 @@ class Host:
         The answers end with the first item that gives none for ``timeout`` seconds; the child is left behind then, with
         the descriptors ``keep``, and its pid is returned.
         """
-        child, pipe = _started(children.each, function, items, keep)
+        try:
+            child, descriptor = children.each(function, items, keep)
+        except OSError as error:
+            raise _no_child(error) from None
+        pipe = children.Pipe(descriptor)
         found: list[tuple[int, Any]] = []
         alive = True
         try:
@@ -424,15 +437,6 @@ class Host:
         """Names of all jails that run (``jls -j`` takes a number for a jid); Temporary if that cannot be told."""
         return await self.ask(("jls", "name"), _names)
 
-    async def end_processes(self, pids: Sequence[int], gently: bool = True) -> None:
-        """TERM if ``gently``, a short while, KILL."""
-        for number in (_TERM, _KILL) if gently else (_KILL,):
-            alive = [pid for pid in pids if processes.signal(pid, number)]
-            until = time.monotonic() + _GRACE
-            while any(processes.signal(pid, 0) for pid in alive) and time.monotonic() < until:
-                # They are no children of ours: their end comes without a word.
-                await Wait(time.monotonic() + 0.05)
-
 
 def _names(result: Result) -> frozenset[str]:
     if result.status != 0:
@@ -440,9 +444,5 @@ def _names(result: Result) -> frozenset[str]:
     return frozenset(result.out.split())
 
 
-def _started(start: Callable[..., tuple[children.Child, int]], *arguments: Any) -> tuple[children.Child, children.Pipe]:
-    try:
-        child, descriptor = start(*arguments)
-    except OSError as error:
-        raise Exhausted(f"cannot start a child: {reason(error)}") from None
-    return child, children.Pipe(descriptor)
+def _no_child(error: OSError) -> Exhausted:
+    return Exhausted(f"cannot start a child: {reason(error)}")

@@ -72,5 +72,6 @@ async def _ways(host: Host, mount: Mount, point: str) -> tuple[list[str], list[s
     expected = [point]
     if mount.inside:
         expected.append(await place(host, mount.inside, mount.source))
-    answers = await host.bounded(touch.resolve, expected, (await host.mounts()).points, timeout=mount.patience)
+    mounted = frozenset((await host.mounts()).points)
+    answers = await host.bounded(touch.resolve, expected, mounted, timeout=mount.patience)
     return expected, [real for real, _ in answers]

@@ -83,6 +83,8 @@ class Locks:
                 raise Temporary(
                     f"cannot lock {name}: {holder} works on it, or a command that it left; look at ps, and try again"
                 ) from None
+        # What was known before can have been changed by whoever had the lock.
+        host.forget()
         note(descriptor, f"pid {os.getpid()}, {host.report.program}")
 
 

@@ -90,6 +90,10 @@ class Mount(plan.Step):
         # Whether this run has mounted it.
         self._new = False
 
+    @property
+    def places(self) -> Sequence[str]:
+        return (self.point, self.outer) if self.outer else (self.point,)
+
     def needs(self, other: plan.Step) -> bool:
         """After the device it is on, and the one whose directory holds its mount point or its source."""
         if other is self.lower:

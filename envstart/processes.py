@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 
 from . import libraries
 from .errors import Unavailable
+from .tasks import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_TERM, _KILL = 15, 9
+# Seconds between TERM and KILL.
+_GRACE = 1.0
 
 
 def describe(pids: Sequence[int]) -> str:
@@ -107,7 +113,17 @@ def is_still(pid: int, began: float) -> bool:
         return False
 
 
-def signal(pid: int, number: int) -> bool:
+async def end(pids: Sequence[int], gently: bool = True) -> None:
+    """TERM if ``gently``, a short while, KILL."""
+    for number in (_TERM, _KILL) if gently else (_KILL,):
+        alive = [pid for pid in pids if _signal(pid, number)]
+        until = time.monotonic() + _GRACE
+        while any(_signal(pid, 0) for pid in alive) and time.monotonic() < until:
+            # They are no children of ours: their end comes without a word.
+            await Wait(time.monotonic() + 0.05)
+
+
+def _signal(pid: int, number: int) -> bool:
     """Send a signal (0: none); whether there is such a process."""
     try:
         os.kill(pid, number)

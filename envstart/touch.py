@@ -283,15 +283,19 @@ def make_directories(directories: list[str], mode: int) -> None:
     is made again.
     """
     # Not chmod, which would change whatever somebody has put in its place by then.
-    os.umask(0)
-    for left in reversed(range(_TRIES)):
-        try:
-            for directory in directories:
-                _make_directory(directory, mode)
-            return
-        except FileNotFoundError:
-            if not left:
-                raise
+    before = os.umask(0)
+    try:
+        for left in reversed(range(_TRIES)):
+            try:
+                for directory in directories:
+                    _make_directory(directory, mode)
+                return
+            except FileNotFoundError:
+                if not left:
+                    raise
+    finally:
+        # The child may be asked for something else.
+        os.umask(before)
 
 
 def _make_directory(path: str, mode: int) -> None:

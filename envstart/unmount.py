@@ -5,7 +5,7 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed and spoils ``umou
 
 from __future__ import annotations
 
-from . import commands, diagnosis, processes, touch
+from . import commands, diagnosis, touch
 from .errors import Denied, Error, NoAnswer, NoTime, Temporary
 from .retry import until_it_heals
 
@@ -64,6 +64,8 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
             raise Denied(f"{doing}: {result.words}; run it as root")
         if not diagnosis.busy(result):
             raise Error(f"{doing}: {result.words or 'it is still mounted'}")
+        from . import processes
+
         above = [*table.below(entry.point), *table.uppers(entry.point)]
         # One that is cut off hangs at the files of another server, perhaps for ever; what was known still counts.
         found = await holders(host, entry.point) if searching else None
@@ -74,7 +76,7 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
             host.report.trace(f"{entry.point} is busy: {by}")
         if kill and pids:
             host.report.warn(f"{entry.point} is busy: ending {processes.describe(pids)}")
-            await host.end_processes(pids)
+            await processes.end(pids)
         raise Busy(f"{doing}: it is busy ({by}); end what uses it, and stop again")
 
     await until_it_heals(attempt, host, attempts)

@@ -94,8 +94,8 @@ def test_what_a_command_started_in_its_group_ends_with_it(host: Host, tmp_path: 
 
 @pytest.mark.parametrize("size", [0, 1, 4, 5, 8])
 def test_a_child_that_is_killed_while_it_answers(host: Host, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    framed = children._framed
-    monkeypatch.setattr(children, "_framed", lambda answer: framed(answer)[:size])
+    framed = children.framed
+    monkeypatch.setattr(children, "framed", lambda answer: framed(answer)[:size])
     with pytest.raises(Temporary, match="a child ended without an answer: abs -1"):
         host.wait(host.bounded(abs, -1, timeout=5))
 

@@ -149,7 +149,7 @@ class Mapped(Block):
         except (NoAnswer, NoTime) as error:
             raise Temporary(f"cannot map {self.source}: the search for what maps it already gives {error}") from None
         if pids:
-            await host.end_processes(pids, gently=False)
+            await processes.end(pids, gently=False)
             host.forget()
 
     def _of_map(self, result: Result) -> Error:

@@ -1,0 +1,129 @@
+"""Children that are asked one thing after the other: a fork costs more than most of the questions of touch.py.
+
+One of them answers what a start or a stop asks, as long as it answers at once: a directory that hangs holds nobody up
+who asks about another one, and its child is ended, or left behind, like any other.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import children, touch
+from .tasks import Wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+# Seconds to wait for a child that answers somebody else, before there is another one.
+_TURN = 0.02
+
+
+class Asker:
+    """A child that calls ``function``, and ``again`` what it is asked to afterwards. OSError.
+
+    ``keep``: see children.call().
+    """
+
+    __slots__ = ("child", "pipe", "_questions")
+
+    def __init__(
+        self, function: Callable[..., Any], arguments: Sequence[Any], keep: Iterable[int] = (), again: bool = False
+    ) -> None:
+        read: int | None = None
+        self._questions: int | None = None
+        if again:
+            read, self._questions = os.pipe()
+        try:
+            self.child, answers = children.call(function, arguments, keep, read)
+        except OSError:
+            if self._questions is not None:
+                os.close(self._questions)
+            raise
+        finally:
+            if read is not None:
+                os.close(read)
+        self.pipe = children.Pipe(answers)
+        if self._questions is not None:
+            os.set_blocking(self._questions, False)
+
+    def ask(self, function: Callable[..., Any], arguments: Sequence[Any]) -> bool:
+        """Let it call this one; whether it could be told. Nothing is waited for: it may be gone, or have no room."""
+        if self._questions is None:
+            return False
+        self.child.what = children.named(function, arguments)
+        try:
+            data = children.framed((function.__name__, tuple(arguments)))
+            return os.write(self._questions, data) == len(data)
+        except (OSError, ValueError):
+            return False
+
+    def answered(self) -> bool:
+        """Whether its answer has come. One that is not asked again has let go of all that it had open, too."""
+        self.pipe.fill()
+        return self.pipe.closed or (self._questions is not None and bool(children.answers(self.pipe.data)[0]))
+
+    def answer(self) -> Any:
+        """The result; its OSError is raised, EOFError if it ended before."""
+        found, self.pipe.data = children.answers(self.pipe.data)
+        if not found:
+            raise EOFError
+        number, value = found[0]
+        if number:
+            raise OSError(number, value)
+        return value
+
+    def close(self) -> None:
+        """Ask no more: it ends, if it does not hang."""
+        if self._questions is not None:
+            os.close(self._questions)
+        os.close(self.pipe.descriptor)
+
+
+class Askers:
+    """All of them, for those who ask side by side."""
+
+    def __init__(self) -> None:
+        self._idle: list[Asker] = []
+        self._busy: set[Asker] = set()
+        self._again = True
+
+    async def ask(
+        self, function: Callable[..., Any], arguments: Sequence[Any], keep: Sequence[int], limit: float
+    ) -> Asker:
+        """Who was asked: for what touch.py does one that has answered before, if it comes to it at once. ``limit``: the
+        time (time.monotonic) from which on nobody is waited for. OSError."""
+        if keep or not self._again or function.__module__ != touch.__name__:
+            # Of others nobody knows what they leave open.
+            return Asker(function, arguments, keep)
+        if self._busy and not self._idle:
+            await Wait(min(time.monotonic() + _TURN, limit), lambda: bool(self._idle))
+        while self._idle:
+            asker = self._idle.pop()
+            if asker.ask(function, arguments):
+                break
+            asker.close()
+        else:
+            try:
+                asker = Asker(function, arguments, again=True)
+            except OSError:
+                # That takes two descriptors more.
+                asker = Asker(function, arguments)
+        self._busy.add(asker)
+        return asker
+
+    def dismiss(self) -> None:
+        """From here on each child answers once: those who wait for another question hold descriptors."""
+        self._again = False
+        while self._idle:
+            self._idle.pop().close()
+
+    def done(self, asker: Asker, answered: bool) -> None:
+        """Its answer was taken, or is not waited for any more."""
+        if self._again and asker in self._busy and answered and not asker.pipe.closed:
+            self._idle.append(asker)
+        else:
+            asker.close()
+        self._busy.discard(asker)
