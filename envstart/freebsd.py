@@ -34,18 +34,18 @@ def mount_table(wanted: Container[str] | None = None) -> list[Entry]:
     count = getfsstat(None, 0, _NOWAIT)
     for _ in range(10):
         room = max(count, 0) + 16
-        buffer = ctypes.create_string_buffer(room * _SIZE)
-        count = getfsstat(buffer, room * _SIZE, _NOWAIT)
+        data = bytearray(room * _SIZE)
+        count = getfsstat((ctypes.c_char * len(data)).from_buffer(data), len(data), _NOWAIT)
         if count < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
         # A full buffer may have left some out: mounts came between the two calls.
         if count < room:
-            return parse_statfs(buffer.raw[: count * _SIZE], wanted)
+            return parse_statfs(memoryview(data)[: count * _SIZE], wanted)
     raise ValueError("the mount table does not keep still")
 
 
-def parse_statfs(data: bytes, wanted: Container[str] | None = None) -> list[Entry]:
+def parse_statfs(data: bytes | memoryview, wanted: Container[str] | None = None) -> list[Entry]:
     """Read an array of struct statfs, or what it says of the ``wanted`` mount points. ValueError when it is not the one
     that is known."""
     entries = []
@@ -65,5 +65,5 @@ def parse_statfs(data: bytes, wanted: Container[str] | None = None) -> list[Entr
     return whole(entries)
 
 
-def _string(data: bytes, at: int, length: int) -> str:
-    return os.fsdecode(data[at : at + length].split(b"\0", 1)[0])
+def _string(data: bytes | memoryview, at: int, length: int) -> str:
+    return os.fsdecode(bytes(data[at : at + length]).split(b"\0", 1)[0])

@@ -25,7 +25,7 @@ def mount_table(wanted: Collection[str] | None = None) -> list[Entry]:
     before, now = None, _reading()
     for _ in range(10):
         if wanted is not None or now == before:
-            return parse_mountinfo(os.fsdecode(now), wanted)
+            return parse_mountinfo(now, wanted)
         before, now = now, _reading()
     raise ValueError(f"{_PATH} does not keep still")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import fsdecode, fsencode
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -154,11 +156,14 @@ def whole(entries: list[Entry]) -> list[Entry]:
     return entries
 
 
-def parse_mountinfo(text: str, wanted: Collection[str] | None = None) -> list[Entry]:
+def parse_mountinfo(data: bytes, wanted: Collection[str] | None = None) -> list[Entry]:
     """Read ``/proc/self/mountinfo`` of Linux (proc(5)), or what it says of the ``wanted`` mount points. ValueError when
     it is not whole."""
+    if not data.endswith(b"\n"):
+        raise ValueError("its last line is not whole" if data else "it is empty")
     entries = []
-    for line in text.splitlines() if wanted is None else _lines_of(text, wanted):
+    for row in data.split(b"\n")[:-1] if wanted is None else _lines_of(data, wanted):
+        line = fsdecode(row)
         front, dash, back = line.partition(" - ")
         fields, tail = front.split(" "), back.split(" ")
         if not dash or len(fields) < 6 or len(tail) < 3:
@@ -166,27 +171,30 @@ def parse_mountinfo(text: str, wanted: Collection[str] | None = None) -> list[En
         root, point = _unescape(fields[3]), _unescape(fields[4])
         options = fields[5].split(",") + tail[2].split(",")
         entries.append(Entry(_unescape(tail[1]), point, tail[0], options, fields[2], root))
-    if not entries and not (wanted is not None and text):
-        raise ValueError("it is empty")
     return entries
 
 
-def _lines_of(text: str, wanted: Collection[str]) -> list[str]:
+def _lines_of(data: bytes, wanted: Collection[str]) -> list[bytes]:
     """The lines of these mount points, without a look at all the others: of 10,000 they are a handful."""
     if any(character in path for path in wanted for _, character in _ESCAPES):
         # Which of them the kernel escapes depends on its version.
-        return [line for line in text.splitlines() if _unescape((line.split(" ", 5) + [""] * 5)[4]) in wanted]
-    found: dict[int, str] = {}
-    for path in wanted:
-        word = f" {path} "
-        at = text.find(word)
+        return [row for row in data.split(b"\n")[:-1] if _unescape(fsdecode(_point_of(row))) in wanted]
+    found: dict[int, bytes] = {}
+    for path in map(fsencode, wanted):
+        # The options that follow a mount point begin with rw or ro; after what a bind mount shows, a path follows.
+        word = b" " + path + b" r"
+        at = data.find(word)
         while at >= 0:
-            begin, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
-            line = text[begin : end if end >= 0 else len(text)]
-            if line.split(" ", 5)[4] == path:
-                found[begin] = line
-            at = text.find(word, at + 1)
+            begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+            row = data[begin:end]
+            if _point_of(row) == path:
+                found[begin] = row
+            at = data.find(word, at + 1)
     return [found[begin] for begin in sorted(found)]
+
+
+def _point_of(row: bytes) -> bytes:
+    return (row.split(b" ", 5) + [b""] * 5)[4]
 
 
 def normal_source(source: str) -> str:

@@ -94,24 +94,36 @@ def test_libxo_of_another_shape_is_refused(text: str) -> None:
 
 def test_mountinfo() -> None:
     text = (
-        "25 1 254:0 / / rw,noatime shared:1 - ext4 /dev/vda rw\n"
-        "42 25 254:0 /data/j\\0401 /mnt/a\\040b ro - ext4 /dev/vda rw\n"
-        "43 25 0:50 / /mnt/n rw master:1 - nfs4 nas:/nfs rw,vers=4.2\n"
+        b"25 1 254:0 / / rw,noatime shared:1 - ext4 /dev/vda rw\n"
+        b"42 25 254:0 /data/j\\0401 /mnt/a\\040b ro - ext4 /dev/vda rw\n"
+        b"43 25 0:50 / /mnt/n rw master:1 - nfs4 nas:/nfs rw,vers=4.2\n"
+        # The kernel escapes no other characters, and what ends a line of Python's text does not end one of its.
+        b"44 25 0:50 / /mnt/\x0c\r\xc2\x85\xff rw - nfs4 nas:/nfs rw\n"
     )
-    root, bind, nfs = parse_mountinfo(text)
+    root, bind, nfs, odd = parse_mountinfo(text)
     assert (root.origin, bind.origin, nfs.origin) == ("254:0:/", "254:0:/data/j 1", "nas:/nfs")
     assert (bind.point, bind.read_only, nfs.kind) == ("/mnt/a b", True, "nfs")
+    assert odd.point == "/mnt/\x0c\r\x85\udcff"
 
 
-@pytest.mark.parametrize("text", ["", "25 1 254:0 / / rw\n", "25 1 254:0 / - ext4 /dev/vda rw\n", "x\n"])
-def test_mountinfo_that_is_torn_is_refused(text: str) -> None:
+@pytest.mark.parametrize("text", [b"", b"25 1 254:0 / / rw\n", b"25 1 254:0 / - ext4 /dev/vda rw\n", b"x\n", b"\n"])
+def test_mountinfo_that_is_torn_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError):
         parse_mountinfo(text)
 
 
+@pytest.mark.parametrize("wanted", [None, {"/mnt"}])
+def test_mountinfo_that_was_cut_in_its_last_line_is_refused(wanted: set[str] | None) -> None:
+    whole = b"25 1 254:0 / / rw - ext4 /dev/vda rw\n43 25 0:50 / /mnt rw - nfs4 nas:/nfs rw,vers=4.2\n"
+    assert parse_mountinfo(whole, wanted)[-1].source == "nas:/nfs"
+    for cut in range(38, len(whole)):
+        with pytest.raises(ValueError):
+            parse_mountinfo(whole[:cut], wanted)
+
+
 @given(st.text())
 def test_no_text_breaks_a_reader_in_another_way(text: str) -> None:
-    for read in (parse_libxo, parse_mountinfo):
+    for read in (parse_libxo, lambda text: parse_mountinfo(text.encode())):
         try:
             read(text)
         except ValueError:
@@ -162,7 +174,7 @@ def test_a_part_of_mountinfo_is_what_the_whole_says_of_it(rows: list[tuple[str, 
     text = "".join(
         f"{number} 1 0:{number} {escaped(root)} {escaped(point)} rw shared:1 - ext4 /dev/x rw\n"
         for number, (root, point) in enumerate(rows)
-    )
+    ).encode()
     assume(rows)
     every = parse_mountinfo(text)
     assert [str(one) + one.point for one in parse_mountinfo(text, wanted)] == [
