@@ -111,14 +111,12 @@ class Mount(plan.Step):
         table = await host.mounts()
         entry = await self._ours(host, table, point)
         if entry is None:
-            hidden = table.below(point)
-            if hidden:
+            if hidden := table.below(point):
                 raise Misconfigured(
                     f"cannot mount {self.source} on {point}: it would hide {', '.join(hidden[:3])}; unmount that first"
                 )
             return Missing(f"cannot find {self.source} on {point}: nothing is mounted there")
-        drift = self._drift(entry)
-        if drift:
+        if drift := self._drift(entry):
             host.report.warn(f"{point}: {entry} is {drift}")
         lack = await usable.judge(self, host, point)
         if self._new and isinstance(lack, NoAnswer) and await breaker.connects(host, self.servers, self.patience):
@@ -225,23 +223,24 @@ class Mount(plan.Step):
         self._new = True
 
     async def _clear(self, host: Host, entry: Entry) -> None:
-        """Take a dead or stale mount away, of an environment that does not run (faults 3, 6, 51)."""
+        """Take a mount that is of no use away, of an environment that does not run (faults 3, 6, 51)."""
         if await self.in_use(host, entry.point):
             raise Temporary(
-                f"cannot use {entry.point}: {self.source} is mounted there but broken, "
+                f"cannot use {entry.point}: {self.source} is mounted there but broken or not exported, "
                 f"and {self.environment.name} runs; stop it first"
             )
-        host.report.warn(f"{entry.point}: {entry} is broken; taking it away to mount it anew")
+        host.report.warn(f"{entry.point}: {entry} is of no use; taking it away to mount it anew")
         await self._unmount_broken(host, entry)
 
     async def take_away(self, host: Host) -> None:
         try:
             point = await self._real_point(host)
             entry = await self._ours(host, await host.mounts(), point)
-            if entry is None or await usable.judge(self, host, point) is None:
-                return
+            lack = await usable.judge(self, host, point) if entry is not None else None
         except (Denied, Missing):
-            # It answers, so it is not what is to be recovered.
+            return
+        # What answers is not what is to be recovered.
+        if entry is None or lack is None or isinstance(lack, Missing):
             return
         host.report.note(f"{point}: taking {entry} away")
         await self._unmount_broken(host, entry)

@@ -44,7 +44,8 @@ async def judge(mount: Mount, host: Host, point: str, patience: float | None = N
     if verdict == touch.EMPTY:
         text = f"{doing} is empty and takes no file: an NFSv4 server shows what it does not export like that"
         if config["EMPTY_DIR"] == "refuse":
-            raise Missing(f"{text}; export it, stop and start again, or set EMPTY_DIR=warn")
+            # Who has it mounted sees nothing of what is exported later.
+            return Missing(f"{text}; export it and start again, or set EMPTY_DIR=warn")
         if config["EMPTY_DIR"] == "warn":
             host.report.warn(text)
     if other is not None and other[1] < LEASE_SECONDS:

@@ -252,7 +252,7 @@ def test_fault_6_stale_mount(site: Site) -> None:
     assert ended.returncode == 0, ended.stderr
     assert site.table == site.wanted()
     assert len(site.mounting) == 1
-    assert "is broken" in ended.stderr
+    assert "is of no use" in ended.stderr
 
 
 def test_fault_6_stale_mount_of_a_running_environment(site: Site) -> None:
@@ -317,6 +317,40 @@ def test_fault_10_the_operator_may_accept_an_empty_directory(site: Site) -> None
     assert ended.returncode == 0
     assert "warning" in last_line(ended)
     assert site.table == site.wanted()
+
+
+@pytest.fixture
+def unexported(site: Site) -> Site:
+    """The data directory was mounted before it was exported, by one who asked for no more."""
+    site.world.unexport(SERVER, "/nfs/data/jail1")
+    site.configure(EMPTY_DIR="ignore")
+    assert site.start().returncode == 0
+    site.configure(EMPTY_DIR="refuse")
+    site.world.forget_calls()
+    return site
+
+
+def test_fault_10_what_was_exported_after_it_was_mounted_is_mounted_anew(unexported: Site) -> None:
+    unexported.world.export(SERVER, "/nfs/data/jail1")
+    ended = unexported.start()
+    assert ended.returncode == 0, ended.stderr
+    assert unexported.table == unexported.wanted()
+    assert mount_calls(unexported) == 1
+
+
+def test_fault_10_not_exported_yet_and_mounted_all_the_same(unexported: Site) -> None:
+    ended = unexported.start()
+    assert ended.returncode == 66
+    assert "export it and start again" in last_line(ended)
+
+
+def test_fault_10_not_exported_and_the_environment_runs(unexported: Site) -> None:
+    unexported.world.jail("jail1", 7)
+    before = unexported.table
+    ended = unexported.start()
+    assert ended.returncode == 75
+    assert "not exported, and jail1 runs; stop it first" in last_line(ended)
+    assert unexported.table == before
 
 
 def test_fault_10_names_that_must_be_there(site: Site) -> None:

@@ -25,6 +25,10 @@ FOUND: dict[str, tuple[str, Sequence[Act]]] = {
         "nullfs",
         [("start", "jail2"), ("signal", "stop", "jail2", "SIGHUP", 5)],
     ),
+    "what a killed start had mounted before it was exported was of no use to the next one": (
+        "nfs",
+        [("unexport", "jail1"), ("kill", "start", "jail1", "before", 4), ("end",)],
+    ),
     "two starts at once made the directory that holds the mount points of both": (
         "gluster, data alone",
         [("both", "start", "jail1", "start", "jail2")],

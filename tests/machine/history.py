@@ -230,8 +230,11 @@ class Player:
 
     def do_native(self, name: str) -> None:
         if f"foreign {name}" in self.scene.troubles:
-            self.world.command("umount", str(self.site.point("data", name)))
-            self.scene.troubles.discard(f"foreign {name}")
+            point = str(self.site.point("data", name))
+            self.world.command("umount", point)
+            # It can be busy.
+            if not any(row[:2] == ("tmpfs", point) for row in self.world.table()):
+                self.scene.troubles.discard(f"foreign {name}")
 
     def do_full(self) -> None:
         """Nothing new can be written into the state directory."""

@@ -207,7 +207,11 @@ def always(scene: Scene) -> list[str]:
 
 def split(scene: Scene) -> list[str]:
     """Volumes that both hosts have mounted for writing."""
-    return [name for name in NAMES if all(scene.rows(site, name) for site in scene.sites)]
+    # What an administrator has laid there is no volume.
+    volumes = {
+        name: [[row for row in scene.rows(site, name) if row[2] != "tmpfs"] for site in scene.sites] for name in NAMES
+    }
+    return [name for name, found in volumes.items() if all(found)]
 
 
 def locked(site: Site) -> list[str]:
