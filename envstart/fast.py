@@ -8,7 +8,6 @@ which knows nothing of this; so a mistake here can cost time, and nothing else.
 
 from __future__ import annotations
 
-import gc
 import marshal
 import os
 import select
@@ -51,8 +50,6 @@ def main(program: str, argv: Sequence[str]) -> int:
         pass
     from . import hook
 
-    # hooks/run-hook has disabled it, for the imports. Who waits for a server for minutes does leave some garbage.
-    gc.enable()
     return hook.main(program, argv, began, hung)
 
 

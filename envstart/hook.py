@@ -5,6 +5,7 @@ argv -> Environment -> Config -> Plan -> executor; whatever goes wrong is one li
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 
@@ -85,6 +86,9 @@ def act(
     executor.stop()."""
     only_root(verb, plan.environment.name, host)
     host.deadline.set(min(plan.config["TIMEOUT"], seconds))
+    # Disabled by hooks/run-hook, for the imports. Who waits for a server for minutes does leave some garbage.
+    gc.freeze()
+    gc.enable()
     try:
         if verb == "start":
             count = executor.start(plan, host)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from envstart import fast, hook
 from envstart.environment import in_workdir
 from envstart.host import Host
+from envstart.mount import Mount
 from envstart.report import Report
 from envstart.table import Entry, Table
 
@@ -214,15 +215,37 @@ entries = st.builds(
 )
 
 
+# In sh(1), as an administrator may have written it.
+configurations = st.fixed_dictionaries(
+    {"NFS_SERVER": st.sampled_from(("s", "S", '"t"'))},
+    optional={
+        "NFS_SERVER_ROOT_DIR": st.sampled_from(("/nfs", "'/nfs/'", '"$ROOT"')),
+        "MOUNT_NFS_OPT": st.sampled_from(('"-oro"', '"-orw -oro"', '"-o rw -onosuid"', "-orw,nosuid")),
+        "MOUNT_FSTAB": st.sampled_from(("0", "1")),
+        "REQUIRE_DATA": st.sampled_from(('""', "etc", "'etc bin'")),
+    },
+)
+
+
 @settings(max_examples=400, deadline=None)
-@given(st.lists(entries, max_size=6))
-def test_the_table_is_read_in_the_same_way(tmp_path_factory: pytest.TempPathFactory, more: list[Entry]) -> None:
-    wanted = [Entry(source, point, "nfs") for source, point in zip(SOURCES, POINTS)]
-    steps = hook.load("nfs", in_workdir("j", "/w"), _conf(tmp_path_factory)).steps
+@given(
+    configurations, st.booleans(), st.lists(st.integers(0, 5), min_size=3, max_size=3), st.lists(entries, max_size=3)
+)
+def test_the_table_is_read_in_the_same_way(
+    tmp_path_factory: pytest.TempPathFactory,
+    configuration: dict[str, str],
+    by_section: bool,
+    there: list[int],
+    more: list[Entry],
+) -> None:
+    steps = hook.load("nfs", in_workdir("j", "/w"), _conf(tmp_path_factory, configuration, by_section)).steps
+    options = ("read-only",) if "ro" in configuration.get("MOUNT_NFS_OPT", "") else ()
+    wanted = [Entry(step.source, step.point, "nfs", options) for step in steps if isinstance(step, Mount)]
+    assert len(wanted) == len(steps)
     rows = [step.known(Table(wanted), False) for step in steps]
     assert None not in rows
-    # Of the wanted ones some are there.
-    table = [*wanted[: len(more) % 4], *more]
+    # Most of the wanted ones are there, in any order with the others.
+    table = [*(entry for entry, number in zip(wanted, there) if number), *more]
     report = Report("test")
     told: list[str] = []
     vars(report)["warn"] = told.append
@@ -254,9 +277,13 @@ def _shown(table: list[Entry], rows: list[Any]) -> bool:
         envstart.freebsd.mount_table, fast._LINUX = before, linux
 
 
-def _conf(factory: pytest.TempPathFactory) -> str:
+def _conf(factory: pytest.TempPathFactory, configuration: dict[str, str], by_section: bool) -> str:
+    """``by_section``: what is said for all is wrong, and the environment has a section of its own."""
+    lines = "".join(f"{key}={value}\n" for key, value in configuration.items())
+    if "$ROOT" in lines:
+        lines = f"ROOT=/nfs\n{lines}"
     path = factory.getbasetemp() / "fast.conf"
-    path.write_text("NFS_SERVER=s\n")
+    path.write_text(f"NFS_SERVER=other\n[j]\n{lines}" if by_section else lines)
     return str(path)
 
 

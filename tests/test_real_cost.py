@@ -67,7 +67,7 @@ LONG = SHORT | {
         "environment", "executor", "hook", "host", "layout", "links", "mount", "mountpoint", "options", "plan",
         "report", "retry", "libraries", "scratch", "shell", "tasks", "thin", "unmount", "usable",
     )
-}  # fmt: skip
+} | {"gc"}  # fmt: skip
 # No time for these in any run of a hook, nor for what they import in turn.
 HEAVY = {"re", "enum", "typing", "subprocess", "json", "socket", "psutil", "tenacity", "configobj", "logging", "ctypes",
          "dataclasses", "threading", "argparse", "sqlite3"}  # fmt: skip
