@@ -76,8 +76,8 @@ replay: $(VENV)/.test ## how far the simulated FreeBSD of the tests agrees with 
 faults: $(VENV)/.test ## each fault of the field's catalogue with the tests that name it
 	@$(VENV)/bin/python tests/faults.py
 
-bench: $(VENV)/.test ## the hook's time beside a shell hook's, in ratios
-	@$(VENV)/bin/python tests/bench.py
+bench: $(VENV)/.test ## what the hook costs beside a shell hook and a bare interpreter, and each limit; WRITE=1: docs/speed.md
+	@$(VENV)/bin/python tests/bench.py $${WRITE:+--write}
 
 bench-check: $(VENV)/.test ## what a check of 1,000 environments costs, also when 40 of their mounts hang
 	@$(VENV)/bin/python tests/bench_check.py
