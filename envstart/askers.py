@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from . import children, touch
+from . import children, touch, verdict
 from .tasks import Wait
 
 TYPE_CHECKING = False
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Seconds to wait for a child that answers somebody else, before there is another one.
 _TURN = 0.02
+# Whose functions leave nothing behind in a child that is asked again.
+_WELL_KNOWN = (touch.__name__, verdict.__name__)
 
 
 class Asker:
@@ -55,7 +57,7 @@ class Asker:
             return False
         self.child.what = children.named(function, arguments)
         try:
-            data = children.framed((function.__name__, tuple(arguments)))
+            data = children.framed((function.__module__, function.__name__, tuple(arguments)))
             return os.write(self._questions, data) == len(data)
         except (OSError, ValueError):
             return False
@@ -93,10 +95,9 @@ class Askers:
     async def ask(
         self, function: Callable[..., Any], arguments: Sequence[Any], keep: Sequence[int], limit: float
     ) -> Asker:
-        """Who was asked: for what touch.py does one that has answered before, if it comes to it at once. ``limit``: the
-        time (time.monotonic) from which on nobody is waited for. OSError."""
-        if keep or not self._again or function.__module__ != touch.__name__:
-            # Of others nobody knows what they leave open.
+        """Who was asked: for what touch.py and verdict.py do, one that has answered before, if it comes to it at once.
+        ``limit``: the time (time.monotonic) from which on nobody is waited for. OSError."""
+        if keep or not self._again or function.__module__ not in _WELL_KNOWN:
             return Asker(function, arguments, keep)
         if self._busy and not self._idle:
             await Wait(min(time.monotonic() + _TURN, limit), lambda: bool(self._idle))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from . import backends, hook, plan, probes, show, started, touch, usable
+from . import backends, hook, plan, probes, show, started, touch, usable, verdict
 from .errors import Error, NoAnswer, NoTime
 from .inventory import Found
 from .mount import Mount
@@ -162,10 +162,10 @@ def judged(state: State, probe: probes.Probe) -> State:
     words = {
         probes.HUNG: (plan.NO_ANSWER, probe.detail),
         probes.FAILED: (plan.BROKEN, probe.detail),
-        touch.BROKEN: (plan.BROKEN, probe.detail),
-        touch.DENIED: (plan.NOT_USABLE, probe.detail),
-        touch.LACKING: (plan.NOT_USABLE, f"it has no {probe.detail}"),
-        touch.EMPTY: (plan.NOT_USABLE, "it is empty and takes no file: is it exported?"),
+        verdict.BROKEN: (plan.BROKEN, probe.detail),
+        verdict.DENIED: (plan.NOT_USABLE, probe.detail),
+        verdict.LACKING: (plan.NOT_USABLE, f"it has no {probe.detail}"),
+        verdict.EMPTY: (plan.NOT_USABLE, "it is empty and takes no file: is it exported?"),
     }
     if probe.verdict in words:
         return State(*words[probe.verdict], stop=state.stop)

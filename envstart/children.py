@@ -7,7 +7,8 @@ there are no threads here that would make a fork dangerous.
 from __future__ import annotations
 
 import marshal
-import os
+import posix
+import sys
 
 from .signals import forget_in_child
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
+_NULL = "/dev/null"
 # Highest descriptor that a caller may have left open for us.
 _DESCRIPTORS = 4096
 _CANNOT_EXECUTE = 126
@@ -37,18 +39,18 @@ class Child:
         """Whether it is over by now; asks, and does not wait."""
         if self.status is None:
             try:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                pid, status = posix.waitpid(self.pid, posix.WNOHANG)
             except ChildProcessError:
                 # Somebody else took it: how it ended cannot be told, and that is no success.
                 self.status = 255
             else:
-                self.status = os.waitstatus_to_exitcode(status) if pid else None
+                self.status = posix.waitstatus_to_exitcode(status) if pid else None
         return self.status is not None
 
     def group_is_gone(self) -> bool:
         """Whether every process is over that it started in its group: mount(8) can end before its helper does."""
         try:
-            os.killpg(self.pid, 0)
+            posix.killpg(self.pid, 0)
         except ProcessLookupError:
             return True
         except OSError:
@@ -58,7 +60,7 @@ class Child:
     def kill(self, number: int) -> None:
         """Send a signal to it and to all of its session's first group."""
         try:
-            os.killpg(self.pid, number)
+            posix.killpg(self.pid, number)
         except OSError:
             pass
 
@@ -96,16 +98,16 @@ def command(
 ) -> Child:
     """Execute ``path`` in a session of its own: no terminal to ask at, nothing inherited but ``streams``, its standard
     ones (the first None: nothing to read), and ``keep``. OSError."""
-    pid = os.fork()
+    pid = posix.fork()
     if pid:
         return Child(pid, " ".join(argv))
     try:
         become_child(streams, keep)
-        os.execve(path, list(argv), environment)
+        posix.execve(path, list(argv), environment)
     except OSError as error:
-        os.write(2, f"{path}: {error.strerror}\n".encode())
+        posix.write(2, f"{path}: {error.strerror}\n".encode())
     finally:
-        os._exit(_CANNOT_EXECUTE)
+        posix._exit(_CANNOT_EXECUTE)
 
 
 def call(
@@ -114,14 +116,14 @@ def call(
     """Call ``function`` in a child; returns it and the descriptor its answer comes from. OSError.
 
     The answer is what marshal makes of (0, result), or of (errno, its text) after an OSError. ``keep``: descriptors
-    that the child holds until it ends. ``questions``: one that it reads framed() ones from after that, each the name of
-    a function beside ``function`` and its arguments, until the other end is closed.
+    that the child holds until it ends. ``questions``: one that it reads framed() ones from after that, each a module,
+    the name of a function in it, and its arguments, until the other end is closed.
     """
 
     def body(write: int) -> None:
-        os.write(write, framed(_outcome(function, arguments)))
-        for name, given in _read(questions) if questions is not None else ():
-            os.write(write, framed(_outcome(function.__globals__[name], given)))
+        posix.write(write, framed(_outcome(function, arguments)))
+        for module, name, given in _read(questions) if questions is not None else ():
+            posix.write(write, framed(_outcome(getattr(sys.modules[module], name), given)))
 
     return _fork(body, named(function, arguments), keep if questions is None else (*keep, questions))
 
@@ -146,7 +148,7 @@ def _read(descriptor: int) -> Iterator[Any]:
     while True:
         found, data = answers(data)
         yield from found
-        more = os.read(descriptor, 1 << 16)
+        more = posix.read(descriptor, 1 << 16)
         if not more:
             return
         data += more
@@ -157,30 +159,30 @@ def each(function: Callable[[Any], Any], items: Sequence[Any], keep: Iterable[in
 
     def body(write: int) -> None:
         for item in items:
-            os.write(write, framed(_outcome(function, (item,))))
+            posix.write(write, framed(_outcome(function, (item,))))
 
     return _fork(body, f"{function.__name__} of {len(items)} items", keep)
 
 
 def _fork(body: Callable[[int], None], what: str, keep: Iterable[int]) -> tuple[Child, int]:
-    read, write = os.pipe()
+    read, write = posix.pipe()
     try:
-        pid = os.fork()
+        pid = posix.fork()
     except OSError:
-        os.close(read)
-        os.close(write)
+        posix.close(read)
+        posix.close(write)
         raise
     if pid:
-        os.close(write)
+        posix.close(write)
         return Child(pid, what), read
     try:
         # There may be no room for another one.
-        os.close(read)
-        null = os.open(os.devnull, os.O_RDWR)
+        posix.close(read)
+        null = posix.open(_NULL, posix.O_RDWR)
         become_child((null, null, null), (write, *keep))
         body(write)
     finally:
-        os._exit(0)
+        posix._exit(0)
 
 
 def framed(value: Any) -> bytes:
@@ -208,7 +210,7 @@ class Pipe:
     """What a child sends, without waiting for it."""
 
     def __init__(self, descriptor: int) -> None:
-        os.set_blocking(descriptor, False)
+        posix.set_blocking(descriptor, False)
         self.descriptor = descriptor
         self.data = b""
         self.closed = False
@@ -219,7 +221,7 @@ class Pipe:
         pieces = [self.data]
         try:
             while not self.closed:
-                pieces.append(os.read(self.descriptor, 1 << 16))
+                pieces.append(posix.read(self.descriptor, 1 << 16))
                 self.closed = not pieces[-1]
         except BlockingIOError:
             pass
@@ -234,24 +236,24 @@ class Pipe:
 
 def become_child(streams: tuple[int | None, int, int], keep: Iterable[int]) -> None:
     """In a forked process: a session of its own, the default actions of signals, ``/``, and no descriptor but these."""
-    os.setsid()
+    posix.setsid()
     forget_in_child()
-    os.chdir("/")
+    posix.chdir("/")
     # Each is above 2: the caller's own standard streams are open, if only for /dev/null.
     given, out, err = streams
-    os.dup2(out, 1)
-    os.dup2(err, 2)
+    posix.dup2(out, 1)
+    posix.dup2(err, 2)
     if given is not None:
-        os.dup2(given, 0)
+        posix.dup2(given, 0)
     # A child that hangs must not keep a lock, or a pipe that the caller reads to its end.
     first = 3
     for descriptor in sorted(keep):
-        os.closerange(first, descriptor)
-        os.set_inheritable(descriptor, True)
+        posix.closerange(first, descriptor)
+        posix.set_inheritable(descriptor, True)
         first = descriptor + 1
-    os.closerange(first, _DESCRIPTORS)
+    posix.closerange(first, _DESCRIPTORS)
     if given is None:
         # Last, when there is room for one more.
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 0)
-        os.close(null)
+        null = posix.open(_NULL, posix.O_RDWR)
+        posix.dup2(null, 0)
+        posix.close(null)

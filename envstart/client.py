@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 
-from . import plan, processes, state, touch, unmount, usable
+from . import plan, processes, state, unmount, usable, verdict
 from .errors import Error, Misconfigured, NoAnswer, NoTime, Temporary, Unavailable, reason
 from .mount import Mount
 from .options import directory
@@ -59,7 +59,7 @@ class _Probed(Mount):
             return found
         point = await self._real_point(host)
         try:
-            await host.probe(touch.glance, point, timeout=self.config["PROBE_TIMEOUT"])
+            await host.probe(verdict.glance, point, timeout=self.config["PROBE_TIMEOUT"])
         except (NoAnswer, NoTime) as error:
             return plan.State(plan.NO_ANSWER, f"{found.found}: it gives {error}", stop=found.stop)
         except OSError as error:

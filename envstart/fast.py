@@ -4,18 +4,20 @@ start needs for everything else is not even imported.
 A start that finds all mounted writes down what it took for that: its argv, which files its configuration came from, and
 what the mount table must show. The next one compares. Whatever is not just so, or odd in any way, is left to hook.py,
 which knows nothing of this; so a mistake here can cost time, and nothing else.
+
+This module, and all that it imports, takes from posix what others take from os: that is os without the half that is
+written in Python, which costs a millisecond to import, a tenth of such a start.
 """
 
 from __future__ import annotations
 
 import marshal
-import os
+import posix
 import select
 import sys
 import time
 
-from . import __version__, children, locks, started, state, touch
-from .errors import Error
+from . import __version__, children, locks, started, state, verdict
 from .table import Entry, Table
 
 TYPE_CHECKING = False
@@ -31,7 +33,7 @@ _QUICK = 0.5
 # Seconds that a file must have been left alone: two changes within one tick of the file system's clock look the same.
 SETTLED = 2.0
 # What a plan is made by, beside its backend: another version of these can make another one of the same file.
-_MAKERS = "fast environment shell options config layout thin mount usable table touch".split()
+_MAKERS = "fast environment shell options config layout thin mount usable table verdict".split()
 # Of the sum of a record: what is left of it after a division by this, in bytes. zlib and binascii would be one import
 # more.
 _PRIME, _SUM = (1 << 61) - 1, 8
@@ -55,15 +57,15 @@ def main(program: str, argv: Sequence[str]) -> int:
 
 def _is_so(program: str, argv: list[str], hung: list[children.Child]) -> bool:
     """Whether a start has nothing to do. ``hung``: a child that asked a directory in vain."""
-    if os.geteuid():
+    if posix.geteuid():
         return False
     for descriptor in (0, 1, 2):
         # What is opened here must not become one of them.
-        os.fstat(descriptor)
+        posix.fstat(descriptor)
     makers, known, configuration, lock, absent, ground, points, rows = _unsealed(state.read(_name(program, argv)))
     if makers != _makers(program) or known != argv:
         return False
-    if any(_identity(path) != identity for path, identity in configuration) or any(map(os.path.lexists, absent)):
+    if any(_identity(path) != identity for path, identity in configuration) or any(map(_identity, absent)):
         return False
     claimed, _ = locks.claim(lock)
     if claimed is None:
@@ -75,7 +77,7 @@ def _is_so(program: str, argv: list[str], hung: list[children.Child]) -> bool:
         started.note(lock)
         return True
     finally:
-        os.close(claimed)
+        posix.close(claimed)
 
 
 def _shown(ground: tuple[str, str], points: set[str], rows: list[Any]) -> bool:
@@ -99,7 +101,7 @@ def _shown(ground: tuple[str, str], points: set[str], rows: list[Any]) -> bool:
 
 def _usable(rows: list[Any], hung: list[children.Child]) -> bool:
     """Whether all of them answer, and nobody else uses the environment; asked by one child."""
-    child, descriptor = children.each(touch.examine, [row[4] for row in rows])
+    child, descriptor = children.each(verdict.examine, [row[4] for row in rows])
     pipe = children.Pipe(descriptor)
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
@@ -112,7 +114,7 @@ def _usable(rows: list[Any], hung: list[children.Child]) -> bool:
         hung.append(child)
         return False
     answers, _ = children.answers(pipe.data)
-    return [answer for number, answer in answers if not number] == [(touch.USABLE, "", None, "")] * len(rows)
+    return [answer for number, answer in answers if not number] == [(verdict.USABLE, "", None, "")] * len(rows)
 
 
 # What a start leaves for the next.
@@ -120,6 +122,8 @@ def _usable(rows: list[Any], hung: list[children.Child]) -> bool:
 
 def remember(program: str, argv: Sequence[str], plan: Plan, host: Host) -> None:
     """After a start that found all well: write down what it took for that, if the next one can tell by it."""
+    from .errors import Error
+
     try:
         known = _known(program, argv, plan, host)
         if known is not None:
@@ -135,7 +139,7 @@ def _known(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[A
     rows = [step.known(table, _LINUX) for step in plan.steps]
     if path is None or len(plan.locks) != 1 or None in rows:
         return None
-    if time.time() - os.stat(path).st_ctime < SETTLED:
+    if time.time() - posix.stat(path).st_ctime < SETTLED:
         return None
     from . import breaker, config
 
@@ -183,15 +187,15 @@ def _above(row: Any) -> list[str]:
 def _identity(path: str) -> tuple[int, ...] | None:
     """What changes with every change of a file, its owner and its mode; None if it is not there."""
     try:
-        link, status = os.lstat(path), os.stat(path)
+        link, status = posix.lstat(path), posix.stat(path)
     except FileNotFoundError:
         return None
     return (link.st_ino, link.st_ctime_ns, status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
 
 
 def _makers(program: str) -> tuple[Any, ...]:
-    here, backend = os.path.dirname(__file__), f"backends/{program.rpartition('_')[2]}"
-    return (__version__, *(os.stat(f"{here}/{name}.py").st_mtime_ns for name in (*_MAKERS, backend)))
+    here, backend = __file__.rpartition("/")[0], f"backends/{program.rpartition('_')[2]}"
+    return (__version__, *(posix.stat(f"{here}/{name}.py").st_mtime_ns for name in (*_MAKERS, backend)))
 
 
 def _name(program: str, argv: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import backends, config, shell, touch
+from . import backends, config, shell, verdict
 from .environment import Environment
 from .errors import Error, NoAnswer, NoTime, Usage, reason
 
@@ -301,7 +301,7 @@ def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
     for name in names:
         try:
             with open(
-                touch.regular(f"{directory}/{name}", links=True), encoding="utf-8", errors="surrogateescape"
+                verdict.regular(f"{directory}/{name}", links=True), encoding="utf-8", errors="surrogateescape"
             ) as file:
                 reading = shell.read(file.read(1 << 20))
         except OSError as error:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
+import posix
 
 from . import state
-from .errors import NoAnswer, NoTime, Temporary, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,14 +55,16 @@ class Locks:
             self._host.own.remove(descriptor)
             # Also for a command that was left behind with a copy of it.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
+            posix.close(descriptor)
 
     async def _take(self, name: str) -> None:
         import fcntl
 
+        from .errors import NoAnswer, NoTime, Temporary, reason
+
         host, path = self._host, f"{state.directory()}/{name}.lock"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = posix.open(path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise Temporary(f"cannot lock {name}: {path}: {reason(error)}") from None
@@ -79,13 +80,13 @@ class Locks:
                 # The kernel has a queue for those who wait; who asked now and then would be passed by newcomers.
                 await host.bounded(_wait_for, name, descriptor, timeout=host.deadline.left(), keep=(descriptor,))
             except (NoAnswer, NoTime):
-                holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace")
+                holder = posix.pread(descriptor, 200, 0).decode("utf-8", "replace")
                 raise Temporary(
                     f"cannot lock {name}: {holder} works on it, or a command that it left; look at ps, and try again"
                 ) from None
         # What was known before can have been changed by whoever had the lock.
         host.forget()
-        note(descriptor, f"pid {os.getpid()}, {host.report.program}")
+        note(descriptor, f"pid {posix.getpid()}, {host.report.program}")
 
 
 def _wait_for(name: str, descriptor: int) -> None:
@@ -101,12 +102,12 @@ def claim(name: str) -> tuple[int | None, str]:
     import fcntl
 
     path = f"{state.directory()}/{name}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = posix.open(path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        told = os.pread(descriptor, 200, 0).decode("utf-8", "replace")
-        os.close(descriptor)
+        told = posix.pread(descriptor, 200, 0).decode("utf-8", "replace")
+        posix.close(descriptor)
         return None, told
     return descriptor, ""
 
@@ -114,7 +115,7 @@ def claim(name: str) -> tuple[int | None, str]:
 def note(descriptor: int, text: str) -> None:
     """Tell those who find it locked why; a full disk keeps them ignorant."""
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text.encode(), 0)
+        posix.ftruncate(descriptor, 0)
+        posix.pwrite(descriptor, text.encode(), 0)
     except OSError:
         pass

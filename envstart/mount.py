@@ -165,7 +165,7 @@ class Mount(plan.Step):
         return normal_source(source) if self.fstype == "nfs" else table.origin(source)
 
     def lease(self, point: str) -> tuple[str, str] | None:
-        """The two files that say which node uses the environment (see touch.look), if they are to be looked at."""
+        """The two files that say which node uses the environment (see verdict.look), if they are to be looked at."""
         workdir = self.environment.workdir
         if self.name != "system" or self.config["LEASE"] == "ignore" or not workdir:
             return None

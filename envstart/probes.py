@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 
-from . import locks, touch
+from . import locks, verdict
 from .errors import Error
 from .plan import short
 
@@ -23,7 +23,7 @@ _SIDE_BY_SIDE = 16
 
 
 class Probe:
-    """A mounted directory to look at (see touch.examine), and after that its ``verdict``: one of touch's words, HUNG,
+    """A mounted directory to look at (see verdict.examine), and after that its ``verdict``: one of touch's words, HUNG,
     or FAILED; with the ``detail``, the ``other`` node's lease, and why it takes no file (``refusal``)."""
 
     __slots__ = ("server", "item", "verdict", "detail", "other", "refusal")
@@ -72,7 +72,7 @@ async def _ask_server(host: Host, server: str, group: list[Probe], timeout: floa
         pass
     try:
         keep = () if descriptor is None else (descriptor,)
-        answers, pid = await host.each(touch.examine, [probe.item for probe in group], timeout, keep)
+        answers, pid = await host.each(verdict.examine, [probe.item for probe in group], timeout, keep)
         for probe, (number, value) in zip(group, answers):
             if number:
                 probe.verdict, probe.detail = FAILED, value

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
-from .errors import Interrupted
+import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from types import FrameType
+
+    from .errors import Interrupted
 else:
     # The C half of the module. The other half wraps its numbers in enums, which takes 8 ms to import: as much as the
     # interpreter's own start.
@@ -34,9 +34,9 @@ class Signals:
         """From here on a signal is noted, and wakes whoever polls ``wake()``."""
         if self._pipe is not None:
             return
-        self._pipe = os.pipe()
+        self._pipe = posix.pipe()
         for descriptor in self._pipe:
-            os.set_blocking(descriptor, False)
+            posix.set_blocking(descriptor, False)
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         for number in _ENDING:
             # What nohup(1) or a shell's & has made ignored stays so.
@@ -53,7 +53,11 @@ class Signals:
 
     def interruption(self) -> Interrupted | None:
         """What to raise because of a signal; None also while ``deaf``: a roll back is not interrupted."""
-        return Interrupted(self._received) if self._received and not self.deaf else None
+        if not self._received or self.deaf:
+            return None
+        from .errors import Interrupted
+
+        return Interrupted(self._received)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = self._received or number

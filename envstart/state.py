@@ -6,11 +6,10 @@ can. A note is what no table of the host tells: without it nothing may be done.
 
 from __future__ import annotations
 
-import os
+import errno
+import posix
 import stat
 import time
-
-from .errors import Denied, Error, Missing, Temporary, reason
 
 DIR = "/var/run/envstart"
 
@@ -18,13 +17,22 @@ DIR = "/var/run/envstart"
 def directory() -> str:
     """DIR, made when it is missing; Denied if anybody else could have put something there, Missing."""
     try:
-        os.mkdir(DIR, 0o700)
-    except FileExistsError:
-        status = os.lstat(DIR)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or not stat.S_ISDIR(status.st_mode):
-            raise Denied(f"cannot use {DIR}: it must be a directory that only root can write") from None
+        return _directory()
     except OSError as error:
+        from .errors import Denied, Missing, reason
+
+        if isinstance(error, PermissionError):
+            raise Denied(f"cannot use {DIR}: {reason(error)}") from None
         raise Missing(f"cannot make {DIR}: {reason(error)}") from None
+
+
+def _directory() -> str:
+    try:
+        posix.mkdir(DIR, 0o700)
+    except FileExistsError:
+        status = posix.lstat(DIR)
+        if status.st_uid != posix.geteuid() or status.st_mode & 0o022 or not stat.S_ISDIR(status.st_mode):
+            raise PermissionError(errno.EPERM, "it must be a directory that only root can write") from None
     return DIR
 
 
@@ -45,19 +53,19 @@ def read(name: str) -> bytes:
 def write(name: str, data: bytes) -> None:
     """Keep it, if there is room; a reader can meet a part of it."""
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(f"{directory()}/{name}", flags, 0o600)
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
+        descriptor = posix.open(f"{_directory()}/{name}", flags, 0o600)
         try:
-            os.write(descriptor, data)
+            posix.write(descriptor, data)
         finally:
-            os.close(descriptor)
-    except (OSError, Error):
+            posix.close(descriptor)
+    except OSError:
         pass
 
 
 def stamp(name: str) -> None:
     """Keep the moment. By the clock that nobody sets; it begins anew at each boot, when all this is gone."""
-    write(name, f"{time.monotonic():.3f} {os.getpid()}\n".encode())
+    write(name, f"{time.monotonic():.3f} {posix.getpid()}\n".encode())
 
 
 def age(name: str) -> float | None:
@@ -77,6 +85,8 @@ def noted(name: str) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
+        from .errors import Temporary, reason
+
         raise Temporary(f"cannot read {path(name)}.note: {reason(error)}; run it as root") from None
 
 
@@ -86,12 +96,14 @@ def note(name: str, text: str) -> None:
     try:
         if not text:
             try:
-                os.unlink(file_name)
+                posix.unlink(file_name)
             except FileNotFoundError:
                 pass
             return
         with open(f"{file_name}.new", "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
-        os.rename(f"{file_name}.new", file_name)
+        posix.rename(f"{file_name}.new", file_name)
     except OSError as error:
+        from .errors import Temporary, reason
+
         raise Temporary(f"cannot write {file_name}: {reason(error)}") from None

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from os import fsdecode, fsencode
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
-
-_ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
 
 
 class Entry:
@@ -156,47 +152,6 @@ def whole(entries: list[Entry]) -> list[Entry]:
     return entries
 
 
-def parse_mountinfo(data: bytes, wanted: Collection[str] | None = None) -> list[Entry]:
-    """Read ``/proc/self/mountinfo`` of Linux (proc(5)), or what it says of the ``wanted`` mount points. ValueError when
-    it is not whole."""
-    if not data.endswith(b"\n"):
-        raise ValueError("its last line is not whole" if data else "it is empty")
-    entries = []
-    for row in data.split(b"\n")[:-1] if wanted is None else _lines_of(data, wanted):
-        line = fsdecode(row)
-        front, dash, back = line.partition(" - ")
-        fields, tail = front.split(" "), back.split(" ")
-        if not dash or len(fields) < 6 or len(tail) < 3:
-            raise ValueError(f"unknown line {line!r}")
-        root, point = _unescape(fields[3]), _unescape(fields[4])
-        options = fields[5].split(",") + tail[2].split(",")
-        entries.append(Entry(_unescape(tail[1]), point, tail[0], options, fields[2], root))
-    return entries
-
-
-def _lines_of(data: bytes, wanted: Collection[str]) -> list[bytes]:
-    """The lines of these mount points, without a look at all the others: of 10,000 they are a handful."""
-    if any(character in path for path in wanted for _, character in _ESCAPES):
-        # Which of them the kernel escapes depends on its version.
-        return [row for row in data.split(b"\n")[:-1] if _unescape(fsdecode(_point_of(row))) in wanted]
-    found: dict[int, bytes] = {}
-    for path in map(fsencode, wanted):
-        # The options that follow a mount point begin with rw or ro; after what a bind mount shows, a path follows.
-        word = b" " + path + b" r"
-        at = data.find(word)
-        while at >= 0:
-            begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
-            row = data[begin:end]
-            if _point_of(row) == path:
-                found[begin] = row
-            at = data.find(word, at + 1)
-    return [found[begin] for begin in sorted(found)]
-
-
-def _point_of(row: bytes) -> bytes:
-    return (row.split(b" ", 5) + [b""] * 5)[4]
-
-
 def normal_source(source: str) -> str:
     """A network source ``HOST:PATH`` in one spelling: host in lower case, in brackets only if it is an IPv6 address, no
     double or trailing slash (fault 23).
@@ -210,10 +165,3 @@ def normal_source(source: str) -> str:
         host, colon = host[1:], ":"
     parts = [part for part in path.split("/") if part]
     return f"{host.lower().rstrip('.')}{colon}/{'/'.join(parts)}"
-
-
-def _unescape(field: str) -> str:
-    if "\\" in field:
-        for escape, character in _ESCAPES:
-            field = field.replace(escape, character)
-    return field

@@ -5,7 +5,7 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed and spoils ``umou
 
 from __future__ import annotations
 
-from . import commands, diagnosis, touch
+from . import commands, diagnosis, touch, verdict
 from .errors import Denied, Error, NoAnswer, NoTime, Temporary
 from .retry import until_it_heals
 
@@ -30,7 +30,7 @@ class Hanging(Error):
 async def answers(host: Host, point: str, timeout: float) -> bool:
     """Whether a mounted directory answers, be it with an error: then a plain umount comes back too."""
     try:
-        await host.probe(touch.look, point, (), None, timeout=timeout)
+        await host.probe(verdict.look, point, (), None, timeout=timeout)
     except NoAnswer:
         return False
     except NoTime as error:

@@ -3,7 +3,7 @@ nfs.txt), and CBSD's own look at the lease comes before the hook has mounted it 
 
 from __future__ import annotations
 
-from . import touch
+from . import verdict
 from .errors import Denied, Error, Missing, NoAnswer, NoTime, Temporary, reason
 
 TYPE_CHECKING = False
@@ -26,8 +26,8 @@ async def judge(mount: Mount, host: Host, point: str, patience: float | None = N
     if down:
         return NoAnswer(f"{doing} is mounted there, but {down}")
     try:
-        verdict, detail, other = await host.probe(
-            touch.look, point, tuple(mount.required), lease, timeout=patience or mount.patience
+        word, detail, other = await host.probe(
+            verdict.look, point, tuple(mount.required), lease, timeout=patience or mount.patience
         )
     except NoAnswer as error:
         return NoAnswer(f"{doing} is mounted there but gives {error}; is the server up?")
@@ -35,13 +35,13 @@ async def judge(mount: Mount, host: Host, point: str, patience: float | None = N
         raise NoTime(f"{doing} is mounted there but gives {error}; is the server up?") from None
     except OSError as error:
         raise Error(f"{doing}: {reason(error)}") from None
-    if verdict == touch.BROKEN:
+    if word == verdict.BROKEN:
         return Temporary(f"{doing} is mounted there but broken: {detail}")
-    if verdict == touch.DENIED:
+    if word == verdict.DENIED:
         raise Denied(f"{doing}: {detail}; let the server map root to root for this host (maproot, no_root_squash)")
-    if verdict == touch.LACKING:
+    if word == verdict.LACKING:
         raise Missing(f"{doing} has no {detail}, which {mount.requires()}; is it the right directory?")
-    if verdict == touch.EMPTY:
+    if word == verdict.EMPTY:
         text = f"{doing} is empty and takes no file: an NFSv4 server shows what it does not export like that"
         if config["EMPTY_DIR"] == "refuse":
             # Who has it mounted sees nothing of what is exported later.

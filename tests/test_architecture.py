@@ -22,7 +22,7 @@ DOORS = {
     "ctypes": {"freebsd"},
 }
 # What the hook imports before it knows that there is something to do costs each start its time.
-LEAN = {"__future__", "_signal", "gc", "os", "sys", "time", "stat", "errno", "select", "marshal"}
+LEAN = {"__future__", "_signal", "gc", "os", "posix", "sys", "time", "stat", "errno", "select", "marshal"}
 NOT_LEAN = {"cli", "show", "sample", "retry", "__main__"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import posix
 import signal
 import sqlite3
 import time
@@ -16,7 +17,7 @@ import pytest
 from cbsd import SERVER, Ended, Site, last_line
 from toy import Toy, processes
 
-from envstart import touch
+from envstart import verdict
 from envstart.check import Seen, judged
 from envstart.plan import MOUNTED, State
 from envstart.probes import Probe
@@ -125,7 +126,7 @@ def test_a_configuration_that_cannot_be_used(cbsd: Toy) -> None:
 def test_fault_48_117_a_directory_that_takes_no_file(refusal: str, level: str) -> None:
     """A server that does not let root write may be meant so; a full disk never is."""
     probe = Probe("server", "/point", (), None, True)
-    probe.verdict, probe.refusal = touch.USABLE, refusal
+    probe.verdict, probe.refusal = verdict.USABLE, refusal
     seen = Seen(None, None, judged(State(MOUNTED), probe))
     assert (seen.level, refusal in seen.state.found) == (level, True)
 
@@ -520,9 +521,9 @@ def test_fault_4_a_look_is_not_answered_by_the_kernels_memory(tmp_path: Path, mo
         asked.append(path)
         return lstat(path)
 
-    monkeypatch.setattr(os, "lstat", noting)
+    monkeypatch.setattr(posix, "lstat", noting)
     for _ in range(2):
-        assert touch.look(str(tmp_path), (), None) == (touch.USABLE, "", None)
+        assert verdict.look(str(tmp_path), (), None) == (verdict.USABLE, "", None)
     assert len(set(asked)) == 2
     assert {os.path.dirname(path) for path in asked} == {str(tmp_path)}
     assert [path.name for path in tmp_path.iterdir()] == ["etc"]
@@ -533,8 +534,8 @@ def test_fault_6_a_stale_directory_that_the_kernel_remembers(tmp_path: Path, mon
         raise OSError(errno.ESTALE, "Stale NFS file handle")
 
     (tmp_path / "etc").mkdir()
-    monkeypatch.setattr(os, "lstat", stale)
-    assert touch.look(str(tmp_path), (), None)[0] == touch.BROKEN
+    monkeypatch.setattr(posix, "lstat", stale)
+    assert verdict.look(str(tmp_path), (), None)[0] == verdict.BROKEN
 
 
 def test_fault_10_a_directory_that_is_not_exported_has_no_answer_for_a_name(
@@ -545,6 +546,6 @@ def test_fault_10_a_directory_that_is_not_exported_has_no_answer_for_a_name(
     def refused(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(os, "lstat", refused)
-    monkeypatch.setattr(os, "open", refused)
-    assert touch.look(str(tmp_path), (), None)[0] == touch.EMPTY
+    monkeypatch.setattr(posix, "lstat", refused)
+    monkeypatch.setattr(posix, "open", refused)
+    assert verdict.look(str(tmp_path), (), None)[0] == verdict.EMPTY

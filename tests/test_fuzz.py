@@ -28,10 +28,12 @@ from envstart import (
     fast,
     freebsd,
     inventory,
+    linux,
     options,
     state,
     thin,
     touch,
+    verdict,
     zfs,
 )
 from envstart import table as tables
@@ -121,7 +123,7 @@ def test_the_json_of_mount(text: str) -> None:
 @tries(150)
 @given(mutants([MOUNTINFO], [b" - ", b"\\040", b"/", b" / / "]))
 def test_mountinfo(text: bytes) -> None:
-    table(lambda: tables.parse_mountinfo(text))
+    table(lambda: linux.parse_mountinfo(text))
 
 
 @tries(150)
@@ -253,7 +255,7 @@ def written(path: Path, data: bytes, mode: int = 0o644) -> str:
 @given(data=mutants([b"node2.example.com\n"], [b"\x1b[31m", b"\xe2\x80\xae"]))
 def test_a_lease(tmp_path: Path, data: bytes) -> None:
     name = written(tmp_path / "nodename", b"node1\n")
-    found = touch.other_node(written(tmp_path / "locked", data), name)
+    found = verdict.other_node(written(tmp_path / "locked", data), name)
     assert found is None or printable(found[0]).isprintable()
 
 

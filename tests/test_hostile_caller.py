@@ -66,7 +66,7 @@ def test_enough_descriptors(cbsd: Workdir) -> None:
 
 
 FORK_FAILS = """
-import errno, os, sys
+import errno, os, posix, sys
 sys.path.insert(0, {here!r})
 from sim import process
 fork, left = os.fork, {count}
@@ -76,7 +76,7 @@ def limited():
     if left < 0 and {when}:
         raise {error}
     return fork()
-os.fork = limited
+os.fork = posix.fork = limited
 sys.exit(process.main(sys.argv[1], sys.argv[2], sys.argv[3:]))
 """
 

@@ -54,10 +54,9 @@ print(json.dumps(counted))
 """
 # The short way.
 SHORT = {
-    "_signal", "envstart", "envstart.children", "envstart.errors", "envstart.fast", "envstart.linux", "envstart.locks",
-    "envstart.signals", "envstart.started", "envstart.state", "envstart.table", "envstart.touch", "errno", "fcntl",
-    "genericpath", "marshal", "os", "os.path", "posixpath", "select", "stat", "_stat", "_collections_abc", "abc",
-    "time", "__future__",
+    "_signal", "envstart", "envstart.children", "envstart.fast", "envstart.linux", "envstart.locks", "envstart.signals",
+    "envstart.started", "envstart.state", "envstart.table", "envstart.verdict", "errno", "fcntl", "marshal", "posix",
+    "select", "stat", "_stat", "time", "__future__",
 }  # fmt: skip
 # The long way, of a start and of a stop.
 LONG = SHORT | {
@@ -65,9 +64,9 @@ LONG = SHORT | {
     for name in (
         "askers", "backends", "backends.nullfs", "breaker", "commands", "config", "deadline", "diagnosis",
         "environment", "executor", "hook", "host", "layout", "links", "mount", "mountpoint", "options", "plan",
-        "report", "retry", "libraries", "scratch", "shell", "tasks", "thin", "unmount", "usable",
+        "report", "retry", "libraries", "scratch", "shell", "tasks", "thin", "unmount", "usable", "errors", "touch",
     )
-} | {"gc"}  # fmt: skip
+} | {"gc", "os", "os.path", "posixpath", "genericpath", "_collections_abc", "abc"}  # fmt: skip
 # No time for these in any run of a hook, nor for what they import in turn.
 HEAVY = {"re", "enum", "typing", "subprocess", "json", "socket", "psutil", "tenacity", "configobj", "logging", "ctypes",
          "dataclasses", "threading", "argparse", "sqlite3"}  # fmt: skip

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sim.fakes import Getfsstat
 
 from envstart import freebsd
-from envstart.table import Entry, Table, normal_source, parse_libxo, parse_mountinfo
+from envstart.linux import parse_mountinfo
+from envstart.table import Entry, Table, normal_source, parse_libxo
 
 ROOT = {"special": "/dev/da0", "node": "/", "fstype": "ufs", "opts": ["local"]}
 

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from .. import plan, touch
+from .. import plan, verdict
 from ..errors import Error, Missing, NoTime, Temporary, reason
 
 TYPE_CHECKING = False
@@ -152,8 +152,8 @@ def look(top: str) -> str:
 
 
 def look_all(top: str, lease: tuple[str, str] | None) -> tuple[str, tuple[str, int] | None]:
-    """look(), and whose lease there is: see touch.other_node()."""
-    return look(top), touch.other_node(*lease) if lease else None
+    """look(), and whose lease there is: see verdict.other_node()."""
+    return look(top), verdict.other_node(*lease) if lease else None
 
 
 def make_private(directories: list[str]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .. import install, packages, shell, touch
+from .. import install, packages, shell, verdict
 from ..block import secret
 from ..errors import Error, Temporary
 from .finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, several
@@ -262,9 +262,9 @@ def look_at_system(item: tuple[str, str]) -> tuple[list[str], int, str]:
 
 
 def _text(path: str, links: bool = True) -> str:
-    """The text of a file, "" if it is not there; ``links``: see touch.regular(). OSError."""
+    """The text of a file, "" if it is not there; ``links``: see verdict.regular(). OSError."""
     try:
-        with open(touch.regular(path, links), encoding="utf-8", errors="replace") as file:
+        with open(verdict.regular(path, links), encoding="utf-8", errors="replace") as file:
             return file.read(_SIZE_MAX)
     except (FileNotFoundError, NotADirectoryError):
         return ""

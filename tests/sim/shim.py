@@ -7,6 +7,7 @@ import errno
 import functools
 import io
 import os
+import posix
 import signal
 import sys
 import threading
@@ -62,15 +63,15 @@ class Shim:
             _replace(name, self._wrapped_pair(getattr(os, name)))
         _replace("symlink", self._wrapped_symlink(os.symlink))
         _replace("open", self._wrapped_os_open(os.open))
-        os.access = self._wrapped_access(os.access)
-        os.fstat = self._wrapped_fstat(os.fstat)
+        _put("access", self._wrapped_access(os.access))
+        _put("fstat", self._wrapped_fstat(os.fstat))
         opener = self._wrapped_open(builtins.open)
         builtins.open = opener
         io.open = opener
-        os.chdir = self._wrapped_chdir(os.chdir)
-        os.getcwd = self._wrapped_getcwd(os.getcwd)
-        os.kill = self._wrapped_kill(os.kill)
-        os.killpg = self._wrapped_killpg(os.killpg, os.kill)
+        _put("chdir", self._wrapped_chdir(os.chdir))
+        _put("getcwd", self._wrapped_getcwd(os.getcwd))
+        _put("kill", self._wrapped_kill(os.kill))
+        _put("killpg", self._wrapped_killpg(os.killpg, os.kill))
 
     def place(self, path: Any, how: str) -> vfs.Place | None:
         """Where PATH leads, or None if no simulated file system can be meant."""
@@ -269,7 +270,13 @@ def _replace(name: str, function: Function) -> None:
     for abilities in (os.supports_fd, os.supports_dir_fd, os.supports_follow_symlinks, os.supports_effective_ids):
         if original in abilities:
             abilities.add(function)
+    _put(name, function)
+
+
+def _put(name: str, function: Function) -> None:
+    """In both: the short way of a start does without the half of `os` that is written in Python."""
     setattr(os, name, function)
+    setattr(posix, name, function)
 
 
 def _is_direct(path: Any, kwargs: dict[str, Any]) -> bool:
@@ -306,6 +313,7 @@ def install(path: str) -> Machine:
     sys.platform = "freebsd14"
     settings = machine.state()["settings"]
     uid, names = settings["uid"], ("FreeBSD", settings["hostname"], "14.0-STABLE", "FreeBSD 14.0-STABLE", "amd64")
-    os.uname = lambda: os.uname_result(names)
-    os.getuid = os.geteuid = lambda: uid
+    _put("uname", lambda: os.uname_result(names))
+    _put("getuid", lambda: uid)
+    _put("geteuid", lambda: uid)
     return machine

@@ -18,6 +18,7 @@ import io
 import marshal
 import os
 import pkgutil
+import posix
 import select
 import signal
 import socket
@@ -110,7 +111,8 @@ class Execution:
         self.execve = os.execve
 
     def install(self) -> None:
-        os.execve, os.execv = self.run, self.run_here  # type: ignore[assignment]
+        os.execve = posix.execve = self.run  # type: ignore[assignment]
+        os.execv = self.run_here  # type: ignore[assignment]
 
     def run_here(self, path: str, argv: Sequence[str]) -> None:
         self.run(path, argv, dict(os.environ))

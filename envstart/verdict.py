@@ -1,0 +1,138 @@
+"""A look into a mounted directory, which may never come back: is it of use? Run only in a child, by Host.bounded, as
+touch.py is.
+
+Arguments and results are plain values; an OSError is passed on to the parent.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+import stat
+import time
+
+# What a broken mount answers (field/peers: the "corrupt mount" errors of Kubernetes, and FreeBSD's ENXIO).
+_BROKEN = frozenset(
+    getattr(errno, name) for name in "ESTALE ENOTCONN EIO ENXIO EHOSTDOWN ETIMEDOUT ENODEV ECONNREFUSED".split()
+)
+# A fixed name, so that what a crash leaves is taken away by the next probe (fault 118).
+_PROBE = ".envstart.probe"
+_CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+
+# What look() says first. The other words tell which name is missing, or the system's own words.
+USABLE, EMPTY, BROKEN, DENIED, LACKING = "usable", "empty", "broken", "denied", "lacking"
+
+
+def look(
+    point: str, required: tuple[str, ...], lease: tuple[str, str] | None
+) -> tuple[str, str, tuple[str, int] | None]:
+    """Is a mounted directory usable: (verdict, detail, lease).
+
+    ``lease`` names two files, CBSD's ``locked`` and the file with this node's name; what comes back is the other
+    node's name and the age in seconds of its lease, or None when there is none or it is ours (contract §2.3).
+    """
+    try:
+        _ask(point)
+        with posix.scandir(point) as entries:
+            empty = all(entry.name == _PROBE for entry in entries)
+        if empty and refusal(point):
+            return EMPTY, "", None
+        for name in required:
+            try:
+                posix.lstat(f"{point}/{name}")
+            except (FileNotFoundError, NotADirectoryError):
+                return LACKING, name, None
+    except OSError as error:
+        if error.errno in _BROKEN:
+            return BROKEN, error.strerror or str(error), None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return DENIED, error.strerror or str(error), None
+        raise
+    return USABLE, "", other_node(*lease) if lease else None
+
+
+def _ask(point: str) -> None:
+    """Have the server itself answer, whatever it says; a stale directory is an OSError.
+
+    What the kernel has kept of a directory it shows for seconds, with some options a minute, after the server has died
+    (acdirmin of mount_nfs(8); nfs_open() and nfs_getattr() look there first). A name that nobody has asked for yet is
+    not among that. What is not exported has an input/output error for each.
+    """
+    try:
+        posix.lstat(f"{point}/.envstart.{posix.getpid()}.{time.monotonic_ns()}")
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            raise
+
+
+def glance(point: str) -> None:
+    """Read a mounted directory, and change nothing in it. OSError."""
+    with posix.scandir(point) as entries:
+        next(entries, None)
+
+
+def refusal(point: str) -> str:
+    """Why a directory takes no file, in the system's words; "" if it does. A stale one is an OSError."""
+    path = f"{point}/{_PROBE}"
+    try:
+        # Root of a jail owns what is in there: it can be a FIFO, or a link to anywhere.
+        if _is_there(path):
+            posix.unlink(path)
+        descriptor = posix.open(path, _CREATE, 0o600)
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            raise
+        return error.strerror or str(error)
+    posix.close(descriptor)
+    posix.unlink(path)
+    return ""
+
+
+def _is_there(path: str) -> bool:
+    try:
+        posix.lstat(path)
+    except OSError:
+        return False
+    return True
+
+
+def examine(
+    item: tuple[str, tuple[str, ...], tuple[str, str] | None, bool],
+) -> tuple[str, str, tuple[str, int] | None, str]:
+    """look() at one of many directories (point, required, lease, write); and, with ``write``, its refusal()."""
+    point, required, lease, write = item
+    verdict, detail, other = look(point, required, lease)
+    return verdict, detail, other, refusal(point) if write and verdict == USABLE else ""
+
+
+def regular(path: str, links: bool = False) -> int:
+    """A descriptor to read a file where somebody else may have laid a FIFO, a device, or a link to a file of the host
+    (``links``: that one is followed). FileNotFoundError, OSError."""
+    flags = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC | (0 if links else posix.O_NOFOLLOW)
+    try:
+        descriptor = posix.open(path, flags)
+        if stat.S_ISREG(posix.fstat(descriptor).st_mode):
+            return descriptor
+        posix.close(descriptor)
+    except OSError as error:
+        # What a link gives: FreeBSD, Linux. A socket, or a device without a driver.
+        if error.errno not in (errno.EMLINK, errno.ELOOP, errno.EOPNOTSUPP, errno.ENXIO):
+            raise
+    raise OSError(errno.EINVAL, f"{path} is no regular file")
+
+
+def other_node(locked: str, own_name_file: str) -> tuple[str, int] | None:
+    """Which other node holds the lease, and since how many seconds; None if nobody else does."""
+    try:
+        with open(regular(locked), encoding="utf-8", errors="replace") as file:
+            holder = file.read(256).strip()
+            touched = posix.fstat(file.fileno()).st_mtime
+    except FileNotFoundError:
+        return None
+    try:
+        with open(own_name_file, encoding="utf-8", errors="replace") as file:
+            own = file.read(256).strip()
+    except FileNotFoundError:
+        own = posix.uname().nodename
+    # A clock that is behind the server's makes the age negative: the lease is then as fresh as can be.
+    return (holder, max(0, int(time.time() - touched))) if holder and holder != own else None
