@@ -133,6 +133,20 @@ def test_fault_94_both_start_at_once(tmp_path: Path, variant: Variant) -> None:
         assert loser.start().returncode == 0
 
 
+@pytest.mark.parametrize("nth", range(1, 6))
+def test_what_a_killed_start_registered_does_not_stay_on_the_target(tmp_path: Path, nth: int) -> None:
+    """Its session is gone, and with it who could take the registration back; the key is still this host's."""
+    with hosts(tmp_path, FENCED) as (one, _):
+        one.world.fault("camcontrol", "kill-parent", nth=nth, when="after")
+        assert one.start().returncode == -9
+        one.world.command("iscsictl", "-R", "-a")
+        until(lambda: not sessions(one))
+        for _ in range(2):
+            assert one.start().returncode == 0
+            assert one.stop().returncode == 0
+            assert keys(one) == []
+
+
 def interleaved(top: Path, variant: Variant, nth: int) -> str:
     """What is wrong when node1 stands still at its NTH command while node2 starts; "" if nothing is."""
     with hosts(top, variant) as (one, two):

@@ -98,8 +98,12 @@ class Reservation(Block):
         self._seen_to = device
 
     async def _take(self, host: Host, disk: str, own: int, holder: int | None) -> bool:
+        # Of a session that was cut off; nobody can give that one back, and the next stop would leave it to the target.
+        left = (await self._keys(host, disk)).count(own) > 1
         if holder in (None, own):
             if await self._done(host, disk, persist.RESERVE, own):
+                if left:
+                    await self._done(host, disk, persist.PREEMPT, own, own)
                 return True
             if await self._holder(host, f"/dev/{disk}") != own:
                 return False
