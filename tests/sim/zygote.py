@@ -71,7 +71,7 @@ def prepare() -> None:
 class Memory:
     """What a process of a simulated machine has replaced of Python's own, to be put back before a command runs."""
 
-    names = (*shim.FUNCTIONS, *shim.PAIRS, "symlink", "open", "fstat", "chdir", "getcwd", "kill", "killpg", "uname",
+    names = (*shim.FUNCTIONS, *shim.PAIRS, "symlink", "open", "access", "fstat", "chdir", "getcwd", "kill", "killpg", "uname",
              "getuid", "geteuid")  # fmt: skip
 
     def __init__(self) -> None:
@@ -81,7 +81,8 @@ class Memory:
         self.finders = list(sys.meta_path)
 
     def restore(self) -> None:
-        vars(os).update(self.functions)
+        for module in (os, posix):
+            vars(module).update(self.functions)
         builtins.open = io.open = self.open
         sys.platform = self.platform
         sys.meta_path[:] = self.finders
