@@ -28,8 +28,13 @@ class Locks:
 
     async def __aenter__(self) -> None:
         try:
-            for name in self._names:
-                await self._take(name)
+            found = [(name, self._open(name, f"{state.directory()}/{name}.lock")) for name in self._names]
+            if any(descriptor is None for _, descriptor in found):
+                # A full disk must not stop a start (fault 48). Those that have no lock of their own go one by one.
+                found.insert(0, ("all", self._open("all", state.directory(), posix.O_RDONLY | posix.O_DIRECTORY)))
+            for name, descriptor in found:
+                if descriptor is not None:
+                    await self._take(name, descriptor)
         except BaseException:
             self._release()
             raise
@@ -57,22 +62,28 @@ class Locks:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             posix.close(descriptor)
 
-    async def _take(self, name: str) -> None:
+    def _open(self, name: str, path: str, flags: int = posix.O_RDWR | posix.O_CREAT) -> int | None:
+        """None if there is no room for it."""
+        from .errors import Temporary, reason
+
+        try:
+            descriptor = posix.open(path, flags | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            text = f"cannot lock {name}: {path}: {reason(error)}"
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise Temporary(text) from None
+            self._host.report.warn(f"{text}; all that have none take turns")
+            return None
+        self._descriptors.append(descriptor)
+        self._host.own.add(descriptor)
+        return descriptor
+
+    async def _take(self, name: str, descriptor: int) -> None:
         import fcntl
 
-        from .errors import NoAnswer, NoTime, Temporary, reason
+        from .errors import NoAnswer, NoTime, Temporary
 
-        host, path = self._host, f"{state.directory()}/{name}.lock"
-        try:
-            descriptor = posix.open(path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise Temporary(f"cannot lock {name}: {path}: {reason(error)}") from None
-            # A full disk must not stop a start (fault 48); the kernel's nocover still keeps mounts from stacking.
-            host.report.warn(f"cannot lock {name}: {path}: {reason(error)}; going on without")
-            return
-        self._descriptors.append(descriptor)
-        host.own.add(descriptor)
+        host = self._host
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -80,13 +91,21 @@ class Locks:
                 # The kernel has a queue for those who wait; who asked now and then would be passed by newcomers.
                 await host.bounded(_wait_for, name, descriptor, timeout=host.deadline.left(), keep=(descriptor,))
             except (NoAnswer, NoTime):
-                holder = posix.pread(descriptor, 200, 0).decode("utf-8", "replace")
+                holder = _holder(descriptor)
                 raise Temporary(
                     f"cannot lock {name}: {holder} works on it, or a command that it left; look at ps, and try again"
                 ) from None
         # What was known before can have been changed by whoever had the lock.
         host.forget()
         note(descriptor, f"pid {posix.getpid()}, {host.report.program}")
+
+
+def _holder(descriptor: int) -> str:
+    """What its holder has noted."""
+    try:
+        return posix.pread(descriptor, 200, 0).decode("utf-8", "replace")
+    except IsADirectoryError:
+        return "another environment's hook"
 
 
 def _wait_for(name: str, descriptor: int) -> None:
@@ -106,7 +125,7 @@ def claim(name: str) -> tuple[int | None, str]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        told = posix.pread(descriptor, 200, 0).decode("utf-8", "replace")
+        told = _holder(descriptor)
         posix.close(descriptor)
         return None, told
     return descriptor, ""
