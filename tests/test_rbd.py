@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -175,6 +176,17 @@ def test_a_killed_start_leaves_no_second_disk(site: BlockSite) -> None:
     assert site.start().returncode == 0
     gates = [gate for gate in site.world.state["gates"].values() if gate["spec"] == SPEC]
     assert len(gates) == 1
+
+
+def test_a_killed_start_maps_nothing_after_a_stop(site: BlockSite) -> None:
+    site.storage.cluster("frozen")
+    site.world.fault("rbd-ggate", "kill-parent", nth=2, when="during")
+    with site.begin() as hook:
+        hook.wait()
+    assert site.stop().returncode == 0
+    site.storage.cluster("up")
+    time.sleep(0.5)
+    assert site.footprint() == site.rest
 
 
 def test_a_search_for_processes_that_gives_no_answer_is_told(tmp_path: Path) -> None:

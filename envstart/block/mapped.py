@@ -159,6 +159,9 @@ class Mapped(Block):
     # Take it away.
 
     async def stop(self, host: Host) -> None:
+        if not await self._devices(host):
+            # What a start has left that was killed would map it later, when nobody looks.
+            await self._end(host)
         if await self._devices(host):
             self.journal_stop(host)
             await until_it_heals(lambda: self._unmap(host), host, self.config["ATTEMPTS"])

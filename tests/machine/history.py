@@ -113,6 +113,9 @@ class Player:
             with self.site.begin(verb, name) as hook:
                 while hook.poll() is None and self.world.state["total"] < hanging:
                     time.sleep(0.003)
+                # It is counted first, and written down then.
+                while hook.poll() is None and len(self.world.calls()) < hanging:
+                    time.sleep(0.003)
                 hook.send_signal(number)
                 out, err = hook.communicate(timeout=60)
             ended = subprocess.CompletedProcess(hook.args, hook.returncode, out, err)

@@ -13,7 +13,7 @@ from blocks import BlockSite
 from cbsd import Ended, Row, Site
 from clients import ClientSite
 from harmless import harm
-from sim import forked
+from sim import box, forked
 from sim.names import machine_name
 
 from .scene import NAMES, TIMEOUT, Scene
@@ -245,8 +245,10 @@ def busy_at(site: Site) -> list[int]:
     clients = {int(mount["options"].get("client", 0)) for mount in state["mounts"]}
     stuck = {int(pid) for pid in state["stuck"]}
     found = [pid for pid in forked.processes(machine_name(str(site.world.path))) if pid not in clients | stuck]
-    # Each image in a cluster has a process.
+    # Each image in a cluster has a process; while that is silent, so has each that a killed start was about to map.
     mapped = sum(bool(gate["spec"]) for gate in state["gates"].values())
+    if isinstance(site, BlockSite) and box.read(state["storage"])["cluster"] != "up":
+        mapped = max(mapped, len(NAMES))
     return found if len(found) > mapped else []
 
 

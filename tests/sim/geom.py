@@ -157,11 +157,11 @@ def add_disk(
     taste(state, machine)
 
 
-def add_gate(state: State, machine: Machine, name: str, image: str, spec: str = "") -> None:
+def add_gate(state: State, machine: Machine, name: str, image: str, spec: str = "", pid: int = 0) -> None:
     if "geom_gate" not in state["modules"]:
         # hastd(8) and ggatel(8) load it.
         state["modules"].append("geom_gate")
-    state["gates"][name] = {"image": image, "spec": spec}
+    state["gates"][name] = {"image": image, "spec": spec, "pid": pid}
     taste(state, machine)
 
 

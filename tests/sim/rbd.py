@@ -104,7 +104,8 @@ def serve(machine: Machine, spec: str, flags: set[str], word: int) -> None:
         os.write(word, str(problem.strerror).encode())
         return
     tell(word, f"/dev/{name}")
-    while name in machine.state()["gates"]:
+    # Another one can have the name by then.
+    while (gate := machine.state()["gates"].get(name)) and gate["pid"] == os.getpid():
         machine.store.wait_for_change()
 
 
@@ -112,7 +113,7 @@ def attach(state: State, machine: Machine, spec: str, flags: set[str]) -> str:
     host = state["settings"]["hostname"]
     image = changed(state, spec, lambda known: take(known, host, flags))
     number = next(number for number in range(99) if f"ggate{number}" not in state["gates"])
-    geom.add_gate(state, machine, f"ggate{number}", image, spec)
+    geom.add_gate(state, machine, f"ggate{number}", image, spec, os.getpid())
     return f"ggate{number}"
 
 

@@ -62,8 +62,9 @@ class Disk(TypedDict):
 
 class Gate(TypedDict):
     image: str
-    # Of an image in a Ceph cluster.
+    # Of an image in a Ceph cluster, and the process that serves it.
     spec: str
+    pid: int
 
 
 class Part(TypedDict):

@@ -71,8 +71,8 @@ def prepare() -> None:
 class Memory:
     """What a process of a simulated machine has replaced of Python's own, to be put back before a command runs."""
 
-    names = (*shim.FUNCTIONS, *shim.PAIRS, "symlink", "open", "access", "fstat", "chdir", "getcwd", "kill", "killpg", "uname",
-             "getuid", "geteuid")  # fmt: skip
+    names = (*shim.FUNCTIONS, *shim.PAIRS, "symlink", "open", "access", "fstat", "chdir", "getcwd", "kill", "killpg",
+             "uname", "getuid", "geteuid")  # fmt: skip
 
     def __init__(self) -> None:
         self.functions = {name: vars(os)[name] for name in self.names}
