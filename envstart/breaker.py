@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Seconds for a connection. Over a longer way than this a server counts as down, until BREAKER seconds are over.
 _QUICK = 0.1
+# And for a resolver, and for a child to be made, on a host that has much to do.
+_AROUND = 1.0
 
 
 async def admit(plan: Plan, host: Host) -> None:
@@ -61,11 +63,14 @@ def _needed(plan: Plan) -> list[tuple[Server, ...]]:
 
 async def connects(host: Host, servers: tuple[Server, ...], timeout: float = _QUICK) -> bool:
     """Whether one of the servers takes a connection within ``timeout`` seconds."""
+    # Not in the child: on a slow host that takes longer than the connection may.
+    import socket  # noqa: F401
+
     from . import network
 
     for name, port in servers:
         try:
-            await host.bounded(network.connect, name, port, timeout, timeout=2 * timeout)
+            await host.bounded(network.connect, name, port, timeout, timeout=timeout + _AROUND)
             return True
         except NoTime:
             raise

@@ -82,10 +82,11 @@ class Result:
     def words(self) -> str:
         """What the command said, on one line; else how it ended."""
         lines = [line.strip() for line in (self.err + "\n" + self.out).splitlines() if line.strip()]
-        if lines:
-            return " / ".join(lines[-4:])[:500]
+        said = " / ".join(lines[-4:])[:500]
         if self.status is None:
-            return f"no answer in {self.seconds:.1f} s"
+            return f"no answer in {self.seconds:.1f} s" + (f", after it said: {said}" if said else "")
+        if said:
+            return said
         return f"ended by signal {-self.status}" if self.status < 0 else f"exit status {self.status}, without a word"
 
 

@@ -160,6 +160,7 @@ class Host:
         reads: bool = False,
         stdin: str | None = None,
         secret: bool = False,
+        outlast: bool = False,
     ) -> Result:
         """Run a command to its end, for ``timeout`` seconds and what is left of the deadline at most.
 
@@ -168,7 +169,8 @@ class Host:
         ``reserve``: the time kept for the roll back counts too. ``hold``: should this process be killed, the command
         keeps our locks until it ends, so that another run does not act on what is still under way. ``reads``: it
         changes nothing, so that what is known stays known. ``stdin``: what it reads there, from a file without a name;
-        else there is nothing to read. ``secret``: what it prints is never shown.
+        else there is nothing to read. ``secret``: what it prints is never shown. ``outlast``: one that ignores KILL is
+        waited for as long as there is time, since what hangs in the kernel can still come about.
         """
         path = self.find(argv[0])
         if path is None:
@@ -199,6 +201,8 @@ class Host:
             finally:
                 if not ended:
                     await self._end(child, gently=True, leave=leave)
+            if outlast and child in self._left_behind and await self._waited(child, Wait(limit, child.ended)):
+                self._left_behind.remove(child)
             alive = child in self._left_behind
             result = Result(
                 child.status if ended else None, scratch.text(out), scratch.text(err), time.monotonic() - began, alive

@@ -185,6 +185,10 @@ class Mount(plan.Step):
         """Why it cannot answer, as far as that shows without touching it."""
         return await self.lower.dead(host) if self.lower is not None else ""
 
+    async def gone(self, host: Host) -> str:
+        """Why what is mounted there will never be of use again, although it answers."""
+        return ""
+
     async def _answers(self, host: Host, point: str, timeout: float) -> bool:
         if await self.down(host):
             host.silent.add(point)
@@ -297,7 +301,7 @@ class Mount(plan.Step):
 
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
         """Run the mount command."""
-        return await host.run(argv, timeout=self._attempt_timeout, hold=self.hold)
+        return await host.run(argv, timeout=self._attempt_timeout, hold=self.hold, outlast=True)
 
     async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
         """Why nothing is mounted after a mount command."""
@@ -405,6 +409,7 @@ class Mount(plan.Step):
             point = await self._real_point(host)
             table = await host.mounts()
             matching = [await self._matches(host, table, entry) for entry in table.at(point)]
+            gone = await self.gone(host) if matching == [True] else ""
         except (Error, OSError) as error:
             return plan.State(plan.UNKNOWN, str(error))
         found = " over ".join(str(entry) for entry in reversed(table.at(point)))
@@ -420,6 +425,8 @@ class Mount(plan.Step):
         if not matching[0]:
             return plan.State(plan.WRONG_SOURCE, found)
         stop = [] if self._kept(table, point) else [commands.unmount(host.platform, point)]
+        if gone:
+            return plan.State(plan.BROKEN, gone, stop=stop)
         drift = self._drift(table.at(point)[0])
         return plan.State(plan.DEGRADED, drift, stop=stop) if drift else plan.State(plan.MOUNTED, found, stop=stop)
 

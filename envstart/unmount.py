@@ -6,7 +6,7 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed and spoils ``umou
 from __future__ import annotations
 
 from . import commands, diagnosis, touch, verdict
-from .errors import Denied, Error, NoAnswer, NoTime, Temporary
+from .errors import Denied, Error, NoAnswer, NoTime, Stuck, Temporary
 from .retry import until_it_heals
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ class Busy(Temporary):
     """Somebody uses the directory."""
 
 
-class Hanging(Error):
+class Hanging(Stuck):
     """umount(8) had not ended, and was left behind."""
 
 

@@ -25,6 +25,10 @@ async def judge(mount: Mount, host: Host, point: str, patience: float | None = N
     down = await mount.down(host)
     if down:
         return NoAnswer(f"{doing} is mounted there, but {down}")
+    gone = await mount.gone(host)
+    if gone:
+        # It would answer all the same, out of memory.
+        return Temporary(f"{doing} is mounted there, but {gone}")
     try:
         word, detail, other = await host.probe(
             verdict.look, point, tuple(mount.required), lease, timeout=patience or mount.patience

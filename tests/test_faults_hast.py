@@ -98,6 +98,18 @@ def test_fault_93_hastd_does_not_run(tmp_path: Path) -> None:
         assert "service hastd" in last_line(ended)
 
 
+@pytest.mark.parametrize("mounted", [False, True])
+def test_fault_93_stop_when_hastd_has_ended(tmp_path: Path, mounted: bool) -> None:
+    """Without it no node is primary; what was mounted is of no use to anybody, and is taken away."""
+    with scene(tmp_path, HAST) as site:
+        if mounted:
+            site.preset()
+            become(site.world, "secondary")
+        site.world.set(hastd=False)
+        ended = site.stop()
+        assert (ended.returncode, site.table) == (0, []), ended.stderr
+
+
 def test_fault_93_hastd_falls_back(tmp_path: Path) -> None:
     with scene(tmp_path, HAST, hast_falls_back=True) as site:
         before = site.storage.role("jail1", site.world)

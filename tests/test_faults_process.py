@@ -14,6 +14,8 @@ import pytest
 import real
 from cbsd import NULLFS, SERVER, Ended, Site, last_line, wears
 
+from envstart.children import Result
+
 HOOKS = Path(__file__).resolve().parent.parent / "hooks"
 
 
@@ -229,6 +231,23 @@ def test_fault_64_child_that_nothing_ends(site: Site) -> None:
     assert site.table == []
 
 
+@pytest.mark.alone
+def test_fault_64_child_that_comes_out_of_the_kernel_in_time(site: Site) -> None:
+    """A server that was frozen in the middle of a mount, and goes on: what it brings then is not left to nobody."""
+    site.configure(TIMEOUT="12", NFS_MOUNT_TIMEOUT="1")
+    site.world.fault("mount_nfs", "thaws", seconds=5)
+    ended = site.start()
+    assert ended.returncode == 0, ended.stderr
+    assert site.table == site.wanted()
+    assert site.count("mount_nfs") == len(site.wanted())
+
+
+def test_fault_64_what_it_said_before_is_not_taken_for_the_reason() -> None:
+    assert Result(None, "", "mount_nfs: a warning\n", 10.0, False).words == (
+        "no answer in 10.0 s, after it said: mount_nfs: a warning"
+    )
+
+
 def test_fault_65_command_says_0_but_nothing_is_mounted(site: Site) -> None:
     site.world.fault("mount_nfs", "say-ok-do-nothing", times=None)
     ended = site.start()
@@ -330,5 +349,18 @@ def test_fault_48_disk_is_full(tmp_path: Path) -> None:
         unshare = ["unshare", "-m", *(["-r"] if os.geteuid() else [])]
         ended = subprocess.run([*unshare, "/bin/sh", "-c", full], capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
-        assert "No space left on device; going on without" in ended.stderr
+        assert "No space left on device; all that have none take turns" in ended.stderr
         assert site.table == site.wanted()
+
+
+def test_fault_48_disk_is_full_and_two_start_at_once(tmp_path: Path) -> None:
+    """Without a lock both would mount; there is one that needs no room."""
+    with Site(tmp_path, NULLFS) as site:
+        site.world.set(full=True)
+        site.world.fault("mount_nullfs", "slow", seconds=0.5)
+        hooks = [site.begin() for _ in range(3)]
+        for hook in hooks:
+            with hook:
+                assert hook.wait() == 0
+        assert site.table == site.wanted()
+        assert site.count("mount_nullfs") == len(site.wanted())

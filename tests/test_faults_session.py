@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from blocks import ISCSI, ISCSI_GELI, PORTAL, TARGET, BlockSite
+from blocks import HAST, ISCSI, ISCSI_GELI, ISCSI_TREE, PORTAL, TARGET, BlockSite
 from cbsd import Variant, last_line
 from harmless import OTHER, SHARED, add_on_lun, by_hand, by_hooks, image_of, scene, seen, sessions, two_portals
 
@@ -241,6 +241,69 @@ def test_fault_80_session_comes_back(site: BlockSite) -> None:
     ended = site.start()
     assert ended.returncode == 0, ended.stderr
     assert site.table == before
+
+
+# What was mounted from a disk that has gone
+
+
+def lost(site: BlockSite) -> list[str]:
+    return [mount["node"] for mount in site.world.mounts() if mount["options"].get("lost")]
+
+
+def lose(site: BlockSite) -> None:
+    """Its disk goes from under what is mounted, which goes on to show what the kernel has in memory."""
+    if site.variant.backend == "hast":
+        assert site.world.command("hastctl", "role", "secondary", "jail1").returncode == 0
+    else:
+        assert site.world.command("iscsictl", "-R", "-a").returncode == 0
+    until = time.monotonic() + 10
+    while not lost(site):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert site.world.real(site.point("data")).is_dir()
+
+
+VOLUMES = pytest.mark.parametrize("variant", [ISCSI, ISCSI_TREE, ISCSI_GELI, HAST], ids=lambda variant: variant.title)
+
+
+@VOLUMES
+@pytest.mark.parametrize("back", [False, True])
+def test_a_volume_whose_disk_has_gone_is_mounted_anew(tmp_path: Path, variant: Variant, back: bool) -> None:
+    """Also when the disk is back under the name that it had (transcripts iscsi.txt and hast.txt, "while mounted")."""
+    with BlockSite(tmp_path, variant) as site:
+        site.preset()
+        lose(site)
+        if back and variant.backend == "iscsi":
+            by_hand(site, PORTAL)
+        for verb in ("check", "status"):
+            ended = site.hand(verb, variant.backend, *site.args())
+            assert (ended.returncode != 0, "its disk has gone" in ended.stdout) == (True, True), ended.stdout
+        ended = site.start()
+        assert ended.returncode == 0, ended.stderr
+        assert (lost(site), site.is_all_there()) == ([], True)
+        assert site.stop().returncode == 0
+        assert site.table == []
+
+
+@VOLUMES
+def test_a_volume_whose_disk_has_gone_under_a_jail_that_runs(tmp_path: Path, variant: Variant) -> None:
+    with BlockSite(tmp_path, variant) as site:
+        site.preset()
+        lose(site)
+        site.world.jail("jail1", 7)
+        before = site.table
+        ended = site.start()
+        assert (ended.returncode, "jail1 runs; stop it first" in last_line(ended)) == (75, True), ended.stderr
+        assert site.table == before
+
+
+@VOLUMES
+def test_a_volume_whose_disk_has_gone_is_taken_away_by_a_stop(tmp_path: Path, variant: Variant) -> None:
+    with BlockSite(tmp_path, variant) as site:
+        site.preset()
+        lose(site)
+        ended = site.stop()
+        assert (ended.returncode, site.table) == (0, []), ended.stderr
 
 
 # 81, 82: sessions of others

@@ -222,6 +222,13 @@ def test_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str,
         assert found.stop == (("hastctl", "role", "secondary", "env1"),)
 
 
+def test_a_device_of_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``name`` in hast.conf(5): only hastd knows it."""
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/dev/hast/vol1")
+    stub = Stub({LIST: lists()["primary"].replace("provname: env1", "provname: vol1")})
+    assert done(role(tmp_path).device(stub.host)) == "/dev/hast/vol1"
+
+
 def test_the_role_after_a_stop_is_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "exists", lambda path: True)
     found = done(role(tmp_path, HAST_STOP_ROLE="init").state(Stub({LIST: lists()["primary"]}).host))

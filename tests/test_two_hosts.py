@@ -17,6 +17,8 @@ from cbsd import Variant, last_line
 from harmless import SHARED, harm, sessions
 from sim.store import STATE
 
+from envstart.block import owner
+
 FENCED = Variant("iscsi, fenced", "iscsi", {"FENCE": "scsi3"}, ("data",))
 PLAIN_TREE = Variant("iscsi, tree", "iscsi", {"VOLUME_LAYOUT": "tree"}, ("system", "fstab", "data"))
 UUID = "5d1f7b3a-23a4-11ee-9f0a-58589c7b0e21"
@@ -314,6 +316,20 @@ def test_fault_94_two_hosts_with_one_id_at_once(tmp_path: Path) -> None:
 
 
 # A mark
+
+
+def test_fault_94_the_name_of_the_mark_is_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """UFS with soft updates has the file written, and its name for half a minute not."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}") + " " + " ".join(sorted(os.listdir(tmp_path))))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    owner.write(str(tmp_path), "this host", False)
+    assert synced[-1] == f"{tmp_path} {owner.NAME}"
 
 
 @unfenced

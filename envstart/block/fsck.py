@@ -54,9 +54,10 @@ class Fsck(Block):
         lacking = Temporary(f"cannot use {self.source}: it was not looked at yet")
         if device is None:
             return lacking
-        if await host.stack(self._target):
+        mounted = await host.stack(self._target)
+        if mounted:
             # What is mounted there is judged by the step that mounts it.
-            return None
+            return lacking if await geom.lost(host, mounted[-1]) else None
         if await host.stack(self._looking):
             # A start that was killed has left it.
             return lacking

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..children import Result
     from ..host import Host
+    from ..table import Entry
 
 _ASK = ("sysctl", "-n", "kern.geom.confxml")
 # Seconds it may take; it is memory that is read.
@@ -177,6 +178,17 @@ async def who(host: Host, provider: Provider, blocking: bool = False) -> list[st
 
         return await blockdev.others(host, now, blocking)
     return found
+
+
+async def lost(host: Host, entry: Entry) -> bool:
+    """Whether the disk has gone that a file system was mounted from. That stays in the table, and what the kernel has
+    kept of it is still shown (g_vfs_orphan() of geom_vfs.c); a new disk can have the name by now, and is not mounted.
+    """
+    if host.platform != "freebsd":
+        return not os.path.exists(f"/sys/dev/block/{entry.device}")
+    graph = await read(host)
+    provider = graph.provider(entry.source)
+    return provider is None or all(consumer.geom.kind != "VFS" for consumer in graph.users(provider))
 
 
 def _parsed(result: Result) -> Graph:

@@ -49,10 +49,11 @@ class Mark(plan.Step):
         return Missing(f"cannot find {self.source}") if await self._found(host) != await mine(host) else None
 
     async def _found(self, host: Host) -> str:
-        if not await host.stack(self._mount.point) or await self._mount.down(host):
+        mount = self._mount
+        if not await host.stack(mount.point) or await mount.down(host) or await mount.gone(host):
             return ""
         try:
-            return str(await host.probe(look, self._mount.point, timeout=self.config["PROBE_TIMEOUT"]))
+            return str(await host.probe(look, mount.point, timeout=self.config["PROBE_TIMEOUT"]))
         except (Temporary, OSError):
             return ""
 
@@ -180,24 +181,26 @@ def write(top: str, text: str, checkpoint: bool) -> None:
     finally:
         os.close(descriptor)
     os.rename(new, f"{top}/{NAME}")
-    if checkpoint:
-        _checkpoint(top)
+    descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Its name, too: UFS with soft updates keeps that back for half a minute (kern.dirdelay).
+        os.fsync(descriptor)
+        if checkpoint:
+            _checkpoint(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def _checkpoint(top: str) -> None:
+def _checkpoint(descriptor: int) -> None:
     """Put what is in the journal of an ext4 where it belongs: another host looks at the volume without playing the
     journal back, which would change it. Kernels that cannot are left alone."""
     import fcntl
 
-    descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
         fcntl.ioctl(descriptor, _CHECKPOINT, bytes(4))
     except OSError as error:
         if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP):
             raise
-    finally:
-        os.close(descriptor)
 
 
 def remove(top: str) -> None:

@@ -28,9 +28,10 @@ _PRIMARY, _SECONDARY, _INIT = "primary", "secondary", "init"
 class Resource:
     """What hastd says of it. ``status``: complete, degraded, "" without a worker; ``dirty``: bytes not replicated."""
 
-    __slots__ = ("role", "status", "dirty", "remote")
+    __slots__ = ("device", "role", "status", "dirty", "remote")
 
-    def __init__(self, role: str, status: str, dirty: str, remote: str) -> None:
+    def __init__(self, device: str, role: str, status: str, dirty: str, remote: str) -> None:
+        self.device = device
         self.role = role
         self.status = status
         self.dirty = dirty
@@ -52,7 +53,6 @@ class Role(Block):
         super().__init__("role", f"hast resource {resource}")
         self.config = config
         self._name = resource
-        self._device = f"/dev/hast/{resource}"
         self.resource = f"hast {resource}"
 
     async def _resource(self, host: Host) -> Resource:
@@ -73,14 +73,18 @@ class Role(Block):
             if result.status == 0 or rows.get("error") == "1" or "error 1 " in words.lower():
                 raise Misconfigured(f"{doing}: hast.conf(5) has no such resource ({words}); correct HAST_RESOURCE")
             raise ValueError(words)
-        return Resource(rows["role"], rows.get("status", ""), rows.get("dirty", "?"), rows.get("remoteaddr", "?"))
+        # "name" in hast.conf(5) can give it another one.
+        device = f"/dev/hast/{rows.get('provname') or self._name}"
+        return Resource(
+            device, rows["role"], rows.get("status", ""), rows.get("dirty", "?"), rows.get("remoteaddr", "?")
+        )
 
     async def device(self, host: Host) -> str | None:
         found = await self._resource(host)
-        return self._device if found.role == _PRIMARY and os.path.exists(self._device) else None
+        return found.device if found.role == _PRIMARY and os.path.exists(found.device) else None
 
     def expected(self, host: Host) -> str:
-        return self._device
+        return f"/dev/hast/{self._name}"
 
     async def check(self, host: Host) -> Error | None:
         found = await self._resource(host)
@@ -138,7 +142,7 @@ class Role(Block):
                 )
             if not await looks.again():
                 raise Temporary(
-                    f"cannot become primary of {self._name}: {self._device} does not appear ({result.words})"
+                    f"cannot become primary of {self._name}: {found.device} does not appear ({result.words})"
                 )
 
     async def _joined(self, host: Host) -> bool:
@@ -171,7 +175,7 @@ class Role(Block):
     async def _check_unused(self, host: Host, role: str) -> None:
         """Leaving primary takes the device away by force, also from under a file system (commands.md §16.1)."""
         host.forget()
-        provider = (await geom.read(host)).provider(self._device)
+        provider = (await geom.read(host)).provider((await self._resource(host)).device)
         users = await geom.who(host, provider) if provider else []
         if users:
             raise Temporary(f"cannot become {role} of {self._name}: {', '.join(users)} uses it; end that first")
@@ -182,6 +186,13 @@ class Role(Block):
             await self._become(host, before)
 
     async def stop(self, host: Host) -> None:
+        try:
+            await self._resource(host)
+        except Unavailable:
+            if os.path.exists(self.expected(host)):
+                raise
+            # Without hastd(8) no node is primary.
+            return
         if (await self._resource(host)).role == _PRIMARY:
             self.journal_stop(host)
             await self._become(host, self.config["HAST_STOP_ROLE"])

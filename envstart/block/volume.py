@@ -107,22 +107,54 @@ class Volume(Mount):
     async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
         if entry.kind != self.fstype:
             return False
+        # A disk that is gone, or whose session is down, cannot be compared; but it was mounted here, and is no more.
+        if await geom.lost(host, entry):
+            return True
         try:
             device = await self.lower.device(host)
         except Misconfigured:
             device = None
+        if device is None:
+            return bool(await self.lower.dead(host))
         if host.platform != "freebsd":
-            same = device is not None and is_node(device, entry.device)
-            gone = not os.path.exists(f"/sys/dev/block/{entry.device}")
-        else:
-            graph = await geom.read(host)
-            same = device is not None and graph.same(entry.source, device)
-            gone = graph.provider(entry.source) is None
-        # A disk that is gone, or whose session is down, cannot be compared; but it was mounted here, and is no more.
-        return same or gone or (device is None and bool(await self.lower.dead(host)))
+            return is_node(device, entry.device)
+        return (await geom.read(host)).same(entry.source, device)
+
+    async def gone(self, host: Host) -> str:
+        point = await self._real_point(host)
+        for _ in range(2):
+            stack = (await host.mounts()).at(point)
+            if not stack or not await geom.lost(host, stack[-1]):
+                return ""
+            # The table and the graph are read one after the other.
+            host.forget()
+        return "its disk has gone"
 
     def requires(self) -> str:
         return super().requires() if self.name == "data" else "VOLUME_LAYOUT=tree asks for"
+
+
+class Shown(Mount):
+    """A directory of ``volume``, shown where the environment has it."""
+
+    def __init__(self, volume: Volume, name: str, point: str, mode: str) -> None:
+        config, source = volume.config, f"{volume.point}/{name}"
+        super().__init__(
+            name,
+            "nullfs",
+            (mode,),
+            source,
+            point,
+            volume.environment,
+            config,
+            config["PROBE_TIMEOUT"],
+            lower=volume.lower,
+            inside=volume.point,
+        )
+        self._volume = volume
+
+    async def gone(self, host: Host) -> str:
+        return await self._volume.gone(host)
 
 
 def steps(environment: Environment, config: Config, device: Block, guarded: bool) -> list[plan.Step]:
@@ -149,13 +181,7 @@ def steps(environment: Environment, config: Config, device: Block, guarded: bool
     found += [fsck, volume]
     if guarded:
         found.append(Mark(config, volume))
-    mode = ("ro",) if "ro" in options else ("rw",)
-    patience = config["PROBE_TIMEOUT"]
-    found += [
-        Mount(name, "nullfs", mode, f"{point}/{name}", on, environment, config, patience, lower=fsck, inside=point)
-        for name, on in shown.items()
-    ]
-    return found
+    return [*found, *(Shown(volume, name, on, "ro" if "ro" in options else "rw") for name, on in shown.items())]
 
 
 def fill(value: str, environment: Environment, parse: Callable[[str], str], what: str) -> str:

@@ -36,6 +36,7 @@ def run_with(fault: Fault, machine: Machine, act: Act) -> int:
         "hang": hang,
         "ignore-term": ignore_term,
         "unkillable": unkillable,
+        "thaws": thaws,
         "late": late,
         "say-ok-do-nothing": lambda *_: 0,
         "do-it-say-fail": do_it_say_fail,
@@ -70,6 +71,13 @@ def ignore_term(fault: Fault, machine: Machine, act: Act) -> int:
 def unkillable(fault: Fault, machine: Machine, act: Act) -> int:
     with Uninterruptible(machine.store):
         return hang(fault, machine, act)
+
+
+def thaws(fault: Fault, machine: Machine, act: Act) -> int:
+    """In the kernel for a while, where no signal counts; then it does its work, and hears what was sent to it."""
+    with Uninterruptible(machine.store):
+        machine.store.sleep(fault["seconds"])
+        return act()
 
 
 def late(fault: Fault, machine: Machine, act: Act) -> int:

@@ -111,8 +111,6 @@ def reach(state: State, mount: Mount, path: str) -> None:
             raise error(errno.ENOTCONN, path)
         if not answers(state, layer["host"]):
             raise Blocked(layer["host"])
-        if layer["options"].get("lost"):
-            raise error(errno.ENXIO, path)
         check_mount(state, layer, writing=False)
         if layer["stale"] or (layer["host"] and layer["backing"] and not _exists(layer["backing"])):
             raise error(errno.ESTALE, path)
@@ -212,4 +210,7 @@ def check_writable(state: State, place: Place) -> None:
             raise error(errno.EROFS, place.path)
         if not layer["backing"]:
             raise error(errno.EIO, place.path)
+        if layer["options"].get("lost"):
+            # What it has in memory it still shows.
+            raise error(errno.ENXIO, place.path)
         check_mount(state, layer, writing=True)

@@ -37,8 +37,8 @@ from sim.commands import main
 os._exit(main())
 """
 FAULT_KINDS = (
-    "fail", "hang", "ignore-term", "unkillable", "late", "say-ok-do-nothing", "do-it-say-fail", "slow", "flood",
-    "kill-parent", "freeze", "torn",
+    "fail", "hang", "ignore-term", "unkillable", "thaws", "late", "say-ok-do-nothing", "do-it-say-fail", "slow",
+    "flood", "kill-parent", "freeze", "torn",
 )  # fmt: skip
 PIPES: dict[str, Any] = {
     "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
