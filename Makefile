@@ -2,6 +2,7 @@
 
 VENV = .venv
 PREFIX = /usr/local
+HISTORIES = 2000
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,13 +27,16 @@ $(VENV)/.test: $(VENV)/.run
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check $$tools
 	@touch $@
 
-# Tests wait more than they work: they run side by side, and after them, alone, those that measure time.
-test: $(VENV)/.test ## ruff, mypy and all tests
+# Tests wait more than they work: they run side by side, and after them, alone, those that measure time; then histories,
+# and the short list of the lab.
+test: $(VENV)/.test ## ruff, mypy and all tests (three quarters of an hour; HISTORIES=20: half of that)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal -m "not alone"
 	$(VENV)/bin/python -m pytest -m alone
+	$(VENV)/bin/python tests/soak.py --histories $(HISTORIES)
+	ENVSTART_LAB=short $(VENV)/bin/python -m pytest tests/lab
 
 test-gluster: $(VENV)/.test ## the hooks on a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)
 	ENVSTART_REAL=glusterd $(VENV)/bin/python -m pytest tests/test_real_gluster.py
@@ -54,8 +58,7 @@ fuzz: $(VENV)/.test ## what is read from commands, files and callers, FUZZ=100 t
 lifecycle: $(VENV)/.test ## every way in which any command of a start or a stop can go wrong, counted (half an hour)
 	ENVSTART_ALL_WAYS=1 $(VENV)/bin/python -m pytest tests/test_lifecycle.py
 
-# The same histories each time; HISTORIES=200 for a glance.
-HISTORIES = 2000
+# The same ones each time.
 machine: $(VENV)/.test ## histories of starts, stops, faults and crashes, and the promises after each act
 	@$(VENV)/bin/python tests/soak.py --histories $(HISTORIES)
 
