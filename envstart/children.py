@@ -57,6 +57,10 @@ class Child:
             pass
         return False
 
+    def over(self) -> bool:
+        """Whether it has ended, and all its group with it."""
+        return self.ended() and self.group_is_gone()
+
     def kill(self, number: int) -> None:
         """Send a signal to it and to all of its session's first group."""
         try:

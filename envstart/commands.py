@@ -9,8 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# What a command comes with that is not there.
-PACKAGES = {
+_PACKAGES = {
     "mount.nfs": "nfs-common",
     "mount_nfs": "the FreeBSD base system",
     "mount.glusterfs": "glusterfs-client",
@@ -25,7 +24,14 @@ PACKAGES = {
 }
 # Options of mount_nfs(8) that nfs(5) spells differently, or does not have.
 _LINUX_NAMES = {"nfsv3": "vers=3", "nfsv4": "vers=4", "tcp": "proto=tcp", "udp": "proto=udp"}
+# File systems of FreeBSD that open no files for themselves.
+_NOTHING_OF_ITS_OWN = ("nfs", "nullfs", "fusefs")
 _LINUX_LACKS = ("intr", "nocover", "retrycnt", "noconn", "oneopenown", "resvport")
+
+
+def origin(name: str) -> str:
+    """What a command comes with, for who does not have it."""
+    return f"; it comes with {_PACKAGES[name]}" if name in _PACKAGES else ""
 
 
 def mount(platform: str, fstype: str, options: Sequence[str], source: str, point: str) -> tuple[str, ...]:
@@ -79,9 +85,16 @@ def fsck(fstype: str, device: str) -> tuple[str, ...]:
     return ("fsck_ffs", "-p", device) if fstype == "ufs" else ("e2fsck", "-p", device)
 
 
-def unmount(platform: str, point: str) -> tuple[str, ...]:
-    """Unmount in the ordinary way; ``point`` exactly as in the mount table, so that the path is not touched."""
-    return ("umount", point) if platform == "freebsd" else ("umount", "--no-canonicalize", point)
+def unmount(platform: str, fstype: str, point: str) -> tuple[str, ...]:
+    """Unmount in the ordinary way; ``point`` exactly as in the mount table, so that the path is not touched.
+
+    Without ``-n`` FreeBSD's umount(8) begins with sync(2), which waits for every server that something is to be written
+    to: another environment's dead one would hold this one up. UFS has files open for itself (snapshots, quotas), and
+    would be busy for ever.
+    """
+    if platform != "freebsd":
+        return ("umount", "--no-canonicalize", point)
+    return ("umount", "-n", point) if fstype in _NOTHING_OF_ITS_OWN else ("umount", point)
 
 
 def unmount_by_force(platform: str, point: str) -> tuple[str, ...]:

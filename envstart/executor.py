@@ -6,7 +6,7 @@ Knows nothing about file systems; the steps do.
 from __future__ import annotations
 
 from . import breaker, started
-from .errors import Error, NoAnswer, NoTime, Temporary
+from .errors import Error, NoAnswer, NoTime, Stuck, Temporary
 from .plan import waves
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ def start(plan: Plan, host: Host) -> int:
     host.wait(breaker.admit(plan, host))
     try:
         return _start(plan, host, groups)
-    except Temporary:
+    except (Temporary, Stuck):
         host.wait(breaker.consider(plan, host))
         raise
 

@@ -6,7 +6,8 @@ what the mount table must show. The next one compares. Whatever is not just so, 
 which knows nothing of this; so a mistake here can cost time, and nothing else.
 
 This module, and all that it imports, takes from posix what others take from os: that is os without the half that is
-written in Python, which costs a millisecond to import, a tenth of such a start.
+written in Python, which costs a millisecond to import, a tenth of such a start. (ctypes, by which FreeBSD's mount table
+is read, has use for os itself.)
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .host import Host
-    from .plan import Plan
+    from .plan import Plan, Step
 
 # Seconds that a directory may take here; hook.py gives it PROBE_TIMEOUT.
 _QUICK = 0.5
@@ -125,18 +126,18 @@ def remember(program: str, argv: Sequence[str], plan: Plan, host: Host) -> None:
     from .errors import Error
 
     try:
-        known = _known(program, argv, plan, host)
-        if known is not None:
-            state.write(_name(program, argv), _sealed(marshal.dumps(known)))
+        record = _record(program, argv, plan, host)
+        if record is not None:
+            state.write(_name(program, argv), _sealed(marshal.dumps(record)))
     except (Error, OSError, ValueError):
         # The start was good, and is over. The next one takes the long way.
         pass
 
 
-def _known(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[Any, ...] | None:
+def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[Any, ...] | None:
     path = plan.config.path
     table = host.wait(host.mounts())
-    rows = [step.known(table, _LINUX) for step in plan.steps]
+    rows = [known(step, table, _LINUX) for step in plan.steps]
     if path is None or len(plan.locks) != 1 or None in rows:
         return None
     if time.time() - posix.stat(path).st_ctime < SETTLED:
@@ -162,6 +163,19 @@ def _known(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[A
         points,
         rows,
     )
+
+
+def known(step: Step, table: Table, linux: bool) -> tuple[Any, ...] | None:
+    """What the table must show for a step to be so; None if that cannot be told by it alone."""
+    from .mount import Mount
+
+    stack = table.at(step.point)
+    if type(step) is not Mount or step.lower is not None or step.shared or len(stack) != 1 or step.drift(stack[0]):
+        return None
+    if not table.shows(stack[0], step.fstype, step.source, linux):
+        return None
+    look = (step.point, tuple(step.required), step.lease(step.point), False)
+    return step.point, step.fstype, step.source, stack[0].read_only, look
 
 
 def _sealed(data: bytes) -> bytes:

@@ -174,9 +174,7 @@ class Host:
         """
         path = self.find(argv[0])
         if path is None:
-            package = commands.PACKAGES.get(argv[0])
-            remedy = f"; it comes with {package}" if package else ""
-            raise Unavailable(f"cannot run {argv[0]}: it is not installed{remedy}")
+            raise Unavailable(f"cannot run {argv[0]}: it is not installed{commands.origin(argv[0])}")
         self.signals.arm()
         began = time.monotonic()
         # Files, not pipes: a client that makes itself a daemon keeps a pipe open for ever.
@@ -201,7 +199,7 @@ class Host:
             finally:
                 if not ended:
                     await self._end(child, gently=True, leave=leave)
-            if outlast and child in self._left_behind and await self._waited(child, Wait(limit, child.ended)):
+            if outlast and child in self._left_behind and await self._waited(child, Wait(limit, child.over)):
                 self._left_behind.remove(child)
             alive = child in self._left_behind
             result = Result(

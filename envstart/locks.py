@@ -27,20 +27,13 @@ class Locks:
         self._descriptors: list[int] = []
 
     async def __aenter__(self) -> None:
-        try:
-            found = [(name, self._open(name, f"{state.directory()}/{name}.lock")) for name in self._names]
-            if any(descriptor is None for _, descriptor in found):
-                # A full disk must not stop a start (fault 48). Those that have no lock of their own go one by one.
-                found.insert(0, ("all", self._open("all", state.directory(), posix.O_RDONLY | posix.O_DIRECTORY)))
-            for name, descriptor in found:
-                if descriptor is not None:
-                    await self._take(name, descriptor)
-        except BaseException:
-            self._release()
-            raise
+        # What is done to devices alone: without room for a lock of its own, all such take turns.
+        await self._take_all(instead=state.directory())
 
     def __enter__(self) -> None:
-        self._host.wait(self.__aenter__())
+        # Without room for it a start goes on (fault 48): where many would wait for each other, one dead server holds
+        # all of them up.
+        self._host.wait(self._take_all())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -62,17 +55,30 @@ class Locks:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             posix.close(descriptor)
 
-    def _open(self, name: str, path: str, flags: int = posix.O_RDWR | posix.O_CREAT) -> int | None:
-        """None if there is no room for it."""
+    async def _take_all(self, instead: str = "") -> None:
+        try:
+            for name in self._names:
+                descriptor = self._open(name, f"{state.directory()}/{name}.lock", instead)
+                if descriptor is not None:
+                    await self._take(name, descriptor)
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(self, name: str, path: str, instead: str = "") -> int | None:
+        """None if there is no room for it, and nothing ``instead``: a directory, which needs none."""
         from .errors import Temporary, reason
 
+        how = posix.O_RDWR | posix.O_CREAT if path != instead else posix.O_RDONLY | posix.O_DIRECTORY
         try:
-            descriptor = posix.open(path, flags | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
+            descriptor = posix.open(path, how | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
         except OSError as error:
             text = f"cannot lock {name}: {path}: {reason(error)}"
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise Temporary(text) from None
-            self._host.report.warn(f"{text}; all that have none take turns")
+            if instead:
+                return self._open(name, instead, instead)
+            self._host.report.warn(f"{text}; going on without")
             return None
         self._descriptors.append(descriptor)
         self._host.own.add(descriptor)
@@ -105,7 +111,7 @@ def _holder(descriptor: int) -> str:
     try:
         return posix.pread(descriptor, 200, 0).decode("utf-8", "replace")
     except IsADirectoryError:
-        return "another environment's hook"
+        return "another hook"
 
 
 def _wait_for(name: str, descriptor: int) -> None:

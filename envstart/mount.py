@@ -10,7 +10,6 @@ from .table import is_below, normal_source
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from .block.base import Block
     from .children import Result
@@ -67,11 +66,8 @@ class Mount(plan.Step):
         servers: Sequence[plan.Server] = (),
         inside: str = "",
     ) -> None:
-        self.name = name
-        self.fstype = fstype
-        self.options = options
-        self.source = source
-        self.point = point
+        self.name, self.point = name, point
+        self.fstype, self.options, self.source = fstype, options, source
         self.shared = shared
         self.own = tuple(own)
         self.resource = point if shared else ""
@@ -116,18 +112,18 @@ class Mount(plan.Step):
                     f"cannot mount {self.source} on {point}: it would hide {', '.join(hidden[:3])}; unmount that first"
                 )
             return Missing(f"cannot find {self.source} on {point}: nothing is mounted there")
-        if drift := self._drift(entry):
+        if drift := self.drift(entry):
             host.report.warn(f"{point}: {entry} is {drift}")
         lack = await usable.judge(self, host, point)
         if self._new and isinstance(lack, NoAnswer) and await breaker.connects(host, self.servers, self.patience):
-            # A mount is served before a file can be opened: who has been started a moment ago gives those time that had
-            # files open before (NFSv4's grace period, RFC 8881 8.4.2: 90 s on Linux, up to two minutes on FreeBSD).
+            # A server that has just been started mounts, and opens no file, while those have time who had files open
+            # before (RFC 8881 8.4.2: 90 s on Linux, up to two minutes on FreeBSD).
             host.report.note(f"{point}: {self.source} is mounted, and opens no file yet; waiting for it")
             host.silent.discard(point)
             lack = await usable.judge(self, host, point, host.deadline.left())
         return lack
 
-    def _drift(self, entry: Entry) -> str:
+    def drift(self, entry: Entry) -> str:
         """In what the mount differs from the configuration; "" if in nothing that counts."""
         if entry.read_only == ("ro" in self.options):
             return ""
@@ -278,7 +274,13 @@ class Mount(plan.Step):
         argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)
         undo.tried = True
         before = await host.mounts()
-        result = await self._run(host, argv)
+        # Once begun, and until it has ended, it can still bring the mount, whatever ends us.
+        undo.cut_off = True
+        try:
+            result = await self._run(host, argv)
+        except Error:
+            undo.cut_off = False
+            raise
         undo.cut_off = result.status is None
         doing = f"mount {self.source} on {point}"
         # The table, not the exit status: each can be wrong either way (faults 65, 66).
@@ -424,20 +426,11 @@ class Mount(plan.Step):
             return plan.State(plan.STACKED, found)
         if not matching[0]:
             return plan.State(plan.WRONG_SOURCE, found)
-        stop = [] if self._kept(table, point) else [commands.unmount(host.platform, point)]
+        stop = [] if self._kept(table, point) else [commands.unmount(host.platform, table.at(point)[0].fstype, point)]
         if gone:
             return plan.State(plan.BROKEN, gone, stop=stop)
-        drift = self._drift(table.at(point)[0])
+        drift = self.drift(table.at(point)[0])
         return plan.State(plan.DEGRADED, drift, stop=stop) if drift else plan.State(plan.MOUNTED, found, stop=stop)
-
-    def known(self, table: Table, linux: bool) -> tuple[Any, ...] | None:
-        stack = table.at(self.point)
-        if type(self) is not Mount or self.lower is not None or self.shared or len(stack) != 1 or self._drift(stack[0]):
-            return None
-        if not table.shows(stack[0], self.fstype, self.source, linux):
-            return None
-        look = (self.point, tuple(self.required), self.lease(self.point), False)
-        return self.point, self.fstype, self.source, stack[0].read_only, look
 
     async def _real_point(self, host: Host) -> str:
         """The directory as the mount table names it. It is touched only when the table does not know it."""

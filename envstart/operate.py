@@ -180,7 +180,7 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
         argv = (
             commands.unmount_dead(host.platform, step.fstype, step.point)
             if dead
-            else commands.unmount(host.platform, step.point)
+            else commands.unmount(host.platform, step.fstype, step.point)
         )
         write(1, f"# {plan.environment.name}: {step.name}: {states[step]}\n{paste(argv)}\n")
     if arguments.remount:

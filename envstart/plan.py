@@ -9,13 +9,11 @@ from .errors import Misconfigured
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from .config import Config
     from .environment import Environment
     from .errors import Error
     from .host import Host
-    from .table import Table
 
     # Name or address, and TCP port.
     Server = tuple[str, int]
@@ -121,10 +119,6 @@ class Step:
     async def state(self, host: Host) -> State:
         """For status and plan, without an effect."""
         raise NotImplementedError
-
-    def known(self, table: Table, linux: bool) -> tuple[Any, ...] | None:
-        """What the table must show for this step to be so (see fast.py); None if that cannot be told by it alone."""
-        return None
 
 
 class Plan:

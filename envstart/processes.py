@@ -36,9 +36,9 @@ def describe(pids: Sequence[int]) -> str:
     return "; ".join(texts) or "nobody that could be found"
 
 
-def naming(programs: Sequence[str], word: str) -> list[int]:
-    """Processes of one of these programs that have ``word`` among their arguments. Runs in a child: it reads those of
-    every process, and can be held up by one."""
+def naming(programs: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Processes of one of these programs that have all the words that are ``wanted`` among their arguments. Runs in a
+    child: it reads those of every process, and can be held up by one."""
     libraries.reach()
     try:
         import psutil
@@ -47,7 +47,7 @@ def naming(programs: Sequence[str], word: str) -> list[int]:
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
-        if word in words and any(os.path.basename(one) in programs for one in words):
+        if set(wanted) <= set(words) and any(os.path.basename(one) in programs for one in words):
             found.append(process.pid)
     return found
 

@@ -45,13 +45,14 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
     when it is not done ``spare`` seconds before the end, or in half of the time that is left if that is more."""
     told, searching = False, True
     pids: list[int] = []
+    argv = commands.unmount(host.platform, entry.fstype, entry.point)
     depth = len((await host.mounts()).at(entry.point))
 
     async def attempt() -> None:
         nonlocal told, searching, pids
         # The reserve included: an attempt that begins late must not be cut off in the middle.
         timeout = max(host.deadline.left() - spare, host.deadline.to_the_end() / 2)
-        result = await host.run(commands.unmount(host.platform, entry.point), timeout=timeout, reserve=True)
+        result = await host.run(argv, timeout=timeout, reserve=True)
         table = await host.mounts()
         # Not the exit status: mountd that cannot be told makes it 1 after success (commands.md §7.3). But the table
         # leaves out a mount while it is being unmounted (§2.1), so that one still at work has not done it yet.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from blocks import GELI, GELI_IMAGE, HAST_GELI, ISCSI, ISCSI_GELI, ISCSI_TREE, KEY, BlockSite
+from blocks import GELI, GELI_IMAGE, HAST_GELI, ISCSI, ISCSI_GELI, ISCSI_TREE, KEY, RBD, BlockSite
 from cbsd import Variant, last_line
 from harmless import by_hooks, image_of, scene, sessions
 
@@ -317,6 +317,23 @@ def test_fault_90_detach_of_a_directory_in_use(geli: BlockSite) -> None:
         assert geli.is_all_there()
         assert not by_hooks(geli, "geli", "detach")
     assert geli.stop().returncode == 0
+
+
+@pytest.mark.parametrize("variant", [GELI, GELI_IMAGE, RBD], ids=lambda variant: variant.title)
+def test_fault_48_disk_is_full_and_two_start_at_once(tmp_path: Path, variant: Variant) -> None:
+    """A device is attached, made or mapped by one at a time: there is a lock that needs no room."""
+    program = "rbd-ggate" if variant is RBD else "geli"
+    with scene(tmp_path, variant) as site:
+        site.world.set(full=True)
+        site.world.fault(program, "slow", seconds=0.3, times=None)
+        hooks = [site.begin() for _ in range(3)]
+        for hook in hooks:
+            with hook:
+                hook.communicate()
+                assert hook.returncode in (0, 75)
+        assert site.start().returncode == 0
+        done = [words for words in by_hooks(site, program) if {"attach", "map"} & set(words) and "-C" not in words]
+        assert len(done) == 1, done
 
 
 BAD_FILES = ("group", "others", "owner", "open directory", "link", "sticky link", "directory", "pipe", "missing")

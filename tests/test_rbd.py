@@ -196,7 +196,7 @@ def test_a_search_for_processes_that_gives_no_answer_is_told(tmp_path: Path) -> 
 
     plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1")
     (image,) = [step for step in plan.steps if isinstance(step, Mapped)]
-    with pytest.raises(Temporary, match=r"cannot map rbd image jails/jail1: the search .* gives no answer in 5\.0 s"):
+    with pytest.raises(Temporary, match=r"cannot use rbd image jails/jail1: the search .* gives no answer in 5\.0 s"):
         done(image._end(Slow().host))
 
 

@@ -298,7 +298,8 @@ def test_a_disk_that_is_ripped_out_takes_along_what_is_above_it(world: World, no
     assert nodes(world) == set()
     assert world.table() == [("/dev/da0.eli", node, "ufs")]
     see = "import os, sys; sys.path.insert(0, sys.argv[1]); from sim import shim; shim.install(sys.argv[2])\n"
-    touch = f"{see}\ntry: os.stat(sys.argv[3])\nexcept OSError as e: print(e.strerror)"
+    # What is in memory is shown; what would have to be written is not.
+    touch = f"{see}\nos.stat(sys.argv[3])\ntry: os.mkdir(sys.argv[3] + '/new')\nexcept OSError as e: print(e.strerror)"
     argv = [sys.executable, "-c", touch, str(Path(__file__).parent), str(world.path), node]
     seen = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert seen.stdout == "Device not configured\n"

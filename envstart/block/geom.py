@@ -182,13 +182,22 @@ async def who(host: Host, provider: Provider, blocking: bool = False) -> list[st
 
 async def lost(host: Host, entry: Entry) -> bool:
     """Whether the disk has gone that a file system was mounted from. That stays in the table, and what the kernel has
-    kept of it is still shown (g_vfs_orphan() of geom_vfs.c); a new disk can have the name by now, and is not mounted.
-    """
+    kept of it is still shown (g_vfs_orphan() of geom_vfs.c). A new disk can have the name by now, and can be mounted
+    too; of two mounts with one source, which GEOM refuses, the last one lives."""
     if host.platform != "freebsd":
         return not os.path.exists(f"/sys/dev/block/{entry.device}")
-    graph = await read(host)
-    provider = graph.provider(entry.source)
-    return provider is None or all(consumer.geom.kind != "VFS" for consumer in graph.users(provider))
+    for _ in range(2):
+        table, graph = await host.mounts(), await read(host)
+        if entry.number not in [one.number for one in table.at(entry.point)]:
+            return False
+        namesakes = [one.point for one in table if (one.source, one.fstype) == (entry.source, entry.fstype)]
+        provider = graph.provider(entry.source)
+        users = provider.consumers if provider is not None else []
+        if namesakes[-1] == entry.point and any(user.open and user.geom.kind == "VFS" for user in users):
+            return False
+        # The table and the graph are not of one moment.
+        host.forget()
+    return True
 
 
 def _parsed(result: Result) -> Graph:

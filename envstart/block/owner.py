@@ -88,7 +88,10 @@ class Mark(plan.Step):
             )
 
     async def state(self, host: Host) -> plan.State:
-        found = await self._found(host)
+        try:
+            found = await self._found(host)
+        except Error as error:
+            return plan.State(plan.UNKNOWN, str(error))
         if not found:
             return plan.State(plan.NOT_READY)
         return plan.State(plan.READY if found == await mine(host) else plan.LOST, found)

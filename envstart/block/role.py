@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 # Seconds that a secondary may take to join a new primary before that counts as degraded.
 _JOIN = 2.0
 _COMPLETE = "complete"
+# Where the devices are, as long as there is one.
+_NODES = "/dev/hast"
 _PRIMARY, _SECONDARY, _INIT = "primary", "secondary", "init"
+
+
+class Away(Unavailable):
+    """hastd(8) does not run; if there is no device either, this node is primary of nothing."""
 
 
 class Resource:
@@ -64,7 +70,7 @@ class Role(Block):
         doing = f"cannot use HAST resource {self._name}"
         words = result.words
         if "Unable to connect to hastd" in words or result.status == 71:
-            raise Unavailable(f"{doing}: hastd(8) is not running; service hastd enable && service hastd start")
+            raise Away(f"{doing}: hastd(8) is not running; service hastd enable && service hastd start")
         if "Unable to open configuration file" in words:
             raise Misconfigured(f"{doing}: {words}; write hast.conf(5)")
         parts = [line.strip().partition(": ") for line in result.out.splitlines()]
@@ -80,7 +86,12 @@ class Role(Block):
         )
 
     async def device(self, host: Host) -> str | None:
-        found = await self._resource(host)
+        try:
+            found = await self._resource(host)
+        except Away:
+            if os.path.exists(_NODES):
+                raise
+            return None
         return found.device if found.role == _PRIMARY and os.path.exists(found.device) else None
 
     def expected(self, host: Host) -> str:
@@ -187,13 +198,12 @@ class Role(Block):
 
     async def stop(self, host: Host) -> None:
         try:
-            await self._resource(host)
-        except Unavailable:
-            if os.path.exists(self.expected(host)):
+            found = await self._resource(host)
+        except Away:
+            if os.path.exists(_NODES):
                 raise
-            # Without hastd(8) no node is primary.
             return
-        if (await self._resource(host)).role == _PRIMARY:
+        if found.role == _PRIMARY:
             self.journal_stop(host)
             await self._become(host, self.config["HAST_STOP_ROLE"])
 

@@ -121,14 +121,8 @@ class Volume(Mount):
         return (await geom.read(host)).same(entry.source, device)
 
     async def gone(self, host: Host) -> str:
-        point = await self._real_point(host)
-        for _ in range(2):
-            stack = (await host.mounts()).at(point)
-            if not stack or not await geom.lost(host, stack[-1]):
-                return ""
-            # The table and the graph are read one after the other.
-            host.forget()
-        return "its disk has gone"
+        stack = (await host.mounts()).at(await self._real_point(host))
+        return "its disk has gone" if stack and await geom.lost(host, stack[-1]) else ""
 
     def requires(self) -> str:
         return super().requires() if self.name == "data" else "VOLUME_LAYOUT=tree asks for"

@@ -96,6 +96,13 @@ def busy(state: State, mount: Mount, force: bool) -> bool:
     return not force and bool(users(state, mount))
 
 
+def sync(state: State) -> None:
+    """sync(2): what is to be written to a server that is silent waits for it."""
+    for mount in state["mounts"]:
+        if mount["options"].get("dirty") and not vfs.answers(state, mount["host"]):
+            raise Blocked(mount["host"])
+
+
 def unmount(state: State, machine: Machine, fsid: str, force: bool) -> None:
     mount = vfs.by_fsid(state, fsid)
     if mount is None:

@@ -33,6 +33,8 @@ def main(machine: Machine, argv: list[str]) -> int:
     types = ",".join(values(found, "t"))
     if "a" in switches:
         return fail("umount: fstab reading failure")
+    if not switches & {"f", "n", "N"}:
+        machine.call(kernel.sync)
     if every:
         return unmount_all(machine, switches, types, values(found, "h"))
     if "N" in switches:

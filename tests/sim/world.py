@@ -230,6 +230,19 @@ class World(Disks):
         """The iSCSI sessions: target, portal, status as iscsictl shows it, LUNs, and in "known" what else was asked."""
         return [{**session, "status": status(session)} for session in self.state["sessions"]]
 
+    def dirty(self, node: StrPath) -> None:
+        """Something was written there, and is not on the server yet."""
+        path = os.path.realpath(node)
+        mounts = self.state["mounts"]
+        assert any(mount["node"] == path for mount in mounts), f"nothing is mounted on {path}"
+
+        def act(state: State) -> None:
+            for mount in state["mounts"]:
+                if mount["node"] == path:
+                    mount["options"]["dirty"] = "yes"
+
+        self._change(act)
+
     def stale(self, node: StrPath) -> None:
         """The exported directory was removed and made anew on the server."""
         path = os.path.realpath(node)
