@@ -154,6 +154,16 @@ MUTANTS = (
         "if not _shown(ground, points, rows) or not", "if not",
         ("test_fast::test_whatever_has_changed_both_ways_say_the_same",),
     ),
+    Mutant(
+        "a disk that has gone is not noticed", "block/geom.py",
+        "        host.forget()\n    return True\n", "        host.forget()\n    return False\n",
+        ("test_faults_session::test_a_volume_whose_disk_has_gone_is_mounted_anew",),
+    ),
+    Mutant(
+        "devices are attached side by side on a full disk", "locks.py",
+        "await self._take_all(instead=state.directory())", "await self._take_all()",
+        ("test_faults_block::test_fault_48_disk_is_full_and_two_start_at_once",),
+    ),
 )  # fmt: skip
 # These take little time, and go with `make test`.
 QUICK = ("nocover is forgotten", "only the mount point is compared", "nothing is rolled back", "no lock is taken")
