@@ -36,7 +36,7 @@ def describe(pids: Sequence[int]) -> str:
     return "; ".join(texts) or "nobody that could be found"
 
 
-def naming(programs: Sequence[str], wanted: Sequence[str]) -> list[int]:
+def naming(programs: Sequence[str], *wanted: str) -> list[int]:
     """Processes of one of these programs that have all the words that are ``wanted`` among their arguments. Runs in a
     child: it reads those of every process, and can be held up by one."""
     libraries.reach()

@@ -145,7 +145,7 @@ class Mapped(Block):
     async def _end(self, host: Host) -> None:
         """End what is on its way to map the image: it is a daemon by then, and maps when the cluster answers."""
         try:
-            pids = await host.bounded(processes.naming, _PROGRAMS, ("map", self._spec), timeout=_SEARCH)
+            pids = await host.bounded(processes.naming, _PROGRAMS, "map", self._spec, timeout=_SEARCH)
         except (NoAnswer, NoTime) as error:
             raise Temporary(f"cannot use {self.source}: the search for what maps it already gives {error}") from None
         if pids:
