@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import posix
 import signal
 import sqlite3
 import time
@@ -521,7 +520,7 @@ def test_fault_4_a_look_is_not_answered_by_the_kernels_memory(tmp_path: Path, mo
         asked.append(path)
         return lstat(path)
 
-    monkeypatch.setattr(posix, "lstat", noting)
+    monkeypatch.setattr("envstart.verdict.posix.lstat", noting)
     for _ in range(2):
         assert verdict.look(str(tmp_path), (), None) == (verdict.USABLE, "", None)
     assert len(set(asked)) == 2
@@ -534,7 +533,7 @@ def test_fault_6_a_stale_directory_that_the_kernel_remembers(tmp_path: Path, mon
         raise OSError(errno.ESTALE, "Stale NFS file handle")
 
     (tmp_path / "etc").mkdir()
-    monkeypatch.setattr(posix, "lstat", stale)
+    monkeypatch.setattr("envstart.verdict.posix.lstat", stale)
     assert verdict.look(str(tmp_path), (), None)[0] == verdict.BROKEN
 
 
@@ -546,6 +545,6 @@ def test_fault_10_a_directory_that_is_not_exported_has_no_answer_for_a_name(
     def refused(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(posix, "lstat", refused)
-    monkeypatch.setattr(posix, "open", refused)
+    monkeypatch.setattr("envstart.verdict.posix.lstat", refused)
+    monkeypatch.setattr("envstart.verdict.posix.open", refused)
     assert verdict.look(str(tmp_path), (), None)[0] == verdict.EMPTY

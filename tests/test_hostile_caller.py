@@ -66,9 +66,9 @@ def test_enough_descriptors(cbsd: Workdir) -> None:
 
 
 FORK_FAILS = """
-import errno, os, posix, sys
+import errno, os, sys
 sys.path.insert(0, {here!r})
-from sim import process
+from sim import process, shim
 fork, left = os.fork, {count}
 def limited():
     global left
@@ -76,7 +76,7 @@ def limited():
     if left < 0 and {when}:
         raise {error}
     return fork()
-os.fork = posix.fork = limited
+os.fork = shim.POSIX.fork = limited
 sys.exit(process.main(sys.argv[1], sys.argv[2], sys.argv[3:]))
 """
 

@@ -11,6 +11,7 @@ import posix
 import signal
 import sys
 import threading
+import types
 
 from . import mounted, vfs
 from .errors import error
@@ -43,6 +44,10 @@ FUNCTIONS = {
     "remove": REMOVE,
 }
 PAIRS = ("rename", "replace")
+# What the package gets for posix. The real one is importlib's, too, which reads no simulated file.
+POSIX: Any = types.ModuleType("posix")
+vars(POSIX).update(vars(posix))
+sys.modules["posix"] = POSIX
 _LSTAT = os.lstat
 # The files of the package, which every hook looks at: nothing simulated is mounted there.
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + "/envstart/"
@@ -276,7 +281,7 @@ def _replace(name: str, function: Function) -> None:
 def _put(name: str, function: Function) -> None:
     """In both: the short way of a start does without the half of `os` that is written in Python."""
     setattr(os, name, function)
-    setattr(posix, name, function)
+    setattr(POSIX, name, function)
 
 
 def _is_direct(path: Any, kwargs: dict[str, Any]) -> bool:

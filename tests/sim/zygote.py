@@ -18,7 +18,6 @@ import io
 import marshal
 import os
 import pkgutil
-import posix
 import select
 import signal
 import socket
@@ -81,7 +80,7 @@ class Memory:
         self.finders = list(sys.meta_path)
 
     def restore(self) -> None:
-        for module in (os, posix):
+        for module in (os, shim.POSIX):
             vars(module).update(self.functions)
         builtins.open = io.open = self.open
         sys.platform = self.platform
@@ -112,7 +111,7 @@ class Execution:
         self.execve = os.execve
 
     def install(self) -> None:
-        os.execve = posix.execve = self.run  # type: ignore[assignment]
+        os.execve = shim.POSIX.execve = self.run  # type: ignore[assignment]
         os.execv = self.run_here  # type: ignore[assignment]
 
     def run_here(self, path: str, argv: Sequence[str]) -> None:
