@@ -35,7 +35,7 @@ test: $(VENV)/.test ## ruff, mypy and all tests (three quarters of an hour; HIST
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal -m "not alone"
 	$(VENV)/bin/python -m pytest -m alone
-	$(VENV)/bin/python tests/soak.py --histories $(HISTORIES)
+	$(VENV)/bin/python tests/soak.py --twice --histories $(HISTORIES)
 	ENVSTART_LAB=short $(VENV)/bin/python -m pytest tests/lab
 
 test-gluster: $(VENV)/.test ## the hooks on a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)

@@ -1,6 +1,6 @@
 """Play drawn histories side by side, and tell how many: `make machine`, and for as long as one likes `make soak`.
 
-soak.py --histories 2000            the same ones each time
+soak.py --histories 2000            the same ones each time; --twice: what does not come again is told, and no failure
 soak.py --seconds 3600              others each time; --seed FIRST begins where another run did
 """
 
@@ -26,6 +26,8 @@ from machine.scene import KINDS
 
 # Histories that are drawn from one seed.
 BATCH = 25
+# It hung on how the processes came to run beside each other, on a machine that has much to do.
+ONCE = "it did not come again"
 # Most of its time a history waits.
 PER_CORE = 3
 
@@ -38,6 +40,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--random", action="store_true", help="begin with any seed")
     parser.add_argument("--only", default="", help="scenes whose title contains this")
+    parser.add_argument("--twice", action="store_true", help="end with 1 only for what comes again when it is repeated")
     parser.add_argument("--workers", type=int, default=PER_CORE * (os.cpu_count() or 1))
     given = parser.parse_args()
     first = random.randrange(1 << 30) if given.random else given.seed
@@ -49,19 +52,20 @@ def main() -> int:
     workers = [context.Process(target=_work, args=(seeds, played, end, titles, told)) for _ in range(given.workers)]
     for worker in workers:
         worker.start()
-    counts, broken, at_work = Counter[str](), 0, len(workers)
+    counts, broken, once, at_work = Counter[str](), 0, 0, len(workers)
     while at_work:
         number, new, wrong = told.get()
         counts.update(new)
         at_work -= number is None
         if wrong:
-            broken += 1
+            again = not wrong.startswith(ONCE)
+            broken, once = broken + again, once + (not again)
             print(f"seed {number}: {wrong}", flush=True)
     figures = ", ".join(f"{counts[what]} {what}" for what in ("histories", "acts", "again", "promises"))
     seconds = time.monotonic() - began
-    print(f"seeds {first} to {seeds.value - 1}: {figures} asked for, {broken} broken, {seconds:.0f} s")
+    print(f"seeds {first} to {seeds.value - 1}: {figures} asked for, {broken} broken, {once} once, {seconds:.0f} s")
     print("\n".join(f"{counts[title]:8} {title}" for title in titles))
-    return 1 if broken else 0
+    return 1 if broken or (once and not given.twice) else 0
 
 
 def _work(seeds: Any, played: Any, end: tuple[int, float], titles: list[str], told: Any) -> None:
@@ -80,7 +84,7 @@ def _work(seeds: Any, played: Any, end: tuple[int, float], titles: list[str], to
         except Broken as problem:
             wrong = str(problem)
         except Flaky:
-            wrong = f"it did not come again: {LAST[-1]}"
+            wrong = f"{ONCE}: {LAST[-1]}"
         except Exception:
             wrong = traceback.format_exc()
         with seeds.get_lock():
