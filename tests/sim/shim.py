@@ -209,7 +209,7 @@ class Shim:
         if isinstance(path, int) or getattr(self.inside, "active", False) or not _in_dev(path):
             return
         name = os.fsdecode(path)[len("/dev/") :]
-        self.machine.look(lambda state: mounted.check_provider(state, name, writing=False, opening=True))
+        self._look(lambda state: mounted.check_provider(state, name, writing=False, opening=True))
 
     def _need_space(self, path: Any) -> None:
         """Where the state directory of our hooks is full, nothing new is made in it."""
@@ -232,14 +232,23 @@ class Shim:
         finally:
             self.inside.active = False
         if place is not None:
-            self.machine.look(lambda state: vfs.check_open(state, place.mount))
+            self._look(lambda state: vfs.check_open(state, place.mount))
+
+    def _look(self, act: Callable[[State], Any]) -> Any:
+        """machine.look() by somebody who is not inside yet: what it opens meanwhile must not be taken for simulated."""
+        before = getattr(self.inside, "active", False)
+        self.inside.active = True
+        try:
+            return self.machine.look(act)
+        finally:
+            self.inside.active = before
 
     def _wrapped_chdir(self, function: Function) -> Function:
         def call(path: Any) -> None:
             if _is_direct(path, {}):
                 function(path)
                 return
-            place = self.machine.look(lambda state: self._resolve(state, path, FOLLOW))
+            place = self._look(lambda state: self._resolve(state, path, FOLLOW))
             function(place.real)
             vfs.WORKING_DIRECTORY[:] = [place.path]
 
