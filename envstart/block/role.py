@@ -28,7 +28,7 @@ _PRIMARY, _SECONDARY, _INIT = "primary", "secondary", "init"
 
 
 class Away(Unavailable):
-    """hastd(8) does not run; if there is no device either, this node is primary of nothing."""
+    """hastd(8) does not run."""
 
 
 class Resource:
@@ -85,14 +85,20 @@ class Role(Block):
             device, rows["role"], rows.get("status", ""), rows.get("dirty", "?"), rows.get("remoteaddr", "?")
         )
 
-    async def device(self, host: Host) -> str | None:
+    async def _known(self, host: Host) -> Resource | None:
+        """None without hastd(8), if that has left no device: this node is primary of nothing then."""
         try:
-            found = await self._resource(host)
+            return await self._resource(host)
         except Away:
             if os.path.exists(_NODES):
                 raise
             return None
-        return found.device if found.role == _PRIMARY and os.path.exists(found.device) else None
+
+    async def device(self, host: Host) -> str | None:
+        found = await self._known(host)
+        if found is None or found.role != _PRIMARY:
+            return None
+        return found.device if os.path.exists(found.device) else None
 
     def expected(self, host: Host) -> str:
         return f"/dev/hast/{self._name}"
@@ -197,13 +203,8 @@ class Role(Block):
             await self._become(host, before)
 
     async def stop(self, host: Host) -> None:
-        try:
-            found = await self._resource(host)
-        except Away:
-            if os.path.exists(_NODES):
-                raise
-            return
-        if found.role == _PRIMARY:
+        found = await self._known(host)
+        if found is not None and found.role == _PRIMARY:
             self.journal_stop(host)
             await self._become(host, self.config["HAST_STOP_ROLE"])
 
