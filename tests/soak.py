@@ -52,9 +52,14 @@ def main() -> int:
     workers = [context.Process(target=_work, args=(seeds, played, end, titles, told)) for _ in range(given.workers)]
     for worker in workers:
         worker.start()
-    counts, broken, once, at_work = Counter[str](), 0, 0, len(workers)
+    counts, broken, once, at_work, stopped = Counter[str](), 0, 0, len(workers), False
     while at_work:
-        number, new, wrong = told.get()
+        try:
+            number, new, wrong = told.get()
+        except KeyboardInterrupt:
+            # The workers have had it too, and put their machines away.
+            stopped = True
+            continue
         counts.update(new)
         at_work -= number is None
         if wrong:
@@ -65,6 +70,8 @@ def main() -> int:
     seconds = time.monotonic() - began
     print(f"seeds {first} to {seeds.value - 1}: {figures} asked for, {broken} broken, {once} once, {seconds:.0f} s")
     print("\n".join(f"{counts[title]:8} {title}" for title in titles))
+    if stopped:
+        return 130
     return 1 if broken or (once and not given.twice) else 0
 
 
@@ -85,6 +92,8 @@ def _work(seeds: Any, played: Any, end: tuple[int, float], titles: list[str], to
             wrong = str(problem)
         except Flaky:
             wrong = f"{ONCE}: {LAST[-1]}"
+        except KeyboardInterrupt:
+            break
         except Exception:
             wrong = traceback.format_exc()
         with seeds.get_lock():

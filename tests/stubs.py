@@ -67,6 +67,12 @@ class Stub:
             self.forget()
         return self._table
 
+    async def real(self, path: str) -> str:
+        return path
+
+    async def stack(self, path: str) -> list[Entry]:
+        return (await self.mounts()).at(path)
+
     async def run(self, argv: Sequence[str], **_: object) -> Result:
         line = " ".join(argv)
         self.called.append(line)

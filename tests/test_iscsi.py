@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mesh_text import Geom, Makes, Uses, text
-from stubs import UUID, Stub, answer, done, outputs, planned
+from stubs import UUID, WORKDIR, Stub, answer, done, outputs, planned
 
 from envstart import options
 from envstart import plan as plans
@@ -24,6 +24,7 @@ from envstart.block.reservation import Reservation, own_key
 from envstart.block.session import Session
 from envstart.errors import Denied, Misconfigured, Temporary, Unavailable
 from envstart.plan import Plan, waves
+from envstart.table import Entry
 
 DISK0 = "iqn.2026-11.lab.storage:disk0"
 LIST = "iscsictl -L --libxo json"
@@ -644,3 +645,13 @@ def test_every_host_has_a_key_that_fits(uuid: object) -> None:
 def test_a_host_without_an_id_is_told(text: str) -> None:
     with pytest.raises(Temporary, match=r"kern\.hostuuid"):
         done(owner.host_id(Stub({"sysctl -n kern.hostuuid": text}).host))
+
+
+def test_a_mark_that_cannot_be_looked_for_is_unknown(tmp_path: Path) -> None:
+    """One disk can hold all of GEOM up; the other lines of a report must come nonetheless."""
+    plan = planned(tmp_path, "iscsi", ISCSI_PORTAL="10.0.0.5", ISCSI_TARGET=DISK0)
+    (mark,) = [step for step in plan.steps if isinstance(step, owner.Mark)]
+    there = Entry("/dev/da0", f"{WORKDIR}/jails-data/env1-data", "ufs")
+    silent = {name: answer(err="it waits", status=1) for name in (MESH, LIST)}
+    state = done(mark.state(Stub(silent, [there]).host))
+    assert (state.word, "it waits" in state.found) == (plans.UNKNOWN, True)

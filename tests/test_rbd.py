@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,6 +190,30 @@ def test_a_killed_start_maps_nothing_after_a_stop(site: BlockSite) -> None:
     site.storage.cluster("up")
     time.sleep(0.5)
     assert site.footprint() == site.rest
+
+
+def test_only_what_maps_the_image_is_ended(tmp_path: Path) -> None:
+    """Not who takes another host's disk away, looks at the image, or edits a file of that name."""
+    plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1")
+    (image,) = [step for step in plan.steps if isinstance(step, Mapped)]
+    idle = ("-c", "import time; time.sleep(60)")
+    lines = [
+        ("rbd-ggate", *idle, "map", SPEC),
+        ("rbd-ggate", *idle, "map", "jails/jail10"),
+        ("rbd-ggate", *idle, "unmap", SPEC),
+        ("rbd", *idle, "info", SPEC),
+        ("vi", *idle, "map", SPEC),
+    ]
+    # With a name that ps shows, which need not be that of the file.
+    others = [subprocess.Popen(line, executable=sys.executable) for line in lines]
+    try:
+        done(image._end(Stub().host))
+        assert others[0].wait(10) == -signal.SIGKILL
+        assert [other.poll() for other in others[1:]] == [None] * 4
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def test_a_search_for_processes_that_gives_no_answer_is_told(tmp_path: Path) -> None:

@@ -94,14 +94,16 @@ class Store:
         os.replace(temporary, self.file)
 
     def wait_for_change(self, due: float = float("inf")) -> None:
-        """Sleep until somebody changes the world, or until DUE. The world's end ends the waiting process too."""
+        """Sleep until the world is another one than this process has read last, or until DUE. The world's end ends the
+        waiting process too."""
         try:
-            before = self.signature()
+            before = self._signature if self._cached is not None else self.signature()
             until = time.monotonic() + LONGEST_BLOCK
             while self.signature() == before and time.time() < due:
                 if time.monotonic() > until:
                     os._exit(99)
                 time.sleep(POLL)
+            self.read()
         except FileNotFoundError:
             os._exit(99)
 
