@@ -50,7 +50,9 @@ class Watched:
         self.found = found
         self.plan = plan
         self.error = found.problem
-        if plan is None and found.environment is not None:
+        if not found.backend:
+            self.error = self.error or f"its mnt_start is {found.hook or 'not known'}, none of our hooks"
+        elif plan is None and found.environment is not None:
             try:
                 self.plan = hook.load(found.backend, found.environment)
             except Error as error:
@@ -63,7 +65,8 @@ class Watched:
 
     def starting(self, grace: float) -> bool:
         """Whether it was started so few seconds ago that CBSD may still be about to run it."""
-        return self.plan is not None and started.within(self.plan.locks[0], grace)
+        wanted = self.found.environment
+        return wanted is not None and started.within(plan.file_name(wanted), grace)
 
     @property
     def changing(self) -> bool:
@@ -88,6 +91,11 @@ class Seen:
         return self.step.point if self.step is not None else self._point
 
     @property
+    def shared(self) -> bool:
+        """Whether other environments need it too."""
+        return isinstance(self.step, Mount) and bool(self.step.shared)
+
+    @property
     def level(self) -> str:
         """ok, warning, critical or unknown."""
         return _LEVELS.get(self.state.word, "critical")
@@ -109,13 +117,13 @@ def by_environment(seen: Sequence[Seen]) -> dict[Watched, list[Seen]]:
 
 
 def watched(inventory: Inventory, names: Sequence[str] = ()) -> list[Watched]:
-    """The environments of an inventory that have a hook of ours; of them those that are named."""
-    return [Watched(found) for found in inventory.found if found.backend and (not names or found.name in names)]
+    """The environments of an inventory that have a hook of ours; or those that are named, whatever they have."""
+    return [Watched(found) for found in inventory.found if (found.name in names if names else found.backend)]
 
 
 def running(host: Host, environments: Sequence[Watched], level: str) -> list[Seen]:
     """All steps of environments that run (or are said to), looked at as closely as ``level`` says."""
-    seen = [Seen(one, None, State(CONFIGURATION, one.error)) for one in environments if one.plan is None]
+    seen = [_unplanned(one) for one in environments if one.plan is None]
     steps = [(one, step) for one in environments if one.plan is not None for step in one.plan.steps]
     _resolve(host, steps)
     states = host.together([step.state(host) for _, step in steps])
@@ -123,6 +131,10 @@ def running(host: Host, environments: Sequence[Watched], level: str) -> list[See
     if level != "table":
         _probe(host, found, writing=level == "write")
     return seen + found
+
+
+def _unplanned(one: Watched) -> Seen:
+    return Seen(one, None, State(CONFIGURATION, one.error))
 
 
 def _resolve(host: Host, steps: Sequence[tuple[Watched, Step]]) -> None:
@@ -183,7 +195,8 @@ def judged(state: State, probe: probes.Probe) -> State:
 
 
 def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> list[Seen]:
-    """What is left of environments that do not run: their mounts, and (``bare``) files in their bare mount points."""
+    """What is left of environments that do not run: their mounts, and (``bare``) files in their bare mount points; and
+    those that have something mounted, of which that cannot be told."""
     steps = [
         (one, step)
         for one in environments
@@ -191,7 +204,7 @@ def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> l
         if isinstance(step, Mount) and not step.shared
     ]
     _resolve(host, steps)
-    seen: list[Seen] = []
+    seen = [_unplanned(one) for one in environments if one.plan is None and _has_mounts(host, one.found)]
     without: list[Seen] = []
     for (one, step), stack in zip(steps, host.together([_stack(host, step.point) for _, step in steps])):
         if stack:
@@ -201,6 +214,12 @@ def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> l
         elif stack is not None:
             without.append(Seen(one, step, State(plan.NOT_MOUNTED)))
     return seen + (_hidden(host, without) if bare else [])
+
+
+def _has_mounts(host: Host, found: Found) -> bool:
+    own = found.environment
+    places = (own.data, own.system, own.fstab) if own is not None else ()
+    return any(host.together([_stack(host, place) for place in places if place is not None]))
 
 
 async def _stack(host: Host, point: str) -> list[Entry] | None:
@@ -233,9 +252,10 @@ def _hidden(host: Host, bare: list[Seen]) -> list[Seen]:
     return found
 
 
-def lost(host: Host, inventory: Inventory) -> list[Seen]:
-    """Mounts below the workdir of environments that CBSD does not know any more (fault 113). Which hook brought them is
-    no longer written anywhere: it is one whose configuration, for an environment of that name, says just this mount."""
+def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Seen]:
+    """Mounts below the workdir of environments that CBSD does not know any more (fault 113), or, within ``grace``
+    seconds of their start, not yet (contract §1.1). Which hook brought them is no longer written anywhere: it is one
+    whose configuration, for an environment of that name, says just this mount."""
     if not inventory.complete:
         return []
     known = {found.name for found in inventory.found}
@@ -247,6 +267,8 @@ def lost(host: Host, inventory: Inventory) -> list[Seen]:
     seen = []
     for name, mounts in left.items():
         candidates = [Watched(Found.removed(inventory.workdir, name, backend)) for backend in backends.NAMES]
+        if any(one.starting(grace) for one in candidates):
+            continue
         for one in (one for one in candidates if one.plan is not None and one.plan.config.path):
             assert one.plan is not None
             states = host.together([step.state(host) for step in one.plan.steps])
@@ -271,7 +293,7 @@ def orphans(host: Host, inventory: Inventory, environments: Sequence[Watched], g
     Without CBSD's database nobody can tell that of those which are registered."""
     told = [one for one in environments if inventory.complete or not one.found.registered]
     still = [one for one in told if not one.found.running and not one.starting(grace) and not one.changing]
-    return resting(host, still, bare=False) + lost(host, inventory)
+    return resting(host, still, bare=False) + lost(host, inventory, grace)
 
 
 def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) -> list[Record]:
@@ -283,8 +305,9 @@ def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) 
     else:
         environments = watched(inventory, names)
         seen = running(host, [one for one in environments if one.found.running], level)
-        seen += resting(host, [one for one in environments if not one.found.running and not one.starting(GRACE)])
+        still = [one for one in environments if not one.found.running and not one.starting(GRACE) and not one.changing]
+        seen += resting(host, still)
+        seen += [Seen(None, None, State(INVENTORY, problem)) for problem in inventory.problems]
         if not names:
-            seen += [Seen(None, None, State(INVENTORY, problem)) for problem in inventory.problems]
             seen += lost(host, inventory)
     return [one.record(inventory.workdir) for one in seen]

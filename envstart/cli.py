@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 
-from . import __version__, backends, check, config, environment, hook, operate, sample, show
+from . import __version__, backends, check, config, environment, hook, inventory, operate, sample, show
 from .errors import Usage
 from .host import Host
-from .report import Report, paste, write
+from .report import Report, paste, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
 def _main(argv: Sequence[str], report: Report) -> int:
     arguments = _parser().parse_args(argv)
     report.verbose = arguments.verbose
-    for name in ("config", "list"):
+    for name in ("config", "list", "prometheus"):
         if getattr(arguments, name, None) is not None:
             setattr(arguments, name, os.path.abspath(getattr(arguments, name)))
     # Whoever stands in a directory of the environment must not keep it busy by that.
@@ -207,8 +207,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _environments(arguments: argparse.Namespace) -> list[Environment]:
-    """The environments meant: by their directories, by the workdir, or from a list file."""
+def _environments(arguments: argparse.Namespace, report: Report) -> list[Environment]:
+    """The environments meant: by their directories, by the workdir, where CBSD may know it better, or from a list."""
     given = {"-w": arguments.workdir, "-l": arguments.list, "-d and -s": arguments.data or arguments.system}
     if sum(value is not None for value in given.values()) != 1:
         raise Usage(f"cannot tell which environment is meant: give one of {', '.join(given)}")
@@ -222,22 +222,23 @@ def _environments(arguments: argparse.Namespace) -> list[Environment]:
     if not arguments.name:
         raise Usage("cannot tell which environment is meant: -j is missing")
     if arguments.workdir:
-        return [environment.in_workdir(arguments.name, arguments.workdir)]
+        usual = environment.without_links(environment.in_workdir(arguments.name, arguments.workdir))
+        host = Host(report)
+        return [host.wait(inventory.find(host, usual.workdir or arguments.workdir, usual.name)) or usual]
     if not (arguments.data and arguments.system):
         raise Usage("cannot do without -d and -s; or give -w")
-    return [
-        environment.Environment(arguments.name, arguments.data, arguments.system, arguments.fstab, arguments.rcconf)
-    ]
+    places = (arguments.data, arguments.system, arguments.fstab, arguments.rcconf)
+    return [environment.without_links(environment.Environment(arguments.name, *places))]
 
 
-def _plans(arguments: argparse.Namespace) -> list[Plan]:
-    return [hook.load(arguments.backend, one, arguments.config) for one in _environments(arguments)]
+def _plans(arguments: argparse.Namespace, report: Report) -> list[Plan]:
+    return [hook.load(arguments.backend, one, arguments.config) for one in _environments(arguments, report)]
 
 
 def _act(arguments: argparse.Namespace, report: Report) -> int:
     if arguments.dry_run:
         return _plan(arguments, report)
-    plans = _plans(arguments)
+    plans = _plans(arguments, report)
     if len(plans) > 1:
         raise Usage(f"cannot {arguments.verb} several environments at once: give -j")
     report.about(plans[0].environment.name, plans[0].config["LOG_FACILITY"])
@@ -249,8 +250,8 @@ def _act(arguments: argparse.Namespace, report: Report) -> int:
 
 
 def _plan(arguments: argparse.Namespace, report: Report) -> int:
-    for plan in _plans(arguments):
-        write(1, show.plan(plan, Host(report), arguments.verb))
+    for plan in _plans(arguments, report):
+        tell(show.plan(plan, Host(report), arguments.verb))
     return os.EX_OK
 
 
@@ -273,7 +274,7 @@ def _one(arguments: argparse.Namespace) -> bool:
 def _records(arguments: argparse.Namespace, report: Report) -> list[Record]:
     """What there is of each step of each environment that is meant."""
     host = Host(report)
-    return [row for plan in _plans(arguments) for row in show.rows(plan, show.states(plan, host))]
+    return [row for plan in _plans(arguments, report) for row in show.rows(plan, show.states(plan, host))]
 
 
 def _status(arguments: argparse.Namespace, report: Report) -> int:
@@ -283,19 +284,19 @@ def _status(arguments: argparse.Namespace, report: Report) -> int:
     if arguments.json:
         import json
 
-        write(1, json.dumps({"directories": records}, indent=2) + "\n")
+        tell(json.dumps({"directories": records}, indent=2) + "\n")
     else:
-        write(1, show.status(records))
+        tell(show.status(records))
     return os.EX_OK if all(record["level"] in ("ok", "warning") for record in records) else 1
 
 
 def _check(arguments: argparse.Namespace, report: Report) -> int:
-    return operate.look(arguments, report, _plans(arguments) if _one(arguments) else None)
+    return operate.look(arguments, report, _plans(arguments, report) if _one(arguments) else None)
 
 
 def _recover(arguments: argparse.Namespace, report: Report) -> int:
     if not arguments.preempt:
-        return operate.recover(arguments, report, _plans(arguments) if _one(arguments) else None)
+        return operate.recover(arguments, report, _plans(arguments, report) if _one(arguments) else None)
     if not _one(arguments):
         raise Usage("cannot tell which volume to take over: give the backend, and -w and -j")
     arguments.verb = "start"
@@ -316,36 +317,36 @@ def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
         arguments.id,
         arguments.config,
     )
-    write(1, jailconf.fstab(jail) if arguments.print_fstab else jailconf.conf(jail))
+    tell(jailconf.fstab(jail) if arguments.print_fstab else jailconf.conf(jail))
     return os.EX_OK
 
 
 def _config_show(arguments: argparse.Namespace, report: Report) -> int:
-    for one in _environments(arguments):
+    for one in _environments(arguments, report):
         effective = hook.load(arguments.backend, one, arguments.config).config
         lines = [f"{key}={paste([effective.text(key)])}  # {effective.origin(key)}" for key in effective]
-        write(1, "\n".join([f"# {one.name}", *lines]) + "\n")
+        tell("\n".join([f"# {one.name}", *lines]) + "\n")
     return os.EX_OK
 
 
 def _config_check(arguments: argparse.Namespace, report: Report) -> int:
     """Without an environment: the file as every one of its sections sees it."""
     if arguments.name or arguments.list:
-        wanted = _environments(arguments)
+        wanted = _environments(arguments, report)
         path = arguments.config
     else:
-        workdir = arguments.workdir or "/usr/jails"
+        workdir = arguments.workdir or inventory.from_rc_conf() or "/usr/jails"
         path = config.find(arguments.backend, workdir, arguments.config)
         names = config.sections(path) if path else []
         wanted = [environment.in_workdir(name, workdir) for name in names or ["any"]]
     for one in wanted:
         plan = hook.load(arguments.backend, one, path)
         for warning in plan.warnings:
-            write(1, f"warning: {warning}\n")
-        write(1, f"{plan.config.path or 'no file'}: fine for {one.name}\n")
+            tell(f"warning: {warning}\n")
+        tell(f"{plan.config.path or 'no file'}: fine for {one.name}\n")
     return os.EX_OK
 
 
 def _config_sample(arguments: argparse.Namespace, report: Report) -> int:
-    write(1, sample.conf(arguments.backend, backends.backend(arguments.backend).OPTIONS))
+    tell(sample.conf(arguments.backend, backends.backend(arguments.backend).OPTIONS))
     return os.EX_OK

@@ -14,7 +14,7 @@ from .errors import Error, Misconfigured, Missing, Temporary, Usage
 from .mount import Mount
 from .options import ALNUM
 from .plan import NOT_READY, Plan, State, file_name
-from .report import write
+from .report import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def main(argv: Sequence[str], host: Host) -> int:
     """Run the hook and return its exit status; raises Error."""
     arguments = environment.parse(argv)
     if arguments.help:
-        write(1, f"usage: {PROGRAM} [-c config] [-nv], with jname, data, workdir, newjname and newdata as variables\n")
+        tell(f"usage: {PROGRAM} [-c config] [-nv], with jname, data, workdir, newjname and newdata as variables\n")
         return os.EX_OK
     if set(arguments.values) - {"-c"}:
         raise Usage(
@@ -51,7 +51,7 @@ def main(argv: Sequence[str], host: Host) -> int:
     if arguments.dry_run:
         from . import show
 
-        write(1, show.plan(plan, host, "start"))
+        tell(show.plan(plan, host, "start"))
     else:
         hook.act("start", plan, host)
     return os.EX_OK
@@ -66,7 +66,8 @@ def environments(variables: Mapping[str, str]) -> tuple[Environment, Environment
     if name == variables["jname"]:
         raise Usage(f"cannot clone {name} to itself")
     old = environment.in_workdir(variables["jname"], workdir, variables["data"])
-    return old, environment.in_workdir(name, workdir, variables.get("newdata", ""))
+    new = environment.in_workdir(name, workdir, variables.get("newdata", ""))
+    return environment.without_links(old), environment.without_links(new)
 
 
 def planned(old: Environment, new: Environment, path: str | None) -> Plan:

@@ -182,6 +182,21 @@ def in_workdir(name: str, workdir: str, data: str = "") -> Environment:
     )
 
 
+def without_links(wanted: Environment) -> Environment:
+    """The same with its workdir named without links: whatever is told apart by a name (locks, marks, the table) goes by
+    one name, however the caller came to the workdir. Touches it, as the reading of its configuration does."""
+    workdir = wanted.workdir or "/"
+    real = os.path.realpath(workdir)
+    if real == workdir:
+        return wanted
+
+    def named(path: str) -> str:
+        return real + path[len(workdir) :] if is_below(path, workdir) else path
+
+    fstab, rcconf = (path and named(path) for path in (wanted.fstab, wanted.rcconf))
+    return Environment(wanted.name, named(wanted.data), named(wanted.system), fstab, rcconf)
+
+
 def usage(program: str) -> str:
     """The help text of a hook."""
     rows = [f"  {option} {text}" for option, text in {**_OPTIONS, **_FLAGS}.items()]

@@ -12,7 +12,7 @@ import time
 from . import backends, config, environment, executor
 from .errors import Denied, Error, Temporary, Usage, exhausted, reason
 from .host import Host
-from .report import Report, write
+from .report import Report, tell, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,11 +47,13 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
     verb, backend = _meaning(program)
     arguments = environment.parse(argv)
     if arguments.help:
-        write(1, environment.usage(program) + "\n")
+        tell(environment.usage(program) + "\n")
         return os.EX_OK
     report.verbose = arguments.verbose
     from_variables = verb == "stop" and not argv
-    wanted = environment.from_variables(os.environ) if from_variables else arguments.environment()
+    wanted = environment.without_links(
+        environment.from_variables(os.environ) if from_variables else arguments.environment()
+    )
     for option in arguments.repeated:
         report.warn(f"{option} is given more than once; the last one counts")
     plan = load(backend, wanted, arguments.values.get("-c"))
@@ -59,7 +61,7 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
     if arguments.dry_run:
         from . import show
 
-        write(1, show.plan(plan, host, verb))
+        tell(show.plan(plan, host, verb))
         return os.EX_OK
     act(verb, plan, host)
     if verb == "start" and not (report.verbose or arguments.repeated):

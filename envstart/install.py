@@ -10,7 +10,7 @@ import os
 import sys
 
 from . import touch
-from .errors import Error, Misconfigured, Missing, NoAnswer, NoTime, Unavailable, Usage, reason
+from .errors import Error, Misconfigured, Missing, NoAnswer, NoTime, Unavailable, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,18 +37,18 @@ def programs() -> dict[str, str]:
 
 
 def chosen(inventory: Inventory, patterns: Sequence[str]) -> list[Found]:
-    """The environments with a hook of ours whose names fit; Usage if a name fits none."""
+    """The environments with a hook of ours whose names fit. Misconfigured if one that is named has another."""
     import fnmatch
 
     found: list[Found] = []
     for pattern in patterns:
         fitting = [one for one in inventory.found if fnmatch.fnmatchcase(one.name, pattern)]
-        if not fitting and not any(letter in pattern for letter in "*?["):
-            raise Usage(f"cannot find environment {pattern} in {inventory.workdir}")
         for one in fitting:
             if one.backend and one not in found:
                 found.append(one)
             elif one.name == pattern and not one.backend:
+                if not inventory.complete:
+                    raise Misconfigured(f"cannot tell which hook {one.name} has: {'; '.join(inventory.problems)}")
                 raise Misconfigured(
                     f"cannot install for {one.name}: its mnt_start is {one.hook or 'not set'}, none of our hooks; "
                     f"cbsd {'jset' if one.is_jail else 'bset'} jname={one.name} mnt_start=..."

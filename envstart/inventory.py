@@ -116,19 +116,13 @@ class Found:
 
 
 class Inventory:
-    """The environments of one workdir, by name; ``problems`` say what could not be read. ``complete``: the database
-    could, so that a name which is not here is no environment of CBSD's. ``real``: the workdir without links."""
+    """The environments of one workdir, which is named without links, by name; ``problems`` say what could not be read.
+    ``complete``: the database could, so that a name which is not here is no environment of CBSD's."""
 
     def __init__(
-        self,
-        workdir: str,
-        found: Sequence[Found] = (),
-        problems: Sequence[str] = (),
-        complete: bool = False,
-        real: str = "",
+        self, workdir: str, found: Sequence[Found] = (), problems: Sequence[str] = (), complete: bool = False
     ) -> None:
         self.workdir = workdir
-        self._real = real or workdir
         self.found = sorted(found, key=lambda one: one.name)
         self.problems = list(problems)
         self.complete = complete
@@ -141,14 +135,14 @@ class Inventory:
         """The name of the environment that a mount point in the workdir belongs to, by CBSD's naming (contract §2)."""
         directory, last = os.path.split(point)
         holder = os.path.basename(directory)
-        if os.path.dirname(directory) != self._real or holder not in _OWN or not last.endswith(_OWN[holder]):
+        if os.path.dirname(directory) != self.workdir or holder not in _OWN or not last.endswith(_OWN[holder]):
             return None
         return last[: len(last) - len(_OWN[holder])] or None
 
 
 def workdirs(given: Sequence[str]) -> list[str]:
     """The workdirs meant: ``given``, else what /etc/rc.conf says; Usage if that is nothing (contract §2)."""
-    found = [os.path.normpath(path) for path in given] or [path for path in (_from_rc_conf(),) if path]
+    found = [os.path.normpath(path) for path in given] or [path for path in (from_rc_conf(),) if path]
     if not found:
         raise Usage(f"cannot tell where CBSD's workdir is: {RC_CONF} has no cbsd_workdir; give -w")
     for path in found:
@@ -157,7 +151,8 @@ def workdirs(given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _from_rc_conf() -> str:
+def from_rc_conf() -> str:
+    """The workdir that /etc/rc.conf names; "" if it names none."""
     try:
         with open(RC_CONF, encoding="utf-8", errors="replace") as file:
             reading = shell.read(file.read(1 << 20))
@@ -175,7 +170,7 @@ async def read(host: Host, workdir: str) -> Inventory:
         return Inventory(workdir, (), [f"{workdir} gives {error}; is it on a dead server?"])
     except OSError as error:
         return Inventory(workdir, (), [f"cannot read {workdir}: {reason(error)}"])
-    inventory = Inventory(workdir, [Found(workdir, row) for row in rows], problems, complete, real)
+    inventory = Inventory(real, [Found(real, row) for row in rows], problems, complete)
     jails, machines = await _alive(host)
     for found in inventory.found:
         if found.registered and not complete:
@@ -186,6 +181,15 @@ async def read(host: Host, workdir: str) -> Inventory:
         elif found.emulator == "bhyve" and machines is not None:
             found.running = found.name in machines
     return inventory
+
+
+async def find(host: Host, workdir: str, name: str) -> Environment | None:
+    """The directories of an environment as CBSD's row says, as far as that can be told; no command is run for it."""
+    try:
+        rows, _, _, real = await host.bounded(collect, workdir, timeout=_PATIENCE)
+    except (NoAnswer, NoTime, OSError):
+        return None
+    return next((Found(real, row).environment for row in rows if row["jname"] == name), None)
 
 
 async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | None]:

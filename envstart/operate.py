@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import time
 
-from . import check, commands, executor, hook, install, inventory, locks, monitoring, show, started, state
-from .errors import Error, Temporary, Usage
+from . import check, commands, executor, hook, install, inventory, locks, monitoring, processes, show, started, state
+from .errors import Error, Misconfigured, Temporary, Usage
 from .host import Host
 from .mount import Mount
-from .plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
-from .report import paste, write
+from .plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, short, waves
+from .report import paste, tell, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from .check import Seen, Watched
     from .inventory import Inventory
@@ -31,14 +32,22 @@ _RECOVERY = 240.0
 
 
 def _inventories(arguments: argparse.Namespace, host: Host) -> list[Inventory]:
-    """What CBSD knows in each workdir that is meant; Usage if a name is nowhere."""
+    """What CBSD knows in each workdir that is meant; Usage if a name (of `install` it can be a pattern) is nowhere."""
     found = [host.wait(inventory.read(host, path)) for path in inventory.workdirs(arguments.workdirs)]
     for name in arguments.names:
-        if not any(one.get(name) for one in found):
+        if not any(one.get(name) for one in found) and not any(letter in name for letter in "*?["):
             problems = "; ".join(problem for one in found for problem in one.problems)
             places = ", ".join(one.workdir for one in found)
             raise Usage(f"cannot find environment {name} in {places}{': ' + problems if problems else ''}")
     return found
+
+
+def _told(report: Report, found: Sequence[Inventory]) -> int:
+    """Say what could not be read; EX_TEMPFAIL if CBSD can know of more environments than those that are acted on."""
+    for one in found:
+        for problem in one.problems:
+            report.warn(problem)
+    return os.EX_OK if all(one.complete for one in found) else os.EX_TEMPFAIL
 
 
 def _look(report: Report) -> Host:
@@ -55,13 +64,9 @@ def _look(report: Report) -> Host:
 def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
     """``envstart check``: what is not well, for people, cron and monitoring; of all, or of ``plans``."""
     began = time.monotonic()
-    alone = _alone() if plans is None else None
-    if alone is not None:
-        if arguments.nagios:
-            write(1, f"ENVSTART UNKNOWN - {alone}\n")
-            return show.SEVERITY["unknown"]
-        report.note(alone)
-        return os.EX_OK
+    lock, other = _alone() if plans is None else (None, "")
+    if other:
+        return _left_to(other, arguments, report)
     host = _look(report)
     if plans is None:
         found = _inventories(arguments, host)
@@ -72,36 +77,65 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
     seconds = time.monotonic() - began
     if arguments.prometheus:
         monitoring.replace(arguments.prometheus, monitoring.prometheus(records, seconds))
-    told = not arguments.changed or monitoring.changed(state.path("check.last"), records)
+    told = not arguments.changed or _differs(arguments, report, records)
+    host.signals.disarm()
+    if lock is not None:
+        # A reader can take its time.
+        os.close(lock)
     if told:
         _tell(arguments, records, seconds)
     return show.SEVERITY[monitoring.worst(records)]
 
 
-def _alone() -> str | None:
-    """Why this check is not to be made: another one is at work (fault 121)."""
+def _alone() -> tuple[int | None, str]:
+    """A lock that others see, and "", or why this check is not to be made: another one is at work (fault 121)."""
     try:
-        descriptor, told = locks.claim("check")
+        descriptor, holder = locks.claim("check")
     except (Error, OSError):
         # Not root, who alone can say so.
-        return None
+        return None, ""
     if descriptor is None:
-        return f"another check is at work ({told or 'it has just begun'}); nothing was done"
+        return None, f"another check is at work ({holder or 'it has just begun'}); nothing was done"
     locks.note(descriptor, f"pid {os.getpid()}")
-    # It is let go with this process.
-    return None
+    return descriptor, ""
+
+
+def _left_to(other: str, arguments: argparse.Namespace, report: Report) -> int:
+    """Who runs it now and then is told by the other one; who asks for an answer has none."""
+    if arguments.nagios:
+        tell(f"ENVSTART UNKNOWN - {other}\n")
+    elif arguments.json:
+        _document(level="unknown", reason=other, directories=[])
+    else:
+        report.note(other)
+        if not (arguments.names or arguments.prometheus):
+            return os.EX_OK
+    return show.SEVERITY["unknown"]
+
+
+def _differs(arguments: argparse.Namespace, report: Report, records: Sequence[Record]) -> bool:
+    """Whether it is not what a check of the same ones has told last. Where that cannot be kept, what is wrong is."""
+    scope = (arguments.workdirs, arguments.names, arguments.level, arguments.list, arguments.config, arguments.name)
+    try:
+        return monitoring.changed(f"{state.directory()}/check.{short(repr(scope))}.last", records)
+    except Error as error:
+        report.warn(str(error))
+        return monitoring.worst(records) != "ok"
+
+
+def _document(**values: Any) -> None:
+    import json
+
+    tell(json.dumps(values, indent=2) + "\n")
 
 
 def _tell(arguments: argparse.Namespace, records: Sequence[Record], seconds: float) -> None:
     if arguments.json:
-        import json
-
-        document = {"level": monitoring.worst(records), "seconds": round(seconds, 3), "directories": records}
-        write(1, json.dumps(document, indent=2) + "\n")
+        _document(level=monitoring.worst(records), seconds=round(seconds, 3), directories=records)
     elif arguments.nagios:
-        write(1, monitoring.nagios(records, show.problems(records), seconds))
+        tell(monitoring.nagios(records, show.problems(records), seconds))
     else:
-        write(1, show.problems(records) or ("OK: all is well again\n" if arguments.changed else ""))
+        tell(show.problems(records) or ("OK: all is well again\n" if arguments.changed else ""))
 
 
 def status(arguments: argparse.Namespace, report: Report) -> int:
@@ -115,18 +149,18 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
         systems = {one: one.found.environment.system for one in seen if one.found.running and one.found.environment}
         lacking = host.wait(install.lacking(host, list(systems.values())))
         for one, rows in seen.items():
-            records = [row.record(found.workdir) for row in rows]
+            # What all share says nothing about one that does not run.
+            records = [row.record(found.workdir) for row in rows if one.found.running or not row.shared]
             groups.append(show.Group(one.found, records, lacking.get(systems.get(one, ""), ())))
         if not arguments.names:
             left = [row.record(found.workdir) for row in check.lost(host, found)]
             if left:
                 groups.append(show.Group(None, left))
+    host.signals.disarm()
     if arguments.json:
-        import json
-
-        write(1, json.dumps({"environments": [group.plain() for group in groups]}, indent=2) + "\n")
+        _document(environments=[group.plain() for group in groups])
     else:
-        write(1, show.overview(groups))
+        tell(show.overview(groups))
     for problem in problems:
         report.warn(problem)
     return os.EX_OK if not problems and all(group.well for group in groups) else 1
@@ -138,12 +172,11 @@ def doctor(arguments: argparse.Namespace, report: Report) -> int:
 
     host = _look(report)
     findings = examination.examine(_inventories(arguments, host), arguments.names, host)
+    host.signals.disarm()
     if arguments.json:
-        import json
-
-        write(1, json.dumps({"findings": examination.records(findings)}, indent=2) + "\n")
+        _document(findings=examination.records(findings))
     else:
-        write(1, examination.text(findings))
+        tell(examination.text(findings))
     return max((show.SEVERITY.get(one.level, 0) for one in findings), default=0)
 
 
@@ -153,17 +186,28 @@ def doctor(arguments: argparse.Namespace, report: Report) -> int:
 def recover(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
     """``envstart recover``: take mounts away that do not answer or are broken, and, with --remount, start again."""
     host = _look(report)
+    status = os.EX_OK
     if plans is None:
-        environments = [one for found in _inventories(arguments, host) for one in check.watched(found, arguments.names)]
+        inventories = _inventories(arguments, host)
+        status = _told(report, inventories)
+        environments = [one for found in inventories for one in check.watched(found, arguments.names)]
     else:
         environments = [check.Watched.given(one) for one in plans]
         for one in environments:
             one.found.running = host.wait(host.running(one.found.name))
     words = (NO_ANSWER, BROKEN, *((NOT_MOUNTED, NOT_READY) if arguments.remount and arguments.names else ()))
-    broken = check.by_environment(
-        [seen for seen in check.running(host, environments, "read") if seen.state.word in words]
-    )
-    return max([_recover(arguments, report, one, mine) for one, mine in broken.items()], default=os.EX_OK)
+    seen = check.running(host, environments, "read")
+    broken = check.by_environment([one for one in seen if one.state.word in words])
+    status = max(status, _without_plan(report, seen))
+    return max([status, *(_recover(arguments, report, one, mine) for one, mine in broken.items())])
+
+
+def _without_plan(report: Report, seen: Sequence[Seen]) -> int:
+    """Tell for which environments nothing can be done; EX_CONFIG if there are any."""
+    environments = [one.watched for one in seen if one.state.word == check.CONFIGURATION and one.watched is not None]
+    for one in environments:
+        report.warn(f"{one.found.name}: {one.error}")
+    return os.EX_CONFIG if environments else os.EX_OK
 
 
 def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken: list[Seen]) -> int:
@@ -209,15 +253,14 @@ def orphans(arguments: argparse.Namespace, report: Report) -> int:
     """``envstart orphans``: what stopped or removed environments have left mounted; with --stop it is taken away."""
     host = _look(report)
     host.deadline.set(arguments.timeout)
-    status = os.EX_OK
     # Servers that gave no answer to a stop: the next one would wait for them as long.
     silent: set[str] = set()
-    for found in _inventories(arguments, host):
-        for problem in found.problems:
-            report.warn(problem)
-        if not found.complete:
-            status = os.EX_TEMPFAIL
-        seen = check.orphans(host, found, check.watched(found, arguments.names), arguments.grace)
+    inventories = _inventories(arguments, host)
+    status = _told(report, inventories)
+    for found in inventories:
+        every = check.orphans(host, found, check.watched(found, arguments.names), arguments.grace)
+        status = max(status, _without_plan(report, every))
+        seen = [row for row in every if row.state.word == check.ORPHAN]
         for row in seen:
             if not arguments.stop or row.watched is None:
                 write(1, f"{row.state.found}\n")
@@ -240,6 +283,9 @@ def _stop(report: Report, one: Watched, grace: float, left: float, silent: set[s
         now = host.wait(inventory.read(host, one.found.workdir)).get(one.found.name)
         if now is not None and now.running:
             return "it runs"
+        at_work = processes.working(("/sudoexec/",), one.found.name)
+        if at_work:
+            return f"CBSD is at work on it (pid {at_work})"
         table = host.wait(host.mounts())
         servers.update({step.point: table.server(step.point) for step in plan.steps if table.at(step.point)})
         dead = sorted(silent.intersection(servers.values()))
@@ -260,12 +306,12 @@ def links(arguments: argparse.Namespace, report: Report) -> int:
     host = _look(report)
     act: Callable[[Host, str], list[str]] = install.put if arguments.verb == "install" else install.take
     hook.only_root(arguments.verb, "for " + " ".join(arguments.names), host)
-    status = os.EX_OK
-    for path in inventory.workdirs(arguments.workdirs):
-        found = host.wait(inventory.read(host, path))
-        targets = [f"{path}/jails-system/{one.name}" for one in install.chosen(found, arguments.names)]
+    inventories = _inventories(arguments, host)
+    status = _told(report, inventories)
+    for found in inventories:
+        targets = [f"{found.workdir}/jails-system/{one.name}" for one in install.chosen(found, arguments.names)]
         if "*" in arguments.names:
-            targets += install.skeletons(path)
+            targets += install.skeletons(found.workdir)
         for target in targets:
             try:
                 _refuse_bare(host, found, target)
@@ -280,7 +326,11 @@ def links(arguments: argparse.Namespace, report: Report) -> int:
 def _refuse_bare(host: Host, found: Inventory, system: str) -> None:
     """A link in a bare mount point would be hidden by the next start."""
     one = found.get(os.path.basename(system)) if os.path.dirname(system).endswith("/jails-system") else None
-    plan: Plan | None = check.Watched(one).plan if one is not None else None
-    wanted = plan is not None and any(step.point == system for step in plan.steps)
+    if one is None:
+        return
+    watched = check.Watched(one)
+    if watched.plan is None:
+        raise Misconfigured(f"cannot use {system}: whether it must be mounted cannot be told: {watched.error}")
+    wanted = any(step.point == system for step in watched.plan.steps)
     if wanted and not host.wait(host.stack(system)):
         raise Temporary(f"cannot use {system}: it is not mounted; start the environment first")

@@ -14,7 +14,7 @@ from . import children, environment, hook, inventory, processes, started
 from .errors import Error, Misconfigured, Missing, Temporary, Usage
 from .host import Host
 from .plan import file_name
-from .report import write
+from .report import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .table import Table
 
 _CALLED = "jname, data and workdir are not all set; CBSD sets them for what envstart install has put in its directories"
+# Programs of CBSD's that write into a system directory after a stop has called us.
+_WRITING = ("/save-jail-info", "/sudoexec/jstop", "/sudoexec/bstop")
 # Seconds that CBSD gets to end its stop. What comes later is found by `envstart orphans --stop`.
 _PATIENCE = 900.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -37,7 +39,7 @@ _STOPPING = 300.0
 def main(program: str, argv: Sequence[str], report: Report) -> int:
     """Run the program and return its exit status; raises Error."""
     if list(argv) in (["-h"], ["--help"]):
-        write(1, f"usage: {program}, with jname, data and workdir as variables; CBSD calls it: envstart install\n")
+        tell(f"usage: {program}, with jname, data and workdir as variables; CBSD calls it: envstart install\n")
         return os.EX_OK
     if argv:
         raise Usage(f"cannot use {argv[0]!r}: {program} takes no arguments; -h tells what it needs")
@@ -46,7 +48,7 @@ def main(program: str, argv: Sequence[str], report: Report) -> int:
 
 def poststop(report: Report) -> int:
     """Return at once; what has to be done is done when CBSD has ended."""
-    wanted = environment.from_variables(os.environ, _CALLED)
+    wanted = _called()
     mark, callers = started.mark(file_name(wanted)), processes.callers("/sudoexec/")
     if os.fork():
         return os.EX_OK
@@ -54,6 +56,10 @@ def poststop(report: Report) -> int:
     null = os.open(os.devnull, os.O_RDWR)
     children.become_child((None, null, null), ())
     os._exit(hook.guarded(report, lambda: _when_ended(report, wanted, mark, callers)))
+
+
+def _called() -> Environment:
+    return environment.without_links(environment.from_variables(os.environ, _CALLED))
 
 
 def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[tuple[int, float]]) -> int:
@@ -96,10 +102,11 @@ def _busy(host: Host, found: Found, plan: Plan, callers: list[tuple[int, float]]
     alive = [pid for pid, began in callers if processes.is_still(pid, began)]
     if alive:
         return f"CBSD is still at work (pid {alive[0]})"
-    # What it leaves in the background writes into the system directory (contract §1.7).
-    aftermath = processes.working("save-jail-info", f"jname={found.name}")
-    if aftermath:
-        return f"CBSD is still at work (pid {aftermath})"
+    # What writes into the system directory later: what CBSD leaves in the background (contract §1.7), and another stop,
+    # such as that by which the wrapper of a VM ends.
+    others = processes.working(_WRITING, found.name)
+    if others:
+        return f"CBSD is still at work (pid {others})"
     points = [step.point for step in plan.steps if step.point]
     path, data, *own = (host.wait(host.real(name)) for name in (found.path, plan.environment.data, *points))
     left = left_by_cbsd(host.wait(host.mounts()), path, data, own)
@@ -130,7 +137,7 @@ def _found(host: Host, wanted: Environment) -> Found:
 
 def remove(report: Report) -> int:
     """Unmount, by force if need be, before CBSD deletes what is mounted."""
-    wanted = environment.from_variables(os.environ, _CALLED)
+    wanted = _called()
     report.about(wanted.name, report.facility or "none")
     host = Host(report)
     host.deadline.set(2 * _STOPPING)

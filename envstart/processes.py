@@ -86,8 +86,9 @@ def callers(part: str) -> list[tuple[int, float]]:
     return found
 
 
-def working(program: str, word: str) -> int:
-    """The pid of a process that runs a file of this name with this word among its arguments; 0 if there is none."""
+def working(parts: Sequence[str], name: str) -> int:
+    """The pid of a process that has one of these ``parts`` in a word of its command line, and names this environment as
+    CBSD's own programs do; 0 if there is none."""
     libraries.reach()
     try:
         import psutil
@@ -96,8 +97,8 @@ def working(program: str, word: str) -> int:
     for process in psutil.process_iter(["cmdline", "status"]):
         # CBSD passes some of its words on with their quotes.
         words = [given.replace('"', "") for given in process.info["cmdline"] or ()]
-        named = any(os.path.basename(given) == program for given in words)
-        if named and word in words and process.info["status"] != psutil.STATUS_ZOMBIE:
+        fits = any(part in given for part in parts for given in words)
+        if fits and {name, f"jname={name}"} & set(words) and process.info["status"] != psutil.STATUS_ZOMBIE:
             return int(process.pid)
     return 0
 

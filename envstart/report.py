@@ -105,8 +105,27 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
+def tell(text: str) -> None:
+    """Write what somebody has asked for to standard output, however slow its reader is; Error where there is no room.
+    A reader that has gone away wants no more."""
+    data = text.encode("utf-8", "backslashreplace")
+    poller = select.poll()
+    poller.register(1, select.POLLOUT)
+    try:
+        while data:
+            # The caller can have it so that a write does not wait.
+            poller.poll()
+            data = data[os.write(1, data[:512]) :]
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        from .errors import Error, reason
+
+        raise Error(f"cannot write to standard output: {reason(error)}") from None
+
+
 def write(descriptor: int, text: str) -> None:
-    """Write to a standard stream that may be closed, full, or a pipe that nobody reads."""
+    """Write, beside other work, to a standard stream that may be closed, full, or a pipe that nobody reads."""
     data = text.encode("utf-8", "backslashreplace")
     poller = select.poll()
     poller.register(descriptor, select.POLLOUT)

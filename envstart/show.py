@@ -159,7 +159,8 @@ def overview(groups: Sequence[Group]) -> str:
     for group in sorted(groups, key=lambda one: (one.well, one.found.name if one.found else "")):
         found = group.found
         word = "runs" if group.running else "does not run" if found and found.registered else "is not registered"
-        heading = f"{found.name} ({found.emulator}, {found.backend}) {word}" if found else "not known to CBSD"
+        kind = f"{found.emulator}, {found.backend or 'no hook of ours'}" if found else ""
+        heading = f"{found.name} ({kind}) {word}" if found else "not known to CBSD"
         if group.lacking:
             heading += f"; CBSD will not stop it: envstart install {found.name if found else ''}".rstrip()
         rows.append(_coloured("ok" if group.well else "critical", heading))

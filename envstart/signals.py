@@ -47,6 +47,12 @@ class Signals:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
+    def disarm(self) -> None:
+        """All work is done: what follows waits for nobody's clean-up, and any signal may end it."""
+        for number in _ENDING:
+            if signal.getsignal(number) == self._note:
+                signal.signal(number, signal.SIG_DFL)
+
     def wake(self) -> int | None:
         """A descriptor that is readable when a signal came in, a child's end among them."""
         return self._pipe[0] if self._pipe else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cbsd import SERVER, Ended, Site, last_line
+from cbsd import NFS4, SERVER, Ended, Site, Variant, last_line
 from toy import Toy, processes
 
 from envstart import verdict
@@ -321,6 +321,83 @@ def test_a_hook_through_a_link_and_a_hook_of_somebody_else(cbsd: Toy) -> None:
     assert "jail2" not in ended.stdout
 
 
+def test_a_name_without_a_database(cbsd: Toy) -> None:
+    """That all is well nobody can tell."""
+    cbsd.link.unlink()
+    (cbsd.workdir / "etc" / "env_start_nullfs.conf").write_text("")
+    assert cbsd.site.world.command("umount", str(cbsd.site.point("data"))).returncode == 0
+    status, lines = check(cbsd, "jail1")
+    assert status == 3
+    assert lines[0] == "UNKNOWN: jail1: configuration: its mnt_start is not known, none of our hooks"
+    assert lines[1].startswith("UNKNOWN: inventory: cannot read")
+    assert hand(cbsd, "status", "jail1").returncode == 1
+
+
+def test_a_name_with_a_hook_of_somebody_else(cbsd: Toy) -> None:
+    cbsd.add("jail3", hook="/root/bin/mine")
+    told = "UNKNOWN: jail3: configuration: its mnt_start is /root/bin/mine, none of our hooks"
+    cbsd.set("jail3", jid=7)
+    cbsd.site.world.jail("jail3", 7)
+    assert check(cbsd, "jail3") == (3, [told])
+    assert check(cbsd) == (0, [])
+
+
+def test_what_is_left_of_one_whose_configuration_cannot_be_used(cbsd: Toy) -> None:
+    """A mistake that comes while it rests must not end the reaping without a word."""
+    cbsd.site.preset(name="jail2")
+    cbsd.set("jail1", jid=0)
+    cbsd.site.world.command("umount", str(cbsd.site.point("data")))
+    cbsd.site.conf.write_text(cbsd.site.conf.read_text() + "TYPO=1\n")
+    status, lines = check(cbsd, "jail2")
+    assert (status, len(lines)) == (3, 1)
+    assert "jail2: configuration: " in lines[0]
+    before = cbsd.site.table
+    ended = hand(cbsd, "orphans", "--stop", "jail2")
+    assert (ended.returncode, cbsd.site.table) == (78, before)
+    assert "jail2: cannot use the configuration" in last_line(ended)
+
+
+def test_recover_tells_what_it_cannot_do(cbsd: Toy) -> None:
+    cbsd.site.configure(TIMEOUT="abc")
+    ended = hand(cbsd, "recover", "--remount", "jail1")
+    assert ended.returncode == 78
+    assert "TIMEOUT" in ended.stderr
+    cbsd.site.configure()
+    cbsd.link.unlink()
+    ended = hand(cbsd, "recover")
+    assert ended.returncode == 75
+    assert "local.sqlite: there is no such file" in ended.stderr
+
+
+def test_one_that_cbsd_is_still_making(cbsd: Toy) -> None:
+    """The hook of jcreate comes before the row in the database (contract §1.1)."""
+    cbsd.site.add("jail5")
+    assert cbsd.site.start(name="jail5").returncode == 0
+    assert check(cbsd) == (0, [])
+    before = cbsd.site.table
+    assert (hand(cbsd, "orphans", "--stop").returncode, cbsd.site.table) == (0, before)
+    assert hand(cbsd, "orphans", "--stop", "--grace", "0").returncode == 0
+    assert cbsd.site.table != before
+
+
+def test_one_that_cbsd_works_on_is_no_problem(cbsd: Toy) -> None:
+    cbsd.site.preset(name="jail2")
+    cbsd.set("jail2", status=3)
+    assert check(cbsd) == (0, [])
+    cbsd.set("jail2", status=0)
+    assert len(check(cbsd)[1]) == 3
+
+
+def test_what_all_share_says_nothing_about_one_that_rests(tmp_path: Path) -> None:
+    shared = Variant("", "nfs", {"MOUNT_RCCONF": "1", "RCCONF_SHARED": "1"}, (*NFS4.directories, "rcconf"))
+    with Site(tmp_path, shared, getfsstat=True) as site:
+        cbsd = Toy(site)
+        cbsd.add("jail2")
+        begin(cbsd, "jail1")
+        ended = hand(cbsd, "status")
+        assert (ended.returncode, check(cbsd)) == (0, (0, [])), ended.stdout
+
+
 def test_names_that_are_not_there(cbsd: Toy) -> None:
     for verb in ("check", "status", "recover", "orphans", "doctor"):
         ended = hand(cbsd, verb, "nobody")
@@ -382,6 +459,25 @@ def test_fault_100_only_what_has_changed(cbsd: Toy) -> None:
     assert check(cbsd, "--changed") == (0, [])
 
 
+def test_changes_are_those_of_what_is_looked_at(cbsd: Toy) -> None:
+    cbsd.site.world.command("umount", str(cbsd.site.point("data")))
+    assert len(check(cbsd, "--changed")[1]) == 1
+    assert check(cbsd, "--changed", "jail2") == (0, [])
+    assert check(cbsd, "--changed") == (2, [])
+
+
+def test_changes_that_cannot_be_kept(cbsd: Toy) -> None:
+    cbsd.site.world.command("umount", str(cbsd.site.point("data")))
+    cbsd.site.world.set(full=True)
+    status, lines = check(cbsd, "--changed")
+    assert (status, len(lines)) == (2, 1)
+
+
+def test_metrics_go_where_the_caller_is(cbsd: Toy, tmp_path: Path) -> None:
+    ended = cbsd.site.world.run("envstart", "check", "-w", str(cbsd.workdir), "--prometheus", "out.prom", cwd=tmp_path)
+    assert (ended.returncode, (tmp_path / "out.prom").exists()) == (0, True)
+
+
 def test_fault_121_two_checks_at_once(cbsd: Toy) -> None:
     cbsd.site.world.freeze(SERVER)
     cbsd.site.configure(PROBE_TIMEOUT="20")
@@ -395,6 +491,9 @@ def test_fault_121_two_checks_at_once(cbsd: Toy) -> None:
     assert f"another check is at work (pid {first.pid})" in last_line(ended)
     ended = hand(cbsd, "check", "--nagios")
     assert (ended.returncode, ended.stdout.startswith("ENVSTART UNKNOWN - another check")) == (3, True)
+    # Who wants an answer has none.
+    assert hand(cbsd, "check", "jail1").returncode == 3
+    assert json.loads(hand(cbsd, "check", "--json").stdout)["level"] == "unknown"
     first.send_signal(signal.SIGTERM)
     first.communicate(timeout=60)
     assert first.returncode == 128 + signal.SIGTERM

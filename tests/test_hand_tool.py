@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cbsd import NULLFS, SERVER, Site, last_line
+from toy import HOOKS, Toy
 
+from envstart import cli, inventory
+
+TOOL = str(HOOKS / "envstart")
 VERBS = ("start", "stop", "plan", "status")
 
 
@@ -393,6 +400,50 @@ def test_a_wrong_command_line_is_64_and_one_line(site: Site, words: list[str]) -
     assert len(ended.stderr.splitlines()) == 1
     assert ended.stderr.startswith("envstart: cannot ")
     assert site.world.calls() == []
+
+
+def test_a_slow_reader_gets_it_all(site: Site) -> None:
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    full = os.write(write, b" " * 4000)
+    process = subprocess.Popen([TOOL, "config", "sample", "iscsi"], stdout=write)
+    os.close(write)
+    # Longer than what is said beside other work waits.
+    time.sleep(1.5)
+    with open(read, encoding="utf-8") as stream:
+        text = stream.read()
+    assert process.wait(60) == 0
+    assert text[full:] == site.hand("config", "sample", "iscsi").stdout
+
+
+def test_no_room_for_what_was_asked_for() -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        ended = subprocess.run(
+            [TOOL, "config", "sample", "nfs"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    words = "envstart: cannot write to standard output: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, words)
+
+
+def test_a_vm_by_hand(site: Site) -> None:
+    """CBSD hands a VM no fstab (contract §1.2); its server has none either."""
+    toy = Toy(site)
+    toy.add("vm1", "bhyve")
+    assert site.hand("start", "nfs", "-w", str(site.workdir), "-j", "vm1").returncode == 0
+    points = {node for _, node, _ in site.table}
+    assert points == {str(site.point(which, "vm1")) for which in ("data", "system")}
+    assert site.hand("check", "nfs", "-w", str(site.workdir), "-j", "vm1").stdout == ""
+
+
+def test_config_check_looks_where_cbsd_is(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    site.configure(TIMEOUT="abc")
+    rc_conf = tmp_path / "rc.conf"
+    rc_conf.write_text(f'cbsd_workdir="{site.workdir}"\n')
+    monkeypatch.setattr(inventory, "RC_CONF", str(rc_conf))
+    assert cli.main(["config", "check", "nfs"]) == os.EX_CONFIG
+    assert "TIMEOUT" in capfd.readouterr().err
 
 
 def test_configuration_file_named_by_hand(site: Site, tmp_path: Path) -> None:

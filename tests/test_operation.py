@@ -75,6 +75,23 @@ def test_links_go_where_cbsd_looks_and_nowhere_else(cbsd: Toy) -> None:
     assert not (cbsd.sysdata() / "remove.d" / "envstart").is_symlink()
 
 
+def test_links_of_several_workdirs_and_what_cannot_be_told(cbsd: Toy, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    (other / "var" / "db").mkdir(parents=True)
+    assert cbsd.run("jstart").returncode == 0
+    ended = cbsd.site.hand("install", "-w", str(other), "-w", str(cbsd.workdir), "jail1")
+    assert (ended.returncode, ended.stdout.count("/envstart\n")) == (75, 2), ended
+    cbsd.site.conf.write_text(cbsd.site.conf.read_text() + "TYPO=1\n")
+    ended = hand(cbsd, "install", "jail1")
+    assert ended.returncode == 78
+    assert "TYPO" in last_line(ended)
+    cbsd.link.unlink()
+    (cbsd.workdir / "etc" / "env_start_nullfs.conf").write_text("")
+    ended = hand(cbsd, "install", "jail1")
+    assert ended.returncode == 78
+    assert "cannot tell which hook jail1 has: cannot read" in last_line(ended)
+
+
 def test_new_vms_get_the_links_as_well(cbsd: Toy) -> None:
     cbsd.run("jstart")
     hand(cbsd, "install", "*")
@@ -117,6 +134,20 @@ def test_what_cbsd_does_in_the_background_is_waited_for(cbsd: Toy) -> None:
     at_rest(cbsd)
     assert (cbsd.site.table, list(system.iterdir())) == ([], [])
     assert (cbsd.sysdata("env1") / "stats.json").exists()
+
+
+def test_a_second_stop_of_a_vm_is_waited_for(cbsd: Toy) -> None:
+    """The wrapper of a VM ends with a bstop of its own, which writes into the system directory before its hooks."""
+    started(cbsd, "bhyve", 0)
+    command = [str(cbsd.distdir / "sudoexec" / "bstop"), "-c", "import time; time.sleep(60)", "jname=env1"]
+    with subprocess.Popen(command, executable=sys.executable) as second:
+        cbsd.run("bstop", "env1")
+        looks = cbsd.site.count("jls")
+        until(lambda: cbsd.site.count("jls") > looks + 2 or not cbsd.mounted(), "nobody looks whether CBSD has ended")
+        assert "jails-system/env1" in cbsd.mounted()
+        second.kill()
+    at_rest(cbsd)
+    assert cbsd.site.table == []
 
 
 def test_a_start_that_comes_first_is_left_alone(cbsd: Toy) -> None:
@@ -217,6 +248,34 @@ def test_the_reaper_leaves_alone_what_runs_and_what_starts(cbsd: Toy) -> None:
     ended = hand(cbsd, "orphans", "--stop", "--grace", "0")
     assert (ended.returncode, cbsd.site.foreign("jail2")) == (0, cbsd.site.table)
     assert cbsd.runs()
+
+
+def test_the_reaper_by_another_way_to_the_workdir(cbsd: Toy) -> None:
+    """What was started a moment ago is known by the name that the workdir has without links."""
+    link = cbsd.workdir.with_name("link")
+    link.symlink_to(cbsd.workdir)
+    assert cbsd.site.start().returncode == 0
+    before = cbsd.site.table
+    ended = cbsd.site.hand("orphans", "--stop", "-w", str(link))
+    assert (ended.returncode, cbsd.site.table) == (0, before)
+    words = [word.replace(str(cbsd.workdir), str(link)) for word in cbsd.site.args()]
+    assert cbsd.site.world.run("env_stop_nfs", *words).returncode == 0
+    assert cbsd.site.table == []
+    assert len(list((cbsd.site.world.path / "run").glob("jail1.*.lock"))) == 1
+
+
+def test_the_reaper_waits_for_cbsd(cbsd: Toy) -> None:
+    """A jail that is being made can take longer than the reaper's patience."""
+    cbsd.site.preset()
+    command = [str(cbsd.distdir / "sudoexec" / "jcreate"), "-c", "import time; time.sleep(60)", "jname=jail1"]
+    with subprocess.Popen(command, executable=sys.executable) as maker:
+        before = cbsd.site.table
+        ended = hand(cbsd, "orphans", "--stop", "--grace", "0")
+        maker.kill()
+    assert (ended.returncode, cbsd.site.table) == (75, before)
+    assert f"CBSD is at work on it (pid {maker.pid})" in last_line(ended)
+    assert hand(cbsd, "orphans", "--stop", "--grace", "0").returncode == 0
+    assert cbsd.site.table == []
 
 
 def test_the_reaper_knows_what_is_not_registered_any_more(cbsd: Toy) -> None:

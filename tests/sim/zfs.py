@@ -63,6 +63,8 @@ def clone(machine: Machine, argv: list[str]) -> int:
             "files": path, "origin": snapshot,
             "mountpoint": given.get("mountpoint", inherited), "canmount": given.get("canmount", "on"),
         }  # fmt: skip
+        # What one that was killed has left: of a real one there is all or nothing.
+        shutil.rmtree(path, ignore_errors=True)
         shutil.copytree(state["datasets"][snapshot]["files"], path, symlinks=True)
         state["datasets"][name] = made
         return ""
