@@ -177,7 +177,8 @@ def judged(state: State, probe: probes.Probe) -> State:
         verdict.BROKEN: (plan.BROKEN, probe.detail),
         verdict.DENIED: (plan.NOT_USABLE, probe.detail),
         verdict.LACKING: (plan.NOT_USABLE, f"it has no {probe.detail}"),
-        verdict.EMPTY: (plan.NOT_USABLE, "it is empty and takes no file: is it exported?"),
+        verdict.EMPTY: (plan.NOT_USABLE, f"it is empty and takes no file ({probe.detail}): is it exported?"),
+        verdict.UNREADABLE: (plan.BROKEN, f"{probe.detail}; an NFSv4 server shows what it does not export like that"),
     }
     if probe.verdict in words:
         return State(*words[probe.verdict], stop=state.stop)
@@ -217,9 +218,8 @@ def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> l
 
 
 def _has_mounts(host: Host, found: Found) -> bool:
-    own = found.environment
-    places = (own.data, own.system, own.fstab) if own is not None else ()
-    return any(host.together([_stack(host, place) for place in places if place is not None]))
+    places = found.environment.directories if found.environment is not None else ()
+    return any(host.together([_stack(host, place) for place in places]))
 
 
 async def _stack(host: Host, point: str) -> list[Entry] | None:

@@ -14,7 +14,7 @@ from .signals import forget_in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
 _NULL = "/dev/null"
@@ -26,13 +26,15 @@ _LENGTH = 4
 
 
 class Child:
-    """A process. ``status`` is its exit status, minus the signal that ended it, or None while it runs."""
+    """A process. ``status`` is its exit status, minus the signal that ended it, or None while it runs. ``holds``: it
+    has descriptors of ours."""
 
-    __slots__ = ("pid", "what", "status")
+    __slots__ = ("pid", "what", "holds", "status")
 
-    def __init__(self, pid: int, what: str) -> None:
+    def __init__(self, pid: int, what: str, holds: bool = False) -> None:
         self.pid = pid
         self.what = what
+        self.holds = holds
         self.status: int | None = None
 
     def ended(self) -> bool:
@@ -99,13 +101,13 @@ def command(
     argv: Sequence[str],
     environment: Mapping[str, str],
     streams: tuple[int | None, int, int],
-    keep: Iterable[int],
+    keep: Collection[int],
 ) -> Child:
     """Execute ``path`` in a session of its own: no terminal to ask at, nothing inherited but ``streams``, its standard
     ones (the first None: nothing to read), and ``keep``. OSError."""
     pid = posix.fork()
     if pid:
-        return Child(pid, " ".join(argv))
+        return Child(pid, " ".join(argv), bool(keep))
     try:
         become_child(streams, keep)
         posix.execve(path, list(argv), environment)

@@ -61,6 +61,11 @@ class Environment:
         self.workdir = _workdir(self.system, name)
         self._refuse_shared()
 
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Those that are its own."""
+        return tuple(path for path in (self.data, self.system, self.fstab) if path is not None)
+
     def _refuse_shared(self) -> None:
         """A mount there would hide, or show, the directories of all environments (contract §4.2, 1)."""
         own = {"-d": self.data, "-s": self.system, "-f": self.fstab, "-r": self.rcconf}

@@ -227,7 +227,8 @@ class Host:
         key = tuple(argv)
         while key in self._asking:
             # Somebody else is at it, side by side with us.
-            await Wait(self.deadline.end, lambda: key not in self._asking)
+            if not await Wait(self.deadline.end, lambda: key not in self._asking):
+                raise NoTime(f"cannot tell what {argv[0]} knows: there was no time left")
         for known in (self._lasting, self._answers):
             if key in known:
                 return known[key]
@@ -307,8 +308,9 @@ class Host:
         self._answers.clear()
         self._changes += 1
 
-    async def resolve(self, paths: Sequence[str]) -> None:
-        """Find the real names of these paths by one child, as far as the table does not know them (see real())."""
+    async def resolve(self, paths: Sequence[str]) -> bool:
+        """Find the real names of these paths by one child, as far as the table does not know them (see real()); whether
+        any had to be touched."""
         mounts = await self.mounts()
         unknown = [path for path in dict.fromkeys(paths) if path not in self._real and not mounts.at(path)]
         if unknown:
@@ -317,6 +319,7 @@ class Host:
                 self._real[path] = real
                 if empty:
                     self._empty[real] = mounts.holding(real)
+        return bool(unknown)
 
     async def real(self, path: str) -> str:
         """The path as the mount table has it, without symbolic links. It is touched only if the table lacks it."""
@@ -426,24 +429,13 @@ class Host:
             self.silent.add(point)
             raise
 
+    def bound(self) -> bool:
+        """Whether a command that nothing could end has our locks: what it has begun can still come about."""
+        return any(child.holds and not child.ended() for child in self._left_behind)
+
     def left_behind(self) -> list[str]:
         """Children that nothing could end, and that are still there: pid and what they do."""
         return [f"pid {child.pid} ({child.what})" for child in self._left_behind if not child.ended()]
-
-    async def running(self, name: str) -> bool:
-        """Whether the jail or the bhyve VM of this name runs (contract §3). Elsewhere that is not known by name."""
-        freebsd = self.platform == "freebsd"
-        return freebsd and (os.path.exists(f"/dev/vmm/{name}") or name in await self.jails())
-
-    async def jails(self) -> Any:
-        """Names of all jails that run (``jls -j`` takes a number for a jid); Temporary if that cannot be told."""
-        return await self.ask(("jls", "name"), _names)
-
-
-def _names(result: Result) -> frozenset[str]:
-    if result.status != 0:
-        raise ValueError(result.words)
-    return frozenset(result.out.split())
 
 
 def _no_child(error: OSError) -> Exhausted:

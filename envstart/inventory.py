@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import backends, config, shell, verdict
+from . import backends, config, guests, shell, verdict
 from .environment import Environment
 from .errors import Error, NoAnswer, NoTime, Usage, reason
 
@@ -198,7 +198,7 @@ async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | No
         return None, None
 
     try:
-        jails: frozenset[str] | None = await host.jails()
+        jails: frozenset[str] | None = await guests.jails(host)
     except Error as error:
         host.report.warn(f"{error}; what runs is taken from CBSD's database")
         jails = None

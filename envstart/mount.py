@@ -256,9 +256,7 @@ class Mount(plan.Step):
 
     async def in_use(self, host: Host, point: str) -> bool:
         """Whether the environment runs; where that is not known by name, whether somebody uses the directory."""
-        if await host.running(self.environment.name):
-            return True
-        return host.platform == "linux" and bool(await unmount.holders(host, point))
+        return await unmount.used(host, self.environment.name, point)
 
     async def _force(self, host: Host, entry: Entry) -> None:
         """Unmount what does not answer; what lies below it is made to give an error first."""
@@ -347,6 +345,7 @@ class Mount(plan.Step):
                 raise Temporary(
                     f"cannot unmount {entry.point}: {self.source}: {why}; set STOP_FORCE=1 to unmount it nonetheless"
                 )
+            await unmount.refuse_harm(host, entry, self.environment.directories)
 
     async def give_up(self, host: Host) -> None:
         for entry in [entry for entry in await self._to_stop(host) if entry.point in host.silent]:
@@ -369,8 +368,9 @@ class Mount(plan.Step):
             try:
                 await unmount.plain(host, entry, self.config["ATTEMPTS"], self.config["STOP_KILL"], spare)
             except unmount.Hanging as error:
-                # The directory answered out of memory; what is to be written back has nowhere to go.
-                if not spare or self.lower is None or not await self.lower.dies(host):
+                # The directory answered out of memory; or, since FreeBSD's umount(8) begins with sync(2) unless it is
+                # forced, another environment's disk hangs.
+                if not spare or not (host.platform == "freebsd" or (self.lower and await self.lower.dies(host))):
                     raise
                 host.report.warn(f"{error}; unmounting it by force")
                 await self._force(host, entry)

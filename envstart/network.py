@@ -44,16 +44,16 @@ def null_call(name: str, port: int, version: int, kinds: list[str], timeout: flo
 
     call = struct.pack(">10I", _XID, _CALL, _RPC_VERSION, _NFS_PROGRAM, version, 0, 0, 0, 0, 0)
     until = time.monotonic() + timeout
-    with _connected(name, port, kinds, until) as connection:
+    with connected(name, port, kinds, until) as connection:
         connection.sendall(struct.pack(">I", _LAST | len(call)) + call)
-        (mark,) = struct.unpack(">I", _received(connection, 4, until))
-        reply = _received(connection, min(mark & ~_LAST, _REPLY_MAX), until)
+        (mark,) = struct.unpack(">I", received(connection, 4, until))
+        reply = received(connection, min(mark & ~_LAST, _REPLY_MAX), until)
     return _meaning(reply)
 
 
 def connect(name: str, port: int, timeout: float) -> str:
     """Connect, and be gone: "". OSError."""
-    _connected(name, port, [INET, INET6], time.monotonic() + timeout).close()
+    connected(name, port, [INET, INET6], time.monotonic() + timeout).close()
     return ""
 
 
@@ -77,8 +77,10 @@ def _meaning(reply: bytes) -> str:
     return "" if rest[0] == _SUCCESS else alien
 
 
-def _connected(name: str, port: int, kinds: list[str], until: float) -> sockets.socket:
-    """A connection to the first of its addresses that takes one."""
+def connected(
+    name: str, port: int, kinds: list[str], until: float, source: tuple[str, int] | None = None
+) -> sockets.socket:
+    """A connection to the first of its addresses that takes one; from ``source``, if that is given. OSError."""
     import socket
 
     wanted = {socket.AF_INET: INET, socket.AF_INET6: INET6}
@@ -89,6 +91,8 @@ def _connected(name: str, port: int, kinds: list[str], until: float) -> sockets.
         connection = socket.socket(family, kind, protocol)
         try:
             connection.settimeout(max(0.1, until - time.monotonic()))
+            if source is not None:
+                connection.bind(source)
             connection.connect(address)
             return connection
         except OSError as error:
@@ -97,7 +101,8 @@ def _connected(name: str, port: int, kinds: list[str], until: float) -> sockets.
     raise failure or OSError(0, "it has no address")
 
 
-def _received(connection: sockets.socket, size: int, until: float) -> bytes:
+def received(connection: sockets.socket, size: int, until: float) -> bytes:
+    """So many bytes; OSError if they do not come."""
     data = b""
     while len(data) < size:
         connection.settimeout(max(0.1, until - time.monotonic()))

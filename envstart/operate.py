@@ -5,7 +5,21 @@ from __future__ import annotations
 import os
 import time
 
-from . import check, commands, executor, hook, install, inventory, locks, monitoring, processes, show, started, state
+from . import (
+    check,
+    commands,
+    executor,
+    guests,
+    hook,
+    install,
+    inventory,
+    locks,
+    monitoring,
+    processes,
+    show,
+    started,
+    state,
+)
 from .errors import Error, Misconfigured, Temporary, Usage
 from .host import Host
 from .mount import Mount
@@ -194,7 +208,7 @@ def recover(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan]
     else:
         environments = [check.Watched.given(one) for one in plans]
         for one in environments:
-            one.found.running = host.wait(host.running(one.found.name))
+            one.found.running = host.wait(guests.runs(host, one.found.name))
     words = (NO_ANSWER, BROKEN, *((NOT_MOUNTED, NOT_READY) if arguments.remount and arguments.names else ()))
     seen = check.running(host, environments, "read")
     broken = check.by_environment([one for one in seen if one.state.word in words])

@@ -11,6 +11,8 @@ from .retry import until_it_heals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .host import Host
     from .table import Entry
 
@@ -96,9 +98,42 @@ async def holders(host: Host, point: str) -> list[int] | None:
         return None
 
 
+async def used(host: Host, name: str, point: str) -> bool:
+    """Whether the environment of this name runs; where that is not known, whether somebody uses the directory."""
+    from . import guests
+
+    return await guests.runs(host, name) or (host.platform == "linux" and bool(await holders(host, point)))
+
+
+async def refuse_harm(host: Host, entry: Entry, own: Sequence[str] = ()) -> None:
+    """Temporary if to unmount what does not answer cannot succeed on FreeBSD, and would break it for good; what is
+    mounted on one of the directories ``own`` goes first.
+
+    umount -N marks the mount before it is refused because something lies on it; nothing takes that back, and each
+    request fails from then on (nfssvc(2) with FORCEDISM). A nullfs has the locks of what it shows: whoever waits for a
+    server in it keeps it, and with it the directory that it is mounted on, until that server is back.
+    """
+    if host.platform != "freebsd":
+        return
+    table = await host.mounts()
+    lower = table.holding(entry.source) if entry.fstype == "nullfs" else None
+    above = [point for point in (*table.below(entry.point), *table.uppers(entry.point)) if point not in own]
+    if lower is not None and lower.kind == "nfs":
+        raise Temporary(
+            f"cannot unmount {entry.point}: it shows what lies on {lower.point}, and no umount ends before "
+            f"{lower.server} answers"
+        )
+    if entry.kind == "nfs" and above:
+        raise Temporary(
+            f"cannot unmount {entry.point}: {entry.source} gives no answer, and {', '.join(above[:3])} lies on it; "
+            "unmount that first"
+        )
+
+
 async def by_force(host: Host, entry: Entry, dead: bool) -> None:
     """Unmount although it is in use or dead. What does not end in time goes on by itself, and is said."""
     if dead:
+        await refuse_harm(host, entry)
         argv = commands.unmount_dead(host.platform, entry.fstype, entry.point)
     else:
         argv = commands.unmount_by_force(host.platform, entry.point)

@@ -3,6 +3,9 @@ nfs.txt), and CBSD's own look at the lease comes before the hook has mounted it 
 
 from __future__ import annotations
 
+import errno
+import os
+
 from . import verdict
 from .errors import Denied, Error, Missing, NoAnswer, NoTime, Temporary, reason
 
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 
 # CBSD's own rule for a lease (contract §2.3): cbsdd touches it every 5 minutes.
 LEASE_SECONDS = 30 * 60
+_NOT_ROOT = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
+_AS_ROOT = "let the server map root to root for this host (maproot, no_root_squash)"
 
 
 async def judge(mount: Mount, host: Host, point: str, patience: float | None = None) -> Error | None:
@@ -39,14 +44,23 @@ async def judge(mount: Mount, host: Host, point: str, patience: float | None = N
         raise NoTime(f"{doing} is mounted there but gives {error}; is the server up?") from None
     except OSError as error:
         raise Error(f"{doing}: {reason(error)}") from None
+    if word == verdict.UNREADABLE and not (mount.fstype == "nfs" and host.platform == "freebsd"):
+        word = verdict.BROKEN
     if word == verdict.BROKEN:
         return Temporary(f"{doing} is mounted there but broken: {detail}")
     if word == verdict.DENIED:
-        raise Denied(f"{doing}: {detail}; let the server map root to root for this host (maproot, no_root_squash)")
+        raise Denied(f"{doing}: {detail}; {_AS_ROOT}")
     if word == verdict.LACKING:
         raise Missing(f"{doing} has no {detail}, which {mount.requires()}; is it the right directory?")
-    if word == verdict.EMPTY:
-        text = f"{doing} is empty and takes no file: an NFSv4 server shows what it does not export like that"
+    if word in (verdict.EMPTY, verdict.UNREADABLE):
+        # FreeBSD's server lists and opens nothing in what it does not export, and answers all the same; others show it
+        # empty.
+        text = f"{doing} is empty and takes no file" if word == verdict.EMPTY else f"{doing} cannot be listed"
+        text += f" ({detail})"
+        if config["EMPTY_DIR"] == "refuse" and detail in _NOT_ROOT:
+            raise Denied(f"{text}; {_AS_ROOT}, or set EMPTY_DIR=warn")
+        if detail not in _NOT_ROOT:
+            text += ": an NFSv4 server shows what it does not export to this host like that"
         if config["EMPTY_DIR"] == "refuse":
             # Who has it mounted sees nothing of what is exported later.
             return Missing(f"{text}; export it and start again, or set EMPTY_DIR=warn")

@@ -21,6 +21,8 @@ _CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | pos
 
 # What look() says first. The other words tell which name is missing, or the system's own words.
 USABLE, EMPTY, BROKEN, DENIED, LACKING = "usable", "empty", "broken", "denied", "lacking"
+# It answers, and cannot be listed.
+UNREADABLE = "unreadable"
 
 
 def look(
@@ -32,11 +34,17 @@ def look(
     node's name and the age in seconds of its lease, or None when there is none or it is ours (contract §2.3).
     """
     try:
-        _ask(point)
-        with posix.scandir(point) as entries:
-            empty = all(entry.name == _PROBE for entry in entries)
-        if empty and refusal(point):
-            return EMPTY, "", None
+        heard = _ask(point)
+        try:
+            with posix.scandir(point) as entries:
+                empty = all(entry.name == _PROBE for entry in entries)
+        except OSError as error:
+            if heard and error.errno == errno.EIO:
+                return UNREADABLE, error.strerror or str(error), None
+            raise
+        refused = refusal(point) if empty else ""
+        if refused:
+            return EMPTY, refused, None
         for name in required:
             try:
                 posix.lstat(f"{point}/{name}")
@@ -51,18 +59,20 @@ def look(
     return USABLE, "", other_node(*lease) if lease else None
 
 
-def _ask(point: str) -> None:
-    """Have the server itself answer, whatever it says; a stale directory is an OSError.
+def _ask(point: str) -> bool:
+    """Have the server itself answer: whether it did, in order; a stale directory is an OSError.
 
     What the kernel has kept of a directory it shows for seconds, with some options a minute, after the server has died
     (acdirmin of mount_nfs(8); nfs_open() and nfs_getattr() look there first). A name that nobody has asked for yet is
-    not among that. What is not exported has an input/output error for each.
+    not among that.
     """
     try:
         posix.lstat(f"{point}/.envstart.{posix.getpid()}.{time.monotonic_ns()}")
     except OSError as error:
         if error.errno == errno.ESTALE:
             raise
+        return error.errno == errno.ENOENT
+    return True
 
 
 def glance(point: str) -> None:

@@ -31,9 +31,13 @@ def connected(world: World) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize("before", ["init", "secondary", "secondary since now"])
-def test_fault_93_the_other_node_is_primary(tmp_path: Path, before: str) -> None:
-    with scene(tmp_path, HAST, hast_connect_seconds=0.8) as site, other_node(site, tmp_path) as peer:
+def test_fault_93_the_other_node_is_primary(tmp_path: Path, before: str, asked: bool) -> None:
+    """It says so itself; where it cannot be asked, the connection that it makes shows it."""
+    resolver = {} if asked else {"172.16.0.101": "again"}
+    scenery = scene(tmp_path, HAST, hast_connect_seconds=0.8, resolver=resolver)
+    with scenery as site, other_node(site, tmp_path) as peer:
         site.configure(HAST_WAIT="6")
         become(peer, "primary")
         become(site.world, before.split()[0])
@@ -47,6 +51,21 @@ def test_fault_93_the_other_node_is_primary(tmp_path: Path, before: str) -> None
         assert roles == (before.split()[0], "primary")
         assert not by_hooks(site, "hastctl", "primary")
         assert (site.table, site.storage.split_brain("jail1")) == ([], "")
+
+
+def test_fault_93_split_brain_with_a_primary(tmp_path: Path) -> None:
+    """The worker of the secondary ends as soon as it has begun, so that hastctl never shows that there is a primary."""
+    with scene(tmp_path, HAST, hast_connect_seconds=0.1) as site, other_node(site, tmp_path) as peer:
+        site.configure(HAST_WAIT="2")
+        become(peer, "primary")
+        become(site.world, "secondary")
+        site.storage.tear("jail1")
+        ended = site.start()
+        assert ended.returncode == 75
+        assert "is primary now" in last_line(ended)
+        assert not by_hooks(site, "hastctl", "primary")
+        become(peer, "init")
+        assert site.start().returncode == 0
 
 
 @pytest.mark.parametrize("before", ["init", "secondary", "primary"])

@@ -232,6 +232,21 @@ def test_fault_64_child_that_nothing_ends(site: Site) -> None:
 
 
 @pytest.mark.alone
+def test_fault_64_a_stop_waits_for_what_a_start_has_left(site: Site) -> None:
+    """Its mount can still come about when the server is back; a stop that said 0 would leave it to nobody."""
+    site.configure(TIMEOUT="3")
+    site.world.fault("mount_nfs", "unkillable")
+    assert site.start().returncode == 75
+    ended = site.stop()
+    assert ended.returncode == 75
+    assert "or a command that it left" in last_line(ended)
+    for pid in site.world.state["stuck"]:
+        os.kill(int(pid), signal.SIGKILL)
+    assert site.stop().returncode == 0
+    assert site.table == []
+
+
+@pytest.mark.alone
 def test_fault_64_child_that_comes_out_of_the_kernel_in_time(site: Site) -> None:
     """A server that was frozen in the middle of a mount, and goes on: what it brings then is not left to nobody."""
     site.configure(TIMEOUT="12", NFS_MOUNT_TIMEOUT="1")

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 from cbsd import NULLFS, SERVER, Site, last_line
+from stubs import Stub, done, planned
+
+from envstart import usable, verdict
+from envstart.errors import Denied, Error, Missing
+from envstart.mount import Mount
 
 
 def mount_calls(site: Site) -> int:
@@ -305,9 +310,35 @@ def test_fault_10_version_4_shows_an_empty_directory_for_what_is_not_exported(si
     site.world.unexport(SERVER, "/nfs/data/jail1")
     ended = site.start()
     assert ended.returncode == 66
-    assert "is empty and takes no file" in last_line(ended)
+    assert "cannot be listed (Input/output error)" in last_line(ended)
     assert "export it" in last_line(ended)
     assert site.table == []
+
+
+@pytest.mark.parametrize(
+    ("why", "kind", "words"),
+    [
+        ("Permission denied", Denied, "takes no file (Permission denied); let the server map root to root"),
+        ("Read-only file system", Missing, "takes no file (Read-only file system): an NFSv4 server shows"),
+    ],
+)
+def test_fault_10_an_empty_directory_that_takes_no_file(
+    tmp_path: Path, why: str, kind: type[Error], words: str
+) -> None:
+    """Exported without -maproot, root is nobody there; other servers than FreeBSD's show empty what is not exported."""
+
+    class Answered(Stub):
+        async def probe(self, *_: object, **__: object) -> object:
+            return verdict.EMPTY, why, None
+
+    plan = planned(tmp_path, "nfs", NFS_SERVER=SERVER)
+    (data,) = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
+    try:
+        lack = done(usable.judge(data, Answered().host, data.point))
+    except Denied as error:
+        lack = error
+    assert type(lack) is kind
+    assert words in str(lack)
 
 
 def test_fault_10_the_operator_may_accept_an_empty_directory(site: Site) -> None:

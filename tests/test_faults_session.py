@@ -339,6 +339,22 @@ def test_fault_82_the_same_disk_is_in_use_by_way_of_another_portal(site: BlockSi
     assert (site.table, sessions(site)) == (before, [(SHARED, OTHER)])
 
 
+def test_fault_82_the_same_disk_is_in_use_by_way_of_a_session_that_is_down(site: BlockSite) -> None:
+    """iscsictl does not list its disk; the session can come back, and then two would write."""
+    two_portals(site)
+    elsewhere = site.world.path / "mnt"
+    elsewhere.mkdir()
+    assert site.world.command("mount", by_hand(site, OTHER), str(elsewhere)).returncode == 0
+    site.storage.freeze(OTHER)
+    while "Connected" in site.world.command("iscsictl", "-L").stdout:
+        time.sleep(0.05)
+    before = site.table
+    ended = site.start()
+    assert ended.returncode == 78, ended.stderr
+    assert str(elsewhere) in last_line(ended)
+    assert (site.table, sessions(site)) == (before, [(SHARED, OTHER)])
+
+
 # 95: several ways to one disk
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
-from cbsd import Site, last_line
+from cbsd import NULLFS, SERVER, Site, last_line
 
 
 def lease(site: Site, node: str, minutes: float) -> None:
@@ -224,3 +225,37 @@ def test_fault_122_control_c_by_hand(site: Site) -> None:
     assert "Traceback" not in words
     assert "interrupted" in words.splitlines()[-1]
     assert site.table == []
+
+
+def test_fault_58_a_dead_mount_with_something_on_it_is_not_broken_for_good(site: Site) -> None:
+    """umount -N marks it before it is refused, and nothing takes that back: it would not heal with its server."""
+    site.configure(STOP_FORCE="1")
+    assert site.start().returncode == 0
+    shown = site.world.path / "jail" / "etc"
+    shown.mkdir(parents=True)
+    assert site.world.command("mount_nullfs", str(site.point("data") / "etc"), str(shown)).returncode == 0
+    site.world.freeze(SERVER)
+    before = site.table
+    ended = site.stop()
+    assert ended.returncode == 75
+    assert f"{shown} lies on it; unmount that first" in last_line(ended)
+    assert not any("-N" in call["argv"] for call in site.world.calls("umount"))
+    site.world.thaw(SERVER)
+    assert site.table == before
+
+
+def test_fault_58_what_shows_a_dead_server_is_left_alone(tmp_path: Path) -> None:
+    """A nullfs has the locks of what it shows: an unmount waits for the server, and so does who looks for its place."""
+    with Site(tmp_path, NULLFS) as site:
+        site.configure(TIMEOUT="8")
+        held = site.world.export(SERVER, "/files")
+        for which in ("data/jail1/etc", "system/jail1", "fstab/jail1"):
+            (held / which).mkdir(parents=True)
+        site.world.mount(f"{SERVER}:/files", site.files)
+        assert site.start().returncode == 0
+        site.world.freeze(SERVER)
+        before = site.table
+        ended = site.start()
+        assert ended.returncode == 75
+        assert f"it shows what lies on {site.files}, and no umount ends before {SERVER} answers" in last_line(ended)
+        assert (site.table, site.world.calls("umount")) == (before, [])

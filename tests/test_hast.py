@@ -13,6 +13,7 @@ from stubs import Stub, answer, done, outputs, planned
 
 from envstart import plan as plans
 from envstart.backends import hast
+from envstart.block import peer
 from envstart.block.role import Resource, Role
 from envstart.errors import Misconfigured, Temporary, Unavailable
 from envstart.plan import Plan, waves
@@ -239,14 +240,52 @@ def test_degraded_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os.path, "exists", lambda path: True)
     stub = Stub({LIST: lists()["primary"]})
     assert done(role(tmp_path).check(stub.host)) is None
-    assert stub.warnings == ["hast resource env1 is degraded: nothing is replicated to 172.16.0.101"]
+    assert stub.warnings == [
+        "hast resource env1 is degraded: nothing is replicated to 172.16.0.101 (it is away, or has data that this node "
+        "lacks: syslog there says split brain)"
+    ]
+
+
+@pytest.mark.parametrize(("now", "dead"), [("primary", False), ("secondary", True)])
+def test_a_device_that_nobody_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: str, dead: bool) -> None:
+    """All of hastd(8) was killed, and it was started anew (init_ggate() in primary.c takes the device up again)."""
+    monkeypatch.setattr(os.path, "exists", lambda path: True)
+    left = "hastd(8) was started anew, and does not serve the device" if dead else ""
+    assert done(role(tmp_path).dead(Stub({LIST: lists()[now]}).host)) == left
+
+
+def test_a_device_that_nobody_serves_is_no_reason_against_another_role(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaving primary would take it away from under its mount; this node is none."""
+    monkeypatch.setattr(os.path, "exists", lambda path: True)
+    stub = Stub({LIST: lists()["secondary"], "hastctl role secondary env1": ""})
+    done(role(tmp_path)._become(stub.host, "secondary"))
+    assert stub.called == [LIST, "hastctl role secondary env1"]
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("172.16.0.101", ("172.16.0.101", 8457)),
+        ("tcp4://172.16.0.101:9000", ("172.16.0.101", 9000)),
+        ("tcp://node2.example.com", ("node2.example.com", 8457)),
+        ("tcp6://[fd00::2]:9000", ("fd00::2", 9000)),
+        ("fd00::2", ("fd00::2", 8457)),
+    ],
+)
+def test_addresses_of_hast_conf(address: str, found: tuple[str, int]) -> None:
+    assert peer._host_and_port(address) == found
 
 
 @pytest.mark.parametrize("forgets", [False, True])
-def test_the_role_is_never_changed_under_a_mount(tmp_path: Path, forgets: bool) -> None:
+def test_the_role_is_never_changed_under_a_mount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgets: bool
+) -> None:
     """hastd takes the device away by force (transcript hast.txt); also when the mount table comes from mount(8)."""
     gate = Geom("GATE", "hast/env1", (Makes("hast/env1"),))
     mesh = text(gate, Geom("VFS", "ffs.hast/env1", (Uses("hast/env1", "r1w1e1"),)))
+    monkeypatch.setattr(os.path, "exists", lambda path: True)
     answers = {LIST: lists()["primary"], "sysctl -n kern.geom.confxml": mesh, "hastctl role secondary env1": ""}
     stub = Stub(answers, [Entry("/dev/hast/env1", "/mnt/h", "ufs")])
     stub.forgets = forgets

@@ -9,11 +9,12 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+import stubs
 
-from envstart import children, state
+from envstart import children, executor, plan, state
 from envstart.errors import Temporary
 from envstart.host import Host
 from envstart.report import Report
@@ -36,6 +37,21 @@ def signals() -> Iterator[None]:
     for number, handler in before.items():
         if signal.getsignal(number) is not handler:
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def waiting(seconds: int) -> Iterator[None]:
+    """What spins instead of waiting does not spin for ever."""
+
+    def too_long(*_: object) -> NoReturn:
+        raise AssertionError("it waits for ever")
+
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
 
 
 def _entry(point: str) -> Entry:
@@ -118,3 +134,41 @@ def test_a_child_needs_no_more_descriptors_than_its_pipe(host: Host) -> None:
         for descriptor in taken:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_two_who_ask_when_the_time_is_over(host: Host) -> None:
+    """The one who waits for the other must let that one come to its end."""
+    host.deadline.set(0.0)
+
+    def ask() -> Any:
+        return host.ask(("sleep", "5"), lambda result: result.out)
+
+    with waiting(10), pytest.raises(Temporary, match="cannot tell what sleep knows"):
+        host.together([ask(), ask()])
+
+
+def test_a_stop_looks_again_after_it_has_touched_a_directory(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While somebody's unmount is under way, which then fails, the table leaves the mount out."""
+    point = str(tmp_path)
+    tables = [[], [_entry(point)]]
+    seen = []
+
+    async def read() -> list[Entry]:
+        return tables.pop(0) if len(tables) > 1 else tables[0]
+
+    class Look(plan.Step):
+        name, source, fstype = "data", "a", "nfs"
+
+        def needs(self, other: plan.Step) -> bool:
+            return False
+
+        async def stop(self, host: Host) -> None:
+            seen.append([str(entry) for entry in await host.stack(point)])
+
+    step = Look()
+    step.point = point
+    monkeypatch.setattr(host, "_read_table", read)
+    executor.stop(plan.Plan("nfs", stubs.jail(), stubs.configured(tmp_path, "nfs", NFS_SERVER="a"), [step]), host)
+    assert seen == [["a (nfs)"]]

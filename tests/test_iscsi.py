@@ -640,11 +640,27 @@ def test_every_host_has_a_key_that_fits(uuid: object) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n", "node1\n", "00000000-0000-0000-0000-000000000000\n", "2c4b9a1e-0000-11f0-8000-52540012345g\n", "1234\n"],
+    ["", "\n", "node1\n", "2c4b9a1e-0000-11f0-8000-52540012345g\n", "1234\n"],
 )
 def test_a_host_without_an_id_is_told(text: str) -> None:
     with pytest.raises(Temporary, match=r"kern\.hostuuid"):
         done(owner.host_id(Stub({"sysctl -n kern.hostuuid": text}).host))
+
+
+def test_a_host_whose_id_was_never_made_goes_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without rc.d/hostid the kernel has zeros (DEFAULT_HOSTUUID in kern_jail.c)."""
+
+    def named(name: str) -> str:
+        monkeypatch.setattr(os, "uname", lambda: os.uname_result(("FreeBSD", name, "14.0", "", "amd64")))
+        zeros = "00000000-0000-0000-0000-000000000000\n"
+        return done(owner.host_id(Stub({"sysctl -n kern.hostuuid": zeros}).host))
+
+    one, two = named("node1.example.com"), named("node2.example.com")
+    assert one != two
+    assert all(len(found) == 32 and int(found, 16) for found in (one, two))
+    for nobody in ("", "localhost", "freebsd.example.com"):
+        with pytest.raises(Temporary, match=r"kern\.hostuuid is all zero, and the hostname is"):
+            named(nobody)
 
 
 def test_a_mark_that_cannot_be_looked_for_is_unknown(tmp_path: Path) -> None:

@@ -318,6 +318,18 @@ def test_fault_94_two_hosts_with_one_id_at_once(tmp_path: Path) -> None:
 # A mark
 
 
+@unfenced
+def test_fault_94_a_mark_of_the_same_id(tmp_path: Path, variant: Variant) -> None:
+    """Two hosts that were made from one image; no reservation keeps the second one out."""
+    with hosts(tmp_path, variant, uuid=UUID) as (one, two):
+        assert one.start().returncode == 0
+        ended = two.start()
+        assert ended.returncode == 75
+        assert "carries the mark of another host" in last_line(ended)
+        assert "of this one's id" in last_line(ended)
+        assert (writers(one), one.is_all_there(), two.table) == (["node1"], True, [])
+
+
 def test_fault_94_the_name_of_the_mark_is_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """UFS with soft updates has the file written, and its name for half a minute not."""
     synced: list[str] = []

@@ -34,7 +34,7 @@ OPTIONS = (
         whole(1, 3600, "seconds"),
         "25",
         "seconds that a primary on the other node gets to go away, and the device to appear; half of it is how long a "
-        "start listens for such a primary",
+        "start listens for such a primary, if that node does not say what it is",
     ),
     Option("HAST_STOP_ROLE", choice("secondary", "init"), "secondary", "role of this node after a stop"),
     *volume.GELI,

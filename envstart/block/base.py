@@ -73,7 +73,8 @@ class Node(Block):
         self._patience = patience
 
     async def device(self, host: Host) -> str | None:
-        return self.source if os.path.exists(self.source) else None
+        # GEOM knows no link, as devfs.conf(5) makes them.
+        return os.path.realpath(self.source) if os.path.exists(self.source) else None
 
     async def check(self, host: Host) -> Error | None:
         return None if os.path.exists(self.source) else self._lacking()

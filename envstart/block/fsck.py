@@ -165,9 +165,11 @@ class Fsck(Block):
         except OSError as error:
             raise Temporary(f"{doing}: whose it is cannot be told: {reason(error)}") from None
         await self._unmount(host)
-        if mark and mark.split()[0] != await owner.host_id(host):
+        if mark and mark != await owner.mine(host):
+            known = mark.split()[0] == await owner.host_id(host)
+            text = " of this one's id: it had another name, or two have the same" if known else ""
             raise Stuck(
-                f"{doing}: it was not cleanly unmounted, and carries the mark of another host ({mark}); stop the "
+                f"{doing}: it was not cleanly unmounted, and carries the mark of another host ({mark}){text}; stop the "
                 "environment there, or, if that host is surely down: envstart recover --preempt"
             )
         if other is not None and other[1] < LEASE_SECONDS:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NAME = ".envstart.owner"
 _SIZE_MAX = 1024
 _MACHINE = "/etc/machine-id"
+# What a host is called that nobody has given a name.
+_NO_NAMES = ("", "localhost", "amnesiac", "freebsd")
 # EXT4_IOC_CHECKPOINT, since Linux 5.14 (include/uapi/linux/ext4.h).
 _CHECKPOINT = 0x4004662B
 
@@ -98,16 +100,17 @@ class Mark(plan.Step):
 
 
 async def mine(host: Host) -> str:
-    """This host's mark: its id, which decides, and its name for people."""
+    """This host's mark: its id, and its name, since hosts that were made from one image can have one id."""
     return f"{await host_id(host)} {os.uname().nodename}"
 
 
 async def host_id(host: Host) -> str:
-    """What tells hosts apart: kern.hostuuid, which rc.d/hostid keeps in /etc/hostid; on Linux made of machine-id(5)."""
+    """What tells hosts apart, 32 hexadecimal digits: kern.hostuuid, which rc.d/hostid keeps in /etc/hostid, or made of
+    the hostname as long as that is all zero; on Linux made of machine-id(5)."""
     if host.platform != "freebsd":
         return _of_machine(_MACHINE)
     found: str = await host.ask(("sysctl", "-n", "kern.hostuuid"), _uuid, lasting=True)
-    return found
+    return found or _of_name(os.uname().nodename)
 
 
 def _uuid(result: Result) -> str:
@@ -115,9 +118,18 @@ def _uuid(result: Result) -> str:
     digits = text.replace("-", "")
     if result.status != 0 or len(digits) != 32 or not set("0123456789abcdefABCDEF").issuperset(digits):
         raise ValueError(f"kern.hostuuid is {text!r}")
-    if not digits.strip("0"):
-        raise ValueError("kern.hostuuid is all zero; service hostid start")
-    return text
+    return text if digits.strip("0") else ""
+
+
+def _of_name(name: str) -> str:
+    """rc.d/hostid has never run here, and without a name of its own it is any host."""
+    import hashlib
+
+    if name.partition(".")[0].lower() in _NO_NAMES:
+        raise Temporary(
+            f"cannot tell hosts apart: kern.hostuuid is all zero, and the hostname is {name!r}; service hostid start"
+        )
+    return hashlib.sha256(f"envstart {name}".encode()).hexdigest()[:32]
 
 
 def _of_machine(path: str) -> str:

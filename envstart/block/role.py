@@ -1,7 +1,8 @@
 """The role of this node for a HAST resource (hastctl(8)): primary, so that ``/dev/hast/NAME`` is there.
 
 hastctl knows this node only. What it tells of the other: a secondary has a worker, and with it a status, exactly while
-the other node is primary and connected (hastd, control.c; the table of commands.md §16.1 says the same).
+the other node is primary and connected (hastd, control.c; the table of commands.md §16.1 says the same). After a split
+brain that is never: the secondary's worker ends as soon as it has begun. So the other node is asked itself (peer.py).
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import os
 
 from .. import plan
-from ..errors import Error, Misconfigured, Missing, Stuck, Temporary, Unavailable
-from . import geom
+from ..errors import Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, Unavailable
+from . import geom, peer
 from .base import Block, Looks, only_on_freebsd
 
 TYPE_CHECKING = False
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..host import Host
 
-# Seconds that a secondary may take to join a new primary before that counts as degraded.
+# Seconds that a secondary may take to join a new primary before that counts as degraded, and to say what it is.
 _JOIN = 2.0
+_ASKED = 2.0
 _COMPLETE = "complete"
 # Where the devices are, as long as there is one.
 _NODES = "/dev/hast"
@@ -34,14 +36,15 @@ class Away(Unavailable):
 class Resource:
     """What hastd says of it. ``status``: complete, degraded, "" without a worker; ``dirty``: bytes not replicated."""
 
-    __slots__ = ("device", "role", "status", "dirty", "remote")
+    __slots__ = ("device", "role", "status", "dirty", "remote", "source")
 
-    def __init__(self, device: str, role: str, status: str, dirty: str, remote: str) -> None:
+    def __init__(self, device: str, role: str, status: str, dirty: str, remote: str, source: str) -> None:
         self.device = device
         self.role = role
         self.status = status
         self.dirty = dirty
         self.remote = remote
+        self.source = source
 
     def __str__(self) -> str:
         words = [self.role, *([self.status] if self.status else [])]
@@ -81,9 +84,8 @@ class Role(Block):
             raise ValueError(words)
         # "name" in hast.conf(5) can give it another one.
         device = f"/dev/hast/{rows.get('provname') or self._name}"
-        return Resource(
-            device, rows["role"], rows.get("status", ""), rows.get("dirty", "?"), rows.get("remoteaddr", "?")
-        )
+        status, dirty, remote = rows.get("status", ""), rows.get("dirty", "?"), rows.get("remoteaddr", "?")
+        return Resource(device, rows["role"], status, dirty, remote, rows.get("sourceaddr", ""))
 
     async def _known(self, host: Host) -> Resource | None:
         """None without hastd(8), if that has left no device: this node is primary of nothing then."""
@@ -103,12 +105,21 @@ class Role(Block):
     def expected(self, host: Host) -> str:
         return f"/dev/hast/{self._name}"
 
+    async def dead(self, host: Host) -> str:
+        """A hastd(8) that was killed leaves the device, which waits until the next one takes the role again."""
+        found = await self._known(host)
+        left = found is not None and found.role != _PRIMARY and os.path.exists(found.device)
+        return "hastd(8) was started anew, and does not serve the device" if left else ""
+
     async def check(self, host: Host) -> Error | None:
         found = await self._resource(host)
         if await self.device(host) is None:
             return Missing(f"cannot use {self.source}: this node is {found.role}")
         if found.status != _COMPLETE:
-            host.report.warn(f"{self.source} is {found.status or 'alone'}: nothing is replicated to {found.remote}")
+            host.report.warn(
+                f"{self.source} is {found.status or 'alone'}: nothing is replicated to {found.remote} (it is away, or "
+                "has data that this node lacks: syslog there says split brain)"
+            )
         return None
 
     async def start(self, host: Host) -> None:
@@ -125,11 +136,17 @@ class Role(Block):
             await self._take(host)
 
     async def _listen(self, host: Host) -> None:
-        """Refuse while the other node acts as primary. It shows only to a secondary, within hastd's 10 seconds; and
-        since when this node is one, nobody knows."""
+        """Refuse while the other node acts as primary. If it does not say what it is, that shows only to a secondary,
+        within hastd's 10 seconds; and since when this node is one, nobody knows."""
         if (await self._resource(host)).role != _SECONDARY:
             await self._become(host, _SECONDARY)
         patience = self.config["HAST_WAIT"]
+        looks = Looks(host, patience)
+        while (told := await self._peer(host)) == _PRIMARY:
+            if not await looks.again():
+                raise self._occupied(await self._resource(host))
+        if told:
+            return
         looks = Looks(host, patience / 2)
         while not (await self._resource(host)).status:
             if not await looks.again():
@@ -141,26 +158,48 @@ class Role(Block):
             if not found.status:
                 return
             if not await looks.again():
-                raise Stuck(
-                    f"cannot become primary of {self._name}: the other node, {found.remote}, is primary now; "
-                    "stop the environment there, or set HAST_TAKEOVER=1 if that node must not have it"
-                )
+                raise self._occupied(found)
+
+    def _occupied(self, found: Resource) -> Error:
+        return Stuck(
+            f"cannot become primary of {self._name}: the other node, {found.remote}, is primary now; "
+            "stop the environment there, or set HAST_TAKEOVER=1 if that node must not have it"
+        )
+
+    async def _peer(self, host: Host) -> str:
+        """What the other node says it is; "" if it cannot be asked."""
+        found = await self._resource(host)
+        if found.remote in ("?", "none"):
+            return ""
+        try:
+            told: str = await host.bounded(
+                peer.role, found.remote, found.source, self._name, _ASKED, timeout=_ASKED + _JOIN
+            )
+        except NoTime:
+            raise
+        except (Temporary, OSError):
+            return ""
+        return told
 
     async def _take(self, host: Host) -> None:
         result = await self._become(host, _PRIMARY)
-        looks = Looks(host, self.config["HAST_WAIT"])
+        patience = self.config["HAST_WAIT"]
+        looks = Looks(host, patience)
         while await self.device(host) is None:
             found = await self._resource(host)
             if found.role == _INIT:
                 # hastd has tried, and fallen back without a word (commands.md §16.1).
                 raise Error(
                     f"cannot become primary of {self._name}: hastd fell back to {found.role}; syslog says why "
-                    "(no metadata: hastctl create; split brain: hastctl role init and create on the node that loses)"
+                    "(no metadata: hastctl create)"
                 )
             if not await looks.again():
                 raise Temporary(
                     f"cannot become primary of {self._name}: {found.device} does not appear ({result.words})"
                 )
+        # hastd serves the device only when it has connected to the other node, or has given that up after 20 seconds
+        # (hastd_primary() of primary.c); for so long all of GEOM waits that has a look at the new device.
+        await geom.read(host, patience)
 
     async def _joined(self, host: Host) -> bool:
         """Whether the other node has joined as a secondary: then it is none, and stays none, that is primary."""
@@ -174,13 +213,13 @@ class Role(Block):
         """Both nodes have the same two addresses; the one with the lower keeps what both took at the same moment."""
         remote = (await self._resource(host)).remote
         try:
-            own, other = await host.bounded(addresses, remote, timeout=_JOIN)
+            own, other = await host.bounded(peer.addresses, remote, timeout=_JOIN)
         except (Temporary, OSError):
             return False
         return bool(own < other)
 
     async def _become(self, host: Host, role: str) -> Result:
-        if role != _PRIMARY:
+        if role != _PRIMARY and (await self._resource(host)).role == _PRIMARY:
             await self._check_unused(host, role)
         result = await host.run(("hastctl", "role", role, self._name), timeout=30, reserve=True, hold=True)
         # The status is 0 also for what then fails; so the role is looked at.
@@ -192,8 +231,15 @@ class Role(Block):
     async def _check_unused(self, host: Host, role: str) -> None:
         """Leaving primary takes the device away by force, also from under a file system (commands.md §16.1)."""
         host.forget()
-        provider = (await geom.read(host)).provider((await self._resource(host)).device)
-        users = await geom.who(host, provider) if provider else []
+        device = (await self._resource(host)).device
+        if not os.path.exists(device):
+            return
+        try:
+            provider = (await geom.read(host)).provider(device)
+            users = await geom.who(host, provider) if provider else []
+        except NoAnswer:
+            # It may be this very device that GEOM waits for, see _take().
+            users = [entry.point for entry in await host.mounts() if entry.source.startswith(device)]
         if users:
             raise Temporary(f"cannot become {role} of {self._name}: {', '.join(users)} uses it; end that first")
 
@@ -218,17 +264,3 @@ class Role(Block):
             return plan.State(plan.NOT_READY, str(found), start=[("hastctl", "role", _PRIMARY, self._name)])
         stop = [("hastctl", "role", self.config["HAST_STOP_ROLE"], self._name)]
         return plan.State(plan.READY if found.status == _COMPLETE else plan.DEGRADED, str(found), stop=stop)
-
-
-def addresses(remote: str) -> tuple[bytes, bytes]:
-    """This host's address towards another one, and that one's; nothing is sent. OSError. Runs in a child: it can ask a
-    resolver. ``remote`` as in hast.conf(5): ``tcp4://HOST:PORT``, the first and the last of it optional."""
-    import socket
-
-    host = remote.rpartition("://")[2]
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.rpartition(":")[0] or host
-    family, _, _, _, address = socket.getaddrinfo(name, 8457, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect(address)
-        own = probe.getsockname()
-    return socket.inet_pton(family, own[0]), socket.inet_pton(family, str(address[0]))

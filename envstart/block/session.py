@@ -296,12 +296,12 @@ class Session(Block):
                 raise Missing(f"cannot find {what} on {disks}; {remedy}")
 
     async def _check_same_disk(self, host: Host) -> None:
-        """Somebody else's session can show the same disk under another name; mounted twice, it would be destroyed."""
+        """Somebody else's session, be it down now, can have the same disk; mounted twice, it would be destroyed."""
         listed = await initiator_of(host).sessions(host)
         ours = await self._sessions(host)
-        others = [one for one in listed if one.target == self.target and one not in ours and self._lun in one.disks]
-        for other in others:
-            provider = (await geom.read(host)).provider(other.disks[self._lun])
+        for other in [one for one in listed if one.target == self.target and one not in ours]:
+            disk = (await initiator_of(host).disks(host, other)).get(self._lun, "")
+            provider = (await geom.read(host)).provider(disk)
             users = await geom.who(host, provider) if provider else []
             if users:
                 raise Misconfigured(

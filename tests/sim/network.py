@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NFS_PORT = 2049
 NFS_PROGRAM = 100003
+HAST_PORT = 8457
 REFUSALS = {"refused": errno.ECONNREFUSED, "down": getattr(errno, "EHOSTDOWN", errno.EHOSTUNREACH)}
 
 
@@ -91,7 +92,10 @@ class Network:
                 return network.own_address(), 0
 
             def sendall(self, data: bytes, *_: Any) -> None:
-                self.reply = nfsd(data, self.server["versions"]) if self.port == NFS_PORT else b""
+                if self.port == HAST_PORT:
+                    self.reply = hastd(data, self.server["role"])
+                else:
+                    self.reply = nfsd(data, self.server["versions"]) if self.port == NFS_PORT else b""
 
             def recv(self, size: int, *_: Any) -> bytes:
                 piece, self.reply = self.reply[:size], self.reply[size:]
@@ -112,6 +116,8 @@ class Network:
         """The server that takes the connection; else the error, at once or when the time is over."""
         state = self.store.read()
         known: Any = state["servers"].get(host) if port == NFS_PORT else None
+        if port == HAST_PORT:
+            known = self.peer(host)
         if known is None:
             known = read(state["storage"])["portals"].get(normal(f"{host}:{port}"), {"state": "frozen"})
         if known["state"] == "frozen":
@@ -121,6 +127,14 @@ class Network:
             number = REFUSALS[known["state"]]
             raise OSError(number, text(number))
         return known
+
+    def peer(self, address: str) -> Any:
+        """The node of this address, to which hastd(8) answers if nothing keeps them apart."""
+        for resource in read(self.store.read()["storage"])["resources"].values():
+            for node in resource["nodes"].values():
+                if node["address"] == address:
+                    return {"state": "up" if node["alive"] and resource["linked"] else "frozen", "role": node["role"]}
+        return None
 
     def own_address(self) -> str:
         """This host's own address, as a socket tells it, is that of its node in the HAST resources."""
@@ -141,3 +155,25 @@ def nfsd(data: bytes, versions: list[int]) -> bytes:
         words[5:] = [2, min(versions), max(versions)]
     reply = struct.pack(f">{len(words)}I", *words)
     return struct.pack(">I", 0x80000000 | len(reply)) + reply
+
+
+def hastd(data: bytes, role: str) -> bytes:
+    """The answer to a node that wants to be primary, by listen_accept() of hastd.c; a resource, and a token of 16 bytes
+    that it has not given out, are all that it is sent (nv.c: kind, sizes, then name and value to whole eights)."""
+    version, size = struct.unpack("<BI", data[:5])
+    fields = {}
+    rest = data[5:]
+    assert (version, len(rest)) == (1, size)
+    while rest:
+        kind, named, valued = struct.unpack("<BBI", rest[:6])
+        name, value = rest[6 : 6 + named], rest[6 + -(-named // 8) * 8 :][:valued]
+        assert name.endswith(b"\0")
+        fields[name[:-1]] = kind, value
+        rest = rest[6 + -(-named // 8) * 8 + -(-valued // 8) * 8 :]
+    assert fields[b"token"] == (10, bytes(16))
+    assert fields[b"resource"][0] == 17
+    assert fields[b"resource"][1].endswith(b"\0")
+    words = f"Remote node acts as {role} for the resource and not as secondary."
+    text = (words if role != "secondary" else "Token doesn't match.").encode() + b"\0"
+    field = struct.pack("<BBI", 17, 7, len(text)) + b"errmsg\0\0" + text + bytes(-len(text) % 8)
+    return struct.pack("<BI", 2, len(field)) + field

@@ -104,6 +104,8 @@ class Shim:
             place = self.place(path, wanted)
             if place is None:
                 return function(path, *args, **kwargs)
+            if function.__name__ == "scandir" and place.mount["options"].get("nfsv") == "4":
+                vfs.check_listed(place)
             real = os.fsencode(place.real) if isinstance(path, bytes) else place.real
             try:
                 return self._with_device(function(real, *args, **kwargs), place)

@@ -209,6 +209,10 @@ class Storage:
     def _link(self, name: str, linked: bool) -> None:
         self.change(lambda known: known["resources"][name].update({"linked": linked, "linked_since": time.time()}))
 
+    def tear(self, name: str) -> None:
+        """Each node has been written to while the other was away: they do not connect any more."""
+        self.change(lambda known: known["resources"][name].update({"torn": True}))
+
     def hast_down(self, world: World) -> None:
         """The node is gone; when it is back it has no role."""
         self._alive(world, alive=False)

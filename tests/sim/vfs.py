@@ -195,6 +195,12 @@ def realpath(state: State, path: str, empty: str) -> Place:
     return place
 
 
+def check_listed(place: Place) -> None:
+    """nfsd answers a lookup, and lists nothing, in what it does not export (nfsrvd_compound() in nfs_nfsdsocket.c)."""
+    if not place.mount["backing"]:
+        raise error(errno.EIO, place.path)
+
+
 def is_directory(place: Place) -> bool:
     return modes.S_ISDIR(lstat(place.real).st_mode)
 

@@ -1,0 +1,67 @@
+"""The other node of a HAST resource. Run only in a child, by Host.bounded: it can ask a resolver, and hang.
+
+Arguments and results are plain values.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..network import INET, INET6, connected, received
+
+# hastd's own (hast.h).
+_PORT = 8457
+_TOKEN_SIZE = 16
+# Of its messages (hast_proto.c, nv.c): the version that has no fields beyond these, and the kinds of a field.
+_VERSION = 1
+_BYTES, _STRING = 10, 17
+_ANSWER_MAX = 4096
+# What listen_accept() of hastd.c says to a node that wants to be its primary, and what it is then.
+_WORDS = {b"acts as primary": "primary", b"acts as init": "init", b"Token doesn't match": "secondary"}
+
+
+def role(remote: str, source: str, resource: str, timeout: float) -> str:
+    """What the other node is: primary, secondary, init; "" if it does not say. OSError.
+
+    hastd(8) tells it to its peer alone. It is asked by the first message of one that wants to be primary, with a token
+    that nobody has given out: so nothing comes of it. ``source``: the address to ask from, "" for any.
+    """
+    until = time.monotonic() + timeout
+    fields = _field(_STRING, "resource", resource.encode() + b"\0") + _field(_BYTES, "token", bytes(_TOKEN_SIZE))
+    own = (_host_and_port(source)[0], 0) if source else None
+    with connected(*_host_and_port(remote), [INET, INET6], until, own) as connection:
+        connection.sendall(bytes([_VERSION]) + len(fields).to_bytes(4, "little") + fields)
+        size = int.from_bytes(received(connection, 5, until)[1:], "little")
+        answer = received(connection, min(size, _ANSWER_MAX), until)
+    return next((found for words, found in _WORDS.items() if words in answer), "")
+
+
+def _field(kind: int, name: str, value: bytes) -> bytes:
+    """Name and value are filled up to whole eights of bytes."""
+    head = bytes([kind, len(name) + 1]) + len(value).to_bytes(4, "little")
+    return head + b"".join(data + bytes(-len(data) % 8) for data in (name.encode() + b"\0", value))
+
+
+def addresses(remote: str) -> tuple[bytes, bytes]:
+    """This host's address towards another one, and that one's; nothing is sent. OSError."""
+    import socket
+
+    name, port = _host_and_port(remote)
+    family, _, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(address)
+        own = probe.getsockname()
+    return socket.inet_pton(family, own[0]), socket.inet_pton(family, str(address[0]))
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    """Of an address as in hast.conf(5): ``tcp4://HOST:PORT``, the first and the last of it optional."""
+    host = address.rpartition("://")[2]
+    if host.startswith("["):
+        name, _, port = host[1:].partition("]")
+        port = port.removeprefix(":")
+    elif host.count(":") == 1:
+        name, _, port = host.partition(":")
+    else:
+        name, port = host, ""
+    return name, int(port) if port.isdigit() else _PORT
