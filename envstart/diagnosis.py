@@ -1,9 +1,11 @@
-"""What a mount command's words mean: can it heal, and whose fault is it. Pure (commands.md §5.5, §25).
+"""What a mount command's words mean: can it heal, and whose fault is it (commands.md §5.5, §25).
 
 Matched is text, as printed with LC_ALL=C; errno numbers differ between systems, and the exit status is always 1.
 """
 
 from __future__ import annotations
+
+import time
 
 from .errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
 
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 
 # (words, kind of error, what to do); the first row that fits counts.
 Rows = tuple[tuple[str, type[Error], str], ...]
+# What FreeBSD says of a name that there is not, and also when no resolver can be asked (_dns_getaddrinfo() in
+# getaddrinfo.c); so it is not final for so many seconds after boot (CLOCK_MONOTONIC begins there).
+_UNRESOLVED = "Name does not resolve"
+BOOTING = 300.0
 _FINAL: Rows = (
     ("Program/version mismatch", Misconfigured, "the server does not speak this NFS version; look at NFS_VERSION"),
     ("minor version not supported", Misconfigured, "the server does not speak this minorversion"),
@@ -33,7 +39,7 @@ _FINAL: Rows = (
     ("unknown filesystem type", Unavailable, "load the kernel module of the file system"),
     ("is not available", Unavailable, "load the kernel module of the file system"),
     ("File name too long", Misconfigured, "a source has at most 1023 bytes"),
-    ("Name does not resolve", Error, "correct the server's name, or the resolver"),
+    (_UNRESOLVED, Error, "correct the server's name, or the resolver"),
     ("Name or service not known", Error, "correct the server's name, or the resolver"),
     ("Directory not empty", Misconfigured, "empty the mount point, or set HIDDEN_FILES"),
 )
@@ -66,6 +72,8 @@ ALREADY = ("Device busy", "Resource deadlock avoided")
 
 def first(rows: Rows, words: str, doing: str) -> Error | None:
     """The error of the first row that fits; ``doing`` is "mount SOURCE on DIR"."""
+    if _UNRESOLVED in words and time.monotonic() < BOOTING:
+        return Temporary(f"cannot {doing}: {words}; the resolver may not be up yet")
     for text, kind, remedy in rows:
         if text in words:
             return kind(f"cannot {doing}: {words}; {remedy}")

@@ -81,7 +81,8 @@ def test_unmounting() -> None:
         ("mount: /mnt: special device /base does not exist.", os.EX_NOINPUT),
     ],
 )
-def test_what_the_words_of_a_mount_command_mean(words: str, status: int) -> None:
+def test_what_the_words_of_a_mount_command_mean(monkeypatch: pytest.MonkeyPatch, words: str, status: int) -> None:
+    monkeypatch.setattr(diagnosis, "BOOTING", 0.0)
     error = diagnosis.of_mount(Result(1, "", words + "\n", 0.1, alive=False), "mount nas:/x on /mnt")
     assert error.status == status
     assert str(error).startswith(f"cannot mount nas:/x on /mnt: {words}; ")

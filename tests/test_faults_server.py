@@ -285,6 +285,15 @@ def test_fault_7_resolver_that_gives_no_answer(site: Site) -> None:
     assert site.table == site.wanted()
 
 
+def test_fault_7_resolver_that_is_not_up_yet(tmp_path: Path) -> None:
+    """FreeBSD says that a name does not resolve when no server could be asked, too (_dns_getaddrinfo())."""
+    with Site(tmp_path, just_booted=True) as site:
+        site.world.fault("mount_nfs", text=f"mount_nfs: {SERVER}: Name does not resolve", times=4)
+        ended = site.start()
+        assert ended.returncode == 0, ended.stderr
+        assert site.table == site.wanted()
+
+
 def test_fault_9_server_with_an_ipv6_address(site: Site) -> None:
     for which in site.variant.directories:
         (site.world.export("fd00::1", f"/nfs/{which}/jail1") / "etc").mkdir()

@@ -11,7 +11,8 @@ from ..network import INET, INET6, connected, received
 
 # hastd's own (hast.h).
 _PORT = 8457
-_TOKEN_SIZE = 16
+# Of the length that it must have, and not all zero, as the one of a node is that has not been connected yet.
+_TOKEN = b"envstart asks it"
 # Of its messages (hast_proto.c, nv.c): the version that has no fields beyond these, and the kinds of a field.
 _VERSION = 1
 _BYTES, _STRING = 10, 17
@@ -27,7 +28,7 @@ def role(remote: str, source: str, resource: str, timeout: float) -> str:
     that nobody has given out: so nothing comes of it. ``source``: the address to ask from, "" for any.
     """
     until = time.monotonic() + timeout
-    fields = _field(_STRING, "resource", resource.encode() + b"\0") + _field(_BYTES, "token", bytes(_TOKEN_SIZE))
+    fields = _field(_STRING, "resource", resource.encode() + b"\0") + _field(_BYTES, "token", _TOKEN)
     own = (_host_and_port(source)[0], 0) if source else None
     with connected(*_host_and_port(remote), [INET, INET6], until, own) as connection:
         connection.sendall(bytes([_VERSION]) + len(fields).to_bytes(4, "little") + fields)

@@ -11,7 +11,7 @@ ROOT = os.path.dirname(TESTS)
 
 def main(state: str, program: str, args: list[str]) -> int:
     sys.path[:0] = [ROOT, TESTS]
-    from sim import fakes, network, shim
+    from sim import fakes, network, shim, store
 
     fakes.install_syslog(f"{state}/syslog")
     fakes.install_psutil(state)
@@ -19,6 +19,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     network.install(state)
     shim.install(state)
     import envstart.config
+    import envstart.diagnosis
     import envstart.fast
     import envstart.host
     import envstart.packages
@@ -30,6 +31,8 @@ def main(state: str, program: str, args: list[str]) -> int:
     # Tests change a file and go on at once; its size or its name is another one then.
     envstart.fast.SETTLED = 0.0
     envstart.config.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
+    # The machine of the tests may have been started a moment ago, too.
+    envstart.diagnosis.BOOTING = float("inf") if store.Store(state).read()["settings"]["just_booted"] else 0.0
     envstart.packages.HOST_CONF = f"{state}/usr/local/etc/pkg.conf"
     if program.startswith("env_"):
         from envstart import fast

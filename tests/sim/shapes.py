@@ -210,6 +210,7 @@ class Settings(TypedDict):
     retry_seconds: float
     locale_files: bool
     getfsstat: bool
+    just_booted: bool
     hostname: str
     hostuuid: str
     fsck_seconds: float
