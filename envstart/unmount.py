@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Seconds the search for holders may take; it looks at every open file of the host.
 _SEARCH = 5.0
 _HOLDERS_SHOWN = 5
+# Seconds for Linux to take a mount out of the table, whatever it waits for then.
+_DETACHED = 5.0
 
 
 class Busy(Temporary):
@@ -138,9 +140,11 @@ async def by_force(host: Host, entry: Entry, dead: bool) -> None:
     else:
         argv = commands.unmount_by_force(host.platform, entry.point)
     depth = len((await host.mounts()).at(entry.point))
-    result = await host.run(argv, leave=True)
-    # See plain(): while it is at work the table proves nothing.
-    if not result.alive and len((await host.mounts()).at(entry.point)) < depth:
+    linux = host.platform == "linux"
+    result = await host.run(argv, timeout=_DETACHED if linux else None, leave=True)
+    # See plain(): while it is at work the table proves nothing. Linux's -l takes it out of the table for good, and then
+    # the last mount of a silent server says good-bye to it, for as long as its time-outs are.
+    if (linux or not result.alive) and len((await host.mounts()).at(entry.point)) < depth:
         host.silent.discard(entry.point)
         return
     if result.status is None:

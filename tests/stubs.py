@@ -40,6 +40,7 @@ class Stub:
         self.answers = {"sysctl -n kern.hostuuid": f"{UUID}\n", **(answers or {})}
         self.called: list[str] = []
         self.warnings: list[str] = []
+        self.silent: set[str] = set()
         self.undos: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.deadline = Deadline()
         self.report = self

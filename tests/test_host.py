@@ -7,18 +7,18 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import stubs
 
-from envstart import children, executor, plan, state
+from envstart import children, executor, plan, state, unmount
 from envstart.errors import Temporary
 from envstart.host import Host
 from envstart.report import Report
-from envstart.table import Entry
+from envstart.table import Entry, Table
 from envstart.tasks import Wait
 
 
@@ -172,3 +172,22 @@ def test_a_stop_looks_again_after_it_has_touched_a_directory(
     monkeypatch.setattr(host, "_read_table", read)
     executor.stop(plan.Plan("nfs", stubs.jail(), stubs.configured(tmp_path, "nfs", NFS_SERVER="a"), [step]), host)
     assert seen == [["a (nfs)"]]
+
+
+@pytest.mark.parametrize(("platform", "done"), [("linux", True), ("freebsd", False)])
+def test_a_forced_unmount_that_waits_for_the_server(platform: str, done: bool) -> None:
+    """Linux has taken it out of the table by then, and says good-bye to the server; FreeBSD leaves out of the table
+    what it still works on (commands.md §2.1)."""
+    entry = Entry("nas:/a", "/mnt/a", "nfs")
+
+    class Waiting(stubs.Stub):
+        async def run(self, argv: Sequence[str], **_: object) -> children.Result:
+            self._table = Table([Entry("/dev/ada0p2", "/", "ufs")])
+            return children.Result(None, "", "", 5.0, alive=True)
+
+    host = Waiting(mounts=[entry])
+    host.platform = platform
+    host.silent = {"/mnt/a"}
+    with contextlib.nullcontext() if done else pytest.raises(Temporary, match="still works on it"):
+        stubs.done(unmount.by_force(host.host, entry, dead=True))
+    assert host.silent == (set() if done else {"/mnt/a"})
