@@ -62,9 +62,9 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
         why = unless()
         if why:
             raise Temporary(f"cannot stop {plan.environment.name}: {why}; it is left as it is")
-        if _survey(plan, host):
-            # To touch one waits for an unmount that is under way, which the table leaves out (commands.md §2.1); if
-            # that has failed, it is there again.
+        if _survey(plan, host) and host.platform == "freebsd":
+            # To touch one waits for an unmount that is under way, which the table leaves out there (commands.md §2.1);
+            # if that has failed, it is there again.
             host.forget()
         host.together([step.before_stop(host) for step in steps])
         host.signals.arm()

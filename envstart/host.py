@@ -27,7 +27,7 @@ from .errors import (
 )
 from .locks import Locks
 from .signals import Signals
-from .tasks import Wait, together
+from .tasks import Turn, Wait, together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -287,6 +287,9 @@ class Host:
     async def mounts(self) -> table.Table:
         """The mount table as it is now, read without touching a mount point; Temporary if it cannot be told."""
         last = ""
+        if self._table is None:
+            # Others may be about to forget it, at the end of a command that ended with ours: one reading is for all.
+            await Turn()
         for _ in range(3):
             if self._table is not None:
                 return self._table

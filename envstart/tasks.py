@@ -41,6 +41,15 @@ class Wait:
             yield self
 
 
+class Turn:
+    """Once around: all others do first what they can do at once."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Wait, None, None]:
+        yield Wait(0.0)
+
+
 class _Task:
     __slots__ = ("coroutine", "wait", "result", "error", "done", "cancelled")
 

@@ -136,6 +136,23 @@ def test_a_child_needs_no_more_descriptors_than_its_pipe(host: Host) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+def test_one_reading_for_all_whose_commands_have_ended(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a table of 10,000 mounts each takes as long as a mount."""
+    readings = []
+
+    async def read() -> list[Entry]:
+        readings.append(1)
+        return [_entry("/mnt")]
+
+    async def command() -> None:
+        host.forget()
+        await host.stack("/mnt")
+
+    monkeypatch.setattr(host, "_read_table", read)
+    host.together([command() for _ in range(4)])
+    assert len(readings) == 1
+
+
 def test_two_who_ask_when_the_time_is_over(host: Host) -> None:
     """The one who waits for the other must let that one come to its end."""
     host.deadline.set(0.0)
@@ -169,6 +186,7 @@ def test_a_stop_looks_again_after_it_has_touched_a_directory(
 
     step = Look()
     step.point = point
+    host.platform = "freebsd"
     monkeypatch.setattr(host, "_read_table", read)
     executor.stop(plan.Plan("nfs", stubs.jail(), stubs.configured(tmp_path, "nfs", NFS_SERVER="a"), [step]), host)
     assert seen == [["a (nfs)"]]
