@@ -27,13 +27,16 @@ $(VENV)/.test: $(VENV)/.run
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check $$tools
 	@touch $@
 
-# Tests wait more than they work: they run side by side, and after them, alone, those that measure time.
-test: $(VENV)/.test ## ruff, mypy and all tests
+# Tests wait more than they work: they run side by side, and after them, alone, those that measure time; then histories,
+# and the short list of the lab.
+test: $(VENV)/.test ## ruff, mypy and all tests (three quarters of an hour; HISTORIES=20: half of that)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal -m "not alone"
 	$(VENV)/bin/python -m pytest -m alone
+	$(VENV)/bin/python tests/soak.py --twice --histories $(HISTORIES)
+	ENVSTART_LAB=short $(VENV)/bin/python -m pytest -n 2 tests/lab
 
 test-gluster: $(VENV)/.test ## the hooks on a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)
 	ENVSTART_REAL=glusterd $(VENV)/bin/python -m pytest tests/test_real_gluster.py
