@@ -50,9 +50,17 @@ REFUSED: Rows = (
 
 def access(config: Config) -> tuple[str, ...]:
     """The words of a command line (ceph(8))."""
-    found = [f"--id={config['CEPH_USER']}"]
-    if config["CEPH_CONF"]:
-        found += ["-c", config["CEPH_CONF"]]
+    return (*identity(config), *reach(config))
+
+
+def identity(config: Config) -> tuple[str, ...]:
+    """Of them those that rbd-ggate(8) takes from CEPH_ARGS alone (main() in its main.cc)."""
+    return (f"--id={config['CEPH_USER']}", *(("-c", config["CEPH_CONF"]) if config["CEPH_CONF"] else ()))
+
+
+def reach(config: Config) -> tuple[str, ...]:
+    """The others: where the cluster is, and the key."""
+    found: list[str] = []
     if config["CEPH_MONITORS"]:
         found += ["-m", ",".join(config["CEPH_MONITORS"])]
     if config["CEPH_KEYRING"]:

@@ -155,7 +155,11 @@ def _probe(host: Host, seen: Sequence[Seen], writing: bool) -> None:
         step = one.step
         if not isinstance(step, Mount) or one.state.word not in (plan.MOUNTED, plan.DEGRADED):
             continue
-        down = host.wait(step.down(host))
+        try:
+            down = host.wait(step.down(host))
+        except Error as error:
+            one.state = State(plan.UNKNOWN, str(error))
+            continue
         if down:
             one.state = State(plan.NO_ANSWER, down)
             continue
@@ -166,6 +170,8 @@ def _probe(host: Host, seen: Sequence[Seen], writing: bool) -> None:
         asked.append((one, probe))
     probes.ask(host, [probe for _, probe in asked], patience)
     for one, probe in asked:
+        assert isinstance(one.step, Mount)
+        probe.verdict = usable.meant(one.step, host, probe.verdict)
         one.state = judged(one.state, probe)
 
 
@@ -178,7 +184,7 @@ def judged(state: State, probe: probes.Probe) -> State:
         verdict.DENIED: (plan.NOT_USABLE, probe.detail),
         verdict.LACKING: (plan.NOT_USABLE, f"it has no {probe.detail}"),
         verdict.EMPTY: (plan.NOT_USABLE, f"it is empty and takes no file ({probe.detail}): is it exported?"),
-        verdict.UNREADABLE: (plan.BROKEN, f"{probe.detail}; an NFSv4 server shows what it does not export like that"),
+        verdict.UNREADABLE: (plan.NOT_USABLE, f"it cannot be listed ({probe.detail}): is it exported?"),
     }
     if probe.verdict in words:
         return State(*words[probe.verdict], stop=state.stop)

@@ -222,13 +222,13 @@ def _environments(arguments: argparse.Namespace, report: Report) -> list[Environ
     if not arguments.name:
         raise Usage("cannot tell which environment is meant: -j is missing")
     if arguments.workdir:
-        usual = environment.without_links(environment.in_workdir(arguments.name, arguments.workdir))
+        usual = environment.in_workdir(arguments.name, arguments.workdir)
         host = Host(report)
         return [host.wait(inventory.find(host, usual.workdir or arguments.workdir, usual.name)) or usual]
     if not (arguments.data and arguments.system):
         raise Usage("cannot do without -d and -s; or give -w")
     places = (arguments.data, arguments.system, arguments.fstab, arguments.rcconf)
-    return [environment.without_links(environment.Environment(arguments.name, *places))]
+    return [environment.Environment(arguments.name, *places)]
 
 
 def _plans(arguments: argparse.Namespace, report: Report) -> list[Plan]:

@@ -66,8 +66,7 @@ def environments(variables: Mapping[str, str]) -> tuple[Environment, Environment
     if name == variables["jname"]:
         raise Usage(f"cannot clone {name} to itself")
     old = environment.in_workdir(variables["jname"], workdir, variables["data"])
-    new = environment.in_workdir(name, workdir, variables.get("newdata", ""))
-    return environment.without_links(old), environment.without_links(new)
+    return old, environment.in_workdir(name, workdir, variables.get("newdata", ""))
 
 
 def planned(old: Environment, new: Environment, path: str | None) -> Plan:

@@ -1,4 +1,5 @@
-"""Which environment is meant: CBSD's argv (contract §1.2) or its variables (§1.7), checked. Pure."""
+"""Which environment is meant: CBSD's argv (contract §1.2) or its variables (§1.7), checked. Pure, but for
+Environment.key."""
 
 from __future__ import annotations
 
@@ -65,6 +66,14 @@ class Environment:
     def directories(self) -> tuple[str, ...]:
         """Those that are its own."""
         return tuple(path for path in (self.data, self.system, self.fstab) if path is not None)
+
+    @property
+    def key(self) -> str:
+        """Its system directory, with the workdir named without links: what locks and marks go by, however the caller
+        came to the workdir. That is touched for it, as it is when the configuration is read."""
+        if self.workdir is None:
+            return self.system
+        return f"{os.path.realpath(self.workdir)}/jails-system/{self.name}"
 
     def _refuse_shared(self) -> None:
         """A mount there would hide, or show, the directories of all environments (contract §4.2, 1)."""
@@ -185,21 +194,6 @@ def in_workdir(name: str, workdir: str, data: str = "") -> Environment:
         f"{workdir}/jails-fstab/{name}",
         f"{workdir}/jails-rcconf",
     )
-
-
-def without_links(wanted: Environment) -> Environment:
-    """The same with its workdir named without links: whatever is told apart by a name (locks, marks, the table) goes by
-    one name, however the caller came to the workdir. Touches it, as the reading of its configuration does."""
-    workdir = wanted.workdir or "/"
-    real = os.path.realpath(workdir)
-    if real == workdir:
-        return wanted
-
-    def named(path: str) -> str:
-        return real + path[len(workdir) :] if is_below(path, workdir) else path
-
-    fstab, rcconf = (path and named(path) for path in (wanted.fstab, wanted.rcconf))
-    return Environment(wanted.name, named(wanted.data), named(wanted.system), fstab, rcconf)
 
 
 def usage(program: str) -> str:

@@ -51,9 +51,7 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
         return os.EX_OK
     report.verbose = arguments.verbose
     from_variables = verb == "stop" and not argv
-    wanted = environment.without_links(
-        environment.from_variables(os.environ) if from_variables else arguments.environment()
-    )
+    wanted = environment.from_variables(os.environ) if from_variables else arguments.environment()
     for option in arguments.repeated:
         report.warn(f"{option} is given more than once; the last one counts")
     plan = load(backend, wanted, arguments.values.get("-c"))

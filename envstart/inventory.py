@@ -116,13 +116,19 @@ class Found:
 
 
 class Inventory:
-    """The environments of one workdir, which is named without links, by name; ``problems`` say what could not be read.
-    ``complete``: the database could, so that a name which is not here is no environment of CBSD's."""
+    """The environments of one workdir, by name; ``problems`` say what could not be read. ``complete``: the database
+    could, so that a name which is not here is no environment of CBSD's. ``real``: the workdir without links."""
 
     def __init__(
-        self, workdir: str, found: Sequence[Found] = (), problems: Sequence[str] = (), complete: bool = False
+        self,
+        workdir: str,
+        found: Sequence[Found] = (),
+        problems: Sequence[str] = (),
+        complete: bool = False,
+        real: str = "",
     ) -> None:
         self.workdir = workdir
+        self._real = real or workdir
         self.found = sorted(found, key=lambda one: one.name)
         self.problems = list(problems)
         self.complete = complete
@@ -135,7 +141,7 @@ class Inventory:
         """The name of the environment that a mount point in the workdir belongs to, by CBSD's naming (contract §2)."""
         directory, last = os.path.split(point)
         holder = os.path.basename(directory)
-        if os.path.dirname(directory) != self.workdir or holder not in _OWN or not last.endswith(_OWN[holder]):
+        if os.path.dirname(directory) != self._real or holder not in _OWN or not last.endswith(_OWN[holder]):
             return None
         return last[: len(last) - len(_OWN[holder])] or None
 
@@ -170,7 +176,7 @@ async def read(host: Host, workdir: str) -> Inventory:
         return Inventory(workdir, (), [f"{workdir} gives {error}; is it on a dead server?"])
     except OSError as error:
         return Inventory(workdir, (), [f"cannot read {workdir}: {reason(error)}"])
-    inventory = Inventory(real, [Found(real, row) for row in rows], problems, complete)
+    inventory = Inventory(workdir, [Found(workdir, row) for row in rows], problems, complete, real)
     jails, machines = await _alive(host)
     for found in inventory.found:
         if found.registered and not complete:
@@ -186,10 +192,10 @@ async def read(host: Host, workdir: str) -> Inventory:
 async def find(host: Host, workdir: str, name: str) -> Environment | None:
     """The directories of an environment as CBSD's row says, as far as that can be told; no command is run for it."""
     try:
-        rows, _, _, real = await host.bounded(collect, workdir, timeout=_PATIENCE)
+        rows, _, _, _ = await host.bounded(collect, workdir, timeout=_PATIENCE)
     except (NoAnswer, NoTime, OSError):
         return None
-    return next((Found(real, row).environment for row in rows if row["jname"] == name), None)
+    return next((Found(workdir, row).environment for row in rows if row["jname"] == name), None)
 
 
 async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | None]:

@@ -16,7 +16,7 @@ from .thin import SKELETON
 _PLAIN = ALNUM | set("/._-+")
 _NAME = ALNUM | set("_-")
 # Network interfaces have at most 15 characters, epairNb among them.
-_INTERFACE_MAX, _ID_MAX = 15, 999999999
+_INTERFACE_MAX, _ID_MAX = 15, 32767
 
 
 class Jail:

@@ -92,7 +92,6 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
     if arguments.prometheus:
         monitoring.replace(arguments.prometheus, monitoring.prometheus(records, seconds))
     told = not arguments.changed or _differs(arguments, report, records)
-    host.signals.disarm()
     if lock is not None:
         # A reader can take its time.
         os.close(lock)
@@ -170,7 +169,6 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
             left = [row.record(found.workdir) for row in check.lost(host, found)]
             if left:
                 groups.append(show.Group(None, left))
-    host.signals.disarm()
     if arguments.json:
         _document(environments=[group.plain() for group in groups])
     else:
@@ -186,7 +184,6 @@ def doctor(arguments: argparse.Namespace, report: Report) -> int:
 
     host = _look(report)
     findings = examination.examine(_inventories(arguments, host), arguments.names, host)
-    host.signals.disarm()
     if arguments.json:
         _document(findings=examination.records(findings))
     else:
@@ -269,18 +266,18 @@ def orphans(arguments: argparse.Namespace, report: Report) -> int:
     host.deadline.set(arguments.timeout)
     # Servers that gave no answer to a stop: the next one would wait for them as long.
     silent: set[str] = set()
+    left: list[str] = []
     inventories = _inventories(arguments, host)
     status = _told(report, inventories)
     for found in inventories:
         every = check.orphans(host, found, check.watched(found, arguments.names), arguments.grace)
         status = max(status, _without_plan(report, every))
         seen = [row for row in every if row.state.word == check.ORPHAN]
-        for row in seen:
-            if not arguments.stop or row.watched is None:
-                write(1, f"{row.state.found}\n")
+        left += [row.state.found for row in seen if not arguments.stop or row.watched is None]
         if arguments.stop:
             for one in dict.fromkeys(row.watched for row in seen if row.watched is not None):
                 status = max(status, _stop(report, one, arguments.grace, host.deadline.left(), silent))
+    tell("".join(f"{line}\n" for line in left))
     return status
 
 

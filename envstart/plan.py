@@ -155,7 +155,7 @@ class Plan:
 
 def file_name(environment: Environment) -> str:
     """A file name of an environment's own."""
-    return f"{environment.name[:64]}.{short(environment.system)}"
+    return f"{environment.name[:64]}.{short(environment.key)}"
 
 
 def short(path: str) -> str:

@@ -48,7 +48,7 @@ def main(program: str, argv: Sequence[str], report: Report) -> int:
 
 def poststop(report: Report) -> int:
     """Return at once; what has to be done is done when CBSD has ended."""
-    wanted = _called()
+    wanted = environment.from_variables(os.environ, _CALLED)
     mark, callers = started.mark(file_name(wanted)), processes.callers("/sudoexec/")
     if os.fork():
         return os.EX_OK
@@ -56,10 +56,6 @@ def poststop(report: Report) -> int:
     null = os.open(os.devnull, os.O_RDWR)
     children.become_child((None, null, null), ())
     os._exit(hook.guarded(report, lambda: _when_ended(report, wanted, mark, callers)))
-
-
-def _called() -> Environment:
-    return environment.without_links(environment.from_variables(os.environ, _CALLED))
 
 
 def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[tuple[int, float]]) -> int:
@@ -137,7 +133,7 @@ def _found(host: Host, wanted: Environment) -> Found:
 
 def remove(report: Report) -> int:
     """Unmount, by force if need be, before CBSD deletes what is mounted."""
-    wanted = _called()
+    wanted = environment.from_variables(os.environ, _CALLED)
     report.about(wanted.name, report.facility or "none")
     host = Host(report)
     host.deadline.set(2 * _STOPPING)

@@ -106,8 +106,11 @@ def printable(text: str) -> str:
 
 
 def tell(text: str) -> None:
-    """Write what somebody has asked for to standard output, however slow its reader is; Error where there is no room.
-    A reader that has gone away wants no more."""
+    """Write what somebody has asked for to standard output, as the last act, however slow its reader is; Error where
+    there is no room. A reader that has gone away wants no more."""
+    from .signals import disarm
+
+    disarm()
     data = text.encode("utf-8", "backslashreplace")
     poller = select.poll()
     poller.register(1, select.POLLOUT)

@@ -47,12 +47,6 @@ class Signals:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
-    def disarm(self) -> None:
-        """All work is done: what follows waits for nobody's clean-up, and any signal may end it."""
-        for number in _ENDING:
-            if signal.getsignal(number) == self._note:
-                signal.signal(number, signal.SIG_DFL)
-
     def wake(self) -> int | None:
         """A descriptor that is readable when a signal came in, a child's end among them."""
         return self._pipe[0] if self._pipe else None
@@ -70,6 +64,13 @@ class Signals:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
+
+
+def disarm() -> None:
+    """All work is done: there is nothing to clean up, and a signal may end what follows."""
+    for number in _ENDING:
+        if getattr(signal.getsignal(number), "__func__", None) is Signals._note:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def forget_in_child() -> None:

@@ -20,6 +20,13 @@ _NOT_ROOT = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
 _AS_ROOT = "let the server map root to root for this host (maproot, no_root_squash)"
 
 
+def meant(mount: Mount, host: Host, word: str) -> str:
+    """FreeBSD's NFSv4 server lists nothing in what it does not export, and answers all the same; of all else that
+    cannot be listed something is broken."""
+    export = mount.fstype == "nfs" and host.platform == "freebsd"
+    return verdict.BROKEN if word == verdict.UNREADABLE and not export else word
+
+
 async def judge(mount: Mount, host: Host, point: str, patience: float | None = None) -> Error | None:
     """Mounted is not yet usable (transcript nfs.txt): None, or why not; raises what a new mount cannot mend.
 
@@ -44,8 +51,7 @@ async def judge(mount: Mount, host: Host, point: str, patience: float | None = N
         raise NoTime(f"{doing} is mounted there but gives {error}; is the server up?") from None
     except OSError as error:
         raise Error(f"{doing}: {reason(error)}") from None
-    if word == verdict.UNREADABLE and not (mount.fstype == "nfs" and host.platform == "freebsd"):
-        word = verdict.BROKEN
+    word = meant(mount, host, word)
     if word == verdict.BROKEN:
         return Temporary(f"{doing} is mounted there but broken: {detail}")
     if word == verdict.DENIED:
@@ -53,8 +59,6 @@ async def judge(mount: Mount, host: Host, point: str, patience: float | None = N
     if word == verdict.LACKING:
         raise Missing(f"{doing} has no {detail}, which {mount.requires()}; is it the right directory?")
     if word in (verdict.EMPTY, verdict.UNREADABLE):
-        # FreeBSD's server lists and opens nothing in what it does not export, and answers all the same; others show it
-        # empty.
         text = f"{doing} is empty and takes no file" if word == verdict.EMPTY else f"{doing} cannot be listed"
         text += f" ({detail})"
         if config["EMPTY_DIR"] == "refuse" and detail in _NOT_ROOT:

@@ -49,7 +49,9 @@ def main() -> int:
     context = multiprocessing.get_context("fork")
     seeds, played, told = context.Value("L", first), context.Value("L", 0), context.SimpleQueue()
     end = given.histories, time.time() + given.seconds
-    workers = [context.Process(target=_work, args=(seeds, played, end, titles, told)) for _ in range(given.workers)]
+    workers = [
+        context.Process(target=_until_told, args=(seeds, played, end, titles, told)) for _ in range(given.workers)
+    ]
     for worker in workers:
         worker.start()
     counts, broken, once, at_work, stopped = Counter[str](), 0, 0, len(workers), False
@@ -58,6 +60,8 @@ def main() -> int:
             number, new, wrong = told.get()
         except KeyboardInterrupt:
             # The workers have had it too, and put their machines away.
+            if stopped:
+                raise
             stopped = True
             continue
         counts.update(new)
@@ -73,6 +77,16 @@ def main() -> int:
     if stopped:
         return 130
     return 1 if broken or (once and not given.twice) else 0
+
+
+def _until_told(seeds: Any, played: Any, end: tuple[int, float], titles: list[str], told: Any) -> None:
+    """_work(), and the word that there comes no more."""
+    try:
+        _work(seeds, played, end, titles, told)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        told.put((None, {}, ""))
 
 
 def _work(seeds: Any, played: Any, end: tuple[int, float], titles: list[str], told: Any) -> None:
@@ -92,15 +106,12 @@ def _work(seeds: Any, played: Any, end: tuple[int, float], titles: list[str], to
             wrong = str(problem)
         except Flaky:
             wrong = f"{ONCE}: {LAST[-1]}"
-        except KeyboardInterrupt:
-            break
         except Exception:
             wrong = traceback.format_exc()
         with seeds.get_lock():
             # Of some seeds fewer can be drawn; one that broke a promise is played again and again.
             played.value -= BATCH - min(COUNTS["histories"], BATCH)
         told.put((number, dict(COUNTS), wrong))
-    told.put((None, {}, ""))
 
 
 if __name__ == "__main__":

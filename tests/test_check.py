@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 from cbsd import NFS4, SERVER, Ended, Site, Variant, last_line
+from stubs import Stub, planned
 from toy import Toy, processes
 
-from envstart import verdict
+from envstart import usable, verdict
 from envstart.check import Seen, judged
-from envstart.plan import MOUNTED, State
+from envstart.mount import Mount
+from envstart.plan import BROKEN, MOUNTED, NOT_USABLE, State
 from envstart.probes import Probe
 
 SECOND = "172.16.0.2"
@@ -340,6 +342,18 @@ def test_a_name_with_a_hook_of_somebody_else(cbsd: Toy) -> None:
     cbsd.site.world.jail("jail3", 7)
     assert check(cbsd, "jail3") == (3, [told])
     assert check(cbsd) == (0, [])
+
+
+@pytest.mark.parametrize(("fstype", "word"), [("nfs", NOT_USABLE), ("ufs", BROKEN)])
+def test_what_cannot_be_listed(tmp_path: Path, fstype: str, word: str) -> None:
+    """FreeBSD's NFSv4 server lists nothing in what it does not export; of a disk something is broken."""
+    plan = planned(tmp_path, "nfs", NFS_SERVER=SERVER)
+    (data,) = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
+    data.fstype = fstype
+    probe = Probe(SERVER, data.point, (), None, write=False)
+    probe.detail = "Input/output error"
+    probe.verdict = usable.meant(data, Stub().host, verdict.UNREADABLE)
+    assert judged(State(MOUNTED), probe).word == word
 
 
 def test_what_is_left_of_one_whose_configuration_cannot_be_used(cbsd: Toy) -> None:

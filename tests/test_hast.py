@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +18,7 @@ from envstart import plan as plans
 from envstart.backends import hast
 from envstart.block import peer
 from envstart.block.role import Resource, Role
-from envstart.errors import Misconfigured, Temporary, Unavailable
+from envstart.errors import Misconfigured, NoAnswer, Temporary, Unavailable
 from envstart.plan import Plan, waves
 from envstart.table import Entry
 
@@ -254,6 +257,13 @@ def test_a_device_that_nobody_serves(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert done(role(tmp_path).dead(Stub({LIST: lists()[now]}).host)) == left
 
 
+def test_a_device_without_hastd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check of all environments must not end with it."""
+    monkeypatch.setattr(os.path, "exists", lambda path: True)
+    gone = answer(err="[ERROR] Unable to connect to hastd via /var/run/hastctl: No such file or directory.", status=71)
+    assert done(role(tmp_path).dead(Stub({LIST: gone}).host)) == "hastd(8) is not running"
+
+
 def test_a_device_that_nobody_serves_is_no_reason_against_another_role(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +272,28 @@ def test_a_device_that_nobody_serves_is_no_reason_against_another_role(
     stub = Stub({LIST: lists()["secondary"], "hastctl role secondary env1": ""})
     done(role(tmp_path)._become(stub.host, "secondary"))
     assert stub.called == [LIST, "hastctl role secondary env1"]
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_the_role_while_geom_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: bool) -> None:
+    """It waits for a device that this run has made, and nobody has it; of any other, somebody can have it."""
+    monkeypatch.setattr(os.path, "exists", lambda path: True)
+
+    class Waiting(Stub):
+        async def ask(self, argv: Sequence[str], *given: Any, **keys: Any) -> Any:
+            if argv[0] == "sysctl":
+                raise NoAnswer("no answer in 10.0 s")
+            return await super().ask(argv, *given, **keys)
+
+    one = role(tmp_path)
+    one._made = made
+    others = Entry("/dev/hast/env10", "/mnt/other", "ufs")
+    stub = Waiting({LIST: lists()["primary"]}, [others])
+    with contextlib.nullcontext() if made else pytest.raises(NoAnswer):
+        done(one._check_unused(stub.host, "secondary"))
+    mine = Waiting({LIST: lists()["primary"]}, [Entry("/dev/hast/env1.eli", "/mnt/h", "ufs")])
+    with pytest.raises(Temporary, match="/mnt/h" if made else "no answer"):
+        done(one._check_unused(mine.host, "secondary"))
 
 
 @pytest.mark.parametrize(

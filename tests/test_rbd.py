@@ -67,7 +67,7 @@ def test_the_command_lines(site: BlockSite) -> None:
     argvs = [call["argv"] for call in site.world.calls() if call["name"].startswith("rbd")]
     assert ["rbd", "info", *access, "--format", "json", SPEC] in argvs
     assert ["rbd", "status", *access, "--format", "json", SPEC] in argvs
-    assert ["rbd-ggate", "map", *access, "--exclusive", SPEC] in argvs
+    assert ["rbd-ggate", "map", *access[3:], "--exclusive", SPEC] in argvs
     assert site.stop().returncode == 0
     assert site.world.calls("rbd-ggate")[-2]["argv"] == ["rbd-ggate", "unmap", "/dev/ggate0"]
 

@@ -315,6 +315,21 @@ def test_fault_94_two_hosts_with_one_id_at_once(tmp_path: Path) -> None:
         assert (writers(one), two.table, sessions(two)) == (["node1"], [], [])
 
 
+@pytest.mark.parametrize("variant", [FENCED, ISCSI_TREE], ids=lambda variant: variant.title)
+def test_fault_94_a_target_that_has_forgotten_its_reservations(tmp_path: Path, variant: Variant) -> None:
+    """The host that had one writes on: it must not be kept from that, be it for the time of a look."""
+    with hosts(tmp_path, variant) as (one, two):
+        one.preset()
+        one.storage.forget_reservations(SHARED)
+        ended = two.start()
+        assert ended.returncode == 75
+        assert "carries the mark of another host" in last_line(ended)
+        assert not any("reserve" in call["argv"] for call in two.world.calls("camcontrol"))
+        assert (writers(one), one.is_all_there(), two.table, sessions(two)) == (["node1"], True, [], [])
+        assert one.start().returncode == 0
+        assert (one.storage.reservation(SHARED)["type"], one.is_all_there()) != ("", False)
+
+
 # A mark
 
 

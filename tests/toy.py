@@ -129,7 +129,6 @@ class Toy:
             path = others.get(script.stem, scripts) / script.stem
             shutil.copy(script, path)
             path.chmod(0o755)
-        (self.site.world.path / "bin" / "env").symlink_to(shutil.which("env") or "/usr/bin/env")
 
     # The scene.
 

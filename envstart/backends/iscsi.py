@@ -7,6 +7,7 @@ On FreeBSD by iscsictl(8), on Linux by open-iscsi. Facts about iscsictl(8) are i
 from __future__ import annotations
 
 from ..block import volume
+from ..block.fsck import Fsck
 from ..block.initiator import normal_portal
 from ..block.reservation import Reservation
 from ..block.session import Session
@@ -113,6 +114,8 @@ def plan(environment: Environment, config: Config) -> Plan:
         device = Reservation(config, device)
         steps.append(device)
     steps += volume.steps(environment, config, device, guarded=True)
+    if isinstance(device, Reservation):
+        device.guard = next((step for step in steps if isinstance(step, Fsck) and step.lower is device), None)
     return Plan("iscsi", environment, config, steps, _warnings(config, read_only))
 
 

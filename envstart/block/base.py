@@ -73,8 +73,11 @@ class Node(Block):
         self._patience = patience
 
     async def device(self, host: Host) -> str | None:
+        if not os.path.exists(self.source):
+            return None
         # GEOM knows no link, as devfs.conf(5) makes them.
-        return os.path.realpath(self.source) if os.path.exists(self.source) else None
+        real = os.path.realpath(self.source)
+        return real if real.startswith("/dev/") else self.source
 
     async def check(self, host: Host) -> Error | None:
         return None if os.path.exists(self.source) else self._lacking()

@@ -100,6 +100,12 @@ class Fsck(Block):
             await self._preen(host, device, doing)
         self._seen = device
 
+    async def refuse_foreign(self, host: Host, device: str) -> None:
+        """Before the device is reserved, for which only a look is needed: Stuck if another host has it mounted."""
+        doing = f"cannot mount {device}"
+        if await self._look(host, device, doing) == superblock.DIRTY:
+            await self._check_owner(host, device, doing)
+
     async def _look(self, host: Host, device: str, doing: str) -> str:
         try:
             patience = self.config["PROBE_TIMEOUT"]

@@ -140,7 +140,7 @@ class Graph:
         ]
 
 
-async def read(host: Host, patience: float = _PATIENCE) -> Graph:
+async def read(host: Host) -> Graph:
     """The graph as it is now; Temporary if it cannot be told, NoAnswer while all of GEOM waits for one disk: whoever
     opens it first waits for its capacity with GEOM's lock in hand (g_disk_access in sys/geom/geom_disk.c, daopen). On
     Linux it is made of what sysfs tells (blockdev.py)."""
@@ -149,7 +149,7 @@ async def read(host: Host, patience: float = _PATIENCE) -> Graph:
 
         return blockdev.read(await host.mounts())
     try:
-        graph: Graph = await host.ask(_ASK, _parsed, patience=patience)
+        graph: Graph = await host.ask(_ASK, _parsed, patience=_PATIENCE)
     except NoAnswer as error:
         error.also(
             "GEOM waits for a disk: look for its session in iscsictl -L, which iscsictl -R -t TARGET ends; a new "

@@ -32,6 +32,8 @@ _FINAL: diagnosis.Rows = (
     ("Permission denied", Denied, "give CEPH_USER the capability profile rbd"),
     ("Operation not permitted", Denied, "correct CEPH_USER and CEPH_KEYRING, and run it as root"),
     ("error opening pool", Missing, "there is no such pool: ceph osd pool ls"),
+    # So it is spelt.
+    ("failed to acces", Missing, "there is no such pool: ceph osd pool ls"),
     ("failed to open image", Missing, "there is no such image: rbd ls"),
     ("error opening image", Missing, "there is no such image: rbd ls"),
 )
@@ -115,8 +117,11 @@ class Mapped(Block):
     def _mapping(self, host: Host) -> tuple[str, ...]:
         # Exclusive: from then on no other client of the cluster gets the lock that a writer needs.
         exclusive = ["--exclusive"] if host.platform == "freebsd" else ["-o", "exclusive"]
-        how = ["--read-only"] if self._read_only else exclusive
-        return (*self._program(host), "map", *ceph.access(self.config), *how, self._spec)
+        how = (*(["--read-only"] if self._read_only else exclusive), self._spec)
+        if host.platform != "freebsd":
+            return (*self._program(host), "map", *ceph.access(self.config), *how)
+        name = f"CEPH_ARGS={' '.join(ceph.identity(self.config))}"
+        return ("env", name, *self._program(host), "map", *ceph.reach(self.config), *how)
 
     async def _check_free(self, host: Host) -> None:
         """The lock of a writer must be there to be taken, and nobody else may have the image open."""

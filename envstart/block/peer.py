@@ -22,7 +22,7 @@ _WORDS = {b"acts as primary": "primary", b"acts as init": "init", b"Token doesn'
 
 
 def role(remote: str, source: str, resource: str, timeout: float) -> str:
-    """What the other node is: primary, secondary, init; "" if it does not say. OSError.
+    """What the other node is: primary, secondary, init; "" if it does not say. OSError if it cannot be reached.
 
     hastd(8) tells it to its peer alone. It is asked by the first message of one that wants to be primary, with a token
     that nobody has given out: so nothing comes of it. ``source``: the address to ask from, "" for any.
@@ -31,9 +31,13 @@ def role(remote: str, source: str, resource: str, timeout: float) -> str:
     fields = _field(_STRING, "resource", resource.encode() + b"\0") + _field(_BYTES, "token", _TOKEN)
     own = (_host_and_port(source)[0], 0) if source else None
     with connected(*_host_and_port(remote), [INET, INET6], until, own) as connection:
-        connection.sendall(bytes([_VERSION]) + len(fields).to_bytes(4, "little") + fields)
-        size = int.from_bytes(received(connection, 5, until)[1:], "little")
-        answer = received(connection, min(size, _ANSWER_MAX), until)
+        try:
+            connection.sendall(bytes([_VERSION]) + len(fields).to_bytes(4, "little") + fields)
+            size = int.from_bytes(received(connection, 5, until)[1:], "little")
+            answer = received(connection, min(size, _ANSWER_MAX), until)
+        except OSError:
+            # Somebody else than its peer is not told.
+            return ""
     return next((found for words, found in _WORDS.items() if words in answer), "")
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..children import Result
     from ..config import Config
     from ..host import Host
+    from .fsck import Fsck
 
 # A command that meets a unit attention (somebody cleared, or took, a reservation) fails once without a word.
 _TRIES = 3
@@ -38,6 +39,8 @@ class Reservation(Block):
     def __init__(self, config: Config, lower: Block) -> None:
         super().__init__("reservation", lower.source, lower)
         self.config = config
+        # The look at the file system that is on it, if it can be had without the steps in between.
+        self.guard: Fsck | None = None
         # The device on which this run has seen to it.
         self._seen_to = ""
 
@@ -86,6 +89,10 @@ class Reservation(Block):
             )
         if holder == own:
             await self._check_whose(host, disk, own)
+        if holder is None and self.guard is not None and not host.takeover and not await self._used(host, device):
+            # A target that was started anew has forgotten its reservations, and the host that had one writes on: what
+            # it writes while this one holds it, if only for a moment, would fail.
+            await self.guard.refuse_foreign(host, device)
         host.on_failure(lambda: self._take_back(host, disk))
         await self._register(host, disk, own)
         if holder is not None and holder != own:

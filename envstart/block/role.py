@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Seconds that a secondary may take to join a new primary before that counts as degraded, and to say what it is.
 _JOIN = 2.0
 _ASKED = 2.0
+# Seconds that a new primary may take to connect, or to give that up (HAST_TIMEOUT of hast.h), and some for a slow host.
+_CONNECTING = 25.0
 _COMPLETE = "complete"
 # Where the devices are, as long as there is one.
 _NODES = "/dev/hast"
@@ -63,6 +65,8 @@ class Role(Block):
         self.config = config
         self._name = resource
         self.resource = f"hast {resource}"
+        # Whether this run has become primary.
+        self._made = False
 
     async def _resource(self, host: Host) -> Resource:
         only_on_freebsd(host, "HAST")
@@ -107,7 +111,10 @@ class Role(Block):
 
     async def dead(self, host: Host) -> str:
         """A hastd(8) that was killed leaves the device, which waits until the next one takes the role again."""
-        found = await self._known(host)
+        try:
+            found = await self._known(host)
+        except Away:
+            return "hastd(8) is not running"
         left = found is not None and found.role != _PRIMARY and os.path.exists(found.device)
         return "hastd(8) was started anew, and does not serve the device" if left else ""
 
@@ -126,18 +133,18 @@ class Role(Block):
         before = (await self._resource(host)).role
         host.on_failure(lambda: self._take_back(host, before))
         careful = before != _PRIMARY and not (self.config["HAST_TAKEOVER"] or host.takeover)
-        if careful:
-            await self._listen(host)
+        reached = await self._listen(host) if careful else True
         await self._take(host)
-        if not await self._joined(host) and careful and not await self._goes_first(host):
+        if reached and not await self._joined(host) and careful and not await self._goes_first(host):
             # The other node is away, or has become primary at the same moment; of two, one must step back and look.
             await self._become(host, _SECONDARY)
             await self._listen(host)
             await self._take(host)
+        await self._served(host)
 
-    async def _listen(self, host: Host) -> None:
+    async def _listen(self, host: Host) -> bool:
         """Refuse while the other node acts as primary. If it does not say what it is, that shows only to a secondary,
-        within hastd's 10 seconds; and since when this node is one, nobody knows."""
+        within hastd's 10 seconds; and since when this node is one, nobody knows. Whether its host could be reached."""
         if (await self._resource(host)).role != _SECONDARY:
             await self._become(host, _SECONDARY)
         patience = self.config["HAST_WAIT"]
@@ -146,17 +153,17 @@ class Role(Block):
             if not await looks.again():
                 raise self._occupied(await self._resource(host))
         if told:
-            return
+            return True
         looks = Looks(host, patience / 2)
         while not (await self._resource(host)).status:
             if not await looks.again():
-                return
+                return told is not None
         # A primary that died without a word keeps its connection for twice those 10 seconds.
         looks = Looks(host, patience)
         while True:
             found = await self._resource(host)
             if not found.status:
-                return
+                return True
             if not await looks.again():
                 raise self._occupied(found)
 
@@ -166,11 +173,11 @@ class Role(Block):
             "stop the environment there, or set HAST_TAKEOVER=1 if that node must not have it"
         )
 
-    async def _peer(self, host: Host) -> str:
-        """What the other node says it is; "" if it cannot be asked."""
+    async def _peer(self, host: Host) -> str | None:
+        """What the other node says it is; "" if it says nothing, None if there is no connection to it."""
         found = await self._resource(host)
         if found.remote in ("?", "none"):
-            return ""
+            return None
         try:
             told: str = await host.bounded(
                 peer.role, found.remote, found.source, self._name, _ASKED, timeout=_ASKED + _JOIN
@@ -178,13 +185,12 @@ class Role(Block):
         except NoTime:
             raise
         except (Temporary, OSError):
-            return ""
+            return None
         return told
 
     async def _take(self, host: Host) -> None:
         result = await self._become(host, _PRIMARY)
-        patience = self.config["HAST_WAIT"]
-        looks = Looks(host, patience)
+        looks = Looks(host, self.config["HAST_WAIT"])
         while await self.device(host) is None:
             found = await self._resource(host)
             if found.role == _INIT:
@@ -197,9 +203,19 @@ class Role(Block):
                 raise Temporary(
                     f"cannot become primary of {self._name}: {found.device} does not appear ({result.words})"
                 )
-        # hastd serves the device only when it has connected to the other node, or has given that up after 20 seconds
-        # (hastd_primary() of primary.c); for so long all of GEOM waits that has a look at the new device.
-        await geom.read(host, patience)
+        self._made = True
+
+    async def _served(self, host: Host) -> None:
+        """hastd serves the device only when it has connected to the other node, or has given that up after 20 seconds
+        (hastd_primary() of primary.c); for so long all of GEOM waits that has a look at the new device."""
+        looks = Looks(host, _CONNECTING)
+        while True:
+            try:
+                await geom.read(host)
+                return
+            except NoAnswer:
+                if not await looks.again():
+                    raise
 
     async def _joined(self, host: Host) -> bool:
         """Whether the other node has joined as a secondary: then it is none, and stays none, that is primary."""
@@ -238,8 +254,11 @@ class Role(Block):
             provider = (await geom.read(host)).provider(device)
             users = await geom.who(host, provider) if provider else []
         except NoAnswer:
-            # It may be this very device that GEOM waits for, see _take().
-            users = [entry.point for entry in await host.mounts() if entry.source.startswith(device)]
+            if not self._made:
+                raise
+            # It may be this very device that GEOM waits for, see _served(); nobody but this run has used it yet.
+            names = (device, f"{device}.eli")
+            users = [entry.point for entry in await host.mounts() if entry.source in names]
         if users:
             raise Temporary(f"cannot become {role} of {self._name}: {', '.join(users)} uses it; end that first")
 

@@ -147,7 +147,7 @@ def _identity(values: Mapping[str, str], scene: Scene) -> list[Finding]:
         wrong = "kern.hostid is 0"
     if not wrong:
         return []
-    text = f"{wrong}: two such hosts take each other's files and reservations away"
+    text = f"{wrong}: two such hosts take each other's files away, and reservations if they have one name"
     return [of_several(CRITICAL, users, text, "service hostid reset, while no environment runs")]
 
 

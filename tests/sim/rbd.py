@@ -67,6 +67,10 @@ def ggate(machine: Machine, argv: list[str]) -> int:
         verb, operand, flags = parse(argv)
     except ValueError as problem:
         return fail(f"rbd-ggate: unknown option {problem}")
+    early = [word for word in argv if word == "-c" or word.startswith("--id")]
+    if early:
+        # What is known before the configuration is read, it takes from CEPH_ARGS alone.
+        return fail(f"rbd-ggate: unknown args: {early[0]}")
     if verb == "list":
         return listing(machine)
     if verb == "map":

@@ -127,6 +127,14 @@ class Storage:
             "keys": list(found["keys"].values()),
         }
 
+    def forget_reservations(self, iqn: str, lun: int = 0) -> None:
+        """The target was started anew, and its reservations were not to outlive that (no APTPL)."""
+
+        def act(known: Box) -> None:
+            known["targets"][iqn]["luns"][str(lun)].update({"keys": {}, "holder": "", "kind": 0})
+
+        self.change(act)
+
     def writers(self, iqn: str, lun: int = 0) -> list[str]:
         """The hosts that have the LUN mounted for writing now, and whose writes it takes."""
         return [host for host, path in self.box["worlds"].items() if self._writes(World(path), iqn, str(lun))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,8 @@ class World(Disks):
         program.chmod(0o755)
         for name in COMMANDS:
             (top / "bin" / name).symlink_to(PROGRAM)
+        # It does nothing but to call another one.
+        (top / "bin" / "env").symlink_to(shutil.which("env") or "/usr/bin/env")
         world = cls(top)
         world.machine.store.write(_first_state(settings, str(storage.path) if storage else ""))
         world.base_mount("/dev/vtbd0", "/", "ufs", ["local"], "/")
