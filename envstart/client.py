@@ -12,6 +12,7 @@ import os
 import time
 
 from . import plan, processes, state, unmount, usable, verdict
+from .block.base import Looks
 from .errors import Error, Misconfigured, NoAnswer, NoTime, Temporary, Unavailable, reason
 from .mount import Mount
 from .options import directory
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 # Seconds the search for processes may take; it reads the arguments of all.
 _SEARCH = 5.0
+# Seconds that a client may take to end after its unmount, and to be in the table after it has said that it is done.
+_FAREWELL = 10.0
+_APPEARS = 2.0
 # In a note: usable, but the table does not tell its number.
 _UNTOLD = "?"
 
@@ -179,6 +183,14 @@ class Client(_Probed):
             raise lack
         self._usable(host, entry)
 
+    async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
+        """It can say so a moment before the table does: when the kernel has asked it for the first time, which is in
+        the middle of the mount (vfs_domount_first() of vfs_mount.c)."""
+        result = await super()._run(host, argv)
+        if result.status == 0:
+            await self._landed(host, await self._real_point(host), _APPEARS)
+        return result
+
     async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
         words = result.words if result.status != 0 else f"{program} said that it is done, but nothing is mounted there"
         return await self._why(host, words, time.time() - result.seconds, doing)
@@ -200,6 +212,28 @@ class Client(_Probed):
         await super()._take_back(host, point, undo)
         if undo.tried and ended:
             state.note(self._note, "")
+
+    async def _unmount(self, host: Host, entries: Sequence[Entry]) -> None:
+        await super()._unmount(host, entries)
+        if entries:
+            await self._farewell(host)
+
+    async def _unmount_broken(self, host: Host, entry: Entry) -> None:
+        await super()._unmount_broken(host, entry)
+        await self._farewell(host)
+
+    async def _farewell(self, host: Host) -> None:
+        """Until the client has ended: FreeBSD's libfuse unmounts as its last act what is on its directory by then, and
+        that can be the next one's (fuse_kern_unmount() in the port's lib/mount_bsd.c)."""
+        looks, point = Looks(host, _FAREWELL), await self._real_point(host)
+        try:
+            while await host.bounded(processes.naming, self.programs, point, timeout=_SEARCH):
+                if not await looks.again():
+                    await self._end_processes(host, point)
+                    return
+        except (NoAnswer, NoTime):
+            # Whether it has is not known; the next one is looked at when it is mounted.
+            pass
 
     async def _force(self, host: Host, entry: Entry) -> None:
         await self.cut(host)

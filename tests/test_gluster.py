@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cbsd import SERVER, last_line
-from clients import GLUSTER, VOLUME, ClientSite
+from cbsd import SERVER, Variant, last_line
+from clients import CEPH, GLUSTER, MOUNTS, VOLUME, ClientSite
 
 from envstart import commands
 from envstart.backends import gluster
@@ -217,6 +217,21 @@ def test_a_dead_client_can_be_stopped(site: ClientSite) -> None:
     site.kill_client()
     assert site.stop().returncode == 0
     assert site.footprint() == site.rest
+
+
+@pytest.mark.parametrize("variant", [GLUSTER, CEPH], ids=lambda variant: variant.title)
+def test_the_old_client_does_not_take_the_next_mount_away(tmp_path: Path, variant: Variant) -> None:
+    """The last act of FreeBSD's libfuse is to unmount what is on its directory, by name."""
+    with ClientSite(tmp_path, variant, client_farewell=1.0) as site:
+        site.configure(PROBE_TIMEOUT="10")
+        assert site.start().returncode == 0
+        assert site.stop().returncode == 0
+        # Once something lies on it, the kernel refuses.
+        site.world.fault("mount_nullfs", "slow", seconds=3, times=None)
+        ended = site.start()
+        assert ended.returncode == 0, ended.stderr
+        assert site.is_all_there()
+        assert site.count(MOUNTS[variant.backend][0]) == 2
 
 
 def test_a_silent_server_is_told_and_the_start_ends(site: ClientSite) -> None:

@@ -6,6 +6,7 @@ that the mount is in the table while nothing answers there; it ends when it is u
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -112,6 +113,13 @@ class Client:
         if mount is not None:
             mount.update({"host": server, "backing": backing})
 
+    def leave(self, state: State, machine: Machine) -> None:
+        """What libfuse does last, by the name of the directory (fuse_kern_unmount() in the port's mount_bsd.c)."""
+        there = [mount for mount in state["mounts"] if mount["node"] == self.node]
+        with contextlib.suppress(OSError):
+            for mount in there[-1:]:
+                kernel.unmount(state, machine, mount["fsid"], force=True)
+
     def unmount(self, state: State) -> None:
         mount = vfs.by_fsid(state, self.fsid)
         if mount is not None:
@@ -136,3 +144,5 @@ def serve(machine: Machine, client: Client, word: int) -> None:
     tell(word, "1")
     while vfs.by_fsid(machine.state(), client.fsid) is not None:
         machine.store.wait_for_change()
+    machine.store.sleep(machine.state()["settings"]["client_farewell"])
+    machine.store.change(lambda state: client.leave(state, machine))

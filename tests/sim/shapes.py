@@ -211,6 +211,7 @@ class Settings(TypedDict):
     locale_files: bool
     getfsstat: bool
     just_booted: bool
+    client_farewell: float
     hostname: str
     hostuuid: str
     fsck_seconds: float
