@@ -313,7 +313,8 @@ def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) 
         seen = running(host, [one for one in environments if one.found.running], level)
         still = [one for one in environments if not one.found.running and not one.starting(GRACE) and not one.changing]
         seen += resting(host, still)
-        seen += [Seen(None, None, State(INVENTORY, problem)) for problem in inventory.problems]
+        if not names or not inventory.complete:
+            seen += [Seen(None, None, State(INVENTORY, problem)) for problem in inventory.problems]
         if not names:
             seen += lost(host, inventory)
     return [one.record(inventory.workdir) for one in seen]
