@@ -64,8 +64,9 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
             raise Temporary(f"cannot stop {plan.environment.name}: {why}; it is left as it is")
         if _survey(plan, host) and host.platform == "freebsd":
             # To touch one waits for an unmount that is under way, which the table leaves out there (commands.md §2.1);
-            # if that has failed, it is there again.
+            # if that has failed, it is there again. One reading for all steps.
             host.forget()
+            host.wait(host.mounts())
         host.together([step.before_stop(host) for step in steps])
         host.signals.arm()
         try:
