@@ -144,5 +144,7 @@ def serve(machine: Machine, client: Client, word: int) -> None:
     tell(word, "1")
     while vfs.by_fsid(machine.state(), client.fsid) is not None:
         machine.store.wait_for_change()
-    machine.store.sleep(machine.state()["settings"]["client_farewell"])
-    machine.store.change(lambda state: client.leave(state, machine))
+    farewell = machine.state()["settings"]["client_farewell"]
+    if farewell:
+        machine.store.sleep(farewell)
+        machine.store.change(lambda state: client.leave(state, machine))
