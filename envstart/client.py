@@ -104,6 +104,8 @@ class Client(_Probed):
         self.create_below, self.mode = os.path.dirname(os.path.dirname(mount_dir)), 0o700
         self.required = required
         self._note = _note(environment)
+        # When its command was run last (time.time).
+        self._began = 0.0
 
     def requires(self) -> str:
         return "the environment needs"
@@ -186,6 +188,7 @@ class Client(_Probed):
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
         """It can say so a moment before the table does: when the kernel has asked it for the first time, which is in
         the middle of the mount (vfs_domount_first() of vfs_mount.c)."""
+        self._began = time.time()
         result = await super()._run(host, argv)
         if result.status == 0:
             await self._landed(host, await self._real_point(host), _APPEARS)
@@ -193,7 +196,7 @@ class Client(_Probed):
 
     async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
         words = result.words if result.status != 0 else f"{program} said that it is done, but nothing is mounted there"
-        return await self._why(host, words, time.time() - result.seconds, doing)
+        return await self._why(host, words, self._began, doing)
 
     async def _why(self, host: Host, words: str, since: float, doing: str) -> Error:
         """Why ``doing`` failed; ``words`` say what was seen of it, ``since`` (time.time) is when it began."""

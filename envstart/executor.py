@@ -45,6 +45,8 @@ def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
                 host.together([_bring(step, host) for step in group if step.name in pending])
         except BaseException as error:
             _take_back(host, error)
+            if unfinished := host.unfinished():
+                started.leave(plan.locks[0], unfinished)
             raise
         started.note(plan.locks[0])
     return len(pending)
@@ -62,6 +64,11 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
         why = unless()
         if why:
             raise Temporary(f"cannot stop {plan.environment.name}: {why}; it is left as it is")
+        if left := started.left(plan.locks[0]):
+            raise Temporary(
+                f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
+                "it, can still mount when its server is back; stop again then"
+            )
         if _survey(plan, host) and host.platform == "freebsd":
             # To touch one waits for an unmount that is under way, which the table leaves out there (commands.md §2.1);
             # if that has failed, it is there again. One reading for all steps.

@@ -432,9 +432,9 @@ class Host:
             self.silent.add(point)
             raise
 
-    def bound(self) -> bool:
-        """Whether a command that nothing could end has our locks: what it has begun can still come about."""
-        return any(child.holds and not child.ended() for child in self._left_behind)
+    def unfinished(self) -> list[int]:
+        """Pids of commands with ``hold`` that nothing could end: what they have begun can still come about."""
+        return [child.pid for child in self._left_behind if child.holds and not child.ended()]
 
     def left_behind(self) -> list[str]:
         """Children that nothing could end, and that are still there: pid and what they do."""

@@ -43,18 +43,16 @@ class Locks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What a command that was left behind can still bring concerns the environment itself, whose lock is the first.
-        self._release(spare=self._host.bound())
+        self._release()
 
-    def _release(self, spare: bool = False) -> None:
+    def _release(self) -> None:
         import fcntl
 
         while self._descriptors:
             descriptor = self._descriptors.pop()
             self._host.own.remove(descriptor)
-            if self._descriptors or not spare:
-                # Also for a command that was left behind with a copy of it.
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            # Also for a command that was left behind with a copy of it.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             posix.close(descriptor)
 
     async def _take_all(self, instead: str = "") -> None:

@@ -105,13 +105,29 @@ def working(parts: Sequence[str], name: str) -> int:
 
 def is_still(pid: int, began: float) -> bool:
     """Whether the process of this number is the one that began then."""
-    import psutil
-
+    libraries.reach()
+    try:
+        import psutil
+    except ImportError:
+        return False
     try:
         process = psutil.Process(pid)
         return bool(process.create_time() == began and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
+
+
+def began(pid: int) -> float:
+    """When the process of this number began, for is_still(); 0 if that cannot be told."""
+    libraries.reach()
+    try:
+        import psutil
+    except ImportError:
+        return 0.0
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
 
 
 async def end(pids: Sequence[int], gently: bool = True) -> None:

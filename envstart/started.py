@@ -1,9 +1,14 @@
 """When an environment was last started on this host: between the hook's end and the moment in which CBSD's database and
-the kernel say that it runs, nobody else can tell that it is about to (contract §1.1)."""
+the kernel say that it runs, nobody else can tell that it is about to (contract §1.1). And what a start that has failed
+has left at work."""
 
 from __future__ import annotations
 
 from . import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def note(name: str) -> None:
@@ -20,3 +25,23 @@ def within(name: str, seconds: float) -> bool:
     """Whether it was started less than so many seconds ago."""
     age = state.age(f"{name}.started")
     return age is not None and age < seconds
+
+
+def leave(name: str, pids: Sequence[int]) -> None:
+    """Say that a start has left these commands behind: nothing ends them, and each can still mount."""
+    from . import processes
+
+    state.write(f"{name}.left", "".join(f"{pid} {processes.began(pid)}\n" for pid in pids).encode())
+
+
+def left(name: str) -> list[int]:
+    """Which of them are still at work."""
+    rows = [line.split() for line in state.read(f"{name}.left").splitlines()]
+    if not rows:
+        return []
+    from . import processes
+
+    found = [int(pid) for pid, began in rows if processes.is_still(int(pid), float(began))]
+    if not found:
+        state.write(f"{name}.left", b"")
+    return found

@@ -239,7 +239,7 @@ def test_fault_64_a_stop_waits_for_what_a_start_has_left(site: Site) -> None:
     assert site.start().returncode == 75
     ended = site.stop()
     assert ended.returncode == 75
-    assert "or a command that it left" in last_line(ended)
+    assert "which a start has left behind" in last_line(ended)
     for pid in site.world.state["stuck"]:
         os.kill(int(pid), signal.SIGKILL)
     assert site.stop().returncode == 0

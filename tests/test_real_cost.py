@@ -122,7 +122,7 @@ def test_a_start_and_a_stop_of_four(work: Workdir) -> None:
     assert stop.modules <= LONG
     assert stop.forks <= 1 + 4
     assert stop.tables <= 1 + 4
-    assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1}, stop.tables)
+    assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1}, stop.tables)
 
 
 def test_a_stop_with_nothing_to_do(work: Workdir) -> None:
@@ -131,7 +131,7 @@ def test_a_stop_with_nothing_to_do(work: Workdir) -> None:
     assert stop.modules <= LONG
     assert stop.forks <= 1
     assert stop.tables <= 1
-    assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1}, stop.tables)
+    assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1}, stop.tables)
 
 
 @pytest.mark.parametrize("count", [10, 100])
