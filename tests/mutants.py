@@ -56,8 +56,8 @@ MUTANTS = (
     ),
     Mutant(
         "a failure is not raised", "executor.py",
-        "            _take_back(host, error)\n            raise\n        started",
-        "            _take_back(host, error)\n        started",
+        "                started.leave(plan.locks[0], unfinished)\n            raise\n        started",
+        "                started.leave(plan.locks[0], unfinished)\n        started",
         (
             "test_promises::test_never_0_unless_the_table_says_so",
             "test_faults_process::test_fault_53_signal_while_it_mounts",
