@@ -5,9 +5,6 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-import errno
-import os
-
 from . import backends, hook, plan, probes, show, started, touch, usable, verdict
 from .errors import Error, NoAnswer, NoTime
 from .inventory import Found
@@ -38,7 +35,6 @@ _LEVELS = {ORPHAN: "warning", HIDDEN: "warning", CONFIGURATION: "unknown", INVEN
 GRACE = 600.0
 # Seconds that listing the mount points of all environments may take.
 _PATIENCE = 10.0
-_REFUSED_BY_SERVER = (os.strerror(errno.EPERM), os.strerror(errno.EACCES))
 
 
 class Watched:
@@ -125,7 +121,7 @@ def running(host: Host, environments: Sequence[Watched], level: str) -> list[See
     """All steps of environments that run (or are said to), looked at as closely as ``level`` says."""
     seen = [_unplanned(one) for one in environments if one.plan is None]
     steps = [(one, step) for one in environments if one.plan is not None for step in one.plan.steps]
-    _resolve(host, steps)
+    _resolve(host, _places(steps))
     states = host.together([step.state(host) for _, step in steps])
     found = [Seen(one, step, state) for (one, step), state in zip(steps, states)]
     if level != "table":
@@ -137,9 +133,12 @@ def _unplanned(one: Watched) -> Seen:
     return Seen(one, None, State(CONFIGURATION, one.error))
 
 
-def _resolve(host: Host, steps: Sequence[tuple[Watched, Step]]) -> None:
+def _places(steps: Sequence[tuple[Watched, Step]]) -> list[str]:
+    return [place for one, step in steps for place in (one.found.workdir, *step.places) if place]
+
+
+def _resolve(host: Host, places: Sequence[str]) -> None:
     """Find the real names of all that the table does not know, by one child."""
-    places = [place for one, step in steps for place in (one.found.workdir, *step.places) if place]
     try:
         host.wait(host.resolve(places))
     except (Error, OSError):
@@ -193,7 +192,7 @@ def judged(state: State, probe: probes.Probe) -> State:
         return State(plan.LOST, f"node {node} had the environment in use {age // 60} minutes ago", stop=state.stop)
     if probe.refusal:
         # A server that does not let root write is how it may be meant; a full disk never is (fault 117).
-        word = plan.NOT_WRITABLE if probe.refusal in _REFUSED_BY_SERVER else plan.NOT_USABLE
+        word = plan.NOT_WRITABLE if probe.refusal in usable.NOT_ROOT else plan.NOT_USABLE
         return State(word, f"it takes no file: {probe.refusal}", stop=state.stop)
     return state
 
@@ -210,8 +209,15 @@ def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> l
         for step in (one.plan.steps if one.plan is not None else ())
         if isinstance(step, Mount) and not step.shared
     ]
-    _resolve(host, steps)
-    seen = [_unplanned(one) for one in environments if one.plan is None and _has_mounts(host, one.found)]
+    unplanned = {
+        one: one.found.environment.directories for one in environments if not one.plan and one.found.environment
+    }
+    _resolve(host, [*_places(steps), *(place for places in unplanned.values() for place in places)])
+    seen = [
+        _unplanned(one)
+        for one, places in unplanned.items()
+        if any(host.together([_stack(host, place) for place in places]))
+    ]
     without: list[Seen] = []
     for (one, step), stack in zip(steps, host.together([_stack(host, step.point) for _, step in steps])):
         if stack:
@@ -221,11 +227,6 @@ def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> l
         elif stack is not None:
             without.append(Seen(one, step, State(plan.NOT_MOUNTED)))
     return seen + (_hidden(host, without) if bare else [])
-
-
-def _has_mounts(host: Host, found: Found) -> bool:
-    places = found.environment.directories if found.environment is not None else ()
-    return any(host.together([_stack(host, place) for place in places]))
 
 
 async def _stack(host: Host, point: str) -> list[Entry] | None:
@@ -273,7 +274,8 @@ def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Seen]:
     seen = []
     for name, mounts in left.items():
         candidates = [Watched(Found.removed(inventory.workdir, name, backend)) for backend in backends.NAMES]
-        if any(one.starting(grace) for one in candidates):
+        # Whichever hook it was: the mark is the environment's.
+        if candidates[0].starting(grace):
             continue
         for one in (one for one in candidates if one.plan is not None and one.plan.config.path):
             assert one.plan is not None

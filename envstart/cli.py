@@ -282,9 +282,7 @@ def _status(arguments: argparse.Namespace, report: Report) -> int:
         return operate.status(arguments, report)
     records = _records(arguments, report)
     if arguments.json:
-        import json
-
-        tell(json.dumps({"directories": records}, indent=2) + "\n")
+        operate.document(directories=records)
     else:
         tell(show.status(records))
     return os.EX_OK if all(record["level"] in ("ok", "warning") for record in records) else 1

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Rows = tuple[tuple[str, type[Error], str], ...]
 # What FreeBSD says of a name that there is not, and also when no resolver can be asked (_dns_getaddrinfo() in
 # getaddrinfo.c); so it is not final for so many seconds after boot (CLOCK_MONOTONIC begins there).
-_UNRESOLVED = "Name does not resolve"
+UNRESOLVED = "Name does not resolve"
 BOOTING = 300.0
 _FINAL: Rows = (
     ("Program/version mismatch", Misconfigured, "the server does not speak this NFS version; look at NFS_VERSION"),
@@ -39,7 +39,7 @@ _FINAL: Rows = (
     ("unknown filesystem type", Unavailable, "load the kernel module of the file system"),
     ("is not available", Unavailable, "load the kernel module of the file system"),
     ("File name too long", Misconfigured, "a source has at most 1023 bytes"),
-    (_UNRESOLVED, Error, "correct the server's name, or the resolver"),
+    (UNRESOLVED, Error, "correct the server's name, or the resolver"),
     ("Name or service not known", Error, "correct the server's name, or the resolver"),
     ("Directory not empty", Misconfigured, "empty the mount point, or set HIDDEN_FILES"),
 )
@@ -72,7 +72,7 @@ ALREADY = ("Device busy", "Resource deadlock avoided")
 
 def first(rows: Rows, words: str, doing: str) -> Error | None:
     """The error of the first row that fits; ``doing`` is "mount SOURCE on DIR"."""
-    if _UNRESOLVED in words and time.monotonic() < BOOTING:
+    if UNRESOLVED in words and time.monotonic() < BOOTING:
         return Temporary(f"cannot {doing}: {words}; the resolver may not be up yet")
     for text, kind, remedy in rows:
         if text in words:

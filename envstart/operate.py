@@ -56,7 +56,7 @@ def _inventories(arguments: argparse.Namespace, host: Host) -> list[Inventory]:
     return found
 
 
-def _told(report: Report, found: Sequence[Inventory]) -> int:
+def _warn(report: Report, found: Sequence[Inventory]) -> int:
     """Say what could not be read; EX_TEMPFAIL if CBSD can know of more environments than those that are acted on."""
     for one in found:
         for problem in one.problems:
@@ -118,7 +118,7 @@ def _left_to(other: str, arguments: argparse.Namespace, report: Report) -> int:
     if arguments.nagios:
         tell(f"ENVSTART UNKNOWN - {other}\n")
     elif arguments.json:
-        _document(level="unknown", reason=other, directories=[])
+        document(level="unknown", reason=other, directories=[])
     else:
         report.note(other)
         if not (arguments.names or arguments.prometheus):
@@ -136,7 +136,8 @@ def _differs(arguments: argparse.Namespace, report: Report, records: Sequence[Re
         return monitoring.worst(records) != "ok"
 
 
-def _document(**values: Any) -> None:
+def document(**values: Any) -> None:
+    """Print one JSON document."""
     import json
 
     tell(json.dumps(values, indent=2) + "\n")
@@ -144,7 +145,7 @@ def _document(**values: Any) -> None:
 
 def _tell(arguments: argparse.Namespace, records: Sequence[Record], seconds: float) -> None:
     if arguments.json:
-        _document(level=monitoring.worst(records), seconds=round(seconds, 3), directories=records)
+        document(level=monitoring.worst(records), seconds=round(seconds, 3), directories=records)
     elif arguments.nagios:
         tell(monitoring.nagios(records, show.problems(records), seconds))
     else:
@@ -155,9 +156,8 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
     """``envstart status``: every environment with its directories, those with a problem first."""
     host = _look(report)
     groups: list[show.Group] = []
-    problems = []
-    for found in _inventories(arguments, host):
-        problems += found.problems
+    inventories = _inventories(arguments, host)
+    for found in inventories:
         seen = check.by_environment(check.running(host, check.watched(found, arguments.names), "table"))
         systems = {one: one.found.environment.system for one in seen if one.found.running and one.found.environment}
         lacking = host.wait(install.lacking(host, list(systems.values())))
@@ -170,11 +170,11 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
             if left:
                 groups.append(show.Group(None, left))
     if arguments.json:
-        _document(environments=[group.plain() for group in groups])
+        document(environments=[group.plain() for group in groups])
     else:
         tell(show.overview(groups))
-    for problem in problems:
-        report.warn(problem)
+    _warn(report, inventories)
+    problems = any(found.problems for found in inventories)
     return os.EX_OK if not problems and all(group.well for group in groups) else 1
 
 
@@ -185,7 +185,7 @@ def doctor(arguments: argparse.Namespace, report: Report) -> int:
     host = _look(report)
     findings = examination.examine(_inventories(arguments, host), arguments.names, host)
     if arguments.json:
-        _document(findings=examination.records(findings))
+        document(findings=examination.records(findings))
     else:
         tell(examination.text(findings))
     return max((show.SEVERITY.get(one.level, 0) for one in findings), default=0)
@@ -200,7 +200,7 @@ def recover(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan]
     status = os.EX_OK
     if plans is None:
         inventories = _inventories(arguments, host)
-        status = _told(report, inventories)
+        status = _warn(report, inventories)
         environments = [one for found in inventories for one in check.watched(found, arguments.names)]
     else:
         environments = [check.Watched.given(one) for one in plans]
@@ -268,7 +268,7 @@ def orphans(arguments: argparse.Namespace, report: Report) -> int:
     silent: set[str] = set()
     left: list[str] = []
     inventories = _inventories(arguments, host)
-    status = _told(report, inventories)
+    status = _warn(report, inventories)
     for found in inventories:
         every = check.orphans(host, found, check.watched(found, arguments.names), arguments.grace)
         status = max(status, _without_plan(report, every))
@@ -318,7 +318,7 @@ def links(arguments: argparse.Namespace, report: Report) -> int:
     act: Callable[[Host, str], list[str]] = install.put if arguments.verb == "install" else install.take
     hook.only_root(arguments.verb, "for " + " ".join(arguments.names), host)
     inventories = _inventories(arguments, host)
-    status = _told(report, inventories)
+    status = _warn(report, inventories)
     for found in inventories:
         targets = [f"{found.workdir}/jails-system/{one.name}" for one in install.chosen(found, arguments.names)]
         if "*" in arguments.names:

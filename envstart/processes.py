@@ -12,18 +12,27 @@ from .tasks import Wait
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 _TERM, _KILL = 15, 9
 # Seconds between TERM and KILL.
 _GRACE = 1.0
 
 
-def describe(pids: Sequence[int]) -> str:
-    """Who they are, for people: pid, user, command."""
+def _psutil() -> Any:
+    """The library; None if it is missing."""
     libraries.reach()
     try:
         import psutil
     except ImportError:
+        return None
+    return psutil
+
+
+def describe(pids: Sequence[int]) -> str:
+    """Who they are, for people: pid, user, command."""
+    psutil = _psutil()
+    if psutil is None:
         return ", ".join(f"pid {pid}" for pid in pids)
     texts = []
     for pid in pids:
@@ -39,10 +48,8 @@ def describe(pids: Sequence[int]) -> str:
 def naming(programs: Sequence[str], *wanted: str) -> list[int]:
     """Processes of one of these programs that have all the words that are ``wanted`` among their arguments. Runs in a
     child: it reads those of every process, and can be held up by one."""
-    libraries.reach()
-    try:
-        import psutil
-    except ImportError:
+    psutil = _psutil()
+    if psutil is None:
         return []
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
@@ -54,10 +61,8 @@ def naming(programs: Sequence[str], *wanted: str) -> list[int]:
 
 def only_zombies(group: int) -> bool:
     """Whether all that is left of a process group has ended, and waits for its parent to notice."""
-    libraries.reach()
-    try:
-        import psutil
-    except ImportError:
+    psutil = _psutil()
+    if psutil is None:
         return False
     for process in psutil.process_iter(["status"]):
         try:
@@ -71,11 +76,9 @@ def only_zombies(group: int) -> bool:
 def callers(part: str) -> list[tuple[int, float]]:
     """Of the processes that we descend from, those with ``part`` in a word of their command line: (pid, its begin).
     Unavailable if that cannot be told."""
-    libraries.reach()
-    try:
-        import psutil
-    except ImportError:
-        raise Unavailable("cannot tell who has called this: Python's psutil is missing: make env") from None
+    psutil = _psutil()
+    if psutil is None:
+        raise Unavailable("cannot tell who has called this: Python's psutil is missing: make env")
     found = []
     for process in psutil.Process().parents():
         try:
@@ -89,10 +92,8 @@ def callers(part: str) -> list[tuple[int, float]]:
 def working(parts: Sequence[str], name: str) -> int:
     """The pid of a process that has one of these ``parts`` in a word of its command line, and names this environment as
     CBSD's own programs do; 0 if there is none."""
-    libraries.reach()
-    try:
-        import psutil
-    except ImportError:
+    psutil = _psutil()
+    if psutil is None:
         return 0
     for process in psutil.process_iter(["cmdline", "status"]):
         # CBSD passes some of its words on with their quotes.
@@ -105,10 +106,8 @@ def working(parts: Sequence[str], name: str) -> int:
 
 def is_still(pid: int, began: float) -> bool:
     """Whether the process of this number is the one that began then."""
-    libraries.reach()
-    try:
-        import psutil
-    except ImportError:
+    psutil = _psutil()
+    if psutil is None:
         return False
     try:
         process = psutil.Process(pid)
@@ -119,10 +118,8 @@ def is_still(pid: int, began: float) -> bool:
 
 def began(pid: int) -> float:
     """When the process of this number began, for is_still(); 0 if that cannot be told."""
-    libraries.reach()
-    try:
-        import psutil
-    except ImportError:
+    psutil = _psutil()
+    if psutil is None:
         return 0.0
     try:
         return float(psutil.Process(pid).create_time())

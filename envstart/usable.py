@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # CBSD's own rule for a lease (contract §2.3): cbsdd touches it every 5 minutes.
 LEASE_SECONDS = 30 * 60
-_NOT_ROOT = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
+# What a server says that does not take root for root.
+NOT_ROOT = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
 _AS_ROOT = "let the server map root to root for this host (maproot, no_root_squash)"
 
 
@@ -61,9 +62,9 @@ async def judge(mount: Mount, host: Host, point: str, patience: float | None = N
     if word in (verdict.EMPTY, verdict.UNREADABLE):
         text = f"{doing} is empty and takes no file" if word == verdict.EMPTY else f"{doing} cannot be listed"
         text += f" ({detail})"
-        if config["EMPTY_DIR"] == "refuse" and detail in _NOT_ROOT:
+        if config["EMPTY_DIR"] == "refuse" and detail in NOT_ROOT:
             raise Denied(f"{text}; {_AS_ROOT}, or set EMPTY_DIR=warn")
-        if detail not in _NOT_ROOT:
+        if detail not in NOT_ROOT:
             text += ": an NFSv4 server shows what it does not export to this host like that"
         if config["EMPTY_DIR"] == "refuse":
             # Who has it mounted sees nothing of what is exported later.

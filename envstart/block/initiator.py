@@ -56,7 +56,7 @@ OF_STATE: diagnosis.Rows = (
     ("Session type not supported", Misconfigured, "the target offers no disks"),
     ("malformed address", Misconfigured, "correct ISCSI_PORTAL"),
     ("empty address", Misconfigured, "correct ISCSI_PORTAL"),
-    ("Name does not resolve", Error, "correct the portal's name, or the resolver"),
+    (diagnosis.UNRESOLVED, Error, "correct the portal's name, or the resolver"),
 )
 # What iscsictl(8) itself says of a login that it does not hand on.
 OF_LOGIN: diagnosis.Rows = (
