@@ -325,7 +325,7 @@ def links(arguments: argparse.Namespace, report: Report) -> int:
             targets += install.skeletons(found.workdir)
         for target in targets:
             try:
-                _refuse_bare(host, found, target)
+                _refuse_bare(host, found, target, arguments.verb)
                 for link in act(host, target):
                     write(1, f"{link}\n")
             except Error as error:
@@ -334,13 +334,16 @@ def links(arguments: argparse.Namespace, report: Report) -> int:
     return status
 
 
-def _refuse_bare(host: Host, found: Inventory, system: str) -> None:
+def _refuse_bare(host: Host, found: Inventory, system: str, verb: str) -> None:
     """A link in a bare mount point would be hidden by the next start."""
     one = found.get(os.path.basename(system)) if os.path.dirname(system).endswith("/jails-system") else None
     if one is None:
         return
     watched = check.Watched(one)
     if watched.plan is None:
+        if verb == "uninstall":
+            # A link that is there can be taken away, whatever the configuration has become.
+            return
         raise Misconfigured(f"cannot use {system}: whether it must be mounted cannot be told: {watched.error}")
     wanted = any(step.point == system for step in watched.plan.steps)
     if wanted and not host.wait(host.stack(system)):

@@ -85,6 +85,8 @@ def test_links_of_several_workdirs_and_what_cannot_be_told(cbsd: Toy, tmp_path: 
     ended = hand(cbsd, "install", "jail1")
     assert ended.returncode == 78
     assert "TYPO" in last_line(ended)
+    ended = hand(cbsd, "uninstall", "jail1")
+    assert (ended.returncode, ended.stdout.count("/envstart\n")) == (0, 2), ended
     cbsd.link.unlink()
     (cbsd.workdir / "etc" / "env_start_nullfs.conf").write_text("")
     ended = hand(cbsd, "install", "jail1")
