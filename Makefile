@@ -29,7 +29,7 @@ $(VENV)/.test: $(VENV)/.run
 
 # Tests wait more than they work: they run side by side, and after them, alone, those that measure time; then histories,
 # and the short list of the lab; what fails in that, for whose guests a machine can be too slow, is run once more, alone.
-test: $(VENV)/.test ## ruff, mypy and all tests (three quarters of an hour; HISTORIES=20: half of that)
+test: $(VENV)/.test ## ruff, mypy and all tests (fifty minutes; make test HISTORIES=20: half of that)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
