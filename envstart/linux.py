@@ -16,8 +16,6 @@ _PATH = "/proc/self/mountinfo"
 _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
 # What os.fsdecode() takes.
 _ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
-# Bytes to read at a time: the kernel gives less.
-_PIECE = 1 << 16
 
 
 def mount_table(wanted: Collection[str] | None = None) -> list[Entry]:
@@ -47,14 +45,9 @@ def has_file_system(name: str) -> bool:
 
 
 def _reading() -> bytes:
-    pieces = [b""]
-    descriptor = posix.open(_PATH, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        while len(pieces) == 1 or pieces[-1]:
-            pieces.append(posix.read(descriptor, _PIECE))
-    finally:
-        posix.close(descriptor)
-    return b"".join(pieces)
+    # Without a buffer: each piece that the kernel gives is read to where it belongs.
+    with open(_PATH, "rb", buffering=0) as file:
+        return file.read()
 
 
 def parse_mountinfo(data: bytes, wanted: Collection[str] | None = None) -> list[Entry]:
