@@ -18,6 +18,8 @@ else:
 # What ^T sends on FreeBSD; elsewhere what dd(1) takes in its place.
 _INFO = getattr(signal, "SIGINFO", signal.SIGUSR1)
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+# What has its default action in a child.
+DEFAULT_IN_CHILD = (*_ENDING, _INFO, signal.SIGCHLD, signal.SIGPIPE)
 
 
 class Signals:
@@ -76,5 +78,5 @@ def disarm() -> None:
 def forget_in_child() -> None:
     """In a forked child: default actions, and no word into the parent's pipe."""
     signal.set_wakeup_fd(-1)
-    for number in (*_ENDING, _INFO, signal.SIGCHLD, signal.SIGPIPE):
+    for number in DEFAULT_IN_CHILD:
         signal.signal(number, signal.SIG_DFL)

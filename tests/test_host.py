@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -106,6 +107,49 @@ def test_what_a_command_started_in_its_group_ends_with_it(host: Host, tmp_path: 
     assert not result.alive
     time.sleep(2.5)
     assert not mark.exists()
+
+
+# What a shell sees of itself. SIGXFSZ, which Python ignores, and signals of the C library's own do not count.
+_ABOUT = """
+read -r _ _ _ _ group session _ < /proc/$$/stat
+[ "$group $session" = "$$ $$" ] && echo "leads a session"
+while read -r name value; do
+    case $name in SigBlk:|SigIgn:) echo "$name $((0x$value & 0x7effffff))" ;; esac
+done < /proc/$$/status
+readlink /proc/$$/fd/0 /proc/$$/cwd
+echo "a word" >&2
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("spawns", [True, False])
+def test_what_a_command_is_given(host: Host, monkeypatch: pytest.MonkeyPatch, spawns: bool) -> None:
+    """The same whichever way it is started."""
+    monkeypatch.setattr(children, "_CAN_SPAWN", spawns)
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("SECRET", "1")
+    for number in (signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    result = host.wait(host.run(("sh", "-c", _ABOUT)))
+    assert result.out.splitlines() == ["leads a session", "SigBlk: 0", "SigIgn: 0", os.devnull, "/"]
+    assert (result.status, result.err) == (0, "a word\n")
+    assert "SECRET" not in host.wait(host.run(("env",))).out
+    assert host.wait(host.run(("cat",), stdin="given")).out == "given"
+    with open(os.devnull) as lock:
+        host.own.add(lock.fileno())
+        for hold in (True, False):
+            held = host.wait(host.run(("sh", "-c", f"test -e /proc/$$/fd/{lock.fileno()}"), hold=hold)).status
+            assert (held == 0) == hold
+
+
+@pytest.mark.parametrize("spawns", [True, False])
+def test_what_cannot_be_executed(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spawns: bool) -> None:
+    monkeypatch.setattr(children, "_CAN_SPAWN", spawns and sys.platform.startswith("linux"))
+    program = tmp_path / "program"
+    program.write_bytes(b"\0neither this nor that")
+    program.chmod(0o755)
+    result = host.wait(host.run((str(program),)))
+    assert (result.status, result.words) == (126, f"{program}: Exec format error")
 
 
 @pytest.mark.parametrize("size", [0, 1, 4, 5, 8])

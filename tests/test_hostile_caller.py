@@ -46,6 +46,19 @@ def test_standard_descriptors_are_closed(cbsd: Workdir, closed: str) -> None:
 
 
 @real_mounts
+def test_descriptors_that_are_open(cbsd: Workdir) -> None:
+    """The mount helper of a FUSE file system lives on, and would keep a lock, or a pipe, of the caller's."""
+    seen = cbsd.namespace.top / "seen"
+    cbsd.namespace.in_front("mount", f'ls -l /proc/$$/fd >> "{seen}"')
+    ended = in_shell(cbsd, "exec 7</etc/passwd 9>&2; exec $hook")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert cbsd.namespace.points() == cbsd.expected()
+    lines = seen.read_text().splitlines()
+    assert any(line.endswith(" 0 -> /dev/null") for line in lines)
+    assert not [line for line in lines if "passwd" in line or "pipe:" in line]
+
+
+@real_mounts
 @pytest.mark.parametrize("limit", range(3, 20))
 def test_few_descriptors(cbsd: Workdir, limit: int) -> None:
     """Below six or so Python itself does not start; with a few more there may be none left to take something back."""
