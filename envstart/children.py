@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import marshal
 import posix
+import select
 import sys
+import time
 
 from .signals import DEFAULT_IN_CHILD, forget_in_child
 
@@ -201,6 +203,26 @@ def each(function: Callable[[Any], Any], items: Sequence[Any], keep: Iterable[in
             posix.write(write, framed(_outcome(function, (item,))))
 
     return _fork(body, f"{function.__name__} of {len(items)} items", keep)
+
+
+def within(
+    seconds: float, function: Callable[[Any], Any], items: Sequence[Any]
+) -> tuple[list[tuple[int, Any]] | None, Child]:
+    """The answers of each(), where nothing else is to be done; None if they take longer: the child is killed then, and
+    may be left behind. OSError."""
+    child, descriptor = each(function, items)
+    pipe = Pipe(descriptor)
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    until = time.monotonic() + seconds
+    while not pipe.closed and time.monotonic() < until:
+        poller.poll(max(1, int((until - time.monotonic()) * 1000)))
+        pipe.fill()
+    posix.close(descriptor)
+    if not pipe.closed:
+        child.kill(9)
+    child.ended()
+    return answers(pipe.data)[0] if pipe.closed else None, child
 
 
 def _fork(body: Callable[[int], None], what: str, keep: Iterable[int]) -> tuple[Child, int]:

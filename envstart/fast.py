@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import marshal
 import posix
-import select
 import sys
 import time
 
@@ -102,19 +101,10 @@ def _shown(ground: tuple[str, str], points: set[str], rows: list[Any]) -> bool:
 
 def _usable(rows: list[Any], hung: list[children.Child]) -> bool:
     """Whether all of them answer, and nobody else uses the environment; asked by one child."""
-    child, descriptor = children.each(verdict.examine, [row[4] for row in rows])
-    pipe = children.Pipe(descriptor)
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    until = time.monotonic() + _QUICK
-    while not pipe.closed and time.monotonic() < until:
-        poller.poll(max(1, int((until - time.monotonic()) * 1000)))
-        pipe.fill()
-    if not pipe.closed:
-        child.kill(9)
+    answers, child = children.within(_QUICK, verdict.examine, [row[4] for row in rows])
+    if answers is None:
         hung.append(child)
         return False
-    answers, _ = children.answers(pipe.data)
     return [answer for number, answer in answers if not number] == [(verdict.USABLE, "", None, "")] * len(rows)
 
 

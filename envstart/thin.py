@@ -7,7 +7,7 @@ The layout is the FreeBSD Handbook's: ``etc``, ``var`` and the like are links in
 
 from __future__ import annotations
 
-from . import touch
+from . import children, touch
 from .config import mistakes, trusted_text
 from .errors import Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
 from .layout import Wanted
@@ -91,6 +91,9 @@ _MODES = ("ro", "rw")
 _KNOWN = (*_MODES, "noexec", "nosuid", "nosymfollow", "noatime", "cache", "nocache")
 # For mount -a, not for the file system (commands.md §3.1).
 _SWALLOWED = ("late", "noauto")
+# Directories of such files that have been asked in this run, a thousand environments have theirs in one: who waits for
+# them still, or 0.
+_WAITING: dict[str, int] = {}
 _ESCAPES = (("\\040", " "), ("\\134", "\\"))
 
 
@@ -115,7 +118,7 @@ def lines(environment: Environment, config: Config) -> list[Line]:
 
     root = environment.data
     base, skeleton, path = map(filled, ("BASE_DIR", "SKELETON_DIR", "THIN_FSTAB"))
-    rows = read(trusted_text(path), path, root) if path else []
+    rows = read(_text(path, config["PROBE_TIMEOUT"]), path, root) if path else []
     given = {row.point: row for row in rows}
     for key, value, point in (("BASE_DIR", base, root), ("SKELETON_DIR", skeleton, f"{root}/{SKELETON}")):
         if value and point in given:
@@ -128,6 +131,20 @@ def lines(environment: Environment, config: Config) -> list[Line]:
     first = given.pop(root, None) or Line(root, base or "", root, ("ro",))
     second = given.pop(f"{root}/{SKELETON}", None) or Line(root, own, f"{root}/{SKELETON}", ("rw",))
     return [first, second, *given.values()]
+
+
+def _text(path: str, patience: float) -> str:
+    """trusted_text() of a file that can lie where the bases do, on a server: Temporary if that is dead."""
+    place = path.rpartition("/")[0]
+    if place not in _WAITING:
+        answers, child = children.within(patience, touch.opens, [path])
+        _WAITING[place] = 0 if answers is not None else child.pid
+    if _WAITING[place]:
+        raise Temporary(
+            f"cannot read {path}: no answer in {patience:.0f} s (pid {_WAITING[place]} waits for it); "
+            "is it on a dead server?"
+        )
+    return trusted_text(path)
 
 
 def warnings(config: Config) -> list[str]:

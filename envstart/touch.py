@@ -217,6 +217,12 @@ def _leads(directory: str, name: str, target: str) -> bool:
     return not link.startswith("/") and os.path.normpath(f"{os.path.dirname(name)}/{link}".lstrip("/")) == target
 
 
+def opens(path: str) -> None:
+    """Open a file to read it, and close it again. OSError."""
+    # NONBLOCK: it can be a FIFO.
+    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+
+
 def is_directory(path: str) -> bool:
     """Whether it is a directory, and no link to one."""
     try:

@@ -94,6 +94,19 @@ def test_a_mount_command_that_nothing_ends(cbsd: Workdir, fuse: HangingFuse) -> 
     assert not [name for name in descriptors(pid) if "pipe" in name]
 
 
+def test_the_file_of_a_thin_jail_lies_on_it(cbsd: Workdir, server: Path, fuse: HangingFuse) -> None:
+    """It is opened before there is anything else to do."""
+    configure(cbsd, server, THIN_FSTAB=server / "thin" / "{name}.fstab")
+    fuse.tell("hang")
+    for verb in ("start", "stop"):
+        result = cbsd.run(verb)
+        assert result.status == os.EX_TEMPFAIL
+        check_in_time(result)
+        assert f"cannot read {server}/thin/j1.fstab: no answer in 1 s" in result.last
+        (pid,) = left_behind(result)
+        assert state(pid) == "D"
+
+
 def descriptors(pid: int) -> list[str]:
     directory = Path(f"/proc/{pid}/fd")
     return [os.readlink(directory / name) for name in os.listdir(directory)]
