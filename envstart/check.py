@@ -113,8 +113,8 @@ def by_environment(seen: Sequence[Seen]) -> dict[Watched, list[Seen]]:
 
 
 def watched(inventory: Inventory, names: Sequence[str] = ()) -> list[Watched]:
-    """The environments of an inventory that have a hook of ours; or those that are named, whatever they have."""
-    return [Watched(found) for found in inventory.found if (found.name in names if names else found.backend)]
+    """The environments of an inventory that are meant (see Inventory.chosen())."""
+    return [Watched(found) for found in inventory.chosen(names)]
 
 
 def running(host: Host, environments: Sequence[Watched], level: str) -> list[Seen]:
@@ -296,12 +296,13 @@ def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Seen]:
     return seen
 
 
-def orphans(host: Host, inventory: Inventory, environments: Sequence[Watched], grace: float) -> list[Seen]:
-    """Mounts of environments that do not run, were not started within ``grace`` seconds, and are not being changed.
-    Without CBSD's database nobody can tell that of those which are registered."""
-    told = [one for one in environments if inventory.complete or not one.found.registered]
+def orphans(host: Host, inventory: Inventory, names: Sequence[str], grace: float) -> list[Seen]:
+    """Mounts of environments that do not run, were not started within ``grace`` seconds, and are not being changed; of
+    those that CBSD knows no more if none is named. Without CBSD's database nobody can tell that of those which are
+    registered."""
+    told = [one for one in watched(inventory, names) if inventory.complete or not one.found.registered]
     still = [one for one in told if not one.found.running and not one.starting(grace) and not one.changing]
-    return resting(host, still, bare=False) + lost(host, inventory, grace)
+    return resting(host, still, bare=False) + ([] if names else lost(host, inventory, grace))
 
 
 def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) -> list[Record]:

@@ -36,23 +36,17 @@ def programs() -> dict[str, str]:
     raise Unavailable("cannot find env_poststop and env_remove beside the hooks or this command; install envstart anew")
 
 
-def chosen(inventory: Inventory, patterns: Sequence[str]) -> list[Found]:
-    """The environments with a hook of ours whose names fit. Misconfigured if one that is named has another."""
-    import fnmatch
-
-    found: list[Found] = []
-    for pattern in patterns:
-        fitting = [one for one in inventory.found if fnmatch.fnmatchcase(one.name, pattern)]
-        for one in fitting:
-            if one.backend and one not in found:
-                found.append(one)
-            elif one.name == pattern and not one.backend:
-                if not inventory.complete:
-                    raise Misconfigured(f"cannot tell which hook {one.name} has: {'; '.join(inventory.problems)}")
-                raise Misconfigured(
-                    f"cannot install for {one.name}: its mnt_start is {one.hook or 'not set'}, none of our hooks; "
-                    f"cbsd {'jset' if one.is_jail else 'bset'} jname={one.name} mnt_start=..."
-                )
+def chosen(inventory: Inventory, names: Sequence[str]) -> list[Found]:
+    """The environments that are meant. Misconfigured if one of them has no hook of ours."""
+    found = inventory.chosen(names)
+    for one in found:
+        if not one.backend:
+            if not inventory.complete:
+                raise Misconfigured(f"cannot tell which hook {one.name} has: {'; '.join(inventory.problems)}")
+            raise Misconfigured(
+                f"cannot install for {one.name}: its mnt_start is {one.hook or 'not set'}, none of our hooks; "
+                f"cbsd {'jset' if one.is_jail else 'bset'} jname={one.name} mnt_start=..."
+            )
     return found
 
 

@@ -137,6 +137,16 @@ class Inventory:
         """The environment of this name."""
         return next((one for one in self.found if one.name == name), None)
 
+    def chosen(self, names: Sequence[str]) -> list[Found]:
+        """Those that are named, whatever hook they have; of those that a pattern fits, or of all where there is no
+        name, the ones that have a hook of ours."""
+        import fnmatch
+
+        def fits(found: Found) -> bool:
+            return not names or any(fnmatch.fnmatchcase(found.name, name) for name in names)
+
+        return [one for one in self.found if one.name in names or (one.backend and fits(one))]
+
     def owner(self, point: str) -> str | None:
         """The name of the environment that a mount point in the workdir belongs to, by CBSD's naming (contract §2)."""
         directory, last = os.path.split(point)

@@ -46,10 +46,11 @@ _RECOVERY = 240.0
 
 
 def _inventories(arguments: argparse.Namespace, host: Host) -> list[Inventory]:
-    """What CBSD knows in each workdir that is meant; Usage if a name (of `install` it can be a pattern) is nowhere."""
+    """What CBSD knows in each workdir that is meant; Usage if there is nothing that a name or a pattern fits."""
     found = [host.wait(inventory.read(host, path)) for path in inventory.workdirs(arguments.workdirs)]
     for name in arguments.names:
-        if not any(one.get(name) for one in found) and not any(letter in name for letter in "*?["):
+        # All can be none.
+        if name != "*" and not any(one.chosen([name]) for one in found):
             problems = "; ".join(problem for one in found for problem in one.problems)
             places = ", ".join(one.workdir for one in found)
             raise Usage(f"cannot find environment {name} in {places}{': ' + problems if problems else ''}")
@@ -270,7 +271,7 @@ def orphans(arguments: argparse.Namespace, report: Report) -> int:
     inventories = _inventories(arguments, host)
     status = _warn(report, inventories)
     for found in inventories:
-        every = check.orphans(host, found, check.watched(found, arguments.names), arguments.grace)
+        every = check.orphans(host, found, arguments.names, arguments.grace)
         status = max(status, _without_plan(report, every))
         seen = [row for row in every if row.state.word == check.ORPHAN]
         left += [row.state.found for row in seen if not arguments.stop or row.watched is None]

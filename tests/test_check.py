@@ -419,6 +419,21 @@ def test_names_that_are_not_there(cbsd: Toy) -> None:
         assert "cannot find environment nobody" in last_line(ended)
 
 
+def test_names_can_be_patterns(cbsd: Toy) -> None:
+    begin(cbsd, "jail2")
+    cbsd.add("other", hook="")
+    cbsd.site.world.command("umount", str(cbsd.site.point("fstab")))
+    told = check(cbsd)
+    assert (told[0], len(told[1])) == (2, 1)
+    assert check(cbsd, "jail*") == check(cbsd, "?ail1", "jail1") == check(cbsd, "*") == told
+    assert check(cbsd, "jail2") == check(cbsd, "*2") == (0, [])
+    assert {row["environment"] for row in json.loads(hand(cbsd, "status", "--json", "*[12]").stdout)["environments"]} == {
+        "jail1", "jail2"
+    }  # fmt: skip
+    for pattern in ("web*", "oth*"):
+        assert "cannot find environment " + pattern in last_line(hand(cbsd, "check", pattern))
+
+
 def test_several_workdirs(cbsd: Toy, tmp_path: Path) -> None:
     with Site(tmp_path / "second", getfsstat=True) as other:
         second = Toy(other)

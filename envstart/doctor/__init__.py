@@ -30,7 +30,7 @@ _ORDER = (CRITICAL, WARNING, NOTE)
 
 def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) -> list[Finding]:
     """All findings, worst first; with ``names`` only of these environments, and of what they need from the host."""
-    wanted = [found for inventory in inventories for found in inventory.found if not names or found.name in names]
+    wanted = [found for inventory in inventories for found in (inventory.chosen(names) if names else inventory.found)]
     host.deadline.set(host.deadline.elapsed() + _PATIENCE)
     findings = [
         Finding(CRITICAL, HOST, problem, f"look at {inventory.workdir}; envstart knows less until it can be read")
