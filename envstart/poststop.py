@@ -72,6 +72,8 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
         except Missing:
             # It was removed, and env_remove has done what is to be done.
             return os.EX_OK
+        if found is None:
+            return os.EX_OK
         assert found.environment is not None
         plan = hook.load(found.backend, found.environment)
         busy = _busy(host, found, plan, callers)
@@ -87,7 +89,10 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
         host.forget()
         if started.mark(file_name(wanted)) != mark:
             return "it was started again"
-        return "it runs" if _found(host, wanted).running else ""
+        now = _found(host, wanted)
+        if now is None:
+            return "it has another hook now"
+        return "it runs" if now.running else ""
 
     hook.act("stop", plan, Host(report), unless)
     return os.EX_OK
@@ -118,16 +123,19 @@ def left_by_cbsd(table: Table, path: str, data: str, own: Sequence[str]) -> list
     return [point for point in found if point not in own]
 
 
-def _found(host: Host, wanted: Environment) -> Found:
-    """What CBSD says of the environment; Missing if it knows it no more, Misconfigured if it is none of ours."""
+def _found(host: Host, wanted: Environment) -> Found | None:
+    """What CBSD says of the environment, None if its hook is none of ours: it has our links from a skeleton. Missing if
+    CBSD knows it no more, Misconfigured if it cannot be told which hook it has."""
     assert wanted.workdir is not None
     listed = host.wait(inventory.read(host, wanted.workdir))
     found: Found | None = listed.get(wanted.name)
     if found is None and listed.complete:
         raise Missing(f"cannot find {wanted.name}: {wanted.workdir} has no such environment")
+    if found is not None and not found.backend and listed.complete:
+        return None
     if found is None or not found.backend or found.environment is None:
-        why = found.problem if found else "; ".join(listed.problems)
-        raise Misconfigured(f"cannot tell what to do for {wanted.name}: {why or 'its mnt_start is none of our hooks'}")
+        why = (found.problem if found else "") or "; ".join(listed.problems)
+        raise Misconfigured(f"cannot tell what to do for {wanted.name}: {why}")
     return found
 
 
@@ -137,8 +145,10 @@ def remove(report: Report) -> int:
     report.about(wanted.name, report.facility or "none")
     host = Host(report)
     host.deadline.set(2 * _STOPPING)
-    found = _found(host, wanted)
     try:
+        found = _found(host, wanted)
+        if found is None:
+            return os.EX_OK
         if found.running:
             _stop_by_cbsd(host, found)
         assert found.environment is not None

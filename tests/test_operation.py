@@ -237,6 +237,30 @@ def test_a_removal_keeps_the_files_on_the_server(cbsd: Toy, emulator: str, baser
     assert not cbsd.site.point("data", "env1").exists()
 
 
+def test_a_removal_when_the_hook_cannot_be_told(cbsd: Toy) -> None:
+    """CBSD goes on, and deletes what is mounted: that must be said."""
+    cbsd.site.preset()
+    before, variables = cbsd.site.table, cbsd.stop_variables()
+    for backend in ("nfs", "nullfs"):
+        (cbsd.workdir / "etc" / f"env_start_{backend}.conf").touch()
+    (cbsd.workdir / "var" / "db" / "local.sqlite").unlink()
+    ended = cbsd.site.world.run("env_remove", env=variables)
+    assert (ended.returncode, cbsd.site.table) == (78, before)
+    assert "local.sqlite: there is no such file" in last_line(ended)
+    assert last_line(ended).endswith("CBSD will now delete what is mounted: interrupt it")
+
+
+@pytest.mark.parametrize("program", ["env_poststop", "env_remove"])
+def test_links_from_a_skeleton_in_one_that_has_another_hook(cbsd: Toy, program: str) -> None:
+    cbsd.add("jail2", hook="/root/bin/mine")
+    cbsd.site.preset()
+    before = cbsd.site.table
+    ended = cbsd.site.world.run(program, env=cbsd.stop_variables("jail2"))
+    at_rest(cbsd)
+    assert (ended.returncode, ended.stderr, cbsd.site.table) == (0, "", before)
+    assert not [line for line in cbsd.site.world.syslog() if "cannot" in line]
+
+
 # The reaper.
 
 
