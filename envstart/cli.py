@@ -95,15 +95,14 @@ def _parser() -> argparse.ArgumentParser:
         help="CBSD's workdir; several are looked at one after the other; default: cbsd_workdir in /etc/rc.conf",
     )
     known = _Parser(add_help=False, parents=[verbose, several])
-    known.add_argument(
-        "names", nargs="*", metavar="NAME", help="environments that CBSD knows, as in 'web*'; default: all"
-    )
+    named = "environments that CBSD knows, as in 'web*'"
+    known.add_argument("names", nargs="*", metavar="NAME", help=f"{named}; default: all")
     either = _Parser(add_help=False, parents=[common, several, place])
     either.add_argument(
         "names",
         nargs="*",
         metavar="NAME|BACKEND",
-        help="environments that CBSD knows, as in 'web*', default: all; or the backend of the one that -j, -d or -l names",
+        help=f"{named}, default: all; or the backend of the one that -j, -d or -l names",
     )
 
     parser = _Parser(
@@ -180,9 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(run=operate.doctor)
     for name, text in (("install", "let CBSD stop what it stops"), ("uninstall", "take the links of install away")):
         verb = verbs.add_parser(name, help=text, parents=[verbose, several], allow_abbrev=False)
-        verb.add_argument(
-            "names", nargs="+", metavar="NAME", help="environments that CBSD knows, as in 'web*'; '*': and all new ones"
-        )
+        verb.add_argument("names", nargs="+", metavar="NAME", help=f"{named}; '*': and all new ones")
         verb.set_defaults(run=operate.links, verb=name)
 
     verb = verbs.add_parser(
