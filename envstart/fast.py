@@ -130,7 +130,9 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
     rows = [known(step, table, _LINUX) for step in plan.steps]
     if path is None or len(plan.locks) != 1 or None in rows:
         return None
-    if time.time() - posix.stat(path).st_ctime < SETTLED:
+    # What has changed since the plan was made would pass for what it was made of.
+    makers, settled = _makers(program), time.time() - SETTLED - host.deadline.elapsed()
+    if posix.stat(path).st_ctime > settled or max(makers[1:]) > settled * 1e9:
         return None
     from . import breaker, config
 
@@ -140,11 +142,13 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
         places = [path]
     # Those before the one that was found are looked at first, should they come.
     configuration = [(place, _identity(place)) for place in places[: places.index(path) + 1]]
+    if any(identity for _, identity in configuration[:-1]):
+        return None
     absent = [state.path(breaker.record(server)) for step in plan.steps for server in step.servers]
     points = {row[0] for row in rows if row} | {holder for row in rows if row for holder in _above(row)}
     ground = table.at("/")[-1]
     return (
-        _makers(program),
+        makers,
         list(argv),
         configuration,
         plan.locks[0],
@@ -199,7 +203,7 @@ def _identity(path: str) -> tuple[int, ...] | None:
 
 def _makers(program: str) -> tuple[Any, ...]:
     here, backend = __file__.rpartition("/")[0], f"backends/{program.rpartition('_')[2]}"
-    return (__version__, *(posix.stat(f"{here}/{name}.py").st_mtime_ns for name in (*_MAKERS, backend)))
+    return (__version__, *(posix.stat(f"{here}/{name}.py").st_ctime_ns for name in (*_MAKERS, backend)))
 
 
 def _name(program: str, argv: Sequence[str]) -> str:

@@ -133,6 +133,28 @@ def test_whatever_has_changed_both_ways_say_the_same(tmp_path: Path, change: Cal
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("nearer", [False, True], ids=["changed", "a nearer one"])
+def test_a_configuration_that_comes_while_a_start_waits(site: Site, nearer: bool) -> None:
+    """Who sees a start hang corrects the file: what is mounted is not what that says."""
+    note(site).unlink()
+    later = site.conf.read_text().replace(SERVER, "172.16.0.9")
+    if nearer:
+        site.conf.rename(site.world.path / "root/etc" / site.conf.name)
+    (lock,) = (site.world.path / "run").glob("jail1.*.lock")
+    with lock.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        process = site.world.popen("env_start_nfs", *site.args())
+        time.sleep(1)
+        site.conf.write_text(later)
+        # More than makes a file one that has settled.
+        time.sleep(fast.SETTLED + 0.2)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 0
+    assert not note(site).exists()
+    status, words, _ = ended(site)
+    assert (status, "is mounted there" in words) == (78, True)
+
+
 def test_a_dead_server_is_noticed(site: Site) -> None:
     site.configure(TIMEOUT="6", PROBE_TIMEOUT="1")
     site.start()
