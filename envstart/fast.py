@@ -18,7 +18,7 @@ import sys
 import time
 
 from . import __version__, children, locks, started, state, verdict
-from .table import Entry, Table
+from .table import Entry, Table, above
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ def _shown(ground: tuple[str, str], points: set[str], rows: list[Any]) -> bool:
         stack = table.at(point)
         if len(stack) != 1 or stack[0].read_only != read_only or not table.shows(stack[0], fstype, source, _LINUX):
             return False
+        if table.cover(point) or table.replaced(stack[0]):
+            return False
     return True
 
 
@@ -145,7 +147,6 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
     if any(identity for _, identity in configuration[:-1]):
         return None
     absent = [state.path(breaker.record(server)) for step in plan.steps for server in step.servers]
-    points = {row[0] for row in rows if row} | {holder for row in rows if row for holder in _above(row)}
     ground = table.at("/")[-1]
     return (
         makers,
@@ -154,7 +155,7 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
         plan.locks[0],
         absent,
         (ground.device, ground.root),
-        points,
+        _places([row for row in rows if row]),
         rows,
     )
 
@@ -184,12 +185,11 @@ def _unsealed(text: bytes) -> Any:
     return marshal.loads(text[_SUM:])
 
 
-def _above(row: Any) -> list[str]:
-    """The directories that a source of this host lies in, the root not counted: what is mounted there decides what it
-    is."""
-    source = row[2] if row[1] == "nullfs" else "/"
-    parts = source.split("/")
-    return ["/".join(parts[:number]) for number in range(2, len(parts) + 1) if parts[1]]
+def _places(rows: list[Any]) -> set[str]:
+    """The directories on which a mount says something about these: their own, and those that they, and sources on this
+    host, lie in."""
+    own = [row[0] for row in rows] + [row[2] for row in rows if row[1] == "nullfs"]
+    return {place for path in own for place in (path, *above(path))}
 
 
 def _identity(path: str) -> tuple[int, ...] | None:

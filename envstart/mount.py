@@ -132,20 +132,13 @@ class Mount(plan.Step):
 
     async def _ours(self, host: Host, table: Table, point: str) -> Entry | None:
         """The mount on ``point`` if it is the one that is wanted; Misconfigured if it is anything else."""
-        stack = table.at(point)
-        if not stack:
-            return None
-        if len(stack) > 1:
-            found = " over ".join(str(entry) for entry in reversed(stack))
+        entry = mountpoint.seen(table, point)
+        if entry is not None and not await self._matches(host, table, entry):
             raise Misconfigured(
-                f"cannot use {point}: {len(stack)} mounts are stacked on it, {found}; it is left alone; umount {point}"
-            )
-        if not await self._matches(host, table, stack[0]):
-            raise Misconfigured(
-                f"cannot mount {self.source} on {point}: {stack[0]} is mounted there; "
+                f"cannot mount {self.source} on {point}: {entry} is mounted there; "
                 f"it is left alone; umount {point}, or correct the configuration"
             )
-        return stack[0]
+        return entry
 
     async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
         """Whether it is of the wanted kind, and shows the wanted source. Links in it are followed only if they must."""
@@ -183,7 +176,10 @@ class Mount(plan.Step):
 
     async def gone(self, host: Host) -> str:
         """Why what is mounted there will never be of use again, although it answers."""
-        return ""
+        table = await host.mounts()
+        stack = table.at(await self._real_point(host))
+        later = table.replaced(stack[-1]) if stack else None
+        return f"{later} was mounted on {later.point} after it, over what it shows" if later else ""
 
     async def _answers(self, host: Host, point: str, timeout: float) -> bool:
         if await self.down(host):
@@ -393,6 +389,7 @@ class Mount(plan.Step):
                 raise Misconfigured(
                     f"cannot unmount {point}: {found} is mounted there, not {self.source} alone; it is left alone"
                 )
+        mountpoint.refuse_hidden(table, stack[-1])
         return list(reversed(stack))
 
     def _kept(self, table: Table, point: str) -> bool:
@@ -429,6 +426,8 @@ class Mount(plan.Step):
         stop = [] if self._kept(table, point) else [commands.unmount(host.platform, table.at(point)[0].fstype, point)]
         if gone:
             return plan.State(plan.BROKEN, gone, stop=stop)
+        if cover := table.cover(point):
+            return plan.State(plan.STACKED, f"{found}, hidden by {cover}, which was mounted on {cover.point} later")
         drift = self.drift(table.at(point)[0])
         return plan.State(plan.DEGRADED, drift, stop=stop) if drift else plan.State(plan.MOUNTED, found, stop=stop)
 

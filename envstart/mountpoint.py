@@ -9,6 +9,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .host import Host
     from .mount import Mount
+    from .table import Entry, Table
+
+
+def seen(table: Table, point: str) -> Entry | None:
+    """What is mounted on ``point``; Misconfigured if something else lies under or over it."""
+    stack = table.at(point)
+    if len(stack) > 1:
+        found = " over ".join(str(entry) for entry in reversed(stack))
+        raise Misconfigured(
+            f"cannot use {point}: {len(stack)} mounts are stacked on it, {found}; it is left alone; umount {point}"
+        )
+    if not stack:
+        return None
+    refuse_hidden(table, stack[0])
+    return stack[0]
+
+
+def refuse_hidden(table: Table, entry: Entry) -> None:
+    """Misconfigured if nobody sees a mount, because something was mounted above it later."""
+    if (cover := table.cover(entry.point)) is not None:
+        raise Misconfigured(
+            f"cannot use {entry.point}: {entry} is mounted there, and hidden by {cover}, which was mounted on "
+            f"{cover.point} later; it is left alone; umount {cover.point}"
+        )
 
 
 async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None:

@@ -72,8 +72,11 @@ class Table:
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._at: dict[str, list[Entry]] = {}
-        for entry in entries:
+        # Which of all was the last one on each directory.
+        self._last: dict[str, int] = {}
+        for number, entry in enumerate(entries):
             self._at.setdefault(entry.point, []).append(entry)
+            self._last[entry.point] = number
 
     def __iter__(self) -> Iterator[Entry]:
         return (entry for stack in self._at.values() for entry in stack)
@@ -90,6 +93,21 @@ class Table:
     def below(self, point: str) -> list[str]:
         """Mount points strictly below this directory."""
         return [other for other in self._at if other != point and is_below(other, point)]
+
+    def cover(self, point: str) -> Entry | None:
+        """What was mounted on a directory above ``point`` after what is mounted there, which nobody sees any more."""
+        return self._later(point, above(point))
+
+    def replaced(self, entry: Entry) -> Entry | None:
+        """What was mounted where a nullfs mount has its source after it was mounted: it shows what was there before.
+        Of what a bind mount of Linux shows, origin() tells that."""
+        if entry.fstype != "nullfs" or entry.device:
+            return None
+        return self._later(entry.point, [entry.source, *above(entry.source)])
+
+    def _later(self, point: str, places: Iterable[str]) -> Entry | None:
+        number, place = max((self._last.get(place, -1), place) for place in (point, *places))
+        return self._at[place][-1] if number > self._last[point] else None
 
     def uppers(self, point: str) -> list[str]:
         """Mount points of the nullfs mounts whose source lies on this mount: they keep it busy (commands.md §7.4)."""
@@ -124,6 +142,12 @@ class Table:
         if entry.kind != fstype and not (linux and fstype == "nullfs"):
             return False
         return entry.origin == (normal_source(source) if fstype == "nfs" else self.origin(source))
+
+
+def above(path: str) -> list[str]:
+    """The directories that an absolute path lies in, the nearest first; not the root, which is mounted before all."""
+    parts = path.split("/")
+    return ["/".join(parts[:number]) for number in range(len(parts) - 1, 1, -1)]
 
 
 def is_below(path: str, directory: str) -> bool:

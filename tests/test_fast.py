@@ -294,7 +294,7 @@ def _shown(table: list[Entry], rows: list[Any]) -> bool:
     envstart.freebsd.mount_table = lambda wanted: [entry for entry in table if entry.point in wanted]  # type: ignore
     fast._LINUX = False
     try:
-        return fast._shown(("", "/"), {row[0] for row in rows}, rows)
+        return fast._shown(("", "/"), fast._places(rows), rows)
     finally:
         envstart.freebsd.mount_table, fast._LINUX = before, linux
 

@@ -76,6 +76,52 @@ def test_fault_25_other_file_system_type(site: Site) -> None:
     refused(site, 78, "(fusefs) is mounted there")
 
 
+def test_a_mount_above_hides_all(site: Site) -> None:
+    """As a dataset does whose key was loaded late: the directories below it are local ones, and answer."""
+    site.preset()
+    above = site.point("data").parent
+    site.world.mount("tmpfs", above, "tmpfs")
+    site.point("data").mkdir(exist_ok=True)
+    refused(site, 78, f"hidden by tmpfs (tmpfs), which was mounted on {above} later", f"umount {above}")
+    told = site.hand("status", "nfs", *site.args())
+    assert told.returncode == 1
+    assert "stacked" in told.stdout
+    before = site.table
+    ended = site.stop()
+    assert (ended.returncode, site.table) == (78, before)
+    assert "hidden by" in last_line(ended)
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_what_a_nullfs_shows_is_mounted_over(tmp_path: Path, runs: bool) -> None:
+    """A pool that comes late: a nullfs goes on to show what was there before it."""
+    with Site(tmp_path, NULLFS, getfsstat=True) as site:
+        for _ in range(2):
+            assert site.start().returncode == 0
+        held = site.world.export(SERVER, "/files")
+        for which in THREE:
+            shutil.copytree(site.held(which).parent, held / which, dirs_exist_ok=True)
+        site.world.mount(f"{SERVER}:/files", site.files)
+        if runs:
+            site.world.jail("jail1", 7)
+        told = site.hand("status", "nullfs", *site.args()).stdout
+        assert told.count(f"was mounted on {site.files} after it, over what it shows") == len(THREE)
+        ended = site.start()
+        assert ended.returncode == (75 if runs else 0), ended.stderr
+        assert site.start().returncode == ended.returncode
+        order = [row[1] for row in site.world.table()]
+        assert all((order.index(str(site.point(which))) > order.index(str(site.files))) != runs for which in THREE)
+
+
+def test_a_mount_above_that_came_first_is_what_it_lies_on(site: Site) -> None:
+    site.world.mount("tmpfs", site.point("data").parent, "tmpfs")
+    site.point("data").mkdir(exist_ok=True)
+    for _ in range(2):
+        ended = site.start()
+        assert (ended.returncode, ended.stderr) == (0, "")
+    assert site.stop().returncode == 0
+
+
 def test_fault_26_two_of_ours_stacked(site: Site) -> None:
     site.preset()
     site.preset("data")

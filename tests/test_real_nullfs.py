@@ -115,6 +115,24 @@ def test_a_half_mounted_set_is_completed(cbsd: Workdir) -> None:
     assert cbsd.namespace.mounts()[:1] == before
 
 
+def test_a_mount_above_that_came_later(cbsd: Workdir) -> None:
+    """By either way of a start: what is mounted below it nobody sees any more."""
+    for _ in range(2):
+        cbsd.start()
+    (cbsd.namespace.top / "late" / "j1-data").mkdir(parents=True)
+    above = cbsd.point("data").parent
+    cbsd.namespace.bind(cbsd.namespace.top / "late", above)
+    before = cbsd.namespace.mounts()
+    for verb in ("start", "stop"):
+        result = cbsd.run(verb)
+        assert (result.status, f"was mounted on {above} later" in result.last) == (78, True)
+        assert cbsd.namespace.mounts() == before
+    cbsd.namespace.run("umount", str(above))
+    cbsd.start()
+    cbsd.stop()
+    assert cbsd.namespace.mounts() == []
+
+
 def test_environments_do_not_touch_each_other(cbsd: Workdir) -> None:
     cbsd.add("j2")
     cbsd.start(name="j1")

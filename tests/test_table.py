@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 from pathlib import Path
@@ -28,6 +29,26 @@ def statfs(
     fsid: bytes = b"",
 ) -> bytes:
     return struct.pack(Getfsstat.layout, version, flags, fsid, kind, source, point)
+
+
+OTHERS = ("/w", "/w/data", "/srv")
+
+
+def _after(point: str, order: tuple[str, ...], *places: str) -> str | None:
+    """The last one of these places that comes after ``point``."""
+    found = [place for place in order[order.index(point) + 1 :] if place in places]
+    return found[-1] if found else None
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("/w/data/j", *OTHERS))), ids=" ".join)
+def test_what_is_hidden_and_what_was_replaced(order: tuple[str, ...]) -> None:
+    """Each is told by what was mounted later on something above."""
+    for device in ("", "8:1"):
+        table = Table([Entry("/srv/store/j", point, "nullfs", device=device) for point in ("/", *order)])
+        cover, replaced = table.cover("/w/data/j"), table.replaced(table.at("/w/data/j")[0])
+        assert (cover and cover.point) == _after("/w/data/j", order, "/w", "/w/data")
+        # Linux tells what a bind mount shows by its device.
+        assert (replaced and replaced.point) == (None if device else _after("/w/data/j", order, "/srv"))
 
 
 @pytest.mark.parametrize("variant", [NFS4, NULLFS], ids=["nfs", "nullfs"])

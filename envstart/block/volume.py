@@ -148,7 +148,7 @@ class Shown(Mount):
         self._volume = volume
 
     async def gone(self, host: Host) -> str:
-        return await self._volume.gone(host)
+        return await self._volume.gone(host) or await super().gone(host)
 
 
 def steps(environment: Environment, config: Config, device: Block, guarded: bool) -> list[plan.Step]:
