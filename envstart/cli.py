@@ -9,6 +9,7 @@ import sys
 from . import __version__, backends, check, config, environment, hook, inventory, operate, sample, show
 from .errors import Usage
 from .host import Host
+from .options import fill
 from .report import Report, paste, tell
 
 TYPE_CHECKING = False
@@ -322,7 +323,9 @@ def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
 def _config_show(arguments: argparse.Namespace, report: Report) -> int:
     for one in _environments(arguments, report):
         effective = hook.load(arguments.backend, one, arguments.config).config
-        lines = [f"{key}={paste([effective.text(key)])}  # {effective.origin(key)}" for key in effective]
+        lines = [
+            f"{key}={paste([fill(effective.text(key), one.name)])}  # {effective.origin(key)}" for key in effective
+        ]
         tell("\n".join([f"# {one.name}", *lines]) + "\n")
     return os.EX_OK
 

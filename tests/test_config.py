@@ -362,6 +362,51 @@ def test_fault_100_bytes_arrive_as_they_are_written(tmp_path: Path) -> None:
     assert os.fsencode(found["NFS_SERVER_ROOT_DIR"]) == b"/n\xe9\xff/\xd0\xbf"
 
 
+def test_the_name_is_filled_in_for_the_environment_that_is_meant(tmp_path: Path) -> None:
+    content = """\
+ISCSI_PORTAL=nas
+ISCSI_TARGET="iqn.2026-11.lab:{name}"
+ISCSI_SERIAL="disk-{name}"
+GELI_KEYFILE="/root/{name}.key"
+[a@b]
+ISCSI_TARGET="iqn.2026-11.lab:ab"
+"""
+    path = _write(tmp_path, content)
+    found = _load(path, "j1", "iscsi")
+    assert [found[key] for key in ("ISCSI_TARGET", "ISCSI_SERIAL", "GELI_KEYFILE")] == [
+        "iqn.2026-11.lab:j1",
+        "disk-j1",
+        ("/root/j1.key",),
+    ]
+    assert found.text("GELI_KEYFILE") == "/root/{name}.key"
+    # All keys that cannot have the name are told, but not one that a section has set.
+    with pytest.raises(Misconfigured) as caught:
+        _load(path, "a@b", "iscsi")
+    wrong = "has something else than letters, digits and . _ -; name it in a section [NAME]"
+    assert _lines(caught.value, path) == [
+        f"cannot use the configuration: one mistake: FILE:3: ISCSI_SERIAL='disk-a@b' {wrong}; "
+        "correct it and try: envstart config check iscsi"
+    ]
+
+
+def test_a_name_where_nothing_is_filled_in_is_a_mistake(tmp_path: Path) -> None:
+    """Another environment's section too; a command for the server has words of its own."""
+    content = """\
+NFS_SERVER=x
+NFS_SERVER_DATA_DIR="/nfs/{name}"
+CLONE_COMMAND="cp -a {old} {new}"
+CLONE_UNDO_COMMAND="rm -rf {new}"
+[j2]
+REQUIRE_DATA="etc {etc}"
+"""
+    wrong = "nothing is filled in here; write it out, in a section [NAME] if need be"
+    assert _told(tmp_path, content)[:2] == [
+        f"FILE:2: NFS_SERVER_DATA_DIR='/nfs/{{name}}' has '{{name}}'; {wrong}",
+        f"FILE:6: REQUIRE_DATA='etc {{etc}}' has '{{etc}}'; {wrong}",
+    ]
+    assert _nfs(tmp_path, content.replace("{name}", "a").replace("{etc}", ""))["CLONE_UNDO_COMMAND"][-1] == "{new}"
+
+
 def test_all_mistakes_at_once(tmp_path: Path) -> None:
     """Those of other environments' sections too: they are told before their start."""
     told = _told(tmp_path, "TIMEOT=5\n[j2]\nTIMEOUT=0\nMOUNT_FSTAB=$(x)\n[j3]\nEMPTY_DIR=x\n")

@@ -290,6 +290,14 @@ def test_config_show_says_where_each_value_comes_from(site: Site) -> None:
     assert "NFS_SERVER_ROOT_DIR=/nfs  # default" in lines
 
 
+def test_config_show_fills_in_the_name(site: Site) -> None:
+    path = site.workdir / "etc" / "x.conf"
+    path.write_text('HAST_RESOURCE="vm-{name}"\n')
+    path.chmod(0o644)
+    ended = site.hand("config", "show", "hast", "-w", str(site.workdir), "-j", "jail1", "-c", str(path))
+    assert f"HAST_RESOURCE=vm-jail1  # {path}:1" in ended.stdout.splitlines()
+
+
 def test_config_check_of_a_good_file(site: Site) -> None:
     ended = site.hand("config", "check", *where(site))
     assert ended.returncode == 0
