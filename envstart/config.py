@@ -143,10 +143,18 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
     return Config(path, values, texts, origins, notes)
 
 
-def sections(path: str) -> list[str]:
-    """Names of the sections that are an environment's name, not a pattern."""
-    found = dict.fromkeys(assignment.section for assignment in shell.read(trusted_text(path)).assignments)
-    return [section for section in found if section and "*" not in section and "?" not in section]
+def examples(path: str, options: Sequence[Option]) -> dict[str, str]:
+    """Names of environments that between them see all of a file, and what each stands for: every section, and those of
+    no section, unless a key that they need is set in sections alone."""
+    assignments = shell.read(trusted_text(path)).assignments
+    found: dict[str, str] = {}
+    for section in filter(None, (assignment.section for assignment in assignments)):
+        name = section.replace("*", _ANY).replace("?", _ANY)
+        found.setdefault(name, section if name == section else f"[{section}] (as {name})")
+    general = {assignment.key for assignment in assignments if assignment.section is None and assignment.value}
+    if not found or general.issuperset(option.name for option in options if option.default is None):
+        found.setdefault("any", "any other" if found else "any")
+    return found
 
 
 def environments(path: str) -> list[Environment]:

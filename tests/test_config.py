@@ -316,7 +316,22 @@ ATTEMPTS=5
     assert found["web1"].origin("TIMEOUT") == f"{path}:5 [web*]"
     assert found["web1"].origin("STOP_FORCE") == "default"
     assert not found["web1"].notes
-    assert config.sections(path) == ["web1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        ("", {"any": "any"}),
+        ("TIMEOUT=5\n", {"any": "any"}),
+        ("NFS_SERVER=a\n", {"any": "any"}),
+        ("NFS_SERVER=a\n[web1]\nTIMEOUT=5\n", {"web1": "web1", "any": "any other"}),
+        ("[web*]\nNFS_SERVER=a\n[d?b]\nNFS_SERVER=b\n", {"webx": "[web*] (as webx)", "dxb": "[d?b] (as dxb)"}),
+        ("TIMEOUT=5\n[web1]\nNFS_SERVER=a\n[web1]\nATTEMPTS=5\n", {"web1": "web1"}),
+        ("NFS_SERVER=\n[web1]\nNFS_SERVER=a\n", {"web1": "web1"}),
+    ],
+)
+def test_who_sees_all_of_a_file(tmp_path: Path, content: str, wanted: dict[str, str]) -> None:
+    assert config.examples(_write(tmp_path, content), backends.backend("nfs").OPTIONS) == wanted
 
 
 def test_a_section_alone_can_name_the_server(tmp_path: Path) -> None:
