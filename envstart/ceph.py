@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .block import secret
 from .errors import Denied
-from .options import ALNUM, Option, directory, plain, words
+from .options import ALNUM, NAME, Option, directory, plain, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,13 +29,20 @@ def monitors(value: str) -> tuple[str, ...]:
 OPTIONS = (
     Option("CEPH_MONITORS", monitors, "", "monitors of the cluster, HOST or HOST:PORT", "those in CEPH_CONF"),
     Option("CEPH_CONF", directory, "", "configuration file of the cluster", "ceph.conf where Ceph looks for it"),
-    Option("CEPH_USER", plain, None, "name of this host's client in the cluster, without the leading client."),
+    Option(
+        "CEPH_USER",
+        plain,
+        None,
+        "name of this host's client in the cluster (without the word client. before it)",
+        fills=(NAME,),
+    ),
     Option(
         "CEPH_KEYRING",
         directory,
         "",
         "file with the client's key (root's, mode 600)",
         "the one that Ceph finds by itself",
+        fills=(NAME,),
     ),
 )
 

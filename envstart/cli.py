@@ -7,8 +7,9 @@ import os
 import sys
 
 from . import __version__, backends, check, config, environment, hook, inventory, operate, sample, show
-from .errors import Usage
+from .errors import Error, Usage
 from .host import Host
+from .options import fill
 from .report import Report, paste, tell
 
 TYPE_CHECKING = False
@@ -323,27 +324,39 @@ def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
 def _config_show(arguments: argparse.Namespace, report: Report) -> int:
     for one in _environments(arguments, report):
         effective = hook.load(arguments.backend, one, arguments.config).config
-        lines = [f"{key}={paste([effective.text(key)])}  # {effective.origin(key)}" for key in effective]
+        lines = [
+            f"{key}={paste([fill(effective.text(key), one.name)])}  # {effective.origin(key)}" for key in effective
+        ]
         tell("\n".join([f"# {one.name}", *lines]) + "\n")
     return os.EX_OK
 
 
 def _config_check(arguments: argparse.Namespace, report: Report) -> int:
     """Without an environment: the file as every one of its sections sees it."""
+    path = arguments.config
     if arguments.name or arguments.list:
-        wanted = _environments(arguments, report)
-        path = arguments.config
+        wanted = [(one, one.name) for one in _environments(arguments, report)]
     else:
         workdir = arguments.workdir or inventory.from_rc_conf() or "/usr/jails"
-        path = config.find(arguments.backend, workdir, arguments.config)
-        names = config.sections(path) if path else []
-        wanted = [environment.in_workdir(name, workdir) for name in names or ["any"]]
-    for one in wanted:
-        plan = hook.load(arguments.backend, one, path)
+        path = config.find(arguments.backend, workdir, path)
+        names = config.examples(path, backends.backend(arguments.backend).OPTIONS) if path else {"any": "any"}
+        wanted = [(environment.in_workdir(name, workdir), meaning) for name, meaning in names.items()]
+    failed: dict[str, tuple[Error, list[str]]] = {}
+    for one, meaning in wanted:
+        try:
+            plan = hook.load(arguments.backend, one, path)
+        except Error as error:
+            failed.setdefault(str(error), (error, []))[1].append(meaning)
+            continue
         for warning in plan.warnings:
             tell(f"warning: {warning}\n")
-        tell(f"{plan.config.path or 'no file'}: fine for {one.name}\n")
-    return os.EX_OK
+        tell(f"{plan.config.path or 'no file'}: fine for {meaning}\n")
+    status = os.EX_OK
+    for wrong, meanings in failed.values():
+        wrong.also(f"so for {', '.join(meanings)}")
+        report.fail(wrong)
+        status = wrong.status
+    return status
 
 
 def _config_sample(arguments: argparse.Namespace, report: Report) -> int:

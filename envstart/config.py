@@ -8,6 +8,7 @@ import stat
 from . import libraries, shell
 from .environment import Environment
 from .errors import Denied, Error, Misconfigured, Usage, reason
+from .options import fill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from .options import Option
 
+# In place of an environment's name, where a value is read for none.
+_ANY = "x"
 SYSTEM_CONFIG_DIRS = ("/usr/local/etc/envstart", "/root/etc")
 _SIZE_MAX = 1 << 20
 # More than these are counted, but not shown: somebody gave a file of another kind.
@@ -104,41 +107,54 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
         seen.add((assignment.section, assignment.key))
         try:
             # Every value is read, so that a mistake in another environment's section is told before its start.
-            option.parse(assignment.value)
+            option.read(assignment.value, _ANY)
         except ValueError as error:
-            if assignment.value:
-                problems.append((assignment.line, f"{option.name}={shell.short(assignment.value)!r} {error}"))
+            problems.append((assignment.line, f"{option.name}={shell.short(assignment.value)!r} {error}"))
         if _applies(assignment.section, name):
             chosen[assignment.key] = assignment
     values: dict[str, Any] = {}
     texts: dict[str, str] = {}
     origins: dict[str, str] = {}
+    readable = not problems
     for option in options:
-        assignment_or_none = chosen.get(option.name)
-        given = assignment_or_none.value if assignment_or_none else ""
-        if assignment_or_none is not None and given:
-            section = f" [{assignment_or_none.section}]" if assignment_or_none.section else ""
-            origins[option.name] = f"{path}:{assignment_or_none.line}{section}"
+        source = chosen.get(option.name)
+        given, line = (source.value, source.line) if source else ("", 0)
+        if source and given:
+            section = f" [{source.section}]" if source.section else ""
+            origins[option.name] = f"{path}:{line}{section}"
         elif option.default is None:
-            if assignment_or_none is not None:
-                problems.append((assignment_or_none.line, f"{option.name} is empty: {option.help}"))
+            if source:
+                problems.append((line, f"{option.name} is empty: {option.help}"))
             elif option.name not in reading.broken:
                 problems.append((0, f"{option.name} is not set: {option.help}"))
             continue
         else:
             given = option.default
-        if not problems:
+        if readable:
             texts[option.name] = given
-            values[option.name] = option.parse(given) if given else None
+            try:
+                values[option.name] = option.read(given, name)
+            except ValueError as error:
+                # It was good for another name.
+                value = shell.short(fill(given, name))
+                problems.append((line, f"{option.name}={value!r} {error}; name it in a section [NAME]"))
     if problems:
         raise mistakes(path, problems, backend)
     return Config(path, values, texts, origins, notes)
 
 
-def sections(path: str) -> list[str]:
-    """Names of the sections that are an environment's name, not a pattern."""
-    found = dict.fromkeys(assignment.section for assignment in shell.read(trusted_text(path)).assignments)
-    return [section for section in found if section and "*" not in section and "?" not in section]
+def examples(path: str, options: Sequence[Option]) -> dict[str, str]:
+    """Names of environments that between them see all of a file, and what each stands for: every section, and those of
+    no section, unless a key that they need is set in sections alone."""
+    assignments = shell.read(trusted_text(path)).assignments
+    found: dict[str, str] = {}
+    for section in filter(None, (assignment.section for assignment in assignments)):
+        name = section.replace("*", _ANY).replace("?", _ANY)
+        found.setdefault(name, section if name == section else f"[{section}] (as {name})")
+    general = {assignment.key for assignment in assignments if assignment.section is None and assignment.value}
+    if not found or general.issuperset(option.name for option in options if option.default is None):
+        found.setdefault("any", "any other" if found else "any")
+    return found
 
 
 def environments(path: str) -> list[Environment]:

@@ -269,8 +269,15 @@ def _database(path: str) -> list[dict[str, Any]]:
         package = "py{}{}-sqlite3".format(*sys.version_info)
         raise ValueError(f"cannot read {path}: {sys.executable} has no sqlite3; pkg install {package}") from None
     real = os.path.realpath(path)
-    if not os.path.exists(real):
-        raise ValueError(f"cannot read {path}: there is no such file; is this the workdir of CBSD?")
+    try:
+        # sqlite3 does not say why it cannot.
+        os.close(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise ValueError(f"cannot read {path}: there is no such file; is this the workdir of CBSD?") from None
+    except OSError as error:
+        # CBSD lets its own group in, and nobody else (contract §1.5).
+        remedy = "; run it as root: sudo envstart check" if os.geteuid() and isinstance(error, PermissionError) else ""
+        raise ValueError(f"cannot read {path}: {reason(error)}{remedy}") from None
     last = ""
     # Without the right to write beside it, a database with a write-ahead log can only be read as it lies there.
     for mode in ("mode=ro", "mode=ro&immutable=1"):

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 # Seconds that a look at everything may take.
 _LOOK = 600.0
+# Seconds that another check is waited for. Most take less than one; one at a dead server can take PROBE_TIMEOUT, but
+# check_nrpe(8) gives up after ten, and ours comes after the wait.
+_TURN = 5.0
+_PAUSE = 0.1
 # Seconds that the recovery of one environment may take: umount -N of a dead server takes about a minute (transcript
 # nfs-dead-server), and there are three of them.
 _RECOVERY = 240.0
@@ -78,11 +82,11 @@ def _look(report: Report) -> Host:
 
 def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
     """``envstart check``: what is not well, for people, cron and monitoring; of all, or of ``plans``."""
-    began = time.monotonic()
-    lock, other = _alone() if plans is None else (None, "")
+    host = _look(report)
+    lock, other = host.wait(_alone(host)) if plans is None else (None, "")
     if other:
         return _left_to(other, arguments, report)
-    host = _look(report)
+    began = time.monotonic()
     if plans is None:
         found = _inventories(arguments, host)
         records = [row for one in found for row in check.records(host, one, arguments.names, arguments.level)]
@@ -101,17 +105,21 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
     return show.SEVERITY[monitoring.worst(records)]
 
 
-def _alone() -> tuple[int | None, str]:
+async def _alone(host: Host) -> tuple[int | None, str]:
     """A lock that others see, and "", or why this check is not to be made: another one is at work (fault 121)."""
-    try:
-        descriptor, holder = locks.claim("check")
-    except (Error, OSError):
-        # Not root, who alone can say so.
-        return None, ""
-    if descriptor is None:
-        return None, f"another check is at work ({holder or 'it has just begun'}); nothing was done"
-    locks.note(descriptor, f"pid {os.getpid()}")
-    return descriptor, ""
+    until = time.monotonic() + _TURN
+    while True:
+        try:
+            descriptor, holder = locks.claim("check")
+        except (Error, OSError):
+            # Not root, who alone can say so.
+            return None, ""
+        if descriptor is not None:
+            locks.note(descriptor, f"pid {os.getpid()}")
+            return descriptor, ""
+        if time.monotonic() >= until:
+            return None, f"another check is at work ({holder or 'it has just begun'}); nothing was done"
+        await host.sleep(_PAUSE)
 
 
 def _left_to(other: str, arguments: argparse.Namespace, report: Report) -> int:
@@ -121,7 +129,9 @@ def _left_to(other: str, arguments: argparse.Namespace, report: Report) -> int:
     elif arguments.json:
         document(level="unknown", reason=other, directories=[])
     else:
-        report.note(other)
+        if not arguments.changed:
+            # cron would mail it, as long as a server is dead.
+            report.note(other)
         if not (arguments.names or arguments.prometheus):
             return os.EX_OK
     return show.SEVERITY["unknown"]

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+# What a value can have in place of the environment's name.
+NAME = "{name}"
+_WRITE_OUT = "nothing is filled in here; write it out, in a section [NAME] if need be"
 ALNUM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 
 
@@ -18,10 +21,10 @@ class Option:
     """One key. ``default`` is text, read by ``parse`` like the file's; None: the key is required.
 
     An empty value means the default, as in CBSD's own sample, and an empty default is the value None, which
-    ``default_help`` explains.
+    ``default_help`` explains. ``fills``: the words in braces that something is put in place of.
     """
 
-    __slots__ = ("name", "parse", "default", "help", "default_help")
+    __slots__ = ("name", "parse", "default", "help", "default_help", "fills")
 
     def __init__(
         self,
@@ -30,12 +33,31 @@ class Option:
         default: str | None,
         help: str,
         default_help: str = "",
+        fills: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.parse = parse
         self.default = default
-        self.help = help
+        self.help = f"{help}; {NAME} in the value is the environment's name" if NAME in fills else help
         self.default_help = default_help
+        self.fills = fills
+
+    def read(self, value: str, name: str) -> Any:
+        """What a value means for the environment ``name``: None if it is empty. ValueError."""
+        if not value:
+            return None
+        for part in value.split("{")[1:]:
+            word, closed, _ = part.partition("}")
+            # Any other text between braces can be part of a name.
+            if closed and word.isidentifier() and f"{{{word}}}" not in self.fills:
+                known = f"of words with braces there is {' and '.join(self.fills)}" if self.fills else _WRITE_OUT
+                raise ValueError(f"has '{{{word}}}'; {known}")
+        return self.parse(fill(value, name))
+
+
+def fill(value: str, name: str) -> str:
+    """A value as the environment ``name`` has it."""
+    return value.replace(NAME, name)
 
 
 def text(value: str) -> str:

@@ -12,7 +12,7 @@ from .config import mistakes, trusted_text
 from .errors import Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
 from .layout import Wanted
 from .mount import Mount
-from .options import ALNUM, Option, directory
+from .options import ALNUM, NAME, Option, directory
 from .table import is_below
 
 TYPE_CHECKING = False
@@ -29,8 +29,8 @@ _LETTERS = ALNUM | set("_-.:")
 
 
 def dataset(value: str) -> str:
-    """The name of a file system, POOL/NAME; ``{name}`` stands for the environment."""
-    parts = value.replace("{name}", "x").split("/")
+    """The name of a file system, POOL/NAME."""
+    parts = value.split("/")
     if not all(part and _LETTERS.issuperset(part) for part in parts) or not parts[0][0].isalpha():
         raise ValueError("is no dataset: POOL/NAME, of letters, digits and _ - . :")
     return value
@@ -51,32 +51,35 @@ OPTIONS = (
         directory,
         "",
         "thin jail: directory of this host with the base, which all jails share; it is mounted read-only on the data "
-        "directory, in place of NULLFS_DATA_DIR; {name} in it is the environment's name",
+        "directory, in place of NULLFS_DATA_DIR",
         "no thin jail",
+        fills=(NAME,),
     ),
     Option(
         "SKELETON_DIR",
         directory,
         "",
         "thin jail: directory of this host with what is the jail's own, mounted read-write on skeleton in the data "
-        "directory; {name} in it is the environment's name",
+        "directory",
         "NULLFS_ROOT_DIR/skeleton/NAME",
+        fills=(NAME,),
     ),
     Option(
         "THIN_FSTAB",
         directory,
         "",
         "thin jail: file with further nullfs mounts as fstab(5) has them, below the data directory; a line for that "
-        "directory itself stands for BASE_DIR, one for skeleton in it for SKELETON_DIR; {name} in the path is the "
-        "environment's name",
+        "directory itself stands for BASE_DIR, one for skeleton in it for SKELETON_DIR",
+        fills=(NAME,),
     ),
     Option(
         "ZFS_CLONE",
         dataset,
         "",
         "ZFS: dataset that is mounted on SKELETON_DIR (without a thin jail: NULLFS_DATA_DIR/NAME) unless it is there "
-        "already; {name} in it is the environment's name",
+        "already",
         "no ZFS",
+        fills=(NAME,),
     ),
     Option(
         "ZFS_SKELETON_SNAPSHOT",
@@ -112,12 +115,10 @@ def lines(environment: Environment, config: Config) -> list[Line]:
     """The mounts of a thin jail: the base, the skeleton, the rest as the file lists them; none if it is no thin jail.
     Misconfigured, or Denied if somebody else could have written the file."""
 
-    def filled(key: str) -> str | None:
-        value: str | None = config[key]
-        return value.replace("{name}", environment.name) if value else None
-
     root = environment.data
-    base, skeleton, path = map(filled, ("BASE_DIR", "SKELETON_DIR", "THIN_FSTAB"))
+    base: str | None = config["BASE_DIR"]
+    skeleton: str | None = config["SKELETON_DIR"]
+    path: str | None = config["THIN_FSTAB"]
     rows = read(_text(path, config["PROBE_TIMEOUT"]), path, root) if path else []
     given = {row.point: row for row in rows}
     for key, value, point in (("BASE_DIR", base, root), ("SKELETON_DIR", skeleton, f"{root}/{SKELETON}")):
@@ -152,7 +153,7 @@ def warnings(config: Config) -> list[str]:
     return [
         f"{key} is {config[key]} for every environment: two jails would write to the same files"
         for key in ("SKELETON_DIR", "ZFS_CLONE")
-        if config[key] and "{name}" not in config[key] and not config.origin(key).endswith("]")
+        if config[key] and NAME not in config.text(key) and not config.origin(key).endswith("]")
     ]
 
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from . import diagnosis
 from .block.base import Block, only_on_freebsd
-from .block.volume import fill
 from .errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
 from .mount import Mount
 from .plan import MOUNTED, NOT_READY, READY, UNKNOWN, State
-from .thin import dataset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,7 +147,7 @@ class Dataset(Mount):
 
 def steps(environment: Environment, config: Config, point: str) -> list[Step]:
     """The dataset of ZFS_CLONE, and its mount on ``point``."""
-    name = fill(config["ZFS_CLONE"], environment, dataset, "dataset")
+    name = config["ZFS_CLONE"]
     clone = Clone(name, config["ZFS_SKELETON_SNAPSHOT"])
     # It asks the pool, which can be busy with what is being freed.
     patience = config["TIMEOUT"]

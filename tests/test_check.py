@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -508,23 +510,38 @@ def test_metrics_go_where_the_caller_is(cbsd: Toy, tmp_path: Path) -> None:
 
 def test_fault_121_two_checks_at_once(cbsd: Toy) -> None:
     cbsd.site.world.freeze(SERVER)
-    cbsd.site.configure(PROBE_TIMEOUT="20")
+    cbsd.site.configure(PROBE_TIMEOUT="60")
     first = cbsd.site.world.popen("envstart", "check", "-w", str(cbsd.workdir))
     lock = cbsd.site.world.path / "run" / "check.lock"
     deadline = time.monotonic() + 60
     while not (lock.exists() and lock.read_text()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    ended = hand(cbsd, "check")
-    assert (ended.returncode, ended.stdout) == (0, "")
-    assert f"another check is at work (pid {first.pid})" in last_line(ended)
-    ended = hand(cbsd, "check", "--nagios")
-    assert (ended.returncode, ended.stdout.startswith("ENVSTART UNKNOWN - another check")) == (3, True)
+    asked: list[list[str]] = [[], ["--changed"], ["--nagios"], ["jail1"], ["--json"]]
+    with ThreadPoolExecutor() as pool:
+        bare, changed, nagios, one, document = pool.map(lambda words: hand(cbsd, "check", *words), asked)
+    assert (bare.returncode, bare.stdout) == (0, "")
+    assert f"another check is at work (pid {first.pid})" in last_line(bare)
+    # cron mails whatever it says.
+    assert (changed.returncode, changed.stdout, changed.stderr) == (0, "", "")
+    assert (nagios.returncode, nagios.stdout.startswith("ENVSTART UNKNOWN - another check")) == (3, True)
     # Who wants an answer has none.
-    assert hand(cbsd, "check", "jail1").returncode == 3
-    assert json.loads(hand(cbsd, "check", "--json").stdout)["level"] == "unknown"
+    assert one.returncode == 3
+    assert json.loads(document.stdout)["level"] == "unknown"
     first.send_signal(signal.SIGTERM)
     first.communicate(timeout=60)
     assert first.returncode == 128 + signal.SIGTERM
+
+
+def test_fault_121_another_check_that_is_over_soon_is_waited_for(cbsd: Toy) -> None:
+    lock = cbsd.site.world.path / "run" / "check.lock"
+    assert check(cbsd) == (0, [])
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = cbsd.site.world.popen("envstart", "check", "--nagios", "-w", str(cbsd.workdir))
+        time.sleep(1)
+        assert waiting.poll() is None
+    out, _ = waiting.communicate(timeout=60)
+    assert (waiting.returncode, out.startswith("ENVSTART OK")) == (0, True)
 
 
 def test_fault_119_status_of_environments_on_a_dead_server(cbsd: Toy) -> None:

@@ -316,7 +316,22 @@ ATTEMPTS=5
     assert found["web1"].origin("TIMEOUT") == f"{path}:5 [web*]"
     assert found["web1"].origin("STOP_FORCE") == "default"
     assert not found["web1"].notes
-    assert config.sections(path) == ["web1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        ("", {"any": "any"}),
+        ("TIMEOUT=5\n", {"any": "any"}),
+        ("NFS_SERVER=a\n", {"any": "any"}),
+        ("NFS_SERVER=a\n[web1]\nTIMEOUT=5\n", {"web1": "web1", "any": "any other"}),
+        ("[web*]\nNFS_SERVER=a\n[d?b]\nNFS_SERVER=b\n", {"webx": "[web*] (as webx)", "dxb": "[d?b] (as dxb)"}),
+        ("TIMEOUT=5\n[web1]\nNFS_SERVER=a\n[web1]\nATTEMPTS=5\n", {"web1": "web1"}),
+        ("NFS_SERVER=\n[web1]\nNFS_SERVER=a\n", {"web1": "web1"}),
+    ],
+)
+def test_who_sees_all_of_a_file(tmp_path: Path, content: str, wanted: dict[str, str]) -> None:
+    assert config.examples(_write(tmp_path, content), backends.backend("nfs").OPTIONS) == wanted
 
 
 def test_a_section_alone_can_name_the_server(tmp_path: Path) -> None:
@@ -360,6 +375,51 @@ def test_fault_100_bytes_arrive_as_they_are_written(tmp_path: Path) -> None:
     """Latin-1, no newline at the end. CRLF and BOM are refused: sh(1) would make them part of a value, or of a key."""
     found = _nfs(tmp_path, b"NFS_SERVER=x\nNFS_SERVER_ROOT_DIR=/n\xe9\xff/\xd0\xbf")
     assert os.fsencode(found["NFS_SERVER_ROOT_DIR"]) == b"/n\xe9\xff/\xd0\xbf"
+
+
+def test_the_name_is_filled_in_for_the_environment_that_is_meant(tmp_path: Path) -> None:
+    content = """\
+ISCSI_PORTAL=nas
+ISCSI_TARGET="iqn.2026-11.lab:{name}"
+ISCSI_SERIAL="disk-{name}"
+GELI_KEYFILE="/root/{name}.key"
+[a@b]
+ISCSI_TARGET="iqn.2026-11.lab:ab"
+"""
+    path = _write(tmp_path, content)
+    found = _load(path, "j1", "iscsi")
+    assert [found[key] for key in ("ISCSI_TARGET", "ISCSI_SERIAL", "GELI_KEYFILE")] == [
+        "iqn.2026-11.lab:j1",
+        "disk-j1",
+        ("/root/j1.key",),
+    ]
+    assert found.text("GELI_KEYFILE") == "/root/{name}.key"
+    # All keys that cannot have the name are told, but not one that a section has set.
+    with pytest.raises(Misconfigured) as caught:
+        _load(path, "a@b", "iscsi")
+    wrong = "has something else than letters, digits and . _ -; name it in a section [NAME]"
+    assert _lines(caught.value, path) == [
+        f"cannot use the configuration: one mistake: FILE:3: ISCSI_SERIAL='disk-a@b' {wrong}; "
+        "correct it and try: envstart config check iscsi"
+    ]
+
+
+def test_a_name_where_nothing_is_filled_in_is_a_mistake(tmp_path: Path) -> None:
+    """Another environment's section too; a command for the server has words of its own."""
+    content = """\
+NFS_SERVER=x
+NFS_SERVER_DATA_DIR="/nfs/{name}"
+CLONE_COMMAND="cp -a {old} {new}"
+CLONE_UNDO_COMMAND="rm -rf {new}"
+[j2]
+REQUIRE_DATA="etc {etc}"
+"""
+    wrong = "nothing is filled in here; write it out, in a section [NAME] if need be"
+    assert _told(tmp_path, content)[:2] == [
+        f"FILE:2: NFS_SERVER_DATA_DIR='/nfs/{{name}}' has '{{name}}'; {wrong}",
+        f"FILE:6: REQUIRE_DATA='etc {{etc}}' has '{{etc}}'; {wrong}",
+    ]
+    assert _nfs(tmp_path, content.replace("{name}", "a").replace("{etc}", ""))["CLONE_UNDO_COMMAND"][-1] == "{new}"
 
 
 def test_all_mistakes_at_once(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ def test_a_name_that_stays_is_not(tmp_path: Path, path: str) -> None:
         ({}, (), "geli attach -p -k /root/env1.key /dev/gpt/env1"),
         ({}, ("-C",), "geli attach -C -p -k /root/env1.key /dev/gpt/env1"),
         ({"VOLUME_OPTIONS": "ro"}, (), "geli attach -p -r -k /root/env1.key /dev/gpt/env1"),
+        ({"GELI_KEYFILE": "/root/{name}.key"}, (), "geli attach -p -k /root/env1.key /dev/gpt/env1"),
         ({"GELI_KEYFILE": "/b /a"}, (), "geli attach -p -k /b -k /a /dev/gpt/env1"),
         ({"GELI_KEYFILE": "", "GELI_PASSFILE": "/p /q"}, (), "geli attach -j /p -j /q /dev/gpt/env1"),
         ({"GELI_KEYFILE": "/k", "GELI_PASSFILE": "/p"}, ("-C",), "geli attach -C -k /k -j /p /dev/gpt/env1"),

@@ -40,7 +40,7 @@ def states(site: ClientSite) -> dict[str, str]:
         (gluster.servers, "nas1 nas2.example.com 10.0.0.1", ("nas1", "nas2.example.com", "10.0.0.1")),
         (gluster.mount_options, "rw,log-level=WARNING -oacl", ("rw", "log-level=WARNING", "acl")),
         (gluster.mount_options, "xlator-option=*dht.lookup-unhashed=off", ("xlator-option=*dht.lookup-unhashed=off",)),
-        (one_word, "/var/log//glusterfs/{name}.log", "/var/log/glusterfs/{name}.log"),
+        (one_word, "/var/log//glusterfs/x.log", "/var/log/glusterfs/x.log"),
     ],
 )
 def test_what_a_key_means(parse: object, value: str, wanted: object) -> None:

@@ -290,6 +290,14 @@ def test_config_show_says_where_each_value_comes_from(site: Site) -> None:
     assert "NFS_SERVER_ROOT_DIR=/nfs  # default" in lines
 
 
+def test_config_show_fills_in_the_name(site: Site) -> None:
+    path = site.workdir / "etc" / "x.conf"
+    path.write_text('HAST_RESOURCE="vm-{name}"\n')
+    path.chmod(0o644)
+    ended = site.hand("config", "show", "hast", "-w", str(site.workdir), "-j", "jail1", "-c", str(path))
+    assert f"HAST_RESOURCE=vm-jail1  # {path}:1" in ended.stdout.splitlines()
+
+
 def test_config_check_of_a_good_file(site: Site) -> None:
     ended = site.hand("config", "check", *where(site))
     assert ended.returncode == 0
@@ -309,6 +317,45 @@ def test_config_check_tells_every_mistake(site: Site) -> None:
         assert "did you mean NFS_SERVER?" in ended.stderr
         assert "NFS_SERVER is not set" in ended.stderr
         assert last_line(ended).startswith("envstart: cannot use the configuration: 4 mistakes, the first: ")
+
+
+def test_config_check_of_patterns(site: Site) -> None:
+    """A server only in sections is no mistake, and what does not fit together in one of them is."""
+    words = ["nfs", "-w", str(site.workdir)]
+    site.conf.write_text("TIMEOUT=60\n[web*]\nNFS_SERVER=a\n[db?]\nNFS_SERVER=b\n")
+    ended = site.hand("config", "check", *words)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines() == [
+        f"{site.conf}: fine for [web*] (as webx)",
+        f"{site.conf}: fine for [db?] (as dbx)",
+    ]
+    site.conf.write_text("NFS_SERVER=a\n[web*]\nNFS_VERSION=3\nMOUNT_NFS_OPT=-overs=4\n")
+    ended = site.hand("config", "check", *words)
+    assert (ended.returncode, ended.stdout) == (78, f"{site.conf}: fine for any other\n")
+    assert last_line(ended).startswith("envstart: cannot use NFS_VERSION=3 ")
+    assert last_line(ended).endswith("; so for [web*] (as webx)")
+
+
+def test_config_check_of_several_sections_with_mistakes(site: Site) -> None:
+    """One that all of them have is told once, with all of them."""
+    site.conf.write_text(
+        "[web*]\nTIMEOUT=5\n[db1]\nTIMEOUT=6\n[c]\nNFS_SERVER=c\nNFS_VERSION=3\nMOUNT_NFS_OPT=-overs=4\n"
+    )
+    ended = site.hand("config", "check", "nfs", "-w", str(site.workdir))
+    assert (ended.returncode, ended.stdout) == (78, "")
+    first, second = ended.stderr.splitlines()
+    assert "NFS_SERVER is not set" in first
+    assert first.endswith("; so for [web*] (as webx), db1")
+    assert second.endswith("; so for c")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "[web*]\n"])
+def test_config_check_of_an_empty_file(site: Site, text: str) -> None:
+    site.conf.write_text(text)
+    ended = site.hand("config", "check", "nfs", "-w", str(site.workdir))
+    assert ended.returncode == 78
+    assert "NFS_SERVER is not set" in last_line(ended)
+    assert last_line(ended).endswith("; so for any")
 
 
 def test_config_check_draws_attention_to_doubtful_options(site: Site) -> None:

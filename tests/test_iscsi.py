@@ -76,7 +76,6 @@ def row(
     ("parse", "value", "read"),
     [
         (iscsi.iscsi_name, DISK0, DISK0),
-        (iscsi.iscsi_name, "iqn.2026-11.lab.storage:{name}", "iqn.2026-11.lab.storage:{name}"),
         (iscsi.iscsi_name, "eui.02004567A425678D", "eui.02004567A425678D"),
         (iscsi.iscsi_name, "naa.52004567BA64678D", "naa.52004567BA64678D"),
         (iscsi.portals, "172.16.0.1", ("172.16.0.1",)),

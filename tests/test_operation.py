@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -326,6 +327,27 @@ def test_the_reaper_without_a_database_leaves_all_alone(cbsd: Toy, emulator: str
     ended = hand(cbsd, "orphans", "--stop", "--grace", "0")
     assert (ended.returncode, ended.stdout, cbsd.site.table) == (75, "", before), ended
     assert "local.sqlite: there is no such file" in ended.stderr
+
+
+@pytest.mark.parametrize("closed", ["var/db", "var/db/inv.node.sqlite"])
+def test_a_database_that_others_may_not_read(closed: str) -> None:
+    """CBSD makes the directory 0770 and the file 0660. pytest's own directory lets nobody else in."""
+    with tempfile.TemporaryDirectory() as workdir:
+        database = Path(workdir, "var", "db", "inv.node.sqlite")
+        database.parent.mkdir(parents=True)
+        database.touch()
+        database.with_name("local.sqlite").symlink_to(database.name)
+        os.chmod(workdir, 0o755)
+        user = os.geteuid()
+        os.chmod(f"{workdir}/{closed}", 0o700 if user == 0 else 0)
+        os.seteuid(user or 65534)
+        try:
+            _, problems, complete, _ = inventory.collect(workdir)
+        finally:
+            os.seteuid(user)
+            os.chmod(f"{workdir}/{closed}", 0o700)
+    why = "Permission denied; run it as root: sudo envstart check"
+    assert (problems, complete) == ([f"cannot read {workdir}/var/db/local.sqlite: {why}"], False)
 
 
 def test_a_python_without_sqlite(cbsd: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

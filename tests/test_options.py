@@ -117,9 +117,65 @@ def test_rows(backend: str) -> None:
         assert row.name == row.name.upper()
         assert row.help
         if row.default:
-            row.parse(row.default)
+            row.read(row.default, "jail1")
         if row.default is not None and row.default_help:
             assert row.default == ""
+
+
+# Every key in which {name} is filled in, a value that has it, and what that means for jail1.
+_FILLED = {
+    "BASE_DIR": ("/thin/base-{name}", "/thin/base-jail1"),
+    "SKELETON_DIR": ("/thin/skeleton/{name}", "/thin/skeleton/jail1"),
+    "THIN_FSTAB": ("/thin/{name}.fstab", "/thin/jail1.fstab"),
+    "ZFS_CLONE": ("tank/{name}", "tank/jail1"),
+    "GLUSTER_LOG_FILE": ("/var/log/{name}.log", "/var/log/jail1.log"),
+    "CEPH_USER": ("{name}", "jail1"),
+    "CEPH_KEYRING": ("/root/{name}.keyring", "/root/jail1.keyring"),
+    "RBD_IMAGE": ("jails/{name}", "jails/jail1"),
+    "HAST_RESOURCE": ("vm-{name}", "vm-jail1"),
+    "GELI_PROVIDER": ("/vol/{name}/{name}.img", "/vol/jail1/jail1.img"),
+    "GELI_KEYFILE": ("/root/{name}.key /root/all.key", ("/root/jail1.key", "/root/all.key")),
+    "GELI_PASSFILE": ("/root/{name}.pass", ("/root/jail1.pass",)),
+    "ISCSI_TARGET": ("iqn.2026-11.lab:{name}", "iqn.2026-11.lab:jail1"),
+    "ISCSI_SERIAL": ("disk-{name}", "disk-jail1"),
+    "ISCSI_MULTIPATH": ("{name}", "jail1"),
+    "ISCSI_CHAP_USER": ("host1 {name}", "host1 jail1"),
+    "ISCSI_CHAP_SECRET_FILE": ("/root/{name}.chap", "/root/jail1.chap"),
+    "ISCSI_MUTUAL_USER": ("{name}", "jail1"),
+    "ISCSI_MUTUAL_SECRET_FILE": ("/root/{name}.chap", "/root/jail1.chap"),
+}
+
+
+def test_the_name_of_the_environment_is_filled_in() -> None:
+    """The help of such a key says so, and no other key's."""
+    rows = {row.name: row for backend in backends.NAMES for row in backends.backend(backend).OPTIONS}
+    said = {name for name, row in rows.items() if options.NAME in row.help}
+    assert said == set(_FILLED)
+    for name, (value, read) in _FILLED.items():
+        assert rows[name].read(value, "jail1") == read
+
+
+@pytest.mark.parametrize(
+    ("fills", "value", "text"),
+    [
+        ((), "/a/{name}", "has '{name}'; nothing is filled in here; write it out, in a section [NAME] if need be"),
+        ((), "{}{a}", "has '{a}'; nothing is filled in here; write it out, in a section [NAME] if need be"),
+        ((options.NAME,), "{name}-{jname}", "has '{jname}'; of words with braces there is {name}"),
+        ((options.NAME,), "{{NAME}}", "has '{NAME}'; of words with braces there is {name}"),
+        (("{old}", "{new}"), "{old} {name}", "has '{name}'; of words with braces there is {old} and {new}"),
+    ],
+)
+def test_what_nothing_is_filled_in_for(fills: tuple[str, ...], value: str, text: str) -> None:
+    """A key file of the name {name}.key was looked for, and was not there."""
+    with pytest.raises(ValueError) as caught:
+        options.Option("A", options.text, "", "the a", fills=fills).read(value, "jail1")
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("value", ["{", "}", "{}", "a}{b", "{a,b}", "{ name }", "{5ad0c3f1-9b}", "{name"])
+def test_braces_that_are_no_word_stay(value: str) -> None:
+    for fills in ((), (options.NAME,)):
+        assert options.Option("A", options.text, "", "the a", fills=fills).read(value, "jail1") == value
 
 
 @pytest.mark.parametrize("backend", backends.NAMES)

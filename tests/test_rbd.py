@@ -42,7 +42,7 @@ def second(tmp_path: Path, site: BlockSite) -> BlockSite:
 # Keys and command lines.
 
 
-@pytest.mark.parametrize("value", ["rbd/img", "rbd/ns/img", "jails/{name}", "a.b/c-d_e"])
+@pytest.mark.parametrize("value", ["rbd/img", "rbd/ns/img", "a.b/c-d_e"])
 def test_images(value: str) -> None:
     assert rbd.image(value) == value
 

@@ -6,7 +6,7 @@ from ..block import volume
 from ..block.base import Block, Node
 from ..block.provider import Image
 from ..errors import Misconfigured
-from ..options import COMMON, Option, directory
+from ..options import COMMON, NAME, Option, directory
 from ..plan import Plan
 
 TYPE_CHECKING = False
@@ -19,8 +19,8 @@ OPTIONS = (
         "GELI_PROVIDER",
         directory,
         None,
-        "what is encrypted: a device by a name that stays (/dev/gpt/NAME, /dev/diskid/NAME), or an image file; "
-        "{name} in it is the environment's name",
+        "what is encrypted: a device by a name that stays (/dev/gpt/NAME, /dev/diskid/NAME), or an image file",
+        fills=(NAME,),
     ),
     *volume.GELI,
     *volume.VOLUME,
@@ -34,7 +34,7 @@ def plan(environment: Environment, config: Config) -> Plan:
     """The disk of an image, GELI, a look, the mount."""
     if not (config["GELI_KEYFILE"] or config["GELI_PASSFILE"]):
         raise Misconfigured("cannot attach without a key: set GELI_KEYFILE, GELI_PASSFILE or both")
-    path = volume.fill(config["GELI_PROVIDER"], environment, directory, "provider")
+    path = config["GELI_PROVIDER"]
     read_only = "ro" in config["VOLUME_OPTIONS"]
     device: Block = Node(path, config["PROBE_TIMEOUT"]) if path.startswith("/dev/") else Image(config, path, read_only)
     steps = [device, *volume.steps(environment, config, device, guarded=False)]

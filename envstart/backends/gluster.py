@@ -10,7 +10,7 @@ import time
 
 from .. import client, diagnosis, layout
 from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary, Unavailable
-from ..options import ALNUM, COMMON, Option, mount_words, plain, whole, words
+from ..options import ALNUM, COMMON, NAME, Option, mount_words, plain, whole, words
 from ..plan import Plan
 
 TYPE_CHECKING = False
@@ -72,7 +72,8 @@ OPTIONS = (
         "GLUSTER_LOG_FILE",
         client.one_word,
         "/var/log/glusterfs/envstart.log",
-        "log of the client; {name} in it is the environment's name",
+        "log of the client",
+        fills=(NAME,),
     ),
     Option("GLUSTER_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
     Option(
@@ -144,7 +145,7 @@ def log_errors(path: str, since: str) -> str:
 def plan(environment: Environment, config: Config) -> Plan:
     """The client, and the directories from its mount."""
     wanted = layout.wanted(environment, config, "GLUSTER")
-    log = config["GLUSTER_LOG_FILE"].replace("{name}", environment.name)
+    log = config["GLUSTER_LOG_FILE"]
     options = [*config["MOUNT_GLUSTERFS_OPT"], f"log-file={log}"]
     if config["GLUSTER_SERVER"][1:]:
         options.append(f"backup-volfile-servers={':'.join(config['GLUSTER_SERVER'][1:])}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..block import volume
 from ..block.role import Role
-from ..options import COMMON, Option, choice, flag, plain, whole
+from ..options import COMMON, NAME, Option, choice, flag, plain, whole
 from ..plan import Plan
 
 TYPE_CHECKING = False
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 
 
 def resource(value: str) -> str:
-    """A resource's name as hast.conf(5) has it; ``{name}`` stands for the environment."""
+    """A resource's name as hast.conf(5) has it."""
     if value == "all":
         raise ValueError("is what hastctl(8) calls every resource")
-    plain(value.replace("{name}", "x"))
-    return value
+    return plain(value)
 
 
 OPTIONS = (
-    Option("HAST_RESOURCE", resource, None, "resource in hast.conf(5); {name} in it is the environment's name"),
+    Option("HAST_RESOURCE", resource, None, "resource in hast.conf(5)", fills=(NAME,)),
     Option(
         "HAST_TAKEOVER",
         flag,
@@ -45,8 +44,7 @@ OPTIONS = (
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The role, GELI, a look, the mount."""
-    name = volume.fill(config["HAST_RESOURCE"], environment, resource, "resource")
-    device = Role(config, name)
+    device = Role(config, config["HAST_RESOURCE"])
     steps = [device, *volume.steps(environment, config, device, guarded=False)]
     warnings = ["HAST_TAKEOVER is set: a start does not mind another primary"] if config["HAST_TAKEOVER"] else []
     return Plan("hast", environment, config, steps, warnings)

@@ -12,7 +12,7 @@ from ..block.initiator import normal_portal
 from ..block.reservation import Reservation
 from ..block.session import Session
 from ..errors import Misconfigured
-from ..options import ALNUM, COMMON, Option, choice, directory, flag, plain, whole, words
+from ..options import ALNUM, COMMON, NAME, Option, choice, directory, flag, plain, whole, words
 from ..plan import Plan
 
 TYPE_CHECKING = False
@@ -27,9 +27,8 @@ _NAME_MAX, _PORTAL_MAX = 223, 46
 
 
 def iscsi_name(value: str) -> str:
-    """An iSCSI name (RFC 3720, 3.2.6.3): ``iqn.``, ``eui.`` or ``naa.``; ``{name}`` stands for the environment."""
-    plain = value.replace("{name}", "")
-    if not value.startswith(("iqn.", "eui.", "naa.")) or not (ALNUM | set(".:-_")).issuperset(plain):
+    """An iSCSI name (RFC 3720, 3.2.6.3): ``iqn.``, ``eui.`` or ``naa.``"""
+    if not value.startswith(("iqn.", "eui.", "naa.")) or not (ALNUM | set(".:-_")).issuperset(value):
         raise ValueError("is no iSCSI name: iqn.YYYY-MM.DOMAIN:NAME, of letters, digits and . : -")
     if len(value) > _NAME_MAX:
         raise ValueError(f"has more than {_NAME_MAX} characters")
@@ -59,16 +58,29 @@ def user(value: str) -> str:
 
 OPTIONS = (
     Option("ISCSI_PORTAL", portals, None, "portal of the target, HOST or HOST:PORT; of several the next one is tried"),
-    Option("ISCSI_TARGET", iscsi_name, None, "name of the target; {name} in it is the environment's name"),
+    Option("ISCSI_TARGET", iscsi_name, None, "name of the target", fills=(NAME,)),
     Option("ISCSI_LUN", whole(0, 16383), "0", "number of the LUN"),
-    Option("ISCSI_SERIAL", plain, "", "serial number that the LUN must have (diskinfo -s; Linux: sg_vpd -p sn)", "any"),
+    Option(
+        "ISCSI_SERIAL",
+        plain,
+        "",
+        "serial number that the LUN must have (diskinfo -s; Linux: sg_vpd -p sn)",
+        "any",
+        fills=(NAME,),
+    ),
     Option("ISCSI_PARTITION", plain, "", "partition of the LUN, as in p1 (Linux: 1)", "the whole LUN"),
     Option("ISCSI_INITIATOR", iscsi_name, "", "name of this host's initiator", "the system's own"),
     Option("ISCSI_PROTOCOL", choice("iSCSI", "iSER"), "iSCSI", "iSER: over InfiniBand or RoCE (FreeBSD: kldload iser)"),
-    Option("ISCSI_CHAP_USER", user, "", "CHAP: name this host logs in with"),
-    Option("ISCSI_CHAP_SECRET_FILE", directory, "", "CHAP: file with the secret (root's, mode 600)"),
-    Option("ISCSI_MUTUAL_USER", user, "", "mutual CHAP: name the target answers with"),
-    Option("ISCSI_MUTUAL_SECRET_FILE", directory, "", "mutual CHAP: file with the target's secret (root's, mode 600)"),
+    Option("ISCSI_CHAP_USER", user, "", "CHAP: name this host logs in with", fills=(NAME,)),
+    Option("ISCSI_CHAP_SECRET_FILE", directory, "", "CHAP: file with the secret (root's, mode 600)", fills=(NAME,)),
+    Option("ISCSI_MUTUAL_USER", user, "", "mutual CHAP: name the target answers with", fills=(NAME,)),
+    Option(
+        "ISCSI_MUTUAL_SECRET_FILE",
+        directory,
+        "",
+        "mutual CHAP: file with the target's secret (root's, mode 600)",
+        fills=(NAME,),
+    ),
     Option("ISCSI_HEADER_DIGEST", choice("None", "CRC32C"), "None", "checksums of headers"),
     Option("ISCSI_DATA_DIGEST", choice("None", "CRC32C"), "None", "checksums of data"),
     Option(
@@ -77,6 +89,7 @@ OPTIONS = (
         "",
         "FreeBSD: name of the gmultipath(8) device that the LUN is, over all portals at once; label it once, by hand",
         "one portal at a time",
+        fills=(NAME,),
     ),
     Option("ISCSI_LOGIN_TIMEOUT", whole(1, 3600, "seconds"), "15", "seconds a login may take, disk included"),
     Option("ISCSI_START_DAEMON", flag, "0", "start iscsid(8) when it does not run"),
@@ -101,8 +114,7 @@ def plan(environment: Environment, config: Config) -> Plan:
             )
     if config["ISCSI_MUTUAL_USER"] and not config["ISCSI_CHAP_USER"]:
         raise Misconfigured("cannot use mutual CHAP alone: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE too")
-    target = volume.fill(config["ISCSI_TARGET"], environment, iscsi_name, "target")
-    device: Block = Session(config, target, config["ISCSI_PORTAL"])
+    device: Block = Session(config, config["ISCSI_TARGET"], config["ISCSI_PORTAL"])
     steps: list[Step] = [device]
     read_only = "ro" in config["VOLUME_OPTIONS"]
     fenced = config["FENCE"] == "scsi3"

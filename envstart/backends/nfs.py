@@ -126,6 +126,7 @@ OPTIONS = (
         "",
         "for env_clone_nfs: command that makes one directory of the server a copy of another one, both by their paths "
         "there, as in: ssh root@172.16.0.1 cp -a {old} {new}",
+        fills=("{old}", "{new}"),
     ),
     Option(
         "CLONE_UNDO_COMMAND",
@@ -134,6 +135,7 @@ OPTIONS = (
         "for env_clone_nfs: command that removes a directory which this run has made, when the rest fails, as in: "
         "ssh root@172.16.0.1 rm -rf {new}",
         "it stays, and is named",
+        fills=("{new}",),
     ),
     Option(
         "CLONE_TIMEOUT",

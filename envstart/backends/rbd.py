@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import ceph
 from ..block import volume
 from ..block.mapped import Mapped
-from ..options import ALNUM, COMMON, Option, whole
+from ..options import ALNUM, COMMON, NAME, Option, whole
 from ..plan import Plan
 
 TYPE_CHECKING = False
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def image(value: str) -> str:
-    """``POOL/IMAGE`` or ``POOL/NAMESPACE/IMAGE``; ``{name}`` stands for the environment."""
-    parts = value.replace("{name}", "x").split("/")
+    """``POOL/IMAGE`` or ``POOL/NAMESPACE/IMAGE``."""
+    parts = value.split("/")
     if len(parts) not in (2, 3) or not all(parts):
         raise ValueError("is no image: write POOL/IMAGE, or POOL/NAMESPACE/IMAGE")
     for part in parts:
@@ -30,8 +30,8 @@ OPTIONS = (
         "RBD_IMAGE",
         image,
         None,
-        "image, POOL/IMAGE or POOL/NAMESPACE/IMAGE; it must have the feature exclusive-lock; {name} in it is the "
-        "environment's name",
+        "image, POOL/IMAGE or POOL/NAMESPACE/IMAGE; it must have the feature exclusive-lock",
+        fills=(NAME,),
     ),
     *ceph.OPTIONS,
     Option("RBD_MAP_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to map it may take"),
@@ -43,6 +43,5 @@ OPTIONS = (
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The image, GELI, a look, the mount."""
-    spec = volume.fill(config["RBD_IMAGE"], environment, image, "image")
-    device = Mapped(config, spec, "ro" in config["VOLUME_OPTIONS"])
+    device = Mapped(config, config["RBD_IMAGE"], "ro" in config["VOLUME_OPTIONS"])
     return Plan("rbd", environment, config, [device, *volume.steps(environment, config, device, guarded=True)])

@@ -10,7 +10,7 @@ import os
 from .. import diagnosis
 from ..errors import Misconfigured, Temporary
 from ..mount import Mount
-from ..options import Option, choice, directory, mount_words, whole, words
+from ..options import NAME, Option, choice, directory, mount_words, whole, words
 from ..plan import file_name
 from . import geom
 from .base import Block, is_node
@@ -20,7 +20,7 @@ from .provider import Provider
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .. import plan
     from ..config import Config
@@ -44,8 +44,10 @@ def mount_options(value: str) -> tuple[str, ...]:
 
 
 GELI = (
-    Option("GELI_KEYFILE", files, "", "key file of the GELI provider; several are used in this order"),
-    Option("GELI_PASSFILE", files, "", "file whose first line is its passphrase; several are put together"),
+    Option("GELI_KEYFILE", files, "", "key file of the GELI provider; several are used in this order", fills=(NAME,)),
+    Option(
+        "GELI_PASSFILE", files, "", "file whose first line is its passphrase; several are put together", fills=(NAME,)
+    ),
 )
 VOLUME = (
     Option(
@@ -176,12 +178,3 @@ def steps(environment: Environment, config: Config, device: Block, guarded: bool
     if guarded:
         found.append(Mark(config, volume))
     return [*found, *(Shown(volume, name, on, "ro" if "ro" in options else "rw") for name, on in shown.items())]
-
-
-def fill(value: str, environment: Environment, parse: Callable[[str], str], what: str) -> str:
-    """``{name}`` in a value is the environment's name; what comes of it must be good as the value itself had to be."""
-    filled = value.replace("{name}", environment.name)
-    try:
-        return parse(filled)
-    except ValueError as error:
-        raise Misconfigured(f"cannot use the {what} {filled!r}: it {error}; name it in a section [NAME]") from None
