@@ -36,13 +36,15 @@ def options(prefix: str, root_default: str | None, place: str) -> tuple[Option, 
             "MOUNT_RCCONF",
             flag,
             "0",
-            "mount an rcconf directory, on a directory of the environment's name below the shared one (-r)",
+            "mount an rcconf directory, on a directory of the environment's name below the shared one (-r), where CBSD "
+            "itself never looks",
         ),
         Option(
             "RCCONF_SHARED",
             flag,
             "0",
-            "with MOUNT_RCCONF: one rcconf directory serves all environments, and is mounted on -r itself",
+            "with MOUNT_RCCONF: one rcconf directory serves all environments, and is mounted on -r itself, where CBSD "
+            "leaves the rc.conf_NAME of an environment that it unregisters",
         ),
     )
 
