@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _TERM, _KILL = 15, 9
 # Seconds between TERM and KILL.
 _GRACE = 1.0
+# Seconds that two readings of one begin can differ by.
+_SAME = 1.0
 
 
 def _psutil() -> Any:
@@ -74,8 +76,8 @@ def only_zombies(group: int) -> bool:
 
 
 def callers(part: str) -> list[tuple[int, float]]:
-    """Of the processes that we descend from, those with ``part`` in a word of their command line: (pid, its begin).
-    Unavailable if that cannot be told."""
+    """Of the processes that we descend from, those with ``part`` in a word of their command line: pid, and its begin
+    for is_still(). Unavailable if that cannot be told."""
     psutil = _psutil()
     if psutil is None:
         raise Unavailable("cannot tell who has called this: Python's psutil is missing: make env")
@@ -83,7 +85,7 @@ def callers(part: str) -> list[tuple[int, float]]:
     for process in psutil.Process().parents():
         try:
             if any(part in word for word in process.cmdline()):
-                found.append((process.pid, process.create_time()))
+                found.append((process.pid, _since_boot(psutil, process)))
         except psutil.Error:
             continue
     return found
@@ -105,13 +107,14 @@ def working(parts: Sequence[str], name: str) -> int:
 
 
 def is_still(pid: int, began: float) -> bool:
-    """Whether the process of this number is the one that began then."""
+    """Whether the process of this number is the one that began then (see began())."""
     psutil = _psutil()
     if psutil is None:
         return False
     try:
         process = psutil.Process(pid)
-        return bool(process.create_time() == began and process.status() != psutil.STATUS_ZOMBIE)
+        same = abs(_since_boot(psutil, process) - began) < _SAME
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 
@@ -122,9 +125,15 @@ def began(pid: int) -> float:
     if psutil is None:
         return 0.0
     try:
-        return float(psutil.Process(pid).create_time())
+        return _since_boot(psutil, psutil.Process(pid))
     except psutil.Error:
         return 0.0
+
+
+def _since_boot(psutil: Any, process: Any) -> float:
+    """Seconds from the system's boot to a process's begin. By the time of day all processes begin at another time when
+    the clock is set, as after a boot: the kernel keeps that of the boot, and adds to it (kern_proc.c of FreeBSD)."""
+    return float(process.create_time() - psutil.boot_time())
 
 
 async def end(pids: Sequence[int], gently: bool = True) -> None:
