@@ -57,6 +57,10 @@ class Exhausted(Temporary):
     """This host, or a limit of the caller's, has no more processes, descriptors or memory for it."""
 
 
+class NoRoom(Temporary):
+    """A file of our own cannot be made: the disk is full."""
+
+
 class NoAnswer(Temporary):
     """What was asked did not answer in time: a dead server, as a rule."""
 
@@ -94,6 +98,11 @@ class Interrupted(Error):
 def exhausted(error: BaseException) -> bool:
     """Whether this host, or a limit of the caller's, has no more of what was needed."""
     return isinstance(error, Exhausted) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
+
+
+def full(error: OSError) -> bool:
+    """Whether there is no room on the disk, or none left of a quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def unreadable(error: Exception) -> str:

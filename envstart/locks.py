@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import posix
 
 from . import state
@@ -27,8 +26,7 @@ class Locks:
         self._descriptors: list[int] = []
 
     async def __aenter__(self) -> None:
-        # What is done to devices alone: without room for a lock of its own, all such take turns.
-        await self._take_all(instead=state.directory())
+        await self._take_all(turns=True)
 
     def __enter__(self) -> None:
         # Without room for it a start goes on (fault 48): where many would wait for each other, one dead server holds
@@ -55,31 +53,33 @@ class Locks:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             posix.close(descriptor)
 
-    async def _take_all(self, instead: str = "") -> None:
+    async def _take_all(self, turns: bool = False) -> None:
+        """``turns``: for what is done to devices. Without room for a lock of its own, all such take turns, by the lock
+        of the directory, which needs none."""
+        from .errors import NoRoom
+
         try:
             for name in self._names:
-                descriptor = self._open(name, f"{state.directory()}/{name}.lock", instead)
-                if descriptor is not None:
-                    await self._take(name, descriptor)
+                try:
+                    descriptor = self._open(name, f"{state.directory()}/{name}.lock", posix.O_RDWR | posix.O_CREAT)
+                except NoRoom as error:
+                    if not turns:
+                        self._host.report.warn(f"{error}; going on without a lock")
+                        continue
+                    descriptor = self._open(name, state.directory(), posix.O_RDONLY | posix.O_DIRECTORY)
+                await self._take(name, descriptor)
         except BaseException:
             self._release()
             raise
 
-    def _open(self, name: str, path: str, instead: str = "") -> int | None:
-        """None if there is no room for it, and nothing ``instead``: a directory, which needs none."""
-        from .errors import Temporary, reason
+    def _open(self, name: str, path: str, how: int) -> int:
+        from .errors import NoRoom, Temporary, full, reason
 
-        how = posix.O_RDWR | posix.O_CREAT if path != instead else posix.O_RDONLY | posix.O_DIRECTORY
         try:
             descriptor = posix.open(path, how | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
         except OSError as error:
-            text = f"cannot lock {name}: {path}: {reason(error)}"
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise Temporary(text) from None
-            if instead:
-                return self._open(name, instead, instead)
-            self._host.report.warn(f"{text}; going on without")
-            return None
+            kind = NoRoom if full(error) else Temporary
+            raise kind(f"cannot lock {name}: {path}: {reason(error)}") from None
         self._descriptors.append(descriptor)
         self._host.own.add(descriptor)
         return descriptor

@@ -15,15 +15,15 @@ DIR = "/var/run/envstart"
 
 
 def directory() -> str:
-    """DIR, made when it is missing; Denied if anybody else could have put something there, Missing."""
+    """DIR, made when it is missing; Denied if anybody else could have put something there, NoRoom, Missing."""
     try:
         return _directory()
     except OSError as error:
-        from .errors import Denied, Missing, reason
+        from .errors import Denied, Missing, NoRoom, full, reason
 
         if isinstance(error, PermissionError):
             raise Denied(f"cannot use {DIR}: {reason(error)}") from None
-        raise Missing(f"cannot make {DIR}: {reason(error)}") from None
+        raise (NoRoom if full(error) else Missing)(f"cannot make {DIR}: {reason(error)}") from None
 
 
 def _directory() -> str:
