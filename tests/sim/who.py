@@ -118,6 +118,8 @@ def jls(machine: Machine, argv: list[str]) -> int:
     for parameter in wanted:
         if parameter not in ("jid", "name", "host.hostname", "path"):
             return fail(f"jls: unknown parameter: {parameter}")
+    if "h" in dict(found):
+        say(" ".join(wanted))
     if not wanted:
         say("   JID  IP Address      Hostname                      Path")
     for name, jid in jails.items():
