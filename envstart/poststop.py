@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _CALLED = "jname, data and workdir are not all set; CBSD sets them for what envstart install has put in its directories"
 # Programs of CBSD's that write into a system directory after a stop has called us.
 _WRITING = ("/save-jail-info", "/sudoexec/jstop", "/sudoexec/bstop")
+_STARTING = ("/sudoexec/jstart", "/sudoexec/bstart")
 # Seconds that CBSD gets to end its stop. What comes later is found by `envstart orphans --stop`.
 _PATIENCE = 900.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -89,6 +90,9 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
         host.forget()
         if started.mark(file_name(wanted)) != mark:
             return "it was started again"
+        # Where no mark can be made, on a full disk, that is all that tells.
+        if at_work := processes.working(_STARTING, wanted.name):
+            return f"CBSD starts it (pid {at_work})"
         now = _found(host, wanted)
         if now is None:
             return "it has another hook now"
