@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,21 @@ def test_without_its_python(prefix: Path, tmp_path: Path) -> None:
     ended = run(tmp_path / "env_start_nfs")
     assert ended.returncode == 69
     assert ended.stderr.endswith("neither /nowhere/bin/python3 nor the system has it; install it anew with pip\n")
+
+
+def test_it_is_interrupted_before_it_has_done_anything(tmp_path: Path) -> None:
+    """What Python makes of ^C is a traceback. nohup(1) stays in force."""
+    (tmp_path / "hooks").mkdir()
+    for name in ("env_start_nfs", "run-hook"):
+        shutil.copy(ROOT / "hooks" / name, tmp_path / "hooks")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    package = tmp_path / "envstart"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "fast.py").write_text("import posix\ndef main(*words): posix.kill(posix.getpid(), 2); return 7\n")
+    hook = tmp_path / "hooks" / "env_start_nfs"
+    ended = run(hook)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
+    ended = run("/bin/sh", "-c", f"trap '' INT; exec {hook}")
+    assert (ended.returncode, ended.stderr) == (7, "")
