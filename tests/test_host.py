@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,8 +18,9 @@ from typing import Any, NoReturn
 import pytest
 import stubs
 
-from envstart import children, executor, plan, state, unmount
-from envstart.errors import Temporary
+from envstart import children, executor, guests, plan, processes, state, unmount
+from envstart import report as reports
+from envstart.errors import NoRoom, Temporary
 from envstart.host import Host
 from envstart.report import Report
 from envstart.table import Entry, Table
@@ -107,6 +111,67 @@ def test_what_a_command_started_in_its_group_ends_with_it(host: Host, tmp_path: 
     assert not result.alive
     time.sleep(2.5)
     assert not mark.exists()
+
+
+def test_a_process_is_still_itself_when_the_clock_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ntpd(8) at boot: the kernel adds to the time of the boot, which is another one then (kern_proc.c)."""
+    import psutil
+
+    pid, step, boot = os.getpid(), 0.0, psutil.boot_time
+    began = processes.began(pid)
+    create = psutil.Process.create_time
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot() + step)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: create(process) + step)
+    for step in (0.0, 3600.5, -1e6):  # noqa: B007 (the two above read it)
+        assert processes.is_still(pid, began)
+        assert not processes.is_still(pid, began + 3)
+    assert not processes.is_still(pid, 0.0)
+
+
+def test_no_room_for_the_directory_of_locks(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first start of a host whose /var/run is full. Devices are not touched without a lock."""
+
+    def full() -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def devices() -> None:
+        async with host.locks(["iscsi"]):
+            raise AssertionError("two could be at it")
+
+    told: list[str] = []
+    vars(host.report)["warn"] = told.append
+    monkeypatch.setattr(state, "_directory", full)
+    with host.locks(["jail1"]):
+        (line,) = told
+        assert line == f"cannot make {state.DIR}: No space left on device; going on without a lock"
+    with pytest.raises(NoRoom):
+        host.wait(devices())
+    assert NoRoom.status == 75
+
+
+def test_names_of_jails_that_are_lost_on_a_full_disk() -> None:
+    """jls(8) does not look whether what it prints arrives (jls.c)."""
+    for out, names in (("name\n", set()), ("name\njail1\nname\n", {"jail1", "name"})):
+        assert guests._names(children.Result(0, out, "", 0.0, False)) == names
+    for status, out in ((0, ""), (0, "jail1\n"), (1, "name\njail1\n")):
+        with pytest.raises(ValueError, match=r"disk full|jail1"):
+            guests._names(children.Result(status, out, "", 0.0, False))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere syslog(3) does not wait")
+def test_a_log_that_nobody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "_LOG", str(tmp_path / "log"))
+    report = Report("env_start_nfs", "local0")
+    # Nobody is there.
+    report.warn("lost")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log, waiting(10):
+        log.bind(str(tmp_path / "log"))
+        report.about("jail1", "local3")
+        report.warn("a\nb \udcff")
+        words = rf"<156>\w{{3}} [ \d]\d \d\d:\d\d:\d\d envstart\[{os.getpid()}\]: env_start_nfs: jail1: a\\nb \\udcff"
+        assert re.fullmatch(words, log.recv(1000).decode())
+        for _ in range(2000):
+            report.done("more than there is room for")
 
 
 # What a shell sees of itself. SIGXFSZ, which Python ignores, and signals of the C library's own do not count.

@@ -32,7 +32,7 @@ def recipes() -> list[tuple[str, str]]:
 def test_they_are_found() -> None:
     found = [backend for backend, _ in recipes()]
     assert set(found) == set(backends.NAMES)
-    assert found.count("nfs") == 2
+    assert found.count("nfs") == 3
     assert found.count("nullfs") == 2
 
 
