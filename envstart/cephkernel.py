@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .environment import Environment
     from .host import Host
     from .layout import Wanted
-    from .mount import Undo
+    from .mountpoint import Undo
     from .table import Entry, Table
 
 # Where mount(8) looks for it.

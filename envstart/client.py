@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .environment import Environment
     from .host import Host
     from .layout import Wanted
-    from .mount import Undo
+    from .mountpoint import Undo
     from .table import Entry, Table
 
 # Seconds the search for processes may take; it reads the arguments of all.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import breaker, commands, diagnosis, links, mountpoint, plan, touch, unmount, usable
 from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary
+from .mountpoint import Undo
 from .retry import until_it_heals
 from .table import is_below, normal_source
 
@@ -24,15 +25,6 @@ DIRECTORIES = ("data", "system", "fstab", "rcconf")
 _LATE = 2.0
 # Seconds that a stop by force keeps for a device that turns out to be dead while it is unmounted.
 _TO_CUT = 25.0
-
-
-class Undo:
-    """What a start has done to one directory so far."""
-
-    def __init__(self) -> None:
-        self.made: list[str] = []
-        self.tried = False
-        self.cut_off = False
 
 
 class Mount(plan.Step):
@@ -227,6 +219,13 @@ class Mount(plan.Step):
             )
         host.report.warn(f"{entry.point}: {entry} is of no use; taking it away to mount it anew")
         await self._unmount_broken(host, entry)
+
+    async def before_take_away(self, host: Host) -> None:
+        """Temporary if that would harm (see unmount.refuse_harm())."""
+        point = await self._real_point(host)
+        for entry in (await host.mounts()).at(point)[-1:]:
+            if not await self._answers(host, point, self.patience):
+                await unmount.refuse_harm(host, entry, self.environment.directories)
 
     async def take_away(self, host: Host) -> None:
         try:

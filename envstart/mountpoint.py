@@ -7,9 +7,20 @@ from .errors import Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .host import Host
     from .mount import Mount
     from .table import Entry, Table
+
+
+class Undo:
+    """What a start has done to one directory so far."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.tried = False
+        self.cut_off = False
 
 
 def seen(table: Table, point: str) -> Entry | None:
@@ -33,6 +44,23 @@ def refuse_hidden(table: Table, entry: Entry) -> None:
             f"cannot use {entry.point}: {entry} is mounted there, and hidden by {cover}, which was mounted on "
             f"{cover.point} later; it is left alone; umount {cover.point}"
         )
+
+
+async def refuse_twins(host: Host, points: Sequence[str]) -> None:
+    """Misconfigured if two of the directories that are to be mounted on are one, by links, as CBSD makes them for a VM
+    on ZFS (contract §2.2): what is mounted on one would be found on the other."""
+    known: dict[str, str] = {}
+    for point in points:
+        try:
+            real = await host.real(point)
+        except (NoAnswer, NoTime):
+            # Who asks for it by itself tells it.
+            continue
+        if known.setdefault(real, point) != point:
+            raise Misconfigured(
+                f"cannot mount on {point}: it and {known[real]} are one directory, {real}; "
+                "replace the links by directories"
+            )
 
 
 async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None:

@@ -241,6 +241,12 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
     order = [step for group in reversed(waves(plan.steps)) for step in group]
     states = {seen.step: seen.state for seen in broken if seen.state.word in (NO_ANSWER, BROKEN)}
     steps = [step for step in order if isinstance(step, Mount) and step in states]
+    try:
+        # All are asked before one is touched.
+        host.together([step.before_take_away(host) for step in steps])
+    except Error as error:
+        report.fail(error)
+        return error.status
     for step in steps:
         dead = states[step].word == NO_ANSWER
         argv = (

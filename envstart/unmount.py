@@ -127,8 +127,8 @@ async def refuse_harm(host: Host, entry: Entry, own: Sequence[str] = ()) -> None
         )
     if entry.kind == "nfs" and above:
         raise Temporary(
-            f"cannot unmount {entry.point}: {entry.source} gives no answer, and {', '.join(above[:3])} lies on it; "
-            "unmount that first"
+            f"cannot unmount {entry.point}: {entry.source} gives no answer, and {', '.join(above[:3])} lies on it, so "
+            "that umount -N would fail, and break it for good; wait until the server is back"
         )
 
 

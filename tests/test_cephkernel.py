@@ -14,7 +14,7 @@ from envstart.cephkernel import KernelMount
 from envstart.children import Result
 from envstart.errors import Denied, Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
 from envstart.host import Host
-from envstart.mount import Undo
+from envstart.mountpoint import Undo
 from envstart.plan import Plan
 from envstart.table import Entry, Table
 

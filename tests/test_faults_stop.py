@@ -238,7 +238,7 @@ def test_fault_58_a_dead_mount_with_something_on_it_is_not_broken_for_good(site:
     before = site.table
     ended = site.stop()
     assert ended.returncode == 75
-    assert f"{shown} lies on it; unmount that first" in last_line(ended)
+    assert f"{shown} lies on it, so that umount -N would fail" in last_line(ended)
     assert not any("-N" in call["argv"] for call in site.world.calls("umount"))
     site.world.thaw(SERVER)
     assert site.table == before

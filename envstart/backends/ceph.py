@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..environment import Environment
     from ..host import Host
-    from ..mount import Undo
+    from ..mountpoint import Undo
 
 _SAID: diagnosis.Rows = (
     *ceph.REFUSED,
