@@ -5,7 +5,7 @@ Knows nothing about file systems; the steps do.
 
 from __future__ import annotations
 
-from . import breaker, started
+from . import breaker, mountpoint, started
 from .errors import Error, NoAnswer, NoTime, Stuck, Temporary
 from .plan import waves
 
@@ -31,6 +31,7 @@ def start(plan: Plan, host: Host) -> int:
 def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
     with host.locks(plan.locks):
         _survey(plan, host)
+        host.wait(mountpoint.refuse_twins(host, [step.point for step in plan.steps if step.point]))
         lacking = host.together([step.check(host) for step in plan.steps])
         pending = {step.name for step, lack in zip(plan.steps, lacking) if lack is not None}
         if not pending:

@@ -115,6 +115,19 @@ def test_a_half_mounted_set_is_completed(cbsd: Workdir) -> None:
     assert cbsd.namespace.mounts()[:1] == before
 
 
+def test_two_directories_that_are_one(cbsd: Workdir) -> None:
+    """As CBSD makes them for a VM on ZFS."""
+    both = cbsd.path / "vm" / "j1"
+    both.mkdir(parents=True)
+    for kind in ("data", "system"):
+        cbsd.point(kind).rmdir()
+        cbsd.point(kind).symlink_to(both)
+    result = cbsd.run("start")
+    assert result.status == 78
+    assert f"are one directory, {both}; replace the links by directories" in result.last
+    assert cbsd.namespace.mounts() == []
+
+
 def test_a_mount_above_that_came_later(cbsd: Workdir) -> None:
     """By either way of a start: what is mounted below it nobody sees any more."""
     for _ in range(2):
