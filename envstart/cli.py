@@ -224,9 +224,14 @@ def _environments(arguments: argparse.Namespace, report: Report) -> list[Environ
     if not arguments.name:
         raise Usage("cannot tell which environment is meant: -j is missing")
     if arguments.workdir:
-        usual = environment.in_workdir(arguments.name, arguments.workdir)
-        host = Host(report)
-        return [host.wait(inventory.find(host, usual.workdir or arguments.workdir, usual.name)) or usual]
+        (workdir,) = inventory.workdirs([arguments.workdir])
+        usual, host = environment.in_workdir(arguments.name, workdir), Host(report)
+        found, complete = host.wait(inventory.find(host, workdir, usual.name))
+        if found is None and complete:
+            report.warn(f"CBSD knows no {usual.name} in {workdir}")
+        elif found is not None and found.backend not in ("", arguments.backend):
+            report.warn(f"CBSD starts {usual.name} by {found.backend}, not by {arguments.backend}: {found.hook}")
+        return [found.environment if found is not None and found.environment is not None else usual]
     if not (arguments.data and arguments.system):
         raise Usage("cannot do without -d and -s; or give -w")
     places = (arguments.data, arguments.system, arguments.fstab, arguments.rcconf)

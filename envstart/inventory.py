@@ -199,13 +199,14 @@ async def read(host: Host, workdir: str) -> Inventory:
     return inventory
 
 
-async def find(host: Host, workdir: str, name: str) -> Environment | None:
-    """The directories of an environment as CBSD's row says, as far as that can be told; no command is run for it."""
+async def find(host: Host, workdir: str, name: str) -> tuple[Found | None, bool]:
+    """What CBSD's row says of an environment, as far as that can be told, and whether its database could be read; no
+    command is run for it."""
     try:
-        rows, _, _, _ = await host.bounded(collect, workdir, timeout=_PATIENCE)
+        rows, _, complete, _ = await host.bounded(collect, workdir, timeout=_PATIENCE)
     except (NoAnswer, NoTime, OSError):
-        return None
-    return next((Found(workdir, row).environment for row in rows if row["jname"] == name), None)
+        return None, False
+    return next((Found(workdir, row) for row in rows if row["jname"] == name), None), complete
 
 
 async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | None]:

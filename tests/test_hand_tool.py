@@ -482,6 +482,24 @@ def test_a_vm_by_hand(site: Site) -> None:
     assert site.hand("check", "nfs", "-w", str(site.workdir), "-j", "vm1").stdout == ""
 
 
+def test_what_cbsd_knows_of_the_one_that_is_named(site: Site) -> None:
+    """Somebody may try another backend, or start one before it is registered; that should be no mistake."""
+    toy = Toy(site)
+    site.add("later")
+    for verb in ("plan", "start", "stop"):
+        ended = site.hand(verb, "nfs", "-w", str(site.workdir), "-j", "later")
+        assert (ended.returncode, f"warning: CBSD knows no later in {site.workdir}" in ended.stderr) == (0, True)
+        toy.set("jail1", mnt_start="/usr/local/libexec/envstart/hooks/env_start_nullfs")
+        ended = site.hand(verb, "nfs", "-w", str(site.workdir), "-j", "jail1")
+        assert ended.returncode == 0
+        assert "warning: CBSD starts jail1 by nullfs, not by nfs: /usr/local/libexec/envstart" in ended.stderr
+        toy.set("jail1", mnt_start=toy.hook)
+        ended = site.hand(verb, "nfs", "-w", str(site.workdir), "-j", "jail1")
+        assert (ended.returncode, ended.stderr) == (0, "")
+    ended = site.hand("start", "nfs", "-w", "jails", "-j", "jail1")
+    assert last_line(ended) == "envstart: cannot use -w 'jails': the path is not absolute"
+
+
 def test_config_check_looks_where_cbsd_is(
     site: Site, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
