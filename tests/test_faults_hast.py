@@ -82,6 +82,19 @@ def test_fault_93_the_other_node_is_secondary(tmp_path: Path, before: str) -> No
         assert site.storage.role("jail1", site.world) == "secondary"
 
 
+def test_fault_94_the_other_node_was_booted(tmp_path: Path) -> None:
+    """hastd(8) takes no role by itself: until somebody says so there, nothing is replicated."""
+    with scene(tmp_path, HAST) as site, other_node(site, tmp_path) as peer:
+        become(peer, "init")
+        words = "nothing is replicated to 172.16.0.101 (its hastd was started, and has no role yet; there: hastctl"
+        for told in (site.start().stderr, site.hand("status", "hast", "-w", str(site.workdir), "-j", "jail1").stdout):
+            assert f"{words} role secondary jail1)" in told
+        become(peer, "secondary")
+        connected(peer)
+        ended = site.start()
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_fault_93_takeover_by_configuration(tmp_path: Path) -> None:
     with scene(tmp_path, HAST) as site, other_node(site, tmp_path) as peer:
         become(peer, "primary")

@@ -123,11 +123,16 @@ class Role(Block):
         if await self.device(host) is None:
             return Missing(f"cannot use {self.source}: this node is {found.role}")
         if found.status != _COMPLETE:
-            host.report.warn(
-                f"{self.source} is {found.status or 'alone'}: nothing is replicated to {found.remote} (it is away, or "
-                "has data that this node lacks: syslog there says split brain)"
-            )
+            host.report.warn(f"{self.source} is {found.status or 'alone'}: {await self._alone(host, found)}")
         return None
+
+    async def _alone(self, host: Host, found: Resource) -> str:
+        """That nothing is replicated, and why."""
+        why = "it is away, or has data that this node lacks: syslog there says split brain"
+        if await self._peer(host) == _INIT:
+            # hastd(8) takes no role by itself, after a boot of its host either.
+            why = f"its hastd was started, and has no role yet; there: hastctl role secondary {self._name}"
+        return f"nothing is replicated to {found.remote} ({why})"
 
     async def start(self, host: Host) -> None:
         before = (await self._resource(host)).role
@@ -276,10 +281,11 @@ class Role(Block):
     async def state(self, host: Host) -> plan.State:
         try:
             found = await self._resource(host)
-            device = await self.device(host)
+            if await self.device(host) is None:
+                return plan.State(plan.NOT_READY, str(found), start=[("hastctl", "role", _PRIMARY, self._name)])
+            stop = [("hastctl", "role", self.config["HAST_STOP_ROLE"], self._name)]
+            if found.status == _COMPLETE:
+                return plan.State(plan.READY, str(found), stop=stop)
+            return plan.State(plan.DEGRADED, f"{found}: {await self._alone(host, found)}", stop=stop)
         except Error as error:
             return plan.State(plan.UNKNOWN, str(error))
-        if device is None:
-            return plan.State(plan.NOT_READY, str(found), start=[("hastctl", "role", _PRIMARY, self._name)])
-        stop = [("hastctl", "role", self.config["HAST_STOP_ROLE"], self._name)]
-        return plan.State(plan.READY if found.status == _COMPLETE else plan.DEGRADED, str(found), stop=stop)
