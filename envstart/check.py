@@ -314,8 +314,9 @@ def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) 
     else:
         environments = watched(inventory, names)
         seen = running(host, [one for one in environments if one.found.running], level)
-        still = [one for one in environments if not one.found.running and not one.starting(GRACE) and not one.changing]
-        seen += resting(host, still)
+        left = resting(host, [one for one in environments if not one.found.running and not one.changing])
+        # One that was started a moment ago may be about to run; but such a file keeps its VM from being started.
+        seen += [row for row in left if row.state.word == STUB or not (row.watched and row.watched.starting(GRACE))]
         if not names or not inventory.complete:
             seen += [Seen(None, None, State(INVENTORY, problem)) for problem in inventory.problems]
         if not names:

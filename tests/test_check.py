@@ -257,8 +257,10 @@ def test_fault_33_107_files_in_a_bare_mount_point(cbsd: Toy) -> None:
 
 
 def test_a_stub_database_that_blocks_a_vm(cbsd: Toy) -> None:
-    """Contract §2.4: bstart reads it before the hook has mounted anything, and ends."""
+    """Contract §2.4: bstart reads it before the hook has mounted anything, and ends; also right after a start."""
     cbsd.add("vm1", emulator="bhyve")
+    for verb in ("start", "stop"):
+        assert hand(cbsd, verb, "nfs", "-j", "vm1").returncode == 0
     stub = cbsd.site.point("system", "vm1") / "local.sqlite"
     with sqlite3.connect(stub) as connection:
         connection.execute("PRAGMA user_version = 1")
