@@ -70,7 +70,12 @@ class Child:
     def kill(self, number: int) -> None:
         """Send a signal to it and to all of its session's first group."""
         try:
-            posix.killpg(self.pid, number)
+            try:
+                posix.killpg(self.pid, number)
+            except ProcessLookupError:
+                # It may not have come to its setsid(2) yet.
+                if not self.ended():
+                    posix.kill(self.pid, number)
         except OSError:
             pass
 

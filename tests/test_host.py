@@ -103,6 +103,14 @@ def test_an_answer_that_was_asked_for_before_a_command_ended_is_not_kept(host: H
     assert host.wait(ask()) == 2
 
 
+def test_a_child_that_has_no_group_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envstart.children.posix.setsid", lambda: time.sleep(60))
+    child, descriptor = children.call(abs, (-1,))
+    os.close(descriptor)
+    child.kill(9)
+    assert os.waitpid(child.pid, 0)[1] == 9
+
+
 def test_what_a_command_started_in_its_group_ends_with_it(host: Host, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     helper = f"trap '' TERM; sleep 2; echo late >{mark}"
