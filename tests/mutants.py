@@ -42,8 +42,8 @@ MUTANTS = (
     ),
     Mutant(
         "no lock is taken", "executor.py",
-        "    with host.locks(plan.locks):\n        _survey(plan, host)\n        lacking",
-        "    with host.locks(()):\n        _survey(plan, host)\n        lacking",
+        "    with host.locks(plan.locks):\n        _survey(plan, host)\n        host.wait",
+        "    with host.locks(()):\n        _survey(plan, host)\n        host.wait",
         (
             "test_faults_process::test_fault_49_start_and_start_at_once",
             "test_promises::test_promise_10_several_starts_at_once",
@@ -99,12 +99,12 @@ MUTANTS = (
     ),
     Mutant(
         "only the mount point is compared", "mount.py",
-        "        if not await self._matches(host, table, stack[0]):", "        if False:",
+        "if entry is not None and not await self._matches(host, table, entry):", "if False:",
         ("test_faults_table::test_fault_22_other_source",),
     ),
     Mutant(
-        "a stack of mounts is taken for one", "mount.py",
-        "        if len(stack) > 1:\n            found", "        if len(stack) > 9:\n            found",
+        "a stack of mounts is taken for one", "mountpoint.py",
+        "    if len(stack) > 1:\n        found", "    if len(stack) > 9:\n        found",
         ("test_faults_table::test_fault_26_two_of_ours_stacked",),
     ),
     Mutant(
@@ -161,8 +161,21 @@ MUTANTS = (
     ),
     Mutant(
         "devices are attached side by side on a full disk", "locks.py",
-        "await self._take_all(instead=state.directory())", "await self._take_all()",
+        "await self._take_all(turns=True)", "await self._take_all()",
         ("test_faults_block::test_fault_48_disk_is_full_and_two_start_at_once",),
+    ),
+    Mutant(
+        "a mount that is hidden passes for mounted", "mountpoint.py",
+        "    refuse_hidden(table, stack[0])\n", "",
+        (
+            "test_faults_table::test_a_mount_above_hides_all",
+            "test_fast::test_the_table_is_read_in_the_same_way",
+        ),
+    ),
+    Mutant(
+        "what has changed since the plan was made is written down", "fast.py",
+        " - host.deadline.elapsed()", "",
+        ("test_fast::test_a_configuration_that_comes_while_a_start_waits",),
     ),
 )  # fmt: skip
 # These take little time, and go with `make test`.
