@@ -226,7 +226,6 @@ def within(
     posix.close(descriptor)
     if not pipe.closed:
         child.kill(9)
-    child.ended()
     return answers(pipe.data)[0] if pipe.closed else None, child
 
 
