@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -163,6 +164,26 @@ def test_a_start_that_comes_first_is_left_alone(cbsd: Toy) -> None:
     own = sorted(cbsd.mounted())
     until(lambda: not any("env_poststop" in line for line in toy.processes(cbsd.site)), "it waits for ever")
     assert (sorted(cbsd.mounted()), cbsd.runs("env1")) == (own, True)
+
+
+def test_a_start_that_could_leave_no_mark(cbsd: Toy) -> None:
+    """On a full disk the mark of a start is not made: that CBSD is at it shows all the same."""
+    cbsd.add("unmarked")
+    assert cbsd.run("jstart", "unmarked").returncode == 0
+    assert hand(cbsd, "install", "unmarked").returncode == 0
+    begins = ["sh", "-c", "sleep 60; :", "/usr/local/cbsd/sudoexec/jstart", 'jname="unmarked"']
+    with subprocess.Popen(begins, start_new_session=True) as start:
+        try:
+            cbsd.run("jstop", "unmarked")
+            at_rest(cbsd)
+            told = [line for line in cbsd.site.world.syslog() if "CBSD starts it" in line]
+            assert len(told) == 1
+            assert f"cannot stop unmarked: CBSD starts it (pid {start.pid}); it is left as it is" in told[0]
+            assert cbsd.site.table != []
+        finally:
+            os.killpg(start.pid, signal.SIGKILL)
+    assert hand(cbsd, "orphans", "--stop", "--grace", "0").returncode == 0
+    assert cbsd.site.table == []
 
 
 def test_a_stop_that_is_called_twice(cbsd: Toy) -> None:
