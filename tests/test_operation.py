@@ -20,6 +20,9 @@ from envstart import inventory, poststop, touch
 from envstart.errors import Unavailable
 from envstart.report import Report
 
+# What is at work on an environment is told by the command lines of the whole host: those of other tests are among them.
+pytestmark = pytest.mark.alone
+
 KINDS = [("jail", 1), ("jail", 0), ("bhyve", 0)]
 LETTER = {"jail": "j", "bhyve": "b"}
 
