@@ -1,42 +1,68 @@
-"""Which fault of the failure catalogue has which test: a test names its numbers: ``test_fault_22_other_source``."""
+"""Which test names which fault and which case: ``test_fault_22_other_source``, ``test_case_a1_a4_words``.
+
+Faults have numbers, those of the failure catalogue. The cases are those of docs/cases.md.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
+CASES = TESTS.parent / "docs/cases.md"
+FAULTS = [str(number) for number in range(1, 123)]
 
 # Number: why no test here names it, or what brings it.
 NOT_HERE = {
-    8: "which address of a name is tried is decided inside mount_nfs(8)",
-    71: "envstart writes no time of day: syslog(3) stamps its lines",
+    "8": "which address of a name is tried is decided inside mount_nfs(8)",
+    "71": "envstart writes no time of day: syslog(3) stamps its lines",
 }
 
 
-def numbers_of(name: str) -> list[int]:
-    """``test_fault_12_14_some_words``: 12 and 14."""
-    found = re.match(r"test_fault((?:_\d+)+)(_|$)", name)
-    return [int(number) for number in found[1].split("_")[1:]] if found else []
+def names_in(name: str) -> list[str]:
+    """Return the faults and cases that a test names: 12 and 14 of ``test_fault_12_14_some_words``."""
+    fault = re.match(r"test_fault((?:_\d+)+)(_|$)", name)
+    case = re.match(r"test_case((?:_[abc]\d+)+)(_|$)", name)
+    return (fault[1] if fault else case[1].upper() if case else "").split("_")[1:]
 
 
-def tests_of() -> dict[int, list[str]]:
-    """The tests of each fault, as ``FILE::NAME``."""
-    found: dict[int, list[str]] = {}
-    for path in sorted(TESTS.glob("test_*.py")):
+def tests_of() -> dict[str, list[str]]:
+    """Return the tests that name each fault and case, as ``FILE::NAME``."""
+    tests: dict[str, list[str]] = {}
+    for path in sorted(TESTS.rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
-                for number in numbers_of(node.name):
-                    found.setdefault(number, []).append(f"{path.name}::{node.name}")
-    return found
+                for name in names_in(node.name):
+                    tests.setdefault(name, []).append(f"{path.relative_to(TESTS)}::{node.name}")
+    return tests
 
 
-def main() -> None:
-    """One line per number."""
-    for number, tests in sorted({**{number: [why] for number, why in NOT_HERE.items()}, **tests_of()}.items()):
-        print(f"{number:4} {', '.join(tests)}")
+def cases() -> Iterator[str]:
+    """Yield the names of the cases in docs/cases.md."""
+    for line in CASES.read_text(encoding="utf-8").splitlines():
+        row = re.match(r"\| ([ABC]\d+) \| \S.* \| \S.* \|$", line)
+        if row:
+            yield row[1]
+
+
+def untested(tests: dict[str, list[str]]) -> list[str]:
+    """Return the faults and cases that have neither a test nor a reason."""
+    return [name for name in [*FAULTS, *cases()] if name not in tests and name not in NOT_HERE]
+
+
+def main() -> int:
+    """Print one line per fault and case; return 1 if one has neither a test nor a reason."""
+    tests = tests_of()
+    for name in [*FAULTS, *cases()]:
+        print(f"{name:>4} {', '.join(tests.get(name, [NOT_HERE.get(name, 'no test')]))}")
+    missing = untested(tests)
+    if missing:
+        print(f"faults: no test names {', '.join(missing)}", file=sys.stderr)
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

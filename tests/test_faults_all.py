@@ -1,14 +1,28 @@
-"""That the failure catalogue is covered."""
+"""Each fault of the failure catalogue, and each case of docs/cases.md, has a test that names it."""
 
 from __future__ import annotations
 
 import faults
 
-# All numbers of the catalogue.
-HERE = set(range(1, 123))
+ALL_CASES = [f"{letter}{number}" for letter, last in (("A", 9), ("B", 7), ("C", 22)) for number in range(1, last + 1)]
 
 
 def test_every_fault_has_a_test_or_a_reason() -> None:
-    there = set(faults.tests_of())
-    assert HERE - there - set(faults.NOT_HERE) == set()
-    assert there & set(faults.NOT_HERE) == set()
+    tests = faults.tests_of()
+    assert [name for name in faults.untested(tests) if name in faults.FAULTS] == []
+    assert set(tests) & set(faults.NOT_HERE) == set()
+
+
+def test_the_page_has_every_case() -> None:
+    assert list(faults.cases()) == ALL_CASES
+
+
+def test_a_test_names_only_what_there_is() -> None:
+    assert set(faults.tests_of()) - set(faults.FAULTS) - set(ALL_CASES) == set()
+
+
+def test_names_in_a_test() -> None:
+    assert faults.names_in("test_fault_12_14_some_words") == ["12", "14"]
+    assert faults.names_in("test_case_a1_c22_some_b4_words") == ["A1", "C22"]
+    assert faults.names_in("test_case_a1") == ["A1"]
+    assert faults.names_in("test_a1_case") == []
