@@ -73,11 +73,13 @@ class Network:
 
         def getaddrinfo(host: str, port: Any, family: int = 0, type: int = 0, *_: Any, **__: Any) -> Any:
             kind = network.kind(host)
+            if kind == "again":
+                network.wait_for_resolver()
             if kind in ("again", "unknown"):
                 number = module.EAI_AGAIN if kind == "again" else module.EAI_NONAME
                 raise module.gaierror(number, "Name does not resolve")
-            found = module.AF_INET6 if kind == "inet6" else module.AF_INET
-            return [(found, type, 0, "", (host, port or 0))]
+            families = {"inet6": [module.AF_INET6], "both": [module.AF_INET6, module.AF_INET]}
+            return [(each, type, 0, "", (host, port or 0)) for each in families.get(kind, [module.AF_INET])]
 
         class Simulated(module.socket):  # type: ignore[misc]
             def connect(self, address: Any) -> None:
@@ -104,13 +106,16 @@ class Network:
         vars(module).update({"getaddrinfo": getaddrinfo, "socket": Simulated})
 
     def kind(self, host: str) -> str:
-        """What the resolver says: inet, inet6, again, unknown. Settings first, then the servers there are."""
+        """What the resolver says: inet, inet6, both, again, unknown. Settings first, then the servers there are."""
         state = self.store.read()
         if ":" in host:
             return "inet6"
         if host in state["settings"]["resolver"]:
             return state["settings"]["resolver"][host]
         return "inet" if host.replace(".", "").isdigit() or host in state["servers"] else "unknown"
+
+    def wait_for_resolver(self) -> None:
+        self.store.sleep(self.store.read()["settings"]["resolver_seconds"] / clock.SPEED[0])
 
     def taken(self, host: str, port: int, connection: Any) -> Any:
         """The server that takes the connection; else the error, at once or when the time is over."""

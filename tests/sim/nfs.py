@@ -43,6 +43,8 @@ SWITCH_OPTIONS = {
     "s": "soft", "T": "tcp", "t": "timeout", "w": "wsize", "x": "retrans", "U": "mntudp",
 }  # fmt: skip
 LONGEST_V4_PATH = 99
+# Of the time that umount(8) waits for a dead resolver: it gives up after one question (nfs-names.txt: 5 s, and 31 s).
+MOUNT_SHARE = 1 / 6
 WARNING = (
     "mount_nfs: Warning, options soft and/or intr cannot be safely used for NFSv4. See the BUGS section of mount_nfs(8)"
 )
@@ -60,6 +62,8 @@ class Request:
         self.resolve_with_port = False
         self.udp = False
         self.soft_or_intr = False
+        # What getaddrinfo(3) gives and is tried: proto=tcp leaves out IPv6, tcp does not.
+        self.families = {"inet", "inet6"}
         self.kernel: dict[str, str] = {}
 
     @property
@@ -104,6 +108,7 @@ def take_option(request: Request, name: str, value: str) -> None:
         if value not in PROTOCOLS:
             raise Refused(f"illegal proto value -- {value}")
         request.udp = value.startswith("udp")
+        request.families.discard("inet" if value.endswith("6") else "inet6")
         request.kernel["udp" if request.udp else "tcp"] = ""
     elif name == "sec":
         if value not in FLAVORS:
@@ -111,7 +116,9 @@ def take_option(request: Request, name: str, value: str) -> None:
         request.kernel["sec"] = value
     elif name == "port":
         request.resolve_with_port = True
-    elif name not in ("fg", "noinet4", "noinet6"):
+    elif name in ("noinet4", "noinet6"):
+        request.families.discard({"4": "inet", "6": "inet6"}[name[-1]])
+    elif name != "fg":
         if name in ("soft", "intr"):
             request.soft_or_intr = True
         if name in ("udp", "mntudp", "tcp"):
@@ -181,20 +188,38 @@ def is_address(host: str) -> bool:
 
 
 def check_name(machine: Machine, request: Request, host: str) -> None:
-    if host in machine.state()["servers"] or is_address(host):
+    if resolved(machine, host, MOUNT_SHARE):
         return
     port = ":2049" if request.resolve_with_port else ""
     raise Refused(f"{host}{port}: Name does not resolve")
 
 
+def resolved(machine: Machine, host: str, share: float = 1.0) -> set[str]:
+    """The address families of HOST; a resolver that does not answer is waited for, by some callers for a SHARE."""
+    state = machine.state()
+    if ":" in host:
+        return {"inet6"}
+    kind = state["settings"]["resolver"].get(host)
+    if kind is None:
+        return {"inet"} if host in state["servers"] or is_address(host) else set()
+    if kind == "again":
+        machine.store.sleep(state["settings"]["resolver_seconds"] * share)
+    return {"both": {"inet", "inet6"}, "inet": {"inet"}, "inet6": {"inet6"}}.get(kind, set())
+
+
 def talk(machine: Machine, request: Request, host: str, path: str) -> int | None:
     """Attempts until the server says yes (None) or there is a status to end with."""
     attempts = 0
+    # In the order of getaddrinfo(3). Where none is left, mount_nfs ends without a word.
+    families = sorted(resolved(machine, host) & request.families, reverse=True)
+    if not families:
+        return 1
     while True:
-        complaint = attempt(machine, request, host, path)
-        if complaint is None:
-            return None
-        warn(f"[{request.network}] {host}:{path}: {complaint}")
+        for family in families:
+            complaint = attempt(machine, request, host, path)
+            if complaint is None:
+                return None
+            warn(f"[{request.network}{'6' if family == 'inet6' else ''}] {host}:{path}: {complaint}")
         attempts += 1
         if attempts == request.retries:
             return 1

@@ -219,6 +219,7 @@ def normalized(lines: list[str]) -> list[str]:
         line = re.sub(r"\b\d+ +\d+ +\d+ +\d+% ", "N N N N% ", line)
         line = re.sub(r"\d+ free \(\d+ frags, \d+ blocks, [\d.]+% ", "N free (N frags, N blocks, N% ", line)
         line = re.sub(r"\d+ bytes transferred in [\d.]+ secs \(\d+ bytes/sec\)", "N bytes transferred", line)
+        line = re.sub(r"^ *[\d.]+ real +[\d.]+ user +[\d.]+ sys$", "N real N user N sys", line)
         line = re.sub(r"(?<=,i,0x)[0-9a-f]{12}", "ISID", line)
         line = re.sub(r"^crw-r-----.* (?=\w+$)", "crw-r----- ", line)
         line = re.sub(r"(?<=^ {4}reads: )\d+|(?<=^ {2}workerpid: )\d+", "N", line)

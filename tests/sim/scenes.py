@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from . import tools
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
@@ -114,6 +116,15 @@ def nobody_else(stage: Stage) -> None:
     stage.go_to("node2")
 
 
+def named_server(stage: Stage) -> None:
+    """One server under names with an IPv6 address, with both kinds, with an old one alone, and its address."""
+    kinds = {"nas6": "inet6", "nas46": "both", "nas": "inet"}
+    stage.world.set(resolver=kinds, resolver_seconds=tools.shorter(31))
+    for name in (*kinds, "fd00:10::1"):
+        stage.world.server(name)
+        (stage.world.export(name, "/nfs") / "data/jail1").mkdir(parents=True)
+
+
 # A name that ends with three dots is the beginning of a block's name.
 STORY: dict[str, dict[str, Scene]] = {
     "iscsi": {
@@ -138,4 +149,5 @@ STORY: dict[str, dict[str, Scene]] = {
         "sleep 15; hastctl status...": nodes_find_each_other,
         "taken over by the other node": nobody_else,
     },
+    "nfs-names": {"mount_nfs -o nfsv4,retrycnt=1,nocover,proto=tcp nas6:...": named_server},
 }

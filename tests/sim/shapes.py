@@ -232,7 +232,10 @@ class Settings(TypedDict):
     hast_falls_back: bool
     daemons: list[str]
     sysctls: dict[str, str]
+    # Host: inet, inet6, both, again (the resolver does not answer), unknown.
     resolver: dict[str, str]
+    # Until umount(8) gives up a resolver that does not answer.
+    resolver_seconds: float
     # Nothing new can be made in the state directory of our hooks.
     full: bool
 

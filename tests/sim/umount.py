@@ -6,6 +6,7 @@ import errno
 
 from . import kernel, vfs
 from .machine import Machine, fail, say, sleep_in_kernel, warn, words_of
+from .nfs import resolved
 from .options import UsageError, getopt, letters, values
 
 TYPE_CHECKING = False
@@ -50,6 +51,7 @@ def unmount_all(machine: Machine, switches: set[str], types: str, hosts: list[st
         if mount["node"] in ("/", "/dev") or (hosts and mount["host"] not in hosts):
             continue
         if not types or mount["fstype"] in types.split(","):
+            look_up(machine, mount)
             status |= unmount(machine, mount, switches)
     return status
 
@@ -92,7 +94,14 @@ def unmount_name(machine: Machine, name: str, switches: set[str], types: str) ->
         return fail(f"umount: {name}: unknown file system")
     if types and mount["fstype"] not in types.split(","):
         return 1
+    look_up(machine, mount)
     return unmount(machine, mount, switches)
+
+
+def look_up(machine: Machine, mount: Mount) -> None:
+    """The server's name is asked for with any flag, be it needed or not, and what comes of it stops nothing."""
+    if mount["fstype"] == "nfs" and not resolved(machine, mount["host"]):
+        warn("umount: can't get net id for host")
 
 
 def unmount(machine: Machine, mount: Mount, switches: set[str]) -> int:
