@@ -178,7 +178,7 @@ class Copy(Block):
         await look.withdraw(host)
         if self._made:
             # It was for this question alone.
-            await host.bounded(touch.remove_directories, [look.point], timeout=self.config["PROBE_TIMEOUT"])
+            await host.bounded(touch.remove_empty, [look.point], timeout=self.config["PROBE_TIMEOUT"])
         return True
 
     async def check(self, host: Host) -> Error | None:

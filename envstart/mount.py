@@ -38,6 +38,8 @@ class Mount(plan.Step):
     # Where missing parents of the mount point may be made, and the mode of what is made.
     create_below: str | None
     mode = 0o755
+    # Whether its source can be a file, which is mounted on a file.
+    takes_files = False
     # Whether the mount command keeps our locks until it ends (Host.run).
     hold = True
     diagnose = staticmethod(diagnosis.of_mount)
@@ -315,7 +317,7 @@ class Mount(plan.Step):
                     # Seconds old and used by nobody: force harms no one, and a plain umount would hang.
                     await self._force(host, entry)
         if undo.made:
-            await host.bounded(touch.remove_directories, undo.made, timeout=self.patience)
+            await host.bounded(touch.remove_empty, undo.made, timeout=self.patience)
 
     async def _landed(self, host: Host, point: str, patience: float) -> Entry | None:
         """Our mount if it is there, or comes within ``patience`` seconds although its command was given up."""

@@ -63,6 +63,12 @@ async def refuse_twins(host: Host, points: Sequence[str]) -> None:
             )
 
 
+async def is_file(host: Host, mount: Mount) -> bool:
+    """Return whether a source on this host is a regular file, which is mounted on a file; OSError if it is missing."""
+    answer: bool = await host.bounded(touch.is_file, mount.source, timeout=mount.patience)
+    return answer
+
+
 async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None:
     """Make what is missing of ``point``, and note it in ``made`` before it is; Missing, Misconfigured, Temporary."""
     if await host.was_empty(point):
@@ -71,10 +77,12 @@ async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None
     doing = f"cannot mount {mount.source} on {point}"
     below, create, patience = mount.create_below, config["CREATE_MOUNT_POINTS"], mount.patience
     try:
-        missing, hidden = await host.bounded(touch.survey, point, mount.point, below, create, timeout=patience)
+        of_file = mount.takes_files and await is_file(host, mount)
+        survey, make = (touch.survey_file, touch.make_file) if of_file else (touch.survey, touch.make_directories)
+        missing, hidden = await host.bounded(survey, point, mount.point, below, create, timeout=patience)
         if missing:
             made += missing
-            await host.bounded(touch.make_directories, missing, mount.mode, timeout=patience)
+            await host.bounded(make, missing, mount.mode, timeout=patience)
     except (NoAnswer, NoTime) as error:
         raise Temporary(f"{doing}: the mount point gives {error}") from None
     except OSError as error:

@@ -7,7 +7,9 @@ The layout is the FreeBSD Handbook's: ``etc``, ``var`` and the like are links in
 
 from __future__ import annotations
 
-from . import children, touch
+import os
+
+from . import children, mountpoint, touch
 from .config import mistakes, trusted_text
 from .errors import Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
 from .layout import Wanted
@@ -17,6 +19,9 @@ from .table import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
+
+    from .children import Result
     from .config import Config
     from .environment import Environment
     from .errors import Error
@@ -68,8 +73,8 @@ OPTIONS = (
         "THIN_FSTAB",
         directory,
         "",
-        "thin jail: file with further nullfs mounts as fstab(5) has them, below the data directory; a line for that "
-        "directory itself stands for BASE_DIR, one for skeleton in it for SKELETON_DIR",
+        "thin jail: file with further nullfs mounts, of directories and files, as fstab(5) has them, below the data "
+        "directory; a line for that directory itself stands for BASE_DIR, one for skeleton in it for SKELETON_DIR",
         fills=(NAME,),
     ),
     Option(
@@ -97,7 +102,12 @@ _SWALLOWED = ("late", "noauto")
 # Directories of such files that have been asked in this run, a thousand environments have theirs in one: who waits for
 # them still, or 0.
 _WAITING: dict[str, int] = {}
-_ESCAPES = (("\\040", " "), ("\\134", "\\"))
+# fstab(5): a line with this option is passed over.
+_IGNORED = "xx"
+# What vis(3) writes, and unvis(3) reads: octal, hexadecimal, control and meta characters, a letter, or the character
+# itself.
+_ESCAPES = rb"\\(?:([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|(M?)\^(.)|M-(.)|([^xM^])?)"
+_CODES = dict(zip(b"nrbavtfsE", b"\n\r\b\a\v\t\f \x1b"))
 
 
 class Line(Wanted):
@@ -164,11 +174,14 @@ def read(text: str, path: str, root: str) -> list[Line]:
     problems: list[tuple[int, str]] = []
     seen: dict[str, int] = {}
     for number, row in enumerate(text.split("\n"), 1):
-        fields = row.split()
+        # Where fstab(5) ends a field; a name can have other spaces.
+        fields = [field for field in row.rstrip().replace("\t", " ").split(" ") if field]
         if not fields or fields[0].startswith("#"):
             continue
         try:
             line = _line(fields, root)
+            if line is None:
+                continue
             if line.point in seen:
                 raise ValueError(f"mounts on {line.point}, as line {seen[line.point]} does")
         except ValueError as error:
@@ -181,13 +194,17 @@ def read(text: str, path: str, root: str) -> list[Line]:
     return found
 
 
-def _line(fields: list[str], root: str) -> Line:
+def _line(fields: list[str], root: str) -> Line | None:
+    """Return what a line of fstab(5) says, None if it is to be passed over; ValueError with what is wrong with it."""
     if not 4 <= len(fields) <= 6 or not all(field.isdigit() for field in fields[4:]):
         raise ValueError("is not SOURCE DIRECTORY nullfs OPTIONS, with 0 0 after it or without; a blank is \\040")
-    source, point, fstype = _path(fields[0]), _path(fields[1]), fields[2]
+    fstype, options = fields[2], tuple(option for option in fields[3].split(",") if option not in _SWALLOWED)
+    if _IGNORED in options:
+        return None
+    # The first: what another type has for a source need not be a path.
     if fstype != "nullfs":
         raise ValueError(f"is of type {fstype}: only nullfs is mounted here; leave other types to jail(8) or CBSD")
-    options = tuple(option for option in fields[3].split(",") if option not in _SWALLOWED)
+    source, point = _path(fields[0]), _path(fields[1])
     unknown = [option for option in options if option not in _KNOWN]
     if unknown:
         raise ValueError(f"has the option {unknown[0]!r}, which mount_nullfs(8) would ignore without a word")
@@ -201,16 +218,34 @@ def _line(fields: list[str], root: str) -> Line:
 
 
 def _path(field: str) -> str:
-    """A path as strunvis(3) would read it: of its escapes the two that a path can need."""
-    plain, left = field, field
-    for escape, character in _ESCAPES:
-        plain, left = plain.replace(escape, character), left.replace(escape, "")
-    if "\\" in left:
-        raise ValueError(f"has a backslash in {field}; write it as \\134")
+    """Return the path that a field of fstab(5) names; ValueError."""
+    plain = unvis(field)
     try:
         return directory(plain)
     except ValueError as error:
         raise ValueError(f"has {plain}, which {error}") from None
+
+
+def unvis(field: str) -> str:
+    """Decode a field as getfsent(3) does, which calls strunvis(3); ValueError where that reads no character."""
+    if "\\" not in field:
+        return field
+    import re
+
+    def decode(match: re.Match[bytes]) -> bytes:
+        octal, digits, meta, control, eighth, itself = match.groups()
+        if octal or digits:
+            return bytes([(int(octal, 8) if octal else int(digits, 16)) & 0xFF])
+        if control:
+            code = 0x7F if control == b"?" else control[0] & 0x1F
+            return bytes([code | (0x80 if meta else 0)])
+        if eighth:
+            return bytes([eighth[0] | 0x80])
+        if not itself or not itself.isascii():
+            raise ValueError(f"has a backslash in {field} that begins no character; write it as \\\\")
+        return b"" if itself == b"$" else bytes([_CODES.get(itself[0], itself[0])])
+
+    return os.fsdecode(re.sub(_ESCAPES, decode, os.fsencode(field), flags=re.DOTALL))
 
 
 class Base(Mount):
@@ -253,8 +288,19 @@ class Layer(Mount):
     """What is mounted inside another mount of the same jail. Its source can lie in what is another jail's own, so that
     no link at all may lead it elsewhere (jail(8) refuses them too, commands.md §23)."""
 
+    takes_files = True
+
     def requires(self) -> str:
         return "the links of the base lead to"
+
+    async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
+        lacks = any(words in result.words for words in ("Not a directory", "Invalid argument"))
+        if host.platform == "freebsd" and lacks and await mountpoint.is_file(host, self):
+            return Misconfigured(
+                f"cannot {doing}: {result.words}; this nullfs is for directories only, files need FreeBSD 14: "
+                "name the directory"
+            )
+        return await super()._explained(host, program, result, doing)
 
 
 def steps(wanted: list[Line], environment: Environment, config: Config, attempt_timeout: float) -> list[Mount]:

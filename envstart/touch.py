@@ -84,12 +84,36 @@ def survey(point: str, given: str, create_below: str | None, create: bool) -> tu
     except FileNotFoundError:
         if not create or os.path.islink(given):
             raise
+    return _missing(point, create_below), []
+
+
+def _missing(point: str, create_below: str | None) -> list[str]:
+    """Return what must be made of a missing mount point, outermost first; FileNotFoundError if its parents may
+    not be made."""
     missing = [point]
     while not os.path.isdir(os.path.dirname(missing[0])):
         missing.insert(0, os.path.dirname(missing[0]))
         if create_below is None or not missing[0].startswith(os.path.realpath(create_below) + "/"):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    return missing, []
+    return missing
+
+
+def survey_file(point: str, given: str, create_below: str | None, create: bool) -> tuple[list[str], list[str]]:
+    """Look at the mount point of a file as survey() does at that of a directory; what is in it is told by its size.
+
+    FreeBSD mounts on no file that has a second hard link (vfs_domount_first() in sys/kern/vfs_mount.c).
+    """
+    try:
+        status = os.stat(point)
+    except FileNotFoundError:
+        if not create or os.path.islink(given):
+            raise
+        return _missing(point, create_below), []
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EEXIST, "it is no file, and the source is one")
+    if status.st_nlink != 1:
+        raise OSError(errno.EMLINK, "it has another hard link")
+    return [], [f"{status.st_size} bytes"] if status.st_size else []
 
 
 def bare(points: list[str]) -> list[tuple[list[str], bool]]:
@@ -189,11 +213,24 @@ def _make_directory(path: str, mode: int) -> None:
             raise
 
 
-def remove_directories(directories: list[str]) -> None:
-    """Take away empty directories, the last one first; one that is in use by now stays."""
-    for directory in reversed(directories):
+def make_file(paths: list[str], mode: int) -> None:
+    """Make an empty file, the last of the paths, and the directories before it, with this mode."""
+    make_directories(paths[:-1], mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    os.close(os.open(paths[-1], flags, 0o644))
+
+
+def remove_empty(paths: list[str]) -> None:
+    """Remove empty directories and files, the last one first; what is in use by now stays."""
+    for path in reversed(paths):
         try:
-            os.rmdir(directory)
+            status = os.lstat(path)
+            if not stat.S_ISREG(status.st_mode):
+                os.rmdir(path)
+            elif status.st_size == 0:
+                os.unlink(path)
+            else:
+                return
         except OSError:
             return
 
@@ -221,6 +258,11 @@ def opens(path: str) -> None:
     """Open a file to read it, and close it again. OSError."""
     # NONBLOCK: it can be a FIFO.
     os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+
+
+def is_file(path: str) -> bool:
+    """Return whether a path leads to a regular file. FileNotFoundError, OSError."""
+    return stat.S_ISREG(os.stat(path).st_mode)
 
 
 def is_directory(path: str) -> bool:

@@ -38,6 +38,10 @@ def look(
         try:
             with posix.scandir(point) as entries:
                 empty = all(entry.name == _PROBE for entry in entries)
+        except NotADirectoryError:
+            # A line of THIN_FSTAB can mount a file on a file.
+            posix.close(regular(point))
+            empty = False
         except OSError as error:
             if heard and error.errno == errno.EIO:
                 return UNREADABLE, error.strerror or str(error), None
@@ -112,7 +116,11 @@ def examine(
     """look() at one of many directories (point, required, lease, write); and, with ``write``, its refusal()."""
     point, required, lease, write = item
     verdict, detail, other = look(point, required, lease)
-    return verdict, detail, other, refusal(point) if write and verdict == USABLE else ""
+    return verdict, detail, other, refusal(point) if write and verdict == USABLE and _is_directory(point) else ""
+
+
+def _is_directory(point: str) -> bool:
+    return stat.S_ISDIR(posix.stat(point).st_mode)
 
 
 def regular(path: str, links: bool = False) -> int:

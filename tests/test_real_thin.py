@@ -156,3 +156,19 @@ def test_a_line_that_is_new_is_mounted_by_the_next_start(cbsd: Workdir) -> None:
     fstab.write_text(f"{cbsd.store}/system {data}/media nullfs ro 0 0\n")
     cbsd.start()
     assert str(data / "media") in [mounted.point for mounted in cbsd.namespace.mounts()]
+
+
+def test_case_c15_a_line_of_two_files(cbsd: Workdir) -> None:
+    data, source, fstab = cbsd.point("data"), cbsd.store / "resolv.conf", cbsd.store / "j1.fstab"
+    point = data / "skeleton/etc/resolv.conf"
+    source.write_text("nameserver 172.16.0.1\n")
+    fstab.write_text(f"{source} {point} nullfs ro 0 0\n")
+    fstab.chmod(0o644)
+    cbsd.configure(BASE_DIR=cbsd.store / "base", MOUNT_FSTAB=0, MOUNT_SYSTEM=0, THIN_FSTAB=fstab)
+    for _ in range(2):
+        cbsd.start()
+        assert cbsd.namespace.run("cat", str(point)) == source.read_text()
+        assert "Read-only file system" in writes(cbsd, "etc/resolv.conf")
+    cbsd.stop()
+    assert cbsd.namespace.mounts() == []
+    assert (cbsd.store / "skeleton/j1/etc/resolv.conf").read_bytes() == b""

@@ -51,7 +51,7 @@ def test_lines_of_fstab() -> None:
         (f"/m {ROOT}/m nullfs", "is not SOURCE DIRECTORY nullfs OPTIONS"),
         (f"/m {ROOT}/m nullfs ro 0 0 0", "is not SOURCE DIRECTORY nullfs OPTIONS"),
         (f"/m {ROOT}/m nullfs ro 0 x", "is not SOURCE DIRECTORY nullfs OPTIONS"),
-        (f"tmpfs {ROOT}/tmp tmpfs rw 0 0", "has tmpfs, which is not an absolute path"),
+        (f"relative {ROOT}/tmp nullfs rw 0 0", "has relative, which is not an absolute path"),
         (f"/dev/da0 {ROOT}/m ufs rw 0 0", "is of type ufs: only nullfs"),
         (f"/m {ROOT}/m nullfs ro,nosiud 0 0", "has the option 'nosiud', which mount_nullfs(8) would ignore"),
         (f"/m {ROOT}/m nullfs ro, 0 0", "has the option ''"),
@@ -61,7 +61,9 @@ def test_lines_of_fstab() -> None:
         (f"/m {ROOT}-other/m nullfs ro 0 0", f"mounts on {ROOT}-other/m, which is not in the data directory"),
         (f"/m {ROOT}/../m nullfs ro 0 0", f"has {ROOT}/../m, which has a .. in it"),
         (f"/m {ROOT}/m\\x nullfs ro 0 0", "has a backslash"),
-        (f"/m {ROOT}/m\\011x nullfs ro 0 0", "has a backslash"),
+        (f"/m {ROOT}/m\\M nullfs ro 0 0", "has a backslash"),
+        (f"/m {ROOT}/m\\ nullfs ro 0 0", "has a backslash"),
+        (f"/m {ROOT}/m\\011x nullfs ro 0 0", f"has {ROOT}/m\tx, which has a control character"),
         (f"/base {ROOT} nullfs rw 0 0", "mounts the base read-write"),
         (f"/one {ROOT}/skeleton nullfs rw 0 0", f"mounts on {ROOT}/skeleton, as line 1 does"),
     ],
@@ -70,6 +72,42 @@ def test_a_wrong_line_is_told_with_its_number(line: str, mistake: str) -> None:
     with pytest.raises(Misconfigured) as caught:
         thin.read(f"/c/web {ROOT}/skeleton nullfs rw 0 0\n\n{line}\n", "/etc/web.fstab", ROOT)
     assert f"one mistake: /etc/web.fstab:3: {mistake}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "path"),
+    [
+        ("/m\\0401", "/m 1"),
+        ("/m\\40z\\s\\x20z", "/m z  z"),
+        ("/\\103\\154\\303\\251s\\134\\\\", "/Cl\u00e9s\\\\"),
+        ("/\\M-C\\M-)", "/\u00e9"),
+        ("/\\M^@", "/\udc80"),
+        ("/\\#a\\$b", "/#ab"),
+        ("/a\u00a0b", "/a\u00a0b"),
+    ],
+)
+def test_case_c13_a_path_is_decoded_as_getfsent_does(field: str, path: str) -> None:
+    """strunvis(3); AppJail writes what is no letter in octal."""
+    assert [line.path for line in thin.read(f"{field} {ROOT}/m nullfs ro\n", "/x", ROOT)] == [path]
+
+
+def test_case_c13_a_line_that_fstab_passes_over_is_passed_over() -> None:
+    assert thin.read(f"/m {ROOT}/m nullfs xx 0 0\ntmpfs {ROOT}/tmp tmpfs rw,xx\n", "/x", ROOT) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"tmpfs {ROOT}/tmp tmpfs rw 0 0",
+        "proc /proc procfs rw 0 0",
+        f"devfs {ROOT}/a\\x/dev devfs rw,ruleset=4 0 0",
+        f"<above>:/x {ROOT}/x unionfs rw 0 0",
+    ],
+)
+def test_case_c14_another_type_is_told_before_its_paths(line: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        thin.read(line, "/f", ROOT)
+    assert f"/f:1: is of type {line.split()[2]}: only nullfs is mounted here; leave other types to" in str(caught.value)
 
 
 def test_all_mistakes_of_a_file_are_told() -> None:
@@ -294,6 +332,80 @@ def test_what_lies_in_another_line_waits_for_it(tmp_path: Path) -> None:
         assert points == [f"{data}{end}" for end in ("", "/media", "/skeleton", "/skeleton/home/deep/er")]
         assert site.stop().returncode == 0
         assert site.table == []
+
+
+def lines_with_a_file(site: ThinSite, *, mode: str = "ro") -> Path:
+    """Add a line of two files to the jail's; the source."""
+    data, source = site.point("data"), site.files / "resolv.conf"
+    source.write_text("nameserver 172.16.0.1\n")
+    site.write_fstab(
+        f"{site.files}/base {data} nullfs ro",
+        f"{site.held('skeleton')} {data}/skeleton nullfs rw",
+        f"{source} {data}/skeleton/etc/resolv.conf nullfs {mode}",
+    )
+    return source
+
+
+def test_case_c15_a_file_is_mounted_on_a_file(tmp_path: Path) -> None:
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        source, point = lines_with_a_file(site), site.point("data") / "skeleton/etc/resolv.conf"
+        held = site.held("skeleton") / "etc/resolv.conf"
+        for _ in range(2):
+            assert site.start().returncode == 0
+            assert (str(source), str(point), "nullfs") in site.table
+            assert (
+                site.hand("check", "--level", "write", "nullfs", "-w", str(site.workdir), "-j", "jail1").returncode == 0
+            )
+        assert held.read_bytes() == b""
+        assert site.stop().returncode == 0
+        assert site.table == []
+
+
+def test_case_c15_what_the_file_would_hide_is_told(tmp_path: Path) -> None:
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        lines_with_a_file(site)
+        held = site.held("skeleton") / "etc/resolv.conf"
+        held.write_text("the jail's own\n")
+        site.configure(HIDDEN_FILES="refuse")
+        ended = site.start()
+        assert ended.returncode == os.EX_CONFIG
+        assert "resolv.conf is not empty (15 bytes): the mount hides that; move it away" in last_line(ended)
+        assert site.table == []
+        assert held.read_text() == "the jail's own\n"
+
+
+def test_case_c15_a_file_is_not_mounted_on_a_directory(tmp_path: Path) -> None:
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        lines_with_a_file(site)
+        (site.held("skeleton") / "etc/resolv.conf").mkdir()
+        ended = site.start()
+        assert ended.returncode == os.EX_NOINPUT
+        assert "it is no file, and the source is one" in last_line(ended)
+        assert site.table == []
+
+
+def test_case_c15_a_file_with_two_names_is_not_mounted_on(tmp_path: Path) -> None:
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        lines_with_a_file(site)
+        held = site.held("skeleton") / "etc/resolv.conf"
+        held.touch()
+        held.with_name("other").hardlink_to(held)
+        ended = site.start()
+        assert ended.returncode == os.EX_NOINPUT
+        assert "it has another hard link" in last_line(ended)
+
+
+@pytest.mark.parametrize("text", ["Not a directory", "Invalid argument"])
+def test_case_c15_an_older_system_is_said_to_mount_directories_only(tmp_path: Path, text: str) -> None:
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        source, point = lines_with_a_file(site), site.point("data") / "skeleton/etc/resolv.conf"
+        site.world.fault("mount_nullfs", nth=4, text=f"mount_nullfs: {point}: {text}")
+        ended = site.start()
+        assert ended.returncode == os.EX_CONFIG
+        assert f"cannot mount {source} on {point}: " in last_line(ended)
+        assert last_line(ended).endswith("for directories only, files need FreeBSD 14: name the directory")
+        assert site.table == []
+        assert not os.listdir(site.held("skeleton") / "etc")
 
 
 def test_the_hand_tool_shows_the_layers(site: ThinSite) -> None:

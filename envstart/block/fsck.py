@@ -187,7 +187,7 @@ class Fsck(Block):
     async def _unmount(self, host: Host) -> None:
         for entry in await host.stack(self._looking):
             await unmount.plain(host, entry, attempts=3)
-        await host.bounded(touch.remove_directories, [self._looking], timeout=self.config["PROBE_TIMEOUT"])
+        await host.bounded(touch.remove_empty, [self._looking], timeout=self.config["PROBE_TIMEOUT"])
 
     async def stop(self, host: Host) -> None:
         self._seen = ""

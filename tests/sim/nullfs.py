@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from . import kernel, vfs
 from .errors import error
@@ -51,6 +52,9 @@ def nmount(state: State, machine: Machine, source_path: str, node: str, words: l
     place = machine.place(state, node)
     source = machine.place(state, source_path)
     kernel.check_mount_point(state, machine, place, words)
+    if not vfs.is_directory(place) and os.lstat(place.real).st_nlink != 1:
+        # vfs_domount_first().
+        raise error(errno.EINVAL)
     if "update" in words:
         raise error(errno.EOPNOTSUPP)
     if place.is_root and place.mount["fstype"] == "nullfs" and place.mount["special"] == source.path:
