@@ -203,11 +203,18 @@ class Client(_Probed):
         raise NotImplementedError
 
     async def _load_module(self, host: Host) -> None:
-        """The client opens /dev/fuse before it mounts; the kernel would load the module only then (§19.1)."""
-        result = await host.run(("kldload", "-n", "fusefs"), timeout=self.config["PROBE_TIMEOUT"])
+        """Load fusefs if the kernel lacks it: the client opens /dev/fuse before it mounts; the kernel would load the
+        module only then (§19.1). kldload(8) fails with kern.securelevel=1 also for a module that is there, since
+        kern_kldload() of sys/kern/kern_linker.c asks that first."""
+        timeout = self.config["PROBE_TIMEOUT"]
+        if (await host.run(("kldstat", "-q", "-m", "fusefs"), timeout=timeout, reads=True)).status == 0:
+            return
+        result = await host.run(("kldload", "-n", "fusefs"), timeout=timeout)
         if result.status != 0:
             kind = Temporary if result.status is None else Unavailable
-            raise kind(f"cannot mount {self.source}: kldload fusefs: {result.words}")
+            raise kind(
+                f"cannot mount {self.source}: kldload fusefs: {result.words}; load it at boot: sysrc kld_list+=fusefs"
+            )
 
     async def _take_back(self, host: Host, point: str, undo: Undo) -> None:
         ended = await self._end_unfinished(host)

@@ -167,6 +167,28 @@ def test_the_module_is_loaded_before_the_client_opens_its_device(site: ClientSit
     assert names.index("kldload") < names.index("mount_glusterfs")
 
 
+def test_case_b5_a_module_that_is_there_is_not_loaded_again(site: ClientSite) -> None:
+    """With kern.securelevel=1 kldload(8) fails for it too (transcript jail)."""
+    assert site.world.command("kldload", "-n", "fusefs").returncode == 0
+    site.world.set(sysctls={"kern.securelevel": "1"})
+    assert "Operation not permitted" in site.world.command("kldload", "-n", "fusefs").stderr
+    before = len(site.world.calls("kldload"))
+    ended = site.start()
+    assert ended.returncode == 0, ended.stderr
+    assert len(site.world.calls("kldload")) == before
+    assert site.is_all_there()
+    assert site.stop().returncode == 0
+
+
+def test_case_b5_a_module_that_must_not_be_loaded(site: ClientSite) -> None:
+    site.world.set(sysctls={"kern.securelevel": "1"})
+    ended = site.start()
+    assert ended.returncode == os.EX_UNAVAILABLE
+    assert "kldload: can't load fusefs: Operation not permitted" in last_line(ended)
+    assert "sysrc kld_list+=fusefs" in last_line(ended)
+    assert site.footprint() == site.rest
+
+
 def test_a_client_that_is_given_up_is_ended(site: ClientSite) -> None:
     site.configure(TIMEOUT="12")
     site.world.freeze(SERVER)

@@ -35,8 +35,12 @@ def kldload(machine: Machine, argv: list[str]) -> int:
         return fail("usage: kldload [-nqv] file ...")
     loaded = machine.state()["modules"]
     status = 0
+    # What kern_kldload() asks before all else, be the module there or not.
+    denied = int(sysctl_value(machine.state(), "kern.securelevel") or "0") > 0
     for name in names:
-        if name not in KNOWN_MODULES:
+        if denied:
+            status = fail(f"kldload: can't load {name}: Operation not permitted")
+        elif name not in KNOWN_MODULES:
             status = fail(f"kldload: can't load {name}: No such file or directory")
         elif name in loaded and "n" not in letters(found):
             status = fail(f"kldload: can't load {name}: module already loaded or in kernel")
