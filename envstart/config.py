@@ -7,7 +7,7 @@ import stat
 
 from . import libraries, shell
 from .environment import Environment
-from .errors import Denied, Error, Misconfigured, Usage, reason
+from .errors import Denied, Error, Misconfigured, Unavailable, Usage, reason
 from .options import fill
 
 TYPE_CHECKING = False
@@ -161,8 +161,11 @@ def environments(path: str) -> list[Environment]:
     """The environments of a list file, for hosts without CBSD: a section for each, named like it, with ``data``,
     ``system`` and perhaps ``fstab`` and ``rcconf``. That is ConfigObj's own format, so ConfigObj reads it."""
     libraries.reach()
-    from configobj import ConfigObj, ConfigObjError, Section
-
+    try:
+        from configobj import ConfigObj, ConfigObjError, Section
+    except ImportError:
+        remedy = libraries.how_to_install("configobj")
+        raise Unavailable(f"cannot read {path}: Python's configobj is missing; {remedy}") from None
     text = trusted_text(path)
     try:
         parsed = ConfigObj(text.splitlines(), interpolation=False, list_values=False, raise_errors=True)

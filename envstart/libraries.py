@@ -11,3 +11,10 @@ def reach() -> None:
         import site
 
         site.main()
+
+
+def how_to_install(name: str) -> str:
+    """Return the command that installs the library ``name`` for the Python that runs this."""
+    if sys.platform.startswith("freebsd"):
+        return "pkg install py{}{}-{}".format(*sys.version_info[:2], name)
+    return "make env"

@@ -80,7 +80,8 @@ def callers(part: str) -> list[tuple[int, float]]:
     for is_still(). Unavailable if that cannot be told."""
     psutil = _psutil()
     if psutil is None:
-        raise Unavailable("cannot tell who has called this: Python's psutil is missing: make env")
+        remedy = libraries.how_to_install("psutil")
+        raise Unavailable(f"cannot tell who has called this: Python's psutil is missing; {remedy}")
     found = []
     for process in psutil.Process().parents():
         try:

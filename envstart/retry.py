@@ -1,9 +1,9 @@
-"""Try again what can heal, with exponential back-off and jitter, until the deadline says stop (promise 6)."""
+"""Try again what can heal, with exponential back-off and jitter, until as late as the deadline allows (promise 6)."""
 
 from __future__ import annotations
 
 from . import libraries
-from .errors import Temporary
+from .errors import NoTime, Temporary, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,44 +14,80 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 15.0
-# An attempt with less time than this (seconds) could only say that it had none, and hide why the one before it failed.
-_SHORTEST_ATTEMPT = 0.5
+# Seconds that an attempt is begun earlier than one as long as that before it would have to be. With less time than this
+# it could only say that it had none.
+_MARGIN = 0.5
+# An attempt is not begun with less than this part of the time that the one before it took.
+_SHORTER = 3
 
 
 async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, attempts: int = 0) -> None:
-    """``await act()``; after a Temporary again, at most ``attempts`` times in all (0: no limit but the time).
+    """Await ``act()``; after a Temporary again, at most ``attempts`` times in all (0: no limit but the time).
 
-    The last Temporary is raised. tenacity is imported when the first attempt has failed: it takes longer to import
-    than all else that a start does, and most starts never need it.
+    The last Temporary that is more than a lack of time is raised. tenacity is imported when the first attempt has
+    failed: it takes longer to import than all else that a start does, and most starts never need it.
     """
+    trial = _Trial(act, host)
     try:
-        await act()
+        await trial.attempt()
         return
     except Temporary as error:
         first = [error]
-    if attempts == 1 or host.deadline.left() <= _SHORTEST_ATTEMPT:
+    if attempts == 1 or trial.is_too_late():
         raise first[0]
     libraries.reach()
     try:
         from tenacity import retry_if_exception_type, wait_random_exponential
         from tenacity.asyncio import AsyncRetrying
     except ImportError:
-        first[0].also("it is not tried again, because Python's tenacity is missing: make env")
-        raise first[0] from None
+        remedy = libraries.how_to_install("tenacity")
+        raise Unavailable(f"{first[0]}; it is not tried again, since Python's tenacity is missing: {remedy}") from None
+    backoff = wait_random_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE)
 
     async def again() -> None:
         if first:
             raise first.pop()
-        await act()
+        await trial.attempt()
 
-    def enough(state: Any) -> bool:
-        too_late = host.deadline.left() <= state.upcoming_sleep + _SHORTEST_ATTEMPT
-        return bool(0 < attempts <= state.attempt_number or too_late)
+    def pause(state: Any) -> float:
+        return min(backoff(state), trial.longest_pause())
+
+    def stop(state: Any) -> bool:
+        return bool(0 < attempts <= state.attempt_number or trial.is_too_late())
 
     await AsyncRetrying(
-        sleep=host.sleep,
-        stop=enough,
-        wait=wait_random_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE),
-        retry=retry_if_exception_type(Temporary),
-        reraise=True,
+        sleep=host.sleep, stop=stop, wait=pause, retry=retry_if_exception_type(Temporary), reraise=True
     )(again)
+
+
+class _Trial:
+    """The attempts so far: why the last one failed, and how long it took."""
+
+    def __init__(self, act: Callable[[], Awaitable[None]], host: Host) -> None:
+        self._act = act
+        self._host = host
+        self._took = 0.0
+        self._reason: Temporary | None = None
+
+    async def attempt(self) -> None:
+        """Await the act; that there was no time left for it does not hide why it failed before."""
+        began = self._host.deadline.elapsed()
+        try:
+            await self._act()
+        except NoTime:
+            if self._reason is None:
+                raise
+            raise self._reason from None
+        except Temporary as error:
+            self._reason = error
+            raise
+        finally:
+            self._took = self._host.deadline.elapsed() - began
+
+    def longest_pause(self) -> float:
+        """Return the seconds after which another attempt, as long as the last one, still has its time."""
+        return max(0.0, self._host.deadline.left() - self._took - _MARGIN)
+
+    def is_too_late(self) -> bool:
+        """Tell whether another attempt is hopeless: one that hung for long can succeed in less, not in much less."""
+        return self._host.deadline.left() <= self._took / _SHORTER + _MARGIN

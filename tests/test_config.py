@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from envstart import backends, config, hook
 from envstart.config import Config
 from envstart.environment import in_workdir
-from envstart.errors import Denied, Error, Misconfigured
+from envstart.errors import Denied, Error, Misconfigured, Unavailable
 from envstart.mount import Mount
 from envstart.options import COMMON, Option, text
 
@@ -547,6 +548,14 @@ def test_any_file_ends_in_a_plan_or_in_an_error(tmp_path: Path, lines: list[byte
 
 # ---------------------------------------------------------------------------------------------------------------------
 # A list of environments, for hosts without CBSD
+
+
+def test_case_b4_without_configobj_a_list_is_refused_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "configobj", None)
+    with pytest.raises(Unavailable, match="Python's configobj is missing; "):
+        config.environments(_write(tmp_path, "[j1]\ndata = /a/j1\nsystem = /b/j1\n"))
 
 
 def test_list_of_environments(tmp_path: Path) -> None:

@@ -235,6 +235,19 @@ def test_promise_06_a_dead_server_is_tried_with_growing_pauses(site: Site) -> No
     assert 3 <= len(calls) <= 40, "too few, or without a pause"
 
 
+@pytest.mark.alone
+def test_case_b4_the_last_attempt_is_made_as_late_as_the_limit_allows(site: Site) -> None:
+    site.configure(TIMEOUT="8", MOUNT_SYSTEM="0", MOUNT_FSTAB="0")
+    site.world.refuse(SERVER)
+    began = time.monotonic()
+    ended = site.start()
+    took = time.monotonic() - began
+    assert ended.returncode == 75
+    assert "Connection refused" in last_line(ended)
+    # The reserve of the roll back is a quarter, and an attempt has half a second.
+    assert 6 - 1 < took < 8 + 1
+
+
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_promise_06_as_often_as_configured(site: Site, attempts: int) -> None:
     site.configure(ATTEMPTS=str(attempts), MOUNT_SYSTEM="0", MOUNT_FSTAB="0")
