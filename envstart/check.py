@@ -5,7 +5,7 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from . import backends, hook, plan, probes, show, started, touch, usable, verdict
+from . import backends, hook, observe, plan, show, started, touch
 from .errors import Error, NoAnswer, NoTime
 from .inventory import Found
 from .mount import Mount
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .show import Record
     from .table import Entry
 
-# How much is asked of a mounted directory: nothing, to show its entries, to take a file.
-LEVELS = ("table", "read", "write")
 # States of what is no step.
 ORPHAN = "orphan"
 HIDDEN = "hidden files"
@@ -121,12 +119,8 @@ def running(host: Host, environments: Sequence[Watched], level: str) -> list[See
     """All steps of environments that run (or are said to), looked at as closely as ``level`` says."""
     seen = [_unplanned(one) for one in environments if one.plan is None]
     steps = [(one, step) for one in environments if one.plan is not None for step in one.plan.steps]
-    _resolve(host, _places(steps))
-    states = host.together([step.state(host) for _, step in steps])
-    found = [Seen(one, step, state) for (one, step), state in zip(steps, states)]
-    if level != "table":
-        _probe(host, found, writing=level == "write")
-    return seen + found
+    states = observe.states(host, [step for _, step in steps], level, [one.found.workdir for one, _ in steps])
+    return seen + [Seen(one, step, state) for (one, step), state in zip(steps, states)]
 
 
 def _unplanned(one: Watched) -> Seen:
@@ -135,66 +129,6 @@ def _unplanned(one: Watched) -> Seen:
 
 def _places(steps: Sequence[tuple[Watched, Step]]) -> list[str]:
     return [place for one, step in steps for place in (one.found.workdir, *step.places) if place]
-
-
-def _resolve(host: Host, places: Sequence[str]) -> None:
-    """Find the real names of all that the table does not know, by one child."""
-    try:
-        host.wait(host.resolve(places))
-    except (Error, OSError):
-        # Each is asked for by itself then, so that the right one is told.
-        pass
-
-
-def _probe(host: Host, seen: Sequence[Seen], writing: bool) -> None:
-    table = host.wait(host.mounts())
-    asked: list[tuple[Seen, probes.Probe]] = []
-    patience = 0.0
-    for one in seen:
-        step = one.step
-        if not isinstance(step, Mount) or one.state.word not in (plan.MOUNTED, plan.DEGRADED):
-            continue
-        try:
-            down = host.wait(step.down(host))
-        except Error as error:
-            one.state = State(plan.UNKNOWN, str(error))
-            continue
-        if down:
-            one.state = State(plan.NO_ANSWER, down)
-            continue
-        point = host.wait(host.real(step.point))
-        write = writing and "ro" not in step.options
-        probe = probes.Probe(step.server(table), point, tuple(step.required), step.lease(point), write)
-        patience = max(patience, step.patience)
-        asked.append((one, probe))
-    probes.ask(host, [probe for _, probe in asked], patience)
-    for one, probe in asked:
-        assert isinstance(one.step, Mount)
-        probe.verdict = usable.meant(one.step, host, probe.verdict)
-        one.state = judged(one.state, probe)
-
-
-def judged(state: State, probe: probes.Probe) -> State:
-    """What a look at a mounted directory adds to the table's word."""
-    words = {
-        probes.HUNG: (plan.NO_ANSWER, probe.detail),
-        probes.FAILED: (plan.BROKEN, probe.detail),
-        verdict.BROKEN: (plan.BROKEN, probe.detail),
-        verdict.DENIED: (plan.NOT_USABLE, probe.detail),
-        verdict.LACKING: (plan.NOT_USABLE, f"it has no {probe.detail}"),
-        verdict.EMPTY: (plan.NOT_USABLE, f"it is empty and takes no file ({probe.detail}): is it exported?"),
-        verdict.UNREADABLE: (plan.NOT_USABLE, f"it cannot be listed ({probe.detail}): is it exported?"),
-    }
-    if probe.verdict in words:
-        return State(*words[probe.verdict], stop=state.stop)
-    if probe.other is not None and probe.other[1] < usable.LEASE_SECONDS:
-        node, age = probe.other
-        return State(plan.LOST, f"node {node} had the environment in use {age // 60} minutes ago", stop=state.stop)
-    if probe.refusal:
-        # A server that does not let root write is how it may be meant; a full disk never is (fault 117).
-        word = plan.NOT_WRITABLE if probe.refusal in usable.NOT_ROOT else plan.NOT_USABLE
-        return State(word, f"it takes no file: {probe.refusal}", stop=state.stop)
-    return state
 
 
 # Environments that do not run.
@@ -212,7 +146,7 @@ def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> l
     unplanned = {
         one: one.found.environment.directories for one in environments if not one.plan and one.found.environment
     }
-    _resolve(host, [*_places(steps), *(place for places in unplanned.values() for place in places)])
+    observe.resolve(host, [*_places(steps), *(place for places in unplanned.values() for place in places)])
     seen = [
         _unplanned(one)
         for one, places in unplanned.items()

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from . import __version__, backends, check, config, environment, hook, inventory, operate, sample, show
+from . import __version__, backends, check, config, environment, hook, inventory, observe, operate, sample, show
 from .errors import Error, Usage
 from .host import Host
 from .options import fill
@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("check", help="say what is not well, and no more", parents=[either], allow_abbrev=False)
     verb.add_argument(
         "--level",
-        choices=check.LEVELS,
+        choices=observe.LEVELS,
         default="read",
         help="table: ask nobody; read: each directory must answer; write: and take a file (default: read)",
     )

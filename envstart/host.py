@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .report import Report
+    from .usable import Answer
 
     Undo = Callable[[], Coroutine[Any, Any, None]]
 
@@ -63,6 +64,8 @@ class Host:
         self.by_hand = False
         # Mount points that have not answered in this run.
         self.silent: set[str] = set()
+        # What others have answered; only who changes nothing keeps that (observe.py).
+        self.looked: dict[str, Answer] = {}
         # Descriptors of our locks; of all children only a command with ``hold`` keeps them.
         self.own: set[int] = set()
         self._left_behind = list(left_behind)

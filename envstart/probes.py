@@ -9,6 +9,7 @@ import time
 from . import locks, verdict
 from .errors import Error
 from .plan import short
+from .usable import Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,31 +17,25 @@ if TYPE_CHECKING:
 
     from .host import Host
 
-HUNG = "hung"
-FAILED = "failed"
 # Servers that are asked side by side.
 _SIDE_BY_SIDE = 16
 
 
 class Probe:
-    """A mounted directory to look at (see verdict.examine), and after that its ``verdict``: one of touch's words, HUNG,
-    or FAILED; with the ``detail``, the ``other`` node's lease, and why it takes no file (``refusal``)."""
+    """A mounted directory to look at (see verdict.examine), and after that its ``answer``."""
 
-    __slots__ = ("server", "item", "verdict", "detail", "other", "refusal")
+    __slots__ = ("server", "item", "answer")
 
     def __init__(
         self, server: str, point: str, required: tuple[str, ...], lease: tuple[str, str] | None, write: bool
     ) -> None:
         self.server = server
         self.item = (point, required, lease, write)
-        self.verdict = ""
-        self.detail = ""
-        self.other: tuple[str, int] | None = None
-        self.refusal = ""
+        self.answer = Answer()
 
 
 def ask(host: Host, probes: Sequence[Probe], timeout: float) -> None:
-    """Fill in the verdicts; ``timeout`` is what each directory gets, in seconds."""
+    """Fill in the answers; ``timeout`` is what each directory gets, in seconds."""
     groups: dict[str, list[Probe]] = {}
     for probe in probes:
         groups.setdefault(probe.server, []).append(probe)
@@ -61,7 +56,7 @@ async def _ask_server(host: Host, server: str, group: list[Probe], timeout: floa
             descriptor, told = locks.claim(f"probe.{short(server)}")
             if descriptor is None and (told or time.monotonic() >= until):
                 for probe in group:
-                    probe.verdict, probe.detail = HUNG, told or "another run waits for it too"
+                    probe.answer = Answer(Answer.HUNG, told or "another run waits for it too")
                 return
             if descriptor is None:
                 # Another run is asking it at this moment.
@@ -74,16 +69,13 @@ async def _ask_server(host: Host, server: str, group: list[Probe], timeout: floa
         keep = () if descriptor is None else (descriptor,)
         answers, pid = await host.each(verdict.examine, [probe.item for probe in group], timeout, keep)
         for probe, (number, value) in zip(group, answers):
-            if number:
-                probe.verdict, probe.detail = FAILED, value
-            else:
-                probe.verdict, probe.detail, probe.other, probe.refusal = value
+            probe.answer = Answer(Answer.FAILED, value) if number else Answer(*value)
         silent = group[len(answers) :]
         if silent:
             point, clock = silent[0].item[0], time.strftime("%H:%M:%S")
             who = f"pid {pid} waits for {point} since {clock}" if pid else f"asked for {point} at {clock}"
             for probe in silent:
-                probe.verdict, probe.detail = HUNG, who
+                probe.answer = Answer(Answer.HUNG, who)
             if descriptor is not None:
                 locks.note(descriptor, who)
     finally:

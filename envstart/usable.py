@@ -1,12 +1,15 @@
-"""Is a directory that is mounted of use? An NFSv4 server, for one, shows as mounted what it does not export (transcript
-nfs.txt), and CBSD's own look at the lease comes before the hook has mounted it (contract §2.3)."""
+"""Is a mounted directory usable? One answer for all who ask: a start, `envstart check`, `status`, `plan` and `recover`.
+
+An NFSv4 server, for one, shows as mounted what it does not export (transcript nfs.txt), and CBSD's own look at the
+lease comes before the hook has mounted it (contract §2.3).
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 
-from . import verdict
+from . import plan, verdict
 from .errors import Denied, Error, Missing, NoAnswer, NoTime, Temporary, reason
 
 TYPE_CHECKING = False
@@ -21,63 +24,143 @@ NOT_ROOT = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
 _AS_ROOT = "let the server map root to root for this host (maproot, no_root_squash)"
 
 
-def meant(mount: Mount, host: Host, word: str) -> str:
-    """FreeBSD's NFSv4 server lists nothing in what it does not export, and answers all the same; of all else that
-    cannot be listed something is broken."""
-    export = mount.fstype == "nfs" and host.platform == "freebsd"
-    return verdict.BROKEN if word == verdict.UNREADABLE and not export else word
+class Answer:
+    """What a look into a mounted directory came to (see verdict.examine). ``verdict``: one of the words of verdict.py,
+    or HUNG or FAILED; with the ``detail``, the ``other`` node's lease, and why it takes no file (``refusal``)."""
+
+    __slots__ = ("verdict", "detail", "other", "refusal")
+
+    HUNG = "hung"
+    FAILED = "failed"
+
+    def __init__(
+        self, verdict: str = "", detail: str = "", other: tuple[str, int] | None = None, refusal: str = ""
+    ) -> None:
+        self.verdict = verdict
+        self.detail = detail
+        self.other = other
+        self.refusal = refusal
+
+
+class Health:
+    """What an answer means for a mount: its state (``word`` of plan.py, and ``detail``), and the ``problem`` that a
+    start has with it. ``curable``: a new mount can mend that. ``warning``: what a start tells, and goes on."""
+
+    __slots__ = ("word", "detail", "problem", "curable", "warning")
+
+    def __init__(
+        self,
+        word: str = plan.MOUNTED,
+        detail: str = "",
+        problem: Error | None = None,
+        curable: bool = False,
+        warning: str = "",
+    ) -> None:
+        self.word = word
+        self.detail = detail
+        self.problem = problem
+        self.curable = curable
+        self.warning = warning
 
 
 async def judge(mount: Mount, host: Host, point: str, patience: float | None = None) -> Error | None:
-    """Mounted is not yet usable (transcript nfs.txt): None, or why not; raises what a new mount cannot mend.
+    """Return None if the directory is usable, else the problem that a new mount can mend; raise any other.
 
     ``patience``: seconds in which it must answer, in place of the mount's own.
     """
-    config, lease = mount.config, mount.lease(point)
-    doing = f"cannot use {point}: {mount.source}"
+    health = await look(mount, host, point, patience)
+    if health.warning:
+        host.report.warn(health.warning)
+    if health.problem is not None and not health.curable:
+        raise health.problem
+    return health.problem
+
+
+async def look(mount: Mount, host: Host, point: str, patience: float | None = None) -> Health:
+    """Ask the directory itself, unless this run has done that, or it cannot answer."""
+    using = f"cannot use {point}: {mount.source}"
     down = await mount.down(host)
     if down:
-        return NoAnswer(f"{doing} is mounted there, but {down}")
+        return Health(plan.NO_ANSWER, down, NoAnswer(f"{using} is mounted there, but {down}"), curable=True)
     gone = await mount.gone(host)
     if gone:
         # It would answer all the same, out of memory.
-        return Temporary(f"{doing} is mounted there, but {gone}")
+        return Health(plan.BROKEN, gone, Temporary(f"{using} is mounted there, but {gone}"), curable=True)
+    answer = host.looked.get(point)
+    if answer is None:
+        answer = await _ask(mount, host, point, patience or mount.patience)
+    return interpret(mount, host.platform, point, answer)
+
+
+async def _ask(mount: Mount, host: Host, point: str, patience: float) -> Answer:
     try:
-        word, detail, other = await host.probe(
-            verdict.look, point, tuple(mount.required), lease, timeout=patience or mount.patience
+        return Answer(
+            *await host.probe(verdict.look, point, tuple(mount.required), mount.lease(point), timeout=patience)
         )
     except NoAnswer as error:
-        return NoAnswer(f"{doing} is mounted there but gives {error}; is the server up?")
+        return Answer(Answer.HUNG, str(error))
     except NoTime as error:
-        raise NoTime(f"{doing} is mounted there but gives {error}; is the server up?") from None
+        raise NoTime(
+            f"cannot use {point}: {mount.source} is mounted there but gives {error}; is the server up?"
+        ) from None
     except OSError as error:
-        raise Error(f"{doing}: {reason(error)}") from None
-    word = meant(mount, host, word)
+        return Answer(Answer.FAILED, reason(error))
+
+
+def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health:
+    """Tell what an answer means. Pure."""
+    using, detail = f"cannot use {point}: {mount.source}", answer.detail
+    word = answer.verdict
+    if word == verdict.UNREADABLE and not (mount.fstype == "nfs" and platform == "freebsd"):
+        # FreeBSD's NFSv4 server lists nothing in what it does not export, and answers all the same; of all else that
+        # cannot be listed something is broken.
+        word = verdict.BROKEN
+    if word == Answer.HUNG:
+        silence = detail if detail.startswith("no answer") else f"no answer ({detail})"
+        problem: Error = NoAnswer(f"{using} is mounted there but gives {silence}; is the server up?")
+        return Health(plan.NO_ANSWER, detail, problem, curable=True)
     if word == verdict.BROKEN:
-        return Temporary(f"{doing} is mounted there but broken: {detail}")
+        problem = Temporary(f"{using} is mounted there but broken: {detail}")
+        return Health(plan.BROKEN, detail, problem, curable=True)
+    if word == Answer.FAILED:
+        return Health(plan.NOT_USABLE, detail, Error(f"{using}: {detail}"))
     if word == verdict.DENIED:
-        raise Denied(f"{doing}: {detail}; {_AS_ROOT}")
+        return Health(plan.NOT_USABLE, detail, Denied(f"{using}: {detail}; {_AS_ROOT}"))
     if word == verdict.LACKING:
-        raise Missing(f"{doing} has no {detail}, which {mount.requires()}; is it the right directory?")
-    if word in (verdict.EMPTY, verdict.UNREADABLE):
-        text = f"{doing} is empty and takes no file" if word == verdict.EMPTY else f"{doing} cannot be listed"
-        text += f" ({detail})"
-        if config["EMPTY_DIR"] == "refuse" and detail in NOT_ROOT:
-            raise Denied(f"{text}; {_AS_ROOT}, or set EMPTY_DIR=warn")
-        if detail not in NOT_ROOT:
-            text += ": an NFSv4 server shows what it does not export to this host like that"
-        if config["EMPTY_DIR"] == "refuse":
-            # Who has it mounted sees nothing of what is exported later.
-            return Missing(f"{text}; export it and start again, or set EMPTY_DIR=warn")
-        if config["EMPTY_DIR"] == "warn":
-            host.report.warn(text)
-    if other is not None and other[1] < LEASE_SECONDS:
-        node, age = other
-        text = (
-            f"{doing}: node {node} had environment {mount.environment.name} in use {age // 60} minutes ago "
-            f"({point}/locked)"
-        )
-        if config["LEASE"] == "refuse":
-            raise Temporary(f"{text}; stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
-        host.report.warn(text)
-    return None
+        problem = Missing(f"{using} has no {detail}, which {mount.requires()}; is it the right directory?")
+        return Health(plan.NOT_USABLE, f"it has no {detail}", problem)
+    if word in (verdict.EMPTY, verdict.UNREADABLE) and mount.config["EMPTY_DIR"] != "ignore":
+        return _bare(mount, using, word, detail)
+    if answer.other is not None and answer.other[1] < LEASE_SECONDS and mount.config["LEASE"] != "ignore":
+        return _leased(mount, using, point, *answer.other)
+    if answer.refusal:
+        # A server that does not let root write is how it may be meant; a full disk never is (fault 117).
+        word = plan.NOT_WRITABLE if answer.refusal in NOT_ROOT else plan.NOT_USABLE
+        return Health(word, f"it takes no file: {answer.refusal}")
+    return Health()
+
+
+def _bare(mount: Mount, using: str, word: str, detail: str) -> Health:
+    """Judge a directory that is empty and takes no file, or that cannot be listed."""
+    what = "is empty and takes no file" if word == verdict.EMPTY else "cannot be listed"
+    text, seen = f"{using} {what} ({detail})", f"it {what} ({detail}): is it exported?"
+    if detail not in NOT_ROOT:
+        text += ": an NFSv4 server shows what it does not export to this host like that"
+    if mount.config["EMPTY_DIR"] == "warn":
+        return Health(plan.DEGRADED, seen, warning=text)
+    if detail in NOT_ROOT:
+        return Health(plan.NOT_USABLE, seen, Denied(f"{text}; {_AS_ROOT}, or set EMPTY_DIR=warn"))
+    # Who has it mounted sees nothing of what is exported later.
+    problem = Missing(f"{text}; export it and start again, or set EMPTY_DIR=warn")
+    return Health(plan.NOT_USABLE, seen, problem, curable=True)
+
+
+def _leased(mount: Mount, using: str, point: str, node: str, age: int) -> Health:
+    """Judge a system directory that another node has said to use."""
+    name, when = mount.environment.name, f"{age // 60} minutes ago"
+    text = f"{using}: node {node} had environment {name} in use {when} ({point}/locked)"
+    seen = f"node {node} had the environment in use {when}"
+    if mount.config["LEASE"] == "warn":
+        return Health(plan.DEGRADED, seen, warning=text)
+    problem = Temporary(f"{text}; stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
+    return Health(plan.LOST, seen, problem)

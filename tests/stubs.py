@@ -17,6 +17,7 @@ from envstart.errors import Temporary
 from envstart.host import Host
 from envstart.plan import Plan
 from envstart.table import Entry, Table
+from envstart.usable import Answer
 
 _T = TypeVar("_T")
 
@@ -41,6 +42,7 @@ class Stub:
         self.called: list[str] = []
         self.warnings: list[str] = []
         self.silent: set[str] = set()
+        self.looked: dict[str, Answer] = {}
         self.undos: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.deadline = Deadline()
         self.report = self

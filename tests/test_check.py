@@ -16,14 +16,15 @@ from typing import Any
 
 import pytest
 from cbsd import NFS4, SERVER, Ended, Site, Variant, last_line
-from stubs import Stub, planned
+from stubs import Stub, done, planned
 from toy import Toy, processes
 
+from envstart import plan as plans
 from envstart import usable, verdict
-from envstart.check import Seen, judged
+from envstart.errors import Error
 from envstart.mount import Mount
-from envstart.plan import BROKEN, MOUNTED, NOT_USABLE, State
-from envstart.probes import Probe
+from envstart.plan import BROKEN, NOT_USABLE
+from envstart.usable import Answer, interpret
 
 SECOND = "172.16.0.2"
 
@@ -64,6 +65,13 @@ def probing(cbsd: Toy) -> list[int]:
             if Path(f"/proc/{pid}").exists():
                 found.append(pid)
     return found
+
+
+def data_of(tmp_path: Path, **keys: str) -> Mount:
+    """The mount of a data directory."""
+    plan = planned(tmp_path, "nfs", NFS_SERVER=SERVER, **keys)
+    (data,) = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
+    return data
 
 
 # What there is.
@@ -126,12 +134,11 @@ def test_a_configuration_that_cannot_be_used(cbsd: Toy) -> None:
     ("refusal", "level"),
     [("Permission denied", "warning"), ("Operation not permitted", "warning"), ("No space left on device", "critical")],
 )
-def test_fault_48_117_a_directory_that_takes_no_file(refusal: str, level: str) -> None:
+def test_fault_48_117_a_directory_that_takes_no_file(tmp_path: Path, refusal: str, level: str) -> None:
     """A server that does not let root write may be meant so; a full disk never is."""
-    probe = Probe("server", "/point", (), None, True)
-    probe.verdict, probe.refusal = verdict.USABLE, refusal
-    seen = Seen(None, None, judged(State(MOUNTED), probe))
-    assert (seen.level, refusal in seen.state.found) == (level, True)
+    data = data_of(tmp_path)
+    health = interpret(data, "freebsd", data.point, Answer(verdict.USABLE, refusal=refusal))
+    assert (plans.LEVELS.get(health.word, "critical"), refusal in health.detail) == (level, True)
 
 
 @pytest.mark.parametrize("left", ["file", "fifo", "link", "directory"])
@@ -351,13 +358,46 @@ def test_a_name_with_a_hook_of_somebody_else(cbsd: Toy) -> None:
 @pytest.mark.parametrize(("fstype", "word"), [("nfs", NOT_USABLE), ("ufs", BROKEN)])
 def test_what_cannot_be_listed(tmp_path: Path, fstype: str, word: str) -> None:
     """FreeBSD's NFSv4 server lists nothing in what it does not export; of a disk something is broken."""
-    plan = planned(tmp_path, "nfs", NFS_SERVER=SERVER)
-    (data,) = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
+    data = data_of(tmp_path)
     data.fstype = fstype
-    probe = Probe(SERVER, data.point, (), None, write=False)
-    probe.detail = "Input/output error"
-    probe.verdict = usable.meant(data, Stub().host, verdict.UNREADABLE)
-    assert judged(State(MOUNTED), probe).word == word
+    assert interpret(data, "freebsd", data.point, Answer(verdict.UNREADABLE, "Input/output error")).word == word
+
+
+@pytest.mark.parametrize("setting", ["refuse", "warn", "ignore"])
+@pytest.mark.parametrize("key", ["EMPTY_DIR", "LEASE"])
+def test_what_a_start_accepts_is_no_critical_state(tmp_path: Path, key: str, setting: str) -> None:
+    """What EMPTY_DIR and LEASE make of a start, they make of a check: refused, told, or nothing."""
+    data = data_of(tmp_path, **{key: setting})
+    leased = Answer(verdict.USABLE, other=("node2", 60))
+    health = interpret(data, "freebsd", data.point, leased if key == "LEASE" else Answer(verdict.EMPTY, "Read-only"))
+    told = {"refuse": (True, ""), "warn": (False, health.warning or "nothing"), "ignore": (False, "")}
+    assert (health.problem is not None, health.warning) == told[setting]
+    level = {"refuse": "critical", "warn": "warning", "ignore": "ok"}[setting]
+    assert plans.LEVELS.get(health.word, "critical") == level
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(word, "words of the system")
+        for word in (Answer.HUNG, Answer.FAILED, verdict.BROKEN, verdict.DENIED, verdict.LACKING, verdict.EMPTY)
+    ],
+    ids=lambda answer: answer.verdict,
+)
+def test_a_start_and_a_check_see_the_same(tmp_path: Path, answer: Answer) -> None:
+    """One look, by whichever of the two: what is critical for a check stops a start, with the same words."""
+    stub = Stub()
+    data = data_of(tmp_path)
+    stub.looked[data.point] = answer
+    try:
+        problem = done(usable.judge(data, stub.host, data.point))
+    except Error as error:
+        problem = error
+    health = interpret(data, stub.platform, data.point, answer)
+    assert plans.LEVELS.get(health.word, "critical") == "critical"
+    assert str(problem) == str(health.problem)
+    assert answer.detail in health.detail
+    assert answer.detail in str(problem)
 
 
 def test_what_is_left_of_one_whose_configuration_cannot_be_used(cbsd: Toy) -> None:

@@ -1,0 +1,74 @@
+"""What there is of some steps: their states by one reading of the mount table, and one look into each mounted
+directory. `check` and `recover` read this; a start judges what it sees by the same rules (usable.py).
+"""
+
+from __future__ import annotations
+
+from . import plan, probes, usable
+from .errors import Error
+from .mount import Mount
+from .plan import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .host import Host
+    from .plan import Step
+
+# How much is asked of a mounted directory: nothing, to show its entries, to take a file.
+LEVELS = ("table", "read", "write")
+
+
+def states(host: Host, steps: Sequence[Step], level: str = "read", places: Sequence[str] = ()) -> list[State]:
+    """Return the state of each step, looked at as closely as ``level`` says; ``places`` are further directories whose
+    real names will be asked for."""
+    try:
+        host.wait(host.mounts())
+    except Error as error:
+        return [State(plan.UNKNOWN, str(error)) for _ in steps]
+    resolve(host, [*filter(None, places), *(place for step in steps for place in step.places)])
+    found: list[State] = host.together([step.state(host) for step in steps])
+    if level != "table":
+        found = _look(host, steps, found, writing=level == "write")
+    return found
+
+
+def resolve(host: Host, places: Sequence[str]) -> None:
+    """Find the real names of all that the table does not know, by one child."""
+    try:
+        host.wait(host.resolve(places))
+    except (Error, OSError):
+        # Each is asked for by itself then, so that the right one is told.
+        pass
+
+
+def _look(host: Host, steps: Sequence[Step], states: Sequence[State], writing: bool) -> list[State]:
+    """Look into what is mounted: one child for each server, and none where something tells that it cannot answer."""
+    table = host.wait(host.mounts())
+    found = list(states)
+    asked: list[tuple[int, Mount, str, probes.Probe]] = []
+    for number, (step, state) in enumerate(zip(steps, states)):
+        if not isinstance(step, Mount) or state.word not in (plan.MOUNTED, plan.DEGRADED):
+            continue
+        try:
+            down = host.wait(step.down(host))
+        except Error as error:
+            found[number] = State(plan.UNKNOWN, str(error))
+            continue
+        if down:
+            found[number] = State(plan.NO_ANSWER, down, stop=state.stop)
+            continue
+        point = host.wait(host.real(step.point))
+        write = writing and "ro" not in step.options
+        probe = probes.Probe(step.server(table), point, tuple(step.required), step.lease(point), write)
+        asked.append((number, step, point, probe))
+    probes.ask(host, [probe for *_, probe in asked], max((step.patience for _, step, *_ in asked), default=0.0))
+    for number, step, point, probe in asked:
+        host.looked[point] = probe.answer
+        if probe.answer.verdict == probe.answer.HUNG:
+            host.silent.add(point)
+        health = usable.interpret(step, host.platform, point, probe.answer)
+        if health.word != plan.MOUNTED:
+            found[number] = State(health.word, health.detail, stop=states[number].stop)
+    return found
