@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 WORDS = {
     "async": "asynchronous", "local": "local", "noatime": "noatime", "noexec": "noexec", "nosuid": "nosuid",
     "nosymfollow": "nosymfollow", "ro": "read-only", "sync": "synchronous", "union": "union",
-    "suiddir": "suiddir", "soft-updates": "soft-updates",
+    "suiddir": "suiddir", "soft-updates": "soft-updates", "nfsv4acls": "nfsv4acls",
 }  # fmt: skip
-FSTAB_WORDS = ("sync", "noexec", "nosuid", "union", "async", "noatime", "nosymfollow", "suiddir")
+FSTAB_WORDS = ("sync", "noexec", "nosuid", "union", "async", "noatime", "nosymfollow", "suiddir", "nfsv4acls")
 
 
 def wait_for_all(state: State) -> list[Mount]:

@@ -156,7 +156,7 @@ def nmount(state: State, machine: Machine, fstype: str, special: str, node: str,
         mount_tmpfs(state, machine, place, words)
     elif fstype == "zfs":
         kernel.check_mount_point(state, machine, place, words)
-        zfs.mount(state, special, place, kernel.flags_of(words, kernel.FLAGS_OF_SOME))
+        zfs.mount(state, special, place, kernel.flags_of(words, kernel.FLAGS_OF_SOME), words)
     elif fstype in LOADABLE:
         kernel.check_mount_point(state, machine, place, words)
         raise error(errno.EINVAL)

@@ -221,6 +221,7 @@ def normalized(lines: list[str]) -> list[str]:
         line = re.sub(r"\d+ bytes transferred in [\d.]+ secs \(\d+ bytes/sec\)", "N bytes transferred", line)
         line = re.sub(r"^ *[\d.]+ real +[\d.]+ user +[\d.]+ sys$", "N real N user N sys", line)
         line = re.sub(r"(?<=,i,0x)[0-9a-f]{12}", "ISID", line)
+        line = re.sub(r"^total \d+$|(?<=^drwxr-xr-x ) .* (?=\.\.?$)", "N ", line)
         line = re.sub(r"^crw-r-----.* (?=\w+$)", "crw-r----- ", line)
         line = re.sub(r"(?<=^ {4}reads: )\d+|(?<=^ {2}workerpid: )\d+", "N", line)
         line = re.sub(r"(?<=MD5 hash: )[0-9a-f]{32}", "HASH", line)

@@ -125,6 +125,10 @@ def named_server(stage: Stage) -> None:
         (stage.world.export(name, "/nfs") / "data/jail1").mkdir(parents=True)
 
 
+def pool(stage: Stage) -> None:
+    stage.world.dataset("tank")
+
+
 # A name that ends with three dots is the beginning of a block's name.
 STORY: dict[str, dict[str, Scene]] = {
     "iscsi": {
@@ -150,4 +154,5 @@ STORY: dict[str, dict[str, Scene]] = {
         "taken over by the other node": nobody_else,
     },
     "nfs-names": {"mount_nfs -o nfsv4,retrycnt=1,nocover,proto=tcp nas6:...": named_server},
+    "zfs": {"zfs list -H -o name,mountpoint...": pool},
 }

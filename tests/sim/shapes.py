@@ -201,6 +201,8 @@ class Dataset(TypedDict):
     mountpoint: str
     canmount: str
     origin: str
+    quota: str
+    readonly: str
 
 
 class Settings(TypedDict):
@@ -256,6 +258,8 @@ class State(TypedDict):
     elis: dict[str, Eli]
     multipaths: dict[str, Multipath]
     datasets: dict[str, Dataset]
+    # By pool: what zpool(8) has exported.
+    exported: dict[str, dict[str, Dataset]]
     labels: dict[str, str]
     nodes: dict[str, str]
     opens: list[Open]

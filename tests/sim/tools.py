@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from . import geom, mounted, services, sessions, users, vfs
+from . import geom, mounted, services, sessions, users, vfs, zpool
 from .errors import text
 from .machine import UID_VARIABLE, Machine, fail, play, say, spared
 
@@ -32,7 +32,8 @@ def shorter(seconds: float) -> float:
 
 def ls(machine: Machine, args: list[str]) -> int:
     """Files before directories, and headers where there is more than one thing to list."""
-    long = bool(args) and args[0].startswith("-") and "l" in args.pop(0)
+    switches = args.pop(0) if args and args[0].startswith("-") else ""
+    long = "l" in switches
     status = 0
     files: list[str] = []
     directories: list[tuple[str, list[str]]] = []
@@ -55,6 +56,8 @@ def ls(machine: Machine, args: list[str]) -> int:
             say(f"\n{path}:" if files or path != directories[0][0] else f"{path}:")
         if long:
             say("total 0")
+        for name in (".", "..") if "a" in switches else ():
+            say(f"drwxr-xr-x  2 root wheel 2 Nov 30 02:19 {name}")
         for name in names:
             device = long and path.startswith("/dev/")
             say(f"crw-r-----  1 root operator 0x3c Nov 22 02:36 {name}" if device else name)
@@ -121,6 +124,12 @@ def dd(machine: Machine, args: list[str]) -> int:
         device = given.get(name, "")
         if device.startswith("/dev/") and os.path.exists(machine.path + device):
             return dd_device(machine, device, writing=name == "of")
+    mount = machine.real_place(os.path.dirname(given["of"])).mount if "of" in given else None
+    if mount and mount["fstype"] == "zfs" and machine.state()["datasets"][mount["special"]]["quota"] != "none":
+        return fail(
+            f"dd: {given['of']}: Disc quota exceeded\n17+0 records in\n16+0 records out\n"
+            "1048576 bytes transferred in 0.362501 secs (2892619 bytes/sec)"
+        )
     return os.execvp("/bin/dd", ["dd", *(word.replace("bs=1m", "bs=1M") for word in args)])
 
 
@@ -277,6 +286,7 @@ TOOLS: dict[str, Callable[[Machine, list[str]], int]] = {
     "time": timed,
     "timeout": timeout,
     "touch": touch,
+    "zpool": zpool.main,
 }
 
 

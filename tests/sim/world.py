@@ -225,6 +225,7 @@ class World(Disks):
         files.mkdir()
         made: Dataset = {
             "files": str(files), "mountpoint": os.fspath(mountpoint), "canmount": canmount, "origin": origin,
+            "quota": "none", "readonly": "off",
         }  # fmt: skip
         self._change(lambda state: state["datasets"].update({name: made}))
         return files
@@ -436,6 +437,6 @@ def _first_state(settings: Mapping[str, Any], storage: str) -> State:
         "serial": 0, "total": 0, "counts": {}, "mounts": [], "servers": {}, "holders": {}, "jails": {},
         "guests": {}, "units": {}, "disks": {}, "gates": {}, "parts": {}, "elis": {}, "multipaths": {}, "labels": {},
         "nodes": {}, "opens": [], "untasted": [], "panic": "", "storage": storage, "sessions": [], "session_serial": 0,
-        "datasets": {}, "due": 0.0, "modules": ["nfscl"], "stuck": {}, "opening": {}, "faults": [],
+        "datasets": {}, "exported": {}, "due": 0.0, "modules": ["nfscl"], "stuck": {}, "opening": {}, "faults": [],
         "settings": {**known, **settings},  # type: ignore[typeddict-item]
     }  # fmt: skip
