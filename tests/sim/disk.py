@@ -52,7 +52,12 @@ def unit_number(name: str) -> str:
 
 
 def attach_unit(machine: Machine, given: dict[str, str], options: list[str]) -> int:
-    if given.get("t", "vnode") != "vnode" or "f" not in given:
+    if given.get("t") == "malloc" and given.get("s", "")[-1:] == "m":
+        # Memory, where no file system is below it.
+        given["f"] = f"{machine.path}/fs/malloc-{len(machine.state()['units'])}"
+        with open(given["f"], "wb") as image:
+            image.truncate(int(given["s"][:-1]) << 20)
+    elif given.get("t", "vnode") != "vnode" or "f" not in given:
         return fail(MDCONFIG_USAGE)
     try:
         place = machine.real_place(given["f"])

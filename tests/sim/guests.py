@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 
 from . import kernel, users
@@ -18,19 +19,44 @@ from .options import UsageError, getopt, letters, values
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .shapes import Guest, State
+    from .vfs import Place
 
-JAIL_USAGE = "usage: jail -f conf_file -c|-r jail"
+JAIL_USAGE = "usage: jail [-f conf_file] -c|-r jail | -c name=value ..."
 
 
 def jail(machine: Machine, args: list[str]) -> int:
     try:
         found, operands = getopt(args, "cf:r")
-        if len(operands) != 1 or not letters(found) & {"c", "r"}:
+        if not operands or not letters(found) & {"c", "r"}:
             raise UsageError
     except UsageError:
         return fail(JAIL_USAGE)
     files = values(found, "f")
-    return create(machine, operands[0], files[-1]) if "c" in letters(found) else remove(machine, operands[0])
+    if "r" in letters(found):
+        return remove(machine, operands[0], told=bool(files))
+    return create(machine, operands[0], files[-1]) if files else create_given(machine, operands)
+
+
+def create_given(machine: Machine, operands: list[str]) -> int:
+    """``name=NAME path=PATH persist``, or with ``command=PROGRAM ARGUMENT ...``, which is waited for."""
+    given: dict[str, str] = {}
+    command: list[str] = []
+    for number, word in enumerate(operands):
+        key, _, value = word.partition("=")
+        if key == "command":
+            command = [value, *operands[number + 1 :]]
+            break
+        given[key] = value
+    name = given["name"]
+    if name in machine.state()["jails"]:
+        return fail(f"jail: {name} already exists")
+    child = subprocess.Popen(command) if command else None
+    register(machine, name, machine.real_place(given["path"]), child.pid if child else begin(machine), given)
+    if child is None:
+        return 0
+    status = child.wait()
+    machine.call(lambda state: gone(state, machine, name))
+    return fail(f"jail: {' '.join(command)}: exited on signal {-status}") if status < 0 else status
 
 
 def create(machine: Machine, name: str, file: str) -> int:
@@ -45,17 +71,20 @@ def create(machine: Machine, name: str, file: str) -> int:
         return fail(f"jail: {name}: {problem.filename}: {words_of(problem)}")
     if dev is not None:
         machine.call(lambda state: mount_devfs(state, machine, f"{root.path}/dev"))
-    pid = begin(machine)
+    register(machine, name, root, begin(machine), settings, devfs="" if dev is None else f"{root.path}/dev")
+    say(f"{name}: created")
+    return 0
 
+
+def register(machine: Machine, name: str, root: Place, pid: int, settings: dict[str, str], devfs: str = "") -> None:
     def act(state: State) -> None:
         state["jails"][name] = 1 + max(state["jails"].values(), default=0)
-        guest: Guest = {"pid": pid, "root": root.path, "devfs": "" if dev is None else f"{root.path}/dev"}
+        hostname = settings.get("host.hostname", "")
+        guest: Guest = {"pid": pid, "root": root.path, "devfs": devfs, "hostname": hostname}
         state["guests"][name] = guest
         hold(state, root.mount["node"], pid, "j")
 
     machine.call(act)
-    say(f"{name}: created")
-    return 0
 
 
 def configured(file: str) -> dict[str, str]:
@@ -72,8 +101,8 @@ def mount_devfs(state: State, machine: Machine, node: str) -> None:
     kernel.add_mount(state, machine.place(state, node), "devfs", "devfs", [], backing=backing)
 
 
-def remove(machine: Machine, name: str) -> int:
-    """Its processes first, then what jail(8) itself has mounted."""
+def remove(machine: Machine, name: str, told: bool) -> int:
+    """Its processes first, then what jail(8) itself has mounted. It is TOLD of a jail that a file describes."""
     state = machine.state()
     name = next((known for known, jid in state["jails"].items() if str(jid) == name), name)
     if name not in state["jails"]:
@@ -82,12 +111,13 @@ def remove(machine: Machine, name: str) -> int:
     if guest is not None:
         end(guest["pid"])
     machine.call(lambda state: gone(state, machine, name))
-    say(f"{name}: removed")
+    if told:
+        say(f"{name}: removed")
     return 0
 
 
 def gone(state: State, machine: Machine, name: str) -> None:
-    state["jails"].pop(name)
+    state["jails"].pop(name, None)
     guest = state["guests"].pop(name, None)
     if guest is None or not guest["devfs"]:
         return
@@ -144,12 +174,15 @@ def begin(machine: Machine) -> int:
 
 
 def end(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    while users.alive(pid):
-        time.sleep(0.01)
+    """TERM, and KILL for what has not ended a moment after it (exec.stop and stop.timeout in jail(8))."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        until = time.monotonic() + (1 if number == signal.SIGTERM else 60)
+        while users.alive(pid) and time.monotonic() < until:
+            time.sleep(0.01)
 
 
 def hold(state: State, node: str, pid: int, how: str) -> None:

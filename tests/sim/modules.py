@@ -24,6 +24,7 @@ SYSCTLS = {
     "security.jail.jailed": "0",
     "vfs.recursive_forced_unmount": "0",
 }
+SETTABLE = ("kern.securelevel", "vfs.recursive_forced_unmount")
 
 
 def kldload(machine: Machine, argv: list[str]) -> int:
@@ -92,8 +93,13 @@ def sysctl(machine: Machine, argv: list[str]) -> int:
         if value is None:
             warn(f"sysctl: unknown oid '{name}'")
             status = 1
+        elif wanted and name not in SETTABLE:
+            status = fail(f"sysctl: oid '{name}' is read only")
         else:
-            say(value if "n" in letters(found) else f"{name}: {value}")
+            if wanted:
+                machine.call(lambda state: state["settings"]["sysctls"].update({name: wanted}))  # noqa: B023
+            shown = f"{value} -> {wanted}" if wanted else value
+            say(shown if "n" in letters(found) else f"{name}: {shown}")
     return status
 
 

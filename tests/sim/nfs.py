@@ -11,6 +11,7 @@ from . import kernel, vfs
 from .errors import error
 from .machine import Machine, fail, say, warn, words_of
 from .options import UsageError, getopt
+from .resolver import MOUNT_SHARE, resolved
 from .store import POLL
 
 TYPE_CHECKING = False
@@ -43,8 +44,6 @@ SWITCH_OPTIONS = {
     "s": "soft", "T": "tcp", "t": "timeout", "w": "wsize", "x": "retrans", "U": "mntudp",
 }  # fmt: skip
 LONGEST_V4_PATH = 99
-# Of the time that umount(8) waits for a dead resolver: it gives up after one question (nfs-names.txt: 5 s, and 31 s).
-MOUNT_SHARE = 1 / 6
 WARNING = (
     "mount_nfs: Warning, options soft and/or intr cannot be safely used for NFSv4. See the BUGS section of mount_nfs(8)"
 )
@@ -183,28 +182,11 @@ def mount_point(machine: Machine, node: str) -> vfs.Place:
     return place
 
 
-def is_address(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
-
-
 def check_name(machine: Machine, request: Request, host: str) -> None:
     if resolved(machine, host, MOUNT_SHARE):
         return
     port = ":2049" if request.resolve_with_port else ""
     raise Refused(f"{host}{port}: Name does not resolve")
-
-
-def resolved(machine: Machine, host: str, share: float = 1.0) -> set[str]:
-    """The address families of HOST; a resolver that does not answer is waited for, by some callers for a SHARE."""
-    state = machine.state()
-    if ":" in host:
-        return {"inet6"}
-    kind = state["settings"]["resolver"].get(host)
-    if kind is None:
-        return {"inet"} if host in state["servers"] or is_address(host) else set()
-    if kind == "again":
-        machine.store.sleep(state["settings"]["resolver_seconds"] * share)
-    return {"both": {"inet", "inet6"}, "inet": {"inet"}, "inet6": {"inet6"}}.get(kind, set())
 
 
 def talk(machine: Machine, request: Request, host: str, path: str) -> int | None:

@@ -226,6 +226,8 @@ def normalized(lines: list[str]) -> list[str]:
         line = re.sub(r"(?<=^ {4}reads: )\d+|(?<=^ {2}workerpid: )\d+", "N", line)
         line = re.sub(r"(?<=MD5 hash: )[0-9a-f]{32}", "HASH", line)
         line = re.sub(r"(?<=: ) *\d+(?=[a-z]+(\(root\))?$)", "PID", line)
+        if re.fullmatch(r"/\S+:( +\d+[a-z]+(\(root\))?){2,}", line):
+            line = re.sub(r" +\d+", " PID", line)
         line = re.sub(r"^(root +\w+ +)\d+( +\d+ - +)\d+", r"\1PID\2INODE", line)
         line = re.sub(r"^ *\d+ (?=[A-Z][A-Za-z]* +\w+ +/bin/sh)", "PID ", line)
         found.append(re.sub(r"[ \t]+", " ", line).rstrip())

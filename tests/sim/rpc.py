@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 from .machine import Machine, fail, say, warn
-from .nfs import connects, is_address
+from .nfs import connects
 from .options import UsageError, getopt, letters, values
+from .resolver import is_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

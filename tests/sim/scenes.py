@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from . import tools
@@ -129,6 +130,16 @@ def pool(stage: Stage) -> None:
     stage.world.dataset("tank")
 
 
+def whole_kernel(stage: Stage) -> None:
+    """What a kernel can have built in; the processes that use the root file system; programs in /bin."""
+    stage.world.set(hostuuid="00000000-0000-0000-0000-000000000000", hastd=False)
+    stage.world.command("kldload", "fusefs", "nullfs", "geom_eli", "zfs")
+    for how in ("rcx", "rcx", "rcxwa", "rcxwa", "rcxwa", "rcw"):
+        stage.world.hold("/", os.getpid(), how)
+    (stage.root / "bin").mkdir()
+    (stage.root / "bin/sleep").symlink_to("/bin/sleep")
+
+
 # A name that ends with three dots is the beginning of a block's name.
 STORY: dict[str, dict[str, Scene]] = {
     "iscsi": {
@@ -153,6 +164,7 @@ STORY: dict[str, dict[str, Scene]] = {
         "sleep 15; hastctl status...": nodes_find_each_other,
         "taken over by the other node": nobody_else,
     },
+    "jail": {"jls; jls -h name...": whole_kernel},
     "nfs-names": {"mount_nfs -o nfsv4,retrycnt=1,nocover,proto=tcp nas6:...": named_server},
     "zfs": {"zfs list -H -o name,mountpoint...": pool},
 }

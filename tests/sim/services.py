@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Of those after ctld nothing is simulated but that they run.
 PIDS = {
     "iscsid": 40, "hastd": 41, "ctld": 42, "ntpd": 43, "rpcbind": 44, "statd": 45, "lockd": 46, "gssd": 47,
+    "nfsd": 48,
 }  # fmt: skip
 VERBS = ("start", "stop", "restart", "status")
 
@@ -24,7 +25,7 @@ def service(machine: Machine, argv: list[str]) -> int:
         return fail("usage: service [-j <jail name or id>] [-E var=value] <rc.d script> <start|stop|etc.>")
     name, verb = argv[0], argv[1]
     if name not in PIDS:
-        places = "/etc/rc.d or the local startup directories (/usr/local/etc/rc.d)"
+        places = "/etc/rc.d or the local startup\ndirectories (/usr/local/etc/rc.d)"
         return fail(f"{name} does not exist in {places}, or is not executable")
     if verb == "enabled":
         return 0 if name in machine.state()["settings"]["rc_conf"] else 1

@@ -43,6 +43,7 @@ class Guest(TypedDict):
     pid: int
     root: str
     devfs: str
+    hostname: str
 
 
 class Unit(TypedDict):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from . import geom, mounted, services, sessions, users, vfs, zpool
+from . import geom, guests, mounted, services, sessions, users, vfs, zpool
 from .errors import text
 from .machine import UID_VARIABLE, Machine, fail, play, say, spared
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SHELL = "/bin/sh"
 NOBODY = "65534"
 TIMED_OUT = 124
+RC_DEFAULTS = {"nfs_client_enable": "NO"}
 NOT_FOUND = 127
 
 
@@ -42,6 +43,8 @@ def ls(machine: Machine, args: list[str]) -> int:
         try:
             place = machine.real_place(path)
             names = [] if os.path.isfile(place.real) else vfs.entries(place)
+            if "a" in switches and place.mount["backing"]:
+                names = [".", "..", *names]
         except OSError as problem:
             status = fail(f"ls: {path}: {text(problem.errno or 0)}")
             continue
@@ -56,11 +59,12 @@ def ls(machine: Machine, args: list[str]) -> int:
             say(f"\n{path}:" if files or path != directories[0][0] else f"{path}:")
         if long:
             say("total 0")
-        for name in (".", "..") if "a" in switches else ():
-            say(f"drwxr-xr-x  2 root wheel 2 Nov 30 02:19 {name}")
         for name in names:
-            device = long and path.startswith("/dev/")
-            say(f"crw-r-----  1 root operator 0x3c Nov 22 02:36 {name}" if device else name)
+            if name in (".", ".."):
+                name = f"drwxr-xr-x  2 root wheel 2 Nov 30 02:19 {name}"
+            elif long and path.startswith("/dev/"):
+                name = f"crw-r-----  1 root operator 0x3c Nov 22 02:36 {name}"
+            say(name)
     return status
 
 
@@ -105,6 +109,16 @@ def sed(machine: Machine, args: list[str]) -> int:
 
     machine.call(act)
     return 0
+
+
+def sysrc(machine: Machine, args: list[str]) -> int:
+    """sysrc -n NAME and sysrc -c NAME=VALUE, where rc.conf(5) says nothing."""
+    name, _, value = args[1].partition("=")
+    if name not in RC_DEFAULTS:
+        return fail(f"sysrc: unknown variable '{name}'")
+    if args[0] == "-n":
+        say(RC_DEFAULTS[name])
+    return 1 if value not in ("", RC_DEFAULTS[name]) else 0
 
 
 def timed(machine: Machine, args: list[str]) -> int:
@@ -275,6 +289,7 @@ TOOLS: dict[str, Callable[[Machine, list[str]], int]] = {
     "dd": dd,
     "dmesg": dmesg,
     "hostname": hostname,
+    "jail": guests.jail,
     "ls": ls,
     "pgrep": pgrep,
     "ps": ps,
@@ -283,6 +298,7 @@ TOOLS: dict[str, Callable[[Machine, list[str]], int]] = {
     "sleep": sleep,
     "stat": stat,
     "su": su,
+    "sysrc": sysrc,
     "time": timed,
     "timeout": timeout,
     "touch": touch,

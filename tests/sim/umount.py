@@ -6,8 +6,8 @@ import errno
 
 from . import kernel, vfs
 from .machine import Machine, fail, say, sleep_in_kernel, warn, words_of
-from .nfs import resolved
 from .options import UsageError, getopt, letters, values
+from .resolver import resolved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import stat
 import sys
 
 from . import vfs
-from .machine import Machine, fail, say, warn
-from .options import UsageError, getopt, letters, values
+from .machine import Machine, fail, say, warn, words_of
+from .options import UsageError, getopt, letters, take_libxo, values
 from .store import Blocked
 from .users import alive, command_name, users
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FUSER_USAGE = "usage: fuser [-cfhkmu] [-M core] [-N system] [-s signal] file ..."
 FSTAT_USAGE = "usage: fstat [-fmnv] [-M core] [-N system] [-p pid] [-u user] [file ...]"
 JLS_USAGE = "usage: jls [-dhNnqv] [-j jail] [parameter ...]"
+PARAMETERS = ("jid", "name", "host.hostname", "path", "dying")
 EX_USAGE = 64
 EX_IOERR = 74
 
@@ -42,17 +43,20 @@ def fuser(machine: Machine, argv: list[str]) -> int:
         if problem.complaint:
             warn(f"fuser: {problem.complaint}")
         return fail(FUSER_USAGE, EX_USAGE)
-    status = 0
+    accessible = []
     for path in operands:
         try:
             _, holders = machine.look(lambda state: holders_of(state, machine, path))  # noqa: B023
-        except OSError:
-            status = fail("fuser: files not accessible", EX_IOERR)
-            continue
+            accessible.append((path, holders))
+        except OSError as problem:
+            warn(f"fuser: {path}: {words_of(problem)}")
+    if not accessible:
+        return fail("fuser: files not accessible", EX_IOERR)
+    for path, holders in accessible:
         print_users(path, holders, "u" in letters(found))
         if "k" in letters(found):
             kill_all(holders, (values(found, "s") or ["KILL"])[0])
-    return status
+    return 0
 
 
 def print_users(path: str, holders: list[Holder], with_names: bool) -> None:
@@ -104,29 +108,48 @@ def row(holder: Holder, node: str, letter: str) -> str:
 
 
 def jls(machine: Machine, argv: list[str]) -> int:
+    style, argv = take_libxo(argv)
     try:
-        found, wanted = getopt(argv, "dhj:Nnqsv")
+        found, wanted = getopt(argv, "adhj:Nnqsv")
     except UsageError as problem:
         warn(f"jls: {problem.complaint}")
         return fail(JLS_USAGE)
-    state = machine.state()
-    jails = state["jails"]
+    for parameter in wanted:
+        if parameter not in PARAMETERS:
+            return fail(f"jls: unknown parameter: {parameter}")
+    if "h" in letters(found):
+        say(" ".join(wanted))
+    elif not wanted and not style:
+        say("   JID  IP Address      Hostname                      Path")
+    jails = jails_of(machine.state())
     for name in values(found, "j"):
-        jails = {known: jid for known, jid in jails.items() if name in (known, str(jid))}
+        jails = [jail for jail in jails if name in (jail["name"], jail["jid"])]
         if not jails:
             return fail(f'jls: jail "{name}" not found')
-    for parameter in wanted:
-        if parameter not in ("jid", "name", "host.hostname", "path"):
-            return fail(f"jls: unknown parameter: {parameter}")
-    if "h" in dict(found):
-        say(" ".join(wanted))
-    if not wanted:
-        say("   JID  IP Address      Hostname                      Path")
-    for name, jid in jails.items():
-        path = state["guests"][name]["root"] if name in state["guests"] else f"/usr/jails/jails/{name}"
-        known = {"jid": str(jid), "name": name, "host.hostname": name, "path": path}
+    if style:
+        say(jls_json(jails))
+        return 0
+    for jail in jails:
         if wanted:
-            say(" ".join(known[parameter] for parameter in wanted))
+            say(" ".join(jail[parameter] for parameter in wanted))
         else:
-            say(f"{jid:>6}  {'':<15} {name:<29} {known['path']}")
+            say(f"{jail['jid']:>6}  {'':<15} {jail['host.hostname']:<29} {jail['path']}")
     return 0
+
+
+def jails_of(state: State) -> list[dict[str, str]]:
+    """Return the parameters of each jail; those that no jail(8) has made have what CBSD would give them."""
+    jails = []
+    for name, jid in state["jails"].items():
+        guest = state["guests"].get(name)
+        path, hostname = (guest["root"], guest["hostname"]) if guest else (f"/usr/jails/jails/{name}", name)
+        jails.append({"jid": str(jid), "name": name, "host.hostname": hostname, "path": path, "dying": "false"})
+    return jails
+
+
+def jls_json(jails: list[dict[str, str]]) -> str:
+    entries = [
+        f'{{"jid":{jail["jid"]},"ipv4":"","hostname":"{jail["host.hostname"]}","path":"{jail["path"]}"}}'
+        for jail in jails
+    ]
+    return f'{{"__version": "2", "jail-information": {{"jail": [{", ".join(entries)}]}}}}'
