@@ -93,14 +93,18 @@ dist: $(VENV)/.run ## a wheel and an sdist in dist/
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check build
 	@$(VENV)/bin/python -m build -o dist .
 
-# Below DESTDIR and PREFIX, in the layout of a checkout. PYTHON runs the programs then: one that has the libraries. The
-# same files are in port/pkg-plist.
+# Below DESTDIR and PREFIX, in the layout of a checkout. PYTHON runs the programs then: one that has the libraries. Where
+# these files name each other they name PREFIX; what is the system's own stays as it is. The same files are in
+# port/pkg-plist.
 install: ## what a package has: DESTDIR=stage PREFIX=/usr/local PYTHON=/usr/local/bin/python3.11
 	@set -eu; umask 022; to=$(DESTDIR)$(PREFIX); lib=$$to/libexec/envstart; share=$$to/share; \
 	put() { mode=$$1 into=$$2; shift 2; install -d "$$into"; install -m "$$mode" "$$@" "$$into"; }; \
-	fill() { install -d "$${3%/*}"; sed 's|/usr/local/|$(PREFIX)/|g' "$$2" > "$$3"; chmod "$$1" "$$3"; }; \
+	ours='sbin/envstart libexec/envstart etc/envstart share/examples/envstart'; moved=; \
+	for place in $$ours; do moved="$$moved;s|/usr/local/$$place|$(PREFIX)/$$place|g"; done; \
+	fill() { install -d "$${3%/*}"; sed "$${moved#;}" "$$2" > "$$3"; chmod "$$1" "$$3"; }; \
 	put 755 "$$lib/hooks" hooks/env*; \
-	sed 's|^own=.*|own=$(PYTHON)|' hooks/run-hook > "$$lib/hooks/run-hook"; \
+	sed -e 's|^own=.*|own=$(PYTHON)|' -e 's|^remedy=.*|remedy="install it anew: make install PREFIX=$(PREFIX) PYTHON=..."|' \
+		hooks/run-hook > "$$lib/hooks/run-hook"; \
 	chmod 644 "$$lib/hooks/run-hook"; \
 	for file in $$(find envstart -name __init__.py); do put 644 "$$lib/$${file%/*}" "$${file%/*}"/*.py; done; \
 	test -z "$(PYTHON)" || $(PYTHON) -I -m compileall -q -s "$(DESTDIR)" "$$lib/envstart"; \

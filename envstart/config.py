@@ -19,10 +19,20 @@ if TYPE_CHECKING:
 
 # In place of an environment's name, where a value is read for none.
 _ANY = "x"
-SYSTEM_CONFIG_DIRS = ("/usr/local/etc/envstart", "/root/etc")
+# Below PREFIX, where `make install` puts what belongs together.
+_INSTALLED = "/libexec/envstart"
 _SIZE_MAX = 1 << 20
 # More than these are counted, but not shown: somebody gave a file of another kind.
 _SHOWN_MAX = 50
+
+
+def prefix(file: str) -> str:
+    """Return the PREFIX of ``make install`` for one of the package's files; /usr/local for a checkout and for pip."""
+    top = os.path.dirname(os.path.dirname(os.path.realpath(file)))
+    return top[: -len(_INSTALLED)] if top.endswith(_INSTALLED) else "/usr/local"
+
+
+SYSTEM_CONFIG_DIRS = (f"{prefix(__file__)}/etc/envstart", "/root/etc")
 
 
 class Config:

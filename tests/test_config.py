@@ -600,3 +600,19 @@ def test_text_of_an_option_without_default_help() -> None:
     rows = (Option("A", text, None, "the a"), Option("B", text, "b", "the b"))
     with pytest.raises(Misconfigured, match=r"cannot find env_start_x\.conf in /usr/local/etc/envstart, /root/etc"):
         config.load("x", rows, "j1", None, None)
+
+
+@pytest.mark.parametrize(
+    ("file", "prefix"),
+    [
+        ("opt/x/libexec/envstart/envstart/config.py", "{top}/opt/x"),
+        # By the name that hooks/run-hook gives it, below a link.
+        ("link/libexec/envstart/hooks/../envstart/config.py", "{top}/opt/x"),
+        ("home/me/envstart/envstart/config.py", "/usr/local"),
+        ("lib/python3.11/site-packages/envstart/config.py", "/usr/local"),
+    ],
+)
+def test_case_c9_the_package_knows_its_prefix(tmp_path: Path, file: str, prefix: str) -> None:
+    (tmp_path / "opt/x/libexec/envstart/hooks").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("opt/x")
+    assert config.prefix(f"{tmp_path}/{file}") == prefix.format(top=tmp_path)

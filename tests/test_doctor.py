@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -356,15 +357,24 @@ def test_what_is_wrong_with_the_hook(sick: Any, wrong: Callable[[Site], object],
 
 def looked_for(top: Path, directory: str) -> list[str]:
     """Where a hook in this directory below ``top`` looks for a Python."""
-    script = (ROOT / "hooks" / "run-hook").read_text().replace('[ -x "$python" ] && exec', 'echo "$python"; :')
+    own = top / directory / "run-hook"
+    script = (
+        (own if own.exists() else ROOT / "hooks" / "run-hook")
+        .read_text()
+        .replace('[ -x "$python" ] && exec', 'echo "$python"; :')
+    )
     hook = str(top / directory / "x")
     ended = subprocess.run(["sh", "-c", script], env={"hook": hook}, capture_output=True, text=True)
     return [os.path.normpath(path) for path in ended.stdout.splitlines()]
 
 
-def test_pythons_are_looked_for_as_the_hooks_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", ["$root/.venv/bin/python", "/opt/x/bin/python3.12"])
+def test_case_c9_pythons_are_looked_for_as_the_hooks_do(tmp_path: Path, own: str) -> None:
+    """Also where `make install PYTHON=...` has named one."""
     (tmp_path / "hooks").mkdir()
     (tmp_path / "envstart").mkdir()
+    text = (ROOT / "hooks" / "run-hook").read_text()
+    (tmp_path / "hooks" / "run-hook").write_text(re.sub("(?m)^own=.*", f"own={own}", text, count=1))
     assert looked_for(tmp_path, "hooks") == places.pythons(str(tmp_path))
 
 

@@ -302,6 +302,44 @@ def test_what_is_installed_works(tmp_path: Path) -> None:
         assert path.is_dir() or "/usr/local" not in path.read_text().replace("/usr/local/etc/envstart", "")
 
 
+def test_case_c9_prefix_is_where_the_configuration_is_looked_for(tmp_path: Path) -> None:
+    """Found by every program, be it called by a link or from elsewhere; the manuals and scripts say the same."""
+    ended = run("make", "install", f"PREFIX={tmp_path}", f"PYTHON={sys.executable}")
+    assert ended.returncode == 0, ended.stderr
+    own = tmp_path / "etc/envstart"
+    tool, words = tmp_path / "sbin/envstart", ("nullfs", "-j", "x", "-d", "/x/data", "-s", "/x/system")
+    refused = run(tool, "config", "check", "nfs", *words[1:])
+    assert refused.returncode == os.EX_CONFIG
+    assert f"cannot find env_start_nfs.conf in {own}, /root/etc" in refused.stderr
+    (own / "env_start_nullfs.conf").write_text('NULLFS_ROOT_DIR="/from/prefix"\n')
+    (own / "env_start_nullfs.conf").chmod(0o644)
+    shown = run(tool, "config", "show", *words)
+    assert f"NULLFS_ROOT_DIR=/from/prefix  # {own}/env_start_nullfs.conf:1" in shown.stdout.replace("'", "")
+    for page in ("man8/env_start.8", "man5/envstart.conf.5"):
+        text = (tmp_path / "share/man" / page).read_text()
+        assert (str(own) in text, "/usr/local/etc/envstart" in text) == (True, False)
+
+
+def test_case_c9_only_what_is_ours_moves_with_the_prefix(tmp_path: Path) -> None:
+    """syslogd(8) and newsyslog(8) read /usr/local/etc, wherever envstart is."""
+    assert run("make", "install", f"PREFIX={tmp_path}").returncode == 0
+    examples = tmp_path / "share/examples/envstart"
+    assert "/usr/local/etc/syslog.d/" in (examples / "syslog.conf").read_text()
+    assert f"{tmp_path}/sbin/envstart check" in (examples / "crontab").read_text()
+    assert "/usr/local/" not in (examples / "crontab").read_text()
+
+
+def test_case_c9_an_installed_hook_without_a_python_says_how_to_install_it_anew(tmp_path: Path) -> None:
+    assert run("make", "install", f"PREFIX={tmp_path}").returncode == 0
+    script = tmp_path / "libexec/envstart/hooks/run-hook"
+    script.write_text(
+        script.read_text().replace("/usr/local/bin/python", "/nowhere/python").replace("/usr/bin/", "/no/")
+    )
+    ended = run(tmp_path / "libexec/envstart/hooks/env_start_nfs")
+    assert ended.returncode == os.EX_UNAVAILABLE
+    assert ended.stderr.endswith(f"install it anew: make install PREFIX={tmp_path} PYTHON=...\n")
+
+
 def test_what_is_installed_is_in_the_sdist() -> None:
     recipe = (ROOT / "Makefile").read_text().partition("\ninstall:")[2].partition("\n\n")[0]
     held = {path.name for path in ROOT.iterdir() if path.is_dir() and re.search(rf"\b{path.name}/", recipe)}

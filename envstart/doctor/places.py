@@ -143,7 +143,11 @@ def look_at_hook(path: str) -> tuple[str, str]:
 
 def pythons(top: str) -> list[str]:
     """Where hooks/run-hook looks for a Python, in its order; ``top`` is the directory that ``hooks`` is in."""
-    own = [f"{top}/.venv/bin/python", "/usr/local/bin/python3", "/usr/bin/python3"]
+    # `make install PYTHON=...` has written another one there.
+    lines = _text(f"{top}/hooks/run-hook").splitlines()
+    first = next((line[len("own=") :] for line in lines if line.startswith("own=")), "")
+    own = [first.replace("$root", top)] if first else []
+    own += ["/usr/local/bin/python3", "/usr/bin/python3"]
     return own + [f"/usr/local/bin/python3.{minor}" for minor in range(14, 8, -1)]
 
 
