@@ -107,7 +107,16 @@ def _usable(rows: list[Any], hung: list[children.Child]) -> bool:
     if answers is None:
         hung.append(child)
         return False
-    return [answer for number, answer in answers if not number] == [(verdict.USABLE, "", None, "")] * len(rows)
+    heard = [answer for number, answer in answers if not number]
+    return len(heard) == len(rows) and all(map(_is_fine, rows, heard))
+
+
+def _is_fine(row: Any, answer: tuple[str, str, tuple[str, int] | None, str]) -> bool:
+    _, fstype, _, read_only, (_, required, *_) = row
+    word, detail, *_ = answer
+    if word == verdict.EMPTY:
+        return not required and verdict.may_be_empty(fstype, read_only, detail)
+    return answer == (verdict.USABLE, "", None, "")
 
 
 # What a start leaves for the next.

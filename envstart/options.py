@@ -149,7 +149,7 @@ COMMON = (
         "EMPTY_DIR",
         choice("refuse", "warn", "ignore"),
         "refuse",
-        "what to do when a mounted directory is empty and takes no file, or cannot be listed: "
+        "what to do when a directory that is mounted to be written to is empty and takes no file, or cannot be listed: "
         "an NFSv4 server shows a path that it does not export like that",
     ),
     Option(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 30 * 60
 # What a server says that does not take root for root.
 NOT_ROOT = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+_READ_ONLY = os.strerror(errno.EROFS)
 _AS_ROOT = "let the server map root to root for this host (maproot, no_root_squash)"
 
 
@@ -129,6 +131,10 @@ def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health
     if word == verdict.LACKING:
         problem = Missing(f"{using} has no {detail}, which {mount.requires()}; is it the right directory?")
         return Health(plan.NOT_USABLE, f"it has no {detail}", problem)
+    if word == verdict.EMPTY and verdict.may_be_empty(mount.fstype, "ro" in mount.options, detail):
+        if mount.required:
+            return interpret(mount, platform, point, Answer(verdict.LACKING, mount.required[0]))
+        return Health()
     if word in (verdict.EMPTY, verdict.UNREADABLE) and mount.config["EMPTY_DIR"] != "ignore":
         return _bare(mount, using, word, detail)
     if answer.other is not None and answer.other[1] < LEASE_SECONDS and mount.config["LEASE"] != "ignore":
@@ -143,16 +149,27 @@ def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health
 def _bare(mount: Mount, using: str, word: str, detail: str) -> Health:
     """Judge a directory that is empty and takes no file, or that cannot be listed."""
     what = "is empty and takes no file" if word == verdict.EMPTY else "cannot be listed"
-    text, seen = f"{using} {what} ({detail})", f"it {what} ({detail}): is it exported?"
-    if detail not in NOT_ROOT:
+    text, seen = f"{using} {what} ({detail})", f"it {what} ({detail})"
+    # A server can show like that what it does not export, but tells nobody that its disk is full.
+    unexported = mount.fstype == "nfs" and detail not in (*NOT_ROOT, *_FULL, _READ_ONLY)
+    if unexported:
+        seen += ": is it exported?"
         text += ": an NFSv4 server shows what it does not export to this host like that"
     if mount.config["EMPTY_DIR"] == "warn":
         return Health(plan.DEGRADED, seen, warning=text)
-    if detail in NOT_ROOT:
-        return Health(plan.NOT_USABLE, seen, Denied(f"{text}; {_AS_ROOT}, or set EMPTY_DIR=warn"))
-    # Who has it mounted sees nothing of what is exported later.
-    problem = Missing(f"{text}; export it and start again, or set EMPTY_DIR=warn")
-    return Health(plan.NOT_USABLE, seen, problem, curable=True)
+    if unexported:
+        # Who has it mounted sees nothing of what is exported later.
+        problem: Error = Missing(f"{text}; export it and start again, or set EMPTY_DIR=warn")
+        return Health(plan.NOT_USABLE, seen, problem, curable=True)
+    if detail in _FULL:
+        problem = Temporary(f"{text}: the disk is full; make room there, or set EMPTY_DIR=warn")
+    elif detail == _READ_ONLY:
+        problem = Denied(f"{text}; let it be written to, write ro in the mount options, or set EMPTY_DIR=warn")
+    elif detail in NOT_ROOT:
+        problem = Denied(f"{text}; {_AS_ROOT}, or set EMPTY_DIR=warn")
+    else:
+        return Health(plan.BROKEN, seen, Temporary(f"{text}; is it broken?"), curable=True)
+    return Health(plan.NOT_USABLE, seen, problem)
 
 
 def _leased(mount: Mount, using: str, point: str, node: str, age: int) -> Health:

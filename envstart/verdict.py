@@ -19,6 +19,10 @@ _BROKEN = frozenset(
 _PROBE = ".envstart.probe"
 _CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
+# Why an empty directory of this host takes no file, and is as it should be.
+_HARMLESS = frozenset(posix.strerror(number) for number in (errno.EROFS, errno.EACCES, errno.EPERM))
+_LOCAL = ("nullfs", "zfs", "ufs", "ext4")
+
 # What look() says first. The other words tell which name is missing, or the system's own words.
 USABLE, EMPTY, BROKEN, DENIED, LACKING = "usable", "empty", "broken", "denied", "lacking"
 # It answers, and cannot be listed.
@@ -61,6 +65,12 @@ def look(
             return DENIED, error.strerror or str(error), None
         raise
     return USABLE, "", other_node(*lease) if lease else None
+
+
+def may_be_empty(fstype: str, read_only: bool, detail: str) -> bool:
+    """Return whether a directory that is EMPTY, with this detail, can be what is meant: it shall not be written to, or
+    no server is asked for it, which could show like that what it does not export."""
+    return read_only or (fstype in _LOCAL and detail in _HARMLESS)
 
 
 def _ask(point: str) -> bool:

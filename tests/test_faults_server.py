@@ -328,7 +328,8 @@ def test_fault_10_version_4_shows_an_empty_directory_for_what_is_not_exported(si
     ("why", "kind", "words"),
     [
         ("Permission denied", Denied, "takes no file (Permission denied); let the server map root to root"),
-        ("Read-only file system", Missing, "takes no file (Read-only file system): an NFSv4 server shows"),
+        ("Read-only file system", Denied, "takes no file (Read-only file system); let it be written to"),
+        ("Input/output error", Missing, "takes no file (Input/output error): an NFSv4 server shows"),
     ],
 )
 def test_fault_10_an_empty_directory_that_takes_no_file(

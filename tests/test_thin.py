@@ -334,6 +334,16 @@ def test_what_lies_in_another_line_waits_for_it(tmp_path: Path) -> None:
         assert site.table == []
 
 
+def test_case_c10_an_empty_directory_may_be_shown_read_only(tmp_path: Path) -> None:
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        (site.files / "media" / "films").rmdir()
+        for _ in range(2):
+            ended = site.start()
+            assert (ended.returncode, ended.stderr) == (0, "")
+        assert site.table == sorted(site.wanted())
+        assert site.hand("check", "nullfs", "-w", str(site.workdir), "-j", "jail1").returncode == 0
+
+
 def lines_with_a_file(site: ThinSite, *, mode: str = "ro") -> Path:
     """Add a line of two files to the jail's; the source."""
     data, source = site.point("data"), site.files / "resolv.conf"

@@ -1,0 +1,66 @@
+"""What a mounted directory that takes no file means, for a start, for a check and for the short way of a start."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from cbsd import SERVER
+from stubs import planned
+
+from envstart import fast, verdict
+from envstart.mount import Mount
+from envstart.usable import Answer, interpret
+
+FULL, QUOTA, READ_ONLY = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
+
+
+def data_of(tmp_path: Path, fstype: str, *options: str, **keys: str) -> Mount:
+    """A mount of the data directory of this type, with these options."""
+    plan = planned(tmp_path, "nfs", NFS_SERVER=SERVER, **keys)
+    (data,) = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
+    data.fstype, data.options = fstype, options
+    return data
+
+
+@pytest.mark.parametrize(
+    ("fstype", "options", "why", "words"),
+    [
+        ("nfs", ("ro",), READ_ONLY, ""),
+        ("nfs", ("rw",), READ_ONLY, "(Read-only file system); let it be written to"),
+        ("nfs", ("rw",), FULL, "(No space left on device): the disk is full"),
+        ("nfs", ("rw",), QUOTA, f"({QUOTA}): the disk is full"),
+        ("nfs", ("rw",), "Input/output error", "an NFSv4 server shows what it does not export"),
+        ("nfs", ("rw",), "Permission denied", "let the server map root to root"),
+        ("nullfs", ("ro",), READ_ONLY, ""),
+        ("nullfs", ("rw",), READ_ONLY, ""),
+        ("nullfs", ("rw",), "Permission denied", ""),
+        ("nullfs", ("rw",), FULL, "(No space left on device): the disk is full"),
+        ("zfs", ("rw",), READ_ONLY, ""),
+        ("ufs", ("rw",), READ_ONLY, ""),
+        ("ext4", ("rw",), QUOTA, f"({QUOTA}): the disk is full"),
+        ("ufs", ("rw",), "Input/output error", "is it broken?"),
+        ("glusterfs", ("rw",), READ_ONLY, "(Read-only file system); let it be written to"),
+    ],
+)
+def test_case_c10_an_empty_directory_that_takes_no_file(
+    tmp_path: Path, fstype: str, options: tuple[str, ...], why: str, words: str
+) -> None:
+    """Only a server can show like that what it does not export, and only what it shall let be written to."""
+    data = data_of(tmp_path, fstype, *options)
+    health = interpret(data, "freebsd", data.point, Answer(verdict.EMPTY, why))
+    assert (health.problem is None) == (not words)
+    assert words in str(health.problem or "")
+    assert ("not export" in str(health.problem)) == ("not export" in words)
+    row = (data.point, fstype, "", "ro" in options, (data.point, (), None, False))
+    assert fast._is_fine(row, (verdict.EMPTY, why, None, "")) == (not words)
+
+
+def test_case_c10_what_is_asked_for_is_missed_in_an_empty_directory(tmp_path: Path) -> None:
+    data = data_of(tmp_path, "nullfs", "ro", REQUIRE_DATA="etc")
+    health = interpret(data, "freebsd", data.point, Answer(verdict.EMPTY, READ_ONLY))
+    assert "has no etc, which REQUIRE_DATA asks for" in str(health.problem)
+    row = (data.point, "nullfs", "", True, (data.point, ("etc",), None, False))
+    assert not fast._is_fine(row, (verdict.EMPTY, READ_ONLY, None, ""))
