@@ -85,6 +85,11 @@ def fsck(fstype: str, device: str) -> tuple[str, ...]:
     return ("fsck_ffs", "-p", device) if fstype == "ufs" else ("e2fsck", "-p", device)
 
 
+def in_jail(name: str, argv: Sequence[str]) -> tuple[str, ...]:
+    """Run a command in a jail that has the files and devices of the host, and shows of its mounts only the root."""
+    return ("jail", "-c", f"name={name}", "path=/", "enforce_statfs=2", f"command={argv[0]}", *argv[1:])
+
+
 def unmount(platform: str, fstype: str, point: str) -> tuple[str, ...]:
     """Unmount in the ordinary way; ``point`` exactly as in the mount table, so that the path is not touched.
 

@@ -365,6 +365,12 @@ def test_a_superblock_that_is_gone(volumes: Volumes) -> None:
 # fsck itself.
 
 
+def due(image: Path) -> Path:
+    """Clean, and mounted so often that e2fsck would look all the same."""
+    debugfs(image, "set_super_value max_mnt_count 1", "set_super_value mnt_count 1")
+    return image
+
+
 def slow_fsck(volumes: Volumes) -> Path:
     """It does nothing for a long while; the file that comes back says that it has begun."""
     begun = volumes.top / "begun"
@@ -374,7 +380,7 @@ def slow_fsck(volumes: Volumes) -> Path:
 
 def test_fault_85_fsck_has_a_time_limit(volumes: Volumes) -> None:
     slow_fsck(volumes)
-    volumes.configure(volumes.device(volumes.ext4()), FSCK_TIMEOUT=1)
+    volumes.configure(volumes.device(due(volumes.ext4())), FSCK_TIMEOUT=1)
     result = volumes.run("start")
     assert result.status == 1
     assert "raise FSCK_TIMEOUT" in result.last
@@ -384,7 +390,7 @@ def test_fault_85_fsck_has_a_time_limit(volumes: Volumes) -> None:
 
 def test_a_signal_while_fsck_works(volumes: Volumes) -> None:
     begun = slow_fsck(volumes)
-    volumes.configure(volumes.device(volumes.ext4(tree=True)), VOLUME_LAYOUT="tree")
+    volumes.configure(volumes.device(due(volumes.ext4(tree=True))), VOLUME_LAYOUT="tree")
     process, began = volumes.begin("start"), time.monotonic()
     until(begun.exists)
     process.terminate()
@@ -398,7 +404,7 @@ def test_fsck_that_is_not_installed(volumes: Volumes) -> None:
     program = shutil.which("e2fsck")
     assert program is not None
     volumes.namespace.run("mount", "--bind", "/dev/null", os.path.realpath(program))
-    device = volumes.device(volumes.ext4())
+    device = volumes.device(due(volumes.ext4()))
     volumes.configure(device)
     result = volumes.run("start")
     assert result.status == os.EX_UNAVAILABLE
@@ -407,6 +413,14 @@ def test_fsck_that_is_not_installed(volumes: Volumes) -> None:
     volumes.configure(device, FSCK="refuse")
     volumes.fine("start")
     assert volumes.points() == DATA
+
+
+def test_case_a5_what_is_clean_is_mounted_without_fsck(volumes: Volumes) -> None:
+    begun = slow_fsck(volumes)
+    volumes.configure(volumes.device(volumes.ext4()))
+    volumes.fine("start")
+    assert volumes.points() == DATA
+    assert not begun.exists()
 
 
 def test_a_device_that_a_process_keeps_for_itself(volumes: Volumes) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from envstart.block import superblock
-from envstart.block.superblock import CLEAN, DIRTY, UNKNOWN
+from envstart.block.superblock import CLEAN, DIRTY, DUE, UNKNOWN
 
 NEEDS_MAKEFS = pytest.mark.skipif(shutil.which("makefs") is None, reason="makefs(8) is not installed")
 NEEDS_EXT4 = pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="mkfs.ext4(8) is not installed")
@@ -160,6 +160,82 @@ def test_ext4_without_its_magic_number(tmp_path: Path) -> None:
     image = ext4(tmp_path)
     put(image, 1024 + 56, b"\0\0")
     assert look(image, "ext4") == UNKNOWN
+
+
+# Clean, and a checker would check it all the same.
+
+
+def crc32c(data: bytes) -> int:
+    """Bit by bit, as both file systems use it: not inverted at the end."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc
+
+
+def test_the_checksum_is_castagnoli() -> None:
+    """The check value of RFC 3720, B.4, before it is inverted."""
+    assert crc32c(b"123456789") ^ 0xFFFFFFFF == 0xE3069283 == superblock._crc32c(b"123456789") ^ 0xFFFFFFFF
+
+
+@NEEDS_MAKEFS
+@pytest.mark.parametrize("size", [1376, 4096, 8192])
+def test_case_a5_ufs_with_a_wrong_check_hash_is_due(tmp_path: Path, size: int) -> None:
+    """As newfs(8) of FreeBSD 13 and later makes it: fs_sbsize, fs_ckhash, fs_metackhash, FS_METACKHASH in fs_flags."""
+    image = ufs(tmp_path, 2)
+    put(image, UFS1 + 104, size.to_bytes(4, "little"))
+    put(image, UFS1 + 1308, (1).to_bytes(4, "little"))
+    put(image, UFS1 + 1312, (0x200 | get(image, UFS1 + 1312, 4)).to_bytes(4, "little"))
+    put(image, UFS1 + 1304, bytes(4))
+    hashed = image.read_bytes()[UFS1 : UFS1 + size]
+    put(image, UFS1 + 1304, crc32c(hashed).to_bytes(4, "little"))
+    assert look(image, "ufs") == CLEAN
+    put(image, UFS1 + 212, b"/another/place")
+    assert look(image, "ufs") == DUE
+    # A kernel that knows no hashes takes the flag away; the old hash then means nothing.
+    put(image, UFS1 + 1312, (get(image, UFS1 + 1312, 4) & ~0x200).to_bytes(4, "little"))
+    assert look(image, "ufs") == CLEAN
+
+
+@NEEDS_MAKEFS
+@pytest.mark.parametrize(("flag", "state"), [(0x1, DUE), (0x2, CLEAN), (0x4, DUE), (0xA, CLEAN), (0xE, DUE)])
+def test_case_a5_ufs_that_says_that_it_needs_fsck_is_due(tmp_path: Path, flag: int, state: str) -> None:
+    """FS_UNCLEAN and FS_NEEDSFSCK; soft updates, with a journal or without, are none of these."""
+    image = ufs(tmp_path, 2)
+    put(image, UFS1 + 1312, flag.to_bytes(4, "little"))
+    assert look(image, "ufs") == state
+    put(image, UFS1 + CLEAN_AT, b"\0")
+    assert look(image, "ufs") == DIRTY
+
+
+@NEEDS_EXT4
+@pytest.mark.parametrize(
+    ("options", "command", "state"),
+    [
+        (("-O", "metadata_csum"), "", CLEAN),
+        (("-O", "metadata_csum"), "set_super_value checksum 1", DUE),
+        ((), "set_super_value last_orphan 12", DUE),
+        ((), "set_super_value max_mnt_count 1;set_super_value mnt_count 1", DUE),
+        ((), "set_super_value max_mnt_count 5;set_super_value mnt_count 4", CLEAN),
+        ((), "set_super_value checkinterval 60;set_super_value lastcheck 20200101000000", DUE),
+        ((), "set_super_value checkinterval 0;set_super_value lastcheck 20200101000000", CLEAN),
+    ],
+)
+def test_case_a5_ext4_is_trusted_no_more_than_by_e2fsck(
+    tmp_path: Path, options: tuple[str, ...], command: str, state: str
+) -> None:
+    image = ext4(tmp_path, *options)
+    if "checksum" in command:
+        # debugfs would mend it when it writes.
+        put(image, 1024 + 1020, b"\1\0\0\0")
+    else:
+        for one in command.split(";"):
+            subprocess.run(["debugfs", "-w", "-R", one, str(image)], check=True, capture_output=True)
+    assert look(image, "ext4") == state
+    checked = subprocess.run(["e2fsck", "-p", str(image)], capture_output=True, text=True, check=False).stdout
+    assert (": clean, " in checked and len(checked.splitlines()) == 1) is (state == CLEAN)
 
 
 # Nothing, or too little.

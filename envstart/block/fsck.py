@@ -8,7 +8,7 @@ from __future__ import annotations
 from .. import commands, plan, touch, unmount
 from ..errors import Error, Misconfigured, NoAnswer, NoTime, Stuck, Temporary, reason
 from ..usable import LEASE_SECONDS
-from . import geom, owner, superblock
+from . import geom, owner, preen, superblock
 from .base import Block
 
 TYPE_CHECKING = False
@@ -46,6 +46,7 @@ class Fsck(Block):
         self._looking = looking
         self._guarded = guarded
         self._read_only = "ro" in config["VOLUME_OPTIONS"]
+        self._preens = config["FSCK"] == "preen" and not self._read_only
         # The device that this run has looked at.
         self._seen = ""
 
@@ -96,7 +97,8 @@ class Fsck(Block):
                 await self._check_owner(host, device, doing)
             if self.config["FSCK"] == "refuse":
                 raise Misconfigured(f"{doing}: it was not cleanly unmounted; fsck it, or set FSCK=preen")
-        if self.config["FSCK"] == "preen" and not self._read_only:
+        # A check of what is clean finds nothing, and can wait for other mounts of the host.
+        if state != superblock.CLEAN and self._preens:
             await self._preen(host, device, doing)
         self._seen = device
 
@@ -128,10 +130,10 @@ class Fsck(Block):
         return result.out.split()[0] if result.status == 0 and result.out.split() else "no file system that is known"
 
     async def _preen(self, host: Host, device: str, doing: str) -> None:
-        argv = commands.fsck(self._kind, device)
+        timeout, patience = self.config["FSCK_TIMEOUT"], self.config["PROBE_TIMEOUT"]
         # Twice: what must be run again says so.
         for _ in range(2):
-            result = await host.run(argv, timeout=self.config["FSCK_TIMEOUT"], hold=True)
+            result = await preen.run(host, self._kind, device, timeout, patience)
             if result.status not in _AGAIN[self._kind]:
                 break
         if result.status in _FINE[self._kind]:
@@ -202,9 +204,18 @@ class Fsck(Block):
             return plan.State(plan.UNKNOWN, str(error))
         if device is not None and await host.stack(self._target):
             return plan.State(plan.READY, "mounted")
-        wanted = self.config["FSCK"] == "preen" and not self._read_only
-        start = [commands.fsck(self._kind, device or self.expected(host))] if wanted else []
-        return plan.State(plan.NOT_READY, "not mounted" if device else "no device", start=start)
+        if not self._preens or (device and await self._is_clean(host, device)):
+            return plan.State(plan.NOT_READY, "not mounted" if device else "no device")
+        start = [await preen.argv(host, self._kind, device or self.expected(host))]
+        found = "not mounted; to be checked" if device else "no device; to be checked unless it is clean"
+        return plan.State(plan.NOT_READY, found, start=start)
+
+    async def _is_clean(self, host: Host, device: str) -> bool:
+        try:
+            return await self._look(host, device, f"cannot mount {device}") == superblock.CLEAN
+        except Error:
+            # A start says why; as far as is known it is checked.
+            return False
 
 
 class Damaged(Error):

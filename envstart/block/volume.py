@@ -68,7 +68,7 @@ VOLUME = (
         "FSCK",
         choice("preen", "refuse", "skip"),
         "preen",
-        "before it is mounted: preen: mend what needs no question; refuse: refuse it unless it was cleanly unmounted; "
+        "before it is mounted, unless it is clean: preen: mend what needs no question; refuse: refuse it; "
         "skip: mount it as it is",
     ),
     Option("FSCK_TIMEOUT", whole(1, 86400, "seconds"), "90", "seconds that may take; TIMEOUT goes for it too"),

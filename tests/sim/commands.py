@@ -36,6 +36,7 @@ COMMANDS = {
     "hastd": ("services", "hastd"),
     "iscsictl": ("iscsictl", "main"),
     "iscsid": ("services", "iscsid"),
+    "jail": ("guests", "jail"),
     "jls": ("who", "jls"),
     "kldload": ("modules", "kldload"),
     "kldstat": ("modules", "kldstat"),

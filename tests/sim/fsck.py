@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from . import geom, metadata, ufs
+from .guests import visible_mounts
 from .machine import Machine, fail, say, words_of
 from .mounted import check_provider
 from .options import UsageError, getopt, letters
@@ -91,6 +93,7 @@ def check(machine: Machine, device: str, switches: set[str]) -> int:
     except OSError:
         say(f"Can't stat {device}: No such file or directory")
         return 3 if "p" in switches else 8
+    machine.look(lambda state: find_mount(state, machine, provider.name))
     content = ufs.superblock(provider.image)
     if content is None:
         return no_superblock(device, switches)
@@ -116,6 +119,16 @@ def check(machine: Machine, device: str, switches: set[str]) -> int:
         machine.call(lambda state: end_writing(state, machine, provider.name))
     mounted = any(mount["options"].get("provider") == provider.name for mount in state["mounts"])
     return 4 if mounted and status == 0 and not content["clean"] else status
+
+
+def find_mount(state: State, machine: Machine, name: str) -> None:
+    """getmntpoint() of sbin/mount/getmntopts.c: the source of each mount is asked for, until one is the device."""
+    for mount in visible_mounts(state):
+        if mount["options"].get("provider") == name:
+            return
+        if mount["special"].startswith("/") and not mount["special"].startswith("/dev/"):
+            with contextlib.suppress(OSError):
+                machine.place(state, mount["special"])
 
 
 def begin_writing(state: State, machine: Machine, name: str) -> None:

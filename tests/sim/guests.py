@@ -13,28 +13,37 @@ import time
 
 from . import kernel, users
 from .faults import silence
-from .machine import Machine, fail, say, words_of
+from .machine import Machine, fail, say, warn, words_of
 from .options import UsageError, getopt, letters, values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .shapes import Guest, State
+    from .shapes import Guest, Mount, State
     from .vfs import Place
 
-JAIL_USAGE = "usage: jail [-f conf_file] -c|-r jail | -c name=value ..."
+JAIL_USAGE = "usage: jail [-f conf_file] -c|-r|-R jail | -c name=value ..."
+# In the environment of what runs in a jail with enforce_statfs=2.
+ENFORCE_STATFS = "SIM_ENFORCE_STATFS"
+
+
+def visible_mounts(state: State) -> list[Mount]:
+    """What getfsstat(2) tells this process: prison_canseemount() of sys/kern/kern_jail.c."""
+    return [mount for mount in state["mounts"] if mount["node"] == "/" or os.environ.get(ENFORCE_STATFS) != "2"]
 
 
 def jail(machine: Machine, args: list[str]) -> int:
     try:
-        found, operands = getopt(args, "cf:r")
-        if not operands or not letters(found) & {"c", "r"}:
+        found, operands = getopt(args, "cf:rR")
+        if not operands or not letters(found) & {"c", "r", "R"}:
             raise UsageError
     except UsageError:
         return fail(JAIL_USAGE)
     files = values(found, "f")
-    if "r" in letters(found):
+    if letters(found) & {"r", "R"}:
         return remove(machine, operands[0], told=bool(files))
-    return create(machine, operands[0], files[-1]) if files else create_given(machine, operands)
+    if files:
+        return create(machine, operands[0], files[-1])
+    return run_in_jail(machine, operands) if "enforce_statfs=2" in operands else create_given(machine, operands)
 
 
 def create_given(machine: Machine, operands: list[str]) -> int:
@@ -85,6 +94,32 @@ def register(machine: Machine, name: str, root: Place, pid: int, settings: dict[
         hold(state, root.mount["node"], pid, "j")
 
     machine.call(act)
+
+
+def run_in_jail(machine: Machine, words: list[str]) -> int:
+    """A simulated command in the root of the host. Should jail(8) be killed, the jail stays (its clear_persist())."""
+    at = next((number for number, word in enumerate(words) if word.startswith("command=")), len(words))
+    parameters = {key: value for key, _, value in (word.partition("=") for word in words[:at])}
+    argv = [word.removeprefix("command=") for word in words[at:]]
+    name = parameters["name"]
+    if not argv:
+        return fail("jail: without a command this is not simulated", 70)
+    if name in machine.state()["jails"]:
+        return fail(f'jail: "{name}" already exists')
+    machine.call(lambda state: state["jails"].update({name: 1 + max(state["jails"].values(), default=0)}))
+    pid = os.fork()
+    if pid == 0:
+        os.environ[ENFORCE_STATFS] = parameters.get("enforce_statfs", "2")
+        try:
+            os.execve(f"{machine.path}/bin/{argv[0]}", argv, dict(os.environ))
+        except OSError as problem:
+            warn(f"jail: exec {argv[0]}: {words_of(problem)}")
+        os._exit(1)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    machine.call(lambda state: state["jails"].pop(name))
+    if status == 0:
+        return 0
+    return fail(f"jail: {' '.join(argv)}: " + (f"exited on signal {-status}" if status < 0 else "failed"))
 
 
 def configured(file: str) -> dict[str, str]:
