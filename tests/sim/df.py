@@ -39,7 +39,7 @@ def main(machine: Machine, argv: list[str]) -> int:
         if not mounts:
             return status
     elif "n" in letters(found):
-        mounts = machine.state()["mounts"]
+        mounts = vfs.listed(machine.state())
     else:
         mounts = machine.look(wait_for_all)
     chosen = [mount for mount in mounts if of_type(mount["fstype"], ",".join(values(found, "t")))]

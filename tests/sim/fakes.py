@@ -7,6 +7,7 @@ import importlib.machinery
 import sys
 import time
 
+from . import vfs
 from .store import Store
 
 TYPE_CHECKING = False
@@ -80,7 +81,7 @@ class PsutilFinder:
             opts: str
 
         rows = []
-        for mount in self.store.read()["mounts"]:
+        for mount in vfs.listed(self.store.read()):
             words = ["ro" if "ro" in mount["flags"] else "rw"]
             words += [flag for flag in mount["flags"] if flag in ("sync", "noexec", "nosuid", "async", "noatime")]
             rows.append(sdiskpart(mount["special"], mount["node"], mount["fstype"], ",".join(words)))
@@ -120,7 +121,7 @@ class Getfsstat:
         import struct
 
         assert mode == self.nowait, "any other mode asks the servers, and hangs with them"
-        mounts = self.store.read()["mounts"]
+        mounts = vfs.listed(self.store.read())
         if buffer is None:
             return len(mounts)
         fitting = mounts[: size // struct.calcsize(self.layout)]

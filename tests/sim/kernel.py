@@ -75,6 +75,8 @@ def add_mount(
         "lower": lower,
         "stale": False,
         "leaving": "",
+        "queued": "",
+        "cancelled": False,
         "base": False,
     }
     state["mounts"].append(mount)
@@ -86,14 +88,28 @@ def next_fsid(state: State) -> str:
     return f"{state['serial']:08x}02000000"
 
 
+def uppers(state: State, mount: Mount) -> list[Mount]:
+    """The nullfs mounts of what MOUNT shows."""
+    return [other for other in state["mounts"] if other["lower"] == mount["fsid"]]
+
+
 def busy(state: State, mount: Mount, force: bool) -> bool:
-    """Uppers and mounts below keep a file system even from a forced unmount; its users only from a plain one."""
+    """Uppers keep a file system even from a forced unmount; its users, and mounts on it, only from a plain one."""
     fsid = mount["fsid"]
-    if any(other["parent"] == fsid or other["lower"] == fsid for other in state["mounts"]):
+    if uppers(state, mount) or any(unit["lower"] == fsid for unit in state["units"].values()):
         return True
-    if any(unit["lower"] == fsid for unit in state["units"].values()):
-        return True
-    return not force and bool(users(state, mount))
+    return not force and (any(other["parent"] == fsid for other in state["mounts"]) or bool(users(state, mount)))
+
+
+def silent(state: State, mount: Mount) -> str:
+    """The host that an unmount of MOUNT waits for, if any: its own, or one whose locks somebody may hold, since MOUNT
+    shows what lies there, or lies there itself."""
+    places = [mount, *(vfs.by_fsid(state, mount[name]) for name in ("lower", "parent"))]
+    for place in places:
+        for layer in vfs.layers(state, place) if place is not None else ():
+            if not layer["cancelled"] and not vfs.answers(state, layer["host"]):
+                return layer["host"]
+    return ""
 
 
 def sync(state: State) -> None:
@@ -111,9 +127,16 @@ def unmount(state: State, machine: Machine, fsid: str, force: bool) -> None:
         raise error(errno.EPERM)
     if mount["node"] == "/":
         raise error(errno.EINVAL)
-    if not vfs.answers(state, mount["host"]) and not vfs.client_is_dead(mount):
-        if mount["leaving"] in ("", "plain"):
-            mount["leaving"] = "force" if force else "plain"
+    host = silent(state, mount)
+    if host and not vfs.client_is_dead(mount):
+        held_up = any(pid != str(os.getpid()) and other == host for pid, other in state["waits"].items())
+        how = "force" if force else "plain"
+        if held_up and not mount["leaving"]:
+            mount["queued"] = "force" if mount["queued"] == "force" else how
+        elif mount["leaving"] in ("", "plain"):
+            mount["leaving"] = how
+        raise Blocked(host)
+    if mount["leaving"] == "dismount":
         raise Blocked(mount["host"])
     # The superblock is written last of all, be it forced or not.
     check_mount(state, mount, writing=True)
@@ -134,24 +157,39 @@ def remove(state: State, mount: Mount) -> None:
 
 
 def begin_dismount(state: State, machine: Machine, node: str) -> str:
-    """nfssvc(NFSSVC_FORCEDISM): the oldest NFS mount at exactly NODE, unless a forced unmount is under way."""
+    """nfssvc(NFSSVC_FORCEDISM): the oldest NFS mount at exactly NODE, be it listed or not, unless that was done to it
+    before, or a forced unmount is under way. What waits for its server gets an error from here on."""
     if machine.uid(state) != 0:
         raise error(errno.EPERM)
     for mount in state["mounts"]:
         if mount["node"] == node and mount["fstype"] == "nfs":
-            if mount["leaving"] in ("force", "dismount"):
+            if mount["leaving"] in ("force", "dismount") or mount["queued"] == "force" or mount["cancelled"]:
                 break
-            mount["leaving"] = "dismount"
+            mount["cancelled"] = True
+            if recursive(state):
+                remove_uppers(state, mount)
+            if not uppers(state, mount):
+                mount["leaving"] = "dismount"
             return mount["fsid"]
     raise error(errno.EINVAL)
+
+
+def recursive(state: State) -> bool:
+    return state["settings"]["sysctls"].get("vfs.recursive_forced_unmount") == "1"
+
+
+def remove_uppers(state: State, mount: Mount) -> None:
+    for upper in reversed(uppers(state, mount)):
+        remove_uppers(state, upper)
+        remove(state, upper)
 
 
 def end_dismount(state: State, fsid: str) -> None:
     mount = vfs.by_fsid(state, fsid)
     if mount is None:
         return
+    mount["leaving"] = ""
     if busy(state, mount, force=True):
-        mount["leaving"] = ""
         raise error(errno.EBUSY)
     remove(state, mount)
     finish_unmounts(state, mount["host"])
@@ -160,10 +198,10 @@ def end_dismount(state: State, fsid: str) -> None:
 def finish_unmounts(state: State, host: str) -> None:
     """Let go the unmounts that hang for HOST; their processes cannot be killed, so they all come to an end."""
     for mount in reversed(list(state["mounts"])):
-        if mount["host"] != host or not mount["leaving"]:
+        if mount["host"] != host or not (mount["leaving"] or mount["queued"]):
             continue
-        forced = mount["leaving"] != "plain"
-        mount["leaving"] = ""
+        forced = (mount["leaving"] or mount["queued"]) != "plain"
+        mount["leaving"] = mount["queued"] = ""
         if not busy(state, mount, forced):
             remove(state, mount)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
 
 from . import vfs
+from .errors import error
 from .store import Blocked, Store
 
 TYPE_CHECKING = False
@@ -56,8 +58,8 @@ class Machine:
         try:
             return step()
         except Blocked as problem:
-            opening = problem.opening
-        with Uninterruptible(self.store, opening):
+            opening, host = problem.opening, problem.host
+        with Uninterruptible(self.store, opening, host):
             while True:
                 self.store.wait_for_change(min(self.state()["due"] or float("inf"), time.time() + LONGEST_LOOK))
                 self.settle()
@@ -65,6 +67,9 @@ class Machine:
                     return step()
                 except Blocked:
                     continue
+                except vfs.Cancelled as problem:
+                    # Who has waited is told so in another way than who asks from then on.
+                    raise error(errno.ESTALE, problem.filename) from None
 
     def place(self, state: State, path: str) -> vfs.Place:
         return vfs.realpath(state, path, self.empty)
@@ -84,13 +89,14 @@ def deadly() -> tuple[int, ...]:
 class Uninterruptible:
     """A process in the kernel. Signals wait until it comes out; the state knows it, for the sake of SIGKILL.
 
-    OPENING: the provider that it is about to open.
+    OPENING: the provider that it is about to open. HOST: the server that it waits for.
     """
 
-    def __init__(self, store: Store, opening: str = "") -> None:
+    def __init__(self, store: Store, opening: str = "", host: str = "") -> None:
         self.store = store
         self.pid = str(os.getpid())
         self.opening = opening
+        self.host = host
 
     def __enter__(self) -> None:
         import signal
@@ -101,6 +107,8 @@ class Uninterruptible:
             state["stuck"][self.pid] = False
             if self.opening:
                 state["opening"][self.pid] = self.opening
+            if self.host:
+                state["waits"][self.pid] = self.host
 
         self.store.change(enter)
 
@@ -109,6 +117,7 @@ class Uninterruptible:
 
         def leave(state: State) -> bool:
             state["opening"].pop(self.pid, None)
+            state["waits"].pop(self.pid, None)
             return state["stuck"].pop(self.pid, False)
 
         if self.store.change(leave):

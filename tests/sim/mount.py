@@ -31,7 +31,7 @@ UFS_OPTIONS = set(
 TMPFS_OPTIONS = set(
     "easize size maxfilesize inodes uid gid mode export union nonc nomtime nosymfollow pgread noatime sync".split()
 )
-LOADABLE = ("fusefs", "ext2fs", "procfs", "fdescfs", "devfs")
+LOADABLE = ("fusefs", "ext2fs", "procfs", "fdescfs")
 
 
 def main(machine: Machine, argv: list[str]) -> int:
@@ -67,7 +67,7 @@ def main(machine: Machine, argv: list[str]) -> int:
 
 def show(machine: Machine, switches: set[str], types: str, style: str) -> int:
     verbose = bool(switches & {"p", "v"})
-    mounts = machine.look(wait_for_all) if verbose else machine.state()["mounts"]
+    mounts = machine.look(wait_for_all) if verbose else vfs.listed(machine.state())
     chosen = [mount for mount in mounts if of_type(mount["fstype"], types)]
     if style.startswith("json"):
         text = as_json(chosen, switches, pretty="pretty" in style)
@@ -154,6 +154,11 @@ def nmount(state: State, machine: Machine, fstype: str, special: str, node: str,
         kernel.check_mount_point(state, machine, place, words)
         check_words(words, TMPFS_OPTIONS)
         mount_tmpfs(state, machine, place, words)
+    elif fstype == "devfs":
+        kernel.check_mount_point(state, machine, place, words)
+        backing = f"{machine.path}/fs/devfs-{state['serial'] + 1}"
+        os.makedirs(backing)
+        kernel.add_mount(state, place, "devfs", "devfs", kernel.flags_of(words), backing=backing)
     elif fstype == "zfs":
         kernel.check_mount_point(state, machine, place, words)
         zfs.mount(state, special, place, kernel.flags_of(words, kernel.FLAGS_OF_SOME), words)

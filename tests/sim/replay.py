@@ -213,7 +213,8 @@ STORY: dict[str, dict[str, Scene]] = {
 
 
 def normalized(lines: list[str]) -> list[str]:
-    """Sizes, hashes, process and inode numbers, and the padding that goes with them and with the length of paths."""
+    """Sizes, hashes, process and inode numbers, where in the kernel a process waits, and the padding that goes with
+    them and with the length of paths."""
     found = []
     for line in lines:
         line = re.sub(r"\b\d+ +\d+ +\d+ +\d+% ", "N N N N% ", line)
@@ -230,6 +231,7 @@ def normalized(lines: list[str]) -> list[str]:
             line = re.sub(r" +\d+", " PID", line)
         line = re.sub(r"^(root +\w+ +)\d+( +\d+ - +)\d+", r"\1PID\2INODE", line)
         line = re.sub(r"^ *\d+ (?=[A-Z][A-Za-z]* +\w+ +/bin/sh)", "PID ", line)
+        line = re.sub(r"^ *\d+ [A-Z][A-Za-z]* +\w+ +(?=(?:cat|timeout|umount) )", "PID STATE WCHAN ", line)
         found.append(re.sub(r"[ \t]+", " ", line).rstrip())
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from . import vfs
 from .machine import Machine, fail, say, warn
 from .nfs import connects
 from .options import UsageError, getopt, letters, values
@@ -33,7 +34,7 @@ def nfsstat(machine: Machine, argv: list[str]) -> int:
         return fail("nfsstat: only -m is simulated", 70)
     if machine.uid(machine.state()) != 0:
         return fail("nfsstat: Only privileged users can use the -m option")
-    for mount in machine.state()["mounts"]:
+    for mount in vfs.listed(machine.state()):
         if mount["fstype"] == "nfs":
             say(f"{mount['special']} on {mount['node']}")
             say(option_line(mount))

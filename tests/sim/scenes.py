@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NODES = ("node1", "node2")
 DISKS = ("disk0", "disk1")
 IQN = "iqn.2026-11.lab.storage:"
-PORTAL = "172.16.0.1"
+SERVER = PORTAL = "172.16.0.1"
 NICK = """\
 env1 {{
     TargetName = {iqn}disk0
@@ -140,6 +140,32 @@ def whole_kernel(stage: Stage) -> None:
     (stage.root / "bin/sleep").symlink_to("/bin/sleep")
 
 
+def four_directories(stage: Stage) -> None:
+    """On jail1's lies devfs; jail2's and jail4's are shown by nullfs, and devfs lies on the first of these."""
+    for number in range(1, 5):
+        held = stage.world.export(SERVER, "/nfs") / "data" / f"jail{number}"
+        for name in ("dev", "etc", "sub"):
+            (held / name).mkdir(parents=True, exist_ok=True)
+        (stage.root / f"usr/jails/jails-data/jail{number}-data").mkdir(exist_ok=True)
+        stage.mount(f"jail{number}")
+    for name in ("jroot", "jroot4", "z/own"):
+        (stage.root / name).mkdir(parents=True)
+    own = stage.path("/z/own")
+    stage.world.base_mount("tank/skeleton/jail1", own, "zfs", ["local", "nfsv4acls"], own)
+    stage.world.mount("devfs", f"{stage.data('jail1')}/dev", "devfs")
+    stage.world.mount(stage.data("jail2"), stage.path("/jroot"), "nullfs")
+    stage.world.mount("devfs", stage.path("/jroot/dev"), "devfs")
+    stage.world.mount(stage.data("jail4"), stage.path("/jroot4"), "nullfs")
+
+
+def server_dies(stage: Stage) -> None:
+    stage.world.freeze(SERVER)
+
+
+def server_returns(stage: Stage) -> None:
+    stage.world.up(SERVER)
+
+
 # A name that ends with three dots is the beginning of a block's name.
 STORY: dict[str, dict[str, Scene]] = {
     "iscsi": {
@@ -167,4 +193,9 @@ STORY: dict[str, dict[str, Scene]] = {
     "jail": {"jls; jls -h name...": whole_kernel},
     "nfs-names": {"mount_nfs -o nfsv4,retrycnt=1,nocover,proto=tcp nas6:...": named_server},
     "zfs": {"zfs list -H -o name,mountpoint...": pool},
+    "nfs-dead-below": {
+        "mount | grep jails...": four_directories,
+        "devfs lies on it: umount -N of the NFS mount itself": server_dies,
+        "the server is back": server_returns,
+    },
 }

@@ -20,7 +20,12 @@ class Mount(TypedDict):
     parent: str
     lower: str
     stale: bool
+    # An unmount of it is under way: plain, force, dismount (umount -N).
     leaving: str
+    # A umount(8) has not come to that yet, plain or force: it waits for a lock that who waits for the server has.
+    queued: str
+    # umount -N has ended its requests for good, be it unmounted or not.
+    cancelled: bool
     base: bool
 
 
@@ -274,6 +279,8 @@ class State(TypedDict):
     stuck: dict[str, bool]
     # Processes that are about to open a provider, and cannot.
     opening: dict[str, str]
+    # The server that a process in the kernel waits for.
+    waits: dict[str, str]
     faults: list[Fault]
     settings: Settings
 

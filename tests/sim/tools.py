@@ -87,6 +87,17 @@ def stat(machine: Machine, args: list[str]) -> int:
     return status
 
 
+def cat(machine: Machine, args: list[str]) -> int:
+    status = 0
+    for path in args:
+        try:
+            with open(machine.real_place(path).real, encoding="utf-8") as stream:
+                sys.stdout.write(stream.read())
+        except OSError as problem:
+            status = fail(f"cat: {path}: {text(problem.errno or 0)}")
+    return status
+
+
 def touch(machine: Machine, args: list[str]) -> int:
     status = 0
     for path in args:
@@ -286,6 +297,7 @@ def command_line(machine: Machine, pid: int) -> str:
 
 
 TOOLS: dict[str, Callable[[Machine, list[str]], int]] = {
+    "cat": cat,
     "dd": dd,
     "dmesg": dmesg,
     "hostname": hostname,

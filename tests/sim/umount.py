@@ -47,7 +47,7 @@ def main(machine: Machine, argv: list[str]) -> int:
 
 def unmount_all(machine: Machine, switches: set[str], types: str, hosts: list[str]) -> int:
     status = 0
-    for mount in reversed(machine.state()["mounts"]):
+    for mount in reversed(vfs.listed(machine.state())):
         if mount["node"] in ("/", "/dev") or (hosts and mount["host"] not in hosts):
             continue
         if not types or mount["fstype"] in types.split(","):
@@ -58,7 +58,7 @@ def unmount_all(machine: Machine, switches: set[str], types: str, hosts: list[st
 
 def in_table(state: State, name: str) -> Mount | None:
     """The newest mount with that fsid, else on that directory, else from that source."""
-    newest_first = list(reversed(state["mounts"]))
+    newest_first = list(reversed(vfs.listed(state)))
     for key in ("fsid", "node", "special"):
         for mount in newest_first:
             if mount[key] == name:
@@ -79,7 +79,7 @@ def find(state: State, name: str) -> tuple[Mount | None, str]:
 def unmount_name(machine: Machine, name: str, switches: set[str], types: str) -> int:
     state = machine.state()
     mount, name = find(state, name)
-    stacked = mount is not None and sum(other["node"] == name for other in state["mounts"]) > 1
+    stacked = mount is not None and sum(other["node"] == name for other in vfs.listed(state)) > 1
     if mount is None or stacked:
         try:
             place = machine.real_place(name)
@@ -135,13 +135,15 @@ def dismount(machine: Machine, name: str) -> int:
         fsid = machine.call(lambda state: kernel.begin_dismount(state, machine, name))
     except OSError as problem:
         warn(f"umount: {name}: {words_of(problem)}")
-        mount = in_table(machine.state(), name)
-        if mount is not None and mount["node"] == name and mount["leaving"]:
-            unmount(machine, mount, {"f"})
+        for stuck in machine.state()["mounts"]:
+            if stuck["node"] == name and (stuck["leaving"] or stuck["queued"]):
+                unmount(machine, stuck, {"f"})
         return 1
-    sleep_in_kernel(machine.store, machine.state()["settings"]["force_seconds"])
+    mount = vfs.by_fsid(machine.state(), fsid)
+    if mount is not None and not kernel.uppers(machine.state(), mount):
+        sleep_in_kernel(machine.store, machine.state()["settings"]["force_seconds"])
     try:
         machine.call(lambda state: kernel.end_dismount(state, fsid))
     except OSError as problem:
-        return fail(f"umount: unmount of {name} failed: {words_of(problem)}")
+        return fail(f"umount: {name}: {words_of(problem)}")
     return 0

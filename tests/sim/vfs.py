@@ -10,7 +10,7 @@ import stat as modes
 from os import getcwd, lstat, readlink, scandir
 from os.path import isabs, join, normpath
 
-from .errors import error
+from .errors import error, text
 from .mounted import check_mount
 from .store import Blocked
 
@@ -24,6 +24,10 @@ MAX_LINKS = 32
 
 # Where a process that went into a mount is: getcwd(2) of the system below would name the backing directory.
 WORKING_DIRECTORY: list[str] = []
+
+
+class Cancelled(OSError):
+    """What umount -N does to a request, be the mount unmounted by it or not."""
 
 
 class Place:
@@ -61,12 +65,28 @@ def _newest(mounts: list[Mount]) -> dict[str, int]:
     """By directory, the index of the last mount on it; made anew when the table is another one."""
     key = (len(mounts), mounts[-1]["fsid"])
     if _KNOWN[0] is not mounts or _KNOWN[1] != key:
-        _KNOWN[:] = [mounts, key, {mount["node"]: index for index, mount in enumerate(mounts)}]
+        _KNOWN[:] = [mounts, key, {mounts[index]["node"]: index for index in _reachable(mounts)}]
     found: dict[str, int] = _KNOWN[2]
     return found
 
 
 _KNOWN: list[Any] = [None, None, {}]
+
+
+def _reachable(mounts: list[Mount]) -> list[int]:
+    """The indices of all but those that were mounted on what a forced unmount has taken away since."""
+    fsids: set[str] = set()
+    found = []
+    for index, mount in enumerate(mounts):
+        if not mount["parent"] or mount["parent"] in fsids:
+            fsids.add(mount["fsid"])
+            found.append(index)
+    return found
+
+
+def listed(state: State) -> list[Mount]:
+    """What getfsstat(2) tells with MNT_NOWAIT: all but what is being unmounted (vfs_syscalls.c)."""
+    return [mount for mount in state["mounts"] if not mount["leaving"]]
 
 
 def by_fsid(state: State, fsid: str) -> Mount | None:
@@ -109,6 +129,9 @@ def reach(state: State, mount: Mount, path: str) -> None:
     for layer in layers(state, mount):
         if client_is_dead(layer):
             raise error(errno.ENOTCONN, path)
+        if layer["cancelled"]:
+            number = errno.EIO if layer is mount else errno.ESTALE
+            raise Cancelled(number, text(number), path)
         if not answers(state, layer["host"]):
             raise Blocked(layer["host"])
         check_mount(state, layer, writing=False)

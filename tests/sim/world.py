@@ -213,7 +213,8 @@ class World(Disks):
             mount: Mount = {
                 "special": special, "node": node, "fstype": fstype, "flags": flags,
                 "fsid": kernel.next_fsid(state), "options": {}, "backing": backing, "host": "", "parent": "",
-                "lower": "", "stale": False, "leaving": "", "base": True,
+                "lower": "", "stale": False, "leaving": "", "queued": "",
+                "cancelled": False, "base": True,
             }  # fmt: skip
             state["mounts"].append(mount)
 
@@ -437,6 +438,7 @@ def _first_state(settings: Mapping[str, Any], storage: str) -> State:
         "serial": 0, "total": 0, "counts": {}, "mounts": [], "servers": {}, "holders": {}, "jails": {},
         "guests": {}, "units": {}, "disks": {}, "gates": {}, "parts": {}, "elis": {}, "multipaths": {}, "labels": {},
         "nodes": {}, "opens": [], "untasted": [], "panic": "", "storage": storage, "sessions": [], "session_serial": 0,
-        "datasets": {}, "exported": {}, "due": 0.0, "modules": ["nfscl"], "stuck": {}, "opening": {}, "faults": [],
+        "datasets": {}, "exported": {}, "due": 0.0, "modules": ["nfscl"], "stuck": {}, "opening": {}, "waits": {},
+        "faults": [],
         "settings": {**known, **settings},  # type: ignore[typeddict-item]
     }  # fmt: skip
