@@ -41,7 +41,7 @@ _SAID: diagnosis.Rows = (
     ("not valid base64", Denied, "that in CEPH_KEYRING is no key"),
     ("= No such file or directory", Missing, "make the directory in the file system; is CEPH_FS_NAME right?"),
     ("= Permission denied", Denied, "correct CEPH_USER and its key, and give it this path: ceph fs authorize"),
-    ("= Operation not permitted", Denied, "correct CEPH_USER and its key, and run it as root"),
+    ("= Operation not permitted", Denied, "correct CEPH_USER and its key"),
     ("= Invalid argument", Misconfigured, "correct MOUNT_CEPH_OPT, or the key; dmesg tells which"),
 )
 

@@ -23,7 +23,8 @@ _PACKAGES = {
     "rbd": "ceph-common (FreeBSD: the package ceph14)",
 }
 # Options of mount_nfs(8) that nfs(5) spells differently, or does not have.
-_LINUX_NAMES = {"nfsv3": "vers=3", "nfsv4": "vers=4", "tcp": "proto=tcp", "udp": "proto=udp"}
+# tcp and udp it has too, and like mount_nfs(8) it takes proto=tcp for IPv4 alone.
+_LINUX_NAMES = {"nfsv3": "vers=3", "nfsv4": "vers=4"}
 # File systems of FreeBSD that open no files for themselves.
 _NOTHING_OF_ITS_OWN = ("nfs", "nullfs", "fusefs")
 _LINUX_LACKS = ("intr", "nocover", "retrycnt", "noconn", "oneopenown", "resvport")

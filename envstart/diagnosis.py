@@ -12,6 +12,8 @@ from .errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailabl
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .children import Result
+    from .host import Host
+    from .mount import Mount
 
 # (words, kind of error, what to do); the first row that fits counts.
 Rows = tuple[tuple[str, type[Error], str], ...]
@@ -20,16 +22,11 @@ Rows = tuple[tuple[str, type[Error], str], ...]
 UNRESOLVED = "Name does not resolve"
 BOOTING = 300.0
 _FINAL: Rows = (
-    ("Program/version mismatch", Misconfigured, "the server does not speak this NFS version; look at NFS_VERSION"),
-    ("minor version not supported", Misconfigured, "the server does not speak this minorversion"),
-    ("wrong security flavor", Denied, "the server wants another sec= option"),
-    ("Authentication error", Denied, "the server wants another sec= option"),
-    ("access denied by server", Denied, "let the server export it to this host"),
-    ("Permission denied", Denied, "let the server export it to this host"),
-    ("Operation not permitted", Denied, "run it as root, and not inside a jail"),
-    ("No such file or directory", Missing, "make the directory on the server, or correct the path"),
+    ("Permission denied", Denied, "may root use it? look at what it lies on"),
+    ("Operation not permitted", Denied, "is this a jail, or a container that may not mount?"),
+    ("No such file or directory", Missing, "make the directory, or correct the path"),
     ("Not a directory", Missing, "make it a directory, or correct the path"),
-    ("must be same type", Missing, "make both a directory"),
+    ("must be same type", Missing, "make both a directory, or both a file"),
     ("does not exist", Missing, "make the directory, or correct the path"),
     ("is unknown: Invalid argument", Misconfigured, "take the option out of the configuration"),
     ("incorrect mount option", Misconfigured, "take the option out of the configuration"),
@@ -38,10 +35,22 @@ _FINAL: Rows = (
     ("Invalid fstype", Unavailable, "load the kernel module of the file system"),
     ("unknown filesystem type", Unavailable, "load the kernel module of the file system"),
     ("is not available", Unavailable, "load the kernel module of the file system"),
-    ("File name too long", Misconfigured, "a source has at most 1023 bytes"),
+    ("Program/version mismatch", Misconfigured, "the server does not speak this NFS version; look at NFS_VERSION"),
+    ("minor version not supported", Misconfigured, "the server does not speak this minorversion"),
+    ("wrong security flavor", Denied, "the server wants another sec= option"),
+    ("Authentication error", Denied, "does the server want another sec= option?"),
+    ("access denied by server", Denied, "let the server export it to this host"),
     (UNRESOLVED, Error, "correct the server's name, or the resolver"),
     ("Name or service not known", Error, "correct the server's name, or the resolver"),
+    ("Address family for hostname not supported", Error, "correct the server's name, or the resolver"),
+    ("No address associated with hostname", Error, "correct the server's name, or the resolver"),
+    ("File name too long", Misconfigured, "a source has at most 1023 bytes"),
     ("Directory not empty", Misconfigured, "empty the mount point, or set HIDDEN_FILES"),
+)
+# Of a directory of an NFS server the same words mean something else.
+_OF_SERVER: Rows = (
+    ("Permission denied", Denied, "let the server export it to this host"),
+    ("No such file or directory", Missing, "make the directory on the server, or correct the path"),
 )
 _HEALS = (
     "Connection refused",
@@ -80,22 +89,41 @@ def first(rows: Rows, words: str, doing: str) -> Error | None:
     return None
 
 
+async def explain(host: Host, mount: Mount, result: Result, doing: str) -> Error:
+    """Return why a mount command has mounted nothing; of an NFS server that takes more than its words."""
+    if mount.fstype != "nfs":
+        return mount.diagnose(result, doing)
+    from . import nfs_failure
+
+    return await nfs_failure.explain(host, mount, result, doing)
+
+
 def of_mount(result: Result, doing: str) -> Error:
-    """The error for a mount command that did not succeed; ``doing`` is "mount SOURCE on DIR"."""
+    """Return the error for a mount command that did not succeed; ``doing`` is "mount SOURCE on DIR"."""
+    return _of_any(result, doing, "is what it lies on well, and is it in use?")
+
+
+def _of_any(result: Result, doing: str, doubt: str) -> Error:
     words = result.words
     final = first(_FINAL, words, doing)
     if final is not None:
         return final
     if result.status is None or any(text in words for text in _HEALS):
-        return Temporary(f"cannot {doing}: {words}; is the server up, and can it be reached?")
+        return Temporary(f"cannot {doing}: {words}; {doubt}")
     return Error(f"cannot {doing}: {words}; try the command by hand: -v shows it")
+
+
+def of_server(result: Result, doing: str) -> Error:
+    """Return of_mount() for a directory of an NFS server (see nfs_failure.py for what asks about it)."""
+    doubt = "is the server up, and can it be reached?"
+    return first(_OF_SERVER, result.words, doing) or _of_any(result, doing, doubt)
 
 
 # Of mount(8) for a device: the same words mean something else there (commands.md §10.1).
 _OF_DEVICE: Rows = (
     ("run fsck", Misconfigured, "fsck it by hand, or set FSCK=preen"),
     ("Integrity check failed", Misconfigured, "fsck it by hand"),
-    ("Operation not permitted", Temporary, "it is in use under another name: look at mount(8) and geli status"),
+    ("Operation not permitted", Temporary, "is it in use under another name? look at mount(8) and geli status"),
     ("No such file or directory", Missing, "there is no such device, or no file system on it"),
     ("Invalid argument", Misconfigured, "there is no file system of this type on it"),
     ("wrong fs type", Misconfigured, "there is no file system of this type on it"),

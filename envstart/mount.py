@@ -38,7 +38,6 @@ class Mount(plan.Step):
     # Where missing parents of the mount point may be made, and the mode of what is made.
     create_below: str | None
     mode = 0o755
-    # Whether its source can be a file, which is mounted on a file.
     takes_files = False
     # Whether the mount command keeps our locks until it ends (Host.run).
     hold = True
@@ -304,7 +303,7 @@ class Mount(plan.Step):
         """Why nothing is mounted after a mount command."""
         if result.status == 0:
             return Error(f"cannot {doing}: {program} said that it is done, but nothing is mounted there")
-        return self.diagnose(result, doing)
+        return await diagnosis.explain(host, self, result, doing)
 
     async def _take_back(self, host: Host, point: str, undo: Undo) -> None:
         """Undo what a failed start has done here, and nothing else (promise 4)."""

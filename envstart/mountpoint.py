@@ -64,7 +64,7 @@ async def refuse_twins(host: Host, points: Sequence[str]) -> None:
 
 
 async def is_file(host: Host, mount: Mount) -> bool:
-    """Return whether a source on this host is a regular file, which is mounted on a file; OSError if it is missing."""
+    """Return whether a source on this host, of a mount that takes files, is one; OSError if it is missing."""
     answer: bool = await host.bounded(touch.is_file, mount.source, timeout=mount.patience)
     return answer
 

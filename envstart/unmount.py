@@ -66,7 +66,7 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
         if result.status is None:
             raise Hanging(f"{doing}: {result.words}; envstart leaves it as it is")
         if "not permitted" in result.words:
-            raise Denied(f"{doing}: {result.words}; run it as root")
+            raise Denied(f"{doing}: {result.words}; is this a jail, or a container that may not unmount?")
         if not diagnosis.busy(result):
             raise Error(f"{doing}: {result.words or 'it is still mounted'}")
         from . import processes

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _OF_CLONE: diagnosis.Rows = (
     ("does not exist", Missing, "make what is missing, or correct ZFS_CLONE and ZFS_SKELETON_SNAPSHOT"),
     ("no such pool", Missing, "import the pool, or correct ZFS_CLONE"),
-    ("permission denied", Denied, "run it as root"),
+    ("permission denied", Denied, "is this a jail? run it on the host"),
     ("key is not loaded", Denied, "zfs load-key"),
     ("busy", Temporary, "try again"),
 )

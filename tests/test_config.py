@@ -499,7 +499,9 @@ def test_an_ipv6_address_gets_its_brackets(tmp_path: Path) -> None:
         path = _write(tmp_path, f"NFS_SERVER='{written}'\n")
         plan = hook.load("nfs", in_workdir("j1", W), path)
         assert plan.steps[-1].source == "[2001:db8::1]:/nfs/data/j1"
-        assert "proto=tcp6" in _mount_options(path)
+        assert "tcp" in _mount_options(path)
+        content = f"NFS_SERVER='{written}'\nMOUNT_NFS_OPT='-orw -oproto=tcp'\n"
+        assert "proto=tcp6" in _mount_options(_write(tmp_path, content))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

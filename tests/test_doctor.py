@@ -260,6 +260,21 @@ def test_kerberos_wants_gssd(sick: Any) -> None:
     the_only(examine(site), ("warning", "jail1", "the service gssd does not run"))
 
 
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ("-orw -overs=4 -otls", ["tlsclntd"]),
+        ("-orw -overs=4 -ominorversion=2 -osec=krb5p -osyskrb5 -otls", ["gssd", "tlsclntd"]),
+    ],
+)
+def test_case_c21_options_that_want_a_daemon(sick: Any, options: str, names: list[str]) -> None:
+    site: Site = sick()
+    site.configure(MOUNT_NFS_OPT=options)
+    site.world.set(rc_conf=["gssd", "tlsclntd", "ntpd"])
+    told = [one["text"] for one in examine(site) if "service" in one["text"]]
+    assert told == [f"the service {name} does not run" for name in names]
+
+
 # The workdir.
 
 
@@ -447,9 +462,9 @@ def test_a_configuration_that_is_not_there(sick: Any) -> None:
 # Environments: servers.
 
 
-def _server(site: Site, name: str, kind: str = "") -> None:
+def _server(site: Site, name: str, kind: str = "", **keys: str) -> None:
     """The site's server under another name."""
-    site.configure(NFS_SERVER=name)
+    site.configure(NFS_SERVER=name, **keys)
     site.world.server(name)
     site.world.export(name, "/nfs")
     if kind:
@@ -477,7 +492,16 @@ SERVERS: list[tuple[str, Callable[[Site], object], Row]] = [
         lambda site: _server(site, "nas1", "again"),
         ("warning", "jail1", "cannot be resolved at this time"),
     ),
-    ("IPv6 only", lambda site: _server(site, "nas1", "inet6"), ("critical", "jail1", "nas1 has only an IPv6 address")),
+    (
+        "case C11: IPv6 only",
+        lambda site: _server(site, "nas1", "inet6", MOUNT_NFS_OPT="-orw -overs=4 -ominorversion=2 -oproto=tcp"),
+        ("critical", "jail1", "nas1 has only an IPv6 address, which the option proto=tcp leaves out"),
+    ),
+    (
+        "case C11: IPv4 only",
+        lambda site: _server(site, "nas1", "inet", MOUNT_NFS_OPT="-orw -overs=4 -ominorversion=2 -onoinet4"),
+        ("critical", "jail1", "nas1 has only an IPv4 address, which the option noinet4 leaves out"),
+    ),
     (
         "not exported",
         lambda site: site.world.unexport(SERVER, "/nfs/fstab/jail1"),

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 _SAID: diagnosis.Rows = (
     *ceph.REFUSED,
-    ("Operation not permitted", Denied, "give CEPH_USER this path: ceph fs authorize; and run it as root"),
+    ("Operation not permitted", Denied, "give CEPH_USER this path: ceph fs authorize"),
     ("Permission denied", Denied, "give CEPH_USER this path: ceph fs authorize"),
     ("No such file or directory", Missing, "make CEPH_ROOT_DIR in the file system; is CEPH_FS_NAME right?"),
-    ("fuse: device not found", Unavailable, "load the kernel module of FUSE"),
+    ("fuse: device not found", Unavailable, "is the kernel module of FUSE loaded, and /dev/fuse there?"),
     ("unrecognized option", Misconfigured, "correct the configuration"),
 )
 

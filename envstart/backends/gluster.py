@@ -29,7 +29,7 @@ _SAID: diagnosis.Rows = (
     ("authentication failed", Denied, "let the volume allow this host: gluster volume set VOLUME auth.allow"),
     ("DNS resolution failed", Error, "correct the server's name, or the resolver"),
     ("nvalid option", Misconfigured, "take the option out of MOUNT_GLUSTERFS_OPT"),
-    ("cannot open /dev/fuse", Unavailable, "load the kernel module of FUSE"),
+    ("cannot open /dev/fuse", Unavailable, "is the kernel module of FUSE loaded, and may this host use /dev/fuse?"),
     ("Server name/volume name unspecified", Misconfigured, "correct GLUSTER_SERVER and GLUSTER_VOLUME"),
 )
 # Lines of the log that are shown, and how much of it is read (bytes).

@@ -114,8 +114,7 @@ OPTIONS = (
     Option(
         "MOUNT_NFS_OPT",
         mount_options,
-        "-orw -overs=4 -orsize=32768 -owsize=32768 -oacregmax=3 -oacdirmin=3 -oacdirmax=3 -ohard -oproto=tcp "
-        "-otimeout=300",
+        "-orw -overs=4 -orsize=32768 -owsize=32768 -oacregmax=3 -oacdirmin=3 -oacdirmax=3 -ohard -otcp -otimeout=300",
         "options of mount_nfs(8); retrycnt=1 and nocover are always added",
     ),
     Option("NFS_VERSION", choice("3", "4"), "", "NFS version", "what MOUNT_NFS_OPT says"),

@@ -30,7 +30,7 @@ _FINAL: diagnosis.Rows = (
     ("failed to acquire exclusive lock", Temporary, "another host has it mapped; stop the environment there"),
     *ceph.REFUSED,
     ("Permission denied", Denied, "give CEPH_USER the capability profile rbd"),
-    ("Operation not permitted", Denied, "correct CEPH_USER and CEPH_KEYRING, and run it as root"),
+    ("Operation not permitted", Denied, "correct CEPH_USER and CEPH_KEYRING"),
     ("error opening pool", Missing, "there is no such pool: ceph osd pool ls"),
     # So it is spelt.
     ("failed to acces", Missing, "there is no such pool: ceph osd pool ls"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .. import state
+from .. import nfs_failure, state
 from ..backends.nfs import version
 from ..errors import Error, Temporary
 from .finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_several
@@ -189,8 +189,7 @@ def _services_of(case: Case) -> Iterator[str]:
             if version(options) != "4" and "nolockd" not in options:
                 # Else a lock in the environment fails: No locks available (commands.md §6).
                 yield from ("rpcbind", "statd", "lockd")
-            if any(option.startswith("sec=krb5") for option in options):
-                yield "gssd"
+            yield from nfs_failure.daemons(options)
 
 
 async def _service(host: Host, name: str, users: list[str]) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .. import network
+from .. import network, nfs_failure
 from ..backends.nfs import version
 from ..errors import NoAnswer, NoTime, Unavailable, reason
 from ..table import is_below
@@ -26,22 +26,27 @@ _SPARE = 0.5
 
 
 class Server:
-    """One port of one server. ``nfs``: the version wanted, "" for other services. ``kinds``: of address that the
-    options allow. ``others``: a plan has another portal. ``paths`` by the environments that want them."""
+    """One port of one server. ``nfs``: the version wanted, "" for other services. ``options``: those that leave out
+    kinds of address. ``others``: a plan has another portal. ``paths`` by the environments that want them."""
 
-    __slots__ = ("name", "port", "nfs", "kinds", "others", "paths")
+    __slots__ = ("name", "port", "nfs", "options", "others", "paths")
 
-    def __init__(self, name: str, port: int, nfs: str, kinds: tuple[str, ...], others: bool) -> None:
+    def __init__(self, name: str, port: int, nfs: str, options: tuple[str, ...], others: bool) -> None:
         self.name = name
         self.port = port
         self.nfs = nfs
-        self.kinds = kinds
+        self.options = options
         self.others = others
         self.paths: dict[str, list[str]] = {}
 
     @property
     def key(self) -> tuple[object, ...]:
-        return (self.name, self.port, self.nfs, self.kinds, self.others)
+        return (self.name, self.port, self.nfs, self.options, self.others)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of address that the options allow."""
+        return nfs_failure.kinds(self.options)
 
 
 def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
@@ -63,23 +68,9 @@ def _of_step(step: Step) -> Iterator[Server]:
     others = len(step.servers) > 1 and not getattr(step, "multipath", None)
     for name, port in step.servers:
         if step.fstype == "nfs":
-            yield Server(name, port, version(options), _kinds(options), others)
+            yield Server(name, port, version(options), nfs_failure.exclusions(options), others)
         else:
-            yield Server(name, port, "", (network.INET, network.INET6), others)
-
-
-def _kinds(options: tuple[str, ...]) -> tuple[str, ...]:
-    """Kinds of address that mount_nfs(8) takes: proto=tcp means IPv4 only (commands.md §5.2), proto=tcp6 the other."""
-    refused = {
-        "proto=tcp": network.INET6,
-        "proto=udp": network.INET6,
-        "noinet6": network.INET6,
-        "proto=tcp6": network.INET,
-        "proto=udp6": network.INET,
-        "noinet4": network.INET,
-    }
-    lost = {refused[option] for option in options if option in refused}
-    return tuple(kind for kind in (network.INET, network.INET6) if kind not in lost)
+            yield Server(name, port, "", (), others)
 
 
 async def _server(host: Host, server: Server) -> list[Finding]:
@@ -105,10 +96,11 @@ async def _name(host: Host, server: Server) -> Finding | None:
         text = f"the name {server.name} cannot be resolved at this time"
         remedy = "look at resolv.conf(5); in /etc/hosts it is there at boot, too"
         return of_several(WARNING, users, text, remedy)
-    if not set(kinds) & set(server.kinds):
-        has = f"only an {kinds[0]} address" if kinds else "no address"
-        text = f"{server.name} has {has}, which the options do not allow: mount_nfs(8) then fails without a word"
-        return of_several(CRITICAL, users, text, "write proto=tcp for IPv4, proto=tcp6 for IPv6")
+    if not kinds:
+        return of_several(CRITICAL, users, f"the name {server.name} has no address", "correct it, or the DNS")
+    if option := nfs_failure.excluding(server.options, kinds):
+        text = f"{server.name} has only an {kinds[0]} address, which the option {option} leaves out"
+        return of_several(CRITICAL, users, text, f"{nfs_failure.remedy(option)} in MOUNT_NFS_OPT")
     return None
 
 

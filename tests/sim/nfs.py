@@ -282,6 +282,7 @@ def nmount(state: State, machine: Machine, request: Request, host: str, path: st
     place = machine.place(state, node)
     kernel.check_mount_point(state, machine, place, words)
     check_options(request)
+    check_daemons(state, request)
     seen = path[:LONGEST_V4_PATH] if request.version == 4 else path
     backing = export_of(state["servers"][host], seen)
     if backing is None:
@@ -293,6 +294,14 @@ def nmount(state: State, machine: Machine, request: Request, host: str, path: st
         state, place, shown, "nfs", [flag for flag in flags if flag != "sync"],
         backing=backing, host=host, options=options,
     )  # fmt: skip
+
+
+def check_daemons(state: State, request: Request) -> None:
+    """mountnfs() asks whether rpc.tlsclntd listens, before anything else; without gssd there is no credential."""
+    if "tls" in request.kernel and "tlsclntd" not in state["settings"]["daemons"]:
+        raise error(errno.EINVAL)
+    if request.kernel.get("sec", "sys") != "sys" and "gssd" not in state["settings"]["daemons"]:
+        raise error(errno.EACCES)
 
 
 def check_options(request: Request) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Of those after ctld nothing is simulated but that they run.
 PIDS = {
     "iscsid": 40, "hastd": 41, "ctld": 42, "ntpd": 43, "rpcbind": 44, "statd": 45, "lockd": 46, "gssd": 47,
-    "nfsd": 48,
+    "nfsd": 48, "tlsclntd": 49,
 }  # fmt: skip
 VERBS = ("start", "stop", "restart", "status")
 

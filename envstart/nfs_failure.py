@@ -1,0 +1,158 @@
+"""Why mount_nfs(8) failed, where its own words tell nothing or half of it. It is looked at when that has happened."""
+
+from __future__ import annotations
+
+from . import diagnosis, network
+from .children import Result
+from .errors import Denied, Error, Misconfigured, NoAnswer, NoTime, Temporary, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from .host import Host
+    from .mount import Mount
+
+# Options, and the kind of address that each leaves out.
+_EXCLUDE = {
+    "proto=tcp": network.INET6,
+    "proto=udp": network.INET6,
+    "noinet6": network.INET6,
+    "proto=tcp6": network.INET,
+    "proto=udp6": network.INET,
+    "noinet4": network.INET,
+}
+# What a resolver's library says: FreeBSD's, and Linux's.
+_UNRESOLVED = (
+    diagnosis.UNRESOLVED,
+    "Name or service not known",
+    "Address family for hostname not supported",
+    "No address associated with hostname",
+)
+# Said of what may be fine, before the reason, or in place of one.
+_WARNING = "Warning, options soft and/or intr"
+# What the kernel says when the daemon that an option needs does not run: mountnfs() in nfs_clvfsops.c,
+# newnfs_request() in nfs_commonkrpc.c.
+_WITHOUT = {"tlsclntd": ("Invalid argument",), "gssd": ("Permission denied", "Authentication error")}
+# Seconds for a name, and for a command that only asks.
+_RESOLVING, _ASKING = 4.0, 3.0
+
+
+def kinds(options: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the kinds of address that mount_nfs(8) takes: proto=tcp means IPv4 only, proto=tcp6 the other, tcp any
+    (transcript nfs-names.txt); nfs(5) has them too."""
+    lost = {_EXCLUDE[option] for option in exclusions(options)}
+    return tuple(kind for kind in (network.INET, network.INET6) if kind not in lost)
+
+
+def exclusions(options: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the options that leave out a kind of address."""
+    return tuple(option for option in options if option in _EXCLUDE)
+
+
+def excluding(options: tuple[str, ...], has: Collection[str]) -> str:
+    """Return the option that leaves out all the kinds of address that a server ``has``; "" if one is left."""
+    if set(kinds(options)) & set(has):
+        return ""
+    return next((option for option in options if _EXCLUDE.get(option) in has), "")
+
+
+def remedy(option: str) -> str:
+    """Return what to do about an option that leaves out the only address of a server."""
+    name, _, protocol = option.partition("=")
+    return f"write {protocol[:3]} in place of {option}" if name == "proto" else f"take {option} out"
+
+
+def daemons(options: tuple[str, ...]) -> dict[str, str]:
+    """Return the services of FreeBSD that must run for these options, each with the option that needs it
+    (mount_nfs(8), gssd(8), rpc.tlsclntd(8)); syskrb5 spares the host's own key, not the daemon."""
+    needed = {}
+    if kerberos := [option for option in options if option.startswith("sec=krb5")]:
+        needed["gssd"] = kerberos[-1]
+    if "tls" in options:
+        needed["tlsclntd"] = "tls"
+    return needed
+
+
+async def explain(host: Host, mount: Mount, result: Result, doing: str) -> Error:
+    """Return why nothing is mounted; ``doing`` is "mount SOURCE on DIR"."""
+    lines = [line for line in result.err.splitlines() if _WARNING not in line]
+    result = Result(result.status, result.out, "\n".join(lines), result.seconds, result.alive)
+    if f"mount_nfs: {mount.point}: " in result.words:
+        # The mount point, not the directory on the server.
+        return diagnosis.of_mount(result, doing)
+    error = None
+    if result.status is not None and (not (result.out + result.err).strip() or _says(result, *_UNRESOLVED)):
+        error = await _address(host, mount, result, doing)
+    elif host.platform == "freebsd":
+        error = await _daemon(host, mount, result, doing)
+    if error is None and _says(result, "Operation not permitted"):
+        error = await _refused(host, mount, result, doing)
+    return error or diagnosis.of_server(result, doing)
+
+
+def _says(result: Result, *texts: str) -> bool:
+    return any(text in result.words for text in texts)
+
+
+async def _address(host: Host, mount: Mount, result: Result, doing: str) -> Error | None:
+    """Tell if the server's name does resolve, but to no address that the options allow: mount_nfs(8) then fails without
+    a word (getnfsargs() in its mount_nfs.c), mount.nfs says that there is no such name."""
+    server = mount.servers[0][0]
+    try:
+        problem, kinds = await host.bounded(network.resolve, server, timeout=_RESOLVING)
+    except (NoAnswer, NoTime):
+        return None
+    if problem or not kinds:
+        return None
+    option = excluding(mount.options, kinds)
+    if option:
+        return Misconfigured(
+            f"cannot {doing}: {server} has only an {kinds[0]} address, which the option {option} leaves out; "
+            f"{remedy(option)} in MOUNT_NFS_OPT"
+        )
+    if _says(result, *_UNRESOLVED):
+        return Temporary(f"cannot {doing}: {result.words}; it resolves by now")
+    return None
+
+
+async def _daemon(host: Host, mount: Mount, result: Result, doing: str) -> Error | None:
+    """Tell if a daemon does not run that an option needs."""
+    for name, option in daemons(mount.options).items():
+        if not _says(result, *_WITHOUT[name]):
+            continue
+        status = (await host.run(("service", name, "onestatus"), timeout=_ASKING, reads=True)).status
+        if status:
+            return Unavailable(
+                f"cannot {doing}: {result.words}: {option} needs the service {name}, which does not run; "
+                f"service {name} enable; service {name} start"
+            )
+        if status == 0 and name == "tlsclntd":
+            return Misconfigured(
+                f"cannot {doing}: {result.words}; does this kernel do TLS? sysctl kern.ipc.tls.enable "
+                "kern.ipc.mb_use_ext_pgs: both must be 1"
+            )
+    return None
+
+
+async def _refused(host: Host, mount: Mount, result: Result, doing: str) -> Error:
+    """Tell what of the ways to be refused is left for root."""
+    jailed = ""
+    if host.platform == "freebsd":
+        try:
+            jailed = await host.ask(
+                ("sysctl", "-n", "security.jail.jailed"),
+                lambda answer: answer.out.strip(),
+                lasting=True,
+                patience=_ASKING,
+            )
+        except Error:
+            # The server is the likelier one.
+            pass
+    if jailed == "1":
+        return Denied(f"cannot {doing}: {result.words}: this is a jail; run CBSD and its hooks on the host")
+    if "noresvport" in mount.options:
+        what = "take noresvport out of MOUNT_NFS_OPT, or let the server take any port"
+    else:
+        what = "is this host in the networks of the export? if NAT changes its port, let the server take any"
+    return Denied(f"cannot {doing}: {result.words}; {what} (Linux: insecure, FreeBSD: nfs_reserved_port_only=NO)")
