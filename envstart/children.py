@@ -179,6 +179,14 @@ def named(function: Callable[..., Any], arguments: Sequence[Any]) -> str:
     return f"{function.__name__} {arguments[0] if arguments else ''}"
 
 
+def answer_of(arguments: Sequence[Any]) -> str:
+    """Return what is waited for, for people: of most functions the first argument is the path or the host."""
+    first = arguments[0] if arguments else ""
+    while isinstance(first, (list, tuple)):
+        first = first[0] if first else ""
+    return f"an answer of {first}" if first and isinstance(first, str) else ""
+
+
 def _outcome(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[int, Any]:
     try:
         return 0, function(*arguments)

@@ -235,7 +235,8 @@ class Client(_Probed):
     async def _farewell(self, host: Host) -> None:
         """Until the client has ended: FreeBSD's libfuse unmounts as its last act what is on its directory by then, and
         that can be the next one's (fuse_kern_unmount() in the port's lib/mount_bsd.c)."""
-        looks, point = Looks(host, _FAREWELL), await self._real_point(host)
+        point = await self._real_point(host)
+        looks = Looks(host, _FAREWELL, f"the client of {point} to end")
         try:
             while await host.bounded(processes.naming, self.programs, point, timeout=_SEARCH):
                 if not await looks.again():

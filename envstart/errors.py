@@ -100,6 +100,11 @@ def exhausted(error: BaseException) -> bool:
     return isinstance(error, Exhausted) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
 
 
+def no_child(error: OSError) -> Exhausted:
+    """Return what it means that fork(2), or what it needs, has failed."""
+    return Exhausted(f"cannot start a child: {reason(error)}")
+
+
 def full(error: OSError) -> bool:
     """Whether there is no room on the disk, or none left of a quota."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

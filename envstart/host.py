@@ -22,12 +22,14 @@ from .errors import (
     Temporary,
     Unavailable,
     exhausted,
+    no_child,
     reason,
     unreadable,
 )
 from .locks import Locks
+from .report import erase
 from .signals import Signals
-from .tasks import Turn, Wait, together
+from .tasks import Turn, Wait, Waiting, Waits, together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,8 +72,7 @@ class Host:
         self.own: set[int] = set()
         self._left_behind = list(left_behind)
         self._askers = Askers()
-        # Children that are waited for, and since when.
-        self._at_work: dict[children.Child, float] = {}
+        self._waits = Waits(report, self.deadline)
         self._table: table.Table | None = None
         # How often forget() was called: an answer that was asked for before it is not kept.
         self._changes = 0
@@ -87,15 +88,21 @@ class Host:
 
     def together(self, coroutines: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
         """Run them side by side to their end; the first failure, or a signal, ends all and is raised."""
-        return together(coroutines, self._interruption, self.signals.wake)
+        try:
+            return together(coroutines, self._interruption, self.signals.wake, self._waits.tick)
+        finally:
+            erase()
 
     def _interruption(self) -> BaseException | None:
         if self.signals.asked:
             self.signals.asked = False
-            now = time.monotonic()
-            busy = [f"{child.what}: {now - began:.1f} s" for child, began in self._at_work.items()]
-            self.report.note(f"{self.deadline.elapsed():.1f} s so far; {'; '.join(busy) or 'nothing is waited for'}")
+            self._waits.answer()
         return self.signals.interruption()
+
+    def waiting(self, what: str, until: float | None = None, since: float | None = None) -> Waiting:
+        """``with host.waiting(WHAT):`` who wants to know is told, by ^T or on a terminal; see Waits.add()."""
+        self.signals.arm()
+        return self._waits.add(what, until, since)
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run one to its end and return its result."""
@@ -259,12 +266,9 @@ class Host:
             self._asking.remove(key)
         raise kind(f"cannot tell what {argv[0]} knows: {last}; nothing was changed because of it")
 
-    async def _waited(self, child: children.Child, wait: Wait) -> bool:
-        self._at_work[child] = time.monotonic()
-        try:
+    async def _waited(self, child: children.Child, wait: Wait, what: str = "") -> bool:
+        with self.waiting(what or child.what, wait.until):
             return await wait
-        finally:
-            del self._at_work[child]
 
     async def _end(self, child: children.Child, gently: bool, leave: bool = False) -> None:
         """TERM if ``gently``, then KILL; one that outlives both is left behind."""
@@ -366,23 +370,24 @@ class Host:
     # What may hang.
 
     async def bounded(
-        self, function: Callable[..., Any], *arguments: Any, timeout: float, keep: Sequence[int] = ()
+        self, function: Callable[..., Any], *arguments: Any, timeout: float, keep: Sequence[int] = (), what: str = ""
     ) -> Any:
         """``function(*arguments)`` in a child, for at most ``timeout`` seconds; NoAnswer after that, NoTime if the
         deadline comes first.
 
         For everything that touches a file system which may be dead: such a call cannot be ended, only left behind.
         The result goes through marshal; an OSError comes back as one. ``keep``: descriptors that the child gets.
+        ``what`` is told to be waited for in place of an answer of its first argument.
         """
         try:
             asker = await self._askers.ask(function, arguments, keep, self.deadline.limit)
         except OSError as error:
-            raise _no_child(error) from None
+            raise no_child(error) from None
         until = time.monotonic() + timeout
         answered = False
         try:
             wait = Wait(min(until, self.deadline.limit), asker.answered, asker.pipe.descriptor)
-            answered = await self._waited(asker.child, wait)
+            answered = await self._waited(asker.child, wait, what or children.answer_of(arguments))
         finally:
             self._askers.done(asker, answered)
             if not answered:
@@ -409,14 +414,14 @@ class Host:
         try:
             child, descriptor = children.each(function, items, keep)
         except OSError as error:
-            raise _no_child(error) from None
+            raise no_child(error) from None
         pipe = children.Pipe(descriptor)
         found: list[tuple[int, Any]] = []
         alive = True
         try:
             while alive and not pipe.closed:
                 wait = Wait(min(time.monotonic() + timeout, self.deadline.limit), pipe.fill, pipe.descriptor)
-                alive = await self._waited(child, wait)
+                alive = await self._waited(child, wait, children.answer_of(items[len(found) :]))
                 new, pipe.data = children.answers(pipe.data)
                 found += new
         finally:
@@ -442,7 +447,3 @@ class Host:
     def left_behind(self) -> list[str]:
         """Children that nothing could end, and that are still there: pid and what they do."""
         return [f"pid {child.pid} ({child.what})" for child in self._left_behind if not child.ended()]
-
-
-def _no_child(error: OSError) -> Exhausted:
-    return Exhausted(f"cannot start a child: {reason(error)}")

@@ -95,7 +95,8 @@ class Locks:
         except BlockingIOError:
             try:
                 # The kernel has a queue for those who wait; who asked now and then would be passed by newcomers.
-                await host.bounded(_wait_for, name, descriptor, timeout=host.deadline.left(), keep=(descriptor,))
+                left, what = host.deadline.left(), f"the lock {name}: {_holder(descriptor)} works on it"
+                await host.bounded(_wait_for, name, descriptor, timeout=left, keep=(descriptor,), what=what)
             except (NoAnswer, NoTime):
                 holder = _holder(descriptor)
                 raise Temporary(

@@ -208,7 +208,7 @@ class Mount(plan.Step):
         undo = Undo()
         host.on_failure(lambda: self._take_back(host, point, undo))
         await mountpoint.prepare(host, self, point, undo.made)
-        await until_it_heals(lambda: self._attempt(host, point, undo), host, self.config["ATTEMPTS"])
+        await until_it_heals(lambda: self._attempt(host, point, undo), host, point, self.config["ATTEMPTS"])
         self._new = True
 
     async def _clear(self, host: Host, entry: Entry) -> None:
@@ -321,14 +321,15 @@ class Mount(plan.Step):
     async def _landed(self, host: Host, point: str, patience: float) -> Entry | None:
         """Our mount if it is there, or comes within ``patience`` seconds although its command was given up."""
         until = host.deadline.elapsed() + min(patience, host.deadline.left() / 2)
-        while True:
-            stack = (await host.mounts()).at(point)
-            if stack and await self._matches(host, await host.mounts(), stack[-1]):
-                return stack[-1]
-            if host.deadline.elapsed() >= until:
-                return None
-            host.forget()
-            await host.sleep(0.1)
+        with host.waiting(f"{point}: {self.source} can still be mounted"):
+            while True:
+                stack = (await host.mounts()).at(point)
+                if stack and await self._matches(host, await host.mounts(), stack[-1]):
+                    return stack[-1]
+                if host.deadline.elapsed() >= until:
+                    return None
+                host.forget()
+                await host.sleep(0.1)
 
     # Take it away.
 

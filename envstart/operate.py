@@ -107,7 +107,8 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
 
 async def _alone(host: Host) -> tuple[int | None, str]:
     """A lock that others see, and "", or why this check is not to be made: another one is at work (fault 121)."""
-    until = time.monotonic() + _TURN
+    began = time.monotonic()
+    until = began + _TURN
     while True:
         try:
             descriptor, holder = locks.claim("check")
@@ -119,7 +120,8 @@ async def _alone(host: Host) -> tuple[int | None, str]:
             return descriptor, ""
         if time.monotonic() >= until:
             return None, f"another check is at work ({holder or 'it has just begun'}); nothing was done"
-        await host.sleep(_PAUSE)
+        with host.waiting(f"another check: {holder or 'it has just begun'}", until, began):
+            await host.sleep(_PAUSE)
 
 
 def _left_to(other: str, arguments: argparse.Namespace, report: Report) -> int:

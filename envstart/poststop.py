@@ -63,7 +63,8 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
     report.about(wanted.name, report.facility or "none")
     host = Host(report)
     host.deadline.set(2 * _PATIENCE)
-    until, pause = time.monotonic() + _PATIENCE, _FIRST_PAUSE
+    began, pause = time.monotonic(), _FIRST_PAUSE
+    until = began + _PATIENCE
     while True:
         if started.mark(file_name(wanted)) != mark:
             report.trace("was started again")
@@ -82,7 +83,8 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
             break
         if time.monotonic() >= until:
             raise Temporary(f"cannot stop {wanted.name}: {busy}; later: envstart orphans --stop")
-        host.wait(host.sleep(pause))
+        with host.waiting(f"CBSD to end its stop: {busy}", until, began):
+            host.wait(host.sleep(pause))
         host.forget()
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 

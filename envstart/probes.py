@@ -51,7 +51,8 @@ def ask(host: Host, probes: Sequence[Probe], timeout: float) -> None:
 async def _ask_server(host: Host, server: str, group: list[Probe], timeout: float) -> None:
     descriptor = None
     try:
-        until = time.monotonic() + timeout
+        began = time.monotonic()
+        until = began + timeout
         while descriptor is None:
             descriptor, told = locks.claim(f"probe.{short(server)}")
             if descriptor is None and (told or time.monotonic() >= until):
@@ -60,7 +61,8 @@ async def _ask_server(host: Host, server: str, group: list[Probe], timeout: floa
                 return
             if descriptor is None:
                 # Another run is asking it at this moment.
-                await host.sleep(0.05)
+                with host.waiting(f"another run to have its answer of {server}", until, began):
+                    await host.sleep(0.05)
         locks.note(descriptor, "")
     except (Error, OSError):
         # Without the right, or the room, for a record.

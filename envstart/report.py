@@ -23,6 +23,8 @@ _PATIENCE = 1.0
 # Lines of a command's output that -vv shows: the whole of GEOM has thousands.
 _TRACED = 40
 _stuck: set[int] = set()
+# The line that is renewed on the terminal, as long as it is there.
+_renewed: list[str] = []
 
 
 class Report:
@@ -45,18 +47,23 @@ class Report:
             self._say(text)
 
     def command(self, argv: Sequence[str]) -> None:
-        """A command that has been started."""
+        """Tell that a command has been started."""
+        self.trace(paste(argv))
         self._log("LOG_DEBUG", paste(argv))
 
     def ended(self, argv: Sequence[str], result: Result, secret: bool = False) -> None:
-        """The same command, at its end; without its output if that is ``secret``."""
+        """Tell that a command has ended; without its output if that is ``secret``."""
         status = "cut off" if result.status is None else str(result.status)
-        self.trace(f"{paste(argv)}  # {status}, {result.seconds:.2f} s")
+        self.trace(f"# {status}, {result.seconds:.2f} s: {paste(argv)}")
         lines = [] if secret else (result.out + result.err).splitlines()
         for line in lines[:_TRACED]:
             self.trace(f"  {line}", level=2)
         if len(lines) > _TRACED:
             self.trace(f"  ... and {len(lines) - _TRACED} lines more", level=2)
+
+    def answer(self, text: str) -> None:
+        """Tell the one who asks, and nobody else."""
+        self._say(text)
 
     def done(self, text: str) -> None:
         """What was achieved: quiet on the terminal, kept in syslog."""
@@ -81,9 +88,10 @@ class Report:
         self._log("LOG_ERR", str(error))
 
     def _say(self, text: str) -> None:
-        write(2, self._line(text) + "\n")
+        write(2, self.line(text) + "\n")
 
-    def _line(self, text: str) -> str:
+    def line(self, text: str) -> str:
+        """Return a line with the program and the environment before it."""
         subject = f"{self.subject}: " if self.subject else ""
         return f"{self.program}: {subject}{printable(text)}"
 
@@ -94,10 +102,10 @@ class Report:
 
         facility, level = getattr(syslog, f"LOG_{self.facility.upper()}"), getattr(syslog, priority)
         if sys.platform.startswith("linux"):
-            _send(facility | level, self._line(text))
+            _send(facility | level, self.line(text))
         else:
             syslog.openlog(IDENT, syslog.LOG_PID, facility)
-            syslog.syslog(level, self._line(text))
+            syslog.syslog(level, self.line(text))
 
 
 def _send(priority: int, text: str) -> None:
@@ -153,8 +161,33 @@ def tell(text: str) -> None:
         raise Error(f"cannot write to standard output: {reason(error)}") from None
 
 
+def renew(text: str) -> None:
+    """Show ``text`` in place of what was shown so before, if the terminal takes it at once (it can be stopped by ^S).
+
+    ``text`` is no longer than the terminal is wide. "" takes away what is there.
+    """
+    before = len("".join(_renewed))
+    poller = select.poll()
+    poller.register(2, select.POLLOUT)
+    try:
+        if poller.poll(0):
+            # Blanks and no escape sequence: any terminal knows them.
+            data = "\r" + text + " " * (before - len(text)) + ("" if text else "\r")
+            os.write(2, data.encode("utf-8", "backslashreplace"))
+            _renewed[:] = [text] if text else []
+    except OSError:
+        pass
+
+
+def erase() -> None:
+    """Take what renew() has shown away."""
+    if _renewed:
+        renew("")
+
+
 def write(descriptor: int, text: str) -> None:
     """Write, beside other work, to a standard stream that may be closed, full, or a pipe that nobody reads."""
+    erase()
     data = text.encode("utf-8", "backslashreplace")
     poller = select.poll()
     poller.register(descriptor, select.POLLOUT)

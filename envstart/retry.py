@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from . import libraries
 from .errors import NoTime, Temporary, Unavailable
 
@@ -17,17 +19,16 @@ _LONGEST_PAUSE = 15.0
 # Seconds that an attempt is begun earlier than one as long as that before it would have to be. With less time than this
 # it could only say that it had none.
 _MARGIN = 0.5
-# An attempt is not begun with less than this part of the time that the one before it took.
-_SHORTER = 3
 
 
-async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, attempts: int = 0) -> None:
+async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, what: str, attempts: int = 0) -> None:
     """Await ``act()``; after a Temporary again, at most ``attempts`` times in all (0: no limit but the time).
 
+    ``what``: the directory or the device that is waited for then, for people.
     The last Temporary that is more than a lack of time is raised. tenacity is imported when the first attempt has
     failed: it takes longer to import than all else that a start does, and most starts never need it.
     """
-    trial = _Trial(act, host)
+    trial, began = _Trial(act, host), time.monotonic()
     try:
         await trial.attempt()
         return
@@ -36,6 +37,8 @@ async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, attempt
     if attempts == 1 or trial.is_too_late():
         raise first[0]
     libraries.reach()
+    from . import progress
+
     try:
         from tenacity import retry_if_exception_type, wait_random_exponential
         from tenacity.asyncio import AsyncRetrying
@@ -50,14 +53,16 @@ async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, attempt
         await trial.attempt()
 
     def pause(state: Any) -> float:
+        waiting.what = f"{what}: {progress.reason(state.outcome.exception())}"
         return min(backoff(state), trial.longest_pause())
 
     def stop(state: Any) -> bool:
         return bool(0 < attempts <= state.attempt_number or trial.is_too_late())
 
-    await AsyncRetrying(
-        sleep=host.sleep, stop=stop, wait=pause, retry=retry_if_exception_type(Temporary), reraise=True
-    )(again)
+    with host.waiting(what, since=began) as waiting:
+        await AsyncRetrying(
+            sleep=host.sleep, stop=stop, wait=pause, retry=retry_if_exception_type(Temporary), reraise=True
+        )(again)
 
 
 class _Trial:
@@ -89,5 +94,5 @@ class _Trial:
         return max(0.0, self._host.deadline.left() - self._took - _MARGIN)
 
     def is_too_late(self) -> bool:
-        """Tell whether another attempt is hopeless: one that hung for long can succeed in less, not in much less."""
-        return self._host.deadline.left() <= self._took / _SHORTER + _MARGIN
+        """Tell whether another attempt is hopeless: one that hung for long can succeed at once next time."""
+        return self._host.deadline.left() <= min(self._took, _MARGIN) + _MARGIN

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Sequence
     from typing import Any
 
+    from typing_extensions import Self
+
+    from .deadline import Deadline
+    from .report import Report
+
+# Seconds of a run before a terminal shows what is waited for.
+_QUIET = 1.0
+
 
 class Cancelled(BaseException):
     """Thrown into a coroutine whose work is no longer wanted; it may still wait to clean up behind itself."""
@@ -39,6 +47,58 @@ class Wait:
             if time.monotonic() >= self.until:
                 return False
             yield self
+
+
+class Waiting:
+    """``with waits.add(WHAT, ...):`` it is told to who wants to know, as long as it lasts; ``what`` can change."""
+
+    __slots__ = ("what", "since", "until", "_all")
+
+    def __init__(self, all_: list[Waiting], what: str, since: float, until: float) -> None:
+        self.what = what
+        self.since = since
+        self.until = until
+        self._all = all_
+
+    def __enter__(self) -> Self:
+        self._all.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._all.remove(self)
+
+
+class Waits:
+    """All that a run waits for at the moment: told to who asks, and on a terminal by a line that is renewed."""
+
+    def __init__(self, report: Report, deadline: Deadline) -> None:
+        self._report = report
+        self._deadline = deadline
+        self._all: list[Waiting] = []
+        self._renewal = time.monotonic() - deadline.elapsed() + _QUIET
+
+    def add(self, what: str, until: float | None, since: float | None) -> Waiting:
+        """``since`` is now, and ``until`` the deadline, if they are None (time.monotonic)."""
+        since = time.monotonic() if since is None else since
+        return Waiting(self._all, what, since, self._deadline.limit if until is None else until)
+
+    def answer(self) -> None:
+        """Tell the one who has asked."""
+        from . import progress
+
+        self._report.answer(progress.full(self._deadline.elapsed(), self._all, time.monotonic()))
+
+    def tick(self) -> float:
+        """Renew the line on the terminal when it is time; return when that is again (time.monotonic)."""
+        now = time.monotonic()
+        if now < self._renewal:
+            return self._renewal
+        self._renewal = float("inf")
+        if os.isatty(2):
+            from . import progress
+
+            self._renewal = progress.renew(self._report, self._all, now)
+        return self._renewal
 
 
 class Turn:
@@ -82,11 +142,13 @@ def together(
     coroutines: Sequence[Coroutine[Any, Any, Any]],
     interruption: Callable[[], BaseException | None] = lambda: None,
     wake: Callable[[], int | None] = lambda: None,
+    tick: Callable[[], float] = lambda: float("inf"),
 ) -> list[Any]:
     """Run all to their end and return their results in order.
 
     The first one that fails, or ``interruption()``, ends the others by Cancelled; the cause is raised when all of them
     have ended. ``wake()`` is a descriptor that becomes readable when a signal came in (a child's end among them).
+    ``tick()`` is called before each sleep, and tells when it wants to be called again (time.monotonic).
     """
     tasks = [_Task(coroutine) for coroutine in coroutines]
     cause: BaseException | None = None
@@ -108,20 +170,20 @@ def together(
         if any(task.done != done or task.wait is not wait for task, (wait, done) in zip(tasks, before)):
             # What one has done can be what another waits for.
             continue
-        _sleep([task.wait for task in waiting if task.wait is not None], wake())
+        _sleep([task.wait for task in waiting if task.wait is not None], wake(), tick())
     if cause is not None:
         raise cause
     return [task.result for task in tasks]
 
 
-def _sleep(waits: list[Wait], wake: int | None) -> None:
+def _sleep(waits: list[Wait], wake: int | None, tick: float) -> None:
     poller = select.poll()
     for wait in waits:
         if wait.descriptor is not None:
             poller.register(wait.descriptor, select.POLLIN)
     if wake is not None:
         poller.register(wake, select.POLLIN)
-    seconds = min(wait.until for wait in waits) - time.monotonic()
+    seconds = min(tick, *(wait.until for wait in waits)) - time.monotonic()
     # Rounded up to the millisecond that poll(2) knows, so that it does not turn around idle.
     ready = poller.poll(max(0, int(seconds * 1000) + 1))
     if wake is not None and any(descriptor == wake for descriptor, _ in ready):

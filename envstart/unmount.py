@@ -84,7 +84,7 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
             await processes.end(pids)
         raise Busy(f"{doing}: it is busy ({by}); end what uses it, and stop again")
 
-    await until_it_heals(attempt, host, attempts)
+    await until_it_heals(attempt, host, entry.point, attempts)
 
 
 async def holders(host: Host, point: str) -> list[int] | None:

@@ -59,6 +59,9 @@ class Stub:
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
+    def waiting(self, what: str, until: float | None = None, since: float | None = None) -> tasks.Waiting:
+        return tasks.Waiting([], what, 0.0, 0.0)
+
     def forget(self) -> None:
         self._kept.clear()
 

@@ -77,11 +77,12 @@ def test_a_failure_is_told_as_by_the_hook(site: Site) -> None:
 
 
 def test_v_shows_the_commands_and_how_long_they_took(site: Site) -> None:
-    ended = site.hand("start", *where(site), "-v")
+    lines = site.hand("start", *where(site), "-v").stderr.splitlines()
     for argv in site.mounting:
-        line = next(line for line in ended.stderr.splitlines() if argv[-1] in line)
-        assert f"envstart: jail1: {shlex.join(argv)}  # 0, " in line
-        assert line.endswith(" s")
+        begins = lines.index(f"envstart: jail1: {shlex.join(argv)}")
+        ends = next(number for number, line in enumerate(lines) if line.endswith(f" s: {shlex.join(argv)}"))
+        assert begins < ends
+        assert lines[ends].startswith("envstart: jail1: # 0, ")
 
 
 def test_vv_shows_what_they_said_too(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from .. import plan
 from ..errors import Error, Missing, Temporary, Unavailable
@@ -102,7 +103,7 @@ class Node(Block):
 
 async def appears(host: Host, path: str, patience: float) -> bool:
     """Wait for a device node. devfs answers at once, whatever the device does; so it can be asked directly."""
-    looks = Looks(host, patience)
+    looks = Looks(host, patience, path)
     while not os.path.exists(path):
         if not await looks.again():
             return False
@@ -119,10 +120,13 @@ def is_node(device: str, number: str) -> bool:
 
 
 class Looks:
-    """Pauses between looks at something that comes by itself: 10 ms first, growing, for ``patience`` seconds in all."""
+    """Pauses between looks at ``what`` comes by itself: 10 ms first, growing, for ``patience`` seconds in all."""
 
-    def __init__(self, host: Host, patience: float) -> None:
+    def __init__(self, host: Host, patience: float, what: str) -> None:
         self._host = host
+        self._what = what
+        self._began = time.monotonic()
+        self._patience = patience
         self._until = host.deadline.elapsed() + patience
         self._pause = _FIRST_LOOK
 
@@ -131,7 +135,9 @@ class Looks:
         left = min(self._until - self._host.deadline.elapsed(), self._host.deadline.left())
         if left <= 0:
             return False
-        await self._host.sleep(min(self._pause, left))
+        until = min(self._began + self._patience, self._host.deadline.limit)
+        with self._host.waiting(self._what, until, self._began):
+            await self._host.sleep(min(self._pause, left))
         self._pause = min(self._pause * 1.5, _LONGEST_LOOK)
         self._host.forget()
         return True

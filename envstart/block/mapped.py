@@ -93,7 +93,7 @@ class Mapped(Block):
 
     async def start(self, host: Host) -> None:
         await ceph.check_key(host, self.config)
-        await until_it_heals(lambda: self._attempt(host), host, self.config["ATTEMPTS"])
+        await until_it_heals(lambda: self._attempt(host), host, self.source, self.config["ATTEMPTS"])
 
     async def _attempt(self, host: Host) -> None:
         async with host.locks(["rbd"]):
@@ -169,7 +169,7 @@ class Mapped(Block):
             await self._end(host)
         if await self._devices(host):
             self.journal_stop(host)
-            await until_it_heals(lambda: self._unmap(host), host, self.config["ATTEMPTS"])
+            await until_it_heals(lambda: self._unmap(host), host, self.source, self.config["ATTEMPTS"])
 
     async def _take_back(self, host: Host) -> None:
         host.forget()

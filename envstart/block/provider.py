@@ -64,7 +64,7 @@ class _Attached(Block):
     async def stop(self, host: Host) -> None:
         if await self._attached(host) is not None:
             self.journal_stop(host)
-            await until_it_heals(lambda: self._detach(host), host, self.config["ATTEMPTS"])
+            await until_it_heals(lambda: self._detach(host), host, self.source, self.config["ATTEMPTS"])
 
     async def _detach(self, host: Host) -> None:
         """Never by force, which takes it from under a file system (commands.md §11.3, §12)."""
@@ -134,7 +134,7 @@ class Provider(_Attached):
         dry = await host.run(self._attach(device, "-C"), timeout=host.deadline.left() / 2, reads=True)
         if dry.status != 0:
             raise _of_attach(dry, device)
-        await until_it_heals(lambda: self._attempt(host), host, self.config["ATTEMPTS"])
+        await until_it_heals(lambda: self._attempt(host), host, self.source, self.config["ATTEMPTS"])
 
     async def _attempt(self, host: Host) -> None:
         device = await self.below(host)

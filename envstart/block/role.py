@@ -153,18 +153,18 @@ class Role(Block):
         if (await self._resource(host)).role != _SECONDARY:
             await self._become(host, _SECONDARY)
         patience = self.config["HAST_WAIT"]
-        looks = Looks(host, patience)
+        looks = Looks(host, patience, f"the other node of {self._name}: it is primary")
         while (told := await self._peer(host)) == _PRIMARY:
             if not await looks.again():
                 raise self._occupied(await self._resource(host))
         if told:
             return True
-        looks = Looks(host, patience / 2)
+        looks = Looks(host, patience / 2, f"the other node of {self._name}")
         while not (await self._resource(host)).status:
             if not await looks.again():
                 return told is not None
         # A primary that died without a word keeps its connection for twice those 10 seconds.
-        looks = Looks(host, patience)
+        looks = Looks(host, patience, f"the other node of {self._name}: it acts as primary")
         while True:
             found = await self._resource(host)
             if not found.status:
@@ -195,7 +195,7 @@ class Role(Block):
 
     async def _take(self, host: Host) -> None:
         result = await self._become(host, _PRIMARY)
-        looks = Looks(host, self.config["HAST_WAIT"])
+        looks = Looks(host, self.config["HAST_WAIT"], f"the device of {self._name}")
         while await self.device(host) is None:
             found = await self._resource(host)
             if found.role == _INIT:
@@ -213,7 +213,7 @@ class Role(Block):
     async def _served(self, host: Host) -> None:
         """hastd serves the device only when it has connected to the other node, or has given that up after 20 seconds
         (hastd_primary() of primary.c); for so long all of GEOM waits that has a look at the new device."""
-        looks = Looks(host, _CONNECTING)
+        looks = Looks(host, _CONNECTING, f"hastd(8) to serve {self._name}")
         while True:
             try:
                 await geom.read(host)
@@ -224,7 +224,7 @@ class Role(Block):
 
     async def _joined(self, host: Host) -> bool:
         """Whether the other node has joined as a secondary: then it is none, and stays none, that is primary."""
-        looks = Looks(host, _JOIN)
+        looks = Looks(host, _JOIN, f"the other node of {self._name} to join")
         while (await self._resource(host)).status != _COMPLETE:
             if not await looks.again():
                 return False

@@ -148,7 +148,7 @@ class Session(Block):
         return ""
 
     async def dies(self, host: Host) -> str:
-        looks = Looks(host, initiator_of(host).NOTICED)
+        looks = Looks(host, initiator_of(host).NOTICED, f"the session to {self.target}")
         while True:
             host.forget()
             why = await self.dead(host)
@@ -159,7 +159,7 @@ class Session(Block):
 
     async def check(self, host: Host) -> Error | None:
         # What a run has sent away that was killed then is listed as ever until it is gone.
-        looks = Looks(host, _LEAVING)
+        looks = Looks(host, _LEAVING, f"the end of the session to {self.target}")
         while any(_leaves(one) for one in await self._sessions(host)) and await looks.again():
             pass
         device = await self.device(host)
@@ -184,7 +184,7 @@ class Session(Block):
         # What is there before we add anything need not be ours to take back.
         self._added = []
         host.on_failure(lambda: self._take_back(host))
-        await until_it_heals(lambda: self._attempt(host), host, self.config["ATTEMPTS"])
+        await until_it_heals(lambda: self._attempt(host), host, self.target, self.config["ATTEMPTS"])
 
     async def _attempt(self, host: Host) -> None:
         await self._check_same_disk(host)
@@ -253,7 +253,7 @@ class Session(Block):
             raise
 
     async def _wait_for_disk(self, host: Host, portal: str, doing: str) -> None:
-        looks = Looks(host, self.config["ISCSI_LOGIN_TIMEOUT"])
+        looks = Looks(host, self.config["ISCSI_LOGIN_TIMEOUT"], f"the login to {self.target} at {portal}")
         began = host.deadline.elapsed()
         rescanned = asked = False
         while True:
@@ -283,7 +283,7 @@ class Session(Block):
 
     async def _wait_for_device(self, host: Host) -> None:
         """Disk, partition and multipath device come by themselves; none is ever made here."""
-        looks = Looks(host, self.config["ISCSI_LOGIN_TIMEOUT"])
+        looks = Looks(host, self.config["ISCSI_LOGIN_TIMEOUT"], f"the disk of {self.source}")
         while await self.device(host) is None:
             if not await looks.again():
                 disks = ", ".join(await self._disks(host)) or f"the LUN of {self.target}"
@@ -313,7 +313,7 @@ class Session(Block):
 
     async def stop(self, host: Host) -> None:
         sessions = await self._sessions(host)
-        looks = Looks(host, _CLOSING)
+        looks = Looks(host, _CLOSING, f"whoever uses the disk of {self.source}")
         while users := await self._users(host, sessions):
             # Another LUN is another environment's (faults 77, 79); who has ours open may be about to close it.
             others = self._others(users)
@@ -371,7 +371,7 @@ class Session(Block):
         state.stamp(_departure(found))
         result = await initiator_of(host).logout(host, found)
         # The command only asks for it; until the kernel has done it, the session is listed as it was.
-        looks = Looks(host, _LEAVING)
+        looks = Looks(host, _LEAVING, f"the end of the session to {self.target}")
         while any(one.portal == found.portal for one in await self._sessions(host)):
             if result.status != 0 or not await looks.again():
                 why = "the kernel still has it" if result.status == 0 else result.words

@@ -1,0 +1,93 @@
+"""What a run waits for, in words: a line for who asks (^T), and one that is renewed on a terminal."""
+
+from __future__ import annotations
+
+import os
+
+from . import report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .report import Report
+    from .tasks import Waiting
+
+# Seconds between two renewals of the line.
+_RENEWAL = 1.0
+# Columns of a terminal that does not tell how many it has.
+_WIDTH = 80
+_CUT = "..."
+
+
+def reason(error: Exception) -> str:
+    """Return why something failed, out of a message ``cannot X: reason; remedy``."""
+    text = str(error)
+    if text.startswith("cannot "):
+        text = text.partition(": ")[2] or text
+    return text.partition("; ")[0].removeprefix("it is ")
+
+
+def full(elapsed: float, waits: Sequence[Waiting], now: float) -> str:
+    """Return all that is waited for, the oldest first, for the one who asks ``elapsed`` seconds after the run began."""
+    told = "; ".join(f"waiting for {wait.what}{_clock(wait, now)}" for wait in sorted(waits, key=_since))
+    return f"{elapsed:.1f} s so far" + (f"; {told}" if told else "")
+
+
+def renew(to: Report, waits: Sequence[Waiting], now: float) -> float:
+    """Renew the line on the terminal, and return when that is to be done again (time.monotonic, as ``now``)."""
+    try:
+        width = os.get_terminal_size(2).columns or _WIDTH
+    except OSError:
+        return float("inf")
+    if _in_foreground() and waits:
+        # What fills the last column makes some terminals begin a new line.
+        report.renew(line(to.line(""), waits, now, width - 1))
+    return now + _RENEWAL
+
+
+def _in_foreground() -> bool:
+    """Tell whether the terminal is this process's to write to: the shell's, if that has put it into the background."""
+    try:
+        return os.tcgetpgrp(2) == os.getpgrp()
+    except OSError:
+        # It is no terminal that has jobs.
+        return True
+
+
+def line(prefix: str, waits: Sequence[Waiting], now: float, width: int) -> str:
+    """Return one line of at most ``width`` columns; the time is what is never cut."""
+    oldest, *others = sorted(waits, key=_since)
+    clock = _clock(oldest, now) + (f" (and {len(others)} more)" if others else "")
+    start = f"{prefix}waiting for "
+    text = report.printable(oldest.what)
+    if _columns(start + text + clock) > width:
+        room = width - _columns(start + _CUT + clock)
+        # Where there is no room for a subject, who waits need not be told either.
+        start = start if room > 0 else ""
+        text = _cut(text, max(0, room)) + _CUT if start else ""
+        clock = clock if start else clock.removeprefix(", ")
+    return _cut(start + text + clock, width)
+
+
+def _since(wait: Waiting) -> float:
+    return wait.since
+
+
+def _clock(wait: Waiting, now: float) -> str:
+    return f", {now - wait.since:.0f} of {max(wait.until, now) - wait.since:.0f} s"
+
+
+def _columns(text: str) -> int:
+    """Return how many columns a text takes: Chinese characters take two."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _cut(text: str, width: int) -> str:
+    while _columns(text) > width:
+        text = text[:-1]
+    return text
