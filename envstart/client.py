@@ -327,12 +327,13 @@ class _Shown(_Probed):
             return await super()._matches(host, table, entry)
         return entry.root == self._path and await self._client.is_of(host, table, entry)
 
-    async def in_use(self, host: Host, point: str) -> bool:
-        """Whether any directory of the client's is: they are taken away together, or not at all."""
+    async def users(self, host: Host, point: str) -> str:
+        """Return who uses any directory of the client's: they are taken away together, or not at all."""
         for one in self._all_points:
-            if await super().in_use(host, one):
-                return True
-        return False
+            users = await super().users(host, one)
+            if users:
+                return users
+        return ""
 
     async def _force(self, host: Host, entry: Entry) -> None:
         await self._client.cut(host)

@@ -188,6 +188,7 @@ async def read(host: Host, workdir: str) -> Inventory:
         return Inventory(workdir, (), [f"cannot read {workdir}: {reason(error)}"])
     inventory = Inventory(workdir, [Found(workdir, row) for row in rows], problems, complete, real)
     jails, machines = await _alive(host)
+    others = guests.Machines(host)
     for found in inventory.found:
         if found.registered and not complete:
             # What it is, only the database could tell.
@@ -196,6 +197,10 @@ async def read(host: Host, workdir: str) -> Inventory:
             found.running = found.name in jails
         elif found.emulator == "bhyve" and machines is not None:
             found.running = found.name in machines
+        elif found.registered and not found.is_jail and found.emulator != "bhyve":
+            known = await others.runs(found.name, found.emulator, found.jid, found.status)
+            # What cannot be told counts as running: its directories are not to be taken away.
+            found.running = known is not False
     return inventory
 
 

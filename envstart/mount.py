@@ -213,11 +213,10 @@ class Mount(plan.Step):
 
     async def _clear(self, host: Host, entry: Entry) -> None:
         """Take a mount that is of no use away, of an environment that does not run (faults 3, 6, 51)."""
-        if await self.in_use(host, entry.point):
-            raise Temporary(
-                f"cannot use {entry.point}: {self.source} is mounted there but broken or not exported, "
-                f"and {self.environment.name} runs; stop it first"
-            )
+        users = await self.users(host, entry.point)
+        if users:
+            text = f"{self.source} is mounted there but broken or not exported, and {users}"
+            raise Temporary(f"cannot use {entry.point}: {text}; stop it first")
         host.report.warn(f"{entry.point}: {entry} is of no use; taking it away to mount it anew")
         await self._unmount_broken(host, entry)
 
@@ -250,9 +249,11 @@ class Mount(plan.Step):
         except unmount.Busy:
             await unmount.by_force(host, entry, dead=False)
 
-    async def in_use(self, host: Host, point: str) -> bool:
-        """Whether the environment runs; where that is not known by name, whether somebody uses the directory."""
-        return await unmount.used(host, self.environment.name, point)
+    async def users(self, host: Host, point: str) -> str:
+        """Return who uses what is mounted, "" if nobody does."""
+        from . import occupancy
+
+        return await occupancy.users(host, self.environment, point)
 
     async def _force(self, host: Host, entry: Entry) -> None:
         """Unmount what does not answer; what lies below it is made to give an error first."""

@@ -15,6 +15,7 @@ from . import (
     inventory,
     locks,
     monitoring,
+    occupancy,
     processes,
     show,
     started,
@@ -264,9 +265,10 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
     if arguments.dry_run:
         return os.EX_OK
     try:
-        if one.found.running and not arguments.running:
+        users = "it runs" if one.found.running else host.wait(_users(host, plan, steps))
+        if users and not arguments.running:
             raise Temporary(
-                f"cannot recover {plan.environment.name}: it runs, and would write to this host's own disk below the "
+                f"cannot recover {plan.environment.name}: {users}, and would write to this host's own disk below the "
                 "mount point from then on; stop it first, or give --running"
             )
         hook.only_root("recover", plan.environment.name, host)
@@ -277,6 +279,15 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
         report.fail(error)
         return error.status
     return os.EX_OK
+
+
+async def _users(host: Host, plan: Plan, steps: Sequence[Mount]) -> str:
+    """Return who uses one of the mounts, "" if nobody does."""
+    for step in steps:
+        users = await occupancy.users(host, plan.environment, await host.real(step.point))
+        if users:
+            return users
+    return ""
 
 
 def orphans(arguments: argparse.Namespace, report: Report) -> int:

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 _CALLED = "jname, data and workdir are not all set; CBSD sets them for what envstart install has put in its directories"
 # Programs of CBSD's that write into a system directory after a stop has called us.
-_WRITING = ("/save-jail-info", "/sudoexec/jstop", "/sudoexec/bstop")
-_STARTING = ("/sudoexec/jstart", "/sudoexec/bstart")
+_WRITING = ("/save-jail-info", *(f"/sudoexec/{letter}stop" for letter in "jbqx"))
+_STARTING = tuple(f"/sudoexec/{letter}start" for letter in "jbqx")
+# CBSD's command that stops a VM; VirtualBox's is no program of sudoexec/.
+_STOPS = {"bhyve": "bstop", "qemu": "qstop", "xen": "xstop", "virtualbox": "vstop"}
 # Seconds that CBSD gets to end its stop. What comes later is found by `envstart orphans --stop`.
 _PATIENCE = 900.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -167,7 +169,7 @@ def remove(report: Report) -> int:
 
 def _stop_by_cbsd(host: Host, found: Found) -> None:
     """What CBSD does next anyway: only then the directories can be unmounted."""
-    verb = "jstop" if found.is_jail else "bstop"
+    verb = "jstop" if found.is_jail else _STOPS.get(found.emulator, "bstop")
     variables = (f"workdir={found.workdir}", "NOINTER=1")
     result = host.wait(host.run(("env", *variables, "cbsd", verb, "inter=0", f"jname={found.name}"), timeout=_STOPPING))
     if result.status != 0:

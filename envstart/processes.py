@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _TERM, _KILL = 15, 9
 # Seconds between TERM and KILL.
 _GRACE = 1.0
+# Programs that run VMs: QEMU, VirtualBox, bhyve.
+_EMULATORS = ("qemu", "VBox", "VirtualBox", "bhyve")
 # Seconds that two readings of one begin can differ by.
 _SAME = 1.0
 
@@ -58,6 +60,21 @@ def naming(programs: Sequence[str], *wanted: str) -> list[int]:
         words = process.info["cmdline"] or []
         if set(wanted) <= set(words) and any(os.path.basename(one) in programs for one in words):
             found.append(process.pid)
+    return found
+
+
+def machines() -> list[str] | None:
+    """Return the words on the command lines of all processes of emulators, among them the names of their VMs; None if
+    that cannot be told. Runs in a child, as naming() does."""
+    psutil = _psutil()
+    if psutil is None:
+        return None
+    found: list[str] = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        argv = process.info["cmdline"] or []
+        if argv and process.info["status"] != psutil.STATUS_ZOMBIE and os.path.basename(argv[0]).startswith(_EMULATORS):
+            # QEMU also takes guest=NAME,debug-threads=on.
+            found += [word.partition(",")[0].removeprefix("guest=") for word in argv[1:]]
     return found
 
 

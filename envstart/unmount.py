@@ -6,7 +6,7 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed and spoils ``umou
 from __future__ import annotations
 
 from . import commands, diagnosis, touch, verdict
-from .errors import Denied, Error, NoAnswer, NoTime, Stuck, Temporary
+from .errors import Denied, Error, NoAnswer, NoTime, Stuck, Temporary, Unavailable
 from .retry import until_it_heals
 
 TYPE_CHECKING = False
@@ -91,20 +91,15 @@ async def holders(host: Host, point: str) -> list[int] | None:
     """Processes that use a mounted directory, found in bounded time; None if that cannot be told."""
     if host.platform == "freebsd":
         # The process numbers are all that fuser(1) prints on stdout (commands.md §21).
-        result = await host.run(("fuser", "-c", point), timeout=_SEARCH)
-        words = result.out.split() if result.status == 0 else []
-        return [int(word) for word in words if word.isdigit()] if result.status is not None else None
+        try:
+            result = await host.run(("fuser", "-c", point), timeout=_SEARCH)
+        except Unavailable:
+            return None
+        return [int(word) for word in result.out.split() if word.isdigit()] if result.status == 0 else None
     try:
         return list(await host.bounded(touch.holders, point, timeout=_SEARCH))
     except (NoAnswer, NoTime, OSError):
         return None
-
-
-async def used(host: Host, name: str, point: str) -> bool:
-    """Whether the environment of this name runs; where that is not known, whether somebody uses the directory."""
-    from . import guests
-
-    return await guests.runs(host, name) or (host.platform == "linux" and bool(await holders(host, point)))
 
 
 async def refuse_harm(host: Host, entry: Entry, own: Sequence[str] = ()) -> None:

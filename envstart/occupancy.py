@@ -1,0 +1,52 @@
+"""Tell whether a jail or VM uses a directory: what cannot be told counts as used, because force would hit it."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .environment import Environment
+    from .host import Host
+
+
+async def users(host: Host, environment: Environment, point: str) -> str:
+    """Return who uses a directory of a jail or VM, "" if nobody does; Temporary if the kernel gives no answer.
+
+    Of a jail (CBSD hands ``-f`` to no VM, contract §1.2), and of a bhyve VM, the kernel of FreeBSD knows all. Of
+    others CBSD's database says which emulator they have; where that does not help, the processes count that have
+    something open there.
+    """
+    from . import guests, inventory, processes, unmount
+    from .table import is_below
+
+    name = environment.name
+    if host.platform == "freebsd":
+        roots: dict[str, str] = await guests.jail_roots(host)
+        if name in roots or guests.is_bhyve(name):
+            return f"{name} runs"
+        for jail, root in roots.items():
+            if is_below(root, point):
+                return f"jail {jail} runs in it"
+        if environment.fstab is not None:
+            return ""
+    running: bool | None = None
+    if environment.workdir is not None:
+        row, complete = await inventory.find(host, environment.workdir, name)
+        if complete and row is not None and row.registered:
+            if not row.is_jail and row.emulator != "bhyve":
+                running = await guests.Machines(host).runs(name, row.emulator, row.jid, row.status)
+            elif host.platform == "freebsd":
+                running = False
+    if running:
+        return f"{name} runs"
+    if running is False and host.platform == "freebsd":
+        return ""
+    # fuser(1) hangs at what is known to be dead, where nothing ends it.
+    dead = host.platform == "freebsd" and point in host.silent
+    pids = None if dead else await unmount.holders(host, point)
+    if pids:
+        return f"it is used by {processes.describe(pids[:3])}"
+    # What is in no workdir of CBSD's is a jail of jail.conf(5), as far as the kernel of FreeBSD does not say otherwise.
+    alone = host.platform == "freebsd" and environment.workdir is None
+    if pids is None and running is None and not alone:
+        return f"it cannot be told whether {name} runs or anybody uses it"
+    return ""
