@@ -178,6 +178,9 @@ def known(step: Step, table: Table, linux: bool) -> tuple[Any, ...] | None:
         return None
     if not table.shows(stack[0], step.fstype, step.source, linux):
         return None
+    if step.fstype == "nullfs" and table.below(step.source if linux else stack[0].source):
+        # What is not shown of it is told by each start (sources.py).
+        return None
     look = (step.point, tuple(step.required), step.lease(step.point), False)
     return step.point, step.fstype, step.source, stack[0].read_only, look
 

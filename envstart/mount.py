@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import breaker, commands, diagnosis, links, mountpoint, plan, touch, unmount, usable
+from . import breaker, commands, diagnosis, links, mountpoint, plan, sources, touch, unmount, usable
 from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary
 from .mountpoint import Undo
 from .retry import until_it_heals
@@ -10,7 +10,7 @@ from .table import is_below, normal_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from .block.base import Block
     from .children import Result
@@ -39,6 +39,8 @@ class Mount(plan.Step):
     create_below: str | None
     mode = 0o755
     takes_files = False
+    # Where else something of the environment is mounted.
+    beside: Collection[str] = ()
     # Whether the mount command keeps our locks until it ends (Host.run).
     hold = True
     diagnose = staticmethod(diagnosis.of_mount)
@@ -61,12 +63,10 @@ class Mount(plan.Step):
     ) -> None:
         self.name, self.point = name, point
         self.fstype, self.options, self.source = fstype, options, source
-        self.shared = shared
-        self.own = tuple(own)
+        self.shared, self.own = shared, tuple(own)
         self.resource = point if shared else ""
-        self.lower = lower
+        self.lower, self.inside = lower, inside
         self.servers = tuple(servers)
-        self.inside = inside
         # A directory of the same environment that the mount point lies in: whoever is root in there can make links.
         self.outer = links.outer(environment, point)
         self.create_below = environment.workdir
@@ -105,8 +105,8 @@ class Mount(plan.Step):
                     f"cannot mount {self.source} on {point}: it would hide {', '.join(hidden[:3])}; unmount that first"
                 )
             return Missing(f"cannot find {self.source} on {point}: nothing is mounted there")
-        if drift := self.drift(entry):
-            host.report.warn(f"{point}: {entry} is {drift}")
+        for doubt in await sources.doubts(self, host, table, entry):
+            host.report.warn(f"{point}: {doubt}")
         lack = await usable.judge(self, host, point)
         if self._new and isinstance(lack, NoAnswer) and await breaker.connects(host, self.servers, self.patience):
             # A server that has just been started mounts, and opens no file, while those have time who had files open
@@ -420,7 +420,7 @@ class Mount(plan.Step):
             device = self.lower.expected(host) if self.lower is not None else self.source
         mounting = commands.mount(host.platform, self.fstype, self.options, device, point)
         if not matching:
-            return plan.State(plan.NOT_MOUNTED, start=[mounting])
+            return plan.State(plan.NOT_MOUNTED, await sources.unshown(self, host, table, point), start=[mounting])
         if len(matching) > 1:
             return plan.State(plan.STACKED, found)
         if not matching[0]:
@@ -430,7 +430,8 @@ class Mount(plan.Step):
             return plan.State(plan.BROKEN, gone, stop=stop)
         if cover := table.cover(point):
             return plan.State(plan.STACKED, f"{found}, hidden by {cover}, which was mounted on {cover.point} later")
-        drift = self.drift(table.at(point)[0])
+        entry = table.at(point)[0]
+        drift = self.drift(entry) or await sources.unshown(self, host, table, point, entry)
         return plan.State(plan.DEGRADED, drift, stop=stop) if drift else plan.State(plan.MOUNTED, found, stop=stop)
 
     async def _real_point(self, host: Host) -> str:

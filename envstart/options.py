@@ -125,6 +125,20 @@ def directory(value: str) -> str:
     return "/" + "/".join(parts)
 
 
+# What self_or_directory() gives for 1.
+SELF = "1"
+
+
+def self_or_directory(value: str) -> str:
+    """``1``, a directory, or ``0``, which gives ""."""
+    if value.startswith("/"):
+        return directory(value)
+    try:
+        return SELF if flag(value) else ""
+    except ValueError:
+        raise ValueError("is neither 1 nor 0, nor an absolute path") from None
+
+
 def names(value: str) -> tuple[str, ...]:
     """Names of entries of a directory, relative to it."""
     found = words(value)
@@ -132,6 +146,20 @@ def names(value: str) -> tuple[str, ...]:
         if name.startswith("/") or ".." in name.split("/"):
             raise ValueError(f"has {name!r}, which is no name below the directory")
     return found
+
+
+REQUIRE_MOUNTED = "{}_REQUIRE_MOUNTED"
+
+
+def require_mounted(prefix: str, what: str, itself: str) -> Option:
+    """Return the row of a key (see required.py): ``what`` must lie in a directory, which ``itself`` is if it is 1."""
+    return Option(
+        REQUIRE_MOUNTED.format(prefix),
+        self_or_directory,
+        "0",
+        f"directory that must be a mount point, and that {what} lies in; 1: {itself}; else a start ends (75), so that "
+        "a disk which is not mounted is not taken for an empty one",
+    )
 
 
 # What every backend has. Times are seconds.

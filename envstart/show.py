@@ -55,7 +55,9 @@ def _why(state: plans.State, verb: str) -> str:
             return "mounted; nothing to do"
         return "mounted" if state.stop else "mounted; stays, because another environment has mounts from there"
     if state.word == plans.NOT_MOUNTED:
-        return "not mounted" if verb == "start" else "not mounted; nothing to do"
+        if verb != "start":
+            return "not mounted; nothing to do"
+        return f"not mounted; {state.found}" if state.found else "not mounted"
     if state.word in (plans.READY, plans.DEGRADED):
         return f"{state}; nothing to do" if verb == "start" or not state.stop else str(state)
     if state.word == plans.NOT_READY:

@@ -74,6 +74,7 @@ class Table:
         self._at: dict[str, list[Entry]] = {}
         # Which of all was the last one on each directory.
         self._last: dict[str, int] = {}
+        self._sorted: list[str] | None = None
         for number, entry in enumerate(entries):
             self._at.setdefault(entry.point, []).append(entry)
             self._last[entry.point] = number
@@ -91,8 +92,16 @@ class Table:
         return self._at.get(point, [])
 
     def below(self, point: str) -> list[str]:
-        """Mount points strictly below this directory."""
-        return [other for other in self._at if other != point and is_below(other, point)]
+        """Mount points strictly below this directory, in the order of mounting."""
+        if self._sorted is None:
+            self._sorted = sorted(self._at)
+        from bisect import bisect_left
+
+        prefix = point.rstrip("/") + "/"
+        first = bisect_left(self._sorted, prefix)
+        # No mount point has a character in it that comes after this one.
+        last = bisect_left(self._sorted, prefix + "\U0010ffff", first)
+        return sorted((other for other in self._sorted[first:last] if other != point), key=self._last.__getitem__)
 
     def cover(self, point: str) -> Entry | None:
         """What was mounted on a directory above ``point`` after what is mounted there, which nobody sees any more."""

@@ -64,9 +64,10 @@ LONG = SHORT | {
     for name in (
         "askers", "backends", "backends.nullfs", "breaker", "commands", "config", "deadline", "diagnosis",
         "environment", "executor", "hook", "host", "layout", "links", "mount", "mountpoint", "options", "plan",
-        "report", "retry", "libraries", "scratch", "shell", "tasks", "thin", "unmount", "usable", "errors", "touch",
+        "report", "retry", "libraries", "scratch", "shell", "sources", "tasks", "thin", "unmount", "usable", "errors",
+        "touch",
     )
-} | {"gc", "os", "os.path", "posixpath", "genericpath", "_collections_abc", "abc"}  # fmt: skip
+} | {"gc", "bisect", "_bisect", "os", "os.path", "posixpath", "genericpath", "_collections_abc", "abc"}  # fmt: skip
 # No time for these in any run of a hook, nor for what they import in turn.
 HEAVY = {"re", "enum", "typing", "subprocess", "json", "socket", "psutil", "tenacity", "configobj", "logging", "ctypes",
          "dataclasses", "threading", "argparse", "sqlite3"}  # fmt: skip

@@ -535,3 +535,21 @@ def test_a_decoy_would_be_noticed(cbsd: Workdir) -> None:
     program(cbsd.path / "modules/decoy", f': > "{cbsd.decoyed}"\n')
     cbsd.namespace.run("env", f"PATH={cbsd.variables()['PATH']}", "decoy")
     assert cbsd.decoyed.exists()
+
+
+def test_case_c19_c20_a_disk_below_the_directories(cbsd: Workdir) -> None:
+    """What is mounted in a source is told, and what is not mounted is refused."""
+    cbsd.configure(NULLFS_REQUIRE_MOUNTED=1)
+    result = cbsd.run("start")
+    assert result.status == os.EX_TEMPFAIL
+    assert f"{cbsd.store}: it is no mount point" in result.last
+    assert cbsd.namespace.mounts() == []
+    cbsd.namespace.bind(cbsd.store, cbsd.store)
+    child = cbsd.store / "data/j1/var"
+    child.mkdir()
+    cbsd.namespace.bind(cbsd.store / "system", child)
+    for _ in range(2):
+        result = cbsd.run("start")
+        assert result.status == 0
+        assert f"a bind mount does not show {child}, mounted in {cbsd.store}/data/j1" in result.err
+    assert cbsd.namespace.run("ls", str(cbsd.point("data") / "var")) == ""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 from ..block import volume
 from ..block.base import Block, Node
 from ..block.provider import Image
 from ..errors import Misconfigured
-from ..options import COMMON, NAME, Option, directory
+from ..options import COMMON, NAME, Option, directory, require_mounted
 from ..plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..config import Config
     from ..environment import Environment
+    from ..plan import Step
 
 OPTIONS = (
     Option(
@@ -22,6 +25,7 @@ OPTIONS = (
         "what is encrypted: a device by a name that stays (/dev/gpt/NAME, /dev/diskid/NAME), or an image file",
         fills=(NAME,),
     ),
+    require_mounted("GELI", "the image file", "the directory that it is in"),
     *volume.GELI,
     *volume.VOLUME,
     *COMMON,
@@ -37,7 +41,13 @@ def plan(environment: Environment, config: Config) -> Plan:
     path = config["GELI_PROVIDER"]
     read_only = "ro" in config["VOLUME_OPTIONS"]
     device: Block = Node(path, config["PROBE_TIMEOUT"]) if path.startswith("/dev/") else Image(config, path, read_only)
-    steps = [device, *volume.steps(environment, config, device, guarded=False)]
+    steps: list[Step] = [device, *volume.steps(environment, config, device, guarded=False)]
+    if config["GELI_REQUIRE_MOUNTED"]:
+        from .. import required
+
+        if path.startswith("/dev/"):
+            raise Misconfigured(f"cannot use GELI_REQUIRE_MOUNTED: it is for an image file, not for {path}; unset it")
+        steps = [*required.steps(config, "GELI", path, os.path.dirname(path)), *steps]
     return Plan("geli", environment, config, steps, _warnings(path))
 
 

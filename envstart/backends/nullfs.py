@@ -8,7 +8,7 @@ from __future__ import annotations
 from .. import layout, thin
 from ..errors import Misconfigured
 from ..mount import Mount
-from ..options import COMMON, Option, mount_words
+from ..options import COMMON, Option, mount_words, require_mounted
 from ..plan import Plan
 from ..table import is_below
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     *layout.options("NULLFS", None, "of this host"),
+    require_mounted("NULLFS", "NULLFS_ROOT_DIR", "NULLFS_ROOT_DIR itself"),
     Option(
         "MOUNT_NULLFS_OPT",
         mount_words,
@@ -67,4 +68,12 @@ def plan(environment: Environment, config: Config) -> Plan:
     elif config["ZFS_SKELETON_SNAPSHOT"]:
         raise Misconfigured("cannot clone ZFS_SKELETON_SNAPSHOT: set ZFS_CLONE to the name that the clone shall have")
     steps += thin.steps(layers, environment, config, _ATTEMPT_TIMEOUT)
+    for step in steps:
+        if isinstance(step, Mount):
+            step.beside = {item.point for item in (*wanted, *layers)}
+    if config["NULLFS_REQUIRE_MOUNTED"]:
+        from .. import required
+
+        root: str = config["NULLFS_ROOT_DIR"]
+        steps = [*required.steps(config, "NULLFS", root, root), *steps]
     return Plan("nullfs", environment, config, steps, thin.warnings(config))

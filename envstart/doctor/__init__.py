@@ -11,7 +11,7 @@ import os
 from .. import hook
 from ..errors import Error
 from ..table import Table
-from . import machine, places, servers
+from . import machine, places, servers, sources
 from .finding import CRITICAL, HOST, NOTE, WARNING, Case, Finding, Scene, of_error, several
 
 TYPE_CHECKING = False
@@ -61,7 +61,8 @@ def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) 
     scene = Scene(inventories, cases, mounts)
     for workdir, look in alive.items():
         findings += places.of_workdir(workdir, look, scene)
-    checks = [*machine.checks(host, scene), *places.checks(host, scene), *servers.checks(host, scene)]
+    parts = (machine, places, servers, sources)
+    checks = [check for part in parts for check in part.checks(host, scene)]
     for answer in host.together(checks):
         findings += answer
     return sorted(findings, key=lambda one: (_ORDER.index(one.level), one.about != HOST, one.about))

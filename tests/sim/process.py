@@ -23,6 +23,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     import envstart.fast
     import envstart.host
     import envstart.packages
+    import envstart.sources
     import envstart.state
 
     # Set by name: a checker would hold the length of the real tuple against ours.
@@ -34,6 +35,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     # The machine of the tests may have been started a moment ago, too.
     envstart.diagnosis.BOOTING = float("inf") if store.Store(state).read()["settings"]["just_booted"] else 0.0
     envstart.packages.HOST_CONF = f"{state}/usr/local/etc/pkg.conf"
+    envstart.sources.FSTAB = f"{state}/root/etc/fstab"
     if program.startswith("env_"):
         from envstart import fast
 

@@ -1,0 +1,91 @@
+"""Directories of this host that are mounted for environments: what of them is not there, or not shown."""
+
+from __future__ import annotations
+
+from .. import sources, thin, verdict
+from ..mount import Mount
+from ..plan import NOT_READY
+from ..required import MountedDirectory
+from ..table import is_below
+from .finding import CRITICAL, WARNING, Finding, guarded, of_several
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from typing import Any
+
+    from ..host import Host
+    from .finding import Case, Scene
+
+_PATIENCE = 3.0
+
+
+def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
+    """All of them, not yet begun."""
+    users: dict[str, list[str]] = {}
+    for case in scene.cases:
+        for path in _used(case):
+            users.setdefault(path, []).append(case.name)
+        yield guarded(_required(host, case), "what must be mounted")
+        yield guarded(_unshown(host, case), "what is mounted in sources")
+    if users:
+        yield guarded(_unmounted(host, users), sources.FSTAB)
+
+
+def _used(case: Case) -> Iterator[str]:
+    """Directories and files of this host that an environment's files come from."""
+    if case.plan.backend == "nullfs":
+        yield from (step.source for step in case.plan.steps if step.fstype == "nullfs")
+    elif case.plan.backend == "geli" and not case.plan.config["GELI_PROVIDER"].startswith("/dev/"):
+        yield case.plan.config["GELI_PROVIDER"]
+
+
+async def _required(host: Host, case: Case) -> list[Finding]:
+    found = []
+    for step in case.plan.steps:
+        if isinstance(step, MountedDirectory) and (state := await step.state(host)).word == NOT_READY:
+            found.append(Finding(CRITICAL, case.name, f"{step.source}: {state.found}", f"mount {step.source}"))
+    return found
+
+
+async def _unshown(host: Host, case: Case) -> list[Finding]:
+    found = []
+    for step in case.plan.steps:
+        if isinstance(step, Mount) and step.fstype == "nullfs":
+            stack = await host.stack(step.point)
+            point = stack[-1].point if stack else step.point
+            text = await sources.unshown(step, host, await host.mounts(), point, stack[-1] if stack else None)
+            if text:
+                remedy = "its directory is empty in there; mount it on its own, as by a line of THINsources.FSTAB"
+                found.append(Finding(WARNING, case.name, f"{step.point}: {text}", remedy))
+    return found
+
+
+async def _unmounted(host: Host, users: dict[str, list[str]]) -> list[Finding]:
+    """What fstab(5) lists, and is not mounted, although files of environments lie in it."""
+    points: list[str] = await host.bounded(fstab_points, sources.FSTAB, timeout=_PATIENCE)
+    found = []
+    for point in points:
+        names = sorted({name for path, names in users.items() if is_below(path, point) for name in names})
+        if names and not await host.stack(point):
+            text = f"{point} is in {sources.FSTAB}, and is not mounted; the directories of environments lie in it"
+            remedy = f"mount {point}; NULLFS_REQUIRE_MOUNTED (images: GELI_REQUIRE_MOUNTED) lets a start refuse that"
+            found.append(of_several(WARNING, names, text, remedy))
+    return found
+
+
+def fstab_points(path: str) -> list[str]:
+    """In a child: the directories that fstab(5) lists, but for the root; none without the file. OSError."""
+    try:
+        with open(verdict.regular(path, links=True), encoding="utf-8", errors="surrogateescape") as file:
+            rows = [line.split() for line in file if not line.lstrip().startswith("#")]
+    except FileNotFoundError:
+        return []
+    points = []
+    for row in rows:
+        try:
+            points += [thin.unvis(row[1]).rstrip("/")] if len(row) > 3 and row[1].startswith("/") else []
+        except ValueError:
+            # A mistake in a line that is nobody's here.
+            continue
+    return [point for point in points if point]

@@ -1,0 +1,73 @@
+"""A directory that must be a mount point before anything in it is used: where the disk is not mounted, what lies there
+are the empty directories that the mount would hide."""
+
+from __future__ import annotations
+
+from . import plan
+from .errors import Error, Misconfigured, NoAnswer, NoTime, Temporary
+from .options import REQUIRE_MOUNTED, SELF
+from .table import is_below
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .config import Config
+    from .host import Host
+
+
+def steps(config: Config, prefix: str, used: str, itself: str) -> list[plan.Step]:
+    """Return what looks at the directory that the key names, if it names one: ``used`` must lie in it."""
+    key = REQUIRE_MOUNTED.format(prefix)
+    value: str = config[key]
+    if not value:
+        return []
+    path = itself if value == SELF else value
+    if not is_below(used, path):
+        raise Misconfigured(f"cannot use {key}={path}: {used} does not lie in it; correct one of them")
+    return [MountedDirectory(key, path)]
+
+
+class MountedDirectory(plan.Step):
+    """A mount point that is somebody else's: it is looked at, and never touched."""
+
+    name, point, fstype = "required", "", "mount point"
+
+    def __init__(self, key: str, path: str) -> None:
+        self.source = path
+        self._key = key
+
+    @property
+    def places(self) -> Sequence[str]:
+        return (self.source,)
+
+    def needs(self, other: plan.Step) -> bool:
+        return False
+
+    async def check(self, host: Host) -> Error | None:
+        """Raise before anything is done: by this run it cannot be mended."""
+        if lack := await self._lack(host):
+            raise Temporary(f"cannot use what lies in {self.source}: {lack}; mount {self.source}, and start again")
+        return None
+
+    async def start(self, host: Host) -> None:
+        await self.check(host)
+
+    async def stop(self, host: Host) -> None:
+        """It was there before us."""
+
+    async def state(self, host: Host) -> plan.State:
+        try:
+            lack = await self._lack(host)
+        except Error as error:
+            return plan.State(plan.UNKNOWN, str(error))
+        return plan.State(plan.NOT_READY, lack) if lack else plan.State(plan.READY)
+
+    async def _lack(self, host: Host) -> str:
+        try:
+            real = await host.real(self.source)
+        except (NoAnswer, NoTime) as error:
+            raise Temporary(
+                f"cannot use what lies in {self.source}: it gives {error}; is it on a dead server?"
+            ) from None
+        return "" if (await host.mounts()).at(real) else f"it is no mount point, which {self._key} asks for"

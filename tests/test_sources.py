@@ -1,0 +1,172 @@
+"""What directories of this host must be before they are mounted for a jail, and what of them is not shown in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cbsd import NULLFS, Site, last_line
+from stubs import planned
+from test_doctor import examine, well
+from thin_site import THIN_FSTAB, ThinSite
+
+from envstart.doctor.sources import fstab_points
+from envstart.errors import Misconfigured
+from envstart.table import Entry, Table
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A host whose jails come from its own directories."""
+    with Site(tmp_path, NULLFS, getfsstat=True) as site:
+        well(site)
+        yield site
+
+
+def given(site: Site) -> list[str]:
+    return ["nullfs", "-w", str(site.workdir), "-j", "jail1"]
+
+
+# What is mounted in a source.
+
+
+def child_of(site: Site, which: str = "data", name: str = "var") -> Path:
+    """Mount a child dataset in what the jail is shown."""
+    child = site.held(which) / name
+    child.mkdir(parents=True, exist_ok=True)
+    site.world.dataset("tank/child")
+    site.world.mount("tank/child", child, "zfs")
+    return child
+
+
+def test_case_c19_a_child_dataset_is_told_by_everybody(site: Site) -> None:
+    child = child_of(site)
+    text = f"nullfs does not show {child}, mounted in {site.held('data')}"
+    plan = site.hand("plan", *given(site)).stdout
+    assert f"on {site.point('data')}: not mounted; {text}" in plan
+    for _ in range(2):
+        ended = site.start()
+        assert ended.returncode == 0
+        assert f"warning: {site.point('data')}: {text}" in ended.stderr
+    checked = site.hand("check", *given(site))
+    assert f"WARNING: jail1: data: {site.held('data')}: degraded: {text}" in checked.stdout
+    (finding,) = [one for one in examine(site) if "does not show" in one["text"]]
+    assert (finding["level"], finding["about"]) == ("warning", "jail1")
+    assert text in finding["text"]
+    assert site.stop().returncode == 0
+
+
+def test_case_c19_what_is_mounted_along_is_no_doubt(tmp_path: Path) -> None:
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        child, data = child_of(site, "data", "media"), site.point("data")
+        site.write_fstab(
+            f"{site.files}/base {data} nullfs ro",
+            f"{site.held('skeleton')} {data}/skeleton nullfs rw",
+            f"{child} {data}/media nullfs ro",
+        )
+        for _ in range(2):
+            ended = site.start()
+            assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_case_c19_devfs_of_a_jail_that_runs_in_the_source_is_no_doubt(site: Site) -> None:
+    (site.held("data") / "dev").mkdir(parents=True)
+    site.world.mount("devfs", site.held("data") / "dev", "devfs")
+    assert (site.start().returncode, site.start().stderr) == (0, "")
+
+
+def test_case_c19_mount_points_below_are_told_in_their_order() -> None:
+    points = ["/", "/a/z", "/a/b", "/a", "/ab", "/a/b/c", "/a.b"]
+    table = Table([Entry("x", point, "ufs") for point in points])
+    assert table.below("/a") == ["/a/z", "/a/b", "/a/b/c"]
+    assert table.below("/") == points[1:]
+    assert table.below("/nosuch") == []
+
+
+# What must be mounted.
+
+
+@pytest.mark.parametrize("value", ["1", "{files}"])
+def test_case_c20_a_disk_that_is_not_mounted_is_not_taken_for_an_empty_one(site: Site, value: str) -> None:
+    site.configure(NULLFS_REQUIRE_MOUNTED=value.replace("{files}", str(site.files)))
+    ended = site.start()
+    assert ended.returncode == os.EX_TEMPFAIL
+    lack = "it is no mount point, which NULLFS_REQUIRE_MOUNTED asks for"
+    assert last_line(ended).endswith(
+        f"cannot use what lies in {site.files}: {lack}; mount {site.files}, and start again"
+    )
+    assert (site.table, site.world.calls("mount_nullfs")) == ([], [])
+    assert f"# required: {site.files}: not ready ({lack})" in site.hand("plan", *given(site)).stdout
+    assert any(one["level"] == "critical" and lack in one["text"] for one in examine(site))
+    site.world.mount("/dev/da1p1", site.files, "ufs")
+    top = site.world.real(site.files)
+    for which in ("data", "system", "fstab"):
+        (top / which / "jail1").mkdir(parents=True)
+    for _ in range(2):
+        assert site.start().returncode == 0
+    assert site.hand("check", *given(site)).returncode == 0
+
+
+def test_case_c20_a_check_of_what_was_started_on_empty_directories(site: Site) -> None:
+    assert site.start().returncode == 0
+    site.configure(NULLFS_REQUIRE_MOUNTED="1")
+    checked = site.hand("check", *given(site))
+    assert checked.returncode == 2
+    lack = "it is no mount point, which NULLFS_REQUIRE_MOUNTED asks for"
+    assert f"CRITICAL: jail1: required: {site.files}: not ready: {lack}" in checked.stdout
+
+
+def test_case_c20_a_stop_asks_for_no_disk(site: Site) -> None:
+    assert site.start().returncode == 0
+    site.configure(NULLFS_REQUIRE_MOUNTED="1")
+    assert site.stop().returncode == 0
+    assert site.table == []
+
+
+@pytest.mark.parametrize(("value", "steps"), [("", 0), ("0", 0), ("no", 0), ("1", 1), ("/z/", 1), ("/", 1)])
+def test_case_c20_what_the_key_can_be(tmp_path: Path, value: str, steps: int) -> None:
+    plan = planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/z", NULLFS_REQUIRE_MOUNTED=value)
+    assert len([step for step in plan.steps if step.name == "required"]) == steps
+
+
+@pytest.mark.parametrize(
+    ("backend", "keys", "words"),
+    [
+        ("nullfs", {"NULLFS_ROOT_DIR": "/z", "NULLFS_REQUIRE_MOUNTED": "/y"}, "/z does not lie in it"),
+        ("nullfs", {"NULLFS_ROOT_DIR": "/z", "NULLFS_REQUIRE_MOUNTED": "z"}, "is neither 1 nor 0, nor an absolute"),
+        ("geli", {"GELI_PROVIDER": "/dev/gpt/x", "GELI_REQUIRE_MOUNTED": "1"}, "is for an image file"),
+        ("geli", {"GELI_PROVIDER": "/i/x.img", "GELI_REQUIRE_MOUNTED": "/j"}, "/i/x.img does not lie in it"),
+    ],
+)
+def test_case_c20_what_the_key_cannot_be(tmp_path: Path, backend: str, keys: dict[str, str], words: str) -> None:
+    more = {"GELI_KEYFILE": "/k"} if backend == "geli" else {}
+    with pytest.raises(Misconfigured) as caught:
+        planned(tmp_path, backend, **keys, **more)
+    assert words in str(caught.value)
+
+
+def test_case_c20_an_image_is_looked_for_on_its_disk(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "geli", GELI_PROVIDER="/i/x.img", GELI_KEYFILE="/k", GELI_REQUIRE_MOUNTED="1")
+    assert [step.source for step in plan.steps if step.name == "required"] == ["/i"]
+
+
+def test_case_c20_the_doctor_knows_what_fstab_lists(site: Site) -> None:
+    assert examine(site) == []
+    (site.world.path / "root/etc/fstab").write_text(
+        f"# Device\n/dev/da0p2 / ufs rw 1 1\n/dev/da1p1 {site.files} ufs rw 2 2\n/dev/da2 /other ufs rw 2 2\n"
+    )
+    (finding,) = examine(site)
+    assert (finding["level"], finding["about"]) == ("warning", "jail1")
+    assert f"{site.files} is in " in finding["text"]
+    assert f"mount {site.files}; NULLFS_REQUIRE_MOUNTED" in finding["remedy"]
+    site.world.mount("/dev/da1p1", site.files, "ufs")
+    assert [one for one in examine(site) if "fstab" in one["text"]] == []
+
+
+def test_the_directories_of_fstab(tmp_path: Path) -> None:
+    path = tmp_path / "fstab"
+    assert fstab_points(str(path)) == []
+    path.write_text("# x\n/dev/a none swap sw 0 0\n/dev/b /\\040x/ ufs rw\n/dev/c /bad\\x ufs rw\n/dev/d / ufs rw\nx\n")
+    assert fstab_points(str(path)) == ["/ x"]
