@@ -11,8 +11,9 @@ from stubs import Stub, answer, done, planned
 
 from envstart import plan as plans
 from envstart.block import blockdev, geom, initiator, open_iscsi, owner, persist
+from envstart.block.initiators import initiator_of
 from envstart.block.reservation import Reservation
-from envstart.block.session import Session, initiator_of
+from envstart.block.session import Session
 from envstart.errors import Error, Misconfigured, Temporary, Unavailable
 from envstart.table import Entry, Table
 

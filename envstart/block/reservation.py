@@ -11,8 +11,8 @@ from .. import plan
 from ..errors import Error, Misconfigured, NoAnswer, Stuck, Temporary
 from . import geom, persist
 from .base import Block
+from .initiators import initiator_of
 from .owner import host_id, whence
-from .session import initiator_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

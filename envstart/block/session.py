@@ -1,6 +1,6 @@
 """A session of the iSCSI initiator to one target, and the disk that one of its LUNs is.
 
-The list of sessions decides, never a command's status. Who makes the list is told by initiator_of().
+The list of sessions decides, never a command's status. Who makes the list is told by initiators.initiator_of().
 """
 
 from __future__ import annotations
@@ -10,42 +10,17 @@ import os
 from .. import diagnosis, plan, state
 from ..errors import Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
 from ..retry import until_it_heals
-from . import geom, initiator
+from . import geom
 from .base import Block, Looks, only_on_freebsd
 from .initiator import CONNECTED, Listed, normal_portal, split_portal
+from .initiators import initiator_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Protocol
 
-    from ..children import Result
     from ..config import Config
     from ..host import Host
-
-    class Initiator(Protocol):
-        """What the modules initiator and open_iscsi have in common: see there."""
-
-        DISK: str
-        CHAP_BY_HAND: str
-        NOTICED: float
-        OF_STATE: diagnosis.Rows
-        OF_LOGIN: diagnosis.Rows
-        ALREADY: tuple[str, ...]
-
-        async def sessions(self, host: Host) -> list[Listed]: ...
-        async def disks(self, host: Host, session: Listed) -> dict[int, str]: ...
-        async def settings(self, host: Host, config: Config, target: str, portal: str) -> str: ...
-        async def login(self, host: Host, config: Config, target: str, portal: str, text: str) -> Result: ...
-        async def logout(self, host: Host, session: Listed) -> Result: ...
-        async def rescan(self, host: Host, session: Listed, timeout: float) -> None: ...
-        async def check_daemon(self, host: Host, doing: str, start: bool) -> None: ...
-        def tidy(self, target: str, portals: Sequence[str]) -> None: ...
-        def logging_in(self, target: str, portal: str) -> tuple[str, ...]: ...
-        def logging_out(self, session: Listed) -> tuple[str, ...]: ...
-        def is_on(self, source: str, disk: str) -> bool: ...
-        def own_name(self, config: Config) -> str: ...
-
 
 # Seconds that iscsid may take to notice a new session, and that a scan for a new LUN may take.
 _NOTICE = 2.0
@@ -53,15 +28,6 @@ _SCAN = 1.0
 # Seconds that a process may take to close our disk after the unmount, and the kernel to take a session away.
 _CLOSING = 2.0
 _LEAVING = 5.0
-
-
-def initiator_of(host: Host) -> Initiator:
-    """The iSCSI initiator of this kind of host."""
-    if host.platform == "freebsd":
-        return initiator
-    from . import open_iscsi
-
-    return open_iscsi
 
 
 class Session(Block):

@@ -1,0 +1,48 @@
+"""The iSCSI initiator of this kind of host: initiator.py is FreeBSD's, open_iscsi.py that of Linux."""
+
+from __future__ import annotations
+
+from . import initiator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    from .. import diagnosis
+    from ..children import Result
+    from ..config import Config
+    from ..host import Host
+    from .initiator import Listed
+
+    class Initiator(Protocol):
+        """What the modules initiator and open_iscsi have in common: see there."""
+
+        DISK: str
+        CHAP_BY_HAND: str
+        NOTICED: float
+        OF_STATE: diagnosis.Rows
+        OF_LOGIN: diagnosis.Rows
+        ALREADY: tuple[str, ...]
+
+        async def sessions(self, host: Host) -> list[Listed]: ...
+        async def disks(self, host: Host, session: Listed) -> dict[int, str]: ...
+        async def settings(self, host: Host, config: Config, target: str, portal: str) -> str: ...
+        async def login(self, host: Host, config: Config, target: str, portal: str, text: str) -> Result: ...
+        async def logout(self, host: Host, session: Listed) -> Result: ...
+        async def rescan(self, host: Host, session: Listed, timeout: float) -> None: ...
+        async def check_daemon(self, host: Host, doing: str, start: bool) -> None: ...
+        def tidy(self, target: str, portals: Sequence[str]) -> None: ...
+        def logging_in(self, target: str, portal: str) -> tuple[str, ...]: ...
+        def logging_out(self, session: Listed) -> tuple[str, ...]: ...
+        def is_on(self, source: str, disk: str) -> bool: ...
+        def own_name(self, config: Config) -> str: ...
+
+
+def initiator_of(host: Host) -> Initiator:
+    """The iSCSI initiator of this kind of host."""
+    if host.platform == "freebsd":
+        return initiator
+    from . import open_iscsi
+
+    return open_iscsi
