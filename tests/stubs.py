@@ -56,6 +56,9 @@ class Stub:
         """It, for those who ask for the real one."""
         return cast(Host, self)
 
+    def trace(self, text: str) -> None:
+        pass
+
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 

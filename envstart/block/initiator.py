@@ -66,6 +66,8 @@ OF_LOGIN: diagnosis.Rows = (
 )
 # Somebody else was faster with the same session.
 ALREADY: tuple[str, ...] = ("ISCSISADD: Device busy",)
+# A session that the target has redirected is listed under its new address (see redirection.py).
+REDIRECTS = True
 
 
 class Listed:
@@ -94,9 +96,15 @@ async def disks(host: Host, session: Listed) -> dict[int, str]:
     """
     if session.disks or session.state == CONNECTED:
         return session.disks
-    ids: dict[tuple[str, str], int] = await host.ask(_LIST_IDS, parse_ids, secret=True)
+    ids = await numbers(host)
     buses: dict[int, dict[int, str]] = await host.ask(_LIST_BUSES, parse_buses)
     return buses.get(ids.get((session.target, session.portal), -1), {})
+
+
+async def numbers(host: Host) -> dict[tuple[str, str], int]:
+    """Return the kernel's numbers of all sessions, by target and portal."""
+    found: dict[tuple[str, str], int] = await host.ask(_LIST_IDS, parse_ids, secret=True)
+    return found
 
 
 async def check_daemon(host: Host, doing: str, start: bool) -> None:

@@ -40,6 +40,8 @@ OF_LOGIN: diagnosis.Rows = (
     ("iSCSI driver not found", Unavailable, "modprobe iscsi_tcp"),
 )
 ALREADY: tuple[str, ...] = ("already present", "session exists")
+# persistent_address is that of the record, wherever the target has sent the session.
+REDIRECTS = False
 _NO_DAEMON = "could not connect to iscsid"
 _ETC = "/etc/iscsi"
 # A record has its place below a portal group, which is not known before the login, and is not looked at by it.
@@ -67,6 +69,11 @@ class Found(Listed):
 async def sessions(host: Host) -> list[Listed]:
     """All sessions of the host, as they are now."""
     return read()
+
+
+async def numbers(host: Host) -> dict[tuple[str, str], int]:
+    """Return the numbers of all sessions, by target and portal."""
+    return {(one.target, one.portal): _found(one).number for one in read()}
 
 
 async def disks(host: Host, session: Listed) -> dict[int, str]:

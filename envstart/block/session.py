@@ -14,6 +14,7 @@ from . import geom
 from .base import Block, Looks, only_on_freebsd
 from .initiator import CONNECTED, Listed, normal_portal, split_portal
 from .initiators import initiator_of
+from .redirection import Logins
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,17 +47,24 @@ class Session(Block):
         self.servers = tuple(split_portal(portal) for portal in portals)
         self.config = config
         self._added: list[str] = []
+        self._logins = Logins(target)
 
     # Which sessions are ours, and which disk.
 
-    async def _sessions(self, host: Host) -> list[Listed]:
-        """Our sessions in the order of the portals; one to another portal is somebody else's (fault 82)."""
+    async def _all(self, host: Host) -> list[Listed]:
+        """Return all sessions to our target."""
+        return [one for one in await initiator_of(host).sessions(host) if one.target == self.target]
+
+    async def _by_portal(self, host: Host) -> dict[str, Listed]:
+        """Return our sessions by the portal that was logged in to (as normal_portal() has it), in our order; one by way
+        of another portal is somebody else's (fault 82)."""
         if self.multipath:
             only_on_freebsd(host, "ISCSI_MULTIPATH")
-        listed = await initiator_of(host).sessions(host)
-        wanted = {normal_portal(portal): place for place, portal in enumerate(self.portals)}
-        ours = [one for one in listed if one.target == self.target and normal_portal(one.portal) in wanted]
-        return sorted(ours, key=lambda one: wanted[normal_portal(one.portal)])
+        return await self._logins.by_portal(host, initiator_of(host), self.portals, await self._all(host))
+
+    async def _sessions(self, host: Host) -> list[Listed]:
+        """Return our sessions in the order of the portals."""
+        return list({one.portal: one for one in (await self._by_portal(host)).values()}.values())
 
     async def _disks(self, host: Host) -> list[str]:
         """Devices of our LUN, of sessions that are up."""
@@ -140,7 +148,7 @@ class Session(Block):
         """Which paths of a multipath device are not there (fault 95)."""
         if not self.multipath:
             return ""
-        up = [normal_portal(one.portal) for one in await self._sessions(host) if one.state == CONNECTED]
+        up = [portal for portal, one in (await self._by_portal(host)).items() if one.state == CONNECTED]
         down = [portal for portal in self.portals if normal_portal(portal) not in up]
         return f"no session by way of {', '.join(down)}" if down else ""
 
@@ -178,12 +186,11 @@ class Session(Block):
     async def _in_order(self, host: Host) -> list[str]:
         """The portals to try: first those that have a session; no other if our disk is in use by way of one, since a
         second session would show the same disk under a second name."""
-        there = await self._sessions(host)
+        there = await self._by_portal(host)
         if self.multipath or not there:
             return list(self.portals)
-        known = [normal_portal(one.portal) for one in there]
-        first = [portal for portal in self.portals if normal_portal(portal) in known]
-        if self._lun in await self._users(host, there):
+        first = [portal for portal in self.portals if normal_portal(portal) in there]
+        if self._lun in await self._users(host, list(there.values())):
             return first
         return [*first, *(portal for portal in self.portals if portal not in first)]
 
@@ -199,15 +206,19 @@ class Session(Block):
             tools = initiator_of(host)
             text = await tools.settings(host, self.config, self.target, portal)
             self._added.append(portal)
+            if tools.REDIRECTS:
+                self._logins.begin(portal, await self._sessions(host), await self._all(host))
             result = await tools.login(host, self.config, self.target, portal, text)
             if any(words in result.words for words in tools.ALREADY):
                 # Somebody else was faster: not ours to take back.
                 self._added.remove(portal)
+                self._logins.end([normal_portal(portal)])
             elif result.status != 0:
                 final = diagnosis.first(tools.OF_LOGIN, result.words, doing)
                 raise final or Temporary(f"cannot {doing}: {result.words}")
         try:
-            await self._wait_for_disk(host, portal, doing)
+            session = await self._wait_for_disk(host, portal, doing)
+            await self._logins.arrived(host, initiator_of(host), portal, session)
         except Error:
             if portal in self._added:
                 # iscsid would try for ever (fault 74, 75).
@@ -218,7 +229,7 @@ class Session(Block):
                     host.report.trace(str(second))
             raise
 
-    async def _wait_for_disk(self, host: Host, portal: str, doing: str) -> None:
+    async def _wait_for_disk(self, host: Host, portal: str, doing: str) -> Listed:
         looks = Looks(host, self.config["ISCSI_LOGIN_TIMEOUT"], f"the login to {self.target} at {portal}")
         began = host.deadline.elapsed()
         rescanned = asked = False
@@ -226,7 +237,7 @@ class Session(Block):
             found = await self._at(host, portal)
             state = found.state if found else "the session is gone"
             if found and state == CONNECTED and self._lun in found.disks:
-                return
+                return found
             waited = host.deadline.elapsed() - began
             final = diagnosis.first(initiator_of(host).OF_STATE, state, doing)
             if final is not None:
@@ -245,7 +256,11 @@ class Session(Block):
         if found and state == CONNECTED:
             luns = ", ".join(str(lun) for lun in sorted(found.disks)) or "none"
             raise Missing(f"cannot {doing}: it has no LUN {self._lun} (it has {luns}); correct ISCSI_LUN, or add it")
-        raise Temporary(f"cannot {doing}: the session is down ({state}) after {waited:.1f} s; is the target up?")
+        remedy, ours = "is the target up?", [one.portal for one in await self._sessions(host)]
+        if elsewhere := [one.portal for one in await self._all(host) if one.portal not in ours]:
+            # iscsid(8) cannot redirect a session to where another one is (ISCSISMODIFY: Device busy).
+            remedy = f"is the target up, or redirects it to {elsewhere[0]}? add that to ISCSI_PORTAL then"
+        raise Temporary(f"cannot {doing}: the session is down ({state}) after {waited:.1f} s; {remedy}")
 
     async def _wait_for_device(self, host: Host) -> None:
         """Disk, partition and multipath device come by themselves; none is ever made here."""
@@ -263,9 +278,8 @@ class Session(Block):
 
     async def _check_same_disk(self, host: Host) -> None:
         """Somebody else's session, be it down now, can have the same disk; mounted twice, it would be destroyed."""
-        listed = await initiator_of(host).sessions(host)
-        ours = await self._sessions(host)
-        for other in [one for one in listed if one.target == self.target and one not in ours]:
+        ours = [one.portal for one in await self._sessions(host)]
+        for other in [one for one in await self._all(host) if one.portal not in ours]:
             disk = (await initiator_of(host).disks(host, other)).get(self._lun, "")
             provider = (await geom.read(host)).provider(disk)
             users = await geom.who(host, provider) if provider else []
@@ -294,6 +308,7 @@ class Session(Block):
             await self._logout(host, found)
         if not sessions:
             initiator_of(host).tidy(self.target, self.portals)
+            self._logins.end([normal_portal(portal) for portal in self.portals])
 
     async def _only_hang(self, host: Host, sessions: Sequence[Listed]) -> bool:
         """Whether what has our disk open waits for a session that is down, and is to be ended by force: nothing is
@@ -334,15 +349,17 @@ class Session(Block):
         return {lun: names for lun, names in users.items() if lun != self._lun}
 
     async def _logout(self, host: Host, found: Listed) -> None:
+        portals = [portal for portal, one in (await self._by_portal(host)).items() if one.portal == found.portal]
         state.stamp(_departure(found))
         result = await initiator_of(host).logout(host, found)
         # The command only asks for it; until the kernel has done it, the session is listed as it was.
         looks = Looks(host, _LEAVING, f"the end of the session to {self.target}")
-        while any(one.portal == found.portal for one in await self._sessions(host)):
+        while any(one.portal == found.portal for one in await self._all(host)):
             if result.status != 0 or not await looks.again():
                 why = "the kernel still has it" if result.status == 0 else result.words
                 raise Temporary(f"cannot log out of {found.target} at {found.portal}: {why}")
         state.write(_departure(found), b"")
+        self._logins.end(portals)
 
     async def _forget(self, host: Host, portal: str) -> None:
         found = await self._at(host, portal)
@@ -374,8 +391,7 @@ class Session(Block):
         return [entry.point for entry in await host.mounts() if any(tools.is_on(entry.source, name) for name in names)]
 
     async def _at(self, host: Host, portal: str) -> Listed | None:
-        wanted = normal_portal(portal)
-        return next((one for one in await self._sessions(host) if normal_portal(one.portal) == wanted), None)
+        return (await self._by_portal(host)).get(normal_portal(portal))
 
     # What is there.
 

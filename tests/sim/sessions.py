@@ -159,6 +159,14 @@ def log_in(state: State, machine: Machine, box: Box, session: Session, now: floa
         session["reason"] = ""
     if now < answered:
         return answered
+    address = redirection(box, session)
+    if address:
+        if any((other["target"], other["portal"]) == (session["target"], address) for other in state["sessions"]):
+            # ISCSISMODIFY: Device busy. That iscsid(8) has ended is noticed by the kernel's login timeout.
+            return next_attempt
+        # The kernel lets it reconnect: iscsid(8) is asked anew, by the new address.
+        session.update({"portal": address, "began": answered, "reason": WAITING})
+        return now
     said = answer(box, session)
     if said is None:
         return next_attempt
@@ -192,6 +200,13 @@ def answer(box: Box, session: Session) -> str | None:
     if session["known"].get("iser"):
         return "iSER not supported"
     return "" if session["discovery"] else admit(box["targets"].get(session["target"]), session, portal)
+
+
+def redirection(box: Box, session: Session) -> str:
+    """Where the target sends the one who logs in, which it does before it asks who that is."""
+    portal, target = normal(session["portal"]), box["targets"].get(session["target"])
+    is_up = box["portals"].get(portal, {"state": ""})["state"] == "up"
+    return target["redirects"].get(portal, "") if target and is_up and not session["discovery"] else ""
 
 
 def admit(target: Target | None, session: Session, portal: str) -> str:

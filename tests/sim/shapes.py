@@ -163,6 +163,8 @@ class Target(TypedDict):
     initiators: list[str] | None
     chap: dict[str, Chap]
     luns: dict[str, Lun]
+    # Where a portal sends those who log in.
+    redirects: dict[str, str]
 
 
 class Node(TypedDict):

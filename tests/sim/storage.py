@@ -60,7 +60,7 @@ class Storage:
                 known["portals"].setdefault(name, {"state": "up", "since": time.time()})
             known["targets"][iqn] = {
                 "portals": names, "initiators": None if initiators is None else list(initiators), "chap": {},
-                "luns": {},
+                "luns": {}, "redirects": {},
             }  # fmt: skip
 
         self.change(act)
@@ -89,6 +89,17 @@ class Storage:
                 {user: {"secret": secret, "mutual_user": mutual_user, "mutual_secret": mutual_secret}}
             )
         )
+
+    def redirect(self, iqn: str, portal: str, address: str) -> None:
+        """A login to the target by way of PORTAL is answered with TargetAddress=ADDRESS; "": no more."""
+        name = sessions.normal(portal)
+
+        def act(known: Box) -> None:
+            known["targets"][iqn]["redirects"].pop(name, None)
+            if address:
+                known["targets"][iqn]["redirects"][name] = address
+
+        self.change(act)
 
     def no_chap(self, iqn: str) -> None:
         self.change(lambda known: known["targets"][iqn]["chap"].clear())

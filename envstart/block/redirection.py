@@ -1,0 +1,97 @@
+"""Sessions that an iSCSI target has sent to another address than the one that was logged in to.
+
+FreeBSD's iscsid(8) writes that address over the first one (kernel_modify() of usr.sbin/iscsid/login.c), so that
+``iscsictl -L`` shows the session under none of our portals; the kernel's number of it stays. So a login leaves a note
+of its target before it begins: the portal, and which sessions there were. What comes up after that, while the portal
+itself has no session, is ours. open-iscsi keeps the portal (persistent_address), and needs no note.
+"""
+
+from __future__ import annotations
+
+from .. import plan, state
+from ..errors import Error
+from .initiator import normal_portal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from ..host import Host
+    from .initiator import Listed
+    from .initiators import Initiator
+
+# In place of the number of a session, as long as that is not known.
+_UNKNOWN = "-"
+
+
+class Logins:
+    """The logins to one target that may have been redirected. Who changes it holds the lock of the target."""
+
+    def __init__(self, target: str) -> None:
+        self._name = f"login.{plan.short(target)}"
+        # What there was no room to note.
+        self._own: tuple[dict[str, str], set[str]] | None = None
+
+    def begin(self, portal: str, ours: Collection[Listed], all_: Sequence[Listed]) -> None:
+        """Note that a session by way of ``portal`` comes next, where there are ``all_`` now, ``ours`` among them."""
+        logins, _ = self._noted()
+        logins[normal_portal(portal)] = _UNKNOWN
+        addresses = {normal_portal(one.portal) for one in ours}
+        self._note(logins, {normal_portal(one.portal) for one in all_} - addresses)
+
+    async def arrived(self, host: Host, tools: Initiator, portal: str, session: Listed) -> None:
+        """Note the number of the session that a login has brought, if it is listed under another address."""
+        logins, others = self._noted()
+        if normal_portal(session.portal) == normal_portal(portal) or normal_portal(portal) not in logins:
+            return
+        host.report.trace(f"{session.target} at {portal} has redirected the session to {session.portal}")
+        numbers = await tools.numbers(host)
+        logins[normal_portal(portal)] = str(numbers.get((session.target, session.portal), _UNKNOWN))
+        self._note(logins, others)
+        if self._own is not None:
+            why = f"cannot note that {session.target} has redirected the session to {session.portal}: there is no room"
+            host.report.warn(f"{why}; a later stop leaves it; add that address to ISCSI_PORTAL")
+
+    def end(self, portals: Collection[str]) -> None:
+        """Forget the logins by way of these portals (as normal_portal() has them): their sessions are gone."""
+        logins, others = self._noted()
+        left = {portal: number for portal, number in logins.items() if portal not in portals}
+        if left != logins:
+            self._note(left, others)
+
+    async def by_portal(
+        self, host: Host, tools: Initiator, portals: Sequence[str], sessions: Sequence[Listed]
+    ) -> dict[str, Listed]:
+        """Return which of the sessions to the target is the one of each portal (as normal_portal() has it)."""
+        at = {normal_portal(one.portal): one for one in sessions}
+        normal = [normal_portal(portal) for portal in portals]
+        absent = [portal for portal in normal if portal not in at] if tools.REDIRECTS and sessions else []
+        logins, others = self._noted() if absent else ({}, set())
+        found = {portal: at[portal] for portal in normal if portal in at}
+        for portal in absent:
+            number = logins.get(portal, "")
+            if number == _UNKNOWN:
+                new = [one for address, one in at.items() if address not in others and address not in logins]
+            else:
+                numbers = await tools.numbers(host) if number else {}
+                new = [one for one in sessions if number and str(numbers.get((one.target, one.portal))) == number]
+            if new:
+                found[portal] = new[0]
+        return {portal: found[portal] for portal in normal if portal in found}
+
+    def _noted(self) -> tuple[dict[str, str], set[str]]:
+        """Return the logins, with the numbers of their sessions, and the addresses where other sessions were."""
+        if self._own is not None:
+            return dict(self._own[0]), set(self._own[1])
+        lines = [line.split() for line in state.noted(self._name).splitlines()]
+        logins = {words[1]: words[2] for words in lines if len(words) == 3 and words[0] == "login"}
+        return logins, {words[1] for words in lines if len(words) == 2 and words[0] == "other"}
+
+    def _note(self, logins: dict[str, str], others: set[str]) -> None:
+        lines = [f"login {portal} {number}\n" for portal, number in logins.items()]
+        lines += [f"other {address}\n" for address in sorted(others)]
+        try:
+            state.note(self._name, "".join(lines) if logins else "")
+            self._own = None
+        except Error:
+            self._own = logins, others
