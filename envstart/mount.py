@@ -73,8 +73,7 @@ class Mount(plan.Step):
         # Seconds that the mounted directory may take to answer.
         self.patience: float = config["PROBE_TIMEOUT"]
         self.required: Sequence[str] = config[f"REQUIRE_{name.upper()}"] or () if name in DIRECTORIES else ()
-        self.environment = environment
-        self.config = config
+        self.environment, self.config = environment, config
         self._attempt_timeout = attempt_timeout
         # Whether this run has mounted it.
         self._new = False
