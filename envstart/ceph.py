@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .block import secret
 from .errors import Denied
-from .options import ALNUM, NAME, Option, directory, plain, words
+from .options import ALNUM, NAME, Option, directory, host_port, plain, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,19 @@ def monitors(value: str) -> tuple[str, ...]:
     for word in found:
         if not (ALNUM | set(".:-_[]")).issuperset(word) or word.startswith("-"):
             raise ValueError(f"has {word!r}, which is no monitor: write HOST or HOST:PORT")
+        # Which version of the protocol is spoken there can stand before it.
+        host_port(word.removeprefix("v1:").removeprefix("v2:"))
     return found
+
+
+def user(value: str) -> str:
+    """A client's name without its kind, which every command of Ceph puts before it."""
+    kind, dot, name = value.partition(".")
+    if kind in ("client", "mon", "osd", "mds", "mgr") and dot:
+        raise ValueError(
+            f"has {kind}. before it: " + (f"write {name} alone" if kind == "client" else "it is no client's")
+        )
+    return plain(value)
 
 
 OPTIONS = (
@@ -31,7 +43,7 @@ OPTIONS = (
     Option("CEPH_CONF", directory, "", "configuration file of the cluster", "ceph.conf where Ceph looks for it"),
     Option(
         "CEPH_USER",
-        plain,
+        user,
         None,
         "name of this host's client in the cluster (without the word client. before it)",
         fills=(NAME,),

@@ -112,7 +112,74 @@ def plain(value: str) -> str:
 
 def mount_words(value: str) -> tuple[str, ...]:
     """Options of mount(8), between blanks or commas, with or without ``-o`` before them."""
-    return tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
+    found = tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
+    return one_mode(found)
+
+
+def one_mode(options: tuple[str, ...]) -> tuple[str, ...]:
+    """The options themselves; ValueError if they say both ro and rw."""
+    if {"ro", "rw"} <= set(options):
+        raise ValueError("has both ro and rw")
+    return options
+
+
+def host_name(value: str) -> str:
+    """A name or an IPv4 address, as a resolver can be asked for; ValueError."""
+    parts = value.split(".")
+    if parts[-1] == "" and len(parts) > 1:
+        # The root of the DNS.
+        parts.pop()
+    if (
+        not (ALNUM | set("-_.")).issuperset(value)
+        or value.startswith("-")
+        or not all(0 < len(part) < 64 for part in parts)
+    ):
+        raise ValueError("is no host name or address")
+    if parts[-1].isdigit() and not _is_inet(parts):
+        raise ValueError("is no IPv4 address, and no host name ends in a number")
+    return value
+
+
+def _is_inet(parts: list[str]) -> bool:
+    """Whether inet_aton(3) takes it: the last of fewer than four numbers fills the bytes that are left."""
+    if len(parts) > 4 or not all(part.isdigit() for part in parts):
+        return False
+    *front, last = map(int, parts)
+    return all(number < 256 for number in front) and last < 256 ** (4 - len(front))
+
+
+def inet6(value: str) -> str:
+    """An IPv6 address without brackets, with a zone or without; ValueError."""
+    import socket
+
+    address, percent, zone = value.partition("%")
+    try:
+        socket.inet_pton(socket.AF_INET6, address)
+    except OSError:
+        raise ValueError("is no IPv6 address") from None
+    if percent and not (zone and (ALNUM | set("-_.")).issuperset(zone)):
+        raise ValueError("is no address: its zone is wrong")
+    return value
+
+
+def host_port(value: str) -> str:
+    """HOST, HOST:PORT, an IPv6 address, or [ADDRESS]:PORT; ValueError."""
+    form = f"{value!r}, which is not HOST or HOST:PORT"
+    host, colon, port = value.rpartition(":")
+    if value.endswith("]") or (value.count(":") != 1 and not host.endswith("]")):
+        host, colon, port = value, "", ""
+    if colon and not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
+        raise ValueError(f"has {form}: a port is a number from 1 to 65535")
+    try:
+        if host.startswith("[") and host.endswith("]"):
+            inet6(host[1:-1])
+        elif ":" in host:
+            inet6(host)
+        else:
+            host_name(host)
+    except ValueError as error:
+        raise ValueError(f"has {form}: {host or 'nothing'} {error}") from None
+    return value
 
 
 def directory(value: str) -> str:

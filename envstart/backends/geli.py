@@ -17,10 +17,21 @@ if TYPE_CHECKING:
     from ..environment import Environment
     from ..plan import Step
 
+
+def provider(value: str) -> str:
+    """A device, or a file: what is encrypted, not what GELI makes of it."""
+    path = directory(value)
+    if path in ("/", "/dev"):
+        raise ValueError("is a directory: write /dev/gpt/NAME, or the path of an image file")
+    if path.startswith("/dev/") and path.endswith(".eli"):
+        raise ValueError(f"is what is attached: write what is encrypted, {path.removesuffix('.eli')}")
+    return path
+
+
 OPTIONS = (
     Option(
         "GELI_PROVIDER",
-        directory,
+        provider,
         None,
         "what is encrypted: a device by a name that stays (/dev/gpt/NAME, /dev/diskid/NAME), or an image file",
         fills=(NAME,),

@@ -10,7 +10,7 @@ import time
 
 from .. import client, diagnosis, layout
 from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary, Unavailable
-from ..options import ALNUM, COMMON, NAME, Option, mount_words, plain, whole, words
+from ..options import ALNUM, COMMON, NAME, Option, host_name, mount_words, plain, whole, words
 from ..plan import Plan
 
 TYPE_CHECKING = False
@@ -42,9 +42,17 @@ def servers(value: str) -> tuple[str, ...]:
     for name in found:
         if not (ALNUM | set(".-_")).issuperset(name) or name.startswith("-"):
             raise ValueError(f"has {name!r}, which is no host name or IPv4 address (for IPv6 write a name)")
+        host_name(name)
         if len(name) > _NAME_MAX:
             raise ValueError(f"has {name!r}, which is longer than {_NAME_MAX} characters")
     return found
+
+
+def volume(value: str) -> str:
+    """The name of a volume, without a directory in it."""
+    if "/" in value:
+        raise ValueError("has a slash: write the volume alone, as in gv0; a directory in it is GLUSTER_ROOT_DIR's")
+    return plain(value)
 
 
 def mount_options(value: str) -> tuple[str, ...]:
@@ -60,7 +68,7 @@ def mount_options(value: str) -> tuple[str, ...]:
 
 OPTIONS = (
     Option("GLUSTER_SERVER", servers, None, "name or IPv4 address of a server; of several the next one is asked"),
-    Option("GLUSTER_VOLUME", plain, None, "name of the volume"),
+    Option("GLUSTER_VOLUME", volume, None, "name of the volume"),
     *layout.options("GLUSTER", "/", "in the volume"),
     Option(
         "MOUNT_GLUSTERFS_OPT",

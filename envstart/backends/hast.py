@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def resource(value: str) -> str:
     """A resource's name as hast.conf(5) has it."""
+    if "/" in value:
+        raise ValueError("has a slash: write the resource's name, not its device")
     if value == "all":
         raise ValueError("is what hastctl(8) calls every resource")
     return plain(value)

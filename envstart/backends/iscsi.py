@@ -12,7 +12,7 @@ from ..block.initiator import normal_portal
 from ..block.reservation import Reservation
 from ..block.session import Session
 from ..errors import Misconfigured
-from ..options import ALNUM, COMMON, NAME, Option, choice, directory, flag, plain, whole, words
+from ..options import ALNUM, COMMON, NAME, Option, choice, directory, flag, host_port, plain, whole, words
 from ..plan import Plan
 
 TYPE_CHECKING = False
@@ -30,6 +30,12 @@ def iscsi_name(value: str) -> str:
     """An iSCSI name (RFC 3720, 3.2.6.3): ``iqn.``, ``eui.`` or ``naa.``"""
     if not value.startswith(("iqn.", "eui.", "naa.")) or not (ALNUM | set(".:-_")).issuperset(value):
         raise ValueError("is no iSCSI name: iqn.YYYY-MM.DOMAIN:NAME, of letters, digits and . : -")
+    kind, _, rest = value.partition(".")
+    digits = len(rest) if set("0123456789abcdefABCDEF").issuperset(rest) else 0
+    if not rest or (kind == "eui" and digits != 16) or (kind == "naa" and digits not in (16, 32)):
+        raise ValueError(
+            "is no iSCSI name: after eui. 16 hexadecimal digits follow, after naa. 16 or 32, after iqn. a name"
+        )
     if len(value) > _NAME_MAX:
         raise ValueError(f"has more than {_NAME_MAX} characters")
     return value
@@ -43,6 +49,7 @@ def portals(value: str) -> tuple[str, ...]:
     for word in words(value):
         if not (ALNUM | set(".:-_[]%")).issuperset(word) or word.startswith("-"):
             raise ValueError(f"has {word!r}, which is no portal: write HOST or HOST:PORT")
+        host_port(word)
         if len(word) > _PORTAL_MAX:
             raise ValueError(f"has {word!r}, which is longer than {_PORTAL_MAX} characters")
         found.setdefault(normal_portal(word), word)

@@ -11,7 +11,8 @@ import os
 from .. import layout
 from ..errors import Misconfigured
 from ..mount import Mount
-from ..options import COMMON, Option, choice, whole, words
+from ..options import COMMON, Option, choice, inet6, one_mode, whole, words
+from ..options import host_name as host_or_inet
 from ..plan import Plan
 
 TYPE_CHECKING = False
@@ -27,7 +28,6 @@ _V4_PATH_MAX = 99
 _SOURCE_MAX = 1023
 # RFC 7530; with NFSv3 rpcbind(8) could tell another one, which hardly anybody uses.
 _PORT = 2049
-_NAME_CHARACTERS = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
 
 
 _REFUSED = {
@@ -39,6 +39,12 @@ _REFUSED = {
     "noauto": "is for fstab(5)",
     "nfsvers": "mount_nfs(8) does not know; write vers=",
 }
+# Options that are followed by a number, on both systems; and what proto can be (rdma: Linux).
+_NUMBERS = frozenset(
+    "port rsize wsize readahead readdirsize retrans timeout timeo acregmin acregmax acdirmin acdirmax actimeo "
+    "nametimeo negnametimeo minorversion nconnect wcommitsize".split()
+)
+_PROTOCOLS = ("tcp", "udp", "tcp6", "udp6", "rdma", "rdma6")
 # Given by envstart itself where they help; retrycnt with the only value that does not wait for ever.
 _OWN = ("retrycnt", "fg", "nocover", "cover", "emptydir", "noemptydir")
 
@@ -46,14 +52,15 @@ _OWN = ("retrycnt", "fg", "nocover", "cover", "emptydir", "noemptydir")
 def host_name(value: str) -> str:
     """A name or an address; an IPv6 address gets the brackets that a source needs."""
     bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
-    address = bare.count(":") > 1
-    allowed = set("0123456789abcdefABCDEF:.") if address else _NAME_CHARACTERS
-    name, percent, zone = bare.partition("%") if address else (bare, "", "")
-    if not name or name.startswith("-") or not allowed.issuperset(name) or (bare != value and not address):
+    if "/" in value:
+        raise ValueError("is no host name or address: write it alone; the path goes into NFS_SERVER_ROOT_DIR")
+    if bare.count(":") > 1:
+        return f"[{inet6(bare)}]"
+    if bare.count(":") == 1 and bare == value:
+        raise ValueError("is no host name or address: a port goes into MOUNT_NFS_OPT, as -oport=2049")
+    if bare != value:
         raise ValueError("is no host name or address")
-    if (percent and not zone) or not _NAME_CHARACTERS.issuperset(zone):
-        raise ValueError("is no address: its zone is wrong")
-    return f"[{bare}]" if address else bare
+    return host_or_inet(value)
 
 
 def mount_options(value: str) -> tuple[str, ...]:
@@ -75,11 +82,17 @@ def mount_options(value: str) -> tuple[str, ...]:
                 found += ["vers=4", f"minorversion={argument[2:]}"]
             elif name == "vers" and argument not in ("2", "3", "4"):
                 raise ValueError(f"has vers={argument}, which is no version of NFS")
+            elif name in _NUMBERS and not (argument.isascii() and argument.isdigit()):
+                raise ValueError(f"has {option}, which is no number")
+            elif name == "port" and not 0 < int(argument) < 65536:
+                raise ValueError(f"has {option}, which is no port: 1 to 65535")
+            elif name == "proto" and argument not in _PROTOCOLS:
+                raise ValueError(f"has {option}; of protocols there is {', '.join(_PROTOCOLS)}")
             elif name not in _OWN:
                 found.append(option)
     if len({version((option,)) for option in found if _says_version(option)}) > 1:
         raise ValueError("says two different versions of NFS")
-    return tuple(found)
+    return one_mode(tuple(found))
 
 
 def clone_command(*places: str) -> Callable[[str], tuple[str, ...]]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def image(value: str) -> str:
     """``POOL/IMAGE`` or ``POOL/NAMESPACE/IMAGE``."""
+    if "@" in value:
+        raise ValueError("names a snapshot, which nothing can be written to: write POOL/IMAGE, or POOL/NAMESPACE/IMAGE")
     parts = value.split("/")
     if len(parts) not in (2, 3) or not all(parts):
         raise ValueError("is no image: write POOL/IMAGE, or POOL/NAMESPACE/IMAGE")
