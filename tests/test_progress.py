@@ -156,6 +156,26 @@ def test_case_c5_a_short_start_shows_nothing(site: Site) -> None:
     assert "".join(terminal.lines).strip() == ""
 
 
+def test_case_c5_none_in_the_background_of_a_shell(site: Site) -> None:
+    site.configure(TIMEOUT="6")
+    site.preset()
+    argv = ["sh", "-c", 'set -m; "$@" & wait $!', "sh", *site.world.argv("env_stop_nfs", *site.args())]
+    with site.world.holder(site.point("data")), Terminal(argv, wears(), 200) as terminal:
+        assert terminal.end() == 75
+    assert renewed(terminal) == []
+
+
+def test_case_c5_a_recovery_and_what_is_left_of_a_dead_server(site: Site) -> None:
+    site.configure(PROBE_TIMEOUT="1")
+    site.preset()
+    site.world.set(force_seconds=3.0)
+    site.world.freeze(SERVER)
+    with on_terminal(site, "envstart", "recover", *where(site)) as terminal:
+        assert terminal.end() == 0
+    assert "waiting for umount -N " in " ".join(renewed(terminal))
+    assert site.table == []
+
+
 # ^T
 
 

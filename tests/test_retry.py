@@ -10,6 +10,7 @@ import pytest
 from stubs import Stub, done
 
 from envstart import deadline, retry
+from envstart.block import base
 from envstart.errors import Error, NoTime, Temporary, Unavailable
 from envstart.host import Host
 
@@ -121,3 +122,16 @@ def test_case_b4_without_tenacity_nothing_is_tried_again_and_that_is_an_error(
     assert len(scene.began) == 1
     # Where nothing would have been tried again it is not missed.
     assert str(Scene(clock, 0.0).run_out(attempts=1)) == "Connection refused"
+
+
+@pytest.mark.parametrize("patience", [5.0, 60.0])
+def test_case_b4_the_last_look_at_a_device_has_time_of_its_own(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr(base, "time", clock)
+    scene = Scene(clock, 0.0)
+    began = scene.deadline.elapsed()
+    looks = base.Looks(cast(Host, scene), patience, "a disk")
+    while done(looks.again()):
+        pass
+    assert scene.deadline.elapsed() - began == pytest.approx(min(patience, LIMIT - 0.25), abs=TICKS)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Seconds between two looks at something that comes by itself: the first, and the longest.
 _FIRST_LOOK, _LONGEST_LOOK = 0.01, 0.5
+# Seconds that the last look has before the deadline: it would only say that it had no time, and hide what was seen.
+_LAST_LOOK = 0.25
 
 
 class Block(plan.Step):
@@ -132,7 +134,7 @@ class Looks:
 
     async def again(self) -> bool:
         """Wait; false if the time is over. What is known about the host is forgotten."""
-        left = min(self._until - self._host.deadline.elapsed(), self._host.deadline.left())
+        left = min(self._until - self._host.deadline.elapsed(), self._host.deadline.left() - _LAST_LOOK)
         if left <= 0:
             return False
         until = min(self._began + self._patience, self._host.deadline.limit)
