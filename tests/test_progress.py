@@ -7,10 +7,13 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cbsd import SERVER, Site, wears
 from terminal import Terminal
+from toy import Toy
 
 from envstart import progress
 from envstart.errors import Temporary
@@ -174,6 +177,32 @@ def test_case_c5_a_recovery_and_what_is_left_of_a_dead_server(site: Site) -> Non
         assert terminal.end() == 0
     assert "waiting for umount -N " in " ".join(renewed(terminal))
     assert site.table == []
+
+
+@pytest.fixture
+def cbsd(tmp_path: Path) -> Iterator[Toy]:
+    with Site(tmp_path, getfsstat=True) as site:
+        cbsd = Toy(site)
+        cbsd.add("jail2")
+        yield cbsd
+
+
+def test_case_c5_what_orphans_and_the_doctor_wait_for(cbsd: Toy) -> None:
+    site = cbsd.site
+    site.configure(TIMEOUT="60")
+    site.preset(name="jail2")
+    point = site.point("data", "jail2")
+    argv = ["-w", str(cbsd.workdir)]
+    with site.world.holder(point) as holder, on_terminal(site, "envstart", "orphans", "--stop", *argv) as terminal:
+        terminal.until(lambda it: len(renewed(it)) >= 2)
+        holder.kill()
+        holder.wait()
+        assert terminal.end() == 0
+    assert f"envstart: jail2: waiting for {point}: busy (pid {holder.pid}, " in " ".join(renewed(terminal))
+    site.world.freeze(SERVER)
+    with on_terminal(site, "envstart", "doctor", *argv) as terminal:
+        terminal.end()
+    assert "envstart: waiting for an answer of " in " ".join(renewed(terminal))
 
 
 # ^T
