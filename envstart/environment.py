@@ -23,7 +23,7 @@ _OPTIONS = {
 }
 _FLAGS = {
     "-n": "say what would be done, and do nothing",
-    "-v": "trace the commands with their times; twice: their output too",
+    "-v": "trace the commands, their beginning and end; twice: their output too",
     "-h": "this text",
 }
 
