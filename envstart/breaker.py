@@ -38,7 +38,7 @@ async def admit(plan: Plan, host: Host) -> None:
                 f"cannot start {plan.environment.name}: {names} gave no answer {age:.0f} s ago, and takes no "
                 "connection now; it is asked again later (BREAKER), or at once by hand: envstart start"
             )
-        for server in servers:
+        for server in () if host.rehearsing else servers:
             _forget(server)
 
 

@@ -120,10 +120,10 @@ def _parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=text, parents=[which], allow_abbrev=False)
         verb.add_argument("-n", "--dry-run", dest="dry_run", action="store_true", help="only say what would be done")
         verb.set_defaults(run=_act, verb=name)
-    verb = verbs.add_parser("plan", help="what is there, and what would be run", parents=[which], allow_abbrev=False)
+    verb = verbs.add_parser("plan", help="what is there, and what a run would do", parents=[which], allow_abbrev=False)
     verb.add_argument("--stop", dest="verb", action="store_const", const="stop", default="start", help="plan a stop")
     verb.set_defaults(run=_plan)
-    verb = verbs.add_parser("status", help="what the mount table says", parents=[either], allow_abbrev=False)
+    verb = verbs.add_parser("status", help="what is mounted, and does it answer", parents=[either], allow_abbrev=False)
     verb.add_argument("--json", action="store_true", help="as one JSON document")
     verb.set_defaults(run=_status)
     verb = verbs.add_parser("check", help="say what is not well, and no more", parents=[either], allow_abbrev=False)
@@ -257,9 +257,14 @@ def _act(arguments: argparse.Namespace, report: Report) -> int:
 
 
 def _plan(arguments: argparse.Namespace, report: Report) -> int:
+    status = os.EX_OK
     for plan in _plans(arguments, report):
-        tell(show.plan(plan, Host(report), arguments.verb))
-    return os.EX_OK
+        report.subject = plan.environment.name
+        error = show.plan(plan, report, arguments.verb)
+        if error is not None:
+            report.fail(error)
+            status = max(status, error.status)
+    return status
 
 
 def _one(arguments: argparse.Namespace) -> bool:
@@ -281,7 +286,7 @@ def _one(arguments: argparse.Namespace) -> bool:
 def _records(arguments: argparse.Namespace, report: Report) -> list[Record]:
     """What there is of each step of each environment that is meant."""
     host = Host(report)
-    return [row for plan in _plans(arguments, report) for row in show.rows(plan, show.states(plan, host))]
+    return [row for plan in _plans(arguments, report) for row in show.rows(plan, observe.states(host, plan.steps))]
 
 
 def _status(arguments: argparse.Namespace, report: Report) -> int:

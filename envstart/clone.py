@@ -51,7 +51,9 @@ def main(argv: Sequence[str], host: Host) -> int:
     if arguments.dry_run:
         from . import show
 
-        tell(show.plan(plan, host, "start"))
+        error = show.plan(plan, report, "start")
+        if error is not None:
+            raise error
     else:
         hook.act("start", plan, host)
     return os.EX_OK

@@ -39,6 +39,7 @@ def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
             return 0
         host.signals.arm()
         try:
+            host.together([step.before_clear(host) for step in plan.steps if step.name in pending])
             for group in reversed(groups):
                 host.together([step.clear(host) for step in group if step.name in pending])
             for group in groups:

@@ -172,9 +172,12 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
 def known(step: Step, table: Table, linux: bool) -> tuple[Any, ...] | None:
     """What the table must show for a step to be so; None if that cannot be told by it alone."""
     from .mount import Mount
+    from .mountpoint import drift
 
     stack = table.at(step.point)
-    if type(step) is not Mount or step.lower is not None or step.shared or len(stack) != 1 or step.drift(stack[0]):
+    if type(step) is not Mount or step.lower is not None or step.shared or len(stack) != 1:
+        return None
+    if drift(stack[0], step.options):
         return None
     if not table.shows(stack[0], step.fstype, step.source, linux):
         return None

@@ -59,7 +59,9 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
     if arguments.dry_run:
         from . import show
 
-        tell(show.plan(plan, host, verb))
+        error = show.plan(plan, report, verb)
+        if error is not None:
+            raise error
         return os.EX_OK
     act(verb, plan, host)
     if verb == "start" and not (report.verbose or arguments.repeated):

@@ -55,6 +55,9 @@ _RESOLVE = 5.0
 class Host:
     """This machine, for one run since ``began`` (time.monotonic)."""
 
+    # Whether this is only a rehearsal: what changes something by other means than a command must not be done.
+    rehearsing = False
+
     def __init__(self, report: Report, began: float | None = None, left_behind: Sequence[children.Child] = ()) -> None:
         self.report = report
         self.platform = "freebsd" if sys.platform.startswith("freebsd") else "linux"
@@ -160,6 +163,13 @@ class Host:
         places = [name] if name.startswith("/") else [f"{directory}/{name}" for directory in SYSTEM_PATH]
         return next((path for path in places if os.access(path, os.X_OK)), None)
 
+    def require(self, name: str) -> str:
+        """Return the absolute path of a command; Unavailable if it is missing."""
+        path = self.find(name)
+        if path is None:
+            raise Unavailable(f"cannot run {name}: it is not installed{commands.origin(name)}")
+        return path
+
     async def run(
         self,
         argv: Sequence[str],
@@ -182,9 +192,7 @@ class Host:
         else there is nothing to read. ``secret``: what it prints is never shown. ``outlast``: one that ignores KILL is
         waited for as long as there is time, since what hangs in the kernel can still come about.
         """
-        path = self.find(argv[0])
-        if path is None:
-            raise Unavailable(f"cannot run {argv[0]}: it is not installed{commands.origin(argv[0])}")
+        path = self.require(argv[0])
         self.signals.arm()
         began = time.monotonic()
         # Files, not pipes: a client that makes itself a daemon keeps a pipe open for ever.

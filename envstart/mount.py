@@ -115,13 +115,6 @@ class Mount(plan.Step):
             lack = await usable.judge(self, host, point, host.deadline.left())
         return lack
 
-    def drift(self, entry: Entry) -> str:
-        """In what the mount differs from the configuration; "" if in nothing that counts."""
-        if entry.read_only == ("ro" in self.options):
-            return ""
-        how, wanted = ("read-only", "read-write") if entry.read_only else ("read-write", "read-only")
-        return f"mounted {how}, the configuration says {wanted}"
-
     async def _ours(self, host: Host, table: Table, point: str) -> Entry | None:
         """The mount on ``point`` if it is the one that is wanted; Misconfigured if it is anything else."""
         entry = mountpoint.seen(table, point)
@@ -185,16 +178,29 @@ class Mount(plan.Step):
 
     # Make it so.
 
-    async def clear(self, host: Host) -> None:
+    async def _to_clear(self, host: Host) -> Entry | None:
+        """Return our mount if a start has to take it away, of an environment that does not run; raise what keeps it."""
         try:
             point = await self._real_point(host)
-        except NoAnswer:
-            # What it lies on is cleared next.
-            return
+        except NoAnswer:  # What it lies on is cleared first.
+            return None
         entry = await self._ours(host, await host.mounts(), point)
-        # One whose device is down can come back with it.
-        if entry is not None and not await self.down(host):
-            await self._clear(host, entry)
+        if entry is None or await self.down(host):  # With its device it can come back.
+            return None
+        if users := await self.users(host, entry.point):
+            why = f"{self.source} is mounted there but broken or not exported, and {users}"
+            raise Temporary(f"cannot use {entry.point}: {why}; stop it first")
+        return entry
+
+    async def before_clear(self, host: Host) -> None:
+        await self._refuse_harm(host, await self._to_clear(host))
+
+    async def clear(self, host: Host) -> None:
+        """Take a mount that is of no use away (faults 3, 6, 51)."""
+        entry = await self._to_clear(host)
+        if entry is not None:
+            host.report.warn(f"{entry.point}: {entry} is of no use; taking it away to mount it anew")
+            await self._unmount_broken(host, entry)
 
     async def start(self, host: Host) -> None:
         point = await self._real_point(host)
@@ -210,21 +216,14 @@ class Mount(plan.Step):
         await until_it_heals(lambda: self._attempt(host, point, undo), host, point, self.config["ATTEMPTS"])
         self._new = True
 
-    async def _clear(self, host: Host, entry: Entry) -> None:
-        """Take a mount that is of no use away, of an environment that does not run (faults 3, 6, 51)."""
-        users = await self.users(host, entry.point)
-        if users:
-            text = f"{self.source} is mounted there but broken or not exported, and {users}"
-            raise Temporary(f"cannot use {entry.point}: {text}; stop it first")
-        host.report.warn(f"{entry.point}: {entry} is of no use; taking it away to mount it anew")
-        await self._unmount_broken(host, entry)
-
     async def before_take_away(self, host: Host) -> None:
         """Temporary if that would harm (see unmount.refuse_harm())."""
-        point = await self._real_point(host)
-        for entry in (await host.mounts()).at(point)[-1:]:
-            if not await self._answers(host, point, self.patience):
-                await unmount.refuse_harm(host, entry, self.environment.directories)
+        for entry in (await host.mounts()).at(await self._real_point(host))[-1:]:
+            await self._refuse_harm(host, entry)
+
+    async def _refuse_harm(self, host: Host, entry: Entry | None) -> None:
+        if entry is not None and not await self._answers(host, entry.point, self.patience):
+            await unmount.refuse_harm(host, entry, self.environment.directories)
 
     async def take_away(self, host: Host) -> None:
         try:
@@ -417,21 +416,21 @@ class Mount(plan.Step):
             device = await self._device(host)
         except Error:
             device = self.lower.expected(host) if self.lower is not None else self.source
-        mounting = commands.mount(host.platform, self.fstype, self.options, device, point)
+        mounting = [commands.mount(host.platform, self.fstype, self.options, device, point)]
         if not matching:
-            return plan.State(plan.NOT_MOUNTED, await sources.unshown(self, host, table, point), start=[mounting])
+            return plan.State(plan.NOT_MOUNTED, await sources.unshown(self, host, table, point), start=mounting)
         if len(matching) > 1:
             return plan.State(plan.STACKED, found)
         if not matching[0]:
             return plan.State(plan.WRONG_SOURCE, found)
         stop = [] if self._kept(table, point) else [commands.unmount(host.platform, table.at(point)[0].fstype, point)]
         if gone:
-            return plan.State(plan.BROKEN, gone, stop=stop)
+            return plan.State(plan.BROKEN, gone, mounting, stop)
         if cover := table.cover(point):
             return plan.State(plan.STACKED, f"{found}, hidden by {cover}, which was mounted on {cover.point} later")
         entry = table.at(point)[0]
-        drift = self.drift(entry) or await sources.unshown(self, host, table, point, entry)
-        return plan.State(plan.DEGRADED, drift, stop=stop) if drift else plan.State(plan.MOUNTED, found, stop=stop)
+        drift = mountpoint.drift(entry, self.options) or await sources.unshown(self, host, table, point, entry)
+        return plan.State(plan.DEGRADED if drift else plan.MOUNTED, drift or found, mounting, stop)
 
     async def _real_point(self, host: Host) -> str:
         """The directory as the mount table names it. It is touched only when the table does not know it."""

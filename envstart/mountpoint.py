@@ -1,4 +1,4 @@
-"""The directory that is to be mounted on, before it is: made where it may be, and what the mount will hide is told."""
+"""The directory that is to be mounted on: what is there, what has to be made, and what the mount will hide."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ def refuse_hidden(table: Table, entry: Entry) -> None:
             f"cannot use {entry.point}: {entry} is mounted there, and hidden by {cover}, which was mounted on "
             f"{cover.point} later; it is left alone; umount {cover.point}"
         )
+
+
+def drift(entry: Entry, options: Sequence[str]) -> str:
+    """Tell in what a mount differs from the options of the configuration; "" if in nothing that counts."""
+    if entry.read_only == ("ro" in options):
+        return ""
+    how, configured = ("read-only", "read-write") if entry.read_only else ("read-write", "read-only")
+    return f"mounted {how}, the configuration says {configured}"
 
 
 async def refuse_twins(host: Host, points: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """What there is of some steps: their states by one reading of the mount table, and one look into each mounted
-directory. `check` and `recover` read this; a start judges what it sees by the same rules (usable.py).
+directory. `check`, `status`, `plan` and `recover` read this; a start judges what it sees by the same
+rules (usable.py).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _look(host: Host, steps: Sequence[Step], states: Sequence[State], writing: b
             found[number] = State(plan.UNKNOWN, str(error))
             continue
         if down:
-            found[number] = State(plan.NO_ANSWER, down, stop=state.stop)
+            found[number] = State(plan.NO_ANSWER, down, state.start, state.stop)
             continue
         point = host.wait(host.real(step.point))
         write = writing and "ro" not in step.options
@@ -70,5 +71,5 @@ def _look(host: Host, steps: Sequence[Step], states: Sequence[State], writing: b
             host.silent.add(point)
         health = usable.interpret(step, host.platform, point, probe.answer)
         if health.word != plan.MOUNTED:
-            found[number] = State(health.word, health.detail, stop=states[number].stop)
+            found[number] = State(health.word, health.detail, states[number].start, states[number].stop)
     return found

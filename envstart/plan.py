@@ -38,11 +38,20 @@ NOT_WRITABLE = "not writable"
 LEVELS = {MOUNTED: "ok", READY: "ok", DEGRADED: "warning", NOT_WRITABLE: "warning", UNKNOWN: "unknown"}
 
 
+# How devices begin of which only a start learns the number: see Block.expected().
+_NUMBERED = ("daN", "sdN", "mdN", "ggateN", "rbdN")
+
+
+def is_guess(argv: Sequence[str]) -> bool:
+    """Tell whether a command names a device whose number is not known yet."""
+    return any(word.removeprefix("/dev/").startswith(_NUMBERED) for word in argv)
+
+
 class State:
     """What the mount table says of a step: one of the words above, what is there instead, and the commands
-    that ``start`` or ``stop`` would run."""
+    that ``start`` or ``stop`` would run. ``pastable``: they need nothing else than what they say."""
 
-    __slots__ = ("word", "found", "start", "stop")
+    __slots__ = ("word", "found", "start", "stop", "pastable")
 
     def __init__(
         self,
@@ -50,11 +59,14 @@ class State:
         found: str = "",
         start: Sequence[tuple[str, ...]] = (),
         stop: Sequence[tuple[str, ...]] = (),
+        *,
+        pastable: bool = True,
     ) -> None:
         self.word = word
         self.found = found
         self.start = tuple(start)
         self.stop = tuple(stop)
+        self.pastable = pastable
 
     def __str__(self) -> str:
         return f"{self.word} ({self.found})" if self.found else self.word
@@ -86,6 +98,9 @@ class Step:
     async def check(self, host: Host) -> Error | None:
         """None if it is already so, else what is lacking. Raises if what is there must be left alone."""
         raise NotImplementedError
+
+    async def before_clear(self, host: Host) -> None:
+        """Asked of all steps that a start has to do with before the first is cleared: raise if this one cannot be."""
 
     async def clear(self, host: Host) -> None:
         """Take away what is there and broken, before anything is started: what lies on top of others comes first."""

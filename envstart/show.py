@@ -6,63 +6,84 @@ import os
 
 from . import packages
 from . import plan as plans
-from .errors import Error
-from .report import paste, printable
+from .report import paste, printable, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from .host import Host
+    from .errors import Error
+    from .forecast import Act
     from .inventory import Found
     from .plan import Plan
+    from .report import Report
 
     Record = dict[str, Any]
 
 
-def states(plan: Plan, host: Host) -> list[plans.State]:
-    """What the mount table says of each step; one reading of it for all."""
-    try:
-        host.wait(host.mounts())
-    except Error as error:
-        return [plans.State(plans.UNKNOWN, str(error)) for _ in plan.steps]
-    found: list[plans.State] = host.together([step.state(host) for step in plan.steps])
-    return found
+def plan(plan: Plan, report: Report, verb: str) -> Error | None:
+    """Print what there is and the commands that ``verb`` would run now, as lines that can be pasted; return the error
+    that it would end with."""
+    from .forecast import Forecast
+    from .rehearsal import Rehearsal
 
-
-def plan(plan: Plan, host: Host, verb: str) -> str:
-    """What is there, and the commands that ``verb`` would run, as lines that can be pasted."""
+    host = Rehearsal(report)
+    host.by_hand = report.program == "envstart"
     lines = [f"# {verb} {plan.environment.name} ({plan.backend}, {plan.config.path or 'no configuration file'})"]
     lines += [f"# warning: {warning}" for warning in plan.warnings]
     if packages.needs_locking(plan):
         where = f"{plan.environment.data}/{packages.CONF}"
         lines.append(f"# pkg(8) in there needs a line in {where}: {packages.LINE}  (envstart doctor looks for it)")
-    found = dict(zip((step.name for step in plan.steps), states(plan, host)))
-    steps = [step for group in plans.waves(plan.steps) for step in group]
-    for step in steps if verb == "start" else reversed(steps):
-        state = found[step.name]
-        commands = state.start if verb == "start" else state.stop
-        on = f" on {step.point}" if step.point else ""
-        lines.append(f"# {step.name}: {step.source}{on}: {_why(state, verb)}")
-        lines += [paste(argv) for argv in commands]
-    return "\n".join(lines) + "\n"
+    forecast = Forecast(plan, host, verb)
+    error = forecast.error
+    lines += [f"# warning: {printable(warning)}" for warning in forecast.warnings]
+    for act in forecast.backwards:
+        if act.first:
+            lines.append(f"# {_what(act)}: {act.state}; unmount it first")
+            lines += _commands(act, act.first, error)
+    for act in forecast.acts:
+        lines.append(f"# {_what(act)}: {_why(act, verb)}")
+        lines += _commands(act, act.commands, error)
+    if error is not None:
+        lines.append(f"# {verb} would end with exit status {error.status}: {printable(str(error))}")
+    tell("\n".join(lines) + "\n")
+    return error
 
 
-def _why(state: plans.State, verb: str) -> str:
-    if state.word == plans.MOUNTED:
-        if verb == "start":
-            return "mounted; nothing to do"
-        return "mounted" if state.stop else "mounted; stays, because another environment has mounts from there"
+def _what(act: Act) -> str:
+    return printable(f"{act.step.name}: {act.step.source}{' on ' + act.step.point if act.step.point else ''}")
+
+
+def _commands(act: Act, commands: Sequence[tuple[str, ...]], error: Error | None) -> list[str]:
+    """Lines to paste; those that nothing would run, or that say less than the run knows, are comments."""
+    return [
+        f"{'# ' if error is not None or not act.state.pastable or plans.is_guess(argv) else ''}{paste(argv)}"
+        for argv in commands
+    ]
+
+
+def _why(act: Act, verb: str) -> str:
+    state = act.state
+    if act.error is not None:
+        if state.word in (plans.NOT_MOUNTED, plans.NOT_READY):
+            return f"{state}; {verb} would fail"
+        return f"{state.word}: {state.found}; {verb} would refuse and leave it alone"
+    if verb == "stop":
+        if act.first:
+            return "unmounted by then"
+        if state.word == plans.MOUNTED:
+            return "mounted" if act.commands else "mounted; stays, because another environment has mounts from there"
+        return str(state) if act.commands else f"{state}; nothing to do"
+    if act.lack is None:
+        return f"{'mounted' if state.word == plans.MOUNTED else state}; nothing to do"
+    if act.first:
+        return "mounted anew"
+    if act.step.point and not act.commands:
+        return f"{state}; looked at again when what it lies on is back"
     if state.word == plans.NOT_MOUNTED:
-        if verb != "start":
-            return "not mounted; nothing to do"
         return f"not mounted; {state.found}" if state.found else "not mounted"
-    if state.word in (plans.READY, plans.DEGRADED):
-        return f"{state}; nothing to do" if verb == "start" or not state.stop else str(state)
-    if state.word == plans.NOT_READY:
-        return str(state) if verb == "start" else f"{state}; nothing to do"
-    return f"{state.word}: {state.found}; {verb} would refuse and leave it alone"
+    return str(state)
 
 
 def rows(plan: Plan, found: Sequence[plans.State]) -> list[Record]:

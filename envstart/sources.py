@@ -3,6 +3,7 @@ Linux does not show it either."""
 
 from __future__ import annotations
 
+from . import mountpoint
 from .errors import NoAnswer, NoTime
 
 TYPE_CHECKING = False
@@ -21,7 +22,7 @@ _NAMED = 3
 
 async def doubts(mount: Mount, host: Host, table: Table, entry: Entry) -> list[str]:
     """Return in what a mount differs from what an administrator may expect of it, a line each."""
-    drift = mount.drift(entry)
+    drift = mountpoint.drift(entry, mount.options)
     found = [f"{entry} is {drift}"] if drift else []
     lacking = await unshown(mount, host, table, entry.point, entry)
     return [*found, lacking] if lacking else found

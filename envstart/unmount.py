@@ -92,7 +92,7 @@ async def holders(host: Host, point: str) -> list[int] | None:
     if host.platform == "freebsd":
         # The process numbers are all that fuser(1) prints on stdout (commands.md §21).
         try:
-            result = await host.run(("fuser", "-c", point), timeout=_SEARCH)
+            result = await host.run(("fuser", "-c", point), timeout=_SEARCH, reads=True)
         except Unavailable:
             return None
         return [int(word) for word in result.out.split() if word.isdigit()] if result.status == 0 else None

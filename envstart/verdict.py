@@ -89,12 +89,6 @@ def _ask(point: str) -> bool:
     return True
 
 
-def glance(point: str) -> None:
-    """Read a mounted directory, and change nothing in it. OSError."""
-    with posix.scandir(point) as entries:
-        next(entries, None)
-
-
 def refusal(point: str) -> str:
     """Why a directory takes no file, in the system's words; "" if it does. A stale one is an OSError."""
     path = f"{point}/{_PROBE}"

@@ -36,6 +36,7 @@ class Stub:
 
     platform = "freebsd"
     takeover = False
+    rehearsing = False
 
     def __init__(self, answers: Mapping[str, str | Result] | None = None, mounts: Sequence[Entry] = ()) -> None:
         self.answers = {"sysctl -n kern.hostuuid": f"{UUID}\n", **(answers or {})}

@@ -56,7 +56,7 @@ def first(host: Host) -> int:
 def test_one_child_answers_them_all(host: Host, first: int) -> None:
     assert ask(host, touch.is_directory, "/nothing") is False
     with pytest.raises(FileNotFoundError):
-        ask(host, verdict.glance, "/nothing")
+        ask(host, verdict.look, "/nothing", (), None)
     assert host.together([host.bounded(pid, timeout=5) for _ in range(4)]) == [first] * 4
     assert first != os.getpid()
 

@@ -127,12 +127,16 @@ def test_a_plan_runs_nothing(site: Site, way: str) -> None:
 def test_a_plan_says_what_is_there_and_why(site: Site) -> None:
     site.preset("system")
     site.world.mount("tmpfs", site.point("data"), "tmpfs")
-    plan = site.hand("plan", *where(site)).stdout
+    ended = site.hand("plan", *where(site))
+    plan = ended.stdout
     assert plan.splitlines()[0] == f"# start jail1 (nfs, {site.conf})"
     assert f"# system: {site.source('system')} on {site.point('system')}: mounted; nothing to do" in plan
-    assert f"# fstab: {site.source('fstab')} on {site.point('fstab')}: not mounted\nmount_nfs " in plan
+    assert f"# fstab: {site.source('fstab')} on {site.point('fstab')}: not mounted\n# mount_nfs " in plan
     assert "wrong source: tmpfs (tmpfs); start would refuse and leave it alone" in plan
-    assert len(commands_of(plan)) == 1
+    # All or nothing.
+    assert (commands_of(plan), ended.returncode) == ([], 78)
+    assert last_line(ended) == last_line(site.hand("start", *where(site)))
+    site.world.command("umount", str(site.point("data")))
     plan = site.hand("plan", *where(site), "--stop").stdout
     assert commands_of(plan) == [["umount", "-n", str(site.point("system"))]]
 
@@ -217,10 +221,11 @@ def test_status_when_the_table_cannot_be_read(site: Site) -> None:
     assert site.hand("status", *where(site)).returncode == 1
 
 
-def test_status_touches_nothing_that_may_be_dead(site: Site) -> None:
+def test_case_c1_status_says_what_does_not_answer(site: Site) -> None:
     site.preset()
     site.world.freeze(SERVER)
-    assert {row["state"] for row in records(site).values()} == {"mounted"}
+    assert {row["state"] for row in records(site).values()} == {"no answer"}
+    assert site.hand("status", *where(site)).returncode == 1
 
 
 def test_status_of_nullfs(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from envstart import config, environment, hook, show
+from envstart import config, environment, hook, observe, show
 from envstart.backends import geli
 from envstart.block import volume
 from envstart.block.base import Node
@@ -35,7 +35,7 @@ def main(verb: str, path: str, argv: list[str]) -> int:
     def body() -> int:
         made, host = plan(path, argv), Host(report)
         if verb == "status":
-            print(json.dumps(show.rows(made, show.states(made, host))))
+            print(json.dumps(show.rows(made, observe.states(host, made.steps))))
         else:
             hook.act(verb, made, host)
         return os.EX_OK

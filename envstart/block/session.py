@@ -349,6 +349,9 @@ class Session(Block):
         return {lun: names for lun, names in users.items() if lun != self._lun}
 
     async def _logout(self, host: Host, found: Listed) -> None:
+        if host.rehearsing:
+            await host.run(initiator_of(host).logging_out(found))
+            return
         portals = [portal for portal, one in (await self._by_portal(host)).items() if one.portal == found.portal]
         state.stamp(_departure(found))
         result = await initiator_of(host).logout(host, found)

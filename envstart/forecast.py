@@ -1,0 +1,142 @@
+"""What a start or a stop would do now, and whether it would succeed: its own decisions, made on a Rehearsal."""
+
+from __future__ import annotations
+
+from . import breaker, links, mountpoint, observe, started
+from .errors import Error, Temporary, Unavailable
+from .mount import Mount
+from .plan import NOT_MOUNTED, waves
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from typing import Any
+
+    from .plan import Plan, State, Step
+    from .rehearsal import Rehearsal
+
+    Commands = list[tuple[str, ...]]
+
+
+class Act:
+    """What would be done about one step. ``lack``: what is missing before a start. ``first``: commands that come before
+    those of all steps; ``error``: why the run would refuse, or fail, here."""
+
+    __slots__ = ("step", "state", "lack", "first", "commands", "error")
+
+    def __init__(self, step: Step, state: State) -> None:
+        self.step = step
+        self.state = state
+        self.lack: Error | None = None
+        self.first: Commands = []
+        self.commands: Commands = []
+        self.error: Error | None = None
+
+
+class Forecast:
+    """The acts in the order of the run, the error that it would end with, and what it would warn of."""
+
+    def __init__(self, plan: Plan, host: Rehearsal, verb: str) -> None:
+        self.verb = verb
+        self.error: Error | None = None
+        self._host = host
+        self._plan = plan
+        self._groups = waves(plan.steps)
+        states = dict(zip(plan.steps, observe.states(host, plan.steps)))
+        order = [step for group in self._groups for step in group]
+        self.acts = [Act(step, states[step]) for step in (order if verb == "start" else reversed(order))]
+        # As a start takes them, and the other way round, in which what is unmounted comes.
+        self._forwards = self.acts if verb == "start" else self.acts[::-1]
+        self.backwards = self._forwards[::-1]
+        (self._start if verb == "start" else self._stop)()
+        self.error = self.error or next((act.error for act in self._forwards if act.error is not None), None)
+        self.warnings = list(dict.fromkeys(host.warnings))
+
+    def _do(self, act: Act | None, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run something of the run's; an Error is the act's, or that of all."""
+        try:
+            return self._host.wait(coroutine)
+        except Error as error:
+            if act is None:
+                self.error = self.error or error
+            else:
+                act.error = act.error or error
+        return None
+
+    def _start(self) -> None:
+        """Follow executor.start()."""
+        host, plan = self._host, self._plan
+        self._do(None, breaker.admit(plan, host))
+        self._do(None, mountpoint.refuse_twins(host, [step.point for step in plan.steps if step.point]))
+        for act in self.acts:
+            act.lack = self._do(act, act.step.check(host))
+        pending = [act for act in self.acts if act.lack is not None]
+        told = len(host.warnings)
+        for act in pending:
+            self._do(act, act.step.before_clear(host))
+        for act in reversed(pending):
+            host.take()
+            self._do(act, act.step.clear(host))
+            act.first = host.take()
+        # What clearing says is among the lines.
+        del host.warnings[told:]
+        for act in pending:
+            self._bring(act, [other.step for other in pending])
+
+    def _bring(self, act: Act, pending: list[Step]) -> None:
+        host, step = self._host, act.step
+        waits = any(step.needs(other) for other in pending if other is not step)
+        if isinstance(step, Mount) and not act.first:
+            if act.state.word == NOT_MOUNTED:
+                if not waits:
+                    self._do(act, _prepare(host, step))
+                    act.commands = host.take()
+            elif not waits:
+                # It stays as it is.
+                act.error = act.error or act.lack
+                return
+            else:
+                return
+        self._require(act, act.state.start)
+        act.commands += act.state.start
+
+    def _stop(self) -> None:
+        """Follow executor.stop()."""
+        host, plan = self._host, self._plan
+        if left := started.left(plan.locks[0]):
+            self.error = Temporary(
+                f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
+                "it, can still mount when its server is back; stop again then"
+            )
+        for act in self._forwards:
+            self._do(act, act.step.before_stop(host))
+        if self.error or any(act.error for act in self.acts):
+            for act in self.acts:
+                act.commands = list(act.state.stop)
+            return
+        host.take()
+        told = len(host.warnings)
+        for act in self.acts:
+            self._do(act, act.step.give_up(host))
+            act.first = host.take()
+        del host.warnings[told:]
+        for act in self.acts:
+            if isinstance(act.step, Mount):
+                self._do(act, act.step.stop(host))
+                act.commands = host.take()
+            else:
+                act.commands = list(act.state.stop)
+                self._require(act, act.commands)
+
+    def _require(self, act: Act, commands: Sequence[tuple[str, ...]]) -> None:
+        for argv in commands:
+            try:
+                self._host.require(argv[0])
+            except Unavailable as error:
+                act.error = act.error or error
+
+
+async def _prepare(host: Rehearsal, mount: Mount) -> None:
+    point = await host.real(mount.point)
+    await links.refuse(host, mount, point)
+    await mountpoint.prepare(host, mount, point, [])

@@ -1,0 +1,93 @@
+"""A host on which a run decides as on the real one, and changes nothing: it notes the commands that would."""
+
+from __future__ import annotations
+
+from .children import Result
+from .host import Host
+from .report import Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from .table import Entry
+
+# How the names of functions begin that change something, of those that a child is given (Host.bounded).
+_CHANGING = ("make", "remove", "write", "unmount", "detach", "end")
+
+
+class _Collecting(Report):
+    """Keeps the warnings of a run for whoever prints what it would do."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report.program)
+        self.subject, self.verbose = report.subject, report.verbose
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def note(self, text: str) -> None:
+        """A run would say it, about what it does."""
+
+
+class Rehearsal(Host):
+    """This machine, read only. ``commands``: what would have been run since take() was called."""
+
+    rehearsing = True
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(_Collecting(report))
+        self.commands: list[tuple[str, ...]] = []
+        # Mount points from which a command of these would have unmounted something, as often as they are here.
+        self._unmounted: list[str] = []
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a run would have warned of so far."""
+        assert isinstance(self.report, _Collecting)
+        return self.report.warnings
+
+    def take(self) -> list[tuple[str, ...]]:
+        """Return the commands so far, and begin anew."""
+        commands, self.commands = self.commands, []
+        return commands
+
+    async def run(self, argv: Sequence[str], *arguments: Any, **options: Any) -> Result:
+        if options.get("reads"):
+            return await super().run(argv, *arguments, **options)
+        self.require(argv[0])
+        self.commands.append(tuple(argv))
+        if argv[0] == "umount":
+            self._unmounted.append(argv[-1])
+            # The table has known it by this name; it must not be touched for it.
+            self._real[argv[-1]] = argv[-1]
+        self.forget()
+        return Result(0, "", "", 0.0, alive=False)
+
+    async def bounded(
+        self, function: Callable[..., Any], *arguments: Any, timeout: float, keep: Sequence[int] = ()
+    ) -> Any:
+        name = function.__name__
+        if name in ("make_directories", "make_file"):
+            self._note_making(arguments[0], is_file=name == "make_file")
+        if name.startswith(_CHANGING):
+            return None
+        return await super().bounded(function, *arguments, timeout=timeout, keep=keep)
+
+    def _note_making(self, paths: list[str], *, is_file: bool) -> None:
+        """Note what makes these, of which each lies in the one before it; the last one can be a file."""
+        directory = paths[-1].rpartition("/")[0] if is_file else paths[-1]
+        if not is_file or len(paths) > 1:
+            self.commands.append(("mkdir", "-p", directory))
+        if is_file:
+            self.commands.append(("touch", paths[-1]))
+
+    async def _read_table(self) -> list[Entry]:
+        entries = await super()._read_table()
+        for point in self._unmounted:
+            newest = next((place for place in reversed(range(len(entries))) if entries[place].point == point), None)
+            if newest is not None:
+                del entries[newest]
+        return entries

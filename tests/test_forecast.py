@@ -1,0 +1,164 @@
+"""What `plan` and `-n` say beforehand is what a start or a stop does: its commands, its exit status, its reason."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+
+import pytest
+from cbsd import SERVER, Ended, Site, last_line
+
+# What a run asks, and what a plan makes that a run does by itself.
+_READS = (["mount", "--libxo"], ["jls"], ["fuser"], ["sysctl"], ["df"])
+_BY_ITSELF = ("mkdir", "touch")
+
+
+def mounted(site: Site) -> None:
+    site.preset()
+
+
+def stale(site: Site) -> None:
+    site.preset()
+    site.world.stale(site.point("data"))
+
+
+def stale_and_running(site: Site) -> None:
+    stale(site)
+    site.world.jail("jail1", 3)
+
+
+def frozen(site: Site) -> None:
+    site.preset()
+    site.world.freeze(SERVER)
+
+
+def frozen_below_devfs(site: Site) -> None:
+    site.preset()
+    (site.held("data") / "dev").mkdir()
+    site.world.mount("devfs", site.point("data") / "dev", "devfs")
+    site.world.freeze(SERVER)
+
+
+def stop_force(site: Site) -> None:
+    site.configure(STOP_FORCE="1")
+    frozen(site)
+
+
+def wrong_source(site: Site) -> None:
+    site.preset("system", "fstab")
+    site.world.mount("tmpfs", site.point("data"), "tmpfs")
+
+
+def stacked(site: Site) -> None:
+    site.preset()
+    site.preset("data")
+
+
+def covered(site: Site) -> None:
+    """Somebody has mounted something above our directory later."""
+    site.preset()
+    site.world.mount("tmpfs", site.workdir / "jails-data", "tmpfs")
+
+
+def read_only(site: Site) -> None:
+    site.preset("system", "fstab")
+    site.world.mount(site.source("data"), site.point("data"), opts=["ro"])
+
+
+def not_exported(site: Site) -> None:
+    site.preset()
+    site.world.unexport(SERVER, "/nfs/data/jail1")
+
+
+def lacking_what_is_required(site: Site) -> None:
+    site.configure(REQUIRE_DATA="bin")
+    site.preset()
+
+
+def leased(site: Site) -> None:
+    (site.held("system") / "locked").write_text("node2.example.com\n")
+    site.preset()
+
+
+def no_mount_point(site: Site) -> None:
+    site.point("data").rmdir()
+
+
+def no_mount_point_to_be_made(site: Site) -> None:
+    site.configure(CREATE_MOUNT_POINTS="0")
+    site.point("data").rmdir()
+
+
+def hidden_files(site: Site) -> None:
+    site.configure(HIDDEN_FILES="refuse")
+    (site.point("data") / "file").write_text("")
+
+
+def it_would_hide_a_mount(site: Site) -> None:
+    (site.point("data") / "dev").mkdir()
+    site.world.mount("devfs", site.point("data") / "dev", "devfs")
+
+
+def no_program(site: Site) -> None:
+    (site.world.path / "bin" / f"mount_{site.variant.backend}").unlink()
+
+
+def no_table(site: Site) -> None:
+    site.world.fault("mount", times=None)
+
+
+def one_is_missing(site: Site) -> None:
+    site.preset("system", "data")
+
+
+def nothing(_: Site) -> None:
+    pass
+
+
+SCENES: tuple[Callable[[Site], None], ...] = (
+    nothing, mounted, one_is_missing, stale, stale_and_running, frozen, frozen_below_devfs, stop_force, wrong_source,
+    stacked, covered, read_only, not_exported, lacking_what_is_required, leased, no_mount_point,
+    no_mount_point_to_be_made, hidden_files, it_would_hide_a_mount, no_program, no_table,
+)  # fmt: skip
+
+
+def told(ended: Ended) -> list[list[str]]:
+    """The lines of a plan that can be pasted, each once, as far as they are commands of a run's own."""
+    lines = {tuple(shlex.split(line)) for line in ended.stdout.splitlines() if line and not line.startswith("#")}
+    return sorted(list(argv) for argv in lines if argv[0] not in _BY_ITSELF)
+
+
+def changing(site: Site) -> list[list[str]]:
+    """The commands that were run, each once, without those that only ask."""
+    argvs = [list(call["argv"]) for call in site.world.calls()]
+    kept = [argv for argv in argvs if not any(argv[: len(asked)] == asked for asked in _READS)]
+    return sorted({tuple(argv): argv for argv in kept}.values())
+
+
+def where(site: Site) -> list[str]:
+    return [site.variant.backend, "-w", str(site.workdir), "-j", "jail1"]
+
+
+@pytest.mark.parametrize("verb", ["start", "stop"])
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+def test_case_c1_what_is_said_is_what_is_done(site: Site, scene: Callable[[Site], None], verb: str) -> None:
+    site.configure(TIMEOUT="6")
+    scene(site)
+    before, table = site.world.path / "run", site.table
+    said = site.hand(verb, *where(site), "-n")
+    assert changing(site) == []
+    assert site.table == table
+    assert [path.name for path in before.iterdir() if not path.name.startswith("probe.")] == []
+    site.world.forget_calls()
+    run = site.hand(verb, *where(site))
+    assert told(said) == changing(site)
+    if scene in (frozen, stop_force) and verb == "start":
+        # Whether the server will be back in time nobody can tell.
+        assert (said.returncode, run.returncode) == (0, 75)
+        return
+    assert said.returncode == run.returncode
+    # A run adds the processes that it has left behind.
+    assert last_line(run).startswith(last_line(said)) if run.returncode else said.stderr == ""
+    if run.returncode:
+        assert f"{verb} would end with exit status {run.returncode}: " in said.stdout
+    assert site.hand("plan", *where(site), *(["--stop"] if verb == "stop" else [])).stderr.count("bug") == 0
