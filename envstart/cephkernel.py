@@ -105,6 +105,18 @@ class KernelMount(Mount):
             )
         return True
 
+    async def before_start(self, host: Host) -> None:
+        self._refuse_elsewhere(host)
+        await ceph.check_key(host, self.config)
+        if self.config["CEPH_KEYRING"]:
+            host.require("ceph-authtool")
+
+    def _refuse_elsewhere(self, host: Host) -> None:
+        if host.platform != "linux":
+            raise Misconfigured(
+                f"cannot mount {self.source}: this kernel has no client of CephFS; set CEPH_CLIENT=fuse"
+            )
+
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         if await self._ours(host, await host.mounts(), point) is None:
             await super()._attempt(host, point, undo)
@@ -115,10 +127,7 @@ class KernelMount(Mount):
             raise lack
 
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
-        if host.platform != "linux":
-            raise Misconfigured(
-                f"cannot mount {self.source}: this kernel has no client of CephFS; set CEPH_CLIENT=fuse"
-            )
+        self._refuse_elsewhere(host)
         key = await ceph.key(host, self.config)
         return await host.run(argv, timeout=self._attempt_timeout, hold=self.hold, stdin=key)
 

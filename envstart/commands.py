@@ -11,11 +11,15 @@ if TYPE_CHECKING:
 
 _PACKAGES = {
     "mount.nfs": "nfs-common",
-    "mount_nfs": "the FreeBSD base system",
+    **dict.fromkeys(
+        "mount_nfs mount_nullfs iscsictl hastctl geli mdconfig camcontrol fsck_ffs zfs".split(),
+        "the FreeBSD base system",
+    ),
     "mount.glusterfs": "glusterfs-client",
     "mount_glusterfs": "the package glusterfs",
     "mount.ceph": "ceph-common",
     "ceph-authtool": "ceph-common",
+    "e2fsck": "e2fsprogs",
     "iscsiadm": "open-iscsi",
     "sg_persist": "sg3-utils",
     "ceph-fuse": "ceph-fuse (FreeBSD: the package ceph14)",

@@ -97,6 +97,8 @@ class Forecast:
                 return
             else:
                 return
+        self._do(act, step.before_start(host))
+        act.commands += host.take()
         self._require(act, act.state.start)
         act.commands += act.state.start
 

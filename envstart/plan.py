@@ -108,6 +108,9 @@ class Step:
     async def take_away(self, host: Host) -> None:
         """clear() because somebody wants it, whoever uses it."""
 
+    async def before_start(self, host: Host) -> None:
+        """Raise what start() would end with before it changes anything, as far as that can be told now: for plan."""
+
     async def start(self, host: Host) -> None:
         """Make it so. What has to be taken back is journalled (``host.on_failure``) before it is done."""
         raise NotImplementedError

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from cbsd import SERVER, Ended, Site, last_line
+from clients import GLUSTER, ClientSite
+from stubs import Stub, done, planned
+
+from envstart import plan as plans
+from envstart.block.base import Node
+from envstart.block.fsck import Fsck
+from envstart.commands import fsck
+from envstart.errors import Misconfigured
 
 # What a run asks, and what a plan makes that a run does by itself.
 _READS = (["mount", "--libxo"], ["jls"], ["fuser"], ["sysctl"], ["df"])
@@ -162,3 +171,52 @@ def test_case_c1_what_is_said_is_what_is_done(site: Site, scene: Callable[[Site]
     if run.returncode:
         assert f"{verb} would end with exit status {run.returncode}: " in said.stdout
     assert site.hand("plan", *where(site), *(["--stop"] if verb == "stop" else [])).stderr.count("bug") == 0
+
+
+# Lines that can be pasted here.
+
+
+@pytest.mark.parametrize("way", ["plan", "start -n", "hook -n"])
+def test_case_c2_a_missing_program_is_told_with_what_brings_it(site: Site, way: str) -> None:
+    no_program(site)
+    verb, *flags = way.split()
+    ended = site.start(*flags) if verb == "hook" else site.hand(verb, *where(site), *flags)
+    assert ended.returncode == 69
+    assert "mount_nfs: it is not installed; it comes with the FreeBSD base system" in last_line(ended)
+    assert told(ended) == []
+
+
+def test_case_c2_a_missing_program_of_a_client_is_told(tmp_path: Path) -> None:
+    with ClientSite(tmp_path, GLUSTER) as site:
+        (site.world.path / "bin" / "mount_glusterfs").unlink()
+        ended = site.hand("plan", *where(site))
+    assert ended.returncode == 69
+    assert "mount_glusterfs: it is not installed; it comes with the package glusterfs" in last_line(ended)
+
+
+@pytest.mark.parametrize("platform", ["freebsd", "linux"])
+def test_case_c2_no_fsck_that_the_system_lacks(tmp_path: Path, platform: str) -> None:
+    stub = Stub()
+    stub.platform = platform
+    plan = planned(tmp_path, "iscsi", ISCSI_PORTAL="10.0.0.1", ISCSI_TARGET="iqn.2026-01.org:t")
+    (step,) = [step for step in plan.steps if isinstance(step, Fsck)]
+    step.lower = Node("/dev/nothing", 1)
+    start = done(step.state(stub.host)).start
+    if platform == "freebsd":
+        assert start == (("fsck_ffs", "-p", "/dev/nothing"),)
+    else:
+        assert start == ()
+        with pytest.raises(Misconfigured, match="set VOLUME_FSTYPE=ext4"):
+            done(step.check(stub.host))
+
+
+@pytest.mark.parametrize(
+    "device", ["/dev/daN", "/dev/daNp1", "/dev/sdN", "/dev/mdN.eli", "daN", "/dev/ggateN", "/dev/rbdN"]
+)
+def test_case_c2_a_number_that_is_not_known_makes_a_comment(device: str) -> None:
+    assert plans.is_guess(fsck("ufs", device))
+
+
+@pytest.mark.parametrize("device", ["/dev/da0", "/dev/label/daN", "/dev/hast/N", "/dev/gpt/mdN"])
+def test_a_name_that_is_known_makes_none(device: str) -> None:
+    assert not plans.is_guess(fsck("ufs", device))

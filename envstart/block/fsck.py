@@ -51,6 +51,8 @@ class Fsck(Block):
         self._seen = ""
 
     async def check(self, host: Host) -> Error | None:
+        if self._is_of_elsewhere(host):
+            raise Misconfigured(f"cannot use {self.source}: Linux does not write to UFS; set VOLUME_FSTYPE=ext4")
         device = await self.device(host)
         lacking = Temporary(f"cannot use {self.source}: it was not looked at yet")
         if device is None:
@@ -204,11 +206,15 @@ class Fsck(Block):
             return plan.State(plan.UNKNOWN, str(error))
         if device is not None and await host.stack(self._target):
             return plan.State(plan.READY, "mounted")
-        if not self._preens or (device and await self._is_clean(host, device)):
+        if self._is_of_elsewhere(host) or not self._preens or (device and await self._is_clean(host, device)):
             return plan.State(plan.NOT_READY, "not mounted" if device else "no device")
         start = [await preen.argv(host, self._kind, device or self.expected(host))]
         found = "not mounted; to be checked" if device else "no device; to be checked unless it is clean"
         return plan.State(plan.NOT_READY, found, start=start)
+
+    def _is_of_elsewhere(self, host: Host) -> bool:
+        """Tell whether this system has no program for file systems of this type, and does not write to them."""
+        return host.platform == "linux" and self._kind == "ufs"
 
     async def _is_clean(self, host: Host, device: str) -> bool:
         try:

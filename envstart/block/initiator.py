@@ -32,6 +32,8 @@ CONNECTED = "Connected"
 # For people, a number that nobody knows yet is N.
 DISK = "/dev/daN"
 CHAP_BY_HAND = "an iscsi.conf(5) instead of -p and -t"
+# What a login needs that its command does not say.
+LOGIN_NEEDS = ""
 # Seconds until the kernel takes a silent target for lost: kern.iscsi.ping_timeout is 5, and looked at once a second.
 NOTICED = 8.0
 # The nickname in the configuration file that only our own command ever sees.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
         DISK: str
         CHAP_BY_HAND: str
+        LOGIN_NEEDS: str
         NOTICED: float
         OF_STATE: diagnosis.Rows
         OF_LOGIN: diagnosis.Rows

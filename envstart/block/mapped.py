@@ -91,8 +91,11 @@ class Mapped(Block):
 
     # Make it so.
 
-    async def start(self, host: Host) -> None:
+    async def before_start(self, host: Host) -> None:
         await ceph.check_key(host, self.config)
+
+    async def start(self, host: Host) -> None:
+        await self.before_start(host)
         await until_it_heals(lambda: self._attempt(host), host, self.source, self.config["ATTEMPTS"])
 
     async def _attempt(self, host: Host) -> None:

@@ -26,6 +26,7 @@ DISK = "/dev/sdN"
 # Seconds until a silent target is taken for lost: node.conn[0].timeo.noop_out_interval and noop_out_timeout, 5 each.
 NOTICED = 12.0
 CHAP_BY_HAND = "a record with node.session.auth.username and the like"
+LOGIN_NEEDS = "iscsiadm(8) needs a record, which a start makes"
 # What is wrong with a login is told by iscsiadm(8), which waits for its end.
 OF_STATE: diagnosis.Rows = ()
 # Of iscsiadm(8), by the texts of its statuses; all else can heal.

@@ -126,10 +126,13 @@ class Provider(_Attached):
         device = await self.device(host)
         return None if device else Missing(f"cannot use {self.source}: it is not attached")
 
-    async def start(self, host: Host) -> None:
-        device = await self.below(host)
+    async def before_start(self, host: Host) -> None:
         remedy = "correct GELI_KEYFILE and GELI_PASSFILE"
         await secret.check(host, [*self._keys, *self._passes], self.config["PROBE_TIMEOUT"], remedy)
+
+    async def start(self, host: Host) -> None:
+        device = await self.below(host)
+        await self.before_start(host)
         # A wrong key is told without an effect, and before anybody waits for the lock: a passphrase takes seconds.
         dry = await host.run(self._attach(device, "-C"), timeout=host.deadline.left() / 2, reads=True)
         if dry.status != 0:

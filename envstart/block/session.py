@@ -154,6 +154,11 @@ class Session(Block):
 
     # Make it so.
 
+    async def before_start(self, host: Host) -> None:
+        tools, doing = initiator_of(host), f"log in to {self.target} at {self.portals[0]}"
+        await tools.check_daemon(host, doing, self.config["ISCSI_START_DAEMON"])
+        await tools.settings(host, self.config, self.target, self.portals[0])
+
     async def start(self, host: Host) -> None:
         # What is there before we add anything need not be ours to take back.
         self._added = []
@@ -413,8 +418,9 @@ class Session(Block):
             return plan.State(plan.LOST, f"the session is down ({sessions[0].state})")
         if not sessions:
             user = self.config["ISCSI_CHAP_USER"]
-            found = f"no session; CHAP as {user} needs {tools.CHAP_BY_HAND}" if user else "no session"
-            return plan.State(plan.NOT_READY, found, start=start)
+            needs = f"CHAP as {user} needs {tools.CHAP_BY_HAND}" if user else tools.LOGIN_NEEDS
+            found = f"no session; {needs}" if needs else "no session"
+            return plan.State(plan.NOT_READY, found, start=start, pastable=not needs)
         if device is None:
             return plan.State(plan.NOT_READY, f"no disk: {sessions[0].state}", start=start)
         stop = [] if others else [tools.logging_out(one) for one in sessions]
