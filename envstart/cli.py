@@ -6,7 +6,20 @@ import argparse
 import os
 import sys
 
-from . import __version__, backends, check, config, environment, hook, inventory, observe, operate, sample, show
+from . import (
+    __version__,
+    backends,
+    check,
+    checking,
+    config,
+    environment,
+    hook,
+    inventory,
+    observe,
+    operate,
+    sample,
+    show,
+)
 from .errors import Error, Usage
 from .host import Host
 from .options import fill
@@ -27,12 +40,12 @@ examples:
   envstart start nfs -w /usr/jails -j jail1 -v  mount by hand, with every command shown
   envstart status nfs -w /usr/jails -j jail1
   envstart config sample nfs > /usr/jails/etc/env_start_nfs.conf
-  envstart check                                what is not well with any environment of this host; for cron
+  envstart check                                report problems with any jail or VM of this host; for cron
   envstart status jail1
   envstart install '*'                          let CBSD stop what it stops
 exit status: 0 done (status: all is mounted), 1 final, 64 usage, 66 something is missing, 69 a program is missing,
   74 fsck(8) cannot mend it, 75 try again, 77 not permitted, 78 configuration; see sysexits(3)
-  check: 0 well, 1 warning, 2 critical, 3 unknown
+  check, doctor: 0 OK, 1 warning, 2 critical, 3 unknown, and nothing else from check
 """
 
 
@@ -50,6 +63,8 @@ def main(argv: Sequence[str]) -> int:
     """Run one verb and return its exit status."""
     hook.open_streams()
     report = Report("envstart")
+    if argv[:1] == ["check"]:
+        return checking.guarded(report, argv, lambda: _main(argv, report))
     return hook.guarded(report, lambda: _main(argv, report))
 
 
@@ -126,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("status", help="what is mounted, and does it answer", parents=[either], allow_abbrev=False)
     verb.add_argument("--json", action="store_true", help="as one JSON document")
     verb.set_defaults(run=_status)
-    verb = verbs.add_parser("check", help="say what is not well, and no more", parents=[either], allow_abbrev=False)
+    verb = verbs.add_parser("check", help="report problems, and nothing else", parents=[either], allow_abbrev=False)
     verb.add_argument(
         "--level",
         choices=observe.LEVELS,
@@ -294,14 +309,14 @@ def _status(arguments: argparse.Namespace, report: Report) -> int:
         return operate.status(arguments, report)
     records = _records(arguments, report)
     if arguments.json:
-        operate.document(directories=records)
+        show.document(report, directories=records)
     else:
         tell(show.status(records))
     return os.EX_OK if all(record["level"] in ("ok", "warning") for record in records) else 1
 
 
 def _check(arguments: argparse.Namespace, report: Report) -> int:
-    return operate.look(arguments, report, _plans(arguments, report) if _one(arguments) else None)
+    return checking.look(arguments, report, _plans(arguments, report) if _one(arguments) else None)
 
 
 def _recover(arguments: argparse.Namespace, report: Report) -> int:

@@ -5,9 +5,12 @@ FreeBSD: mount_nfs(8), mount_nullfs(8), umount(8); facts in commands.md §5, §7
 
 from __future__ import annotations
 
+from .errors import Unavailable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import NoReturn
 
 _PACKAGES = {
     "mount.nfs": "nfs-common",
@@ -37,6 +40,11 @@ _LINUX_LACKS = ("intr", "nocover", "retrycnt", "noconn", "oneopenown", "resvport
 def origin(name: str) -> str:
     """What a command comes with, for who does not have it."""
     return f"; it comes with {_PACKAGES[name]}" if name in _PACKAGES else ""
+
+
+def missing(name: str) -> NoReturn:
+    """Raise Unavailable because this command is not installed."""
+    raise Unavailable(f"cannot run {name}: it is not installed{origin(name)}")
 
 
 def mount(platform: str, fstype: str, options: Sequence[str], source: str, point: str) -> tuple[str, ...]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 
+# What sh(1) adds to the number of the signal that has ended a command.
+SIGNALLED = 128
+
+
 def main(program: str, argv: Sequence[str], began: float | None = None, hung: Sequence[Child] = ()) -> int:
     """Run the hook ``program`` and return its exit status. ``began`` (time.monotonic) and ``hung``: what fast.py has
     used of the time, and left behind."""
@@ -126,27 +130,33 @@ def guarded(report: Report, body: Callable[[], int]) -> int:
     """Run ``body``; an Error becomes its line and its status, a bug one line and EX_SOFTWARE."""
     try:
         return body()
-    except Error as error:
-        report.fail(error)
-        return error.status
-    except KeyboardInterrupt:
-        report.fail(Error("interrupted; nothing had been done yet"))
-        return 130
-    except MemoryError:
-        report.fail(Temporary("cannot go on: there is no memory left; see top(1) and limits(1), and try again"))
-        return os.EX_TEMPFAIL
-    except Exception as error:
-        if isinstance(error, OSError) and exhausted(error):
-            report.fail(Temporary(f"cannot go on: {reason(error)}; see limits(1), and try again"))
-            return os.EX_TEMPFAIL
-        if report.verbose:
-            import traceback
+    except (Exception, KeyboardInterrupt) as caught:
+        error = failure(caught, report)
+    report.fail(error)
+    return error.status
 
-            write(2, traceback.format_exc())
-        report.fail(
-            Error(f"cannot go on: a bug in envstart, {type(error).__name__}: {error}; -v shows where; please report it")
-        )
-        return os.EX_SOFTWARE
+
+def failure(caught: BaseException, report: Report) -> Error:
+    """Return the error that a run ends with because of this exception."""
+    if isinstance(caught, Error):
+        return caught
+    if isinstance(caught, KeyboardInterrupt):
+        error = Error("interrupted; nothing had been done yet")
+        error.status = SIGNALLED + 2
+        return error
+    if isinstance(caught, MemoryError):
+        return Temporary("cannot go on: there is no memory left; see top(1) and limits(1), and try again")
+    if isinstance(caught, OSError) and exhausted(caught):
+        return Temporary(f"cannot go on: {reason(caught)}; see limits(1), and try again")
+    if report.verbose:
+        import traceback
+
+        write(2, "".join(traceback.format_exception(type(caught), caught, caught.__traceback__)))
+    error = Error(
+        f"cannot go on: a bug in envstart, {type(caught).__name__}: {caught}; -v shows where; please report it"
+    )
+    error.status = os.EX_SOFTWARE
+    return error
 
 
 def _meaning(program: str) -> tuple[str, str]:

@@ -20,7 +20,6 @@ from .errors import (
     NoAnswer,
     NoTime,
     Temporary,
-    Unavailable,
     exhausted,
     no_child,
     reason,
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .report import Report
-    from .usable import Answer
 
     Undo = Callable[[], Coroutine[Any, Any, None]]
 
@@ -55,8 +53,7 @@ _RESOLVE = 5.0
 class Host:
     """This machine, for one run since ``began`` (time.monotonic)."""
 
-    # Whether this is only a rehearsal: what changes something by other means than a command must not be done.
-    rehearsing = False
+    rehearsing = False  # Whether what changes something by other means than a command must not be done.
 
     def __init__(self, report: Report, began: float | None = None, left_behind: Sequence[children.Child] = ()) -> None:
         self.report = report
@@ -69,8 +66,7 @@ class Host:
         self.by_hand = False
         # Mount points that have not answered in this run.
         self.silent: set[str] = set()
-        # What others have answered; only who changes nothing keeps that (observe.py).
-        self.looked: dict[str, Answer] = {}
+        self.looked: dict[str, Any] = {}  # What others have answered, for one who changes nothing (observe.py).
         # Descriptors of our locks; of all children only a command with ``hold`` keeps them.
         self.own: set[int] = set()
         self._left_behind = list(left_behind)
@@ -165,10 +161,7 @@ class Host:
 
     def require(self, name: str) -> str:
         """Return the absolute path of a command; Unavailable if it is missing."""
-        path = self.find(name)
-        if path is None:
-            raise Unavailable(f"cannot run {name}: it is not installed{commands.origin(name)}")
-        return path
+        return self.find(name) or commands.missing(name)
 
     async def run(
         self,

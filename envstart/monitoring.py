@@ -21,12 +21,26 @@ def worst(records: Sequence[dict[str, Any]]) -> str:
     return next((level for level in SEVERITY if level in levels), "ok")
 
 
-def nagios(records: Sequence[dict[str, Any]], lines: str, seconds: float) -> str:
-    """A status line with performance data, and a line for each problem (monitoring plugins' guidelines)."""
+def things(records: Sequence[dict[str, Any]]) -> str:
+    """Count the mounts and devices among the records, in words."""
+    mounts = sum(bool(record["directory"] and record["point"]) for record in records)
+    devices = sum(bool(record["directory"] and not record["point"]) for record in records)
+    text = f"{mounts} mount{'' if mounts == 1 else 's'}"
+    return f"{text}, {devices} device{'' if devices == 1 else 's'}" if devices else text
+
+
+def unknown(reason: str) -> dict[str, Any]:
+    """Return the record of a check that has come to nothing."""
+    keys = ("workdir", "environment", "backend", "directory", "point", "source", "fstype")
+    return {**dict.fromkeys(keys, ""), "state": "unknown", "found": reason, "level": "unknown"}
+
+
+def nagios(records: Sequence[dict[str, Any]], lines: str, seconds: float, summary: str = "") -> str:
+    """A status line with performance data, and a line for each problem (monitoring plugins' guidelines). ``summary``:
+    what the records are of."""
     count = {level: sum(record["level"] == level for record in records) for level in SEVERITY}
     told = [f"{count[level]} {level}" for level in SEVERITY if count[level] and level != "ok"]
-    environments = len({(record["workdir"], record["environment"]) for record in records})
-    text = f"{', '.join(told) or 'all well'}: {environments} environments, {len(records)} directories and devices"
+    text = ": ".join([*([", ".join(told)] if told else []), summary or things(records)])
     data = [f"{level}={count[level]};;;0;{len(records)}" for level in SEVERITY]
     # A bar begins the performance data, wherever it is.
     return f"ENVSTART {worst(records).upper()} - {text} | {' '.join(data)} time={seconds:.3f}s;;;0\n" + lines.replace(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 from . import (
     check,
@@ -13,44 +12,35 @@ from . import (
     hook,
     install,
     inventory,
-    locks,
-    monitoring,
     occupancy,
     processes,
     show,
     started,
-    state,
 )
 from .errors import Error, Misconfigured, Temporary, Usage
 from .host import Host
 from .mount import Mount
-from .plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, short, waves
+from .plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
 from .report import paste, tell, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
-    from typing import Any
 
     from .check import Seen, Watched
     from .inventory import Inventory
     from .plan import Plan
     from .report import Report
-    from .show import Record
 
 # Seconds that a look at everything may take.
 _LOOK = 600.0
-# Seconds that another check is waited for. Most take less than one; one at a dead server can take PROBE_TIMEOUT, but
-# check_nrpe(8) gives up after ten, and ours comes after the wait.
-_TURN = 5.0
-_PAUSE = 0.1
 # Seconds that the recovery of one environment may take: umount -N of a dead server takes about a minute (transcript
 # nfs-dead-server), and there are three of them.
 _RECOVERY = 240.0
 
 
-def _inventories(arguments: argparse.Namespace, host: Host) -> list[Inventory]:
+def inventories(arguments: argparse.Namespace, host: Host) -> list[Inventory]:
     """What CBSD knows in each workdir that is meant; Usage if there is nothing that a name or a pattern fits."""
     found = [host.wait(inventory.read(host, path)) for path in inventory.workdirs(arguments.workdirs)]
     for name in arguments.names:
@@ -70,7 +60,8 @@ def _warn(report: Report, found: Sequence[Inventory]) -> int:
     return os.EX_OK if all(one.complete for one in found) else os.EX_TEMPFAIL
 
 
-def _look(report: Report) -> Host:
+def looking(report: Report) -> Host:
+    """Return the machine, for a look at everything."""
     host = Host(report)
     host.deadline.set(_LOOK)
     # So that ^T is answered from the first.
@@ -81,97 +72,12 @@ def _look(report: Report) -> Host:
 # Looking.
 
 
-def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
-    """``envstart check``: what is not well, for people, cron and monitoring; of all, or of ``plans``."""
-    host = _look(report)
-    lock, other = host.wait(_alone(host)) if plans is None else (None, "")
-    if other:
-        return _left_to(other, arguments, report)
-    began = time.monotonic()
-    if plans is None:
-        found = _inventories(arguments, host)
-        records = [row for one in found for row in check.records(host, one, arguments.names, arguments.level)]
-    else:
-        seen = check.running(host, [check.Watched.given(one) for one in plans], arguments.level)
-        records = [one.record(one.watched.found.workdir if one.watched else "") for one in seen]
-    seconds = time.monotonic() - began
-    if arguments.prometheus:
-        monitoring.replace(arguments.prometheus, monitoring.prometheus(records, seconds))
-    told = not arguments.changed or _differs(arguments, report, records)
-    if lock is not None:
-        # A reader can take its time.
-        os.close(lock)
-    if told:
-        _tell(arguments, records, seconds)
-    return show.SEVERITY[monitoring.worst(records)]
-
-
-async def _alone(host: Host) -> tuple[int | None, str]:
-    """A lock that others see, and "", or why this check is not to be made: another one is at work (fault 121)."""
-    began = time.monotonic()
-    until = began + _TURN
-    while True:
-        try:
-            descriptor, holder = locks.claim("check")
-        except (Error, OSError):
-            # Not root, who alone can say so.
-            return None, ""
-        if descriptor is not None:
-            locks.note(descriptor, f"pid {os.getpid()}")
-            return descriptor, ""
-        if time.monotonic() >= until:
-            return None, f"another check is at work ({holder or 'it has just begun'}); nothing was done"
-        with host.waiting(f"another check: {holder or 'it has just begun'}", until, began):
-            await host.sleep(_PAUSE)
-
-
-def _left_to(other: str, arguments: argparse.Namespace, report: Report) -> int:
-    """Who runs it now and then is told by the other one; who asks for an answer has none."""
-    if arguments.nagios:
-        tell(f"ENVSTART UNKNOWN - {other}\n")
-    elif arguments.json:
-        document(level="unknown", reason=other, directories=[])
-    else:
-        if not arguments.changed:
-            # cron would mail it, as long as a server is dead.
-            report.note(other)
-        if not (arguments.names or arguments.prometheus):
-            return os.EX_OK
-    return show.SEVERITY["unknown"]
-
-
-def _differs(arguments: argparse.Namespace, report: Report, records: Sequence[Record]) -> bool:
-    """Whether it is not what a check of the same ones has told last. Where that cannot be kept, what is wrong is."""
-    scope = (arguments.workdirs, arguments.names, arguments.level, arguments.list, arguments.config, arguments.name)
-    try:
-        return monitoring.changed(f"{state.directory()}/check.{short(repr(scope))}.last", records)
-    except Error as error:
-        report.warn(str(error))
-        return monitoring.worst(records) != "ok"
-
-
-def document(**values: Any) -> None:
-    """Print one JSON document."""
-    import json
-
-    tell(json.dumps(values, indent=2) + "\n")
-
-
-def _tell(arguments: argparse.Namespace, records: Sequence[Record], seconds: float) -> None:
-    if arguments.json:
-        document(level=monitoring.worst(records), seconds=round(seconds, 3), directories=records)
-    elif arguments.nagios:
-        tell(monitoring.nagios(records, show.problems(records), seconds))
-    else:
-        tell(show.problems(records) or ("OK: all is well again\n" if arguments.changed else ""))
-
-
 def status(arguments: argparse.Namespace, report: Report) -> int:
     """``envstart status``: every environment with its directories, those with a problem first."""
-    host = _look(report)
+    host = looking(report)
     groups: list[show.Group] = []
-    inventories = _inventories(arguments, host)
-    for found in inventories:
+    listings = inventories(arguments, host)
+    for found in listings:
         seen = check.by_environment(check.running(host, check.watched(found, arguments.names), "table"))
         systems = {one: one.found.environment.system for one in seen if one.found.running and one.found.environment}
         lacking = host.wait(install.lacking(host, list(systems.values())))
@@ -184,11 +90,13 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
             if left:
                 groups.append(show.Group(None, left))
     if arguments.json:
-        document(environments=[group.plain() for group in groups])
+        _warn(report, listings)
+        reason = {} if groups else {"reason": show.NOTHING}
+        show.document(report, environments=[group.plain() for group in groups], **reason)
     else:
-        tell(show.overview(groups))
-    _warn(report, inventories)
-    problems = any(found.problems for found in inventories)
+        tell(show.overview(groups) or f"{show.NOTHING}\n")
+        _warn(report, listings)
+    problems = any(found.problems for found in listings)
     return os.EX_OK if not problems and all(group.well for group in groups) else 1
 
 
@@ -196,10 +104,10 @@ def doctor(arguments: argparse.Namespace, report: Report) -> int:
     """``envstart doctor``: what will go wrong later; the status is that of a check."""
     from . import doctor as examination
 
-    host = _look(report)
-    findings = examination.examine(_inventories(arguments, host), arguments.names, host)
+    host = looking(report)
+    findings = examination.examine(inventories(arguments, host), arguments.names, host)
     if arguments.json:
-        document(findings=examination.records(findings))
+        show.document(report, findings=examination.records(findings))
     else:
         tell(examination.text(findings))
     return max((show.SEVERITY.get(one.level, 0) for one in findings), default=0)
@@ -210,12 +118,12 @@ def doctor(arguments: argparse.Namespace, report: Report) -> int:
 
 def recover(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
     """``envstart recover``: take mounts away that do not answer or are broken, and, with --remount, start again."""
-    host = _look(report)
+    host = looking(report)
     status = os.EX_OK
     if plans is None:
-        inventories = _inventories(arguments, host)
-        status = _warn(report, inventories)
-        environments = [one for found in inventories for one in check.watched(found, arguments.names)]
+        listings = inventories(arguments, host)
+        status = _warn(report, listings)
+        environments = [one for found in listings for one in check.watched(found, arguments.names)]
     else:
         environments = [check.Watched.given(one) for one in plans]
         for one in environments:
@@ -292,14 +200,14 @@ async def _users(host: Host, plan: Plan, steps: Sequence[Mount]) -> str:
 
 def orphans(arguments: argparse.Namespace, report: Report) -> int:
     """``envstart orphans``: what stopped or removed environments have left mounted; with --stop it is taken away."""
-    host = _look(report)
+    host = looking(report)
     host.deadline.set(arguments.timeout)
     # Servers that gave no answer to a stop: the next one would wait for them as long.
     silent: set[str] = set()
     left: list[str] = []
-    inventories = _inventories(arguments, host)
-    status = _warn(report, inventories)
-    for found in inventories:
+    listings = inventories(arguments, host)
+    status = _warn(report, listings)
+    for found in listings:
         every = check.orphans(host, found, arguments.names, arguments.grace)
         status = max(status, _without_plan(report, every))
         seen = [row for row in every if row.state.word == check.ORPHAN]
@@ -344,12 +252,12 @@ def _stop(report: Report, one: Watched, grace: float, left: float, silent: set[s
 
 def links(arguments: argparse.Namespace, report: Report) -> int:
     """``envstart install`` and ``uninstall``."""
-    host = _look(report)
+    host = looking(report)
     act: Callable[[Host, str], list[str]] = install.put if arguments.verb == "install" else install.take
     hook.only_root(arguments.verb, "for " + " ".join(arguments.names), host)
-    inventories = _inventories(arguments, host)
-    status = _warn(report, inventories)
-    for found in inventories:
+    listings = inventories(arguments, host)
+    status = _warn(report, listings)
+    for found in listings:
         targets = [f"{found.workdir}/jails-system/{one.name}" for one in install.chosen(found, arguments.names)]
         if "*" in arguments.names:
             targets += install.skeletons(found.workdir)

@@ -22,8 +22,7 @@ class _Collecting(Report):
 
     def __init__(self, report: Report) -> None:
         super().__init__(report.program)
-        self.subject, self.verbose = report.subject, report.verbose
-        self.warnings: list[str] = []
+        self.verbose = report.verbose
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -46,7 +45,6 @@ class Rehearsal(Host):
     @property
     def warnings(self) -> list[str]:
         """What a run would have warned of so far."""
-        assert isinstance(self.report, _Collecting)
         return self.report.warnings
 
     def take(self) -> list[tuple[str, ...]]:
@@ -66,15 +64,13 @@ class Rehearsal(Host):
         self.forget()
         return Result(0, "", "", 0.0, alive=False)
 
-    async def bounded(
-        self, function: Callable[..., Any], *arguments: Any, timeout: float, keep: Sequence[int] = ()
-    ) -> Any:
+    async def bounded(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         name = function.__name__
         if name in ("make_directories", "make_file"):
             self._note_making(arguments[0], is_file=name == "make_file")
         if name.startswith(_CHANGING):
             return None
-        return await super().bounded(function, *arguments, timeout=timeout, keep=keep)
+        return await super().bounded(function, *arguments, **options)
 
     def _note_making(self, paths: list[str], *, is_file: bool) -> None:
         """Note what makes these, of which each lies in the one before it; the last one can be a file."""

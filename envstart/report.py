@@ -35,6 +35,8 @@ class Report:
         self.subject = ""
         self.verbose = 0
         self.facility = facility
+        # What was warned of so far, as it was written.
+        self.warnings: list[str] = []
 
     def about(self, name: str, facility: str) -> None:
         """From here on lines belong to the environment ``name``, and go to syslog(3) too unless ``none``."""
@@ -77,6 +79,7 @@ class Report:
 
     def warn(self, text: str) -> None:
         """Does not stop us, but somebody should look at it."""
+        self.warnings.append(f"{self.subject}: {text}" if self.subject else text)
         self._say(f"warning: {text}")
         self._log("LOG_WARNING", text)
 

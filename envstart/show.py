@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 
-from . import packages
+from . import __version__, packages
 from . import plan as plans
 from .report import paste, printable, tell
 
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
     from .report import Report
 
     Record = dict[str, Any]
+
+
+# What is said where there is nothing to show.
+NOTHING = "no jail or VM uses an envstart hook"
+
+
+def document(report: Report, **values: Any) -> None:
+    """Print one JSON document: ``values``, and what every document has."""
+    import json
+
+    head = {
+        "version": __version__,
+        "host": os.uname().nodename,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    tell(json.dumps({**head, **values, "warnings": report.warnings}, indent=2) + "\n")
 
 
 def plan(plan: Plan, report: Report, verb: str) -> Error | None:

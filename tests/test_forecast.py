@@ -160,7 +160,8 @@ def test_case_c1_what_is_said_is_what_is_done(site: Site, scene: Callable[[Site]
     assert [path.name for path in before.iterdir() if not path.name.startswith("probe.")] == []
     site.world.forget_calls()
     run = site.hand(verb, *where(site))
-    assert told(said) == changing(site)
+    # What a start has done that fails is taken back by its end.
+    assert told(said) == ([] if run.returncode and site.table == table else changing(site))
     if scene in (frozen, stop_force) and verb == "start":
         # Whether the server will be back in time nobody can tell.
         assert (said.returncode, run.returncode) == (0, 75)

@@ -31,9 +31,6 @@ _PORT = 3260
 CONNECTED = "Connected"
 # For people, a number that nobody knows yet is N.
 DISK = "/dev/daN"
-CHAP_BY_HAND = "an iscsi.conf(5) instead of -p and -t"
-# What a login needs that its command does not say.
-LOGIN_NEEDS = ""
 # Seconds until the kernel takes a silent target for lost: kern.iscsi.ping_timeout is 5, and looked at once a second.
 NOTICED = 8.0
 # The nickname in the configuration file that only our own command ever sees.
@@ -158,6 +155,11 @@ async def rescan(host: Host, session: Listed, timeout: float) -> None:
 
 def tidy(target: str, portals: Sequence[str]) -> None:
     """Take away what a killed login has left: nothing has a name here."""
+
+
+def by_hand(user: str | None) -> str:
+    """Tell what the command of logging_in() needs beside it; "" if nothing."""
+    return f"CHAP as {user} needs an iscsi.conf(5) instead of -p and -t" if user else ""
 
 
 def logging_in(target: str, portal: str) -> tuple[str, ...]:

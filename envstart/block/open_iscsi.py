@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 DISK = "/dev/sdN"
 # Seconds until a silent target is taken for lost: node.conn[0].timeo.noop_out_interval and noop_out_timeout, 5 each.
 NOTICED = 12.0
-CHAP_BY_HAND = "a record with node.session.auth.username and the like"
-LOGIN_NEEDS = "iscsiadm(8) needs a record, which a start makes"
 # What is wrong with a login is told by iscsiadm(8), which waits for its end.
 OF_STATE: diagnosis.Rows = ()
 # Of iscsiadm(8), by the texts of its statuses; all else can heal.
@@ -297,6 +295,13 @@ def is_on(source: str, disk: str) -> bool:
     """Whether a mount is from a disk, or from a partition of it, as far as its name tells."""
     name = source.removeprefix("/dev/")
     return name == disk or (name.startswith(disk) and name[len(disk) :].isdigit())
+
+
+def by_hand(user: str | None) -> str:
+    """Tell what the command of logging_in() needs beside it."""
+    if user:
+        return f"CHAP as {user} needs a record with node.session.auth.username and the like"
+    return "iscsiadm(8) needs a record, which a start makes"
 
 
 def logging_in(target: str, portal: str) -> tuple[str, ...]:

@@ -155,8 +155,8 @@ class Session(Block):
     # Make it so.
 
     async def before_start(self, host: Host) -> None:
-        tools, doing = initiator_of(host), f"log in to {self.target} at {self.portals[0]}"
-        await tools.check_daemon(host, doing, self.config["ISCSI_START_DAEMON"])
+        tools = initiator_of(host)
+        await tools.check_daemon(host, f"log in to {self.target}", self.config["ISCSI_START_DAEMON"])
         await tools.settings(host, self.config, self.target, self.portals[0])
 
     async def start(self, host: Host) -> None:
@@ -417,8 +417,7 @@ class Session(Block):
         if sessions and await self.dead(host) and await tools.disks(host, sessions[0]):
             return plan.State(plan.LOST, f"the session is down ({sessions[0].state})")
         if not sessions:
-            user = self.config["ISCSI_CHAP_USER"]
-            needs = f"CHAP as {user} needs {tools.CHAP_BY_HAND}" if user else tools.LOGIN_NEEDS
+            needs = tools.by_hand(self.config["ISCSI_CHAP_USER"])
             found = f"no session; {needs}" if needs else "no session"
             return plan.State(plan.NOT_READY, found, start=start, pastable=not needs)
         if device is None:

@@ -1,0 +1,196 @@
+"""``envstart check``: report problems to people, cron and monitoring. It ends with 0, 1, 2 or 3, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import check, hook, locks, monitoring, operate, show, state
+from .errors import Error
+from .host import Host
+from .plan import short
+from .report import printable, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from .plan import Plan
+    from .report import Report
+    from .show import Record
+
+# Seconds that another check is waited for. Most take less than one; one at a dead server can take PROBE_TIMEOUT, but
+# check_nrpe(8) gives up after ten, and ours comes after the wait.
+_TURN = 5.0
+_PAUSE = 0.1
+_UNKNOWN = show.SEVERITY["unknown"]
+
+
+def guarded(report: Report, argv: Sequence[str], body: Callable[[], int]) -> int:
+    """Run a check. What keeps it from an answer is UNKNOWN, 3, also for who reads only standard output; a signal ends
+    it with 128 and its number, but not with --nagios, whose readers know no such status."""
+    try:
+        return body()
+    except (Exception, KeyboardInterrupt) as caught:
+        error = hook.failure(caught, report)
+    try:
+        if "--nagios" in argv:
+            tell(f"ENVSTART UNKNOWN - {_one_line(str(error))}\n")
+        elif "--json" in argv:
+            show.document(report, level="unknown", reason=str(error), directories=[])
+    except Error as second:
+        report.warn(str(second))
+    report.fail(error)
+    return error.status if error.status > hook.SIGNALLED and "--nagios" not in argv else _UNKNOWN
+
+
+def _one_line(text: str) -> str:
+    """A text without the bar, which begins the performance data of a plugin."""
+    return printable(text).replace("|", "/")
+
+
+class _Found:
+    """What a check has found: its records, and what they are of, in words. ``reason``: why there are none."""
+
+    def __init__(self, records: Sequence[Record], summary: str, reason: str = "") -> None:
+        self.records = list(records)
+        self.summary = summary
+        self.reason = reason
+        self.level = monitoring.worst(self.records)
+
+
+def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
+    """Check all jails and VMs, those that are named, or those of ``plans``."""
+    host = operate.looking(report)
+    lock, other = host.wait(_alone(host)) if plans is None else (None, "")
+    if other:
+        return _left_to(other, arguments, report)
+    began = time.monotonic()
+    try:
+        found = _of_plans(host, plans, arguments.level) if plans is not None else _of_all(arguments, host)
+    except Error as error:
+        if error.status <= hook.SIGNALLED:
+            _metrics(arguments, report, [monitoring.unknown(str(error))], time.monotonic() - began)
+        raise
+    seconds = time.monotonic() - began
+    _metrics(arguments, report, found.records, seconds)
+    last = f"{state.directory()}/check.{short(repr(_scope(arguments)))}.last"
+    told = not arguments.changed or _differs(last, report, found.records)
+    if lock is not None:
+        # A reader can take its time.
+        os.close(lock)
+    status = show.SEVERITY[found.level]
+    if arguments.nagios and found.reason:
+        status = _UNKNOWN
+    try:
+        if told:
+            _tell(arguments, report, found, seconds)
+    except Error as error:
+        report.fail(error)
+        if arguments.changed:
+            # Nobody has read it: the next one tells it again.
+            _remove(last)
+        # What nobody could read was not told; what is critical stays that.
+        return show.SEVERITY[found.level] if found.level == "critical" else _UNKNOWN
+    return status
+
+
+def _of_plans(host: Host, plans: Sequence[Plan], level: str) -> _Found:
+    seen = check.running(host, [check.Watched.given(one) for one in plans], level)
+    records = [one.record(one.watched.found.workdir if one.watched else "") for one in seen]
+    return _Found(records, f"{_count(len(plans), 'jail')}, {monitoring.things(records)}")
+
+
+def _of_all(arguments: argparse.Namespace, host: Host) -> _Found:
+    inventories = operate.inventories(arguments, host)
+    records = [row for one in inventories for row in check.records(host, one, arguments.names, arguments.level)]
+    managed = [found for one in inventories for found in one.chosen(arguments.names)]
+    if not managed and not records:
+        return _Found(records, show.NOTHING, show.NOTHING)
+    running = [found for found in managed if found.running]
+    kinds = [(sum(found.is_jail for found in running), "jail"), (sum(not found.is_jail for found in running), "VM")]
+    summary = ", ".join(_count(number, kind) for number, kind in kinds if number) or "none running"
+    return _Found(records, f"{summary}, {monitoring.things(records)}")
+
+
+def _count(number: int, kind: str) -> str:
+    return f"{number} {kind}{'' if number == 1 else 's'}"
+
+
+async def _alone(host: Host) -> tuple[int | None, str]:
+    """A lock that others see, and "", or why this check is not to be made: another one is at work (fault 121)."""
+    began = time.monotonic()
+    until = began + _TURN
+    while True:
+        try:
+            descriptor, holder = locks.claim("check")
+        except (Error, OSError):
+            # Not root, who alone can say so.
+            return None, ""
+        if descriptor is not None:
+            locks.note(descriptor, f"pid {os.getpid()}")
+            return descriptor, ""
+        if time.monotonic() >= until:
+            return None, f"another check is at work ({holder or 'it has just begun'}); nothing was done"
+        with host.waiting(f"another check: {holder or 'it has just begun'}", until, began):
+            await host.sleep(_PAUSE)
+
+
+def _left_to(other: str, arguments: argparse.Namespace, report: Report) -> int:
+    """Who runs it now and then is told by the other one; who asks for an answer has none."""
+    if arguments.nagios:
+        tell(f"ENVSTART UNKNOWN - {_one_line(other)}\n")
+    elif arguments.json:
+        show.document(report, level="unknown", reason=other, directories=[])
+    else:
+        if not arguments.changed:
+            # cron would mail it, as long as a server is dead.
+            report.note(other)
+        if not (arguments.names or arguments.prometheus):
+            return os.EX_OK
+    return _UNKNOWN
+
+
+def _metrics(arguments: argparse.Namespace, report: Report, records: Sequence[Record], seconds: float) -> None:
+    """Write the file for Prometheus if there is to be one; that it cannot be written is told, and changes nothing."""
+    if arguments.prometheus:
+        try:
+            monitoring.replace(arguments.prometheus, monitoring.prometheus(records, seconds))
+        except Error as error:
+            report.warn(str(error))
+
+
+def _scope(arguments: argparse.Namespace) -> tuple[object, ...]:
+    return arguments.workdirs, arguments.names, arguments.level, arguments.list, arguments.config, arguments.name
+
+
+def _differs(path: str, report: Report, records: Sequence[Record]) -> bool:
+    """Whether it is not what a check of the same ones has told last. Where that cannot be kept, what is wrong is."""
+    try:
+        return monitoring.changed(path, records)
+    except Error as error:
+        report.warn(str(error))
+        return monitoring.worst(records) != "ok"
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def _tell(arguments: argparse.Namespace, report: Report, found: _Found, seconds: float) -> None:
+    records = found.records
+    if arguments.json:
+        reason = {"reason": found.reason} if found.reason else {}
+        show.document(report, level=found.level, **reason, seconds=round(seconds, 3), directories=records)
+    elif arguments.nagios and found.reason:
+        tell(f"ENVSTART UNKNOWN - {found.reason}\n")
+    elif arguments.nagios:
+        tell(monitoring.nagios(records, show.problems(records), seconds, found.summary))
+    elif arguments.changed:
+        tell(show.problems(records) or "OK: all is well again\n")
+    else:
+        tell(show.problems(records) or (f"{found.reason}\n" if found.reason else ""))
