@@ -28,6 +28,8 @@ STUB = "stub database"
 CONFIGURATION = "configuration"
 INVENTORY = "inventory"
 _LEVELS = {ORPHAN: "warning", HIDDEN: "warning", CONFIGURATION: "unknown", INVENTORY: "unknown", **plan.LEVELS}
+# What nobody misses while a jail or VM does not run: its start will tell what is wrong with the configuration.
+_AT_REST = (plan.NOT_MOUNTED, plan.NOT_READY)
 # Seconds between the end of a hook and the moment in which CBSD says that the environment runs: a minute was seen on a
 # slow host (live.txt), and a VM's boot_delay can add to it.
 GRACE = 600.0
@@ -92,6 +94,8 @@ class Seen:
     @property
     def level(self) -> str:
         """ok, warning, critical or unknown."""
+        if self.state.word in _AT_REST and self.watched is not None and not self.watched.found.running:
+            return "ok"
         return _LEVELS.get(self.state.word, "critical")
 
     def record(self, workdir: str) -> Record:
@@ -247,7 +251,12 @@ def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) 
         seen = [Seen(None, None, State(plan.UNKNOWN, str(error)))]
     else:
         environments = watched(inventory, names)
-        seen = running(host, [one for one in environments if one.found.running], level)
+        begun = [one for one in environments if one.found.running or (one.starting(GRACE) and not one.changing)]
+        seen = [
+            row
+            for row in running(host, begun, level)
+            if row.level != "ok" or (row.watched is not None and row.watched.found.running)
+        ]
         left = resting(host, [one for one in environments if not one.found.running and not one.changing])
         # One that was started a moment ago may be about to run; but such a file keeps its VM from being started.
         seen += [row for row in left if row.state.word == STUB or not (row.watched and row.watched.starting(GRACE))]

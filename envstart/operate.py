@@ -13,6 +13,7 @@ from . import (
     install,
     inventory,
     occupancy,
+    overview,
     processes,
     show,
     started,
@@ -78,13 +79,14 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
     groups: list[show.Group] = []
     listings = inventories(arguments, host)
     for found in listings:
-        seen = check.by_environment(check.running(host, check.watched(found, arguments.names), "table"))
+        seen = check.by_environment(overview.rows(host, check.watched(found, arguments.names)))
         systems = {one: one.found.environment.system for one in seen if one.found.running and one.found.environment}
         lacking = host.wait(install.lacking(host, list(systems.values())))
         for one, rows in seen.items():
             # What all share says nothing about one that does not run.
             records = [row.record(found.workdir) for row in rows if one.found.running or not row.shared]
-            groups.append(show.Group(one.found, records, lacking.get(systems.get(one, ""), ())))
+            links = lacking.get(systems.get(one, ""), ())
+            groups.append(show.Group(one.found, records, links, active=overview.active(one)))
         if not arguments.names:
             left = [row.record(found.workdir) for row in check.lost(host, found)]
             if left:
@@ -132,6 +134,8 @@ def recover(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan]
     seen = check.running(host, environments, "read")
     broken = check.by_environment([one for one in seen if one.state.word in words])
     status = max(status, _without_plan(report, seen))
+    for line in overview.left_to_others(host, environments, seen, words):
+        write(1, f"# {line}\n")
     return max([status, *(_recover(arguments, report, one, mine) for one, mine in broken.items())])
 
 
@@ -212,6 +216,8 @@ def orphans(arguments: argparse.Namespace, report: Report) -> int:
         status = max(status, _without_plan(report, every))
         seen = [row for row in every if row.state.word == check.ORPHAN]
         left += [row.state.found for row in seen if not arguments.stop or row.watched is None]
+        for line in () if arguments.stop else overview.recent(host, found, arguments.names, arguments.grace):
+            report.note(line)
         if arguments.stop:
             for one in dict.fromkeys(row.watched for row in seen if row.watched is not None):
                 status = max(status, _stop(report, one, arguments.grace, host.deadline.left(), silent))

@@ -157,12 +157,15 @@ def _coloured(level: str, text: str) -> str:
 
 class Group:
     """An environment (None: mounts of environments that are no more) and the records of its steps. ``lacking``: where
-    the links are not by which CBSD would stop it."""
+    the links are not by which CBSD would stop it. ``active``: it runs, or may be about to."""
 
-    def __init__(self, found: Found | None, records: Sequence[Record], lacking: Sequence[str] = ()) -> None:
+    def __init__(
+        self, found: Found | None, records: Sequence[Record], lacking: Sequence[str] = (), *, active: bool = False
+    ) -> None:
         self.found = found
         self.records = list(records)
         self.lacking = list(lacking)
+        self.active = active
 
     @property
     def running(self) -> bool:
@@ -172,9 +175,7 @@ class Group:
     @property
     def well(self) -> bool:
         """All is there while it runs, and nothing is when it does not."""
-        if self.running:
-            return all(record["level"] in ("ok", "warning") for record in self.records)
-        return all(record["state"] in (plans.NOT_MOUNTED, plans.NOT_READY, plans.READY) for record in self.records)
+        return all(record["level"] in (("ok", "warning") if self.active else ("ok",)) for record in self.records)
 
     def plain(self) -> Record:
         """For JSON; the keys are stable."""
@@ -199,6 +200,7 @@ def overview(groups: Sequence[Group]) -> str:
     for group in sorted(groups, key=lambda one: (one.well, one.found.name if one.found else "")):
         found = group.found
         word = "runs" if group.running else "does not run" if found and found.registered else "is not registered"
+        word += ", was started a moment ago" if group.active and not group.running else ""
         kind = f"{found.emulator}, {found.backend or 'no hook of ours'}" if found else ""
         heading = f"{found.name} ({kind}) {word}" if found else "not known to CBSD"
         if group.lacking:

@@ -21,10 +21,15 @@ def mark(name: str) -> bytes:
     return state.read(f"{name}.started")
 
 
+def age(name: str) -> float | None:
+    """Return how many seconds ago the environment was last started; None if that is not written anywhere."""
+    return state.age(f"{name}.started")
+
+
 def within(name: str, seconds: float) -> bool:
     """Whether it was started less than so many seconds ago."""
-    age = state.age(f"{name}.started")
-    return age is not None and age < seconds
+    passed = age(name)
+    return passed is not None and passed < seconds
 
 
 def leave(name: str, pids: Sequence[int]) -> None:

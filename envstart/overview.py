@@ -1,0 +1,93 @@
+"""What `status`, `orphans` and `recover` tell of what `check` reports: the same states, and which command helps."""
+
+from __future__ import annotations
+
+from . import check, plan, started
+from .check import Seen
+from .mount import Mount
+from .plan import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .check import Watched
+    from .host import Host
+    from .inventory import Inventory
+
+
+def active(one: Watched, grace: float = check.GRACE) -> bool:
+    """Tell whether a jail or VM is running, may be about to run, or is being changed by CBSD."""
+    return one.found.running or one.changing or one.starting(grace)
+
+
+def rows(host: Host, environments: Sequence[Watched]) -> list[Seen]:
+    """Return the state of every step, looked at as `check` does; of what is not running also what is left of it."""
+    seen = check.running(host, [one for one in environments if active(one)], "read")
+    idle = [one for one in environments if not active(one)]
+    instead = {(row.watched, row.step): row for row in check.resting(host, idle)}
+    for row in check.running(host, idle, "table"):
+        if row.state.word == check.CONFIGURATION and (row.watched, None) not in instead:
+            # As long as nothing is mounted, doctor tells it.
+            row = Seen(row.watched, None, State(plan.NOT_MOUNTED, row.state.found))
+        seen.append(instead.pop((row.watched, row.step), row))
+    return seen + list(instead.values())
+
+
+def recent(host: Host, inventory: Inventory, names: Sequence[str], grace: float) -> list[str]:
+    """Return a line for each jail or VM that has mounts, does not run, and was started too short a time ago to be an
+    orphan."""
+    lines = []
+    for one in check.watched(inventory, names):
+        if one.found.running or one.plan is None or not one.starting(grace):
+            continue
+        points = [step.point for step in one.plan.steps if isinstance(step, Mount) and not step.shared]
+        if any(host.wait(host.stack(point)) for point in points):
+            age = started.age(plan.file_name(one.plan.environment)) or 0.0
+            lines.append(
+                f"{one.found.name}: not running, started {age:.0f} s ago: its mounts are no orphans before "
+                f"{grace:.0f} s have passed (--grace)"
+            )
+    return lines
+
+
+def advice(seen: Seen) -> str:
+    """Return what helps against a state that recover does nothing about; "" if there is nothing to do."""
+    name = seen.watched.found.name if seen.watched else ""
+    backend = seen.watched.found.backend if seen.watched else ""
+    return (
+        {
+            plan.NOT_MOUNTED: f"envstart recover --remount {name}",
+            plan.NOT_READY: f"envstart recover --remount {name}",
+            plan.STACKED: f"umount what lies on it, as in: umount {seen.point}",
+            plan.WRONG_SOURCE: f"umount {seen.point}, or correct the configuration",
+            plan.NOT_USABLE: "correct that where the files are, or in the configuration",
+            plan.NOT_WRITABLE: "correct that where the files are, or in the configuration",
+            plan.LOST: "look at the other host; see envstart doctor",
+            plan.DEGRADED: f"stop and start {name}; see envstart doctor",
+            check.CONFIGURATION: f"envstart config check {backend}",
+        }.get(seen.state.word, "")
+        if seen.level != "ok"
+        else ""
+    )
+
+
+def left_to_others(
+    host: Host, environments: Sequence[Watched], seen: Sequence[Seen], words: Sequence[str]
+) -> list[str]:
+    """Return a line for each problem that `check` reports and recover, which acts on the states ``words``, does not."""
+    idle = [one for one in environments if not active(one)]
+    orphans = [row for row in check.resting(host, idle, bare=False) if row.state.word not in words]
+    acted_on = {row.step for row in seen if row.state.word in words}
+    lines = [f"{_named(row)}{row.state}" for row in orphans if row.step not in acted_on and row.step is not None]
+    for row in seen:
+        if row.watched in idle or row.state.word in words or row.state.word == check.CONFIGURATION:
+            continue
+        if remedy := advice(row):
+            lines.append(f"{_named(row)}{row.state}; recover does nothing about it: {remedy}")
+    return lines
+
+
+def _named(row: Seen) -> str:
+    name = row.watched.found.name if row.watched else ""
+    return "".join(f"{word}: " for word in (name, row.step.name if row.step else "") if word)
