@@ -12,6 +12,7 @@ from . import (
     check,
     checking,
     config,
+    effective,
     environment,
     hook,
     inventory,
@@ -22,8 +23,7 @@ from . import (
 )
 from .errors import Error, Usage
 from .host import Host
-from .options import fill
-from .report import Report, paste, tell
+from .report import Report, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -348,11 +348,8 @@ def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
 
 def _config_show(arguments: argparse.Namespace, report: Report) -> int:
     for one in _environments(arguments, report):
-        effective = hook.load(arguments.backend, one, arguments.config).config
-        lines = [
-            f"{key}={paste([fill(effective.text(key), one.name)])}  # {effective.origin(key)}" for key in effective
-        ]
-        tell("\n".join([f"# {one.name}", *lines]) + "\n")
+        plan = hook.load(arguments.backend, one, arguments.config)
+        tell("\n".join([f"# {one.name}", *effective.lines(plan, Host(report))]) + "\n")
     return os.EX_OK
 
 

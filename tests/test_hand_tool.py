@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shlex
 import subprocess
 import time
@@ -294,6 +295,43 @@ def test_config_show_says_where_each_value_comes_from(site: Site) -> None:
     assert f"TIMEOUT=40  # {site.conf}:4 [jail*]" in lines
     assert f"REQUIRE_DATA='etc bin'  # {site.conf}:6 [jail1]" in lines
     assert "NFS_SERVER_ROOT_DIR=/nfs  # default" in lines
+
+
+@pytest.mark.parametrize(
+    ("keys", "lines"),
+    [
+        ({}, ["NULLFS_DATA_DIR=TOP/data  # default", "NULLFS_RCCONF_DIR=TOP/rcconf  # default",
+              "SKELETON_DIR=TOP/skeleton/jail1  # default", "BASE_DIR=''  # default: no thin jail"]),
+        ({"NULLFS_ROOT_DIR": "/", "NULLFS_DATA_DIR": "/elsewhere"},
+         ["NULLFS_DATA_DIR=/elsewhere  # FILE:2", "NULLFS_SYSTEM_DIR=/system  # default"]),
+    ],
+    ids=["all", "one"],
+)  # fmt: skip
+def test_case_c7_config_show_computes_defaults(tmp_path: Path, keys: dict[str, str], lines: list[str]) -> None:
+    with Site(tmp_path, NULLFS) as site:
+        given = {"NULLFS_ROOT_DIR": str(site.files), **keys}
+        site.conf.write_text("".join(f'{key}="{value}"\n' for key, value in given.items()))
+        shown = site.hand("config", "show", *where(site)).stdout.splitlines()
+        for line in lines:
+            assert line.replace("TOP", str(site.files)).replace("FILE", str(site.conf)) in shown
+
+
+def test_case_c7_config_show_computes_what_other_keys_make_of_a_default(site: Site) -> None:
+    shown = site.hand("config", "show", *where(site)).stdout
+    assert "\nNFS_VERSION=4  # default\n" in shown
+    assert "\nNFS_SERVER_DATA_DIR=/nfs/data  # default\n" in shown
+    site.configure(NFS_VERSION="3")
+    (line,) = [row for row in site.hand("config", "show", *where(site)).stdout.splitlines() if "MOUNT_NFS_OPT" in row]
+    assert "vers=4" not in line
+    assert "-onfsv3" in line
+
+
+def test_case_c7_config_show_names_this_hosts_initiator(site: Site) -> None:
+    path = site.workdir / "etc" / "x.conf"
+    path.write_text('ISCSI_PORTAL=10.0.0.1\nISCSI_TARGET="iqn.2026-01.org:t"\n')
+    path.chmod(0o644)
+    shown = site.hand("config", "show", "iscsi", "-w", str(site.workdir), "-j", "jail1", "-c", str(path)).stdout
+    assert re.search(r"^ISCSI_INITIATOR=iqn.1994-09.org.freebsd:\S+  # default$", shown, re.MULTILINE)
 
 
 def test_config_show_fills_in_the_name(site: Site) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..block import volume
 from ..block.fsck import Fsck
 from ..block.initiator import normal_portal
+from ..block.initiators import initiator_of
 from ..block.reservation import Reservation
 from ..block.session import Session
 from ..errors import Misconfigured
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ..block.base import Block
     from ..config import Config
     from ..environment import Environment
+    from ..host import Host
     from ..plan import Step
 
 # iscsictl(8) cuts what is longer, without a word (commands.md §13.1).
@@ -153,3 +155,8 @@ def _warnings(config: Config, read_only: bool) -> list[str]:
     if not config["ISCSI_CHAP_USER"]:
         found.append("ISCSI_CHAP_USER is not set: whoever reaches the portal can log in")
     return found
+
+
+def derived(plan: Plan, host: Host) -> dict[str, str]:
+    """Return the values of keys whose defaults the system has."""
+    return {"ISCSI_INITIATOR": initiator_of(host).own_name(plan.config)}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from ..environment import Environment
+    from ..host import Host
 
 # The kernel copies the path into a buffer of 100 bytes and cuts what is longer (commands.md §5.8).
 _V4_PATH_MAX = 99
@@ -183,6 +184,15 @@ def plan(environment: Environment, config: Config) -> Plan:
             )
         )
     return Plan("nfs", environment, config, steps, _warnings(options, config.origin("MOUNT_NFS_OPT") != "default"))
+
+
+def derived(plan: Plan, _: Host) -> dict[str, str]:
+    """Return the values of keys whose defaults depend on others."""
+    config, options = plan.config, _options(plan.config)
+    found = {"NFS_VERSION": version(options)}
+    if options != config["MOUNT_NFS_OPT"]:
+        found["MOUNT_NFS_OPT"] = " ".join(f"-o{option}" for option in options)
+    return found
 
 
 def _options(config: Config) -> tuple[str, ...]:
