@@ -33,11 +33,14 @@ async def unshown(mount: Mount, host: Host, table: Table, point: str, entry: Ent
     if mount.fstype != "nullfs":
         return ""
     source = await _source(mount, host, table, entry)
+    inside = table.below(source) if source else []
+    if not inside:
+        return ""
     shown = {*table.points, *mount.beside}
     lacking = [
-        below
-        for below in (table.below(source) if source else ())
-        if table.at(below)[-1].fstype not in _OF_EACH_JAIL and f"{point}{below[len(source) :]}" not in shown
+        child
+        for child in inside
+        if table.at(child)[-1].fstype not in _OF_EACH_JAIL and f"{point}{child[len(source) :]}" not in shown
     ]
     if not lacking:
         return ""
@@ -50,7 +53,10 @@ async def _source(mount: Mount, host: Host, table: Table, entry: Entry | None) -
     """Return the real name of the source; "" if that cannot be told."""
     if entry is not None and host.platform == "freebsd":
         return entry.source
-    if mount.inside or (entry is not None and table.shows(entry, "nullfs", mount.source, linux=True)):
+    lower = table.holding(mount.source)
+    of_server = lower is not None and (lower.kind in ("nfs", "ceph") or "fuse" in lower.fstype)
+    if mount.inside or of_server or (entry is not None and table.shows(entry, "nullfs", mount.source, linux=True)):
+        # No link leads elsewhere, or only somebody who can be dead could tell.
         return mount.source
     try:
         return await host.real(mount.source)

@@ -42,9 +42,9 @@ def servers(value: str) -> tuple[str, ...]:
     for name in found:
         if not (ALNUM | set(".-_")).issuperset(name) or name.startswith("-"):
             raise ValueError(f"has {name!r}, which is no host name or IPv4 address (for IPv6 write a name)")
-        host_name(name)
         if len(name) > _NAME_MAX:
             raise ValueError(f"has {name!r}, which is longer than {_NAME_MAX} characters")
+        host_name(name)
     return found
 
 
