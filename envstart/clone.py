@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import environment, hook, layout, state, touch
+from . import environment, hook, layout, staging, touch
 from .block.base import Block
 from .errors import Error, Misconfigured, Missing, Temporary, Usage
 from .mount import Mount
@@ -162,12 +162,12 @@ class Copy(Block):
             "nfs",
             self._data.options,
             self.target,
-            f"{state.directory()}/{file_name(self.environment)}.{self._kind}",
+            f"{staging.DIR}/clones/{file_name(self.environment)}.{self._kind}",
             self.environment,
             self.config,
             self.config["NFS_MOUNT_TIMEOUT"],
         )
-        look.mode = 0o700
+        look.create_below, look.mode = staging.PARENT, 0o700
         # What a run that was killed has left there.
         await look.withdraw(host)
         try:

@@ -62,6 +62,11 @@ class Config:
         """The same with other values."""
         return Config(self.path, {**self._values, **values}, self._texts, self._origins, self.notes)
 
+    def relocated(self, key: str, directory: str) -> Config:
+        """Return the same configuration with another directory as the value of a key that the file does not set."""
+        values, texts = {**self._values, key: directory}, {**self._texts, key: directory}
+        return Config(self.path, values, texts, self._origins, self.notes)
+
     def origin(self, key: str) -> str:
         """``FILE:LINE`` with its section, or ``default``."""
         return self._origins.get(key, "default")

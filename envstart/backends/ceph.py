@@ -6,7 +6,7 @@ Facts are in commands.md §19.3; what is said of Linux was seen of Ceph 16.2.
 
 from __future__ import annotations
 
-from .. import ceph, cephkernel, client, diagnosis, layout
+from .. import ceph, cephkernel, client, diagnosis, layout, staging
 from ..errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
 from ..options import COMMON, Option, choice, plain, whole
 from ..plan import Plan
@@ -43,7 +43,7 @@ OPTIONS = (
     Option(
         "CEPH_MOUNT_DIR",
         client.one_word,
-        "/var/run/envstart/ceph",
+        staging.CEPH,
         "ceph-fuse: directory for root alone, below which CEPH_ROOT_DIR itself is mounted, once for each environment",
     ),
     Option(

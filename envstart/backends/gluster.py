@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from .. import client, diagnosis, layout
+from .. import client, diagnosis, layout, staging
 from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary, Unavailable
 from ..options import ALNUM, COMMON, NAME, Option, host_name, mount_words, plain, whole, words
 from ..plan import Plan
@@ -87,7 +87,7 @@ OPTIONS = (
     Option(
         "GLUSTER_MOUNT_DIR",
         client.one_word,
-        "/var/run/envstart/gluster",
+        staging.GLUSTER,
         "directory for root alone, below which the volume itself is mounted, once for each environment",
     ),
     *COMMON,

@@ -173,12 +173,14 @@ def look_all(top: str, lease: tuple[str, str] | None) -> tuple[str, tuple[str, i
 
 
 def make_private(directories: list[str]) -> None:
-    """Make these for root alone, as far as they are missing."""
-    for directory in directories:
-        try:
-            os.makedirs(directory, 0o700)
-        except FileExistsError:
-            pass
+    """Make these for root alone, and what is missing above them."""
+    # os.makedirs() gives its mode to the last one only.
+    before = os.umask(0o077)
+    try:
+        for directory in directories:
+            os.makedirs(directory, exist_ok=True)
+    finally:
+        os.umask(before)
 
 
 def write(top: str, text: str, checkpoint: bool) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .. import diagnosis
+from .. import diagnosis, staging
 from ..errors import Misconfigured, Temporary
 from ..mount import Mount
 from ..options import NAME, Option, choice, directory, mount_words, whole, words
@@ -61,7 +61,7 @@ VOLUME = (
     Option(
         "VOLUME_DIR",
         directory,
-        "/var/run/envstart/volumes",
+        staging.VOLUMES,
         "with VOLUME_LAYOUT=tree: directory for root alone, below which the volume itself is mounted",
     ),
     Option(

@@ -7,7 +7,7 @@ import os
 from .. import nfs_failure, state
 from ..backends.nfs import version
 from ..errors import Error, Temporary
-from .finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_several
+from .finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_several, several
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ _NOT_UNIQUE = frozenset(
 _NOT_UNIQUE_END = "-ffff-ffff-ffff-ffffffffffff"
 # Without these there is no device; without the others only locks, or tickets, fail.
 _DAEMONS = ("iscsid", "hastd")
+# What empties /var/run at each boot.
+_CLEANVAR = "/etc/rc.d/cleanvar"
 # Seconds for a command that only asks.
 _PATIENCE = 4.0
 
@@ -75,6 +77,8 @@ _PATIENCE = 4.0
 def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
     """All of them, not yet begun."""
     yield guarded(_own(host, scene), "this host")
+    if host.platform == "freebsd":
+        yield guarded(_cleaned(scene), "rc.d/cleanvar")
     if host.platform != "freebsd" or not scene.cases:
         return
     yield guarded(_kernel(host, scene), "the kernel")
@@ -108,6 +112,24 @@ async def _own(host: Host, scene: Scene) -> list[Finding]:
             text = f"{path} is CBSD's script, not the system's {program}"
             found.append(Finding(CRITICAL, HOST, text, f"take {path} away: CBSD finds its own without it"))
     return found
+
+
+async def _cleaned(scene: Scene) -> list[Finding]:
+    """Find what rc.d/cleanvar of FreeBSD 12 and 13 would delete: without -x find(1) goes down into what is mounted."""
+    points = sorted(point for point in scene.mounts.points if point.startswith("/var/run/"))
+    if not points:
+        return []
+    try:
+        with open(_CLEANVAR, encoding="utf-8", errors="replace") as file:
+            lines = [line.split() for line in file]
+    except FileNotFoundError:
+        return []
+    finds = [words[1 : words.index("/var/run")] for words in lines if words[:1] == ["find"] and "/var/run" in words]
+    if all("x" in "".join(flags) for flags in finds):
+        return []
+    text = f"{_CLEANVAR} deletes files in what is mounted below /var/run ({several(points)}): its find has no -x"
+    remedy = "stop the jails and VMs and start them again: envstart mounts below /var/db/envstart by now; or add the -x"
+    return [Finding(CRITICAL, HOST, text, remedy)]
 
 
 async def _sysctls(host: Host) -> dict[str, str]:

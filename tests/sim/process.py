@@ -24,11 +24,13 @@ def main(state: str, program: str, args: list[str]) -> int:
     import envstart.host
     import envstart.packages
     import envstart.sources
+    import envstart.staging
     import envstart.state
 
     # Set by name: a checker would hold the length of the real tuple against ours.
     vars(envstart.host)["SYSTEM_PATH"] = (f"{state}/bin",)
-    envstart.state.DIR = f"{state}/run"
+    envstart.state.DIR = envstart.staging.OLD_DIR = f"{state}/run"
+    envstart.staging.DIR, envstart.staging.PARENT = f"{state}/var/db/envstart", state
     # Tests change a file and go on at once; its size or its name is another one then.
     envstart.fast.SETTLED = 0.0
     envstart.config.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
