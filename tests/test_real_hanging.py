@@ -219,3 +219,22 @@ def test_stop_with_force_takes_it_away(cbsd: Workdir, server: Path) -> None:
 def test_another_environment_is_not_held_up(cbsd: Workdir) -> None:
     assert cbsd.start(name="j2").seconds < 2
     assert cbsd.stop(name="j2").seconds < 2
+
+
+@pytest.mark.usefixtures("mounted")
+@pytest.mark.parametrize("force", [0, 1], ids=["", "by force"])
+@pytest.mark.parametrize("verb", ["start", "stop"])
+def test_case_c1_what_is_said_of_a_mount_that_hangs(cbsd: Workdir, server: Path, verb: str, force: int) -> None:
+    configure(cbsd, server, STOP_FORCE=force)
+    before = cbsd.namespace.mounts()
+    said = cbsd.run(verb, argv=[*cbsd.argv(), "-n"])
+    assert said.seconds < 3
+    assert cbsd.namespace.mounts() == before
+    (line,) = [line for line in said.out.splitlines() if line.startswith("# data: ") and "no answer" in line]
+    assert "nothing to do" not in line
+    run = cbsd.run(verb, argv=[*cbsd.argv(), "-v"])
+    # Whether it answers by the time of the mount nobody can tell.
+    assert said.status in ((run.status,) if verb == "stop" else (os.EX_OK, run.status))
+    told = [line for line in said.out.splitlines() if not line.startswith("#")]
+    assert all(line in run.err for line in told if line.startswith("umount ")), (told, run.err)
+    assert bool(told) == (said.status == os.EX_OK)
