@@ -34,9 +34,11 @@ async def admit(plan: Plan, host: Host) -> None:
         if not await connects(host, servers):
             age = max(age for age in known.values() if age is not None)
             names = " and ".join(f"{name}:{port}" for name, port in servers)
+            from . import remedies
+
             raise Temporary(
                 f"cannot start {plan.environment.name}: {names} gave no answer {age:.0f} s ago, and takes no "
-                "connection now; it is asked again later (BREAKER), or at once by hand: envstart start"
+                f"connection now; it is asked again later (BREAKER), or at once: {remedies.of_plan(plan, 'start')}"
             )
         for server in () if host.rehearsing else servers:
             _forget(server)

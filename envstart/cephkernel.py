@@ -13,6 +13,7 @@ from . import ceph, diagnosis, linux, usable
 from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
 from .mount import Mount
 from .options import ALNUM, mount_words
+from .report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class KernelMount(Mount):
         if name != wanted:
             raise Misconfigured(
                 f"cannot use {entry.point}: {entry} is mounted there, from {_named(name)}, and the configuration says "
-                f"{_named(wanted)}; it is left alone; umount {entry.point}, or correct CEPH_FS_NAME"
+                f"{_named(wanted)}; it is left alone; {paste(('umount', entry.point))}, or correct CEPH_FS_NAME"
             )
         return True
 

@@ -5,11 +5,12 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from . import backends, hook, observe, plan, show, started, touch
+from . import backends, hook, observe, plan, remedies, show, started, touch
 from .errors import Error, NoAnswer, NoTime
 from .inventory import Found
 from .mount import Mount
 from .plan import State
+from .report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> l
     for (one, step), stack in zip(steps, host.together([_stack(host, step.point) for _, step in steps])):
         if stack:
             why = "does not run" if one.found.registered else "is not registered"
-            text = f"{stack[-1]} is mounted on {step.point}, and {one.found.name} {why}: envstart orphans --stop"
+            stop = remedies.known("orphans", [one.found.name], [one.found.workdir], "--stop")
+            text = f"{stack[-1]} is mounted on {step.point}, and {one.found.name} {why}: {stop}"
             seen.append(Seen(one, step, State(ORPHAN, text)))
         elif stack is not None:
             without.append(Seen(one, step, State(plan.NOT_MOUNTED)))
@@ -223,13 +225,13 @@ def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Seen]:
                     continue
                 point = host.wait(host.real(step.point))
                 if point in mounts:
-                    text = (
-                        f"{mounts.pop(point)} is mounted on {point}, and CBSD knows no {name} any more: "
-                        "envstart orphans --stop"
-                    )
+                    # Found only where none is named.
+                    stop = remedies.known("orphans", [], [inventory.workdir], "--stop")
+                    text = f"{mounts.pop(point)} is mounted on {point}, and CBSD knows no {name} any more: {stop}"
                     seen.append(Seen(one, step, State(ORPHAN, text)))
         for point, what in mounts.items():
-            text = f"{what} is mounted on {point}, CBSD knows no {name}, and no configuration says so: umount {point}"
+            unmount = paste(("umount", point))
+            text = f"{what} is mounted on {point}, CBSD knows no {name}, and no configuration says so: {unmount}"
             seen.append(Seen(None, None, State(ORPHAN, text), point))
     return seen
 

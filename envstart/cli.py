@@ -63,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
     """Run one verb and return its exit status."""
     hook.open_streams()
     report = Report("envstart")
+    report.argv = argv
     if argv[:1] == ["check"]:
         return checking.guarded(report, argv, lambda: _main(argv, report))
     return hook.guarded(report, lambda: _main(argv, report))

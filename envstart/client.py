@@ -16,6 +16,7 @@ from .block.base import Looks
 from .errors import Error, Misconfigured, NoAnswer, NoTime, Temporary, Unavailable
 from .mount import Mount
 from .options import directory
+from .report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,12 +109,12 @@ class Client(Mount):
         if not source:
             raise Misconfigured(
                 f"cannot tell what is mounted on {entry.point}: the mount table shows {entry} alone, and envstart has "
-                f"no note of it; it is left alone; umount {entry.point}"
+                f"no note of it; it is left alone; {paste(('umount', entry.point))}"
             )
         if entry.number and number not in ("", _UNTOLD, entry.number):
             raise Misconfigured(
                 f"cannot tell what is mounted on {entry.point}: {entry}, but not the mount that envstart has made; it "
-                f"is left alone; umount {entry.point}"
+                f"is left alone; {paste(('umount', entry.point))}"
             )
         return source == self.source
 

@@ -9,6 +9,7 @@ from . import libraries, shell
 from .environment import Environment
 from .errors import Denied, Error, Misconfigured, Unavailable, Usage, reason
 from .options import fill
+from .report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,10 +100,12 @@ def find(backend: str, workdir: str | None, explicit: str | None = None) -> str 
 def load(backend: str, options: Sequence[Option], name: str, path: str | None, workdir: str | None) -> Config:
     """The configuration of ``backend`` for the environment ``name``; Misconfigured or Denied with every mistake."""
     if path is None and any(option.default is None for option in options):
+        from . import remedies
+
         places = candidates(backend, workdir)
         raise Misconfigured(
             f"cannot find env_start_{backend}.conf in {', '.join(map(os.path.dirname, places))}; "
-            f"write one: envstart config sample {backend} > {places[0]}"
+            f"write one: {remedies.known('config sample', [backend])} > {paste((places[0],))}"
         )
     reading = shell.read(trusted_text(path)) if path is not None else shell.Reading()
     known = {option.name: option for option in options}
@@ -154,7 +157,7 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
                 value = shell.short(fill(given, name))
                 problems.append((line, f"{option.name}={value!r} {error}; name it in a section [NAME]"))
     if problems:
-        raise mistakes(path, problems, backend)
+        raise mistakes(path, problems, ("-c", path or "", backend))
     return Config(path, values, texts, origins, notes)
 
 
@@ -202,8 +205,11 @@ def environments(path: str) -> list[Environment]:
     return found
 
 
-def mistakes(path: str | None, problems: list[tuple[int, str]], backend: str) -> Error:
-    """One error for all of them: each on a line of its own, and the first again in the last line."""
+def mistakes(path: str | None, problems: list[tuple[int, str]], checked: Sequence[str]) -> Error:
+    """One error for all of them: each on a line of its own, and the first again in the last line. ``checked``: the
+    arguments of ``envstart config check`` that show them."""
+    from . import remedies
+
     # What is not set comes last: it can be no more than what a mistake above led to.
     ordered = sorted(problems, key=lambda problem: (problem[0] == 0, problem[0]))
     lines = [f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in ordered[:_SHOWN_MAX]]
@@ -211,7 +217,8 @@ def mistakes(path: str | None, problems: list[tuple[int, str]], backend: str) ->
         lines.append(f"{path}: ... and {len(problems) - _SHOWN_MAX} more")
     count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes, the first"
     return Misconfigured(
-        f"cannot use the configuration: {count}: {lines[0]}; correct it and try: envstart config check {backend}",
+        f"cannot use the configuration: {count}: {lines[0]}; correct it and try: "
+        f"{remedies.known('config check', checked)}",
         details=tuple(lines) if len(lines) > 1 else (),
     )
 
@@ -260,10 +267,10 @@ def trusted_text(path: str) -> str:
         if not stat.S_ISREG(status.st_mode):
             raise Misconfigured(f"cannot use {path}: it is no regular file")
         if status.st_uid not in (0, os.geteuid()) and status.st_uid != _cbsd()[0]:
-            raise Denied(f"cannot trust {path}: it belongs to user {status.st_uid}; chown root {path}")
+            raise Denied(f"cannot trust {path}: it belongs to user {status.st_uid}; {paste(('chown', 'root', path))}")
         writable = status.st_mode & 0o022
         if writable and (writable != stat.S_IWGRP or status.st_gid != _cbsd()[1]):
-            raise Denied(f"cannot trust {path}: others can write it; chmod go-w {path}")
+            raise Denied(f"cannot trust {path}: others can write it; {paste(('chmod', 'go-w', path))}")
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(_SIZE_MAX + 1)
     except OSError as error:

@@ -34,6 +34,7 @@ def main(program: str, argv: Sequence[str], began: float | None = None, hung: Se
     os.chdir("/")
     # A start that CBSD has put into the background loses its output: what is wrong must be in syslog, from the first.
     report = Report(program, facility="local0")
+    report.argv = argv
     began = time.monotonic() if began is None else began
     return guarded(report, lambda: _main(program, argv, Host(report, began, hung)))
 
@@ -95,6 +96,7 @@ def act(
     """Carry the plan out: ``start`` or ``stop``, within TIMEOUT, and ``seconds``; raises Error. ``unless``: see
     executor.stop()."""
     only_root(verb, plan.environment.name, host)
+    host.report.plan = plan
     host.deadline.set(min(plan.config["TIMEOUT"], seconds))
     # Disabled by hooks/run-hook, for the imports. Who waits for a server for minutes does leave some garbage.
     gc.freeze()
@@ -117,7 +119,10 @@ def act(
 def only_root(verb: str, name: str, host: Host) -> None:
     """Denied for anybody else."""
     if os.geteuid() != 0:
-        raise Denied(f"cannot {verb} {name}: only root can; try: sudo {host.report.program} ...")
+        from . import remedies
+
+        again = remedies.again(host.report.program, host.report.argv)
+        raise Denied(f"cannot {verb} {name}: only root can; try: {again}")
 
 
 def open_streams() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import touch
+from . import remedies, touch
 from .errors import Error, Misconfigured, Missing, NoAnswer, NoTime, Unavailable, reason
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ def chosen(inventory: Inventory, names: Sequence[str]) -> list[Found]:
                 raise Misconfigured(f"cannot tell which hook {one.name} has: {'; '.join(inventory.problems)}")
             raise Misconfigured(
                 f"cannot install for {one.name}: its mnt_start is {one.hook or 'not set'}, none of our hooks; "
-                f"cbsd {'jset' if one.is_jail else 'bset'} jname={one.name} mnt_start=..."
+                f"{remedies.set_hook(one, 'BACKEND')}"
             )
     return found
 

@@ -38,6 +38,8 @@ _COLUMNS = {
 }
 # What belongs to one environment below the workdir: the directory, and what follows its name there.
 _OWN = {"jails-system": "", "jails-data": "-data", "jails-fstab": ""}
+# Where CBSD keeps what it knows, below a workdir.
+_DATABASE = "/var/db/local.sqlite"
 
 
 class Found:
@@ -241,7 +243,7 @@ def collect(workdir: str) -> tuple[list[dict[str, Any]], list[str], bool, str]:
     rows: dict[str, dict[str, Any]] = {}
     complete = True
     try:
-        rows = {row["jname"]: row for row in _database(f"{workdir}/var/db/local.sqlite")}
+        rows = {row["jname"]: row for row in _database(f"{workdir}{_DATABASE}")}
     except ValueError as error:
         problems.append(str(error))
         complete = False
@@ -282,8 +284,12 @@ def _database(path: str) -> list[dict[str, Any]]:
         raise ValueError(f"cannot read {path}: there is no such file; is this the workdir of CBSD?") from None
     except OSError as error:
         # CBSD lets its own group in, and nobody else (contract §1.5).
-        remedy = "; run it as root: sudo envstart check" if os.geteuid() and isinstance(error, PermissionError) else ""
-        raise ValueError(f"cannot read {path}: {reason(error)}{remedy}") from None
+        as_root = ""
+        if os.geteuid() and isinstance(error, PermissionError):
+            from . import remedies
+
+            as_root = f"; run it as root: {remedies.known('check', [], [path[: -len(_DATABASE)]])}"
+        raise ValueError(f"cannot read {path}: {reason(error)}{as_root}") from None
     last = ""
     # Without the right to write beside it, a database with a write-ahead log can only be read as it lies there.
     for mode in ("mode=ro", "mode=ro&immutable=1"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+from .report import paste
 
 
 def reach() -> None:
@@ -17,4 +20,7 @@ def how_to_install(name: str) -> str:
     """Return the command that installs the library ``name`` for the Python that runs this."""
     if sys.platform.startswith("freebsd"):
         return "pkg install py{}{}-{}".format(*sys.version_info[:2], name)
-    return "make env"
+    top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if os.path.exists(f"{top}/Makefile"):
+        return paste(("make", "-C", top, "env"))
+    return paste((sys.executable, "-m", "pip", "install", name))

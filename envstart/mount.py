@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import breaker, commands, diagnosis, links, mountpoint, plan, sources, touch, unmount, usable
 from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary
 from .mountpoint import Undo
+from .report import paste
 from .retry import until_it_heals
 from .table import is_below, normal_source
 
@@ -121,7 +122,7 @@ class Mount(plan.Step):
         if entry is not None and not await self._matches(host, table, entry):
             raise Misconfigured(
                 f"cannot mount {self.source} on {point}: {entry} is mounted there; "
-                f"it is left alone; umount {point}, or correct the configuration"
+                f"it is left alone; {paste(('umount', point))}, or correct the configuration"
             )
         return entry
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import touch
 from .errors import Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
+from .report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def seen(table: Table, point: str) -> Entry | None:
     if len(stack) > 1:
         found = " over ".join(str(entry) for entry in reversed(stack))
         raise Misconfigured(
-            f"cannot use {point}: {len(stack)} mounts are stacked on it, {found}; it is left alone; umount {point}"
+            f"cannot use {point}: {len(stack)} mounts are stacked on it, {found}; it is left alone; "
+            f"{paste(('umount', point))}"
         )
     if not stack:
         return None
@@ -42,7 +44,7 @@ def refuse_hidden(table: Table, entry: Entry) -> None:
     if (cover := table.cover(entry.point)) is not None:
         raise Misconfigured(
             f"cannot use {entry.point}: {entry} is mounted there, and hidden by {cover}, which was mounted on "
-            f"{cover.point} later; it is left alone; umount {cover.point}"
+            f"{cover.point} later; it is left alone; {paste(('umount', cover.point))}"
         )
 
 

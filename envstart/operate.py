@@ -15,6 +15,7 @@ from . import (
     occupancy,
     overview,
     processes,
+    remedies,
     show,
     started,
 )
@@ -171,9 +172,7 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
         )
         write(1, f"# {plan.environment.name}: {step.name}: {states[step]}\n{paste(argv)}\n")
     if arguments.remount:
-        own, workdir = plan.environment, one.found.workdir
-        place = ("-w", workdir) if workdir else ("-d", own.data, "-s", own.system)
-        write(1, paste(("envstart", "start", plan.backend, *place, "-j", own.name)) + "\n")
+        write(1, remedies.of_plan(plan, "start") + "\n")
     if arguments.dry_run:
         return os.EX_OK
     try:

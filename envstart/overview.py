@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from . import check, plan, started
+from . import check, plan, remedies, started
 from .check import Seen
 from .mount import Mount
 from .plan import State
+from .report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,22 +55,36 @@ def recent(host: Host, inventory: Inventory, names: Sequence[str], grace: float)
 def advice(seen: Seen) -> str:
     """Return what helps against a state that recover does nothing about; "" if there is nothing to do."""
     name = seen.watched.found.name if seen.watched else ""
-    backend = seen.watched.found.backend if seen.watched else ""
+    workdirs = [seen.watched.found.workdir] if seen.watched and seen.watched.found.workdir else []
+    remount, doctor = _remount(seen.watched), remedies.known("doctor", [name], workdirs)
     return (
         {
-            plan.NOT_MOUNTED: f"envstart recover --remount {name}",
-            plan.NOT_READY: f"envstart recover --remount {name}",
-            plan.STACKED: f"umount what lies on it, as in: umount {seen.point}",
-            plan.WRONG_SOURCE: f"umount {seen.point}, or correct the configuration",
+            plan.NOT_MOUNTED: remount,
+            plan.NOT_READY: remount,
+            plan.STACKED: f"umount what lies on it, as in: {paste(('umount', seen.point))}",
+            plan.WRONG_SOURCE: f"{paste(('umount', seen.point))}, or correct the configuration",
             plan.NOT_USABLE: "correct that where the files are, or in the configuration",
             plan.NOT_WRITABLE: "correct that where the files are, or in the configuration",
-            plan.LOST: "look at the other host; see envstart doctor",
-            plan.DEGRADED: f"stop and start {name}; see envstart doctor",
-            check.CONFIGURATION: f"envstart config check {backend}",
+            plan.LOST: f"look at the other host; see {doctor}",
+            plan.DEGRADED: f"stop and start {name}; see {doctor}",
+            check.CONFIGURATION: _check_configuration(seen.watched),
         }.get(seen.state.word, "")
         if seen.level != "ok"
         else ""
     )
+
+
+def _remount(watched: Watched | None) -> str:
+    """Return the command line for a jail or VM that CBSD knows, or that was given by its directories."""
+    if watched is not None and watched.found.workdir:
+        return remedies.known("recover", [watched.found.name], [watched.found.workdir], "--remount")
+    return remedies.of_plan(watched.plan, "recover", "--remount") if watched is not None else ""
+
+
+def _check_configuration(watched: Watched | None) -> str:
+    if watched is None or not watched.found.backend:
+        return ""
+    return remedies.known("config check", [watched.found.backend], [watched.found.workdir])
 
 
 def left_to_others(

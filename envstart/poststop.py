@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .report import Report
     from .table import Table
 
-_CALLED = "jname, data and workdir are not all set; CBSD sets them for what envstart install has put in its directories"
+_CALLED = "jname, data and workdir are not all set; CBSD sets them for what install has put in its directories"
 # Programs of CBSD's that write into a system directory after a stop has called us.
 _WRITING = ("/save-jail-info", *(f"/sudoexec/{letter}stop" for letter in "jbqx"))
 _STARTING = tuple(f"/sudoexec/{letter}start" for letter in "jbqx")
@@ -42,7 +42,7 @@ _STOPPING = 300.0
 def main(program: str, argv: Sequence[str], report: Report) -> int:
     """Run the program and return its exit status; raises Error."""
     if list(argv) in (["-h"], ["--help"]):
-        tell(f"usage: {program}, with jname, data and workdir as variables; CBSD calls it: envstart install\n")
+        tell(f"usage: {program}, with jname, data and workdir as variables; CBSD calls it, by what install makes\n")
         return os.EX_OK
     if argv:
         raise Usage(f"cannot use {argv[0]!r}: {program} takes no arguments; -h tells what it needs")
@@ -84,7 +84,10 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
         if not busy:
             break
         if time.monotonic() >= until:
-            raise Temporary(f"cannot stop {wanted.name}: {busy}; later: envstart orphans --stop")
+            from . import remedies
+
+            later = remedies.known("orphans", [wanted.name], [found.workdir], "--stop")
+            raise Temporary(f"cannot stop {wanted.name}: {busy}; later: {later}")
         with host.waiting(f"CBSD to end its stop: {busy}", until, began):
             host.wait(host.sleep(pause))
         host.forget()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from .children import Result
     from .errors import Error
+    from .plan import Plan
 
 IDENT = "envstart"
 # Where syslogd(8) of Linux, or journald, listens.
@@ -32,6 +33,9 @@ class Report:
 
     def __init__(self, program: str, facility: str | None = None) -> None:
         self.program = program
+        # How it was called, and what it carries out: what somebody is told to call is made of it (remedies.py).
+        self.argv: Sequence[str] = ()
+        self.plan: Plan | None = None
         self.subject = ""
         self.verbose = 0
         self.facility = facility

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from . import __version__, packages
+from . import __version__, packages, remedies
 from . import plan as plans
 from .report import paste, printable, tell
 
@@ -46,12 +46,13 @@ def plan(plan: Plan, report: Report, verb: str) -> Error | None:
     from .rehearsal import Rehearsal
 
     host = Rehearsal(report)
+    report.plan = plan
     host.by_hand = report.program == "envstart"
     lines = [f"# {verb} {plan.environment.name} ({plan.backend}, {plan.config.path or 'no configuration file'})"]
     lines += [f"# warning: {warning}" for warning in plan.warnings]
     if packages.needs_locking(plan):
         where = f"{plan.environment.data}/{packages.CONF}"
-        lines.append(f"# pkg(8) in there needs a line in {where}: {packages.LINE}  (envstart doctor looks for it)")
+        lines.append(f"# pkg(8) in there needs a line in {where}: {packages.LINE}  (doctor looks for it)")
     forecast = Forecast(plan, host, verb)
     error = forecast.error
     lines += [f"# warning: {printable(warning)}" for warning in forecast.warnings]
@@ -204,7 +205,8 @@ def overview(groups: Sequence[Group]) -> str:
         kind = f"{found.emulator}, {found.backend or 'no hook of ours'}" if found else ""
         heading = f"{found.name} ({kind}) {word}" if found else "not known to CBSD"
         if group.lacking:
-            heading += f"; CBSD will not stop it: envstart install {found.name if found else ''}".rstrip()
+            install = remedies.known("install", [found.name], [found.workdir]) if found else ""
+            heading += f"; CBSD will not stop it: {install}".rstrip(": ")
         rows.append(_coloured("ok" if group.well else "critical", heading))
         for row in group.records:
             words = "  ".join(str(row[key]).ljust(widths[key]) for key in _SHOWN)

@@ -15,6 +15,7 @@ from .errors import Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
 from .layout import Wanted
 from .mount import Mount
 from .options import ALNUM, NAME, Option, directory
+from .report import paste
 from .table import is_below
 
 TYPE_CHECKING = False
@@ -190,7 +191,7 @@ def read(text: str, path: str, root: str) -> list[Line]:
         seen[line.point] = number
         found.append(line)
     if problems:
-        raise mistakes(path, problems, "nullfs")
+        raise mistakes(path, problems, ("nullfs",))
     return found
 
 
@@ -261,7 +262,7 @@ class Base(Mount):
         elif not entries[-1].read_only:
             raise Misconfigured(
                 f"cannot use {self.point}: {self.source} is mounted there read-write, so that a jail could change the "
-                f"base of all; umount {self.point}, and start again"
+                f"base of all; {paste(('umount', self.point))}, and start again"
             )
         return lack
 
@@ -275,7 +276,7 @@ class Base(Mount):
         except OSError as error:
             raise Missing(f"{doing}: {reason(error)}; correct BASE_DIR") from None
         if not there:
-            raise Missing(f"{doing}: it has no directory {SKELETON}; mkdir {self.source}/{SKELETON}")
+            raise Missing(f"{doing}: it has no directory {SKELETON}; {paste(('mkdir', self.source + '/' + SKELETON))}")
         if wrong:
             up = "../" * wrong[0].count("/")
             raise Missing(

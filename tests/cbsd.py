@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import pasted
 from sim.world import LOOKS_LIKE_CBSD, World
 
 SERVER = "172.16.0.1"
@@ -128,10 +129,12 @@ class Site:
         return [*words, "-j", name, "-r", f"{self.workdir}/jails-rcconf", "-s", str(self.point("system", name))]
 
     def start(self, *extra: str, name: str = "jail1", env: Mapping[str, str] | None = None) -> Ended:
-        return self.world.run(f"env_start_{self.variant.backend}", *self.args(name), *extra, env=env)
+        ended = self.world.run(f"env_start_{self.variant.backend}", *self.args(name), *extra, env=env)
+        return pasted.check(ended, str(self.workdir))
 
     def stop(self, *extra: str, name: str = "jail1", env: Mapping[str, str] | None = None) -> Ended:
-        return self.world.run(f"env_stop_{self.variant.backend}", *self.args(name), *extra, env=env)
+        ended = self.world.run(f"env_stop_{self.variant.backend}", *self.args(name), *extra, env=env)
+        return pasted.check(ended, str(self.workdir))
 
     def begin(self, verb: str = "start", name: str = "jail1", **kwargs: Any) -> subprocess.Popen[str]:
         """The hook as a process that runs beside the test."""
@@ -139,7 +142,8 @@ class Site:
 
     def hand(self, *words: str, env: Mapping[str, str] | None = None) -> Ended:
         """The hand tool."""
-        return self.world.run("envstart", *words, env=env)
+        ended = self.world.run("envstart", *words, env=env)
+        return pasted.check(ended, words[words.index("-w") + 1] if "-w" in words else "")
 
     @property
     def table(self) -> list[Row]:

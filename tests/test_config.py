@@ -18,6 +18,7 @@ from envstart.environment import in_workdir
 from envstart.errors import Denied, Error, Misconfigured, Unavailable
 from envstart.mount import Mount
 from envstart.options import COMMON, Option, text
+from envstart.remedies import tool
 
 W = "/usr/jails"
 _BAD = Path(__file__).with_name("bad_conf")
@@ -57,7 +58,8 @@ def _told(directory: Path, content: str | bytes, name: str = "j1") -> list[str]:
 
 
 def _lines(error: Error, path: str) -> list[str]:
-    return [line.replace(path, "FILE") for line in (*error.details, str(error))]
+    lines = (line.replace(tool(), "envstart") for line in (*error.details, str(error)))
+    return [line.replace(path, "FILE") for line in lines]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -108,7 +110,7 @@ def test_defect_2_no_file_is_an_error_not_a_default_server(backend: str) -> None
         _load(None, backend=backend)
     assert str(caught.value) == (
         f"cannot find env_start_{backend}.conf in /usr/jails/etc, /usr/local/etc/envstart, /root/etc; "
-        f"write one: envstart config sample {backend} > /usr/jails/etc/env_start_{backend}.conf"
+        f"write one: {tool()} config sample {backend} > /usr/jails/etc/env_start_{backend}.conf"
     )
 
 
@@ -401,7 +403,7 @@ ISCSI_TARGET="iqn.2026-11.lab:ab"
     wrong = "has something else than letters, digits and . _ -; name it in a section [NAME]"
     assert _lines(caught.value, path) == [
         f"cannot use the configuration: one mistake: FILE:3: ISCSI_SERIAL='disk-a@b' {wrong}; "
-        "correct it and try: envstart config check iscsi"
+        "correct it and try: envstart config check -c FILE iscsi"
     ]
 
 
@@ -433,7 +435,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         "FILE:6: EMPTY_DIR='x' is none of refuse, warn, ignore",
         "FILE: NFS_SERVER is not set: name or address of the server",
         "cannot use the configuration: 5 mistakes, the first: FILE:1: has the unknown key TIMEOT; did you mean "
-        "TIMEOUT?; correct it and try: envstart config check nfs",
+        "TIMEOUT?; correct it and try: envstart config check -c FILE nfs",
     ]
 
 

@@ -596,7 +596,7 @@ def test_links_of_install(sick: Any) -> None:
     (site.held("system") / "remove.d" / "envstart").unlink()
     site.preset()
     one = the_only(examine(site), ("warning", "jail1", "lacks remove.d/envstart"))
-    assert one["remedy"] == "envstart install jail1"
+    assert one["remedy"] == f"envstart install jail1 -w {site.workdir}"
 
 
 def test_a_link_that_leads_nowhere_is_none(sick: Any) -> None:

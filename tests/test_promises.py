@@ -310,8 +310,8 @@ def test_promise_08_configuration_is_never_run(site: Site, tmp_path: Path, text:
 @pytest.mark.parametrize(
     ("keys", "reason", "remedy"),
     [
-        ({"NFS_SERVER": ""}, "NFS_SERVER is empty", "envstart config check nfs"),
-        ({"TIMEOUT": "soon"}, "TIMEOUT='soon' is no whole number", "envstart config check nfs"),
+        ({"NFS_SERVER": ""}, "NFS_SERVER is empty", "envstart config check -c "),
+        ({"TIMEOUT": "soon"}, "TIMEOUT='soon' is no whole number", "envstart config check -c "),
         ({"NFS_SERVER_ROOT_DIR": "/elsewhere"}, "No such file or directory", "correct the path"),
         ({"REQUIRE_DATA": "bin"}, "has no bin", "is it the right directory"),
         ({"NFS_SERVER": "nowhere.example.com"}, "Name does not resolve", "correct the server's name"),

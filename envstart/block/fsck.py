@@ -178,9 +178,12 @@ class Fsck(Block):
         if mark and mark != await owner.mine(host):
             known = mark.split()[0] == await owner.host_id(host)
             text = " of this one's id: it had another name, or two have the same" if known else ""
+            from .. import remedies
+
+            by_force = remedies.of_plan(host.report.plan, "recover", "--preempt")
             raise Stuck(
                 f"{doing}: it was not cleanly unmounted, and carries the mark of another host ({mark}){text}; stop the "
-                "environment there, or, if that host is surely down: envstart recover --preempt"
+                f"environment there, or, if that host is surely down: {by_force}"
             )
         if other is not None and other[1] < LEASE_SECONDS:
             raise Stuck(

@@ -83,9 +83,11 @@ class Reservation(Block):
         disk = await self._disk(host, device)
         own, holder = await own_key(host), await self._holder(host, device)
         if holder is not None and holder != own and not host.takeover:
+            from .. import remedies
+
             raise Stuck(
                 f"cannot reserve {self.source}: the host with key {holder:#x} holds it; stop the environment there, "
-                "or, if that host is surely down: envstart recover --preempt"
+                f"or, if that host is surely down: {remedies.of_plan(host.report.plan, 'recover', '--preempt')}"
             )
         if holder == own:
             await self._check_whose(host, disk, own)

@@ -11,6 +11,7 @@ import os
 import stat
 
 from ..errors import Denied, Missing, NoAnswer, NoTime, Temporary, reason
+from ..report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,9 +103,9 @@ def _open(path: str) -> int:
     if not stat.S_ISREG(status.st_mode):
         wrong = f"{path} is no regular file"
     elif status.st_uid != 0:
-        wrong = f"{path} belongs to user {status.st_uid}; chown root {path}"
+        wrong = f"{path} belongs to user {status.st_uid}; {paste(('chown', 'root', path))}"
     elif status.st_mode & 0o077:
-        wrong = f"{path} can be used by others than root; chmod 600 {path}"
+        wrong = f"{path} can be used by others than root; {paste(('chmod', '600', path))}"
     elif status.st_size > _SIZE_MAX:
         wrong = f"{path} has more than {_SIZE_MAX} bytes"
     if wrong:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 
-from .. import hook
+from .. import hook, remedies
 from ..errors import Error
 from ..table import Table
 from . import machine, places, servers, sources
-from .finding import CRITICAL, HOST, NOTE, WARNING, Case, Finding, Scene, of_error, several
+from .finding import CRITICAL, HOST, NOTE, WARNING, Case, Finding, Scene, of_error, see_check, several
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) 
     for inventory in asked:
         if inventory.workdir not in alive:
             text = f"{inventory.workdir} does not answer: nothing below it is looked at"
-            findings.append(Finding(CRITICAL, HOST, text, "is it on a dead server? see envstart check"))
+            findings.append(Finding(CRITICAL, HOST, text, see_check([inventory.workdir])))
     cases = []
     for found in wanted:
         if found.workdir not in alive:
@@ -74,8 +74,7 @@ def _of_row(found: Found) -> list[Finding]:
         return [Finding(CRITICAL, found.name, found.problem, f"correct it: cbsd jset jname={found.name} ...")]
     if os.path.basename(found.hook).startswith("env_stop_"):
         text = f"mnt_start is {found.hook}: each start would unmount"
-        remedy = f"set it to {found.hook.replace('env_stop_', 'env_start_')}"
-        return [Finding(CRITICAL, found.name, text, remedy)]
+        return [Finding(CRITICAL, found.name, text, remedies.set_hook(found, found.hook.rpartition("_")[2]))]
     if found.hook and not found.backend:
         text = f"mnt_start is {found.hook}, which is none of envstart's hooks: it is not looked at"
         return [Finding(NOTE, found.name, text, "nothing, if that is meant")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import remedies
 from ..errors import Error, NoAnswer, NoTime, reason
 
 TYPE_CHECKING = False
@@ -46,6 +47,11 @@ class Case:
         return self.found.name
 
 
+def see_check(workdirs: Sequence[str]) -> str:
+    """Return the remedy where something below one of these gives no answer."""
+    return f"is it on a dead server? {remedies.known('check', [], workdirs)}"
+
+
 class Scene:
     """What is examined: the inventories, the environments that have a plan, and the mount table."""
 
@@ -56,17 +62,21 @@ class Scene:
         self.cases = cases
         self.mounts = mounts
 
+    def see_check(self) -> str:
+        """Return the remedy where something gives no answer."""
+        return see_check([inventory.workdir for inventory in self.inventories])
+
     def fstypes(self) -> set[str]:
         """The kinds of all steps of all plans."""
         return {step.fstype for case in self.cases for step in case.plan.steps}
 
 
-async def guarded(check: Awaitable[list[Finding]], what: str) -> list[Finding]:
+async def guarded(scene: Scene, check: Awaitable[list[Finding]], what: str) -> list[Finding]:
     """A check that cannot be made is a finding like another."""
     try:
         return await check
     except (NoAnswer, NoTime) as error:
-        return [Finding(WARNING, HOST, f"cannot look at {what}: {error}", "is it on a dead server? see envstart check")]
+        return [Finding(WARNING, HOST, f"cannot look at {what}: {error}", scene.see_check())]
     except Error as error:
         return [of_error(WARNING, HOST, error)]
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .. import nfs_failure, state
+from .. import nfs_failure, remedies, state
 from ..backends.nfs import version
 from ..errors import Error, Temporary
 from .finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_several, several
@@ -76,24 +76,25 @@ _PATIENCE = 4.0
 
 def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
     """All of them, not yet begun."""
-    yield guarded(_own(host, scene), "this host")
+    yield guarded(scene, _own(host, scene), "this host")
     if host.platform == "freebsd":
-        yield guarded(_cleaned(scene), "rc.d/cleanvar")
+        yield guarded(scene, _cleaned(scene), "rc.d/cleanvar")
     if host.platform != "freebsd" or not scene.cases:
         return
-    yield guarded(_kernel(host, scene), "the kernel")
+    yield guarded(scene, _kernel(host, scene), "the kernel")
     for fstype in sorted(scene.fstypes() & set(_MODULES)):
-        yield guarded(_module(host, *_MODULES[fstype]), "kernel modules")
+        yield guarded(scene, _module(host, *_MODULES[fstype]), "kernel modules")
     for name, users in _services(scene).items():
-        yield guarded(_service(host, name, users), f"the service {name}")
-    yield guarded(_clock(host), "the clock")
+        yield guarded(scene, _service(host, name, users), f"the service {name}")
+    yield guarded(scene, _clock(host), "the clock")
 
 
 async def _own(host: Host, scene: Scene) -> list[Finding]:
     """What can be told without asking anybody."""
     found = []
     if os.geteuid() != 0:
-        found.append(Finding(WARNING, HOST, "not all can be seen by others than root", "sudo envstart doctor"))
+        again = remedies.known("doctor", [], [inventory.workdir for inventory in scene.inventories])
+        found.append(Finding(WARNING, HOST, "not all can be seen by others than root", again))
     elif os.path.lexists(state.DIR):
         try:
             state.directory()

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import os
 
-from .. import install, packages, shell, verdict
+from .. import install, packages, remedies, shell, verdict
 from ..block import secret
 from ..errors import Error, Temporary
-from .finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, several
+from ..report import paste
+from .finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, see_check, several
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator, Sequence
     from typing import Any
 
     from ..host import Host
+    from ..inventory import Found
     from .finding import Case, Scene
 
 # Switches of CBSD that must be off where the data come from elsewhere (contract §5.5).
@@ -40,21 +42,21 @@ _SIZE_MAX = 1 << 20
 
 def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
     """All of them, not yet begun."""
-    hooks: dict[str, list[str]] = {}
+    hooks: dict[str, list[Found]] = {}
     complete = {inventory.workdir: inventory.complete for inventory in scene.inventories}
     for case in scene.cases:
         # Without CBSD's database it was guessed, and has no path.
         if complete[case.found.workdir]:
-            hooks.setdefault(case.found.hook, []).append(case.name)
+            hooks.setdefault(case.found.hook, []).append(case.found)
     for path, users in hooks.items():
-        yield guarded(_hook(host, path, users), path)
+        yield guarded(scene, _hook(host, path, users), path)
     secrets = {path: case.name for case in scene.cases for path in _secrets(case)}
     if secrets:
-        yield guarded(_check_secrets(host, secrets), "key files")
+        yield guarded(scene, _check_secrets(host, scene, secrets), "key files")
     if any(packages.needs_locking(case.plan) for case in scene.cases):
-        yield guarded(_pkg(host), packages.HOST_CONF)
+        yield guarded(scene, _pkg(host), packages.HOST_CONF)
     for group in _groups(host, scene).values():
-        yield guarded(_look_at(host, group), "system directories")
+        yield guarded(scene, _look_at(host, group), "system directories")
 
 
 # The workdir.
@@ -92,7 +94,7 @@ def of_workdir(top: str, look: dict[str, str], scene: Scene) -> list[Finding]:
     if not name:
         text = f"{top}/nodename is missing or empty: a lease cannot be told from another node's"
         known = database.removeprefix("inv.").removesuffix(".sqlite")
-        found.append(Finding(CRITICAL, HOST, text, f"echo {known or 'NAME'} > {top}/nodename"))
+        found.append(Finding(CRITICAL, HOST, text, f"echo {known or 'NAME'} > {paste((top + '/nodename',))}"))
     elif database and database != f"inv.{name}.sqlite":
         text = f"{top}/nodename says {name}, but CBSD's database is {database}"
         found.append(Finding(WARNING, HOST, text, f"correct {top}/nodename, or where {top}/var/db/local.sqlite leads"))
@@ -107,8 +109,9 @@ def of_workdir(top: str, look: dict[str, str], scene: Scene) -> list[Finding]:
 # Hooks.
 
 
-async def _hook(host: Host, path: str, users: list[str]) -> list[Finding]:
+async def _hook(host: Host, path: str, founds: list[Found]) -> list[Finding]:
     wrong = python = ""
+    users = [found.name for found in founds]
     if any(character.isspace() for character in path):
         wrong = "has a blank in its path, and CBSD runs it without quotes"
     elif not path.startswith("/"):
@@ -116,17 +119,28 @@ async def _hook(host: Host, path: str, users: list[str]) -> list[Finding]:
     else:
         wrong, python = await host.bounded(look_at_hook, path, timeout=_PATIENCE)
     if wrong:
-        remedy = f"cbsd jset jname={users[0]} mnt_start=... (a VM: cbsd bset)"
+        remedy = "; ".join(remedies.set_hook(found, found.backend) for found in founds)
         return [of_several(CRITICAL, users, f"the hook {path} {wrong}", remedy)]
     if not python:
         text = f"the hook {path} finds no Python"
-        return [of_several(CRITICAL, users, text, "pkg install python3, or make env beside it")]
+        return [of_several(CRITICAL, users, text, _install(host, path, "", ["python3"]))]
     result = await host.run((python, "-I", "-c", _IMPORT), timeout=_IMPORTING, reads=True)
     lacking = result.out.split() if result.status == 0 else [result.words]
     if lacking:
         text = f"the hook {path} runs with {python}, which lacks {several(lacking)}"
-        return [of_several(WARNING, users, text, "make env, or pkg install the py-... packages")]
+        return [of_several(WARNING, users, text, _install(host, path, python, lacking))]
     return []
+
+
+def _install(host: Host, hook: str, python: str, names: Sequence[str]) -> str:
+    """Return how to install ``python``, or libraries for it, for the hook: in a checkout by its Makefile."""
+    top = os.path.dirname(os.path.dirname(os.path.realpath(hook)))
+    if os.path.exists(f"{top}/Makefile"):
+        return paste(("make", "-C", top, "env"))
+    if host.platform != "freebsd":
+        return paste((python, "-m", "pip", "install", *names)) if python else f"install {' '.join(names)}"
+    number = os.path.basename(os.path.realpath(python)).replace("python", "").replace(".", "") if python else ""
+    return paste(("pkg", "install", *(f"py{number}-{name}" if number else name for name in names)))
 
 
 def look_at_hook(path: str) -> tuple[str, str]:
@@ -169,7 +183,11 @@ def _secrets(case: Case) -> Iterator[str]:
             yield from (value,) if isinstance(value, str) else value
 
 
-async def _check_secrets(host: Host, secrets: dict[str, str]) -> list[Finding]:
+def _close(path: str) -> str:
+    return f"{paste(('chown', 'root', path))} && {paste(('chmod', '600', path))}"
+
+
+async def _check_secrets(host: Host, scene: Scene, secrets: dict[str, str]) -> list[Finding]:
     found = []
     answers, _ = await host.each(lambda path: secret.untrusted([path]), list(secrets), timeout=_PATIENCE)
     for (path, name), (number, answer) in zip(secrets.items(), answers):
@@ -177,11 +195,11 @@ async def _check_secrets(host: Host, secrets: dict[str, str]) -> list[Finding]:
         if number:
             text, remedy = f"cannot use {answer}", "put it there, or correct the configuration"
         if text:
-            found.append(Finding(CRITICAL, name, text, remedy or f"chown root {path} && chmod 600 {path}"))
+            found.append(Finding(CRITICAL, name, text, remedy or _close(path)))
     if len(answers) < len(secrets):
         path, name = list(secrets.items())[len(answers)]
         text = f"{path} gives no answer; keys after it were not looked at"
-        found.append(Finding(CRITICAL, name, text, "is it on a dead server? see envstart check"))
+        found.append(Finding(CRITICAL, name, text, scene.see_check()))
     return found
 
 
@@ -195,7 +213,7 @@ async def _pkg(host: Host) -> list[Finding]:
 
 def _lacks_locking(about: str, path: str) -> Finding:
     text = f"{path} does not say that locks work: pkg(8) will not trust its database on NFSv3 or GlusterFS"
-    return Finding(WARNING, about, text, f"echo '{packages.LINE}' >> {path}")
+    return Finding(WARNING, about, text, f"echo '{packages.LINE}' >> {paste((path,))}")
 
 
 def _groups(host: Host, scene: Scene) -> dict[str, list[tuple[Case, tuple[str, str]]]]:
@@ -230,12 +248,14 @@ async def _look_at(host: Host, group: list[tuple[Case, tuple[str, str]]]) -> lis
     for (case, (system, data)), (number, answer) in zip(group, answers):
         if number:
             text = f"cannot look at {system}: {answer}"
-            found.append(Finding(WARNING, case.name, text, f"see envstart check {case.name}"))
+            found.append(Finding(WARNING, case.name, text, see_check([case.found.workdir])))
             continue
         lacking, ahead, conf = answer
         if lacking:
             text = f"{system} lacks {' and '.join(lacking)}: CBSD stops and removes it without unmounting first"
-            found.append(Finding(WARNING, case.name, text, f"envstart install {case.name}"))
+            found.append(
+                Finding(WARNING, case.name, text, remedies.known("install", [case.name], [case.found.workdir]))
+            )
         if ahead > _SKEW:
             text = f"{system} was changed {ahead} s in the future: the clocks of this host and of the server differ"
             found.append(
@@ -244,9 +264,10 @@ async def _look_at(host: Host, group: list[tuple[Case, tuple[str, str]]]) -> lis
         if data and not packages.has_locking(conf):
             found.append(_lacks_locking(case.name, f"{data}/{packages.CONF}"))
     if len(answers) < len(group):
-        names = [case.name for case, _ in group[len(answers) :]]
+        rest = [case for case, _ in group[len(answers) :]]
+        names, workdirs = [case.name for case in rest], list(dict.fromkeys(case.found.workdir for case in rest))
         text = f"the system directory of {names[0]} gives no answer; it and what is beside it was not looked at"
-        found.append(of_several(CRITICAL, names, text, "envstart check; envstart recover"))
+        found.append(of_several(CRITICAL, names, text, remedies.known("recover", names, workdirs)))
     return found
 
 

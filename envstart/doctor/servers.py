@@ -58,7 +58,7 @@ def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Findin
                 wanted = known.setdefault(server.key, server).paths.setdefault(case.name, [])
                 wanted.append("/" + step.source.partition(":/")[2] if server.nfs else "")
     for server in known.values():
-        yield guarded(_server(host, server), server.name)
+        yield guarded(scene, _server(host, server), server.name)
 
 
 def _of_step(step: Step) -> Iterator[Server]:

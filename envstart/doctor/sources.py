@@ -26,10 +26,10 @@ def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Findin
     for case in scene.cases:
         for path in _used(case):
             users.setdefault(path, []).append(case.name)
-        yield guarded(_required(host, case), "what must be mounted")
-        yield guarded(_unshown(host, case), "what is mounted in sources")
+        yield guarded(scene, _required(host, case), "what must be mounted")
+        yield guarded(scene, _unshown(host, case), "what is mounted in sources")
     if users:
-        yield guarded(_unmounted(host, users), sources.FSTAB)
+        yield guarded(scene, _unmounted(host, users), sources.FSTAB)
 
 
 def _used(case: Case) -> Iterator[str]:

@@ -80,6 +80,8 @@ class World(Disks):
             (top / "bin" / name).symlink_to(PROGRAM)
         # It does nothing but to call another one.
         (top / "bin" / "env").symlink_to(shutil.which("env") or "/usr/bin/env")
+        # The tool is found by its name, as a package of it is.
+        (top / "bin" / "envstart").symlink_to(TESTS.parent / "hooks" / "envstart")
         world = cls(top)
         world.machine.store.write(_first_state(settings, str(storage.path) if storage else ""))
         world.base_mount("/dev/vtbd0", "/", "ufs", ["local"], "/")

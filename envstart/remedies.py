@@ -1,0 +1,76 @@
+"""Command lines of the tool that messages tell somebody to type: complete, so that they can be pasted as they are."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .report import paste
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .environment import Environment
+    from .inventory import Found
+    from .plan import Plan
+
+
+def known(verb: str, names: Sequence[str], workdirs: Sequence[str] = (), *options: str) -> str:
+    """Return the command line of ``verb`` for environments that CBSD knows; no names: for all of them."""
+    return _line(verb, *options, *names, *(word for workdir in workdirs for word in ("-w", workdir)))
+
+
+def of_plan(plan: Plan | None, verb: str, *options: str) -> str:
+    """Return the command line of ``verb`` for the environment of ``plan``."""
+    if plan is None:
+        return _line(verb, *options)
+    return of(plan.backend, plan.environment, plan.config.path, verb, *options)
+
+
+def of(backend: str, environment: Environment, path: str | None, verb: str, *options: str) -> str:
+    """Return the command line of ``verb`` for one environment, by its workdir or its directories; ``path`` is its
+    configuration file."""
+    from . import config
+
+    usual = path is None or path in config.candidates(backend, environment.workdir)
+    words = [] if usual or path is None else ["-c", path]
+    if environment.workdir:
+        words += ["-w", environment.workdir]
+    else:
+        places = {
+            "-d": environment.data, "-s": environment.system, "-f": environment.fstab, "-r": environment.rcconf,
+        }  # fmt: skip
+        words += [word for option, path in places.items() if path for word in (option, path)]
+    return _line(verb, *options, backend, *words, "-j", environment.name)
+
+
+def set_hook(found: Found, backend: str) -> str:
+    """Return CBSD's command line that gives a jail or VM the start hook of ``backend``."""
+    hook = f"{os.path.dirname(os.path.realpath(tool()))}/env_start_{backend}"
+    return paste(("cbsd", "jset" if found.is_jail else "bset", f"jname={found.name}", f"mnt_start={hook}"))
+
+
+def again(program: str, argv: Sequence[str]) -> str:
+    """Return the command line ``argv`` of a hook, or of the tool, for root."""
+    return paste(("sudo", tool(program), *argv))
+
+
+def tool(program: str = "envstart") -> str:
+    """Return how a shell finds a program of ours: by its name where it lies in a directory of the system, else by its
+    path. Nothing is asked of the caller's PATH, whose directories can be on a dead server."""
+    from . import config
+    from .host import SYSTEM_PATH
+
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    places = (f"{root}/hooks", os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(sys.argv[0])))
+    own = next((f"{place}/{program}" for place in places if os.access(f"{place}/{program}", os.X_OK)), program)
+    real = os.path.realpath(own)
+    if own == program or any(os.path.realpath(f"{place}/{program}") == real for place in SYSTEM_PATH):
+        return program
+    installed = f"{config.prefix(__file__)}/sbin/{program}"
+    return installed if os.path.realpath(installed) == real else own
+
+
+def _line(verb: str, *words: str) -> str:
+    return paste((*(("sudo",) if os.geteuid() else ()), tool(), *verb.split(), *words))
