@@ -187,7 +187,7 @@ def scripts(tmp_path: Path) -> Scripts:
 
 
 def test_at_shutdown_what_is_left_mounted_is_taken_away(scripts: Scripts) -> None:
-    assert scripts.service("faststop", envstart_enable="YES") == 0
+    assert scripts.service("faststop", envstart_enable="YES", cbsd_workdir="/usr/jails") == 0
     assert scripts.called() == ["orphans", "--stop", "--grace", "0", "--timeout", "60"]
 
 
@@ -198,8 +198,21 @@ def test_the_service_hands_on_the_workdirs_and_the_status(scripts: Scripts) -> N
 
 @pytest.mark.parametrize("verb", ["status", "check"])
 def test_the_service_tells_what_there_is(scripts: Scripts, verb: str) -> None:
-    assert scripts.service(verb, envstart_enable="YES", STATUS="2") == 2
+    assert scripts.service(verb, envstart_enable="YES", cbsd_workdir="/usr/jails", STATUS="2") == 2
     assert scripts.called() == [verb]
+
+
+@pytest.mark.parametrize("verb", ["onestatus", "onecheck", "onestop", "faststop", "start"])
+def test_case_c22_a_host_without_cbsd_has_nothing_to_be_looked_at(scripts: Scripts, verb: str) -> None:
+    assert scripts.service(verb, envstart_enable="YES", STATUS="64") == 0
+    assert scripts.called() == []
+
+
+def test_case_c22_periodic_on_a_host_without_cbsd(scripts: Scripts) -> None:
+    ended = scripts.periodic(daily_status_envstart_enable="YES", STATUS="64")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "CBSD is not set up on this host" in ended.stdout
+    assert scripts.called() == []
 
 
 @pytest.mark.parametrize(("verb", "enabled"), [("faststart", "YES"), ("faststop", "NO"), ("faststop", "")])
