@@ -207,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--bridge", required=True, metavar="INTERFACE", help="bridge(4) of this host that it is put on")
     verb.add_argument("--base", required=True, metavar="DIR", help="the base that it shares")
     verb.add_argument("--gateway", metavar="ADDRESS", help="its default route")
-    verb.add_argument("--id", metavar="NUMBER", help="number of its epair(4), instead of the address's last one")
+    verb.add_argument("--id", metavar="NUMBER", help="number of its epair(4), instead of one that no other jail has")
     verb.add_argument("--dir", default="/usr/local/jails", metavar="DIR", help="with containers/NAME, its skeleton")
     verb.add_argument("--hooks", metavar="DIR", help="where env_start_nullfs is, if not beside this command")
     verb.add_argument("--print-fstab", action="store_true", help="print the fstab(5) that goes with it instead")
@@ -329,6 +329,20 @@ def _recover(arguments: argparse.Namespace, report: Report) -> int:
     return _act(arguments, report)
 
 
+def _jail_files() -> list[str]:
+    """Return the texts of this host's files for jail(8), as far as they can be read."""
+    import glob
+
+    texts = []
+    for path in ("/etc/jail.conf", *sorted(glob.glob("/etc/jail.conf.d/*.conf"))):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                texts.append(file.read())
+        except OSError:
+            continue
+    return texts
+
+
 def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
     from . import install, jailconf
 
@@ -342,6 +356,7 @@ def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
         arguments.gateway,
         arguments.id,
         arguments.config,
+        jailconf.numbers_in(_jail_files()),
     )
     tell(jailconf.fstab(jail) if arguments.print_fstab else jailconf.conf(jail))
     return os.EX_OK

@@ -12,6 +12,10 @@ from .errors import Usage
 from .options import ALNUM
 from .thin import SKELETON
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
 # What needs no quotes in jail.conf(5), and what jail(8) hands to its commands without a shell.
 _PLAIN = ALNUM | set("/._-+")
 _NAME = ALNUM | set("_-")
@@ -23,6 +27,7 @@ class Jail:
     """What the files are made from; Usage if it cannot be. ``address`` is IPv4, with the length of its prefix.
 
     ``directory`` holds ``containers/NAME``, the skeleton, and ``NAME-nullfs-base``, where the jail is put together.
+    ``used``: numbers of epair(4) and the jails that have them (numbers_in).
     """
 
     def __init__(
@@ -36,6 +41,7 @@ class Jail:
         gateway: str | None = None,
         number: str | None = None,
         config: str | None = None,
+        used: Mapping[str, str] | None = None,
     ) -> None:
         if not name or not _NAME.issuperset(name) or name.startswith("-") or name.isdigit():
             raise Usage(f"cannot name a jail {name!r}: use letters, digits, _ and -, and not digits alone")
@@ -51,14 +57,49 @@ class Jail:
         self.directory = directory
         self.hooks = hooks
         self.config = config
-        self.address, self.gateway, last = _network(address, gateway)
-        self.number = last if number is None else number
+        self.address, self.gateway = _network(address, gateway)
+        self.number = _unused(name, self.address, used or {}) if number is None else number
         if not (self.number.isascii() and self.number.isdigit()) or int(self.number) > _ID_MAX:
             raise Usage(f"cannot use --id {self.number!r}: it is the number of an epair(4) that no other jail has")
+        owner = (used or {}).get(str(int(self.number)), name)
+        if owner != name:
+            raise Usage(f"cannot use --id {self.number}: jail {owner} has epair{self.number}; leave --id out")
 
 
-def _network(address: str, gateway: str | None) -> tuple[str, str | None, str]:
-    """Address and gateway as they are written in the end, and the last number of the address."""
+def _unused(name: str, address: str, used: Mapping[str, str]) -> str:
+    """Return the number that the jail has already, else one made of its name and its whole address that no other has:
+    the last part of an address can be that of a jail in another network."""
+    import zlib
+
+    for number, owner in used.items():
+        if owner == name:
+            return number
+    first = zlib.crc32(f"{name} {address}".encode()) % _ID_MAX
+    return next(str(1 + (first + step) % _ID_MAX) for step in range(_ID_MAX) if _is_free(first + step, used))
+
+
+def _is_free(index: int, used: Mapping[str, str]) -> bool:
+    return str(1 + index % _ID_MAX) not in used
+
+
+def numbers_in(texts: Iterable[str]) -> dict[str, str]:
+    """Return the number of each epair(4) that these files in the form of jail.conf(5) name, and its jail."""
+    import re
+
+    used: dict[str, str] = {}
+    for text in texts:
+        name = "*"
+        for line in text.splitlines():
+            line = line.partition("#")[0]
+            if opened := re.match(r"\s*([\w.*-]+)\s*\{", line):
+                name = opened[1]
+            for number in re.findall(r"\$id\s*=\s*[\"']?(\d+)|\bepair(\d+)", line):
+                used.setdefault(str(int(number[0] or number[1])), name)
+    return used
+
+
+def _network(address: str, gateway: str | None) -> tuple[str, str | None]:
+    """Address and gateway as they are written in the end."""
     import ipaddress
 
     try:
@@ -77,7 +118,7 @@ def _network(address: str, gateway: str | None) -> tuple[str, str | None, str]:
         if through not in own.network or through == own.ip:
             raise Usage(f"cannot use --gateway {gateway}: it is no other address in {own.network}")
         gateway = str(through)
-    return str(own), gateway, str(own.ip).rpartition(".")[2]
+    return str(own), gateway
 
 
 def conf(jail: Jail) -> str:

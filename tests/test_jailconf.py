@@ -58,6 +58,7 @@ DEV = {
     "directory": "/zdata/jails",
     "hooks": "/usr/local/bin",
     "gateway": "192.168.7.101",
+    "number": "253",
 }
 _TOKEN = re.compile(r'\s+|#[^\n]*|"(?P<quoted>[^"\\]*)"|(?P<sign>\+=|[={};])|(?P<word>[^\s"#={};+]+)')
 _PARAMETER = re.compile(r"\$?[a-z][a-z0-9_.]*")
@@ -198,9 +199,9 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_the_verb_prints_them() -> None:
     words = ["dev", "--address", DEV["address"], "--bridge", DEV["bridge"], "--gateway", DEV["gateway"]]
     words += ["--base", DEV["base"], "--dir", DEV["directory"]]
-    assert run(*words).stdout == jailconf.conf(made(hooks=str(ROOT / "hooks")))
+    assert run(*words).stdout == jailconf.conf(made(hooks=str(ROOT / "hooks"), number=None))
     words += ["--hooks", DEV["hooks"]]
-    assert run(*words).stdout == jailconf.conf(made())
+    assert run(*words).stdout == jailconf.conf(made(number=None))
     assert run(*words, "--print-fstab").stdout == jailconf.fstab(made())
 
 
@@ -208,3 +209,27 @@ def test_a_mistake_is_one_line_and_a_status() -> None:
     for words in (["dev"], ["dev", "--address", "1.2.3.4", "--bridge", "b", "--base", "/b"]):
         ended = run(*words)
         assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (os.EX_USAGE, "", 1)
+
+
+def test_case_c17_two_networks_and_one_last_number() -> None:
+    one = made(name="one", address="192.168.7.9/24", number=None)
+    two = made(name="two", address="10.0.0.9/24", gateway=None, number=None)
+    assert one.number != two.number
+    assert f"ifconfig epair{one.number}a destroy" in jailconf.conf(one)
+    assert made(name="one", address="192.168.7.9/24", number=None).number == one.number
+
+
+def test_case_c17_a_number_that_another_jail_has_is_not_taken() -> None:
+    free = made(number=None).number
+    other = jailconf.numbers_in([f'other {{\n  $id = "{free}";\n  $epair = "epair${{id}}";\n}}\n'])
+    assert other == {free: "other"}
+    assert made(number=None, used=other).number not in other
+    with pytest.raises(Usage, match=f"jail other has epair{free}"):
+        made(number=free, used=other)
+
+
+def test_case_c17_the_number_of_a_jail_that_has_a_file_stays() -> None:
+    used = jailconf.numbers_in([jailconf.conf(made(number="77")), 'x {\n exec.prestart = "ifconfig epair8 create";\n}'])
+    assert used == {"77": "dev", "8": "x"}
+    assert made(number=None, used=used).number == "77"
+    assert made(number="78", used=used).number == "78"
