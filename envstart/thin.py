@@ -274,7 +274,8 @@ class Base(Mount):
         except (NoAnswer, NoTime) as error:
             raise Temporary(f"{doing}: it gives {error}") from None
         except OSError as error:
-            raise Missing(f"{doing}: {reason(error)}; correct BASE_DIR") from None
+            key = "BASE_DIR" if self.config["BASE_DIR"] else self.config["THIN_FSTAB"]
+            raise Missing(f"{doing}: {reason(error)}; correct {key}") from None
         if not there:
             raise Missing(f"{doing}: it has no directory {SKELETON}; {paste(('mkdir', self.source + '/' + SKELETON))}")
         if wrong:

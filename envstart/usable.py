@@ -23,6 +23,7 @@ LEASE_SECONDS = 30 * 60
 NOT_ROOT = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 _READ_ONLY = os.strerror(errno.EROFS)
+_LOCAL_ROOT = "may root use it? look at what it lies on"
 _AS_ROOT = "let the server map root to root for this host (maproot, no_root_squash)"
 
 
@@ -127,7 +128,9 @@ def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health
     if word == Answer.FAILED:
         return Health(plan.NOT_USABLE, detail, Error(f"{using}: {detail}"))
     if word == verdict.DENIED:
-        return Health(plan.NOT_USABLE, detail, Denied(f"{using}: {detail}; {_AS_ROOT}"))
+        return Health(
+            plan.NOT_USABLE, detail, Denied(f"{using}: {detail}; {_AS_ROOT if mount.fstype == 'nfs' else _LOCAL_ROOT}")
+        )
     if word == verdict.LACKING:
         problem = Missing(f"{using} has no {detail}, which {mount.requires()}; is it the right directory?")
         return Health(plan.NOT_USABLE, f"it has no {detail}", problem)

@@ -334,6 +334,14 @@ def test_what_lies_in_another_line_waits_for_it(tmp_path: Path) -> None:
         assert site.table == []
 
 
+def test_case_c12_the_base_of_a_line_is_corrected_in_its_file(tmp_path: Path) -> None:
+    with ThinSite(tmp_path, THIN_FSTAB) as site:
+        fstab = site.write_fstab(f"/nosuch/base {site.point('data')} nullfs ro")
+        ended = site.start()
+        assert ended.returncode == os.EX_NOINPUT
+        assert last_line(ended).endswith(f"No such file or directory; correct {fstab}")
+
+
 def test_case_c10_an_empty_directory_may_be_shown_read_only(tmp_path: Path) -> None:
     with ThinSite(tmp_path, THIN_FSTAB) as site:
         (site.files / "media" / "films").rmdir()

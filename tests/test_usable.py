@@ -64,3 +64,11 @@ def test_case_c10_what_is_asked_for_is_missed_in_an_empty_directory(tmp_path: Pa
     assert "has no etc, which REQUIRE_DATA asks for" in str(health.problem)
     row = (data.point, "nullfs", "", True, (data.point, ("etc",), None, False))
     assert not fast._is_fine(row, (verdict.EMPTY, READ_ONLY, None, ""))
+
+
+@pytest.mark.parametrize(("fstype", "words"), [("nfs", "let the server map root"), ("nullfs", "may root use it?")])
+def test_case_c12_who_refuses_root(tmp_path: Path, fstype: str, words: str) -> None:
+    data = data_of(tmp_path, fstype, "rw")
+    health = interpret(data, "freebsd", data.point, Answer(verdict.DENIED, "Permission denied"))
+    assert words in str(health.problem)
+    assert ("server" in str(health.problem)) == (fstype == "nfs")
