@@ -119,7 +119,7 @@ def _count(number: int, kind: str) -> str:
 
 
 async def _alone(host: Host) -> tuple[int | None, str]:
-    """A lock that others see, and "", or why this check is not to be made: another one is at work (fault 121)."""
+    """Return a lock that others see, and "", or why this check is not made: another one is at work (fault 121)."""
     began = time.monotonic()
     until = began + _TURN
     while True:
@@ -138,7 +138,7 @@ async def _alone(host: Host) -> tuple[int | None, str]:
 
 
 def _left_to(other: str, arguments: argparse.Namespace, report: Report) -> int:
-    """Who runs it now and then is told by the other one; who asks for an answer has none."""
+    """Leave the report to another check; whoever asks for an answer has none, and gets UNKNOWN."""
     if arguments.nagios:
         tell(f"ENVSTART UNKNOWN - {_one_line(other)}\n")
     elif arguments.json:
@@ -166,7 +166,7 @@ def _scope(arguments: argparse.Namespace) -> tuple[object, ...]:
 
 
 def _differs(path: str, report: Report, records: Sequence[Record]) -> bool:
-    """Whether it is not what a check of the same ones has told last. Where that cannot be kept, what is wrong is."""
+    """Tell whether the last check of the same ones said something else. Where that cannot be kept, problems count."""
     try:
         return monitoring.changed(path, records)
     except Error as error:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cbsd import SERVER, Ended, Site, last_line
+from cbsd import SERVER, Ended, Site, Variant, last_line
 from clients import GLUSTER, ClientSite
 from stubs import Stub, done, planned
+from test_lifecycle import STACKS, site_of
 
 from envstart import plan as plans
 from envstart.block.base import Node
@@ -172,6 +173,33 @@ def test_case_c1_what_is_said_is_what_is_done(site: Site, scene: Callable[[Site]
     if run.returncode:
         assert f"{verb} would end with exit status {run.returncode}: " in said.stdout
     assert site.hand("plan", *where(site), *(["--stop"] if verb == "stop" else [])).stderr.count("bug") == 0
+
+
+@pytest.mark.parametrize("variant", STACKS, ids=lambda variant: variant.title.replace(",", ""))
+def test_case_c1_what_is_said_of_a_stack_is_done(tmp_path: Path, variant: Variant) -> None:
+    """Sessions, providers, clients: nothing is changed by who only asks, and all of it is told."""
+    site = site_of(tmp_path, variant)
+    with site:
+        for verb, again in (("start", False), ("start", True), ("stop", False), ("stop", True)):
+            before = site.footprint()
+            site.world.forget_calls()
+            said = site.start("-n") if verb == "start" else site.stop("-n")
+            assert site.footprint() == before
+            assert (said.returncode, said.stderr) == (0, ""), said.stdout
+            lines = [line for line in said.stdout.splitlines() if not line.startswith("# ") or _is_command(line)]
+            assert (lines == []) == again, said.stdout
+            assert not [
+                call for call in site.world.calls() if call["name"].startswith(("mount_", "umount", "zfs clone"))
+            ]
+            run = site.start() if verb == "start" else site.stop()
+            assert run.returncode == 0
+            if again:
+                assert site.footprint() == before
+
+
+def _is_command(line: str) -> bool:
+    """Tell whether a comment of a plan is a command that cannot be pasted."""
+    return line.split()[1] in ("iscsictl", "camcontrol", "fsck_ffs", "mount", "geli", "rbd-ggate", "mount_nullfs")
 
 
 # Lines that can be pasted here.
