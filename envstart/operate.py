@@ -81,7 +81,12 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
     listings = inventories(arguments, host)
     for found in listings:
         seen = check.by_environment(overview.rows(host, check.watched(found, arguments.names)))
-        systems = {one: one.found.environment.system for one in seen if one.found.running and one.found.environment}
+        # A system directory that has just given no answer is not asked for links.
+        systems = {
+            one: one.found.environment.system
+            for one, rows in seen.items()
+            if one.found.running and one.found.environment and all(row.state.word != NO_ANSWER for row in rows)
+        }
         lacking = host.wait(install.lacking(host, list(systems.values())))
         for one, rows in seen.items():
             # What all share says nothing about one that does not run.

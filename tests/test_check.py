@@ -587,14 +587,15 @@ def test_fault_121_another_check_that_is_over_soon_is_waited_for(cbsd: Toy) -> N
 
 
 def test_fault_119_status_of_environments_on_a_dead_server(cbsd: Toy) -> None:
-    """Whether the links of install are there is looked at by one child for all of them."""
+    """One child looks at all of them, and nobody asks a directory for its links that has just given no answer."""
     for number in (3, 4, 5):
         cbsd.add(f"jail{number}")
         begin(cbsd, f"jail{number}")
     cbsd.site.world.freeze(SERVER)
     ended = hand(cbsd, "status")
-    assert ended.returncode == 0
+    assert ended.returncode == 1
     assert ended.stdout.count("runs\n") == 4
+    assert ended.stdout.count("no answer") == 12
     assert len([words for words in processes(cbsd.site) if " status " in words]) == 1
 
 
