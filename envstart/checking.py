@@ -75,8 +75,8 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
         raise
     seconds = time.monotonic() - began
     _metrics(arguments, report, found.records, seconds)
-    last = f"{state.directory()}/check.{short(repr(_scope(arguments)))}.last"
-    told = not arguments.changed or _differs(last, report, found.records)
+    # A plugin always has its line.
+    told = not arguments.changed or _differs(arguments, report, found.records) or arguments.nagios
     if lock is not None:
         # A reader can take its time.
         os.close(lock)
@@ -90,7 +90,7 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
         report.fail(error)
         if arguments.changed:
             # Nobody has read it: the next one tells it again.
-            _remove(last)
+            _forget(arguments)
         # What nobody could read was not told; what is critical stays that.
         return show.SEVERITY[found.level] if found.level == "critical" else _UNKNOWN
     return status
@@ -161,23 +161,25 @@ def _metrics(arguments: argparse.Namespace, report: Report, records: Sequence[Re
             report.warn(str(error))
 
 
-def _scope(arguments: argparse.Namespace) -> tuple[object, ...]:
-    return arguments.workdirs, arguments.names, arguments.level, arguments.list, arguments.config, arguments.name
+def _last(arguments: argparse.Namespace) -> str:
+    """Return the path of what a check of the same ones has told last; Error if nobody can keep that."""
+    scope = (arguments.workdirs, arguments.names, arguments.level, arguments.list, arguments.config, arguments.name)
+    return f"{state.directory()}/check.{short(repr(scope))}.last"
 
 
-def _differs(path: str, report: Report, records: Sequence[Record]) -> bool:
+def _differs(arguments: argparse.Namespace, report: Report, records: Sequence[Record]) -> bool:
     """Tell whether the last check of the same ones said something else. Where that cannot be kept, problems count."""
     try:
-        return monitoring.changed(path, records)
+        return monitoring.changed(_last(arguments), records)
     except Error as error:
         report.warn(str(error))
         return monitoring.worst(records) != "ok"
 
 
-def _remove(path: str) -> None:
+def _forget(arguments: argparse.Namespace) -> None:
     try:
-        os.unlink(path)
-    except OSError:
+        os.unlink(_last(arguments))
+    except (Error, OSError):
         pass
 
 

@@ -131,6 +131,21 @@ def test_case_c4_a_check_knows_four_statuses(
         assert (int(count[1]) > 0) == (trouble is not none_of_ours)
 
 
+@pytest.mark.parametrize("form", [["--nagios"], ["--nagios", "--changed"], ["--json"], []], ids=" ".join)
+def test_case_c4_not_root(cbsd: Toy, form: list[str]) -> None:
+    """It cannot take the lock, nor keep what it has told: what it sees counts."""
+    cbsd.site.world.set(uid=1001)
+    ended = hand(cbsd, "check", *form)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("ENVSTART OK - ") or "--nagios" not in form
+    cbsd.site.world.set(uid=0)
+    critical(cbsd)
+    cbsd.site.world.set(uid=1001)
+    ended = hand(cbsd, "check", *form)
+    assert ended.returncode == 2
+    assert ended.stdout.startswith("ENVSTART CRITICAL - ") or "--nagios" not in form
+
+
 def test_case_c6_no_jail_of_ours(cbsd: Toy) -> None:
     words = none_of_ours(cbsd)
     assert cbsd.site.hand("check", "--nagios", *words).stdout == f"ENVSTART UNKNOWN - {NONE}\n"
