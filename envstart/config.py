@@ -13,7 +13,7 @@ from .report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from .options import Option
@@ -39,7 +39,8 @@ SYSTEM_CONFIG_DIRS = (f"{prefix(__file__)}/etc/envstart", "/root/etc")
 class Config:
     """Values by key, parsed, with the defaults in; ``origin(key)`` says where each came from.
 
-    ``notes`` are lines for plan and doctor: what is allowed, but was perhaps not meant.
+    ``notes`` are lines for plan and doctor: what is allowed, but was perhaps not meant. ``inputs``: what a plan takes
+    from elsewhere on the host, read before it is made (see backends.read_inputs).
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Config:
         texts: dict[str, str],
         origins: dict[str, str],
         notes: Sequence[str] = (),
+        inputs: Mapping[str, str] | None = None,
     ) -> None:
         self.path = path
         self.notes = tuple(notes)
+        self.inputs: Mapping[str, str] = inputs or {}
         self._values = values
         self._texts = texts
         self._origins = origins
@@ -61,7 +64,11 @@ class Config:
 
     def but(self, **values: Any) -> Config:
         """The same with other values."""
-        return Config(self.path, {**self._values, **values}, self._texts, self._origins, self.notes)
+        return Config(self.path, {**self._values, **values}, self._texts, self._origins, self.notes, self.inputs)
+
+    def with_inputs(self, inputs: Mapping[str, str]) -> Config:
+        """Return the same configuration with these inputs."""
+        return Config(self.path, self._values, self._texts, self._origins, self.notes, inputs)
 
     def relocated(self, key: str, directory: str) -> Config:
         """Return the same configuration with another directory as the value of a key that the file does not set."""

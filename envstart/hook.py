@@ -82,12 +82,7 @@ def load(backend: str, wanted: environment.Environment, path: str | None = None,
     module = backends.backend(backend)
     found = config.find(backend, wanted.workdir, path)
     settings = config.load(backend, module.OPTIONS, wanted.name, found, wanted.workdir)
-    if any(key.endswith(("VOLUME_DIR", "_MOUNT_DIR")) for key in settings):
-        from . import staging
-
-        settings = staging.keep_old(settings, wanted)
-    plan: Plan = module.plan(wanted, settings.but(STOP_FORCE=True, STOP_KILL=True) if force else settings)
-    return plan
+    return backends.make_plan(module, wanted, settings.but(STOP_FORCE=True, STOP_KILL=True) if force else settings)
 
 
 def act(

@@ -123,14 +123,13 @@ class Line(Wanted):
 
 
 def lines(environment: Environment, config: Config) -> list[Line]:
-    """The mounts of a thin jail: the base, the skeleton, the rest as the file lists them; none if it is no thin jail.
-    Misconfigured, or Denied if somebody else could have written the file."""
-
+    """Return the mounts of a thin jail: the base, the skeleton, the rest as THIN_FSTAB lists them; none if it is no
+    thin jail. Misconfigured."""
     root = environment.data
     base: str | None = config["BASE_DIR"]
     skeleton: str | None = config["SKELETON_DIR"]
     path: str | None = config["THIN_FSTAB"]
-    rows = read(_text(path, config["PROBE_TIMEOUT"]), path, root) if path else []
+    rows = read(config.inputs["THIN_FSTAB"], path, root) if path else []
     given = {row.point: row for row in rows}
     for key, value, point in (("BASE_DIR", base, root), ("SKELETON_DIR", skeleton, f"{root}/{SKELETON}")):
         if value and point in given:
@@ -143,6 +142,16 @@ def lines(environment: Environment, config: Config) -> list[Line]:
     first = given.pop(root, None) or Line(root, base or "", root, ("ro",))
     second = given.pop(f"{root}/{SKELETON}", None) or Line(root, own, f"{root}/{SKELETON}", ("rw",))
     return [first, second, *given.values()]
+
+
+def inputs(config: Config) -> dict[str, str]:
+    """Read THIN_FSTAB, without its comments; its lines keep their numbers. Misconfigured, Temporary if its server is
+    dead, Denied if somebody else could have written it."""
+    path: str | None = config["THIN_FSTAB"]
+    if not path:
+        return {}
+    rows = [row.split() for row in _text(path, config["PROBE_TIMEOUT"]).split("\n")]
+    return {"THIN_FSTAB": "\n".join("" if row and row[0].startswith("#") else " ".join(row) for row in rows).rstrip()}
 
 
 def _text(path: str, patience: float) -> str:

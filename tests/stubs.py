@@ -122,8 +122,7 @@ def configured(path: Path, backend: str, name: str = "env1", **keys: str) -> Con
 
 def planned(path: Path, backend: str, name: str = "env1", **keys: str) -> Plan:
     """The plan of the environment ``name``, whose configuration has these keys."""
-    plan: Plan = backends.backend(backend).plan(jail(name), configured(path, backend, name, **keys))
-    return plan
+    return backends.make_plan(backends.backend(backend), jail(name), configured(path, backend, name, **keys))
 
 
 def outputs(name: str, words: str) -> list[str]:

@@ -354,7 +354,7 @@ def test_the_configuration_of_every_backend(tmp_path: Path, data: bytes, backend
     path = written(tmp_path / "conf", data)
     module = backends.backend(backend)
     try:
-        module.plan(jail("web1"), config.load(backend, module.OPTIONS, "web1", path, None))
+        backends.make_plan(module, jail("web1"), config.load(backend, module.OPTIONS, "web1", path, None))
     except Error as error:
         clear(error)
 

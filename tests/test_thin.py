@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from cbsd import last_line
-from stubs import WORKDIR, planned
+from stubs import WORKDIR, configured, jail, planned
 from thin_site import LINKS, THIN, THIN_FSTAB, ThinSite
 
 from envstart import poststop, thin
+from envstart.backends import nullfs
 from envstart.errors import Misconfigured
 from envstart.plan import waves
 from envstart.table import Entry, Table
@@ -453,3 +454,18 @@ def test_a_stop_after_cbsd_waits_for_no_mount_of_its_own(points: list[str], left
     assert poststop.left_by_cbsd(table, f"{WORKDIR}/jails/env1", plan.environment.data, own) == [
         f"{WORKDIR}/{point}" for point in left
     ]
+
+
+def test_a_plan_reads_nothing_itself(tmp_path: Path) -> None:
+    """What THIN_FSTAB said when it was read is all that a plan needs: the file can be on a dead server by then."""
+    settings = configured(tmp_path, "nullfs", NULLFS_ROOT_DIR="/thin", BASE_DIR="/base", THIN_FSTAB="/nosuch/fstab")
+    line = f"/films {DATA}/films nullfs ro"
+    plan = nullfs.plan(jail(), settings.with_inputs({"THIN_FSTAB": f"\n\n{line}"}))
+    assert plan.steps[-1].source == "/films"
+
+
+def test_the_lines_of_a_file_keep_their_numbers(tmp_path: Path) -> None:
+    fstab = tmp_path / "fstab"
+    fstab.write_text("# what is shared\n\n/a  /b\tnullfs   ro 0 0\n")
+    settings = configured(tmp_path, "nullfs", NULLFS_ROOT_DIR="/thin", THIN_FSTAB=str(fstab))
+    assert thin.inputs(settings) == {"THIN_FSTAB": "\n\n/a /b nullfs ro 0 0"}

@@ -1,5 +1,7 @@
 """Backends: a module each, with the rows ``OPTIONS`` and the pure function ``plan(environment, config)``.
 
+One whose plan depends on more than its keys also has ``inputs(environment, config)``, which reads that beforehand.
+
 Only the one that is asked for is imported.
 """
 
@@ -8,6 +10,10 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from ..config import Config
+    from ..environment import Environment
+    from ..plan import Plan
 
 # Name and what it brings, in the order of the README's table.
 NAMES = {
@@ -27,3 +33,19 @@ def backend(name: str) -> ModuleType:
     # A name in fromlist makes __import__ return the module itself; importlib would cost a millisecond more.
     module: ModuleType = __import__(f"{__name__}.{name}", fromlist=["plan"])
     return module
+
+
+def read_inputs(module: ModuleType, environment: Environment, config: Config) -> Config:
+    """Read what the plan of this backend takes from elsewhere on the host; Misconfigured, Denied, Temporary."""
+    if any(key.endswith(("VOLUME_DIR", "_MOUNT_DIR")) for key in config):
+        from .. import staging
+
+        config = staging.keep_old(config, environment)
+    read = getattr(module, "inputs", None)
+    return config if read is None else config.with_inputs(read(environment, config))
+
+
+def make_plan(module: ModuleType, environment: Environment, config: Config) -> Plan:
+    """Make the plan of an environment after reading what it takes from elsewhere."""
+    plan: Plan = module.plan(environment, read_inputs(module, environment, config))
+    return plan

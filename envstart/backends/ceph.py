@@ -93,12 +93,13 @@ class CephFS(client.Client):
         )
 
 
-def _by_kernel(environment: Environment, config: Config) -> bool:
-    """Whether CEPH_CLIENT means the kernel. What ceph-fuse has brought is ceph-fuse's to take away, also when
+def inputs(environment: Environment, config: Config) -> dict[str, str]:
+    """Decide which client CEPH_CLIENT=auto means. What ceph-fuse has mounted is ceph-fuse's to unmount, also when
     mount.ceph was installed in between."""
     if config["CEPH_CLIENT"] != "auto":
-        return bool(config["CEPH_CLIENT"] == "kernel")
-    return cephkernel.is_there() and not client.is_noted(environment)
+        return {}
+    kernel = cephkernel.is_there() and not client.is_noted(environment)
+    return {"CEPH_CLIENT": "kernel" if kernel else "fuse"}
 
 
 def plan(environment: Environment, config: Config) -> Plan:
@@ -109,7 +110,7 @@ def plan(environment: Environment, config: Config) -> Plan:
         # The client may have rights to that part of the file system alone, and so mounts nothing else.
         if not is_below(item.path, root):
             raise Misconfigured(f"cannot use {item.path} for {item.name}: it does not lie in CEPH_ROOT_DIR, {root}")
-    if _by_kernel(environment, config):
+    if config.inputs.get("CEPH_CLIENT", config["CEPH_CLIENT"]) == "kernel":
         client.refuse_shared(wanted)
         return Plan("ceph", environment, config, [cephkernel.KernelMount(item, environment, config) for item in wanted])
     for item in wanted:

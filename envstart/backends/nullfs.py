@@ -36,6 +36,11 @@ OPTIONS = (
 _ATTEMPT_TIMEOUT = 10
 
 
+def inputs(environment: Environment, config: Config) -> dict[str, str]:
+    """Read the lines of THIN_FSTAB."""
+    return thin.inputs(config)
+
+
 def plan(environment: Environment, config: Config) -> Plan:
     """The mounts of one environment."""
     wanted = layout.wanted(environment, config, "NULLFS")
