@@ -5,7 +5,7 @@ Knows nothing about file systems; the steps do.
 
 from __future__ import annotations
 
-from . import breaker, mountpoint, started
+from . import breaker, mountpoint, record, started
 from .errors import Error, NoAnswer, NoTime, Stuck, Temporary
 from .plan import waves
 
@@ -34,6 +34,7 @@ def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
         host.wait(mountpoint.refuse_twins(host, [step.point for step in plan.steps if step.point]))
         lacking = host.together([step.check(host) for step in plan.steps])
         pending = {step.name for step, lack in zip(plan.steps, lacking) if lack is not None}
+        recorded = record.save(plan, host.report)
         if not pending:
             started.note(plan.locks[0])
             return 0
@@ -46,9 +47,11 @@ def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
                 host.wave()
                 host.together([_bring(step, host) for step in group if step.name in pending])
         except BaseException as error:
-            _take_back(host, error)
+            failures = _take_back(host, error)
             if unfinished := host.unfinished():
                 started.leave(plan.locks[0], unfinished)
+            if not (failures or unfinished):
+                record.restore(plan.environment, recorded)
             raise
         started.note(plan.locks[0])
     return len(pending)
@@ -88,6 +91,7 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
         except BaseException as error:
             _take_back(host, error)
             raise
+        record.discard(plan.environment)
 
 
 def take_away(plan: Plan, host: Host, steps: Sequence[Step]) -> None:
@@ -114,10 +118,12 @@ async def _bring(step: Step, host: Host) -> None:
         raise lack
 
 
-def _take_back(host: Host, error: BaseException) -> None:
+def _take_back(host: Host, error: BaseException) -> list[str]:
+    """Roll back, and tell what could not be taken back, which is returned."""
     failures = host.roll_back()
     text = f"it could not all be taken back: {'; '.join(failures)}"
     if failures and isinstance(error, Error):
         error.also(f"and {text}")
     elif failures:
         host.report.warn(text)
+    return failures

@@ -145,7 +145,7 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
     makers, settled = _makers(program), time.time() - SETTLED - host.deadline.elapsed()
     if posix.stat(path).st_ctime > settled or max(makers[1:]) > settled * 1e9:
         return None
-    from . import breaker, config
+    from . import breaker, config, record
 
     places = config.candidates(plan.backend, plan.environment.workdir)
     if path not in places:
@@ -154,6 +154,11 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
     # Those before the one that was found are looked at first, should they come.
     configuration = [(place, _identity(place)) for place in places[: places.index(path) + 1]]
     if any(identity for _, identity in configuration[:-1]):
+        return None
+    recorded = record.path(plan.environment)
+    configuration.append((recorded, _identity(recorded)))
+    if configuration[-1][1] is None:
+        # Each start tries to write it.
         return None
     absent = [state.path(breaker.record(server)) for step in plan.steps for server in step.servers]
     ground = table.at("/")[-1]

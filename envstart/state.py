@@ -27,13 +27,23 @@ def directory() -> str:
 
 
 def _directory() -> str:
-    try:
-        posix.mkdir(DIR, 0o700)
-    except FileExistsError:
-        status = posix.lstat(DIR)
-        if status.st_uid != posix.geteuid() or status.st_mode & 0o022 or not stat.S_ISDIR(status.st_mode):
-            raise PermissionError(errno.EPERM, "it must be a directory that only root can write") from None
+    make_private(DIR)
     return DIR
+
+
+def make_private(path: str) -> None:
+    """Make a directory for root alone; PermissionError if another one is there that others can write. OSError."""
+    try:
+        posix.mkdir(path, 0o700)
+    except FileExistsError:
+        require_private(path)
+
+
+def require_private(path: str) -> None:
+    """PermissionError unless it is a directory that only root can write. OSError."""
+    status = posix.lstat(path)
+    if status.st_uid != posix.geteuid() or status.st_mode & 0o022 or not stat.S_ISDIR(status.st_mode):
+        raise PermissionError(errno.EPERM, "it must be a directory that only root can write")
 
 
 def path(name: str) -> str:

@@ -64,7 +64,7 @@ LONG = SHORT | {
     for name in (
         "askers", "backends", "backends.nullfs", "breaker", "commands", "config", "deadline", "diagnosis",
         "environment", "executor", "hook", "host", "layout", "links", "mount", "mountpoint", "options", "plan",
-        "report", "retry", "libraries", "scratch", "shell", "sources", "tasks", "thin", "unmount", "usable", "errors",
+        "record", "report", "retry", "libraries", "scratch", "shell", "sources", "tasks", "thin", "unmount", "usable", "errors",
         "touch",
     )
 } | {"gc", "bisect", "_bisect", "os", "os.path", "posixpath", "genericpath", "_collections_abc", "abc"}  # fmt: skip
@@ -116,7 +116,9 @@ def test_a_start_and_a_stop_of_four(work: Workdir) -> None:
     assert start.forks <= 1 + 4
     # Before the first command, and after each.
     assert start.tables <= 1 + 4
-    assert within(start.opened, {".env_start_nullfs": 2, ".conf": 1, ".lock": 1, ".started": 1}, start.tables)
+    # The record of what is mounted, looked for and written.
+    files = {".env_start_nullfs": 2, ".conf": 1, ".lock": 1, ".started": 1, ".record": 1, ".new": 1}
+    assert within(start.opened, files, start.tables)
     assert again.modules <= SHORT
     assert (again.forks, again.tables) == (1, 1)
     assert again.opened == {".env_start_nullfs": 1, ".lock": 1, ".started": 1, "/proc/self/mountinfo": 1}

@@ -23,6 +23,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     import envstart.fast
     import envstart.host
     import envstart.packages
+    import envstart.record
     import envstart.sources
     import envstart.staging
     import envstart.state
@@ -31,6 +32,8 @@ def main(state: str, program: str, args: list[str]) -> int:
     vars(envstart.host)["SYSTEM_PATH"] = (f"{state}/bin",)
     envstart.state.DIR = envstart.staging.OLD_DIR = f"{state}/run"
     envstart.staging.DIR, envstart.staging.PARENT = f"{state}/var/db/envstart", state
+    envstart.state.DIR = f"{state}/run"
+    envstart.record.DIR = f"{state}/var/db/envstart"
     # Tests change a file and go on at once; its size or its name is another one then.
     envstart.fast.SETTLED = 0.0
     envstart.config.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")

@@ -1,0 +1,246 @@
+"""Keep on disk what a start mounts, so that it can be unmounted whatever becomes of the configuration.
+
+One file for each jail or VM, in a directory that only root can write and that a boot leaves alone, in the format of the
+configuration itself: sections with ``KEY='value'``. It holds all that a plan is made of, so that the same plan can be
+made again; never a secret, only the names of files with one. A stop by it compares each step with the mount table and
+the devices before it unmounts anything, as any stop does.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from . import backends, shell, state
+from .config import Config
+from .environment import Environment
+from .errors import Error, Misconfigured, reason
+from .plan import file_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .plan import Plan
+    from .report import Report
+
+DIR = "/var/db/envstart"
+_SUFFIX = ".record"
+_VERSION = "1"
+_SIZE_MAX = 1 << 20
+_HEADER = "# What envstart has mounted. A stop reads it where the configuration cannot be read. Do not edit it.\n"
+
+
+class Record:
+    """What a start was made of: the backend, the jail or VM, the text of each key, and the inputs of the plan.
+
+    ``defaults`` names the keys that the configuration did not set; ``source`` is the file it was ("": none).
+    """
+
+    __slots__ = ("path", "backend", "environment", "source", "texts", "defaults", "inputs")
+
+    def __init__(
+        self,
+        path: str,
+        backend: str,
+        environment: Environment,
+        *,
+        source: str,
+        texts: Mapping[str, str],
+        defaults: frozenset[str],
+        inputs: Mapping[str, str],
+    ) -> None:
+        self.path = path
+        self.backend = backend
+        self.environment = environment
+        self.source = source
+        self.texts = texts
+        self.defaults = defaults
+        self.inputs = inputs
+
+    def config(self) -> Config:
+        """Return the configuration as it was; Misconfigured if this version of envstart has no use for it."""
+        values, texts = {}, {}
+        for option in backends.backend(self.backend).OPTIONS:
+            text = self.texts.get(option.name, option.default)
+            if text is None:
+                raise Misconfigured(f"cannot use {self.path}: it has no {option.name}")
+            try:
+                values[option.name] = option.read(text, self.environment.name)
+            except ValueError as error:
+                raise Misconfigured(f"cannot use {self.path}: {option.name}={shell.short(text)!r} {error}") from None
+            texts[option.name] = text
+        origins = {key: self.path for key in values if key in self.texts and key not in self.defaults}
+        return Config(self.path, values, texts, origins, (), self.inputs)
+
+    def plan(self, config: Config | None = None) -> Plan:
+        """Make the plan of the start again, perhaps by another ``config``; Misconfigured."""
+        plan: Plan = backends.backend(self.backend).plan(self.environment, config or self.config())
+        return plan
+
+
+def path(environment: Environment) -> str:
+    """Return the path of the record of a jail or VM."""
+    return f"{DIR}/{file_name(environment)}{_SUFFIX}"
+
+
+def text_of(plan: Plan) -> str:
+    """Write a plan's making down."""
+    own, config = plan.environment, plan.config
+    directories = {"DATA": own.data, "SYSTEM": own.system, "FSTAB": own.fstab or "", "RCCONF": own.rcconf or ""}
+    sections = {
+        "environment": {"BACKEND": plan.backend, "NAME": own.name, **directories, "CONFIGURATION": config.path or ""},
+        "keys": {key: config.text(key) for key in config},
+        "inputs": config.inputs,
+        "end": {
+            "DEFAULTS": " ".join(key for key in config if config.origin(key) == "default"),
+            "VERSION": _VERSION,
+        },
+    }
+    lines = [
+        f"[{name}]\n" + "".join(f"{key}={_quoted(value)}\n" for key, value in rows.items())
+        for name, rows in sections.items()
+    ]
+    return _HEADER + "".join(lines)
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "'\\''") + "'"
+
+
+def save(plan: Plan, report: Report) -> str | None:
+    """Write the record of a plan unless it is there; return what restore() puts back, None for no record. What keeps
+    it from being written costs a warning."""
+    before, text = _text(path(plan.environment)), text_of(plan)
+    if before != text:
+        try:
+            _write(path(plan.environment), text)
+        except OSError as error:
+            report.warn(
+                f"cannot write {path(plan.environment)}: {reason(error)}; a stop will depend on the configuration"
+            )
+    return before
+
+
+def restore(environment: Environment, before: str | None) -> None:
+    """Bring back the record that was there before a start, which has failed and left nothing."""
+    try:
+        if before is None:
+            os.unlink(path(environment))
+        elif before != _text(path(environment)):
+            _write(path(environment), before)
+    except OSError:
+        # A record of what is not mounted is not acted upon.
+        pass
+
+
+def discard(environment: Environment) -> None:
+    """Remove the record: nothing is mounted any more."""
+    restore(environment, None)
+
+
+def load(environment: Environment, report: Report) -> Record | None:
+    """Read the record of a jail or VM; None, with a warning, for one that cannot be used, None for none."""
+    name = path(environment)
+    if os.geteuid() != 0:
+        # Only root can read it, and only root can unmount.
+        return None
+    try:
+        return _parsed(name, _trusted(name))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        report.warn(f"cannot read {name}: {reason(error)}; going on without it")
+    except Error as error:
+        report.warn(f"{error}; going on without it")
+    return None
+
+
+def in_workdir(workdir: str, report: Report) -> list[Record]:
+    """Read all records of a CBSD workdir; those that cannot be used are left out with a warning."""
+    real = os.path.realpath(workdir)
+    try:
+        names = sorted(name for name in os.listdir(DIR) if name.endswith(_SUFFIX))
+    except OSError:
+        return []
+    records = []
+    for name in names:
+        try:
+            record = _parsed(f"{DIR}/{name}", _trusted(f"{DIR}/{name}"))
+        except (Error, OSError) as error:
+            report.warn(f"{reason(error) if isinstance(error, OSError) else error}; going on without {DIR}/{name}")
+            continue
+        if record.environment.workdir and os.path.realpath(record.environment.workdir) == real:
+            records.append(record)
+    return records
+
+
+def _text(name: str) -> str | None:
+    """Return what is in the file of a record; None if there is none, or none that can be trusted."""
+    try:
+        return _trusted(name)
+    except OSError:
+        return None
+
+
+def _trusted(name: str) -> str:
+    """Return the text of a file that only root can have written. OSError."""
+    state.require_private(os.path.dirname(name))
+    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or not stat.S_ISREG(status.st_mode):
+            raise PermissionError(1, "it must be a file that only root can write")
+        return os.fsdecode(os.read(descriptor, _SIZE_MAX))
+    finally:
+        os.close(descriptor)
+
+
+def _parsed(name: str, text: str) -> Record:
+    reading = shell.read(text)
+    sections: dict[str | None, dict[str, str]] = {}
+    for assignment in reading.assignments:
+        sections.setdefault(assignment.section, {})[assignment.key] = assignment.value
+    own, end = sections.get("environment", {}), sections.get("end", {})
+    # The version is written last: what lacks it was cut.
+    if reading.problems or end.get("VERSION") != _VERSION or own.get("BACKEND") not in backends.NAMES:
+        raise Misconfigured(f"cannot use {name}: it is cut, or of another version of envstart")
+    try:
+        environment = Environment(
+            own["NAME"], own["DATA"], own["SYSTEM"], own.get("FSTAB") or None, own.get("RCCONF") or None
+        )
+    except KeyError as error:
+        raise Misconfigured(f"cannot use {name}: it has no {error.args[0]}") from None
+    return Record(
+        name,
+        own["BACKEND"],
+        environment,
+        source=own.get("CONFIGURATION", ""),
+        texts=sections.get("keys", {}),
+        defaults=frozenset(end.get("DEFAULTS", "").split()),
+        inputs=sections.get("inputs", {}),
+    )
+
+
+def _write(name: str, text: str) -> None:
+    """Write a file whole or not at all, also when the power fails. OSError."""
+    directory = os.path.dirname(name)
+    os.makedirs(os.path.dirname(directory), mode=0o755, exist_ok=True)
+    state.make_private(directory)
+    new = f"{name}.new"
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            data = os.fsencode(text)
+            while data:
+                data = data[os.write(descriptor, data) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(new, name)
+    except OSError:
+        try:
+            os.unlink(new)
+        except OSError:
+            pass
+        raise
