@@ -254,14 +254,17 @@ def _environments(arguments: argparse.Namespace, report: Report) -> list[Environ
     return [environment.Environment(arguments.name, *places)]
 
 
-def _plans(arguments: argparse.Namespace, report: Report) -> list[Plan]:
-    return [hook.load(arguments.backend, one, arguments.config) for one in _environments(arguments, report)]
+def _plans(arguments: argparse.Namespace, report: Report, verb: str = "start") -> list[Plan]:
+    return [
+        hook.planned(verb, arguments.backend, one, arguments.config, Host(report))
+        for one in _environments(arguments, report)
+    ]
 
 
 def _act(arguments: argparse.Namespace, report: Report) -> int:
     if arguments.dry_run:
         return _plan(arguments, report)
-    plans = _plans(arguments, report)
+    plans = _plans(arguments, report, arguments.verb)
     if len(plans) > 1:
         raise Usage(f"cannot {arguments.verb} several environments at once: give -j")
     report.about(plans[0].environment.name, plans[0].config["LOG_FACILITY"])
@@ -274,7 +277,7 @@ def _act(arguments: argparse.Namespace, report: Report) -> int:
 
 def _plan(arguments: argparse.Namespace, report: Report) -> int:
     status = os.EX_OK
-    for plan in _plans(arguments, report):
+    for plan in _plans(arguments, report, arguments.verb):
         report.subject = plan.environment.name
         error = show.plan(plan, report, arguments.verb)
         if error is not None:
@@ -322,7 +325,7 @@ def _check(arguments: argparse.Namespace, report: Report) -> int:
 
 def _recover(arguments: argparse.Namespace, report: Report) -> int:
     if not arguments.preempt:
-        return operate.recover(arguments, report, _plans(arguments, report) if _one(arguments) else None)
+        return operate.recover(arguments, report, _plans(arguments, report, "stop") if _one(arguments) else None)
     if not _one(arguments):
         raise Usage("cannot tell which volume to take over: give the backend, and -w and -j")
     arguments.verb = "start"

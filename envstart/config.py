@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .options import Option
 
 # In place of an environment's name, where a value is read for none.
-_ANY = "x"
+ANY = "x"
 # Below PREFIX, where `make install` puts what belongs together.
 _INSTALLED = "/libexec/envstart"
 _SIZE_MAX = 1 << 20
@@ -115,6 +115,14 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
             f"write one: {remedies.known('config sample', [backend])} > {paste((places[0],))}"
         )
     reading = shell.read(trusted_text(path)) if path is not None else shell.Reading()
+    return from_reading(backend, options, name, path, reading)
+
+
+def from_reading(
+    backend: str, options: Sequence[Option], name: str, path: str | None, reading: shell.Reading
+) -> Config:
+    """Make the configuration for the environment ``name`` of what was read from ``path``; Misconfigured with every
+    mistake."""
     known = {option.name: option for option in options}
     problems = list(reading.problems)
     chosen: dict[str, shell.Assignment] = {}
@@ -132,10 +140,10 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
         seen.add((assignment.section, assignment.key))
         try:
             # Every value is read, so that a mistake in another environment's section is told before its start.
-            option.read(assignment.value, _ANY)
+            option.read(assignment.value, ANY)
         except ValueError as error:
             problems.append((assignment.line, f"{option.name}={shell.short(assignment.value)!r} {error}"))
-        if _applies(assignment.section, name):
+        if applies(assignment.section, name):
             chosen[assignment.key] = assignment
     values: dict[str, Any] = {}
     texts: dict[str, str] = {}
@@ -174,7 +182,7 @@ def examples(path: str, options: Sequence[Option]) -> dict[str, str]:
     assignments = shell.read(trusted_text(path)).assignments
     found: dict[str, str] = {}
     for section in filter(None, (assignment.section for assignment in assignments)):
-        name = section.replace("*", _ANY).replace("?", _ANY)
+        name = section.replace("*", ANY).replace("?", ANY)
         found.setdefault(name, section if name == section else f"[{section}] (as {name})")
     general = {assignment.key for assignment in assignments if assignment.section is None and assignment.value}
     if not found or general.issuperset(option.name for option in options if option.default is None):
@@ -230,7 +238,8 @@ def mistakes(path: str | None, problems: list[tuple[int, str]], checked: Sequenc
     )
 
 
-def _applies(section: str | None, name: str) -> bool:
+def applies(section: str | None, name: str) -> bool:
+    """Tell whether a section is one of the environment ``name``; None is what precedes all sections."""
     if section is None or section == name:
         return True
     if "*" not in section and "?" not in section:

@@ -59,7 +59,7 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
     wanted = environment.from_variables(os.environ) if from_variables else arguments.environment()
     for option in arguments.repeated:
         report.warn(f"{option} is given more than once; the last one counts")
-    plan = load(backend, wanted, arguments.values.get("-c"))
+    plan = planned(verb, backend, wanted, arguments.values.get("-c"), host)
     report.about(wanted.name, plan.config["LOG_FACILITY"])
     if arguments.dry_run:
         from . import show
@@ -76,13 +76,21 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
     return os.EX_OK
 
 
-def load(backend: str, wanted: environment.Environment, path: str | None = None, force: bool = False) -> Plan:
-    """The plan of an environment from its configuration; ``path`` is used instead of the usual places. ``force``: its
-    stop may use force, whatever the configuration says."""
+def load(backend: str, wanted: environment.Environment, path: str | None = None) -> Plan:
+    """Plan a start by the configuration; ``path`` is used instead of the usual places. Every mistake counts."""
     module = backends.backend(backend)
     found = config.find(backend, wanted.workdir, path)
     settings = config.load(backend, module.OPTIONS, wanted.name, found, wanted.workdir)
-    return backends.make_plan(module, wanted, settings.but(STOP_FORCE=True, STOP_KILL=True) if force else settings)
+    return backends.make_plan(module, wanted, settings)
+
+
+def planned(verb: str, backend: str, wanted: environment.Environment, path: str | None, host: Host) -> Plan:
+    """Plan a start or a stop: a stop is never stricter than a start."""
+    if verb == "start":
+        return load(backend, wanted, path)
+    from . import stopping
+
+    return stopping.plan(host, backend, wanted, path)
 
 
 def act(

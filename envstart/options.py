@@ -285,3 +285,5 @@ COMMON = (
         "syslog facility; none: no syslog",
     ),
 )
+# How a hook goes about it, not what it mounts: the keys of all backends.
+BEHAVIOUR = frozenset(option.name for option in COMMON)

@@ -1,8 +1,7 @@
-"""``env_poststop`` and ``env_remove``: what CBSD runs from an environment's directory hooks (see install.py).
+"""``env_poststop``, which CBSD runs after each stop from the jail's or VM's own directories (see install.py).
 
-Both get no arguments but variables, and their status is ignored (contract §1.7). When the first is called, CBSD still
-uses the directories; so it leaves a process behind that waits until CBSD has ended, and then stops the environment.
-The second is called right before CBSD wipes what is in the directories (§1.9).
+It gets no arguments but variables, and its status is ignored (contract §1.7). CBSD still uses the directories then; so
+it leaves a process behind that waits until CBSD has ended, and then unmounts. ``env_remove`` is remove.py.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from . import children, environment, hook, inventory, processes, started
-from .errors import Error, Misconfigured, Missing, Temporary, Usage
+from . import called, children, hook, processes, started, stopping
+from .errors import Missing, Temporary, Usage
 from .host import Host
 from .plan import file_name
 from .report import tell
@@ -26,17 +25,12 @@ if TYPE_CHECKING:
     from .report import Report
     from .table import Table
 
-_CALLED = "jname, data and workdir are not all set; CBSD sets them for what install has put in its directories"
 # Programs of CBSD's that write into a system directory after a stop has called us.
 _WRITING = ("/save-jail-info", *(f"/sudoexec/{letter}stop" for letter in "jbqx"))
 _STARTING = tuple(f"/sudoexec/{letter}start" for letter in "jbqx")
-# CBSD's command that stops a VM; VirtualBox's is no program of sudoexec/.
-_STOPS = {"bhyve": "bstop", "qemu": "qstop", "xen": "xstop", "virtualbox": "vstop"}
 # Seconds that CBSD gets to end its stop. What comes later is found by `envstart orphans --stop`.
 _PATIENCE = 900.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
-# Seconds that CBSD's own stop may take, when an environment is removed while it runs.
-_STOPPING = 300.0
 
 
 def main(program: str, argv: Sequence[str], report: Report) -> int:
@@ -46,12 +40,16 @@ def main(program: str, argv: Sequence[str], report: Report) -> int:
         return os.EX_OK
     if argv:
         raise Usage(f"cannot use {argv[0]!r}: {program} takes no arguments; -h tells what it needs")
-    return poststop(report) if program == "env_poststop" else remove(report)
+    if program == "env_poststop":
+        return poststop(report)
+    from . import remove
+
+    return remove.main(report)
 
 
 def poststop(report: Report) -> int:
     """Return at once; what has to be done is done when CBSD has ended."""
-    wanted = environment.from_variables(os.environ, _CALLED)
+    wanted = called.subject()
     mark, callers = started.mark(file_name(wanted)), processes.callers("/sudoexec/")
     if os.fork():
         return os.EX_OK
@@ -67,19 +65,20 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
     host.deadline.set(2 * _PATIENCE)
     began, pause = time.monotonic(), _FIRST_PAUSE
     until = began + _PATIENCE
+    plan: Plan | None = None
     while True:
         if started.mark(file_name(wanted)) != mark:
             report.trace("was started again")
             return os.EX_OK
         try:
-            found = _found(host, wanted)
+            found = called.look_up(host, wanted)
         except Missing:
             # It was removed, and env_remove has done what is to be done.
             return os.EX_OK
         if found is None:
             return os.EX_OK
         assert found.environment is not None
-        plan = hook.load(found.backend, found.environment)
+        plan = plan or stopping.plan(host, found.backend, found.environment)
         busy = _busy(host, found, plan, callers)
         if not busy:
             break
@@ -100,7 +99,7 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
         # Where no mark can be made, on a full disk, that is all that tells.
         if at_work := processes.working(_STARTING, wanted.name):
             return f"CBSD starts it (pid {at_work})"
-        now = _found(host, wanted)
+        now = called.look_up(host, wanted)
         if now is None:
             return "it has another hook now"
         return "it runs" if now.running else ""
@@ -132,48 +131,3 @@ def left_by_cbsd(table: Table, path: str, data: str, own: Sequence[str]) -> list
     # With baserw=1 the jail lives in its data directory itself (contract §2.1).
     found += [entry.point for entry in table.at(path)] if path != data else []
     return [point for point in found if point not in own]
-
-
-def _found(host: Host, wanted: Environment) -> Found | None:
-    """What CBSD says of the environment, None if its hook is none of ours: it has our links from a skeleton. Missing if
-    CBSD knows it no more, Misconfigured if it cannot be told which hook it has."""
-    assert wanted.workdir is not None
-    listed = host.wait(inventory.read(host, wanted.workdir))
-    found: Found | None = listed.get(wanted.name)
-    if found is None and listed.complete:
-        raise Missing(f"cannot find {wanted.name}: {wanted.workdir} has no such environment")
-    if found is not None and not found.backend and listed.complete:
-        return None
-    if found is None or not found.backend or found.environment is None:
-        why = (found.problem if found else "") or "; ".join(listed.problems)
-        raise Misconfigured(f"cannot tell what to do for {wanted.name}: {why}")
-    return found
-
-
-def remove(report: Report) -> int:
-    """Unmount, by force if need be, before CBSD deletes what is mounted."""
-    wanted = environment.from_variables(os.environ, _CALLED)
-    report.about(wanted.name, report.facility or "none")
-    host = Host(report)
-    host.deadline.set(2 * _STOPPING)
-    try:
-        found = _found(host, wanted)
-        if found is None:
-            return os.EX_OK
-        if found.running:
-            _stop_by_cbsd(host, found)
-        assert found.environment is not None
-        hook.act("stop", hook.load(found.backend, found.environment, force=True), Host(report))
-    except Error as error:
-        error.also("CBSD will now delete what is mounted: interrupt it")
-        raise
-    return os.EX_OK
-
-
-def _stop_by_cbsd(host: Host, found: Found) -> None:
-    """What CBSD does next anyway: only then the directories can be unmounted."""
-    verb = "jstop" if found.is_jail else _STOPS.get(found.emulator, "bstop")
-    variables = (f"workdir={found.workdir}", "NOINTER=1")
-    result = host.wait(host.run(("env", *variables, "cbsd", verb, "inter=0", f"jname={found.name}"), timeout=_STOPPING))
-    if result.status != 0:
-        host.report.warn(f"cbsd {verb} {found.name}: {result.words}")

@@ -48,15 +48,20 @@ class Assignment:
 
 class Reading:
     """The outcome: assignments in the order of the file, problems as (line, text), keys used by ``$KEY``, and keys
-    that one of the problems kept from being set."""
+    that one of the problems kept from being set, each with its section in ``unset``.
 
-    __slots__ = ("assignments", "problems", "used", "broken")
+    ``torn``: a problem that can have moved assignments into another section, or have swallowed them.
+    """
+
+    __slots__ = ("assignments", "problems", "used", "broken", "unset", "torn")
 
     def __init__(self) -> None:
         self.assignments: list[Assignment] = []
         self.problems: list[tuple[int, str]] = []
         self.used: set[str] = set()
         self.broken: set[str] = set()
+        self.unset: set[tuple[str | None, str]] = set()
+        self.torn = False
 
 
 def read(text: str) -> Reading:
@@ -97,6 +102,7 @@ class _Scanner:
         self._skip_blank()
         self._line += self._text.count("\n", self._counted, self._at)
         self._counted, line = self._at, self._line
+        begin = self._at
         self._begun = []
         try:
             if self._peek() == "#":
@@ -111,6 +117,8 @@ class _Scanner:
         except Problem as problem:
             self._reading.problems.append((line, str(problem)))
             self._reading.broken.update(self._begun)
+            self._reading.unset.update((self._section, key) for key in self._begun)
+            self._reading.torn |= self._text.startswith("[", begin) or "\n" in self._text[begin : self._at]
             for key in self._begun:
                 # So that who uses it is not blamed too.
                 self._values[self._section].setdefault(key, "")

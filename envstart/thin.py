@@ -150,8 +150,8 @@ def inputs(config: Config) -> dict[str, str]:
     path: str | None = config["THIN_FSTAB"]
     if not path:
         return {}
-    rows = [row.split() for row in _text(path, config["PROBE_TIMEOUT"]).split("\n")]
-    return {"THIN_FSTAB": "\n".join("" if row and row[0].startswith("#") else " ".join(row) for row in rows).rstrip()}
+    rows = [" ".join(_fields(row)) for row in _text(path, config["PROBE_TIMEOUT"]).split("\n")]
+    return {"THIN_FSTAB": "\n".join(rows).rstrip("\n")}
 
 
 def _text(path: str, patience: float) -> str:
@@ -184,9 +184,8 @@ def read(text: str, path: str, root: str) -> list[Line]:
     problems: list[tuple[int, str]] = []
     seen: dict[str, int] = {}
     for number, row in enumerate(text.split("\n"), 1):
-        # Where fstab(5) ends a field; a name can have other spaces.
-        fields = [field for field in row.rstrip().replace("\t", " ").split(" ") if field]
-        if not fields or fields[0].startswith("#"):
+        fields = _fields(row)
+        if not fields:
             continue
         try:
             line = _line(fields, root)
@@ -202,6 +201,12 @@ def read(text: str, path: str, root: str) -> list[Line]:
     if problems:
         raise mistakes(path, problems, ("nullfs",))
     return found
+
+
+def _fields(row: str) -> list[str]:
+    """Split a line where fstab(5) ends a field, since a name can have other spaces; none for a comment."""
+    fields = [field for field in row.rstrip().replace("\t", " ").split(" ") if field]
+    return [] if fields and fields[0].startswith("#") else fields
 
 
 def _line(fields: list[str], root: str) -> Line | None:

@@ -64,8 +64,8 @@ LONG = SHORT | {
     for name in (
         "askers", "backends", "backends.nullfs", "breaker", "commands", "config", "deadline", "diagnosis",
         "environment", "executor", "hook", "host", "layout", "links", "mount", "mountpoint", "options", "plan",
-        "record", "report", "retry", "libraries", "scratch", "shell", "sources", "tasks", "thin", "unmount", "usable", "errors",
-        "touch",
+        "record", "report", "retry", "libraries", "scratch", "shell", "sources", "stopping", "tasks", "thin", "unmount",
+        "usable", "errors", "touch",
     )
 } | {"gc", "bisect", "_bisect", "os", "os.path", "posixpath", "genericpath", "_collections_abc", "abc"}  # fmt: skip
 # No time for these in any run of a hook, nor for what they import in turn.
@@ -125,7 +125,7 @@ def test_a_start_and_a_stop_of_four(work: Workdir) -> None:
     assert stop.modules <= LONG
     assert stop.forks <= 1 + 4
     assert stop.tables <= 1 + 4
-    assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1}, stop.tables)
+    assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1, ".record": 1}, stop.tables)
 
 
 def test_a_stop_with_nothing_to_do(work: Workdir) -> None:
@@ -134,7 +134,7 @@ def test_a_stop_with_nothing_to_do(work: Workdir) -> None:
     assert stop.modules <= LONG
     assert stop.forks <= 1
     assert stop.tables <= 1
-    assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1}, stop.tables)
+    assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1, ".record": 1}, stop.tables)
 
 
 @pytest.mark.parametrize("count", [10, 100])

@@ -1,0 +1,90 @@
+"""Unmount by the mount table alone, where neither a configuration nor a record tells what was mounted.
+
+Only what the hook of this backend can have mounted, and only on the directories of the jail or VM itself. What lies
+below, a device or a session, cannot be known.
+"""
+
+from __future__ import annotations
+
+from .config import Config
+from .errors import Error
+from .mount import Mount
+from .options import COMMON
+from .plan import Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .environment import Environment
+    from .host import Host
+    from .table import Entry, Table
+
+_CLIENTS = ("fuse.glusterfs", "fuse.ceph-fuse", "fusefs", "fusefs.glusterf", "fusefs.glusterfs", "fusefs.ceph-fus")
+_VOLUME = ("nullfs", "ufs", "ext4")
+# Kinds (Entry.kind) of the mounts that each backend makes on the directories of a jail or VM.
+_KINDS = {
+    "nfs": ("nfs",),
+    "nullfs": ("nullfs",),
+    "gluster": ("nullfs", *_CLIENTS),
+    "ceph": ("nullfs", "ceph", *_CLIENTS),
+    "iscsi": _VOLUME,
+    "geli": _VOLUME,
+    "hast": _VOLUME,
+    "rbd": _VOLUME,
+}
+# Where a thin jail has its own files, below the data directory.
+_SKELETON = "skeleton"
+
+
+class Leftover(Mount):
+    """What is mounted on a directory; a stop that fails does not bring it back, since nobody knows how."""
+
+    def __init__(
+        self, name: str, entry: Entry, point: str, backend: str, environment: Environment, config: Config
+    ) -> None:
+        super().__init__(name, entry.kind, (), entry.source, point, environment, config, config["TIMEOUT"])
+        self._backend = backend
+
+    async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
+        return is_of(self._backend, table, entry)
+
+    def journal_stop(self, host: Host) -> None:
+        """Leave it unmounted."""
+
+
+def is_of(backend: str, table: Table, entry: Entry) -> bool:
+    """Tell whether a mount is of a kind that the backend makes; with ``backend`` "", that any of them makes."""
+    kinds = _KINDS[backend] if backend else [kind for kinds in _KINDS.values() for kind in kinds]
+    if entry.kind in kinds:
+        return True
+    # A bind mount of Linux has the kind of the file system that it shows, which is mounted elsewhere too.
+    twins = [other for other in table if other.device == entry.device and other.point != entry.point]
+    return "nullfs" in kinds and bool(entry.device) and (entry.root != "/" or bool(twins))
+
+
+def plan(host: Host, backend: str, environment: Environment, *, force: bool = False) -> Plan:
+    """Plan to unmount what lies on the directories of a jail or VM, newest first; no steps if nothing does."""
+    values = {option.name: option.read(option.default or "", environment.name) for option in COMMON}
+    config = Config(None, values, {}, {})
+    if force:
+        config = config.but(STOP_FORCE=True, STOP_KILL=True)
+    named = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
+    places = {name: path for name, path in named.items() if path}
+    places[_SKELETON] = f"{environment.data}/{_SKELETON}"
+    table = host.wait(host.mounts())
+    steps = []
+    for name, point in places.items():
+        stack = _stack(host, point)
+        if stack and all(is_of(backend, table, entry) for entry in stack):
+            steps.append(Leftover(name, stack[-1], point, backend, environment, config))
+    return Plan(backend, environment, config, steps)
+
+
+def _stack(host: Host, point: str) -> Sequence[Entry]:
+    try:
+        stack: Sequence[Entry] = host.wait(host.stack(point))
+    except (Error, OSError):
+        # What it lies on gives no answer; by this name the table does not know it.
+        return ()
+    return stack

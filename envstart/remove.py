@@ -1,0 +1,269 @@
+"""``env_remove``: unmount before CBSD deletes what is in the directories, and do not return before that is so.
+
+CBSD runs it from remove.d, waits for it without a time limit, ignores its status, and then deletes what the directories
+show (contract §1.9). So it goes on trying as long as anything is mounted there, and who interrupts it ends CBSD's own
+process first: its shell would go on with the deletion otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import called, children, hook, leftover, processes, record, stopping
+from .deadline import Deadline
+from .errors import Error, Interrupted, Missing, NoAnswer, NoTime, Unavailable
+from .host import Host
+from .table import is_below
+from .tasks import Wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .environment import Environment
+    from .inventory import Found
+    from .plan import Plan
+    from .report import Report
+    from .table import Entry
+
+_TERM = 15
+# CBSD's command that stops a VM; VirtualBox's is no program of sudoexec/.
+_STOPS = {"bhyve": "bstop", "qemu": "qstop", "xen": "xstop", "virtualbox": "vstop"}
+# Seconds between two lines that say what is waited for.
+_SAYS = 10.0
+# Seconds between two attempts: the first pause, and the longest.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+# Seconds that a look at the mount table may take, and that CBSD's own stop may take.
+_LOOK, _STOPPING = 60.0, 300.0
+# Seconds after which a table without our mounts is believed although an attempt has failed: FreeBSD leaves out a mount
+# while it is being unmounted (getfsstat(2) with MNT_NOWAIT), and lists it again if that fails.
+_SETTLES = 2.0
+# Seconds that an attempt gets to take back what it has done, and that a search for umount(8) may take.
+_FAREWELL, _SEARCH = 30.0, 5.0
+
+
+def main(report: Report) -> int:
+    """Unmount, by force if need be, and return when nothing is mounted on or below the directories."""
+    wanted = called.subject()
+    report.about(wanted.name, report.facility or "none")
+    host = Host(report)
+    host.signals.arm()
+    return _Removal(host, wanted).run()
+
+
+class _Removal:
+    def __init__(self, host: Host, wanted: Environment) -> None:
+        self._host = host
+        self._wanted = wanted
+        self._callers = _callers(host)
+        self._began = self._said = time.monotonic()
+        self._attempt: children.Child | None = None
+        # Where anything of it was seen mounted.
+        self._seen: set[str] = set()
+
+    def run(self) -> int:
+        try:
+            self._renew()
+            try:
+                if called.look_up(self._host, self._wanted) is None:
+                    return os.EX_OK
+            except Error as error:
+                self._host.report.warn(str(error))
+            return self._until_unmounted(_places(self._host, self._wanted))
+        except Interrupted as error:
+            self._host.signals.deaf = True
+            return self._interrupted(error)
+
+    def _until_unmounted(self, places: list[str]) -> int:
+        pause = _FIRST_PAUSE
+        while True:
+            self._try(places)
+            assert self._attempt is not None
+            status = self._attempt.status
+            left = self._still(places)
+            if left is not None and not left and (status == 0 or self._stays_unmounted(places)):
+                return status or os.EX_OK
+            self._wait(pause, places)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _try(self, places: list[str]) -> None:
+        """Make an attempt in a child, so that whatever becomes of it, we are still there."""
+        report, wanted = self._host.report, self._wanted
+        pid = os.fork()
+        if pid == 0:
+            children.become_child((None, 1, 2), ())
+            os._exit(hook.guarded(report, lambda: _attempt(report, wanted)))
+        self._attempt = child = children.Child(pid, "an attempt to unmount")
+        while not child.ended():
+            self._until(child.ended, _SAYS)
+            self._say(places)
+
+    def _wait(self, seconds: float, places: list[str]) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._until(_never, min(until - time.monotonic(), _SAYS))
+            self._say(places)
+
+    def _say(self, places: list[str]) -> None:
+        now = time.monotonic()
+        if now - self._said < _SAYS:
+            return
+        self._said = now
+        left = self._still(places)
+        what = "the mount table, which cannot be read" if left is None else _told(left)
+        if left == []:
+            return
+        self._host.report.warn(
+            f"waiting for {now - self._began:.0f} s before CBSD deletes {self._wanted.name}: {what}; unmount it, or "
+            f"give the removal up, and nothing is deleted: kill {os.getpid()}"
+        )
+
+    def _still(self, places: list[str]) -> list[Entry] | None:
+        """Return what is mounted on or below the directories, the newest last; None if that cannot be told."""
+        self._renew()
+        try:
+            table = self._host.wait(self._host.mounts())
+        except Interrupted:
+            raise
+        except Error as error:
+            self._host.report.trace(str(error))
+            return None
+        left = [entry for entry in table if _counts(entry, places, self._wanted.name)]
+        self._seen.update(entry.point for entry in left)
+        return left
+
+    def _stays_unmounted(self, places: list[str]) -> bool:
+        """Tell whether nothing is mounted a moment later either, and no umount(8) is at work."""
+        self._until(_never, _SETTLES)
+        self._renew()
+        try:
+            for point in self._seen:
+                if self._host.wait(self._host.bounded(processes.naming, ("umount",), point, timeout=_SEARCH)):
+                    return False
+        except (NoAnswer, NoTime):
+            return False
+        return self._still(places) == []
+
+    def _renew(self) -> None:
+        self._host.deadline = Deadline(timeout=_LOOK)
+        self._host.forget()
+
+    def _until(self, done: Callable[[], bool], seconds: float) -> None:
+        self._renew()
+        self._host.wait(_waited(done, seconds))
+
+    def _interrupted(self, error: Interrupted) -> int:
+        """End CBSD, from its outermost process inwards, so that none of its shells goes on; then the attempt."""
+        report = self._host.report
+        for pid, began in reversed(self._callers):
+            while processes.is_still(pid, began):
+                self._renew()
+                self._host.wait(processes.end([pid]))
+        if self._attempt is not None and not self._attempt.ended():
+            self._attempt.kill(_TERM)
+            self._until(self._attempt.ended, _FAREWELL)
+        ended = ", ".join(f"pid {pid}" for pid, _ in reversed(self._callers))
+        report.warn(
+            f"interrupted: CBSD was ended first ({ended}), so that it deletes nothing of {self._wanted.name}"
+            if ended
+            else "interrupted: no process of CBSD's has called this; make sure that none goes on to delete"
+        )
+        return error.status
+
+
+async def _waited(done: Callable[[], bool], seconds: float) -> None:
+    await Wait(time.monotonic() + seconds, done)
+
+
+def _never() -> bool:
+    return False
+
+
+def _callers(host: Host) -> list[tuple[int, float]]:
+    try:
+        return processes.callers("/sudoexec/")
+    except Unavailable as error:
+        host.report.warn(f"{error}; an interruption of this does not end CBSD")
+        return []
+
+
+def _places(host: Host, wanted: Environment) -> list[str]:
+    """Return the directories in which CBSD deletes, as the mount table names them."""
+    names = dict.fromkeys((*wanted.directories, f"{wanted.workdir}/jails-data/{wanted.name}-data"))
+    real = {}
+    for name in names:
+        try:
+            real[host.wait(host.real(name))] = name
+        except Interrupted:
+            raise
+        except (Error, OSError):
+            real[name] = name
+    return list(real)
+
+
+def _counts(entry: Entry, places: list[str], name: str) -> bool:
+    """Tell whether a mount must be gone first. A dataset that CBSD has made for the jail or VM itself it destroys as
+    such (remove_data_dir() of its jfs.subr)."""
+    own_dataset = entry.fstype == "zfs" and entry.point in places and entry.source.rpartition("/")[2] == name
+    return not own_dataset and any(is_below(entry.point, place) for place in places)
+
+
+def _told(left: list[Entry]) -> str:
+    newest = left[::-1]
+    shown = "; ".join(f"{entry} is mounted on {entry.point}" for entry in newest[:3])
+    more = f", and {len(newest) - 3} more" if newest[3:] else ""
+    return f"{shown}{more} (umount {' '.join(entry.point for entry in newest[:3])})"
+
+
+# One attempt, in a child.
+
+
+def _attempt(report: Report, wanted: Environment) -> int:
+    host = Host(report)
+    host.deadline.set(2 * _STOPPING)
+    found: Found | None = None
+    try:
+        found = called.look_up(host, wanted)
+    except Missing as error:
+        report.trace(str(error))
+    except Error as error:
+        report.trace(str(error))
+    if found is not None and found.running:
+        _stop_by_cbsd(host, found)
+    if found is not None and found.environment is not None:
+        wanted = found.environment
+    backend = found.backend if found is not None else ""
+    plan = _plan(host, backend, wanted)
+    try:
+        hook.act("stop", plan, Host(report))
+    except Error as error:
+        by_table = leftover.plan(host, plan.backend, wanted, force=True)
+        if not by_table.steps or isinstance(error, Interrupted):
+            raise
+        report.warn(f"{error}; trying by the mount table alone")
+        hook.act("stop", by_table, Host(report))
+    return os.EX_OK
+
+
+def _plan(host: Host, backend: str, wanted: Environment) -> Plan:
+    if not backend:
+        recorded = record.load(wanted, host.report)
+        backend = recorded.backend if recorded is not None else ""
+    if backend:
+        try:
+            return stopping.plan(host, backend, wanted, force=True)
+        except Interrupted:
+            raise
+        except Error as error:
+            host.report.trace(str(error))
+    return leftover.plan(host, backend, wanted, force=True)
+
+
+def _stop_by_cbsd(host: Host, found: Found) -> None:
+    """Let CBSD stop it, as it does next anyway: only then the directories can be unmounted."""
+    verb = "jstop" if found.is_jail else _STOPS.get(found.emulator, "bstop")
+    variables = (f"workdir={found.workdir}", "NOINTER=1")
+    result = host.wait(host.run(("env", *variables, "cbsd", verb, "inter=0", f"jname={found.name}"), timeout=_STOPPING))
+    if result.status != 0:
+        host.report.warn(f"cbsd {verb} {found.name}: {result.words}")

@@ -1,0 +1,117 @@
+"""Decide what a stop unmounts: by the configuration where it can be read for this jail or VM, by the record of its
+start where it cannot, by the mount table alone where there is neither.
+
+Everything that unmounts plans here (promise 11): a mistake in the configuration costs a warning, never the unmount.
+"""
+
+from __future__ import annotations
+
+from . import backends, config, record
+from .errors import Error
+from .options import BEHAVIOUR
+from .plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import Config
+    from .environment import Environment
+    from .host import Host
+    from .plan import Plan
+    from .record import Record
+
+
+def plan(host: Host, backend: str, environment: Environment, path: str | None = None, *, force: bool = False) -> Plan:
+    """Plan the stop of a jail or VM; Error if nothing tells how, and nothing is mounted on its directories.
+
+    ``path`` is the configuration to use instead of the usual places. ``force`` lets it use force in any case.
+    """
+    recorded = record.load(environment, host.report)
+    own = force_on if force else as_it_is
+    try:
+        settings = own(_settings(host, backend, environment, path, recorded))
+        configured = backends.make_plan(backends.backend(backend), environment, settings)
+    except Error as error:
+        return _without_configuration(host, backend, environment, recorded, error, force)
+    if recorded is None or _is_of(recorded, configured):
+        return configured
+    try:
+        behaviour = {key: configured.config[key] for key in BEHAVIOUR}
+        by_record = recorded.plan(recorded.config().but(**behaviour))
+    except Error as error:
+        host.report.warn(f"{error}; going on without it")
+        return configured
+    if _is_mounted(host, configured) and not _is_mounted(host, by_record):
+        return configured
+    host.report.note(f"the configuration has changed since the start; stopping what was mounted then: {recorded.path}")
+    return by_record
+
+
+def as_it_is(settings: Config) -> Config:
+    """Return the configuration itself."""
+    return settings
+
+
+def force_on(settings: Config) -> Config:
+    """Return the configuration with all force allowed that a stop can use."""
+    return settings.but(STOP_FORCE=True, STOP_KILL=True)
+
+
+def _settings(host: Host, backend: str, environment: Environment, path: str | None, recorded: Record | None) -> Config:
+    """Read the configuration, leniently if it has mistakes."""
+    options = backends.backend(backend).OPTIONS
+    found = config.find(backend, environment.workdir, path)
+    try:
+        return config.load(backend, options, environment.name, found, environment.workdir)
+    except Error:
+        if found is None:
+            raise
+    from . import lenient
+
+    texts = {key: text for key, text in recorded.texts.items() if key in BEHAVIOUR} if recorded else {}
+    return lenient.load(backend, options, environment.name, found, recorded=texts, report=host.report)
+
+
+def _without_configuration(
+    host: Host, backend: str, environment: Environment, recorded: Record | None, error: Error, force: bool
+) -> Plan:
+    if recorded is not None:
+        try:
+            settings = recorded.config()
+            by_record = recorded.plan(force_on(settings) if force else settings)
+        except Error as unusable:
+            host.report.warn(f"{unusable}; going on without it")
+        else:
+            host.report.warn(f"{error}; stopping what was mounted at the start: {recorded.path}")
+            return by_record
+    from . import leftover
+
+    by_table = leftover.plan(host, backend, environment, force=force)
+    if not by_table.steps:
+        raise error
+    points = ", ".join(step.point for step in reversed(by_table.steps))
+    host.report.warn(
+        f"{error}; and there is no record of the start; by the mount table alone: unmounting {points}; devices and "
+        "sessions below them cannot be known"
+    )
+    return by_table
+
+
+def _is_of(recorded: Record, configured: Plan) -> bool:
+    """Tell whether a record is of the same mounts as the configuration."""
+    own, was = configured.environment, recorded.environment
+    if recorded.backend != configured.backend or dict(recorded.inputs) != dict(configured.config.inputs):
+        return False
+    if (own.data, own.system, own.fstab, own.rcconf) != (was.data, was.system, was.fstab, was.rcconf):
+        return False
+    defaults = {option.name: option.default for option in backends.backend(recorded.backend).OPTIONS}
+    return all(
+        recorded.texts.get(key, defaults[key]) == configured.config.text(key)
+        for key in configured.config
+        if key not in BEHAVIOUR
+    )
+
+
+def _is_mounted(host: Host, plan: Plan) -> bool:
+    """Tell whether the mount table has any mount of the plan."""
+    states = host.together([step.state(host) for step in plan.steps if step.point])
+    return any(state.word not in (NOT_MOUNTED, WRONG_SOURCE, UNKNOWN) for state in states)
