@@ -315,7 +315,7 @@ class _Shown(Mount):
         """On Linux also when the client's own mount is gone, as after a TERM: a bind mount tells what it shows."""
         if host.platform == "freebsd":
             return await super()._matches(host, table, entry)
-        return entry.root == self._path and await self._client.is_of(host, table, entry)
+        return entry.given_root == self._path and await self._client.is_of(host, table, entry)
 
     async def users(self, host: Host, point: str) -> str:
         """Return who uses any directory of the client's: they are taken away together, or not at all."""

@@ -129,12 +129,12 @@ class Mount(plan.Step):
     async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
         """Whether it is of the wanted kind, and shows the wanted source. Links in it are followed only if they must."""
         linux = host.platform == "linux"
-        if table.shows(entry, self.fstype, self.source, linux):
+        if table.shows(entry, self.fstype, self.source, linux) or table.showed(entry, self.fstype, self.source):
             return True
         if self.fstype != "nullfs":
             return False
         real = await links.place(host, self.inside, self.source) if self.inside else await host.real(self.source)
-        return table.shows(entry, self.fstype, real, linux)
+        return table.shows(entry, self.fstype, real, linux) or table.showed(entry, self.fstype, real)
 
     def _origin(self, table: Table, source: str) -> str:
         return normal_source(source) if self.fstype == "nfs" else table.origin(source)
@@ -164,8 +164,7 @@ class Mount(plan.Step):
         """Why what is mounted there will never be of use again, although it answers."""
         table = await host.mounts()
         stack = table.at(await self._real_point(host))
-        later = table.replaced(stack[-1]) if stack else None
-        return f"{later} was mounted on {later.point} after it, over what it shows" if later else ""
+        return table.why_lost(stack[-1]) if stack else ""
 
     async def _answers(self, host: Host, point: str, timeout: float) -> bool:
         if await self.down(host):

@@ -7,6 +7,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
 
+# What Linux's mountinfo adds to the path of a directory that is no more (seq_dentry() of fs/seq_file.c).
+_DELETED = "//deleted"
+
+
 class Entry:
     """One mount. On Linux ``device`` (``major:minor``) and ``root`` (path inside it) tell what a bind mount shows.
 
@@ -49,6 +53,16 @@ class Entry:
         if self.kind == "nfs":
             return normal_source(self.source)
         return f"{self.device}:{self.root}" if self.device else self.source
+
+    @property
+    def given_root(self) -> str:
+        """The path inside the device that was bound, also of a directory that is no more."""
+        return self.root.removesuffix(_DELETED)
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the directory that a bind mount of Linux shows was removed, be there a new one of its name."""
+        return self.root.endswith(_DELETED)
 
     @property
     def server(self) -> str:
@@ -114,6 +128,13 @@ class Table:
             return None
         return self._later(entry.point, [entry.source, *above(entry.source)])
 
+    def why_lost(self, entry: Entry) -> str:
+        """Tell why what a mount shows is not what its source is now; "" if it is."""
+        if entry.is_deleted:
+            return f"the directory that it shows, {entry.given_root}, was removed"
+        later = self.replaced(entry)
+        return f"{later} was mounted on {later.point} after it, over what it shows" if later else ""
+
     def _later(self, point: str, places: Iterable[str]) -> Entry | None:
         number, place = max((self._last.get(place, -1), place) for place in (point, *places))
         return self._at[place][-1] if number > self._last[point] else None
@@ -144,6 +165,12 @@ class Table:
             return path
         inside = entry.root.rstrip("/") + path[len(entry.point.rstrip("/")) :]
         return f"{entry.device}:{inside or '/'}"
+
+    def showed(self, entry: Entry, fstype: str, source: str) -> bool:
+        """Tell whether a bind mount of Linux has shown this source, whose directory was removed since."""
+        if fstype != "nullfs" or not entry.is_deleted:
+            return False
+        return f"{entry.device}:{entry.given_root}" == self.origin(source)
 
     def shows(self, entry: Entry, fstype: str, source: str, linux: bool) -> bool:
         """Whether a mount is of this type and shows this source, as it is written: no link in it is followed."""

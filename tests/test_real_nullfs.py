@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -553,3 +555,50 @@ def test_case_c19_c20_a_disk_below_the_directories(cbsd: Workdir) -> None:
         assert result.status == 0
         assert f"a bind mount does not show {child}, mounted in {cbsd.store}/data/j1" in result.err
     assert cbsd.namespace.run("ls", str(cbsd.point("data") / "var")) == ""
+
+
+# What it shows was removed.
+
+
+def removed_and_made_anew(cbsd: Workdir) -> Path:
+    """The directory behind the data directory of a started jail, which is another one now."""
+    cbsd.start()
+    held = Path(cbsd.store) / "data" / cbsd.name
+    shutil.rmtree(held)
+    held.mkdir()
+    (held / "etc").mkdir()
+    (held / "new").write_text("new\n")
+    return held
+
+
+def by_hand(cbsd: Workdir, verb: str, *words: str) -> tuple[int, str]:
+    place = ["-d", str(cbsd.point("data")), "-s", str(cbsd.point("system")), "-f", str(cbsd.point("fstab"))]
+    argv = [sys.executable, "-m", "envstart", verb, "nullfs", "-c", f"{cbsd.path}/etc/env_start_nullfs.conf", *place]
+    process = cbsd.namespace.popen(["env", f"PYTHONPATH={HOOKS.parent}", *argv, "-j", cbsd.name, *words])
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out + err
+
+
+def test_case_c16_a_removed_directory_is_mounted_anew_by_a_start(cbsd: Workdir) -> None:
+    removed_and_made_anew(cbsd)
+    status, told = by_hand(cbsd, "check")
+    assert (status, "was removed" in told) == (2, True), told
+    assert told.startswith("CRITICAL: j1: data: ")
+    result = cbsd.run("start")
+    assert (result.status, "is of no use" in result.err) == (0, True), result
+    assert cbsd.namespace.points() == cbsd.expected()
+    assert cbsd.namespace.run("ls", str(cbsd.point("data"))) == "etc\nnew\n"
+    assert by_hand(cbsd, "check") == (0, "")
+
+
+def test_case_c16_a_removed_directory_is_unmounted_by_a_stop(cbsd: Workdir) -> None:
+    removed_and_made_anew(cbsd)
+    cbsd.stop()
+    assert cbsd.namespace.points() == []
+
+
+def test_case_c16_a_removed_directory_is_taken_away_by_recover(cbsd: Workdir) -> None:
+    removed_and_made_anew(cbsd)
+    status, told = by_hand(cbsd, "recover")
+    assert status == 0, told
+    assert cbsd.namespace.points() == [point for point in cbsd.expected() if "data" not in point.split("/")[-1]]
