@@ -5,7 +5,20 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from . import backends, hook, observe, plan, remedies, show, started, touch
+from . import (
+    backends,
+    hook,
+    observe,
+    plan,
+    processes,
+    record,
+    remedies,
+    show,
+    started,
+    stopping,
+    touch,
+    unregistered,
+)
 from .errors import Error, NoAnswer, NoTime
 from .inventory import Found
 from .mount import Mount
@@ -14,13 +27,16 @@ from .report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from .environment import Environment
     from .host import Host
     from .inventory import Inventory
     from .plan import Plan, Step
     from .show import Record
     from .table import Entry
+
+    Planner = Callable[[str, Environment], Plan]
 
 # States of what is no step.
 ORPHAN = "orphan"
@@ -43,7 +59,7 @@ class Watched:
 
     __slots__ = ("found", "plan", "error")
 
-    def __init__(self, found: Found, plan: Plan | None = None) -> None:
+    def __init__(self, found: Found, plan: Plan | None = None, planner: Planner = hook.load) -> None:
         self.found = found
         self.plan = plan
         self.error = found.problem
@@ -51,7 +67,7 @@ class Watched:
             self.error = self.error or f"its mnt_start is {found.hook or 'not known'}, none of our hooks"
         elif plan is None and found.environment is not None:
             try:
-                self.plan = hook.load(found.backend, found.environment)
+                self.plan = planner(found.backend, found.environment)
             except Error as error:
                 self.error = str(error)
 
@@ -115,9 +131,10 @@ def by_environment(seen: Sequence[Seen]) -> dict[Watched, list[Seen]]:
     return found
 
 
-def watched(inventory: Inventory, names: Sequence[str] = ()) -> list[Watched]:
-    """The environments of an inventory that are meant (see Inventory.chosen())."""
-    return [Watched(found) for found in inventory.chosen(names)]
+def watched(inventory: Inventory, names: Sequence[str] = (), planner: Planner = hook.load) -> list[Watched]:
+    """The environments of an inventory that are meant (see Inventory.chosen()); for what unmounts, ``planner`` is
+    stopping.planner()."""
+    return [Watched(found, planner=planner) for found in inventory.chosen(names)]
 
 
 def running(host: Host, environments: Sequence[Watched], level: str) -> list[Seen]:
@@ -152,21 +169,29 @@ def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> l
         one: one.found.environment.directories for one in environments if not one.plan and one.found.environment
     }
     observe.resolve(host, [*_places(steps), *(place for places in unplanned.values() for place in places)])
-    seen = [
-        _unplanned(one)
-        for one, places in unplanned.items()
-        if any(host.together([_stack(host, place) for place in places]))
-    ]
+    seen = []
+    for one, places in unplanned.items():
+        stacks = host.together([_stack(host, place) for place in places])
+        if mounted := [stack[-1] for stack in stacks if stack]:
+            seen.append(_unplanned(one))
+            if not one.found.registered:
+                seen += [Seen(one, None, _unregistered(one, entry, entry.point), entry.point) for entry in mounted]
     without: list[Seen] = []
     for (one, step), stack in zip(steps, host.together([_stack(host, step.point) for _, step in steps])):
-        if stack:
-            why = "does not run" if one.found.registered else "is not registered"
+        if stack and not one.found.registered:
+            seen.append(Seen(one, step, _unregistered(one, stack[-1], step.point)))
+        elif stack:
             stop = remedies.known("orphans", [one.found.name], [one.found.workdir], "--stop")
-            text = f"{stack[-1]} is mounted on {step.point}, and {one.found.name} {why}: {stop}"
+            text = f"{stack[-1]} is mounted on {step.point}, and {one.found.name} does not run: {stop}"
             seen.append(Seen(one, step, State(ORPHAN, text)))
         elif stack is not None:
             without.append(Seen(one, step, State(plan.NOT_MOUNTED)))
     return seen + (_hidden(host, without) if bare else [])
+
+
+def _unregistered(one: Watched, entry: Entry, point: str) -> State:
+    danger = unregistered.danger(one.found.name, one.found.workdir, str(entry), point, is_jail=one.found.is_jail)
+    return State(unregistered.STATE, "; ".join(danger))
 
 
 async def _stack(host: Host, point: str) -> list[Entry] | None:
@@ -200,9 +225,9 @@ def _hidden(host: Host, bare: list[Seen]) -> list[Seen]:
 
 
 def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Seen]:
-    """Mounts below the workdir of environments that CBSD does not know any more (fault 113), or, within ``grace``
-    seconds of their start, not yet (contract §1.1). Which hook brought them is no longer written anywhere: it is one
-    whose configuration, for an environment of that name, says just this mount."""
+    """Return the mounts of jails and VMs that CBSD does not know any more (fault 113), or, within ``grace`` seconds of
+    their start, not yet (contract §1.1). Which hook made them the record of the start tells; without one it is a hook
+    whose configuration, for that name, says just this mount."""
     if not inventory.complete:
         return []
     known = {found.name for found in inventory.found}
@@ -211,9 +236,11 @@ def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Seen]:
         name = inventory.owner(entry.point)
         if name is not None and name not in known:
             left.setdefault(name, {})[entry.point] = str(entry)
+    recorded = _recorded(host, inventory, known)
     seen = []
-    for name, mounts in left.items():
+    for name, mounts in {**{name: {} for name in recorded}, **left}.items():
         candidates = [Watched(Found.removed(inventory.workdir, name, backend)) for backend in backends.NAMES]
+        candidates = recorded.get(name, []) + candidates
         # Whichever hook it was: the mark is the environment's.
         if candidates[0].starting(grace):
             continue
@@ -224,11 +251,9 @@ def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Seen]:
                 if state.word not in (plan.MOUNTED, plan.DEGRADED) or not step.point:
                     continue
                 point = host.wait(host.real(step.point))
-                if point in mounts:
-                    # Found only where none is named.
-                    stop = remedies.known("orphans", [], [inventory.workdir], "--stop")
-                    text = f"{mounts.pop(point)} is mounted on {point}, and CBSD knows no {name} any more: {stop}"
-                    seen.append(Seen(one, step, State(ORPHAN, text)))
+                if point in mounts or one in recorded.get(name, ()):
+                    what = mounts.pop(point, step.source)
+                    seen.append(Seen(one, step, _lost(host, inventory.workdir, name, what, point)))
         for point, what in mounts.items():
             unmount = paste(("umount", point))
             text = f"{what} is mounted on {point}, CBSD knows no {name}, and no configuration says so: {unmount}"
@@ -236,13 +261,45 @@ def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Seen]:
     return seen
 
 
+def _recorded(host: Host, inventory: Inventory, known: set[str]) -> dict[str, list[Watched]]:
+    """Return what the starts have recorded of jails and VMs that CBSD does not know, by name."""
+    found = {}
+    for one in record.in_workdir(inventory.workdir, host.report):
+        name = one.environment.name
+        if name in known:
+            continue
+        try:
+            found[name] = [Watched(Found.removed(inventory.workdir, name, one.backend), one.plan())]
+        except Error as error:
+            host.report.warn(f"{error}; going on without it")
+    return found
+
+
+def _lost(host: Host, workdir: str, name: str, what: str, point: str) -> State:
+    if unregistered.has_left_rc_conf(host, workdir, name):
+        return State(unregistered.STATE, "; ".join(unregistered.danger(name, workdir, what, point)))
+    # Found only where none is named.
+    stop = remedies.known("orphans", [], [workdir], "--stop")
+    return State(ORPHAN, f"{what} is mounted on {point}, and CBSD knows no {name} any more: {stop}")
+
+
 def orphans(host: Host, inventory: Inventory, names: Sequence[str], grace: float) -> list[Seen]:
     """Mounts of environments that do not run, were not started within ``grace`` seconds, and are not being changed; of
     those that CBSD knows no more if none is named. Without CBSD's database nobody can tell that of those which are
     registered."""
-    told = [one for one in watched(inventory, names) if inventory.complete or not one.found.registered]
+    every = watched(inventory, names, stopping.planner(host))
+    told = [one for one in every if inventory.complete or not one.found.registered]
     still = [one for one in told if not one.found.running and not one.starting(grace) and not one.changing]
     return resting(host, still, bare=False) + ([] if names else lost(host, inventory, grace))
+
+
+def _counts_at_once(row: Seen) -> bool:
+    """Tell whether it is a problem also of what was started a moment ago, and may be about to run.
+
+    A stub database keeps its VM from being started, and a removal of what is not registered deletes it, unless CBSD is
+    just making it.
+    """
+    return row.state.word == STUB or (row.state.word == unregistered.STATE and not processes.creating())
 
 
 def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) -> list[Record]:
@@ -259,9 +316,12 @@ def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) 
             for row in running(host, begun, level)
             if row.level != "ok" or (row.watched is not None and row.watched.found.running)
         ]
-        left = resting(host, [one for one in environments if not one.found.running and not one.changing])
-        # One that was started a moment ago may be about to run; but such a file keeps its VM from being started.
-        seen += [row for row in left if row.state.word == STUB or not (row.watched and row.watched.starting(GRACE))]
+        # What is not registered and runs nonetheless is not safe from a removal either.
+        left = resting(
+            host,
+            [one for one in environments if not one.changing and not (one.found.running and one.found.registered)],
+        )
+        seen += [row for row in left if _counts_at_once(row) or not (row.watched and row.watched.starting(GRACE))]
         if not names or not inventory.complete:
             seen += [Seen(None, None, State(INVENTORY, problem)) for problem in inventory.problems]
         if not names:

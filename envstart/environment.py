@@ -202,11 +202,16 @@ def usage(program: str) -> str:
     return "\n".join([f"usage: {program} {SYNOPSIS}", *rows])
 
 
+def is_name(word: str) -> bool:
+    """Tell whether a word can be the name of a jail or VM."""
+    return bool(word) and word[0] in _NAME_FIRST and _NAME.issuperset(word)
+
+
 def _check_name(name: str) -> str:
     """CBSD's own grammar (contract §1.2), matched in full."""
     if not name:
         raise Usage("cannot use -j: the name is empty")
-    if name[0] not in _NAME_FIRST or not _NAME.issuperset(name):
+    if not is_name(name):
         raise Usage(f"cannot use -j {name!r}: a name has letters, digits and _ @ % : -, and does not begin with -")
     if len(name) > _NAME_MAX:
         raise Usage(f"cannot use -j {name[:20]}...: a name has at most {_NAME_MAX} characters")

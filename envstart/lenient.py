@@ -6,7 +6,7 @@ as strictly as for a start, so that nothing is guessed about what is mounted whe
 
 from __future__ import annotations
 
-from . import config, shell
+from . import config, remedies, shell
 from .errors import Misconfigured
 from .options import BEHAVIOUR
 
@@ -28,13 +28,14 @@ def load(
     """
     reading = shell.read(config.trusted_text(path))
     if reading.torn or reading.used & reading.broken:
-        raise config.mistakes(path, reading.problems, backend)
+        raise config.mistakes(path, reading.problems, ("-c", path, backend))
     kept, ignored = _relevant(reading, options, name, recorded)
     settings = config.from_reading(backend, options, name, path, kept)
     if ignored:
         line, text = min(ignored)
         more = f", and {len(ignored) - 1} more" if ignored[1:] else ""
-        report.warn(f"{path}:{line}: {text}{more}; it does not concern this stop; see: envstart config check {backend}")
+        check = remedies.known("config check", ("-c", path, backend))
+        report.warn(f"{path}:{line}: {text}{more}; it does not concern this stop; see: {check}")
     return settings
 
 

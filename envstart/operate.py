@@ -18,6 +18,8 @@ from . import (
     remedies,
     show,
     started,
+    stopping,
+    unregistered,
 )
 from .errors import Error, Misconfigured, Temporary, Usage
 from .host import Host
@@ -131,7 +133,8 @@ def recover(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan]
     if plans is None:
         listings = inventories(arguments, host)
         status = _warn(report, listings)
-        environments = [one for found in listings for one in check.watched(found, arguments.names)]
+        planner = stopping.planner(host)
+        environments = [one for found in listings for one in check.watched(found, arguments.names, planner)]
     else:
         environments = [check.Watched.given(one) for one in plans]
         for one in environments:
@@ -190,7 +193,8 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
         hook.only_root("recover", plan.environment.name, host)
         executor.take_away(plan, host, steps)
         if arguments.remount:
-            hook.act("start", plan, Host(report))
+            # As strictly as any start: what was taken away is not mounted by a record.
+            hook.act("start", hook.load(plan.backend, plan.environment, arguments.config), Host(report))
     except Error as error:
         report.fail(error)
         return error.status
@@ -218,12 +222,13 @@ def orphans(arguments: argparse.Namespace, report: Report) -> int:
     for found in listings:
         every = check.orphans(host, found, arguments.names, arguments.grace)
         status = max(status, _without_plan(report, every))
-        seen = [row for row in every if row.state.word == check.ORPHAN]
-        left += [row.state.found for row in seen if not arguments.stop or row.watched is None]
+        seen = [row for row in every if row.state.word in (check.ORPHAN, unregistered.STATE)]
+        planned = [row.watched for row in seen if row.watched is not None and row.watched.plan is not None]
+        left += [row.state.found for row in seen if not arguments.stop or row.watched not in planned]
         for line in () if arguments.stop else overview.recent(host, found, arguments.names, arguments.grace):
             report.note(line)
         if arguments.stop:
-            for one in dict.fromkeys(row.watched for row in seen if row.watched is not None):
+            for one in dict.fromkeys(planned):
                 status = max(status, _stop(report, one, arguments.grace, host.deadline.left(), silent))
     tell("".join(f"{line}\n" for line in left))
     return status
@@ -245,6 +250,8 @@ def _stop(report: Report, one: Watched, grace: float, left: float, silent: set[s
         at_work = processes.working(("/sudoexec/",), one.found.name)
         if at_work:
             return f"CBSD is at work on it (pid {at_work})"
+        if maker := processes.creating():
+            return f"CBSD makes a jail or VM that pid {maker} does not name"
         table = host.wait(host.mounts())
         servers.update({step.point: table.server(step.point) for step in plan.steps if table.at(step.point)})
         dead = sorted(silent.intersection(servers.values()))

@@ -6,6 +6,7 @@ import os
 import time
 
 from . import libraries
+from .environment import is_name
 from .errors import Unavailable
 from .tasks import Wait
 
@@ -122,6 +123,39 @@ def working(parts: Sequence[str], name: str) -> int:
         if fits and {name, f"jname={name}"} & set(words) and process.info["status"] != psutil.STATUS_ZOMBIE:
             return int(process.pid)
     return 0
+
+
+# Commands of CBSD that make a jail or VM, and may take its name from a file (jconf=FILE, an image).
+_CREATING = frozenset(
+    "jcreate bcreate qcreate xcreate vcreate jimport bimport jclone bclone jrclone jcoldmigrate jregister bregister "
+    "xregister jconstruct jconstruct-tui bconstruct-tui jrestore brestore".split()
+)
+# What names a jail or VM in their arguments.
+_NAMING = ("jname=", "new=", "newjname=")
+
+
+def creating() -> int:
+    """Return the pid of a process by which CBSD makes a jail or VM that its arguments do not name; 0 if there is none.
+
+    A path does not count as a name: an image can hold another one than its file has.
+    """
+    psutil = _psutil()
+    if psutil is None:
+        return 0
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = [given.replace('"', "") for given in process.info["cmdline"] or ()]
+        programs = [number for number, word in enumerate(words) if _is_creating(word)]
+        if not programs or process.info["status"] == psutil.STATUS_ZOMBIE:
+            continue
+        given = words[programs[0] + 1 :]
+        if not any(word.startswith(_NAMING) or is_name(word) for word in given):
+            return int(process.pid)
+    return 0
+
+
+def _is_creating(word: str) -> bool:
+    directory, _, name = word.rpartition("/")
+    return name in _CREATING and os.path.basename(directory) in ("sudoexec", "jailctl", "bhyvectl", "tools", "xenctl")
 
 
 def is_still(pid: int, began: float) -> bool:

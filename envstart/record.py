@@ -71,7 +71,7 @@ class Record:
                 raise Misconfigured(f"cannot use {self.path}: {option.name}={shell.short(text)!r} {error}") from None
             texts[option.name] = text
         origins = {key: self.path for key in values if key in self.texts and key not in self.defaults}
-        return Config(self.path, values, texts, origins, (), self.inputs)
+        return Config(self.source or None, values, texts, origins, (), self.inputs)
 
     def plan(self, config: Config | None = None) -> Plan:
         """Make the plan of the start again, perhaps by another ``config``; Misconfigured."""

@@ -241,7 +241,8 @@ def _attempt(report: Report, wanted: Environment) -> int:
         by_table = leftover.plan(host, plan.backend, wanted, force=True)
         if not by_table.steps or isinstance(error, Interrupted):
             raise
-        report.warn(f"{error}; trying by the mount table alone")
+        report.warn(str(error))
+        report.warn("trying by the mount table alone")
         hook.act("stop", by_table, Host(report))
     return os.EX_OK
 

@@ -13,6 +13,8 @@ from .plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .config import Config
     from .environment import Environment
     from .host import Host
@@ -44,6 +46,19 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
         return configured
     host.report.note(f"the configuration has changed since the start; stopping what was mounted then: {recorded.path}")
     return by_record
+
+
+def planner(host: Host) -> Callable[[str, Environment], Plan]:
+    """Return plan() for many: each warning then begins with the name of the jail or VM."""
+
+    def planned(backend: str, environment: Environment) -> Plan:
+        subject, host.report.subject = host.report.subject, environment.name
+        try:
+            return plan(host, backend, environment)
+        finally:
+            host.report.subject = subject
+
+    return planned
 
 
 def as_it_is(settings: Config) -> Config:
@@ -81,7 +96,9 @@ def _without_configuration(
         except Error as unusable:
             host.report.warn(f"{unusable}; going on without it")
         else:
-            host.report.warn(f"{error}; stopping what was mounted at the start: {recorded.path}")
+            # Each on a line of its own: the first ends with a command line.
+            host.report.warn(str(error))
+            host.report.warn(f"stopping what was mounted at the start: {recorded.path}")
             return by_record
     from . import leftover
 
@@ -89,9 +106,10 @@ def _without_configuration(
     if not by_table.steps:
         raise error
     points = ", ".join(step.point for step in reversed(by_table.steps))
+    host.report.warn(str(error))
     host.report.warn(
-        f"{error}; and there is no record of the start; by the mount table alone: unmounting {points}; devices and "
-        "sessions below them cannot be known"
+        f"there is no record of the start; by the mount table alone: unmounting {points}; devices and sessions below "
+        "them cannot be known"
     )
     return by_table
 

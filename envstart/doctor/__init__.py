@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from .. import hook, remedies
+from .. import hook, remedies, unregistered
 from ..errors import Error
 from ..table import Table
 from . import machine, places, servers, sources
@@ -58,6 +58,7 @@ def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) 
     except Error as error:
         findings.append(of_error(CRITICAL, HOST, error))
         mounts = Table(())
+    findings += _unregistered(inventories, wanted, mounts)
     scene = Scene(inventories, cases, mounts)
     for workdir, look in alive.items():
         findings += places.of_workdir(workdir, look, scene)
@@ -79,6 +80,19 @@ def _of_row(found: Found) -> list[Finding]:
         text = f"mnt_start is {found.hook}, which is none of envstart's hooks: it is not looked at"
         return [Finding(NOTE, found.name, text, "nothing, if that is meant")]
     return []
+
+
+def _unregistered(inventories: Sequence[Inventory], wanted: Sequence[Found], mounts: Table) -> list[Finding]:
+    """Find what is mounted of jails and VMs that were unregistered: a removal deletes what is in it."""
+    listed = {found.name: found for found in wanted if not found.registered}
+    findings = []
+    for inventory in inventories:
+        for entry in mounts:
+            found = listed.get(inventory.owner(entry.point) or "")
+            if found is not None and found.workdir == inventory.workdir:
+                danger = unregistered.danger(found.name, found.workdir, str(entry), entry.point, is_jail=found.is_jail)
+                findings.append(Finding(CRITICAL, found.name, *danger))
+    return findings
 
 
 def _case(found: Found) -> tuple[Case | None, list[Finding]]:
