@@ -286,8 +286,13 @@ class Client(Mount):
 
     async def stop(self, host: Host) -> None:
         await super().stop(host)
-        if not host.rehearsing:
+        if host.rehearsing:
+            return
+        try:
             state.note(self._note, "")
+        except Error as error:
+            # It is unmounted, and a note of what is not mounted harms nobody.
+            host.report.warn(str(error))
 
 
 class _Shown(Mount):

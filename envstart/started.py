@@ -46,7 +46,11 @@ def left(name: str) -> list[int]:
         return []
     from . import processes
 
-    found = [int(pid) for pid, began in rows if processes.is_still(int(pid), float(began))]
+    try:
+        found = [int(pid) for pid, began in rows if processes.is_still(int(pid), float(began))]
+    except ValueError:
+        # Only a part of it was written: the disk was full. A stop must not fail by that.
+        found = []
     if not found:
         state.write(f"{name}.left", b"")
     return found
