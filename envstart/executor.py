@@ -65,7 +65,7 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
     """
     groups = waves(plan.steps)
     steps = [step for group in groups for step in group]
-    with host.locks(plan.locks):
+    with host.locks(plan.locks, needed=False):
         why = unless()
         if why:
             raise Temporary(f"cannot stop {plan.environment.name}: {why}; it is left as it is")

@@ -148,9 +148,10 @@ class Host:
                 self.wait(guarded(short.pop(0), alone=True))
         return failures
 
-    def locks(self, names: Sequence[str]) -> Locks:
-        """``with host.locks(NAMES):`` one at a time on this host, taken in this order; in a step, ``async with``."""
-        return Locks(self, names)
+    def locks(self, names: Sequence[str], *, needed: bool = True) -> Locks:
+        """``with host.locks(NAMES):`` one at a time on this host, taken in this order; in a step, ``async with``. Not
+        ``needed``: where there is no place for one, a warning will do."""
+        return Locks(self, names, needed=needed)
 
     # Commands.
 

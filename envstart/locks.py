@@ -20,8 +20,9 @@ class Locks:
     ``async with`` does the same inside a step, for what must not be done by two environments at once.
     """
 
-    def __init__(self, host: Host, names: Sequence[str]) -> None:
+    def __init__(self, host: Host, names: Sequence[str], *, needed: bool = True) -> None:
         self._host = host
+        self._needed = needed
         self._names = names
         self._descriptors: list[int] = []
 
@@ -56,7 +57,7 @@ class Locks:
     async def _take_all(self, turns: bool = False) -> None:
         """``turns``: for what is done to devices. Without room for a lock of its own, all such take turns, by the lock
         of the directory, which needs none."""
-        from .errors import NoRoom
+        from .errors import Error, NoRoom
 
         try:
             for name in self._names:
@@ -67,6 +68,12 @@ class Locks:
                         self._host.report.warn(f"{error}; going on without a lock")
                         continue
                     descriptor = self._open(name, state.directory(), posix.O_RDONLY | posix.O_DIRECTORY)
+                except Error as error:
+                    # What takes away is not kept from it by a /var/run that cannot be written.
+                    if self._needed:
+                        raise
+                    self._host.report.warn(f"{error}; going on without a lock")
+                    continue
                 await self._take(name, descriptor)
         except BaseException:
             self._release()

@@ -353,3 +353,14 @@ def test_case_a8_what_is_made_without_a_name_protects_all(cbsd: Toy, words: tupl
         maker.kill()
     assert (cbsd.site.table == cbsd.site.wanted()) == protects, ended
     assert (ended.returncode, f"pid {maker.pid}" in ended.stderr) == ((75, True) if protects else (0, False))
+
+
+def test_case_a1_no_place_for_a_lock(cbsd: Toy) -> None:
+    """Whatever is wrong with /var/run, what is mounted can be unmounted."""
+    assert cbsd.site.start().returncode == 0
+    run = cbsd.site.world.path / "run"
+    shutil.rmtree(run)
+    run.write_text("no directory can be made here")
+    ended = cbsd.site.stop()
+    assert (ended.returncode, cbsd.site.table) == (0, []), ended
+    assert "going on without a lock" in ended.stderr
