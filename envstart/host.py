@@ -149,8 +149,7 @@ class Host:
         return failures
 
     def locks(self, names: Sequence[str], *, needed: bool = True) -> Locks:
-        """``with host.locks(NAMES):`` one at a time on this host, taken in this order; in a step, ``async with``. Not
-        ``needed``: where there is no place for one, a warning will do."""
+        """``with host.locks(NAMES):`` one at a time on this host, taken in this order; ``needed``: see Locks."""
         return Locks(self, names, needed=needed)
 
     # Commands.

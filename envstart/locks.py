@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Locks:
     """``with Locks(host, names):`` takes them one after the other; Temporary at the deadline.
 
-    ``async with`` does the same inside a step, for what must not be done by two environments at once.
+    ``async with`` does the same inside a step, for what must not be done by two environments at once. Not ``needed``:
+    where there is no place for a lock, a warning will do.
     """
 
     def __init__(self, host: Host, names: Sequence[str], *, needed: bool = True) -> None:
