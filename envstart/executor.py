@@ -82,12 +82,13 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
         host.together([step.before_stop(host) for step in steps])
         host.signals.arm()
         try:
-            # Of these each can take a minute: side by side.
+            # Of these each can take a minute: side by side. An unmount that is at work when another one fails is not
+            # cut off; what it has done is taken back with the rest.
             for group in reversed(groups):
                 host.together([step.give_up(host) for step in group])
-            for step in reversed(steps):
+            for group in reversed(groups):
                 host.wave()
-                host.wait(step.stop(host))
+                host.together([step.stop(host) for step in group])
         except BaseException as error:
             _take_back(host, error)
             raise

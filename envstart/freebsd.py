@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 _NOWAIT = 2
+# Flags of unmount(2): by "FSID:%d:%d" (kern_unmount() of vfs_mount.c), by force, not if it is in use.
+_BYFSID, FORCE, NONBUSY = 0x08000000, 0x00080000, 0x04000000
 _RDONLY = 0x1
 # struct statfs of FreeBSD 12 and newer, the same on all machines: offsets of f_version, f_flags, f_fsid, f_fstypename,
 # f_mntfromname, f_mntonname, and its size (sys/mount.h; commands.md §2.2).
@@ -63,6 +65,21 @@ def parse_statfs(data: bytes | memoryview, wanted: Container[str] | None = None)
         number = fsid.hex() if any(fsid) else ""
         entries.append(Entry(source, point, kind, ("read-only",) if flags & _RDONLY else (), number=number))
     return whole(entries)
+
+
+def unmount(number: str, flags: int) -> None:
+    """Unmount the file system with this Entry.number as umount(8) does, which asks a resolver for the server of NFS
+    first. OSError; AttributeError where the C library has no unmount. Run only in a child: it can hang in the kernel.
+    """
+    import ctypes
+
+    data = bytes.fromhex(number)
+    first, second = (int.from_bytes(data[at : at + 4], sys.byteorder, signed=True) for at in (0, 4))
+    call = ctypes.CDLL(None, use_errno=True).unmount
+    call.argtypes = (ctypes.c_char_p, ctypes.c_int)
+    if call(f"FSID:{first}:{second}".encode(), flags | _BYFSID) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def _string(data: bytes | memoryview, at: int, length: int) -> str:

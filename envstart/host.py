@@ -177,13 +177,12 @@ class Host:
     ) -> Result:
         """Run a command to its end, for ``timeout`` seconds and what is left of the deadline at most.
 
-        One that does not end gets TERM, then KILL, with all of its group; one that ignores KILL is left behind and
-        noted. ``leave``: it is left behind at once, because it does good in its own time (``umount -N``).
-        ``reserve``: the time kept for the roll back counts too. ``hold``: should this process be killed, the command
-        keeps our locks until it ends, so that another run does not act on what is still under way. ``reads``: it
-        changes nothing, so that what is known stays known. ``stdin``: what it reads there, from a file without a name;
-        else there is nothing to read. ``secret``: what it prints is never shown. ``outlast``: one that ignores KILL is
-        waited for as long as there is time, since what hangs in the kernel can still come about.
+        One that does not end gets TERM, then KILL, with its group; one that ignores KILL is left behind and noted.
+        ``leave``: it is left behind at once, and does good in its own time (``umount -N``). ``reserve``: the time kept
+        for the roll back counts too. Neither is cut off when what runs beside it fails. ``hold``: should this process
+        be killed, the command keeps our locks until it ends. ``reads``: it changes nothing, so that what is known stays
+        known. ``stdin``: what it reads there, from a nameless file. ``secret``: what it prints is never shown.
+        ``outlast``: one that ignores KILL is waited for as long as there is time, since it can still come about.
         """
         path = self.require(argv[0])
         self.signals.arm()
@@ -206,7 +205,7 @@ class Host:
             until = min(began + timeout, limit) if timeout is not None else limit
             ended = False
             try:
-                ended = await self._waited(child, Wait(until, child.ended))
+                ended = await self._waited(child, Wait(until, child.ended, finish=reserve or leave))
             finally:
                 if not ended:
                     await self._end(child, gently=True, leave=leave)
@@ -359,8 +358,7 @@ class Host:
         except (ImportError, AttributeError, OSError, ValueError) as error:
             self.report.trace(f"getfsstat(2): {error}; asking mount(8)", level=2)
         # Not -p and not -v, which ask every file system and hang on a dead one (commands.md §3.4).
-        # A quarter of what is left, so that one reading that hangs leaves time for another and for the roll back; the
-        # reserve included, because this decides what a command did that was cut off.
+        # A quarter of what is left, the reserve included: one that hangs leaves time for another and for the roll back.
         result = await self.run(
             ("mount", "--libxo", "json"), timeout=self.deadline.to_the_end() / 4, reserve=True, reads=True
         )
@@ -371,14 +369,19 @@ class Host:
     # What may hang.
 
     async def bounded(
-        self, function: Callable[..., Any], *arguments: Any, timeout: float, keep: Sequence[int] = (), what: str = ""
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        timeout: float,
+        keep: Sequence[int] = (),
+        what: str = "",
+        finish: bool = False,
     ) -> Any:
-        """``function(*arguments)`` in a child, for at most ``timeout`` seconds; NoAnswer after that, NoTime if the
-        deadline comes first.
+        """Call a function in a child; NoAnswer after ``timeout`` seconds, NoTime if the deadline comes first.
 
-        For everything that touches a file system which may be dead: such a call cannot be ended, only left behind.
-        The result goes through marshal; an OSError comes back as one. ``keep``: descriptors that the child gets.
-        ``what`` is told to be waited for in place of an answer of its first argument.
+        For all that touches a file system which may be dead: such a call cannot be ended, only left behind. The result
+        goes through marshal; an OSError comes back as one. ``keep``: descriptors that the child gets. ``what`` is told
+        to be waited for in place of an answer of its first argument. ``finish``: it is not cut off (see run()).
         """
         try:
             asker = await self._askers.ask(function, arguments, keep, self.deadline.limit)
@@ -387,7 +390,7 @@ class Host:
         until = time.monotonic() + timeout
         answered = False
         try:
-            wait = Wait(min(until, self.deadline.limit), asker.answered, asker.pipe.descriptor)
+            wait = Wait(min(until, self.deadline.limit), asker.answered, asker.pipe.descriptor, finish)
             answered = await self._waited(asker.child, wait, what or children.answer_of(arguments))
         finally:
             self._askers.done(asker, answered)
@@ -407,11 +410,8 @@ class Host:
     async def each(
         self, function: Callable[[Any], Any], items: Sequence[Any], timeout: float, keep: Sequence[int] = ()
     ) -> tuple[list[tuple[int, Any]], int]:
-        """``function`` of one item after the other in one child: (0, result) or (errno, text) for each, and 0.
-
-        The answers end with the first item that gives none for ``timeout`` seconds; the child is left behind then, with
-        the descriptors ``keep``, and its pid is returned.
-        """
+        """Call a function with one item after the other in one child: (0, result) or (errno, text) for each, and 0.
+        They end with the first that gives none in time; the child is left behind with ``keep``, its pid is returned."""
         try:
             child, descriptor = children.each(function, items, keep)
         except OSError as error:

@@ -30,15 +30,23 @@ class Cancelled(BaseException):
 class Wait:
     """Until ``ready()`` says so or the clock (time.monotonic, seconds) reaches ``until``; true if ready.
 
-    ``descriptor`` becoming readable ends the sleep early; ``ready`` is asked then.
+    ``descriptor`` becoming readable ends the sleep early; ``ready`` is asked then. ``finish``: the failure of another
+    coroutine does not cancel this one before the wait is over, a signal does.
     """
 
-    __slots__ = ("ready", "until", "descriptor")
+    __slots__ = ("ready", "until", "descriptor", "finish")
 
-    def __init__(self, until: float, ready: Callable[[], bool] | None = None, descriptor: int | None = None) -> None:
+    def __init__(
+        self,
+        until: float,
+        ready: Callable[[], bool] | None = None,
+        descriptor: int | None = None,
+        finish: bool = False,
+    ) -> None:
         self.until = until
         self.ready = ready
         self.descriptor = descriptor
+        self.finish = finish
 
     def __await__(self) -> Generator[Wait, None, bool]:
         while True:
@@ -121,6 +129,10 @@ class _Task:
         self.done = False
         self.cancelled = False
 
+    @property
+    def finishes(self) -> bool:
+        return self.wait is not None and self.wait.finish
+
     def step(self, throw: BaseException | None = None) -> None:
         try:
             self.wait = self.coroutine.throw(throw) if throw is not None else self.coroutine.send(None)
@@ -146,16 +158,18 @@ def together(
 ) -> list[Any]:
     """Run all to their end and return their results in order.
 
-    The first one that fails, or ``interruption()``, ends the others by Cancelled; the cause is raised when all of them
-    have ended. ``wake()`` is a descriptor that becomes readable when a signal came in (a child's end among them).
-    ``tick()`` is called before each sleep, and tells when it wants to be called again (time.monotonic).
+    The first one that fails, or ``interruption()``, ends the others by Cancelled, after a failure only when a wait that
+    is to ``finish`` is over; the cause is raised when all of them have ended. ``wake()`` is a descriptor that becomes
+    readable when a signal came in (a child's end among them). ``tick()`` is called before each sleep, and tells when it
+    wants to be called again (time.monotonic).
     """
     tasks = [_Task(coroutine) for coroutine in coroutines]
     cause: BaseException | None = None
+    interrupted: BaseException | None = None
     while True:
         before = [(task.wait, task.done) for task in tasks]
         for task in tasks:
-            if not task.done and not task.cancelled and cause is not None:
+            if not task.done and not task.cancelled and (interrupted or (cause and not task.finishes)):
                 task.cancel()
             elif not task.done:
                 task.step()
@@ -164,8 +178,10 @@ def together(
         waiting = [task for task in tasks if not task.done]
         if not waiting:
             break
-        cause = cause or interruption()
-        if cause is not None and not all(task.cancelled for task in waiting):
+        if cause is None or any(task.finishes for task in waiting):
+            interrupted = interrupted or interruption()
+        cause = cause or interrupted
+        if cause and not all(task.cancelled or (task.finishes and not interrupted) for task in waiting):
             continue
         if any(task.done != done or task.wait is not wait for task, (wait, done) in zip(tasks, before)):
             # What one has done can be what another waits for.

@@ -6,7 +6,8 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed and spoils ``umou
 from __future__ import annotations
 
 from . import commands, diagnosis, touch, verdict
-from .errors import Denied, Error, NoAnswer, NoTime, Stuck, Temporary, Unavailable
+from .children import Result
+from .errors import Denied, Error, NoAnswer, NoTime, Stuck, Temporary, reason
 from .retry import until_it_heals
 
 TYPE_CHECKING = False
@@ -21,6 +22,8 @@ _SEARCH = 5.0
 _HOLDERS_SHOWN = 5
 # Seconds for Linux to take a mount out of the table, whatever it waits for then.
 _DETACHED = 5.0
+# Seconds that a resolver may take before it is done without.
+_RESOLVED = 2.0
 
 
 class Busy(Temporary):
@@ -56,7 +59,7 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
         nonlocal told, searching, pids
         # The reserve included: an attempt that begins late must not be cut off in the middle.
         timeout = max(host.deadline.left() - spare, host.deadline.to_the_end() / 2)
-        result = await host.run(argv, timeout=timeout, reserve=True)
+        result = await run(host, argv, entry, timeout=timeout, reserve=True)
         table = await host.mounts()
         # Not the exit status: mountd that cannot be told makes it 1 after success (commands.md §7.3). But the table
         # leaves out a mount while it is being unmounted (§2.1), so that one still at work has not done it yet.
@@ -79,7 +82,7 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
         if not told:
             told = True
             host.report.trace(f"{entry.point} is busy: {by}")
-        if kill and pids:
+        if kill and pids and await _is_still_there(host, entry, depth):
             host.report.warn(f"{entry.point} is busy: ending {processes.describe(pids)}")
             await processes.end(pids)
         raise Busy(f"{doing}: it is busy ({by}); end what uses it, and stop again")
@@ -87,18 +90,73 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
     await until_it_heals(attempt, host, entry.point, attempts)
 
 
-async def holders(host: Host, point: str) -> list[int] | None:
-    """Processes that use a mounted directory, found in bounded time; None if that cannot be told."""
-    if host.platform == "freebsd":
-        # The process numbers are all that fuser(1) prints on stdout (commands.md §21).
+async def _is_still_there(host: Host, entry: Entry, depth: int) -> bool:
+    """Tell whether nobody has unmounted it meanwhile: fuser -c names the users of the file system below then."""
+    host.forget()
+    return len((await host.mounts()).at(entry.point)) >= depth
+
+
+async def run(
+    host: Host, argv: Sequence[str], entry: Entry, timeout: float | None, reserve: bool = False, leave: bool = False
+) -> Result:
+    """Run umount(8), which is not cut off when a sibling fails; by unmount(2) alone where it would first ask a resolver
+    that gives no answer for the name of the server (umountfs() of umount.c)."""
+    named = host.platform == "freebsd" and entry.kind == "nfs" and entry.number and "-N" not in argv
+    if named and not await _resolves(host, entry.server):
         try:
-            result = await host.run(("fuser", "-c", point), timeout=_SEARCH, reads=True)
-        except Unavailable:
-            return None
-        return [int(word) for word in result.out.split() if word.isdigit()] if result.status == 0 else None
+            return await _by_number(host, argv, entry, host.deadline.left() if timeout is None else timeout)
+        except Temporary as error:
+            host.report.trace(f"{entry.point}: unmount(2): {error}; asking umount(8)")
+    return await host.run(argv, timeout=timeout, reserve=reserve, leave=leave)
+
+
+async def _resolves(host: Host, server: str) -> bool:
+    """Tell whether the resolver gives an answer for this name, be it that there is none; an address needs none."""
+    bare = server.strip("[]")
+    if ":" in bare or bare.replace(".", "").isdigit():
+        return True
+    from . import network
+
     try:
+        await host.bounded(network.resolve, bare, timeout=_RESOLVED)
+    except (NoAnswer, NoTime):
+        return False
+    except (Error, OSError):
+        pass
+    return True
+
+
+async def _by_number(host: Host, argv: Sequence[str], entry: Entry, timeout: float) -> Result:
+    """Do what umount(8) would do, without a resolver, and tell it as if that had been run; Temporary if it cannot."""
+    from . import freebsd
+
+    flags = freebsd.FORCE if "-f" in argv else freebsd.NONBUSY if "-n" in argv else 0
+    host.report.trace(f"unmount(2) of {entry.point} by its number, since no resolver answers for {entry.server}")
+    began = host.deadline.elapsed()
+    code: int | None = 0
+    said = ""
+    try:
+        await host.bounded(freebsd.unmount, entry.number, flags, timeout=timeout, finish=True)
+    except (NoAnswer, NoTime):
+        code = None
+    except OSError as error:
+        code, said = 1, f"umount: unmount of {entry.point} failed: {reason(error)}"
+    finally:
+        host.forget()
+    return Result(code, "", said, host.deadline.elapsed() - began, code is None)
+
+
+async def holders(host: Host, point: str) -> list[int] | None:
+    """Processes that use a mounted directory, found in bounded time; None if that cannot be told: it serves a message,
+    or ends who may be ended, and no unmount fails for want of it."""
+    try:
+        if host.platform == "freebsd":
+            # The process numbers are all that fuser(1) prints on stdout (commands.md §21).
+            result = await host.run(("fuser", "-c", point), timeout=_SEARCH, reads=True)
+            return [int(word) for word in result.out.split() if word.isdigit()] if result.status == 0 else None
         return list(await host.bounded(touch.holders, point, timeout=_SEARCH))
-    except (NoAnswer, NoTime, OSError):
+    except (Error, OSError) as error:
+        host.report.trace(f"cannot tell who uses {point}: {error}")
         return None
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 
 from . import vfs
+from .machine import Machine
 from .store import Store
 
 TYPE_CHECKING = False
@@ -89,7 +90,8 @@ class PsutilFinder:
 
 
 def install_getfsstat(state: str) -> None:
-    """A C library whose getfsstat(2) tells the simulated mount table, laid out as FreeBSD's <sys/mount.h> has it.
+    """A C library whose getfsstat(2) tells the simulated mount table, laid out as FreeBSD's <sys/mount.h> has it, and
+    whose unmount(2) changes that.
 
     Only in machines whose setting says so: elsewhere the hooks must ask mount(8), which can be made to fail.
     """
@@ -102,8 +104,35 @@ def install_getfsstat(state: str) -> None:
         def __init__(self, name: object, use_errno: bool = False) -> None:
             assert name is None
             self.getfsstat = Getfsstat(store)
+            self.unmount = Unmount(state)
 
     vars(ctypes)["CDLL"] = Library
+
+
+class Unmount:
+    """As the system call, by the number of a file system (kern_unmount() of vfs_mount.c); it is logged as a command."""
+
+    by_fsid, force = 0x08000000, 0x00080000
+
+    def __init__(self, state: str) -> None:
+        self.machine = Machine(state)
+
+    def __call__(self, path: bytes, flags: int) -> int:
+        import ctypes
+
+        from . import kernel
+
+        assert flags & self.by_fsid
+        words = path.decode().split(":")
+        assert words[0] == "FSID"
+        fsid = b"".join(int(word).to_bytes(4, "little", signed=True) for word in words[1:]).hex()
+        self.machine.store.log_call({"name": "unmount(2)", "argv": ["unmount", hex(flags & ~self.by_fsid), fsid]})
+        try:
+            self.machine.call(lambda state: kernel.unmount(state, self.machine, fsid, bool(flags & self.force)))
+        except OSError as problem:
+            ctypes.set_errno(problem.errno or 0)
+            return -1
+        return 0
 
 
 class Getfsstat:
