@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 
-from . import plan, processes, state, unmount, usable
+from . import mountpoint, plan, processes, state, unmount, usable
 from .block.base import Looks
 from .errors import Error, Misconfigured, NoAnswer, NoTime, Temporary, Unavailable
 from .mount import Mount
@@ -176,7 +176,7 @@ class Client(Mount):
         self._began = time.time()
         result = await super()._run(host, argv)
         if result.status == 0:
-            await self._landed(host, await self._real_point(host), _APPEARS)
+            await mountpoint.landed(host, self, await self._real_point(host), _APPEARS)
         return result
 
     async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
@@ -213,8 +213,8 @@ class Client(Mount):
         if entries:
             await self._farewell(host)
 
-    async def _unmount_broken(self, host: Host, entry: Entry) -> None:
-        await super()._unmount_broken(host, entry)
+    async def _unmount_broken(self, host: Host, entry: Entry, *, asked: bool = False) -> None:
+        await super()._unmount_broken(host, entry, asked=asked)
         await self._farewell(host)
 
     async def _farewell(self, host: Host) -> None:
@@ -233,10 +233,15 @@ class Client(Mount):
             # Whether it has is not known; the next one is looked at when it is mounted.
             pass
 
-    async def _force(self, host: Host, entry: Entry) -> None:
-        await self.cut(host)
+    async def alone(self, host: Host, entry: Entry) -> bool:
+        # No other jail or VM has a mount of this client.
+        return True
+
+    async def _force(self, host: Host, entry: Entry, *, asked: bool = False, dead: bool = True) -> None:
+        if dead:
+            await self.cut(host)
         if (await host.mounts()).at(entry.point):
-            await super()._force(host, entry)
+            await super()._force(host, entry, asked=asked, dead=dead)
         host.silent.discard(entry.point)
 
     async def cut(self, host: Host) -> None:
@@ -330,9 +335,17 @@ class _Shown(Mount):
                 return users
         return ""
 
-    async def _force(self, host: Host, entry: Entry) -> None:
-        await self._client.cut(host)
-        await super()._force(host, entry)
+    @property
+    def borrowed(self) -> bool:
+        return False
+
+    async def alone(self, host: Host, entry: Entry) -> bool:
+        return True
+
+    async def _force(self, host: Host, entry: Entry, *, asked: bool = False, dead: bool = True) -> None:
+        if dead:
+            await self._client.cut(host)
+        await super()._force(host, entry, asked=asked, dead=dead)
 
 
 def refuse_shared(wanted: Sequence[Wanted]) -> None:

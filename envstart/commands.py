@@ -116,16 +116,19 @@ def unmount(platform: str, fstype: str, point: str) -> tuple[str, ...]:
     return ("umount", "-n", point) if fstype.partition(".")[0] in _NOTHING_OF_ITS_OWN else ("umount", point)
 
 
-def unmount_by_force(platform: str, point: str) -> tuple[str, ...]:
-    """Unmount although it is in use: whoever uses it gets errors."""
-    return ("umount", "-f", point) if platform == "freebsd" else ("umount", "--no-canonicalize", "-f", "-l", point)
+def unmount_by_force(platform: str, point: str, alone: bool = True) -> tuple[str, ...]:
+    """Unmount although it is in use: whoever uses it gets errors. Linux's ``-f`` ends the requests of the file system,
+    wherever else it is mounted, so that it is for one that is mounted here ``alone``."""
+    if platform == "freebsd":
+        return ("umount", "-f", point)
+    return ("umount", "--no-canonicalize", *(("-f",) if alone else ()), "-l", point)
 
 
 def unmount_dead(platform: str, fstype: str, point: str) -> tuple[str, ...]:
     """Unmount what does not answer.
 
-    On FreeBSD ``-N`` at once: a plain or forced umount of a dead NFS mount blocks, cannot be killed, and makes ``-N``
-    fail from then on (transcript nfs-dead-server).
+    On FreeBSD ``-N`` at once: a plain or forced umount of a dead NFS mount blocks, and cannot be killed (transcript
+    nfs-dead-server).
     """
     if platform == "freebsd" and fstype == "nfs":
         return ("umount", "-N", point)

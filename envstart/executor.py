@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .host import Host
+    from .mount import Mount
     from .plan import Plan, Step
 
 
@@ -95,12 +96,14 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
         record.discard(plan.environment)
 
 
-def take_away(plan: Plan, host: Host, steps: Sequence[Step]) -> None:
-    """Take what is broken of these steps away, in their order; what is found well by then stays."""
+def take_away(plan: Plan, host: Host, steps: Sequence[Mount]) -> None:
+    """Unmount what is broken of these mounts, in their order; what is found well by then stays."""
+    from . import recovery
+
     with host.locks(plan.locks):
         host.signals.arm()
         for step in steps:
-            host.wait(step.take_away(host))
+            host.wait(recovery.take_away(step, host))
 
 
 def _survey(plan: Plan, host: Host) -> bool:

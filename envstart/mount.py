@@ -44,6 +44,8 @@ class Mount(plan.Step):
     beside: Collection[str] = ()
     # Whether the mount command keeps our locks until it ends (Host.run).
     hold = True
+    # Whether locks of files go through rpc.lockd(8), so that a forced unmount can crash the host (umount(8)).
+    lockd = False
     diagnose = staticmethod(diagnosis.of_mount)
 
     def __init__(
@@ -74,7 +76,8 @@ class Mount(plan.Step):
         # Seconds that the mounted directory may take to answer.
         self.patience: float = config["PROBE_TIMEOUT"]
         self.required: Sequence[str] = config[f"REQUIRE_{name.upper()}"] or () if name in DIRECTORIES else ()
-        self.environment, self.config = environment, config
+        self.environment = environment
+        self.config = config
         self._attempt_timeout = attempt_timeout
         # Whether this run has mounted it.
         self._new = False
@@ -166,7 +169,7 @@ class Mount(plan.Step):
         stack = table.at(await self._real_point(host))
         return table.why_lost(stack[-1]) if stack else ""
 
-    async def _answers(self, host: Host, point: str, timeout: float) -> bool:
+    async def answers(self, host: Host, point: str, timeout: float) -> bool:
         if await self.down(host):
             host.silent.add(point)
             return False
@@ -187,13 +190,23 @@ class Mount(plan.Step):
         entry = await self._ours(host, await host.mounts(), point)
         if entry is None or await self.down(host):  # With its device it can come back.
             return None
+        if self.borrowed and not await self.answers(host, entry.point, self.patience):
+            from . import recovery
+
+            await recovery.wait_for_answer(self, host, entry)
+            if await usable.judge(self, host, entry.point) is None:
+                return None
         if users := await self.users(host, entry.point):
             why = f"{self.source} is mounted there but broken or not exported, and {users}"
             raise Temporary(f"cannot use {entry.point}: {why}; stop it first")
         return entry
 
     async def before_clear(self, host: Host) -> None:
-        await self._refuse_harm(host, await self._to_clear(host))
+        entry = await self._to_clear(host)
+        if entry is not None and not await self.answers(host, entry.point, self.patience):
+            from . import recovery
+
+            await recovery.check_force(self, host, entry)
 
     async def clear(self, host: Host) -> None:
         """Take a mount that is of no use away (faults 3, 6, 51)."""
@@ -216,36 +229,24 @@ class Mount(plan.Step):
         await until_it_heals(lambda: self._attempt(host, point, undo), host, point, self.config["ATTEMPTS"])
         self._new = True
 
-    async def before_take_away(self, host: Host) -> None:
-        """Temporary if that would harm (see unmount.refuse_harm())."""
-        for entry in (await host.mounts()).at(await self._real_point(host))[-1:]:
-            await self._refuse_harm(host, entry)
+    @property
+    def borrowed(self) -> bool:
+        """Tell whether it shows a file system that is not this jail's or VM's alone, so that no force may reach it."""
+        return self.fstype == "nullfs" and self.lower is None
 
-    async def _refuse_harm(self, host: Host, entry: Entry | None) -> None:
-        if entry is not None and not await self._answers(host, entry.point, self.patience):
-            await unmount.refuse_harm(host, entry, self.environment.directories)
+    async def alone(self, host: Host, entry: Entry) -> bool:
+        """Tell whether nobody else has the file system of this mount mounted."""
+        same = sum(other.device == entry.device for other in await host.mounts()) if entry.device else 1
+        return self.fstype != "nullfs" and same == 1
 
-    async def take_away(self, host: Host) -> None:
-        try:
-            point = await self._real_point(host)
-            entry = await self._ours(host, await host.mounts(), point)
-            lack = await usable.judge(self, host, point) if entry is not None else None
-        except (Denied, Missing):
-            return
-        # What answers is not what is to be recovered.
-        if entry is None or lack is None or isinstance(lack, Missing):
-            return
-        host.report.note(f"{point}: taking {entry} away")
-        await self._unmount_broken(host, entry)
-
-    async def _unmount_broken(self, host: Host, entry: Entry) -> None:
-        if not await self._answers(host, entry.point, self.patience):
-            await self._force(host, entry)
+    async def _unmount_broken(self, host: Host, entry: Entry, *, asked: bool = False) -> None:
+        if not await self.answers(host, entry.point, self.patience):
+            await self._force(host, entry, asked=asked)
             return
         try:
             await unmount.plain(host, entry, attempts=1)
         except unmount.Busy:
-            await unmount.by_force(host, entry, dead=False)
+            await self._force(host, entry, asked=asked, dead=False)
 
     async def users(self, host: Host, point: str) -> str:
         """Return who uses what is mounted, "" if nobody does."""
@@ -253,15 +254,19 @@ class Mount(plan.Step):
 
         return await occupancy.users(host, self.environment, point)
 
-    async def _force(self, host: Host, entry: Entry) -> None:
-        """Unmount what does not answer; what lies below it is made to give an error first."""
-        if self.lower is not None and await self.lower.dies(host):
+    async def _force(self, host: Host, entry: Entry, *, asked: bool = False, dead: bool = True) -> None:
+        """Unmount what does not answer (``dead``), or is in use, with what lies on it; what lies below it is made to
+        give an error first."""
+        if dead and self.lower is not None and await self.lower.dies(host):
             await self.lower.cut(host)
             if not (await host.mounts()).at(entry.point):
                 # The kernel has done it when the device went away.
                 host.silent.discard(entry.point)
                 return
-        await unmount.by_force(host, entry, dead=True)
+        from . import forced, recovery
+
+        await recovery.check_force(self, host, entry, asked=asked)
+        await forced.unmount(host, entry, dead=dead, alone=await self.alone(host, entry))
 
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)
@@ -307,9 +312,9 @@ class Mount(plan.Step):
     async def _take_back(self, host: Host, point: str, undo: Undo) -> None:
         """Undo what a failed start has done here, and nothing else (promise 4)."""
         if undo.tried:
-            entry = await self._landed(host, point, _LATE if undo.cut_off else 0.0)
+            entry = await mountpoint.landed(host, self, point, _LATE if undo.cut_off else 0.0)
             if entry is not None and not self._kept(await host.mounts(), point):
-                if await self._answers(host, point, min(self.patience, host.deadline.left() / 3)):
+                if await self.answers(host, point, min(self.patience, host.deadline.left() / 3)):
                     await unmount.plain(host, entry, attempts=3)
                 else:
                     # Seconds old and used by nobody: force harms no one, and a plain umount would hang.
@@ -317,31 +322,20 @@ class Mount(plan.Step):
         if undo.made:
             await host.bounded(touch.remove_empty, undo.made, timeout=self.patience)
 
-    async def _landed(self, host: Host, point: str, patience: float) -> Entry | None:
-        """Our mount if it is there, or comes within ``patience`` seconds although its command was given up."""
-        until = host.deadline.elapsed() + min(patience, host.deadline.left() / 2)
-        with host.waiting(f"{point}: {self.source} can still be mounted"):
-            while True:
-                stack = (await host.mounts()).at(point)
-                if stack and await self._matches(host, await host.mounts(), stack[-1]):
-                    return stack[-1]
-                if host.deadline.elapsed() >= until:
-                    return None
-                host.forget()
-                await host.sleep(0.1)
-
     # Take it away.
 
     async def before_stop(self, host: Host) -> None:
         for entry in await self._to_stop(host):
-            if await self._answers(host, entry.point, self.patience):
+            if await self.answers(host, entry.point, self.patience):
                 continue
             if not self.config["STOP_FORCE"]:
                 why = await self.down(host) or f"it gives no answer in {self.patience} s, and may come back"
                 raise Temporary(
                     f"cannot unmount {entry.point}: {self.source}: {why}; set STOP_FORCE=1 to unmount it nonetheless"
                 )
-            await unmount.refuse_harm(host, entry, self.environment.directories)
+            from . import recovery
+
+            await recovery.check_force(self, host, entry)
 
     async def give_up(self, host: Host) -> None:
         for entry in [entry for entry in await self._to_stop(host) if entry.point in host.silent]:
@@ -374,7 +368,7 @@ class Mount(plan.Step):
                 if not self.config["STOP_FORCE"]:
                     raise
                 host.deadline.use_reserve()
-                await unmount.by_force(host, entry, dead=False)
+                await self._force(host, entry, dead=False)
 
     async def _to_stop(self, host: Host) -> list[Entry]:
         """Our mounts on the directory, the visible one first; all of a stack only if all of it is ours (fault 26)."""
@@ -410,6 +404,10 @@ class Mount(plan.Step):
             matching = [await self._matches(host, table, entry) for entry in table.at(point)]
             gone = await self.gone(host) if matching == [True] else ""
         except (Error, OSError) as error:
+            from . import recovery
+
+            if isinstance(error, NoAnswer) and await recovery.hidden(self, host) is not None:
+                return plan.State(plan.NO_ANSWER, "an unmount of it hangs, so that the mount table leaves it out")
             return plan.State(plan.UNKNOWN, str(error))
         found = " over ".join(str(entry) for entry in reversed(table.at(point)))
         try:

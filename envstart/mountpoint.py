@@ -102,3 +102,17 @@ async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None
         if config["HIDDEN_FILES"] == "refuse":
             raise Misconfigured(f"{doing}: {text}; move it away")
         host.report.warn(text)
+
+
+async def landed(host: Host, mount: Mount, point: str, patience: float) -> Entry | None:
+    """Return our mount if it is there, or comes within ``patience`` seconds although its command was given up."""
+    until = host.deadline.elapsed() + min(patience, host.deadline.left() / 2)
+    with host.waiting(f"{point}: {mount.source} can still be mounted"):
+        while True:
+            stack = (await host.mounts()).at(point)
+            if stack and await mount._matches(host, await host.mounts(), stack[-1]):
+                return stack[-1]
+            if host.deadline.elapsed() >= until:
+                return None
+            host.forget()
+            await host.sleep(0.1)

@@ -6,7 +6,6 @@ import os
 
 from . import (
     check,
-    commands,
     executor,
     guests,
     hook,
@@ -15,13 +14,14 @@ from . import (
     occupancy,
     overview,
     processes,
+    recovery,
     remedies,
     show,
     started,
     stopping,
     unregistered,
 )
-from .errors import Error, Misconfigured, Temporary, Usage
+from .errors import Error, Misconfigured, NoAnswer, Temporary, Usage
 from .host import Host
 from .mount import Mount
 from .plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
@@ -167,18 +167,16 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
     steps = [step for step in order if isinstance(step, Mount) and step in states]
     try:
         # All are asked before one is touched.
-        host.together([step.before_take_away(host) for step in steps])
+        lines = host.together([recovery.lines(step, host) for step in steps])
     except Error as error:
         report.fail(error)
         return error.status
-    for step in steps:
-        dead = states[step].word == NO_ANSWER
-        argv = (
-            commands.unmount_dead(host.platform, step.fstype, step.point)
-            if dead
-            else commands.unmount(host.platform, step.fstype, step.point)
-        )
-        write(1, f"# {plan.environment.name}: {step.name}: {states[step]}\n{paste(argv)}\n")
+    told: set[tuple[str, ...]] = set()
+    for step, argvs in zip(steps, lines):
+        write(1, f"# {plan.environment.name}: {step.name}: {states[step]}\n")
+        # What lies on two of them is unmounted once.
+        write(1, "".join(f"{paste(argv)}\n" for argv in argvs if argv not in told))
+        told.update(argvs)
     if arguments.remount:
         write(1, remedies.of_plan(plan, "start") + "\n")
     if arguments.dry_run:
@@ -204,7 +202,12 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
 async def _users(host: Host, plan: Plan, steps: Sequence[Mount]) -> str:
     """Return who uses one of the mounts, "" if nobody does."""
     for step in steps:
-        users = await occupancy.users(host, plan.environment, await host.real(step.point))
+        try:
+            point = await host.real(step.point)
+        except NoAnswer:
+            # It is hidden (recovery.hidden()).
+            continue
+        users = await occupancy.users(host, plan.environment, point)
         if users:
             return users
     return ""

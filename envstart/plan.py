@@ -105,9 +105,6 @@ class Step:
     async def clear(self, host: Host) -> None:
         """Take away what is there and broken, before anything is started: what lies on top of others comes first."""
 
-    async def take_away(self, host: Host) -> None:
-        """clear() because somebody wants it, whoever uses it."""
-
     async def before_start(self, host: Host) -> None:
         """Raise what start() would end with before it changes anything, as far as that can be told now: for plan."""
 

@@ -89,12 +89,13 @@ class Table:
         # Which of all was the last one on each directory.
         self._last: dict[str, int] = {}
         self._sorted: list[str] | None = None
-        for number, entry in enumerate(entries):
+        self._entries = tuple(entries)
+        for number, entry in enumerate(self._entries):
             self._at.setdefault(entry.point, []).append(entry)
             self._last[entry.point] = number
 
     def __iter__(self) -> Iterator[Entry]:
-        return (entry for stack in self._at.values() for entry in stack)
+        return iter(self._entries)
 
     @property
     def points(self) -> Collection[str]:
@@ -142,6 +143,19 @@ class Table:
     def uppers(self, point: str) -> list[str]:
         """Mount points of the nullfs mounts whose source lies on this mount: they keep it busy (commands.md §7.4)."""
         return [entry.point for entry in self if entry.fstype == "nullfs" and is_below(entry.source, point)]
+
+    def upon(self, entry: Entry) -> list[Entry]:
+        """Return what lies on ENTRY, newest first: what was mounted below its mount point after it, the nullfs mounts
+        of what it shows, and what lies on these. Of an ENTRY that is not listed, all that is of this kind."""
+        start = max((number for number, other in enumerate(self._entries, 1) if other == entry), default=0)
+        found: list[Entry] = []
+        places = [entry.point]
+        for other in self._entries[start:]:
+            sources = (other.point, other.source) if other.fstype == "nullfs" and not other.device else (other.point,)
+            if other.point != entry.point and any(is_below(path, place) for path in sources for place in places):
+                places.append(other.point)
+                found.append(other)
+        return found[::-1]
 
     def holding(self, path: str) -> Entry | None:
         """The visible mount that ``path`` lies on."""

@@ -1,6 +1,6 @@
-"""Taking a mount away: in the ordinary way, patiently while it is busy, and by force only where that is allowed.
+"""Taking a mount away in the ordinary way, patiently while it is busy (forced.py: by force).
 
-On FreeBSD a plain umount of a dead NFS mount cannot be killed and spoils ``umount -N``; so it is probed first.
+On FreeBSD a plain umount of a dead NFS mount cannot be killed; so it is probed first.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 # Seconds the search for holders may take; it looks at every open file of the host.
 _SEARCH = 5.0
 _HOLDERS_SHOWN = 5
-# Seconds for Linux to take a mount out of the table, whatever it waits for then.
-_DETACHED = 5.0
 # Seconds that a resolver may take before it is done without.
 _RESOLVED = 2.0
 
@@ -102,6 +100,7 @@ async def run(
     """Run umount(8), which is not cut off when a sibling fails; by unmount(2) alone where it would first ask a resolver
     that gives no answer for the name of the server (umountfs() of umount.c)."""
     named = host.platform == "freebsd" and entry.kind == "nfs" and entry.number and "-N" not in argv
+    named = named and not host.rehearsing
     if named and not await _resolves(host, entry.server):
         try:
             return await _by_number(host, argv, entry, host.deadline.left() if timeout is None else timeout)
@@ -158,51 +157,3 @@ async def holders(host: Host, point: str) -> list[int] | None:
     except (Error, OSError) as error:
         host.report.trace(f"cannot tell who uses {point}: {error}")
         return None
-
-
-async def refuse_harm(host: Host, entry: Entry, own: Sequence[str] = ()) -> None:
-    """Temporary if to unmount what does not answer cannot succeed on FreeBSD, and would break it for good; what is
-    mounted on one of the directories ``own`` goes first.
-
-    umount -N marks the mount before it is refused because something lies on it; nothing takes that back, and each
-    request fails from then on (nfssvc(2) with FORCEDISM). A nullfs has the locks of what it shows: whoever waits for a
-    server in it keeps it, and with it the directory that it is mounted on, until that server is back.
-    """
-    if host.platform != "freebsd":
-        return
-    table = await host.mounts()
-    lower = table.holding(entry.source) if entry.fstype == "nullfs" else None
-    above = [point for point in (*table.below(entry.point), *table.uppers(entry.point)) if point not in own]
-    if lower is not None and lower.kind == "nfs":
-        raise Temporary(
-            f"cannot unmount {entry.point}: it shows what lies on {lower.point}, and no umount ends before "
-            f"{lower.server} answers"
-        )
-    if entry.kind == "nfs" and above:
-        raise Temporary(
-            f"cannot unmount {entry.point}: {entry.source} gives no answer, and {', '.join(above[:3])} lies on it, so "
-            "that umount -N would fail, and break it for good; wait until the server is back"
-        )
-
-
-async def by_force(host: Host, entry: Entry, dead: bool) -> None:
-    """Unmount although it is in use or dead. What does not end in time goes on by itself, and is said."""
-    if dead:
-        await refuse_harm(host, entry)
-        argv = commands.unmount_dead(host.platform, entry.fstype, entry.point)
-    else:
-        argv = commands.unmount_by_force(host.platform, entry.point)
-    depth = len((await host.mounts()).at(entry.point))
-    linux = host.platform == "linux"
-    result = await host.run(argv, timeout=_DETACHED if linux else None, leave=True)
-    # See plain(): while it is at work the table proves nothing. Linux's -l takes it out of the table for good, and then
-    # the last mount of a silent server says good-bye to it, for as long as its time-outs are.
-    if (linux or not result.alive) and len((await host.mounts()).at(entry.point)) < depth:
-        host.silent.discard(entry.point)
-        return
-    if result.status is None:
-        raise Temporary(
-            f"cannot unmount {entry.point}: {entry.source + ' gives no answer, and ' if dead else ''}{' '.join(argv)} "
-            "still works on it, for a minute or more; try again then"
-        )
-    raise Error(f"cannot unmount {entry.point} by force: {result.words}")

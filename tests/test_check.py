@@ -651,20 +651,6 @@ def test_fault_114_recover_by_the_names_in_the_table(cbsd: Toy) -> None:
     assert all(call["argv"][1] == "-N" for call in cbsd.site.world.calls("umount"))
 
 
-@pytest.mark.parametrize("words", [[], ["--running"], ["-n"]], ids=["stopped", "running", "-n"])
-def test_recover_takes_all_away_or_nothing(cbsd: Toy, words: list[str]) -> None:
-    """CBSD's devfs, and the base of a jail, lie on the data of one that runs: below them no unmount succeeds."""
-    devfs = cbsd.site.point("data") / "dev"
-    devfs.mkdir()
-    cbsd.site.world.mount("devfs", devfs, "devfs")
-    cbsd.site.world.freeze(SERVER)
-    before = cbsd.site.table
-    ended = hand(cbsd, "recover", "jail1", *words)
-    assert (ended.returncode, ended.stdout, cbsd.site.table) == (75, "", before)
-    assert f"{devfs} lies on it, so that umount -N would fail, and break it for good; wait" in last_line(ended)
-    assert cbsd.site.world.calls("umount") == []
-
-
 def test_fault_50_51_recover_and_start_again(cbsd: Toy) -> None:
     cbsd.site.world.stale(cbsd.site.point("data"))
     assert hand(cbsd, "recover", "--remount", "jail1").returncode == 75

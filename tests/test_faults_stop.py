@@ -227,7 +227,7 @@ def test_fault_122_control_c_by_hand(site: Site) -> None:
     assert site.table == []
 
 
-def test_fault_58_a_dead_mount_with_something_on_it_is_not_broken_for_good(site: Site) -> None:
+def test_fault_58_a_dead_mount_that_others_show_is_not_broken_for_good(site: Site) -> None:
     """umount -N marks it before it is refused, and nothing takes that back: it would not heal with its server."""
     site.configure(STOP_FORCE="1")
     assert site.start().returncode == 0
@@ -238,14 +238,14 @@ def test_fault_58_a_dead_mount_with_something_on_it_is_not_broken_for_good(site:
     before = site.table
     ended = site.stop()
     assert ended.returncode == 75
-    assert f"{shown} lies on it, so that umount -N would fail" in last_line(ended)
+    assert f"{shown} lies on it, and does not belong to it alone; unmount that first" in last_line(ended)
     assert not any("-N" in call["argv"] for call in site.world.calls("umount"))
     site.world.thaw(SERVER)
     assert site.table == before
 
 
 def test_fault_58_what_shows_a_dead_server_is_left_alone(tmp_path: Path) -> None:
-    """A nullfs has the locks of what it shows: an unmount waits for the server, and so does who looks for its place."""
+    """A nullfs has the locks of what it shows: an unmount waits for the server, and so does a start."""
     with Site(tmp_path, NULLFS) as site:
         site.configure(TIMEOUT="8")
         held = site.world.export(SERVER, "/files")
@@ -257,5 +257,5 @@ def test_fault_58_what_shows_a_dead_server_is_left_alone(tmp_path: Path) -> None
         before = site.table
         ended = site.start()
         assert ended.returncode == 75
-        assert f"it shows what lies on {site.files}, and no umount ends before {SERVER} answers" in last_line(ended)
+        assert f"{SERVER}:/files (nfs) on {site.files} gives no answer; it is left alone" in last_line(ended)
         assert (site.table, site.world.calls("umount")) == (before, [])

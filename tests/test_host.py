@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import pytest
 import stubs
 
-from envstart import children, executor, guests, plan, processes, state, unmount
+from envstart import children, executor, forced, guests, plan, processes, state
 from envstart import report as reports
 from envstart.errors import NoRoom, Temporary
 from envstart.host import Host
@@ -324,5 +324,5 @@ def test_a_forced_unmount_that_waits_for_the_server(platform: str, done: bool) -
     host.platform = platform
     host.silent = {"/mnt/a"}
     with contextlib.nullcontext() if done else pytest.raises(Temporary, match="still works on it"):
-        stubs.done(unmount.by_force(host.host, entry, dead=True))
+        stubs.done(forced.unmount(host.host, entry, dead=True, alone=True))
     assert host.silent == (set() if done else {"/mnt/a"})

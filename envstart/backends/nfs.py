@@ -168,21 +168,21 @@ def plan(environment: Environment, config: Config) -> Plan:
     wanted = layout.wanted(environment, config, "NFS_SERVER")
     for item in wanted:
         _check_length(options, server, item.path)
-        steps.append(
-            Mount(
-                item.name,
-                "nfs",
-                options,
-                f"{server}:{item.path}",
-                item.point,
-                environment,
-                config,
-                config["NFS_MOUNT_TIMEOUT"],
-                shared=f"{server}:{config['NFS_SERVER_ROOT_DIR']}" if item.shared else "",
-                own=[f"{server}:{other.path}" for other in wanted],
-                servers=[(server, _port(options))],
-            )
+        step = Mount(
+            item.name,
+            "nfs",
+            options,
+            f"{server}:{item.path}",
+            item.point,
+            environment,
+            config,
+            config["NFS_MOUNT_TIMEOUT"],
+            shared=f"{server}:{config['NFS_SERVER_ROOT_DIR']}" if item.shared else "",
+            own=[f"{server}:{other.path}" for other in wanted],
+            servers=[(server, _port(options))],
         )
+        step.lockd = version(options) != "4" and "nolockd" not in options
+        steps.append(step)
     return Plan("nfs", environment, config, steps, _warnings(options, config.origin("MOUNT_NFS_OPT") != "default"))
 
 

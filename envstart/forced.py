@@ -1,0 +1,149 @@
+"""Forced unmounts: which commands, in which order, and whom they would hurt.
+
+FreeBSD: a nullfs keeps the file system that it shows mounted, by force too; a mount on a directory of it does not, and
+stays in the mount table, where nobody reaches it. ``umount -N`` ends the requests of an NFS mount for good, even if it
+is refused because of a nullfs; only then what lies on a mount of a silent server can be unmounted (dounmount() in
+vfs_mount.c; transcript nfs-dead-below).
+Linux: ``umount -f`` acts on the file system, wherever else it is mounted; ``-l`` on this mount, with all that lies on
+it (umount(2)).
+"""
+
+from __future__ import annotations
+
+from . import commands
+from . import unmount as plain
+from .errors import Denied, Error, NoAnswer, NoTime, Temporary
+from .table import Entry, Table, is_below
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .environment import Environment
+    from .host import Host
+
+# Seconds for Linux to take a mount out of the table, whatever it waits for then.
+_DETACHED = 5.0
+# Seconds for FreeBSD to unmount what lies on a mount, when the requests of that have been ended.
+_CHILD = 20.0
+# Seconds for a question to a script of rc(8).
+_ASKED = 5.0
+_NAMED = 3
+
+
+def lines(platform: str, table: Table, entry: Entry, *, dead: bool, alone: bool) -> list[tuple[str, ...]]:
+    """Return the commands that unmount ENTRY and all that lies on it, in their order; pure.
+
+    ``dead``: it gives no answer. ``alone``: nobody else has the file system mounted. An ENTRY that is not in the table,
+    since an unmount of it is under way, is unmounted all the same.
+    """
+    if platform != "freebsd":
+        return [commands.unmount_by_force(platform, entry.point, alone)]
+    upon = table.upon(entry)
+    last = commands.unmount_by_force(platform, entry.point)
+    if not (dead and entry.kind == "nfs"):
+        return [*(commands.unmount_by_force(platform, child.point) for child in upon), last]
+    children = [commands.unmount_dead(platform, child.kind, child.point) for child in upon]
+    kept = any(child.fstype == "nullfs" and is_below(child.source, entry.point) for child in upon)
+    return [commands.unmount_dead(platform, "nfs", entry.point), *children, *([last] if kept else [])]
+
+
+async def own_places(host: Host, environment: Environment) -> list[str]:
+    """Return the directories below which a mount belongs to this jail or VM alone: its own, and where CBSD mounts the
+    root of a jail (contract §2.1), named as the mount table names them."""
+    places = list(environment.directories)
+    if environment.workdir:
+        places.append(f"{environment.workdir}/jails/{environment.name}")
+    found = []
+    for place in places:
+        try:
+            found.append(await host.real(place))
+        except (NoAnswer, NoTime, OSError):
+            found.append(place)
+    return found
+
+
+def foreign(table: Table, entry: Entry, own: Sequence[str]) -> list[str]:
+    """Return the mount points of what lies on ENTRY, and not below one of the directories OWN."""
+    upon = [child.point for child in table.upon(entry)]
+    return [point for point in upon if not any(is_below(point, place) for place in own)]
+
+
+def below(table: Table, entry: Entry) -> Entry | None:
+    """Return the mount of the file system that a bind or nullfs mount shows, if it is known."""
+    if not entry.device:
+        return table.holding(entry.source)
+    others = [other for other in table if other.device == entry.device and other.point != entry.point]
+    return min(others, key=lambda other: len(other.root), default=None)
+
+
+async def check_is_safe(host: Host, entry: Entry, own: Sequence[str], *, borrowed: bool) -> None:
+    """Raise Temporary if ENTRY, which gives no answer or is in use, cannot be unmounted by force without harm to
+    others: something lies on it that is not below a directory of OWN, or it shows (``borrowed``) an NFS mount that is
+    not ours."""
+    if host.platform != "freebsd":
+        return
+    table = await host.mounts()
+    lower = below(table, entry) if borrowed and entry.fstype == "nullfs" else None
+    if lower is not None and lower.kind == "nfs" and entry.point in host.silent:
+        raise Temporary(
+            f"cannot unmount {entry.point}: it shows {entry.source} of {lower} on {lower.point}, which gives no "
+            f"answer; unmount that first, or wait for {lower.server}"
+        )
+    others = foreign(table, entry, own)
+    if others:
+        raise Temporary(
+            f"cannot unmount {entry.point} by force: {', '.join(others[:_NAMED])} lies on it, and does not belong to "
+            "it alone; unmount that first"
+        )
+
+
+async def lockd_runs(host: Host) -> bool:
+    """Tell whether rpc.lockd(8) runs: while it does, the kernel hands it each file of a forced unmount (nlm_reclaim()
+    in nlm_advlock.c). What cannot be told is taken for a yes."""
+    try:
+        result = await host.run(("service", "lockd", "onestatus"), timeout=_ASKED, reads=True)
+    except Error:
+        return True
+    return result.status in (0, None)
+
+
+async def unmount(host: Host, entry: Entry, *, dead: bool, alone: bool) -> None:
+    """Unmount ENTRY and all that lies on it; what does not end in time goes on by itself, and is said."""
+    table = await host.mounts()
+    before = {point: len(table.at(point)) for point in (entry.point, *(child.point for child in table.upon(entry)))}
+    for argv in lines(host.platform, table, entry, dead=dead, alone=alone):
+        await _carry_out(host, argv, entry, dead)
+    table = await host.mounts()
+    left = [point for point, depth in before.items() if len(table.at(point)) >= max(1, depth)]
+    if left:
+        raise Error(f"cannot unmount {left[0]} by force: it is mounted still; umount -f {left[0]}")
+    host.silent.discard(entry.point)
+
+
+async def _carry_out(host: Host, argv: tuple[str, ...], entry: Entry, dead: bool) -> None:
+    point, cancels = argv[-1], "-N" in argv
+    depth = len((await host.mounts()).at(point))
+    if not (depth or (cancels and point == entry.point)):
+        # It went with what it showed (vfs.recursive_forced_unmount), or by somebody else.
+        return
+    linux = host.platform == "linux"
+    limit = _DETACHED if linux else None if point == entry.point else _CHILD
+    upper = (await host.mounts()).at(point)[-1:]
+    result = await plain.run(host, argv, upper[0] if upper else entry, timeout=limit, leave=True)
+    # While it is at work the table of FreeBSD proves nothing (unmount.plain()). Linux's -l takes it out of the table
+    # for good, and then the last mount of a silent server says good-bye to it, for as long as its time-outs are.
+    gone = (linux or not result.alive) and len((await host.mounts()).at(point)) < max(1, depth)
+    if gone:
+        if point != entry.point:
+            host.report.note(f"{point}: unmounted, since it lies on {entry.point}")
+        return
+    if result.status is None:
+        raise Temporary(
+            f"cannot unmount {point}: {entry.source + ' gives no answer, and ' if dead else ''}{' '.join(argv)} "
+            "still works on it, for a minute or more; try again then"
+        )
+    if "not permitted" in result.words:
+        raise Denied(f"cannot unmount {point}: {result.words}; run it as root")
+    if not cancels:
+        raise Error(f"cannot unmount {point} by force: {result.words}")

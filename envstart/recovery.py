@@ -1,0 +1,122 @@
+"""A mount whose server gives no answer: is it hidden, may it be unmounted by force, and by which commands?
+
+For the steps that end in a mount (mount.py), and for ``envstart recover``; a start that finds all well does without.
+"""
+
+from __future__ import annotations
+
+from . import commands, forced, unmount, usable
+from .errors import Denied, Missing, NoAnswer, NoTime, Temporary
+from .options import flag
+from .table import Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .host import Host
+    from .mount import Mount
+
+
+async def wait_for_answer(mount: Mount, host: Host, entry: Entry) -> None:
+    """Wait for a file system that others use too, until the deadline; Temporary then."""
+    lower = forced.below(await host.mounts(), entry)
+    what = f"{lower} on {lower.point}" if lower is not None else str(entry)
+    if not host.rehearsing:
+        host.report.note(f"{entry.point}: waiting for {what}, which gives no answer")
+        host.silent.discard(entry.point)
+    try:
+        answers = await unmount.answers(host, entry.point, host.deadline.left())
+    except NoTime:
+        answers = False
+    if not answers:
+        raise Temporary(
+            f"cannot use {entry.point}: {mount.source} is mounted there, and {what} gives no answer; it is left "
+            "alone, since others use it too"
+        )
+
+
+async def hidden(mount: Mount, host: Host) -> Entry | None:
+    """Return our mount if FreeBSD's table leaves it out, since an unmount of it hangs (getfsstat(2)): whoever looks
+    at the directory waits for the server. None if it is not so."""
+    if host.platform != "freebsd" or mount.fstype != "nfs":
+        return None
+    parent, _, name = mount.point.rpartition("/")
+    try:
+        point = f"{(await host.real(parent or '/')).rstrip('/')}/{name}"
+    except (NoAnswer, NoTime):
+        point = mount.point
+    if (await host.mounts()).at(point):
+        return None
+    try:
+        return None if await unmount.answers(host, point, mount.patience) else Entry(mount.source, point, "nfs")
+    except NoTime:
+        return None
+
+
+async def lines(mount: Mount, host: Host) -> list[tuple[str, ...]]:
+    """Return the commands by which take_away() unmounts; Temporary if that would harm others."""
+    try:
+        point = await mount._real_point(host)
+        entry = next(iter((await host.mounts()).at(point)[-1:]), None)
+    except NoAnswer:
+        entry = await hidden(mount, host)
+        if entry is None:
+            raise
+        host.silent.add(entry.point)
+    if entry is None:
+        return []
+    if await mount.answers(host, entry.point, mount.patience):
+        return [commands.unmount(host.platform, entry.kind, entry.point)]
+    if mount.borrowed:
+        lower = forced.below(await host.mounts(), entry)
+        where = f"{lower} on {lower.point}" if lower is not None else str(entry)
+        raise Temporary(
+            f"cannot recover {entry.point}: {mount.source} lies on {where}, which gives no answer, and others use "
+            "it too; recover that first"
+        )
+    await check_force(mount, host, entry, asked=True)
+    alone = await mount.alone(host, entry)
+    return forced.lines(host.platform, await host.mounts(), entry, dead=True, alone=alone)
+
+
+async def take_away(mount: Mount, host: Host) -> None:
+    """Unmount what gives no answer, or is broken, because somebody wants it, whoever uses it."""
+    try:
+        point = await mount._real_point(host)
+    except NoAnswer:
+        entry = await hidden(mount, host)
+        if entry is None:
+            raise
+        host.report.note(f"{entry.point}: unmounting {entry}, whose unmount hangs")
+        await forced.unmount(host, entry, dead=True, alone=True)
+        if await hidden(mount, host) is not None:
+            raise Temporary(f"cannot recover {entry.point}: it gives no answer still; is its parent dead?") from None
+        return
+    except Denied:
+        return
+    try:
+        entry = await mount._ours(host, await host.mounts(), point)
+        lack = await usable.judge(mount, host, point) if entry is not None else None
+    except (Denied, Missing):
+        return
+    # What answers is not what is to be recovered.
+    if entry is None or lack is None or isinstance(lack, Missing):
+        return
+    if mount.borrowed and isinstance(lack, NoAnswer):
+        raise Temporary(f"cannot recover {point}: {lack}")
+    host.report.note(f"{point}: unmounting {entry}")
+    await mount._unmount_broken(host, entry, asked=True)
+
+
+async def check_force(mount: Mount, host: Host, entry: Entry, *, asked: bool = False) -> None:
+    """Raise Temporary if a forced unmount would harm others, or, unless somebody has ``asked`` for it by hand, or by
+    STOP_FORCE, the host."""
+    own = await forced.own_places(host, mount.environment)
+    await forced.check_is_safe(host, entry, own, borrowed=mount.borrowed)
+    if mount.lockd and host.platform == "freebsd" and await forced.lockd_runs(host):
+        danger = "a forced unmount of NFSv3 while rpc.lockd(8) runs can crash the host (umount(8), -f)"
+        if not (asked or flag(mount.config.text("STOP_FORCE"))):
+            raise Temporary(
+                f"cannot unmount {entry.point} by force: {danger}; stop lockd, or envstart recover "
+                f"{mount.environment.name}; nolockd in MOUNT_NFS_OPT avoids that"
+            )
+        host.report.warn(f"{entry.point}: {danger}; nolockd in MOUNT_NFS_OPT avoids that")
