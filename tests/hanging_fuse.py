@@ -3,8 +3,8 @@
     python hanging_fuse.py DIRECTORY
 
 mounts itself and writes ``mounted N`` (N is its number below /sys/fs/fuse/connections). Every name in it is a directory
-with one entry. The line ``hang`` on stdin makes it take every request without an answer, ``answer`` makes it answer the
-next ones again; the end of stdin, and the end of this process in any way, ends all that waits with an error.
+with one entry. The line ``hang`` on stdin makes it take every request without an answer, ``answer`` makes it answer
+these and the next ones; the end of stdin, and the end of this process in any way, ends all that waits with an error.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ def connection(directory: str) -> int:
 def serve(device: int, number: int) -> None:
     """Answer until stdin ends."""
     system, hanging = FileSystem(), False
+    waiting: list[bytes] = []
     # The kernel's greeting, which is the first request: whoever waits for its end can still be ended by a signal.
     os.write(device, system.answer(os.read(device, _BUFFER)) or b"")
     os.write(1, f"mounted {number}\n".encode())
@@ -113,6 +114,8 @@ def serve(device: int, number: int) -> None:
             if not words:
                 return
             hanging = words[-1] == b"hang"
+            while waiting and not hanging:
+                tell(device, system.answer(waiting.pop(0)))
             os.write(1, b"done\n")
             continue
         try:
@@ -126,13 +129,20 @@ def serve(device: int, number: int) -> None:
                 continue
             raise
         # Read, and so in our hands: from here on the kernel lets no signal end the one who waits.
-        answer = None if hanging else system.answer(data)
-        if answer is not None:
-            try:
-                os.write(device, answer)
-            except OSError as error:
-                if error.errno != errno.ENOENT:  # interrupted in between
-                    raise
+        if hanging:
+            waiting.append(data)
+        else:
+            tell(device, system.answer(data))
+
+
+def tell(device: int, answer: bytes | None) -> None:
+    """Hand the answer to the kernel, if there is one and somebody still waits for it."""
+    if answer is not None:
+        try:
+            os.write(device, answer)
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # interrupted in between
+                raise
 
 
 def main(directory: str) -> None:

@@ -6,12 +6,14 @@ import contextlib
 import os
 import re
 import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real import Ended, HangingFuse, Namespace, Workdir, ended, until, why_no_fuse, why_not
+from real import ROOT, Ended, HangingFuse, Namespace, Workdir, ended, until, why_no_fuse, why_not
 
 _WHY_NOT = why_not() or why_no_fuse()
 pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone]
@@ -238,3 +240,74 @@ def test_case_c1_what_is_said_of_a_mount_that_hangs(cbsd: Workdir, server: Path,
     told = [line for line in said.out.splitlines() if not line.startswith("#")]
     assert all(line in run.err for line in told if line.startswith("umount ")), (told, run.err)
     assert bool(told) == (said.status == os.EX_OK)
+
+
+# A file system that others use too is silent for a while.
+
+_SILENCE = 5.0
+# Everything there is a directory, the file with the lease too.
+_TWO = {"TIMEOUT": 20, "PROBE_TIMEOUT": 1, "LEASE": "ignore"}
+
+
+@pytest.fixture
+def shared(cbsd: Workdir, server: Path, fuse: HangingFuse) -> HangingFuse:
+    """Two jails have all of their directories there, and run."""
+    cbsd.configure(NULLFS_ROOT_DIR=server, **_TWO)
+    for name in ("j1", "j2"):
+        assert cbsd.run("start", name=name).status == 0
+    return fuse
+
+
+def tool(cbsd: Workdir, *words: str) -> Ended:
+    began = time.monotonic()
+    argv = [sys.executable, "-m", "envstart", *words, "nullfs", "-w", str(cbsd.path), "-j", "j1"]
+    return ended(cbsd.namespace.popen(["env", f"PYTHONPATH={ROOT}", *argv]), began)
+
+
+def act(cbsd: Workdir, server: Path, what: str) -> Ended:
+    if what == "stop by force":
+        cbsd.configure(NULLFS_ROOT_DIR=server, STOP_FORCE=1, **_TWO)
+    if what in ("check", "recover"):
+        return tool(cbsd, what, *(["--running"] if what == "recover" else []))
+    return cbsd.run(what.split()[0])
+
+
+@pytest.mark.parametrize(
+    ("what", "status"), [("start", 0), ("stop", 75), ("stop by force", 0), ("check", 2), ("recover", 75)]
+)
+def test_case_a3_what_others_share_is_never_forced(
+    cbsd: Workdir, server: Path, shared: HangingFuse, what: str, status: int
+) -> None:
+    """umount -f of a bind mount would end the connection of the whole file system, for all and for good."""
+    shared.tell("hang")
+    silence = threading.Timer(_SILENCE, shared.tell, ("answer",))
+    silence.start()
+    result = act(cbsd, server, what)
+    silence.join()
+    assert result.status == status, result
+    if what in ("start", "recover"):
+        assert f"on {server}" in result.err, "the file system is not named"
+    assert cbsd.namespace.run("ls", str(server / "any/thing")) == "file\n"
+    for name in ("j1", "j2"):
+        if name == "j2" or what != "stop by force":
+            assert cbsd.namespace.run("ls", str(cbsd.point("data", name) / "etc")) == "file\n"
+    cbsd.configure(NULLFS_ROOT_DIR=server, **_TWO)
+    for verb in ("start", "stop"):
+        for name in ("j1", "j2"):
+            assert cbsd.run(verb, name=name).status == 0
+    assert cbsd.namespace.points() == ["server"]
+
+
+def test_case_a3_a_start_ends_at_its_time_and_names_the_file_system(
+    cbsd: Workdir, server: Path, shared: HangingFuse
+) -> None:
+    cbsd.configure(NULLFS_ROOT_DIR=server, **{**_TWO, "TIMEOUT": _TIMEOUT})
+    before = cbsd.namespace.mounts()
+    shared.tell("hang")
+    result = cbsd.run("start")
+    assert result.status == os.EX_TEMPFAIL
+    check_in_time(result)
+    assert f"(fuse.hanging) on {server} gives no answer" in result.last
+    assert cbsd.namespace.mounts() == before
+    shared.tell("answer")
+    assert cbsd.run("start").status == 0
