@@ -5,7 +5,7 @@ For the steps that end in a mount (mount.py), and for ``envstart recover``; a st
 
 from __future__ import annotations
 
-from . import commands, forced, unmount, usable
+from . import commands, forced, remedies, unmount, usable
 from .errors import Denied, Missing, NoAnswer, NoTime, Temporary
 from .options import flag
 from .table import Entry
@@ -110,13 +110,15 @@ async def take_away(mount: Mount, host: Host) -> None:
 async def check_force(mount: Mount, host: Host, entry: Entry, *, asked: bool = False) -> None:
     """Raise Temporary if a forced unmount would harm others, or, unless somebody has ``asked`` for it by hand, or by
     STOP_FORCE, the host."""
-    own = await forced.own_places(host, mount.environment)
-    await forced.check_is_safe(host, entry, own, borrowed=mount.borrowed)
+    places = await forced.own_places(host, mount.environment)
+    await forced.check_is_safe(host, entry, places, borrowed=mount.borrowed)
     if mount.lockd and host.platform == "freebsd" and await forced.lockd_runs(host):
         danger = "a forced unmount of NFSv3 while rpc.lockd(8) runs can crash the host (umount(8), -f)"
         if not (asked or flag(mount.config.text("STOP_FORCE"))):
+            own = mount.environment
+            again = remedies.known("recover", [own.name], [own.workdir] if own.workdir else [])
             raise Temporary(
-                f"cannot unmount {entry.point} by force: {danger}; stop lockd, or envstart recover "
-                f"{mount.environment.name}; nolockd in MOUNT_NFS_OPT avoids that"
+                f"cannot unmount {entry.point} by force: {danger}, which nolockd in MOUNT_NFS_OPT avoids; "
+                f"service lockd onestop, or: {again}"
             )
         host.report.warn(f"{entry.point}: {danger}; nolockd in MOUNT_NFS_OPT avoids that")

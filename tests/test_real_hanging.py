@@ -245,14 +245,18 @@ def test_case_c1_what_is_said_of_a_mount_that_hangs(cbsd: Workdir, server: Path,
 # A file system that others use too is silent for a while.
 
 _SILENCE = 5.0
-# Everything there is a directory, the file with the lease too.
-_TWO = {"TIMEOUT": 20, "PROBE_TIMEOUT": 1, "LEASE": "ignore"}
+
+
+def share(cbsd: Workdir, server: Path, **keys: object) -> None:
+    """All directories lie on the server, where everything is a directory, the file with the lease too."""
+    keys = {"TIMEOUT": 20, "PROBE_TIMEOUT": 1, "LEASE": "ignore", "NULLFS_ROOT_DIR": server, **keys}
+    cbsd.configure("", **keys)
 
 
 @pytest.fixture
 def shared(cbsd: Workdir, server: Path, fuse: HangingFuse) -> HangingFuse:
     """Two jails have all of their directories there, and run."""
-    cbsd.configure(NULLFS_ROOT_DIR=server, **_TWO)
+    share(cbsd, server)
     for name in ("j1", "j2"):
         assert cbsd.run("start", name=name).status == 0
     return fuse
@@ -266,7 +270,7 @@ def tool(cbsd: Workdir, *words: str) -> Ended:
 
 def act(cbsd: Workdir, server: Path, what: str) -> Ended:
     if what == "stop by force":
-        cbsd.configure(NULLFS_ROOT_DIR=server, STOP_FORCE=1, **_TWO)
+        share(cbsd, server, STOP_FORCE=1)
     if what in ("check", "recover"):
         return tool(cbsd, what, *(["--running"] if what == "recover" else []))
     return cbsd.run(what.split()[0])
@@ -291,7 +295,7 @@ def test_case_a3_what_others_share_is_never_forced(
     for name in ("j1", "j2"):
         if name == "j2" or what != "stop by force":
             assert cbsd.namespace.run("ls", str(cbsd.point("data", name) / "etc")) == "file\n"
-    cbsd.configure(NULLFS_ROOT_DIR=server, **_TWO)
+    share(cbsd, server)
     for verb in ("start", "stop"):
         for name in ("j1", "j2"):
             assert cbsd.run(verb, name=name).status == 0
@@ -301,7 +305,7 @@ def test_case_a3_what_others_share_is_never_forced(
 def test_case_a3_a_start_ends_at_its_time_and_names_the_file_system(
     cbsd: Workdir, server: Path, shared: HangingFuse
 ) -> None:
-    cbsd.configure(NULLFS_ROOT_DIR=server, **{**_TWO, "TIMEOUT": _TIMEOUT})
+    share(cbsd, server, TIMEOUT=_TIMEOUT)
     before = cbsd.namespace.mounts()
     shared.tell("hang")
     result = cbsd.run("start")

@@ -87,6 +87,15 @@ def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Findin
     for name, users in _services(scene).items():
         yield guarded(scene, _service(host, name, users), f"the service {name}")
     yield guarded(scene, _clock(host), "the clock")
+    yield guarded(scene, _locks(scene), "locks of NFS")
+
+
+async def _locks(scene: Scene) -> list[Finding]:
+    """Tell who has NFSv3 with locks on the server, which rpc.lockd(8) serves: see umount(8), -f."""
+    users = [case.name for case in scene.cases if any(getattr(step, "lockd", False) for step in case.plan.steps)]
+    text = "NFSv3 without nolockd: while rpc.lockd runs, a forced unmount can crash the host (umount(8))"
+    remedy = "add -onolockd to MOUNT_NFS_OPT, or use NFSv4, unless hosts lock files against each other"
+    return [of_several(NOTE, users, text, remedy)] if users else []
 
 
 async def _own(host: Host, scene: Scene) -> list[Finding]:
