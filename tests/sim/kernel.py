@@ -107,7 +107,8 @@ def silent(state: State, mount: Mount) -> str:
     places = [mount, *(vfs.by_fsid(state, mount[name]) for name in ("lower", "parent"))]
     for place in places:
         for layer in vfs.layers(state, place) if place is not None else ():
-            if not layer["cancelled"] and not vfs.answers(state, layer["host"]):
+            gone = layer["cancelled"] or vfs.client_is_dead(layer)
+            if not gone and not vfs.answers(state, layer["host"]):
                 return layer["host"]
     return ""
 
@@ -128,7 +129,7 @@ def unmount(state: State, machine: Machine, fsid: str, force: bool) -> None:
     if mount["node"] == "/":
         raise error(errno.EINVAL)
     host = silent(state, mount)
-    if host and not vfs.client_is_dead(mount):
+    if host:
         held_up = any(pid != str(os.getpid()) and other == host for pid, other in state["waits"].items())
         how = "force" if force else "plain"
         if held_up and not mount["leaving"]:
