@@ -26,3 +26,7 @@ def test_names_in_a_test() -> None:
     assert faults.names_in("test_case_a1_c22_some_b4_words") == ["A1", "C22"]
     assert faults.names_in("test_case_a1") == ["A1"]
     assert faults.names_in("test_a1_case") == []
+
+
+def test_every_case_has_a_test() -> None:
+    assert [name for name in faults.untested(faults.tests_of()) if name in ALL_CASES] == []
