@@ -55,6 +55,7 @@ def test_case_c19_a_child_dataset_is_told_by_everybody(site: Site) -> None:
     (finding,) = [one for one in examine(site) if "does not show" in one["text"]]
     assert (finding["level"], finding["about"]) == ("warning", "jail1")
     assert text in finding["text"]
+    assert finding["remedy"].endswith("by a line of THIN_FSTAB")
     assert site.stop().returncode == 0
 
 

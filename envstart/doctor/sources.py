@@ -56,7 +56,7 @@ async def _unshown(host: Host, case: Case) -> list[Finding]:
             point = stack[-1].point if stack else step.point
             text = await sources.unshown(step, host, await host.mounts(), point, stack[-1] if stack else None)
             if text:
-                remedy = "its directory is empty in there; mount it on its own, as by a line of THINsources.FSTAB"
+                remedy = "its directory is empty in there; mount it on its own, as by a line of THIN_FSTAB"
                 found.append(Finding(WARNING, case.name, f"{step.point}: {text}", remedy))
     return found
 
