@@ -53,6 +53,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Usage(f"cannot read the command line: {message}; try: {self.prog} -h")
 
+    def _print_message(self, message: str, file: object = None) -> None:
+        # The help and the version: argparse itself does not notice a disk without room.
+        tell(message)
+
 
 def run() -> None:
     """Entry point of the installed command."""

@@ -507,13 +507,12 @@ def test_a_slow_reader_gets_it_all(site: Site) -> None:
     assert text[full:] == site.hand("config", "sample", "iscsi").stdout
 
 
-def test_no_room_for_what_was_asked_for() -> None:
+@pytest.mark.parametrize("words", ["config sample nfs", "-h", "status -h", "--version"])
+def test_no_room_for_what_was_asked_for(words: str) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
-        ended = subprocess.run(
-            [TOOL, "config", "sample", "nfs"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
-    words = "envstart: cannot write to standard output: No space left on device\n"
-    assert (ended.returncode, ended.stderr) == (1, words)
+        ended = subprocess.run([TOOL, *words.split()], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    told = "envstart: cannot write to standard output: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, told)
 
 
 def test_a_vm_by_hand(site: Site) -> None:

@@ -106,3 +106,11 @@ def test_it_is_interrupted_before_it_has_done_anything(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
     ended = run("/bin/sh", "-c", f"trap '' INT; exec {hook}")
     assert (ended.returncode, ended.stderr) == (7, "")
+    # So does the tool.
+    (package / "cli.py").write_text("import posix\nposix.kill(posix.getpid(), 2)\ndef main(argv): return 7\n")
+    shutil.copy(ROOT / "hooks" / "envstart", tmp_path / "hooks")
+    tool = tmp_path / "hooks" / "envstart"
+    ended = run(tool, "check")
+    assert (ended.returncode, ended.stderr) == (130, "")
+    ended = run("/bin/sh", "-c", f"trap '' INT; exec {tool}")
+    assert (ended.returncode, ended.stderr) == (7, "")
