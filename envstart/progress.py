@@ -42,7 +42,8 @@ def renew(to: Report, waits: Sequence[Waiting], now: float) -> float:
         return float("inf")
     if _in_foreground() and waits:
         # What fills the last column makes some terminals begin a new line.
-        report.renew(line(to.line(""), waits, now, width - 1))
+        text = line(to.line(""), waits, now, width - 1)
+        report.renew(text, _columns(text))
     return now + _RENEWAL
 
 

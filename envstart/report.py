@@ -24,8 +24,10 @@ _PATIENCE = 1.0
 # Lines of a command's output that -vv shows: the whole of GEOM has thousands.
 _TRACED = 40
 _stuck: set[int] = set()
-# The line that is renewed on the terminal, as long as it is there.
-_renewed: list[str] = []
+# By which descriptor a standard stream is written to (_way_to).
+_ways: dict[int, int] = {}
+# Columns of the line that is renewed on the terminal, as long as it is there.
+_renewed: list[int] = []
 
 
 class Report:
@@ -168,20 +170,20 @@ def tell(text: str) -> None:
         raise Error(f"cannot write to standard output: {reason(error)}") from None
 
 
-def renew(text: str) -> None:
+def renew(text: str, columns: int) -> None:
     """Show ``text`` in place of what was shown so before, if the terminal takes it at once (it can be stopped by ^S).
 
-    ``text`` is no longer than the terminal is wide. "" takes away what is there.
+    ``columns`` is what it takes, no more than the terminal is wide. "" takes away what is there.
     """
-    before = len("".join(_renewed))
+    terminal = _way_to(2)
     poller = select.poll()
-    poller.register(2, select.POLLOUT)
+    poller.register(terminal, select.POLLOUT)
     try:
         if poller.poll(0):
             # Blanks and no escape sequence: any terminal knows them.
-            data = "\r" + text + " " * (before - len(text)) + ("" if text else "\r")
-            os.write(2, data.encode("utf-8", "backslashreplace"))
-            _renewed[:] = [text] if text else []
+            data = "\r" + text + " " * (sum(_renewed) - columns) + ("" if text else "\r")
+            os.write(terminal, data.encode("utf-8", "backslashreplace"))
+            _renewed[:] = [columns] if text else []
     except OSError:
         pass
 
@@ -189,22 +191,49 @@ def renew(text: str) -> None:
 def erase() -> None:
     """Take what renew() has shown away."""
     if _renewed:
-        renew("")
+        renew("", 0)
 
 
 def write(descriptor: int, text: str) -> None:
     """Write, beside other work, to a standard stream that may be closed, full, or a pipe that nobody reads."""
     erase()
     data = text.encode("utf-8", "backslashreplace")
+    way = _way_to(descriptor)
     poller = select.poll()
-    poller.register(descriptor, select.POLLOUT)
+    poller.register(way, select.POLLOUT)
     until = time.monotonic() + (0.0 if descriptor in _stuck else _PATIENCE)
     try:
         while data:
             if not poller.poll(max(0, int((until - time.monotonic()) * 1000))):
                 _stuck.add(descriptor)
                 break
-            # A pipe that is ready takes PIPE_BUF bytes at once, which is at least 512 (POSIX).
-            data = data[os.write(descriptor, data[:512]) :]
+            try:
+                # A pipe that is ready takes PIPE_BUF bytes at once, which is at least 512 (POSIX).
+                data = data[os.write(way, data[:512]) :]
+            except BlockingIOError:
+                # A terminal has room for a byte, and the end of a line is two.
+                if time.monotonic() >= until:
+                    _stuck.add(descriptor)
+                    break
+                time.sleep(0.01)
     except OSError:
         pass
+
+
+def _way_to(descriptor: int) -> int:
+    """Return the descriptor to write to a standard stream by: of a terminal one that never waits.
+
+    A terminal is ready while it has room for one byte (ttydisc_write_poll() in FreeBSD's sys/ttydisc.h; n_tty_poll() of
+    Linux); a write of more waits until somebody reads it, or types ^Q. The mode of the descriptor itself is shared with
+    the caller, and not ours to change.
+    """
+    if descriptor not in _ways:
+        _ways[descriptor] = descriptor
+        try:
+            if os.isatty(descriptor):
+                flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                _ways[descriptor] = os.open(os.ttyname(descriptor), flags)
+        except OSError:
+            # It has no name here, or is somebody else's.
+            pass
+    return _ways[descriptor]

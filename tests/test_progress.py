@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from envstart import progress
 from envstart.errors import Temporary
 from envstart.tasks import Waiting
 
+ROOT = Path(__file__).resolve().parent.parent
 CLOCK = re.compile(r", (\d+) of (\d+) s( \(and \d+ more\))?$")
 
 
@@ -84,6 +86,37 @@ def test_a_name_cannot_move_the_cursor() -> None:
 
 
 # On a terminal
+
+# What writes more than a terminal takes that nobody reads.
+TALKATIVE = {
+    "lines": "for _ in range(2000): one.note('y' * 300)",
+    "progress": "for _ in range(20000): report.renew('y' * 79, 79)",
+}
+
+
+@pytest.mark.parametrize("way", TALKATIVE)
+def test_a_terminal_that_nobody_reads_holds_nobody_up(way: str) -> None:
+    """As one that was stopped by ^S, or whose line is down."""
+    program = f"from envstart import report; one = report.Report('x')\n{TALKATIVE[way]}"
+    with Terminal([sys.executable, "-c", program], {"PYTHONPATH": str(ROOT)}) as terminal:
+        assert terminal.process.wait(timeout=20) == 0
+
+
+def test_a_terminal_that_is_gone_ends_nobody() -> None:
+    program = "import os, signal, time; signal.signal(signal.SIGHUP, signal.SIG_IGN); from envstart import report\n"
+    program += "one = report.Report('x'); one.note('begun'); time.sleep(1); one.note('y'); report.renew('y', 1)"
+    terminal = Terminal([sys.executable, "-c", program], {"PYTHONPATH": str(ROOT)})
+    terminal.until(lambda it: "begun" in "".join(it.lines))
+    os.close(terminal._master)
+    assert terminal.process.wait(timeout=20) == 0
+
+
+def test_wide_characters_are_taken_away_whole() -> None:
+    """The screen of this test gives a column to each: it must be wiped of twice as many."""
+    program = "from envstart import report; report.renew('目目目目', 8); report.renew('abcd', 4)"
+    with Terminal([sys.executable, "-c", program], {"PYTHONPATH": str(ROOT)}) as terminal:
+        assert terminal.end() == 0
+        assert (terminal.widest, terminal.lines) == (8, ["abcd    "])
 
 
 @pytest.mark.parametrize("program", ["hook", "tool"])
