@@ -40,13 +40,19 @@ async def unshown(mount: Mount, host: Host, table: Table, point: str, entry: Ent
     lacking = [
         child
         for child in inside
-        if table.at(child)[-1].fstype not in _OF_EACH_JAIL and f"{point}{child[len(source) :]}" not in shown
+        if not _is_of_itself(table.at(child)[-1]) and f"{point}{child[len(source) :]}" not in shown
     ]
     if not lacking:
         return ""
     rest = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
     kind = "nullfs" if host.platform == "freebsd" else "a bind mount"
     return f"{kind} does not show {', '.join(lacking[:_NAMED])}{rest}, mounted in {source}"
+
+
+def _is_of_itself(entry: Entry) -> bool:
+    """Tell whether a mount comes by itself, and is nothing that a jail could miss: what each gets, and a snapshot of
+    ZFS, which is mounted for who looks into .zfs/snapshot (mount_snapshot() in OpenZFS' os/freebsd/spl/spl_vfs.c)."""
+    return entry.fstype in _OF_EACH_JAIL or (entry.fstype == "zfs" and "@" in entry.source)
 
 
 async def _source(mount: Mount, host: Host, table: Table, entry: Entry | None) -> str:

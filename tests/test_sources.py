@@ -78,6 +78,19 @@ def test_case_c19_devfs_of_a_jail_that_runs_in_the_source_is_no_doubt(site: Site
     assert (site.start().returncode, site.start().stderr) == (0, "")
 
 
+def test_case_c19_a_snapshot_that_somebody_has_looked_into_is_no_doubt(site: Site) -> None:
+    """The kernel mounts it on the way to it, for the host alone."""
+    place = site.held("data") / ".zfs" / "snapshot" / "monday"
+    place.mkdir(parents=True)
+    site.world.dataset("tank/data@monday")
+    site.world.mount("tank/data@monday", place, "zfs")
+    for _ in range(2):
+        ended = site.start()
+        assert (ended.returncode, ended.stderr) == (0, "")
+    assert site.hand("check", *given(site)).returncode == 0
+    assert not [one for one in examine(site) if "does not show" in one["text"]]
+
+
 def test_case_c19_mount_points_below_are_told_in_their_order() -> None:
     points = ["/", "/a/z", "/a/b", "/a", "/ab", "/a/b/c", "/a.b"]
     table = Table([Entry("x", point, "ufs") for point in points])
