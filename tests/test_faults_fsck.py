@@ -11,7 +11,12 @@ from blocks import GELI, ISCSI_GELI, BlockSite
 from cbsd import Variant, last_line
 from harmless import by_hooks, image_of, scene
 
+from envstart.block import preen
+from envstart.plan import short
+
 SERVER = "filer"
+# The jail that the volume is checked in.
+JAIL = f"envstart_fsck_gpt_jail1_eli_{short('gpt/jail1.eli')}"
 # Seconds that a start may take longer beside a dead server than beside one that answers; PROBE_TIMEOUT is 2.
 AS_FAST = 1.5
 stacks = pytest.mark.parametrize("variant", [GELI, ISCSI_GELI], ids=lambda variant: variant.title)
@@ -86,7 +91,7 @@ def test_case_a5_the_plan_says_what_the_start_does(site: BlockSite) -> None:
     unclean(site)
     assert "fsck_ffs -p /dev/gpt/jail1.eli" in site.start("-n").stdout
     nullfs(site)
-    line = "jail -c name=envstart_fsck_gpt_jail1_eli path=/ enforce_statfs=2 command=fsck_ffs -p /dev/gpt/jail1.eli"
+    line = f"jail -c name={JAIL} path=/ enforce_statfs=2 command=fsck_ffs -p /dev/gpt/jail1.eli"
     assert line in site.start("-n").stdout
     timed_start(site)
     assert [" ".join(argv) for argv in by_hooks(site, "jail")] == [line]
@@ -150,8 +155,18 @@ def test_case_a5_a_check_that_takes_too_long_leaves_no_jail(tmp_path: Path) -> N
 
 
 def test_case_a5_a_jail_that_a_killed_run_has_left(site: BlockSite) -> None:
-    site.world.jail("envstart_fsck_gpt_jail1_eli", 7)
+    site.world.jail(JAIL, 7)
     nullfs(site)
     unclean(site)
     timed_start(site)
     assert not site.world.state["jails"]
+
+
+@pytest.mark.parametrize("other", ["gpt/jail1_eli", "gpt_jail1.eli", "gpt-jail1.eli"])
+def test_case_a5_the_check_of_another_device_goes_on(site: BlockSite, other: str) -> None:
+    """The names of the two differ in a character that no jail can have in its own."""
+    site.world.jail(preen._jail_name(f"/dev/{other}"), 7)
+    nullfs(site)
+    unclean(site)
+    timed_start(site)
+    assert list(site.world.state["jails"]) == [preen._jail_name(f"/dev/{other}")]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from .. import commands, table
+from .. import commands, plan, table
 from ..children import Result
 from ..errors import Temporary, Unavailable
 
@@ -91,8 +91,11 @@ async def _run_in_jail(host: Host, name: str, command: Sequence[str], timeout: f
 
 
 def _jail_name(device: str) -> str:
-    """Return a name for the jail in which the device is checked; a dot in it would name a child of another jail."""
-    return "envstart_fsck_" + "".join(letter if letter.isalnum() else "_" for letter in device.removeprefix("/dev/"))
+    """Return a name for the jail in which the device is checked, and no other: to remove a jail that was left ends all
+    that is at work in it. A dot would name a child of another jail."""
+    name = device.removeprefix("/dev/")
+    plain = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
+    return f"envstart_fsck_{plain}" + ("" if plain == name else f"_{plan.short(name)}")
 
 
 async def _refuse_unresponsive(host: Host, device: str, others: Sequence[Entry], why: str, patience: float) -> None:
