@@ -275,7 +275,7 @@ class Client(Mount):
             try:
                 pids = await host.bounded(processes.naming, self.programs, point, timeout=_SEARCH)
             except (NoAnswer, NoTime):
-                return False
+                return bool(known)
             if known.issuperset(pids):
                 return True
             known.update(pids)

@@ -57,7 +57,7 @@ def naming(programs: Sequence[str], *wanted: str) -> list[int]:
     if psutil is None:
         return []
     found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
+    for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
         if set(wanted) <= set(words) and any(os.path.basename(one) in programs for one in words):
             found.append(process.pid)

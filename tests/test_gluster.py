@@ -257,7 +257,6 @@ def test_the_old_client_does_not_take_the_next_mount_away(tmp_path: Path, varian
 
 
 def test_a_silent_server_is_told_and_the_start_ends(site: ClientSite) -> None:
-    site.configure(TIMEOUT="12")
     site.preset()
     site.world.freeze(SERVER)
     assert set(states(site).values()) == {"no answer"}
