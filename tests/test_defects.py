@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from cbsd import SERVER, Site, last_line, wears
+from cbsd import NULLFS, SERVER, Site, last_line, wears
 
 from envstart import commands
 
@@ -127,12 +127,13 @@ def test_defect_10_dead_server_that_is_mounted_already_hangs(site: Site) -> None
 
 
 @pytest.mark.parametrize("shell", [shell for shell in ("sh", "dash", "bash", "ksh", "zsh") if shutil.which(shell)])
-def test_defect_11_options_are_lost_under_some_shells(site: Site, shell: str) -> None:
-    command = [str(shutil.which(shell)), str(HOOKS / "env_start_nfs"), *site.args(), "-n", "-c", str(site.conf)]
-    ended = subprocess.run(command, env={}, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    for which in site.variant.directories:
-        assert f"{site.source(which)} on {site.point(which)}" in ended.stdout
+def test_defect_11_options_are_lost_under_some_shells(tmp_path: Path, shell: str) -> None:
+    with Site(tmp_path, NULLFS) as site:
+        command = [str(shutil.which(shell)), str(HOOKS / "env_start_nullfs"), *site.args(), "-n", "-c", str(site.conf)]
+        ended = subprocess.run(command, env={}, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        for which in site.variant.directories:
+            assert f"{site.source(which)} on {site.point(which)}" in ended.stdout
 
 
 @pytest.mark.parametrize("words", [["-x"], ["junk"], ["-d"], ["--data=/x"]])
