@@ -66,6 +66,12 @@ def image_of(site: BlockSite, target: str = SHARED, lun: int = 0) -> Path:
     return Path(site.storage.box["targets"][target]["luns"][str(lun)]["image"])
 
 
+def unclean(site: BlockSite) -> None:
+    """Make jail1's file system anew, as if its host had lost its power: only such a one is checked."""
+    site.world.newfs(str(image_of(site)), clean=False, soft_updates=False)
+    (site.world.files(image_of(site)) / "etc").mkdir()
+
+
 def sessions(site: BlockSite) -> list[tuple[str, str]]:
     """Target and portal of every session of the host."""
     return sorted((session["target"], session["portal"]) for session in site.world.sessions())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from blocks import ISCSI, PORTAL, TARGET, BlockSite
 from cbsd import last_line
-from harmless import OTHER, SHARED, by_hand, by_hooks, image_of, scene, sessions, two_portals
+from harmless import OTHER, SHARED, by_hand, by_hooks, image_of, scene, sessions, two_portals, unclean
 
 SECRET, WRONG = "its real secret", "a wrong secret"
 TIMEOUT = 6
@@ -66,6 +66,8 @@ def test_fault_73_kernel_without_the_initiator(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["iscsictl", "sysctl", "fsck_ffs"])
 def test_fault_73_program_is_not_installed(site: BlockSite, command: str) -> None:
+    if command == "fsck_ffs":
+        unclean(site)
     (site.world.path / "bin" / command).unlink()
     ended = site.start()
     assert ended.returncode == 69

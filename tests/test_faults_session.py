@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 from blocks import HAST, ISCSI, ISCSI_GELI, ISCSI_TREE, PORTAL, TARGET, BlockSite
 from cbsd import Variant, last_line
-from harmless import OTHER, SHARED, add_on_lun, by_hand, by_hooks, image_of, scene, seen, sessions, two_portals
+from harmless import (
+    OTHER,
+    SHARED,
+    add_on_lun,
+    by_hand,
+    by_hooks,
+    image_of,
+    scene,
+    seen,
+    sessions,
+    two_portals,
+    unclean,
+)
 
 TIMEOUT = 6
 # Seconds a busy machine may need on top of it.
@@ -150,6 +162,8 @@ def test_fault_80_target_falls_silent_during_a_start(tmp_path: Path, variant: Va
     """Our own child hangs with the disk half open, and GEOM tells nothing more, on the whole host."""
     with scene(tmp_path, variant, ping_seconds=1.2) as site:
         site.configure(TIMEOUT="16", PROBE_TIMEOUT="1")
+        if command == "fsck_ffs":
+            unclean(site)
         site.world.fault(command, "freeze", nth=nth)
         began = time.monotonic()
         ended = site.start()
