@@ -154,7 +154,7 @@ def _bare(mount: Mount, using: str, word: str, detail: str) -> Health:
     what = "is empty and takes no file" if word == verdict.EMPTY else "cannot be listed"
     text, seen = f"{using} {what} ({detail})", f"it {what} ({detail})"
     # A server can show like that what it does not export, but tells nobody that its disk is full.
-    unexported = mount.fstype == "nfs" and detail not in (*NOT_ROOT, *_FULL, _READ_ONLY)
+    unexported = mount.fstype == "nfs" and detail not in (*NOT_ROOT, *_FULL, _READ_ONLY, verdict.IN_THE_WAY)
     if unexported:
         seen += ": is it exported?"
         text += ": an NFSv4 server shows what it does not export to this host like that"
@@ -166,6 +166,8 @@ def _bare(mount: Mount, using: str, word: str, detail: str) -> Health:
         return Health(plan.NOT_USABLE, seen, problem, curable=True)
     if detail in _FULL:
         problem = Temporary(f"{text}: the disk is full; make room there, or set EMPTY_DIR=warn")
+    elif detail == verdict.IN_THE_WAY:
+        problem = Missing(f"{text}; move that away, or set EMPTY_DIR=warn")
     elif detail == _READ_ONLY:
         problem = Denied(f"{text}; let it be written to, write ro in the mount options, or set EMPTY_DIR=warn")
     elif detail in NOT_ROOT:

@@ -17,6 +17,7 @@ _BROKEN = frozenset(
 )
 # A fixed name, so that what a crash leaves is taken away by the next probe (fault 118).
 _PROBE = ".envstart.probe"
+IN_THE_WAY = f"{_PROBE} in it is a directory"
 _CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 # Why an empty directory of this host takes no file, and is as it should be.
@@ -94,7 +95,10 @@ def refusal(point: str) -> str:
     path = f"{point}/{_PROBE}"
     try:
         # Root of a jail owns what is in there: it can be a FIFO, or a link to anywhere.
-        if _is_there(path):
+        there = _lstat(path)
+        if there is not None and stat.S_ISDIR(there.st_mode):
+            return IN_THE_WAY
+        if there is not None:
             posix.unlink(path)
         descriptor = posix.open(path, _CREATE, 0o600)
     except OSError as error:
@@ -106,12 +110,11 @@ def refusal(point: str) -> str:
     return ""
 
 
-def _is_there(path: str) -> bool:
+def _lstat(path: str) -> posix.stat_result | None:
     try:
-        posix.lstat(path)
+        return posix.lstat(path)
     except OSError:
-        return False
-    return True
+        return None
 
 
 def examine(

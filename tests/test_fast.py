@@ -242,7 +242,7 @@ configurations = st.fixed_dictionaries(
     {"NFS_SERVER": st.sampled_from(("s", "S", '"t"'))},
     optional={
         "NFS_SERVER_ROOT_DIR": st.sampled_from(("/nfs", "'/nfs/'", '"$ROOT"')),
-        "MOUNT_NFS_OPT": st.sampled_from(('"-oro"', '"-orw -oro"', '"-o rw -onosuid"', "-orw,nosuid")),
+        "MOUNT_NFS_OPT": st.sampled_from(('"-oro"', '"-onosuid -oro"', '"-o rw -onosuid"', "-orw,nosuid")),
         "MOUNT_FSTAB": st.sampled_from(("0", "1")),
         "REQUIRE_DATA": st.sampled_from(('""', "etc", "'etc bin'")),
     },
