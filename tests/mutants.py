@@ -56,8 +56,8 @@ MUTANTS = (
     ),
     Mutant(
         "a failure is not raised", "executor.py",
-        "                started.leave(plan.locks[0], unfinished)\n            raise\n        started",
-        "                started.leave(plan.locks[0], unfinished)\n        started",
+        "                record.restore(plan.environment, recorded)\n            raise\n        started",
+        "                record.restore(plan.environment, recorded)\n        started",
         (
             "test_promises::test_never_0_unless_the_table_says_so",
             "test_faults_process::test_fault_53_signal_while_it_mounts",
