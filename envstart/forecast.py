@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from . import breaker, links, mountpoint, observe, started
+import os
+
+from . import breaker, links, mountpoint, observe, started, state
 from .errors import Error, Temporary, Unavailable
 from .mount import Mount
 from .plan import NOT_MOUNTED, waves
@@ -66,6 +68,7 @@ class Forecast:
     def _start(self) -> None:
         """Follow executor.start()."""
         host, plan = self._host, self._plan
+        self._do(None, _check_lock_directory())
         self._do(None, breaker.admit(plan, host))
         self._do(None, mountpoint.refuse_twins(host, [step.point for step in plan.steps if step.point]))
         for act in self.acts:
@@ -136,6 +139,12 @@ class Forecast:
                 self._host.require(argv[0])
             except Unavailable as error:
                 act.error = act.error or error
+
+
+async def _check_lock_directory() -> None:
+    """Raise what keeps a start from its lock; a directory that is missing is made by the run."""
+    if os.geteuid() == 0 and os.path.lexists(state.DIR):
+        state.directory()
 
 
 async def _prepare(host: Rehearsal, mount: Mount) -> None:

@@ -185,7 +185,11 @@ def _text(name: str) -> str | None:
 
 def _trusted(name: str) -> str:
     """Return the text of a file that only root can have written. OSError."""
-    state.require_private(os.path.dirname(name))
+    directory = os.path.dirname(name)
+    try:
+        state.require_private(directory)
+    except PermissionError:
+        raise PermissionError(1, f"{directory} must be a directory that only root can write") from None
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         status = os.fstat(descriptor)

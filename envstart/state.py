@@ -22,7 +22,9 @@ def directory() -> str:
         from .errors import Denied, Missing, NoRoom, full, reason
 
         if isinstance(error, PermissionError):
-            raise Denied(f"cannot use {DIR}: {reason(error)}") from None
+            # Never to be removed with what is in it: volumes of an older version can be mounted below.
+            remedy = f"look at who made it, then: chown root {DIR} && chmod 700 {DIR}"
+            raise Denied(f"cannot use {DIR}: {reason(error)}; {remedy}") from None
         raise (NoRoom if full(error) else Missing)(f"cannot make {DIR}: {reason(error)}") from None
 
 

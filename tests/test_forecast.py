@@ -113,6 +113,10 @@ def no_program(site: Site) -> None:
     (site.world.path / "bin" / f"mount_{site.variant.backend}").unlink()
 
 
+def no_place_for_locks(site: Site) -> None:
+    (site.world.path / "run").chmod(0o777)
+
+
 def no_table(site: Site) -> None:
     site.world.fault("mount", times=None)
 
@@ -128,7 +132,8 @@ def nothing(_: Site) -> None:
 SCENES: tuple[Callable[[Site], None], ...] = (
     nothing, mounted, one_is_missing, stale, stale_and_running, frozen, frozen_below_devfs, stop_force, wrong_source,
     stacked, covered, read_only, not_exported, lacking_what_is_required, leased, no_mount_point,
-    no_mount_point_to_be_made, hidden_files, it_would_hide_a_mount, no_program, no_table,
+    no_mount_point_to_be_made, hidden_files, it_would_hide_a_mount, no_program, no_place_for_locks,
+    no_table,
 )  # fmt: skip
 
 

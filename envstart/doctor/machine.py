@@ -7,7 +7,7 @@ import os
 from .. import nfs_failure, remedies, state
 from ..backends.nfs import version
 from ..errors import Error, Temporary
-from .finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_several, several
+from .finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_error, of_several, several
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,9 +108,7 @@ async def _own(host: Host, scene: Scene) -> list[Finding]:
         try:
             state.directory()
         except Error as error:
-            # Never to be removed with what is in it: volumes can be mounted below.
-            remedy = f"look at who made it, then: chown root {state.DIR} && chmod 700 {state.DIR}"
-            found.append(Finding(CRITICAL, HOST, str(error), remedy))
+            found.append(of_error(CRITICAL, HOST, error))
     known = _PROGRAMS[host.platform]
     programs = sorted({program for fstype in scene.fstypes() for program in known.get(fstype, ())})
     theirs = (f"{_CBSD}/", *(f"{inventory.workdir}/" for inventory in scene.inventories))
