@@ -102,7 +102,7 @@ class KernelMount(Mount):
         if name != wanted:
             raise Misconfigured(
                 f"cannot use {entry.point}: {entry} is mounted there, from {_named(name)}, and the configuration says "
-                f"{_named(wanted)}; it is left alone; {paste(('umount', entry.point))}, or correct CEPH_FS_NAME"
+                f"{_named(wanted)}; it is not touched; {paste(('umount', entry.point))}, or correct CEPH_FS_NAME"
             )
         return True
 

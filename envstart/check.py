@@ -64,7 +64,7 @@ class Watched:
         self.plan = plan
         self.error = found.problem
         if not found.backend:
-            self.error = self.error or f"its mnt_start is {found.hook or 'not known'}, none of our hooks"
+            self.error = self.error or f"not managed by envstart: mnt_start is {found.hook or 'not known'}"
         elif plan is None and found.environment is not None:
             try:
                 self.plan = planner(found.backend, found.environment)
@@ -182,7 +182,7 @@ def resting(host: Host, environments: Sequence[Watched], bare: bool = True) -> l
             seen.append(Seen(one, step, _unregistered(one, stack[-1], step.point)))
         elif stack:
             stop = remedies.known("orphans", [one.found.name], [one.found.workdir], "--stop")
-            text = f"{stack[-1]} is mounted on {step.point}, and {one.found.name} does not run: {stop}"
+            text = f"{stack[-1]} is mounted on {step.point}, and {one.found.name} is not running: {stop}"
             seen.append(Seen(one, step, State(ORPHAN, text)))
         elif stack is not None:
             without.append(Seen(one, step, State(plan.NOT_MOUNTED)))

@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 examples:
-  envstart plan nfs -w /usr/jails -j jail1      what there is, and what a start would run
+  envstart plan nfs -w /usr/jails -j jail1      what there is, and what a start would do
   envstart start nfs -w /usr/jails -j jail1 -v  mount by hand, with every command shown
   envstart status nfs -w /usr/jails -j jail1
   envstart config sample nfs > /usr/jails/etc/env_start_nfs.conf
   envstart check                                report problems with any jail or VM of this host; for cron
   envstart status jail1
-  envstart install '*'                          let CBSD stop what it stops
+  envstart install '*'                          make CBSD unmount storage on stop and before remove
 exit status: 0 done (status: all is mounted), 1 final, 64 usage, 66 something is missing, 69 a program is missing,
   74 fsck(8) cannot mend it, 75 try again, 77 not permitted, 78 configuration; see sysexits(3)
   check, doctor: 0 OK, 1 warning, 2 critical, 3 unknown, and nothing else from check
@@ -88,18 +88,22 @@ def _main(argv: Sequence[str], report: Report) -> int:
 def _parser() -> argparse.ArgumentParser:
     verbose = _Parser(add_help=False)
     verbose.add_argument(
-        "-v", dest="verbose", action="count", default=0, help="trace commands; twice: their output too"
+        "-v",
+        dest="verbose",
+        action="count",
+        default=0,
+        help="show each command when it begins and when it ends; twice: its output too",
     )
     common = _Parser(add_help=False, parents=[verbose])
     common.add_argument("-c", dest="config", metavar="FILE", help="configuration file, instead of the usual places")
 
     place = _Parser(add_help=False)
-    place.add_argument("-j", "--env", dest="name", metavar="NAME", help="name of the environment")
+    place.add_argument("-j", "--env", dest="name", metavar="NAME", help="name of the jail or VM")
     place.add_argument("-d", "--data", metavar="DIR", help="its data directory")
     place.add_argument("-s", "--system", metavar="DIR", help="its system directory")
     place.add_argument("-f", "--fstab", metavar="DIR", help="its fstab directory")
     place.add_argument("-r", "--rcconf", metavar="DIR", help="the directory of rc.conf files")
-    place.add_argument("-l", "--list", metavar="FILE", help="list of environments, for hosts without CBSD")
+    place.add_argument("-l", "--list", metavar="FILE", help="list of jails and VMs, for hosts without CBSD")
 
     which = _Parser(add_help=False, parents=[common, place])
     which.add_argument("backend", choices=tuple(backends.NAMES), metavar="BACKEND", help=", ".join(backends.NAMES))
@@ -116,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         help="CBSD's workdir; several are looked at one after the other; default: cbsd_workdir in /etc/rc.conf",
     )
     known = _Parser(add_help=False, parents=[verbose, several])
-    named = "environments that CBSD knows, as in 'web*'"
+    named = "jails and VMs that CBSD knows, as in 'web*'"
     known.add_argument("names", nargs="*", metavar="NAME", help=f"{named}; default: all")
     either = _Parser(add_help=False, parents=[common, several, place])
     either.add_argument(
@@ -128,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(
         prog="envstart",
-        description="Bring the directories of CBSD environments from where they are, and take them away.",
+        description="Mount the directories of CBSD jails and VMs from where they are stored, and unmount them.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -161,13 +165,15 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(run=_check)
     verb = verbs.add_parser(
         "recover",
-        help="take mounts away that hang or are broken; or take a volume over from a host that has failed",
+        help="unmount what hangs or is broken; or take a volume over from a host that has failed",
         parents=[either],
         allow_abbrev=False,
     )
     verb.add_argument("-n", "--dry-run", dest="dry_run", action="store_true", help="only say what would be done")
-    verb.add_argument("--remount", action="store_true", help="then start the environment's hook again")
-    verb.add_argument("--running", action="store_true", help="also for an environment that runs")
+    verb.add_argument("--remount", action="store_true", help="then mount it again")
+    verb.add_argument(
+        "--running", action="store_true", help="also for a jail or VM that is running; its processes get errors"
+    )
     verb.add_argument(
         "--preempt",
         action="store_true",
@@ -175,9 +181,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.set_defaults(run=_recover)
     verb = verbs.add_parser(
-        "orphans", help="what environments have left mounted that do not run", parents=[known], allow_abbrev=False
+        "orphans", help="what is mounted for jails and VMs that are not running", parents=[known], allow_abbrev=False
     )
-    verb.add_argument("--stop", action="store_true", help="unmount it, if the configuration says that it is ours")
+    verb.add_argument(
+        "--stop", action="store_true", help="unmount what the configuration or the record of a start names"
+    )
     verb.add_argument(
         "--grace",
         metavar="SECONDS",
@@ -198,7 +206,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--json", action="store_true", help="as one JSON document")
     verb.set_defaults(run=operate.doctor)
-    for name, text in (("install", "let CBSD stop what it stops"), ("uninstall", "take the links of install away")):
+    for name, text in (
+        ("install", "make CBSD unmount storage on stop and before remove"),
+        ("uninstall", "remove the links of install"),
+    ):
         verb = verbs.add_parser(name, help=text, parents=[verbose, several], allow_abbrev=False)
         verb.add_argument("names", nargs="+", metavar="NAME", help=f"{named}; '*': and all new ones")
         verb.set_defaults(run=operate.links, verb=name)
@@ -232,8 +243,11 @@ def _parser() -> argparse.ArgumentParser:
 def _environments(arguments: argparse.Namespace, report: Report) -> list[Environment]:
     """The environments meant: by their directories, by the workdir, where CBSD may know it better, or from a list."""
     given = {"-w": arguments.workdir, "-l": arguments.list, "-d and -s": arguments.data or arguments.system}
-    if sum(value is not None for value in given.values()) != 1:
-        raise Usage(f"cannot tell which environment is meant: give one of {', '.join(given)}")
+    options = [option for option, value in given.items() if value is not None]
+    if options[1:]:
+        raise Usage(f"cannot tell which jail or VM is meant: {options[0]} excludes {options[1]}; leave one out")
+    if not options:
+        raise Usage("cannot tell which jail or VM is meant: give -w and -j, or -l, or -d, -s and -j")
     if arguments.list:
         found = config.environments(arguments.list)
         if arguments.name:
@@ -242,7 +256,7 @@ def _environments(arguments: argparse.Namespace, report: Report) -> list[Environ
                 raise Usage(f"cannot find {arguments.name} in {arguments.list}")
         return found
     if not arguments.name:
-        raise Usage("cannot tell which environment is meant: -j is missing")
+        raise Usage("cannot tell which jail or VM is meant: give -j NAME")
     if arguments.workdir:
         (workdir,) = inventory.workdirs([arguments.workdir])
         usual, host = environment.in_workdir(arguments.name, workdir), Host(report)
@@ -395,7 +409,7 @@ def _config_check(arguments: argparse.Namespace, report: Report) -> int:
             continue
         for warning in plan.warnings:
             tell(f"warning: {warning}\n")
-        tell(f"{plan.config.path or 'no file'}: fine for {meaning}\n")
+        tell(f"{plan.config.path or 'no file'}: OK for {meaning}\n")
     status = os.EX_OK
     for wrong, meanings in failed.values():
         wrong.also(f"so for {', '.join(meanings)}")

@@ -109,12 +109,12 @@ class Client(Mount):
         if not source:
             raise Misconfigured(
                 f"cannot tell what is mounted on {entry.point}: the mount table shows {entry} alone, and envstart has "
-                f"no note of it; it is left alone; {paste(('umount', entry.point))}"
+                f"no note of it; it is not touched; {paste(('umount', entry.point))}"
             )
         if entry.number and number not in ("", _UNTOLD, entry.number):
             raise Misconfigured(
                 f"cannot tell what is mounted on {entry.point}: {entry}, but not the mount that envstart has made; it "
-                f"is left alone; {paste(('umount', entry.point))}"
+                f"is not touched; {paste(('umount', entry.point))}"
             )
         return source == self.source
 

@@ -44,7 +44,7 @@ def chosen(inventory: Inventory, names: Sequence[str]) -> list[Found]:
             if not inventory.complete:
                 raise Misconfigured(f"cannot tell which hook {one.name} has: {'; '.join(inventory.problems)}")
             raise Misconfigured(
-                f"cannot install for {one.name}: its mnt_start is {one.hook or 'not set'}, none of our hooks; "
+                f"cannot find the links of {one.name}: not managed by envstart: mnt_start is {one.hook or 'not set'}; "
                 f"{remedies.set_hook(one, 'BACKEND')}"
             )
     return found
@@ -100,6 +100,6 @@ def _act(host: Host, function: Callable[..., list[str]], system: str, what: dict
     except (NoAnswer, NoTime) as error:
         raise NoAnswer(f"{doing}: it gives {error}; is its server up?") from None
     except FileNotFoundError:
-        raise Missing(f"{doing}: it is not there; start the environment first") from None
+        raise Missing(f"{doing}: it is not there; start the jail or VM first") from None
     except OSError as error:
         raise Error(f"{doing}: {reason(error)}") from None

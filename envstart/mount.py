@@ -125,7 +125,7 @@ class Mount(plan.Step):
         if entry is not None and not await self._matches(host, table, entry):
             raise Misconfigured(
                 f"cannot mount {self.source} on {point}: {entry} is mounted there; "
-                f"it is left alone; {paste(('umount', point))}, or correct the configuration"
+                f"it is not touched; {paste(('umount', point))}, or correct the configuration"
             )
         return entry
 
@@ -197,8 +197,9 @@ class Mount(plan.Step):
             if await usable.judge(self, host, entry.point) is None:
                 return None
         if users := await self.users(host, entry.point):
-            why = f"{self.source} is mounted there but broken or not exported, and {users}"
-            raise Temporary(f"cannot use {entry.point}: {why}; stop it first")
+            from . import recovery
+
+            raise recovery.used_error(self, host, entry, users)
         return entry
 
     async def before_clear(self, host: Host) -> None:
@@ -212,7 +213,7 @@ class Mount(plan.Step):
         """Take a mount that is of no use away (faults 3, 6, 51)."""
         entry = await self._to_clear(host)
         if entry is not None:
-            host.report.warn(f"{entry.point}: {entry} is of no use; taking it away to mount it anew")
+            host.report.warn(f"{entry.point}: {entry} is broken: remounting it")
             await self._unmount_broken(host, entry)
 
     async def start(self, host: Host) -> None:
@@ -381,7 +382,7 @@ class Mount(plan.Step):
             if not await self._matches(host, table, entry):
                 found = " over ".join(str(entry) for entry in reversed(stack))
                 raise Misconfigured(
-                    f"cannot unmount {point}: {found} is mounted there, not {self.source} alone; it is left alone"
+                    f"cannot unmount {point}: {found} is mounted there, not {self.source} alone; it is not touched"
                 )
         mountpoint.refuse_hidden(table, stack[-1])
         return list(reversed(stack))

@@ -30,7 +30,7 @@ def seen(table: Table, point: str) -> Entry | None:
     if len(stack) > 1:
         found = " over ".join(str(entry) for entry in reversed(stack))
         raise Misconfigured(
-            f"cannot use {point}: {len(stack)} mounts are stacked on it, {found}; it is left alone; "
+            f"cannot use {point}: {len(stack)} mounts are stacked on it, {found}; it is not touched; "
             f"{paste(('umount', point))}"
         )
     if not stack:
@@ -44,7 +44,7 @@ def refuse_hidden(table: Table, entry: Entry) -> None:
     if (cover := table.cover(entry.point)) is not None:
         raise Misconfigured(
             f"cannot use {entry.point}: {entry} is mounted there, and hidden by {cover}, which was mounted on "
-            f"{cover.point} later; it is left alone; {paste(('umount', cover.point))}"
+            f"{cover.point} later; it is not touched; {paste(('umount', cover.point))}"
         )
 
 

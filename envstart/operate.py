@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from . import (
+    backends,
     check,
     executor,
     guests,
@@ -52,7 +53,8 @@ def inventories(arguments: argparse.Namespace, host: Host) -> list[Inventory]:
         if name != "*" and not any(one.chosen([name]) for one in found):
             problems = "; ".join(problem for one in found for problem in one.problems)
             places = ", ".join(one.workdir for one in found)
-            raise Usage(f"cannot find environment {name} in {places}{': ' + problems if problems else ''}")
+            hint = f"; give -j NAME with the backend {name}" if name in backends.NAMES else ""
+            raise Usage(f"cannot find jail or VM {name} in {places}{': ' + problems if problems else ''}{hint}")
     return found
 
 
@@ -184,9 +186,10 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
     try:
         users = "it runs" if one.found.running else host.wait(_users(host, plan, steps))
         if users and not arguments.running:
+            by_force = remedies.of_plan(plan, "recover", "--running")
             raise Temporary(
                 f"cannot recover {plan.environment.name}: {users}, and would write to this host's own disk below the "
-                "mount point from then on; stop it first, or give --running"
+                f"mount point from then on; stop it first, or: {by_force}"
             )
         hook.only_root("recover", plan.environment.name, host)
         executor.take_away(plan, host, steps)
@@ -262,7 +265,8 @@ def _stop(report: Report, one: Watched, grace: float, left: float, silent: set[s
 
     try:
         hook.act("stop", plan, host, unless, left)
-        report.note("was left mounted; stopped")
+        count = len(servers)
+        report.note(f"not running: unmounted {count} director{'y' if count == 1 else 'ies'}")
     except Error as error:
         silent.update(server for point, server in servers.items() if point in host.silent)
         report.fail(error)
@@ -305,4 +309,4 @@ def _refuse_bare(host: Host, found: Inventory, system: str, verb: str) -> None:
         raise Misconfigured(f"cannot use {system}: whether it must be mounted cannot be told: {watched.error}")
     wanted = any(step.point == system for step in watched.plan.steps)
     if wanted and not host.wait(host.stack(system)):
-        raise Temporary(f"cannot use {system}: it is not mounted; start the environment first")
+        raise Temporary(f"cannot use {system}: it is not mounted; start the jail or VM first")

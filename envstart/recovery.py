@@ -29,9 +29,19 @@ async def wait_for_answer(mount: Mount, host: Host, entry: Entry) -> None:
         answers = False
     if not answers:
         raise Temporary(
-            f"cannot use {entry.point}: {mount.source} is mounted there, and {what} gives no answer; it is left "
-            "alone, since others use it too"
+            f"cannot use {entry.point}: {mount.source} is mounted there, and {what} gives no answer; it is not "
+            "touched, since others use it too"
         )
+
+
+def used_error(mount: Mount, host: Host, entry: Entry, users: str) -> Temporary:
+    """Return the error of a start that finds its own mount of no use, while somebody uses it (``users``)."""
+    text = f"cannot use {entry.point}: {mount.source} is mounted there"
+    if entry.point not in host.silent:
+        return Temporary(f"{text} but broken or not exported, and {users}; stop it first")
+    # Before a stop CBSD runs df(1), which waits for the server too.
+    free = remedies.of_plan(host.report.plan, "recover", "--running")
+    return Temporary(f"{text} and gives no answer, and {users}; wait until it answers, or: {free}")
 
 
 async def hidden(mount: Mount, host: Host) -> Entry | None:

@@ -86,7 +86,7 @@ def _why(act: Act, verb: str) -> str:
     if act.error is not None:
         if state.word in (plans.NOT_MOUNTED, plans.NOT_READY):
             return f"{state}; {verb} would fail"
-        return f"{state.word}: {state.found}; {verb} would refuse and leave it alone"
+        return f"{state.word}: {state.found}; {verb} would refuse and not touch it"
     if verb == "stop":
         if act.first:
             return "unmounted by then"
@@ -200,13 +200,13 @@ def overview(groups: Sequence[Group]) -> str:
     widths = {key: max((len(str(row[key])) for group in groups for row in group.records), default=0) for key in _SHOWN}
     for group in sorted(groups, key=lambda one: (one.well, one.found.name if one.found else "")):
         found = group.found
-        word = "runs" if group.running else "does not run" if found and found.registered else "is not registered"
+        word = "running" if group.running else "not running" if found and found.registered else "not registered"
         word += ", was started a moment ago" if group.active and not group.running else ""
         kind = f"{found.emulator}, {found.backend or 'no hook of ours'}" if found else ""
-        heading = f"{found.name} ({kind}) {word}" if found else "not known to CBSD"
+        heading = f"{found.name} ({kind}): {word}" if found else "not known to CBSD"
         if group.lacking:
             install = remedies.known("install", [found.name], [found.workdir]) if found else ""
-            heading += f"; CBSD will not stop it: {install}".rstrip(": ")
+            heading += f"; warning: storage is not unmounted on stop: {install}".rstrip(": ")
         rows.append(_coloured("ok" if group.well else "critical", heading))
         for row in group.records:
             words = "  ".join(str(row[key]).ljust(widths[key]) for key in _SHOWN)

@@ -44,7 +44,7 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
         return configured
     if _is_mounted(host, configured) and not _is_mounted(host, by_record):
         return configured
-    host.report.note(f"the configuration has changed since the start; stopping what was mounted then: {recorded.path}")
+    host.report.note(f"the configuration has changed since the start; using the record of the start: {recorded.path}")
     return by_record
 
 
@@ -98,7 +98,7 @@ def _without_configuration(
         else:
             # Each on a line of its own: the first ends with a command line.
             host.report.warn(str(error))
-            host.report.warn(f"stopping what was mounted at the start: {recorded.path}")
+            host.report.warn(f"using the record of the start instead: {recorded.path}")
             return by_record
     from . import leftover
 

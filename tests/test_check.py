@@ -205,7 +205,7 @@ def test_fault_113_mounts_of_what_does_not_run(cbsd: Toy) -> None:
     cbsd.site.preset(name="jail2")
     status, lines = check(cbsd)
     assert (status, len(lines)) == (1, 3)
-    assert all("jail2 does not run: envstart orphans --stop" in line for line in lines)
+    assert all("jail2 is not running: envstart orphans --stop" in line for line in lines)
     cbsd.unregister("jail2")
     status, lines = check(cbsd)
     assert (status, len(lines)) == (2, 3)
@@ -227,7 +227,7 @@ def test_fault_113_mounts_below_a_workdir_behind_a_link(cbsd: Toy) -> None:
     connection.close()
     cbsd.site.preset(name="jail2")
     checked = cbsd.site.hand("check", "-w", str(link))
-    assert checked.stdout.count("jail2 does not run: envstart orphans --stop") == 3, checked.stdout
+    assert checked.stdout.count("jail2 is not running: envstart orphans --stop") == 3, checked.stdout
     cbsd.unregister("jail2")
     (cbsd.workdir / "jails-rcconf/rc.conf_jail2").unlink()
     checked = cbsd.site.hand("check", "-w", str(link))
@@ -330,7 +330,7 @@ def test_a_hook_through_a_link_and_a_hook_of_somebody_else(cbsd: Toy) -> None:
     cbsd.set("jail1", mnt_start=str(link))
     cbsd.set("jail2", mnt_start="/root/bin/mine.sh")
     ended = hand(cbsd, "status")
-    assert "jail1 (jail, nfs) runs" in ended.stdout
+    assert "jail1 (jail, nfs): running" in ended.stdout
     assert "jail2" not in ended.stdout
 
 
@@ -341,14 +341,14 @@ def test_a_name_without_a_database(cbsd: Toy) -> None:
     assert cbsd.site.world.command("umount", str(cbsd.site.point("data"))).returncode == 0
     status, lines = check(cbsd, "jail1")
     assert status == 3
-    assert lines[0] == "UNKNOWN: jail1: configuration: its mnt_start is not known, none of our hooks"
+    assert lines[0] == "UNKNOWN: jail1: configuration: not managed by envstart: mnt_start is not known"
     assert lines[1].startswith("UNKNOWN: inventory: cannot read")
     assert hand(cbsd, "status", "jail1").returncode == 1
 
 
 def test_a_name_with_a_hook_of_somebody_else(cbsd: Toy) -> None:
     cbsd.add("jail3", hook="/root/bin/mine")
-    told = "UNKNOWN: jail3: configuration: its mnt_start is /root/bin/mine, none of our hooks"
+    told = "UNKNOWN: jail3: configuration: not managed by envstart: mnt_start is /root/bin/mine"
     cbsd.set("jail3", jid=7)
     cbsd.site.world.jail("jail3", 7)
     assert check(cbsd, "jail3") == (3, [told])
@@ -464,7 +464,7 @@ def test_names_that_are_not_there(cbsd: Toy) -> None:
     for verb in ("check", "status", "recover", "orphans", "doctor"):
         ended = hand(cbsd, verb, "nobody")
         assert ended.returncode == (3 if verb == "check" else 64)
-        assert "cannot find environment nobody" in last_line(ended)
+        assert "cannot find jail or VM nobody" in last_line(ended)
 
 
 def test_names_can_be_patterns(cbsd: Toy) -> None:
@@ -478,7 +478,7 @@ def test_names_can_be_patterns(cbsd: Toy) -> None:
     shown = json.loads(hand(cbsd, "status", "--json", "*[12]").stdout)["environments"]
     assert [row["environment"] for row in shown] == ["jail1", "jail2"]
     for pattern in ("web*", "oth*"):
-        assert "cannot find environment " + pattern in last_line(hand(cbsd, "check", pattern))
+        assert "cannot find jail or VM " + pattern in last_line(hand(cbsd, "check", pattern))
 
 
 def test_several_workdirs(cbsd: Toy, tmp_path: Path) -> None:

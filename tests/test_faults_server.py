@@ -257,7 +257,7 @@ def test_fault_6_stale_mount(site: Site) -> None:
     assert ended.returncode == 0, ended.stderr
     assert site.table == site.wanted()
     assert len(site.mounting) == 1
-    assert "is of no use" in ended.stderr
+    assert "is broken: remounting it" in ended.stderr
 
 
 def test_fault_6_stale_mount_of_a_running_environment(site: Site) -> None:

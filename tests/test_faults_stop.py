@@ -257,5 +257,5 @@ def test_fault_58_what_shows_a_dead_server_is_left_alone(tmp_path: Path) -> None
         before = site.table
         ended = site.start()
         assert ended.returncode == 75
-        assert f"{SERVER}:/files (nfs) on {site.files} gives no answer; it is left alone" in last_line(ended)
+        assert f"{SERVER}:/files (nfs) on {site.files} gives no answer; it is not touched" in last_line(ended)
         assert (site.table, site.world.calls("umount")) == (before, [])

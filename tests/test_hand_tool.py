@@ -133,7 +133,7 @@ def test_a_plan_says_what_is_there_and_why(site: Site) -> None:
     assert plan.splitlines()[0] == f"# start jail1 (nfs, {site.conf})"
     assert f"# system: {site.source('system')} on {site.point('system')}: mounted; nothing to do" in plan
     assert f"# fstab: {site.source('fstab')} on {site.point('fstab')}: not mounted\n# mount_nfs " in plan
-    assert "wrong source: tmpfs (tmpfs); start would refuse and leave it alone" in plan
+    assert "wrong source: tmpfs (tmpfs); start would refuse and not touch it" in plan
     # All or nothing.
     assert (commands_of(plan), ended.returncode) == ([], 78)
     assert last_line(ended) == last_line(site.hand("start", *where(site)))
@@ -345,7 +345,7 @@ def test_config_show_fills_in_the_name(site: Site) -> None:
 def test_config_check_of_a_good_file(site: Site) -> None:
     ended = site.hand("config", "check", *where(site))
     assert ended.returncode == 0
-    assert ended.stdout == f"{site.conf}: fine for jail1\n"
+    assert ended.stdout == f"{site.conf}: OK for jail1\n"
     ended = site.hand("config", "check", "nfs", "-w", str(site.workdir))
     assert ended.returncode == 0
     assert site.world.calls() == []
@@ -370,12 +370,12 @@ def test_config_check_of_patterns(site: Site) -> None:
     ended = site.hand("config", "check", *words)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.splitlines() == [
-        f"{site.conf}: fine for [web*] (as webx)",
-        f"{site.conf}: fine for [db?] (as dbx)",
+        f"{site.conf}: OK for [web*] (as webx)",
+        f"{site.conf}: OK for [db?] (as dbx)",
     ]
     site.conf.write_text("NFS_SERVER=a\n[web*]\nNFS_VERSION=3\nMOUNT_NFS_OPT=-overs=4\n")
     ended = site.hand("config", "check", *words)
-    assert (ended.returncode, ended.stdout) == (78, f"{site.conf}: fine for any other\n")
+    assert (ended.returncode, ended.stdout) == (78, f"{site.conf}: OK for any other\n")
     assert last_line(ended).startswith("envstart: cannot use NFS_VERSION=3 ")
     assert last_line(ended).endswith("; so for [web*] (as webx)")
 

@@ -58,6 +58,12 @@ def check_freed(cbsd: Toy, upon: list[list[str]], kept: bool) -> None:
     assert unmounts(cbsd) == []
     refused = recover(cbsd)
     assert (refused.returncode, "it runs" in last_line(refused), unmounts(cbsd)) == (75, True, [])
+    # What a start and a recovery tell somebody to type is what helps: a stop by CBSD waits for the server too.
+    remedy = f"envstart recover --running nfs -w {cbsd.workdir} -j jail1"
+    started = site.start()
+    assert (started.returncode, "gives no answer, and jail1 runs" in last_line(started)) == (75, True)
+    assert f"; wait until it answers, or: {remedy}" in last_line(started)
+    assert last_line(refused).endswith(f"; stop it first, or: {remedy}")
     began = time.monotonic()
     ended = recover(cbsd, "--running")
     assert ended.returncode == 0, ended
