@@ -23,6 +23,9 @@ class _Collecting(Report):
     def __init__(self, report: Report) -> None:
         super().__init__(report.program)
         self.verbose = report.verbose
+        # What is told to be typed is made of these.
+        self.argv = report.argv
+        self.plan = report.plan
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)

@@ -45,8 +45,8 @@ def plan(plan: Plan, report: Report, verb: str) -> Error | None:
     from .forecast import Forecast
     from .rehearsal import Rehearsal
 
-    host = Rehearsal(report)
     report.plan = plan
+    host = Rehearsal(report)
     host.by_hand = report.program == "envstart"
     lines = [f"# {verb} {plan.environment.name} ({plan.backend}, {plan.config.path or 'no configuration file'})"]
     lines += [f"# warning: {warning}" for warning in plan.warnings]
