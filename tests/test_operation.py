@@ -23,6 +23,8 @@ from envstart.report import Report
 # What is at work on an environment is told by the command lines of the whole host: those of other tests are among them.
 pytestmark = pytest.mark.alone
 
+# No other run of the tests on this host has one of that name.
+ENV = f"env{os.getpid()}"
 KINDS = [("jail", 1), ("jail", 0), ("bhyve", 0)]
 LETTER = {"jail": "j", "bhyve": "b"}
 
@@ -51,12 +53,12 @@ def hand(cbsd: Toy, *words: str) -> Ended:
 
 def started(cbsd: Toy, emulator: str, baserw: int, install: bool = True) -> str:
     """An environment that runs, and whose stop is taken care of; gives back the letter of its commands."""
-    cbsd.add("env1", emulator, baserw=baserw)
+    cbsd.add(ENV, emulator, baserw=baserw)
     letter = LETTER[emulator]
-    ended = cbsd.run(f"{letter}start", "env1")
+    ended = cbsd.run(f"{letter}start", ENV)
     assert ended.returncode == 0, ended
     if install:
-        assert hand(cbsd, "install", "env1").returncode == 0
+        assert hand(cbsd, "install", ENV).returncode == 0
     return letter
 
 
@@ -120,38 +122,38 @@ def test_a_program_knows_itself_behind_its_link(tmp_path: Path, program: str) ->
 @pytest.mark.parametrize(("emulator", "baserw"), KINDS)
 def test_a_stop_of_cbsd_leaves_nothing_mounted(cbsd: Toy, emulator: str, baserw: int) -> None:
     letter = started(cbsd, emulator, baserw)
-    ended = cbsd.run(f"{letter}stop", "env1")
+    ended = cbsd.run(f"{letter}stop", ENV)
     assert ended.returncode == 0, ended
     at_rest(cbsd)
     assert cbsd.site.table == []
-    assert cbsd.site.world.calls("umount")[-1]["argv"][-1] == str(cbsd.site.point("system", "env1"))
-    assert cbsd.run(f"{letter}start", "env1").returncode == 0
-    assert cbsd.runs("env1")
+    assert str(cbsd.site.point("system", ENV)) in [call["argv"][-1] for call in cbsd.site.world.calls("umount")]
+    assert cbsd.run(f"{letter}start", ENV).returncode == 0
+    assert cbsd.runs(ENV)
 
 
 def test_what_cbsd_does_in_the_background_is_waited_for(cbsd: Toy) -> None:
     """save-jail-info writes into the system directory when the stop is over: into the bare mount point, if need be."""
     started(cbsd, "jail", 1)
-    system = cbsd.site.point("system", "env1")
+    system = cbsd.site.point("system", ENV)
     with cbsd.aftermath():
-        cbsd.run("jstop", "env1")
+        cbsd.run("jstop", ENV)
         looks = cbsd.site.count("jls")
         until(lambda: cbsd.site.count("jls") > looks + 2 or not cbsd.mounted(), "nobody looks whether CBSD has ended")
         assert f"jails-system/{system.name}" in cbsd.mounted()
     at_rest(cbsd)
     assert (cbsd.site.table, list(system.iterdir())) == ([], [])
-    assert (cbsd.sysdata("env1") / "stats.json").exists()
+    assert (cbsd.sysdata(ENV) / "stats.json").exists()
 
 
 def test_a_second_stop_of_a_vm_is_waited_for(cbsd: Toy) -> None:
     """The wrapper of a VM ends with a bstop of its own, which writes into the system directory before its hooks."""
     started(cbsd, "bhyve", 0)
-    command = [str(cbsd.distdir / "sudoexec" / "bstop"), "-c", "import time; time.sleep(60)", "jname=env1"]
+    command = [str(cbsd.distdir / "sudoexec" / "bstop"), "-c", "import time; time.sleep(60)", f"jname={ENV}"]
     with subprocess.Popen(command, executable=sys.executable) as second:
-        cbsd.run("bstop", "env1")
+        cbsd.run("bstop", ENV)
         looks = cbsd.site.count("jls")
         until(lambda: cbsd.site.count("jls") > looks + 2 or not cbsd.mounted(), "nobody looks whether CBSD has ended")
-        assert "jails-system/env1" in cbsd.mounted()
+        assert f"jails-system/{ENV}" in cbsd.mounted()
         second.kill()
     at_rest(cbsd)
     assert cbsd.site.table == []
@@ -161,12 +163,12 @@ def test_a_start_that_comes_first_is_left_alone(cbsd: Toy) -> None:
     """CBSD is done and the environment runs again, while the stop of the one before still waits for its turn."""
     started(cbsd, "jail", 1)
     cbsd.site.world.fault("jls", "slow", seconds=4, times=None)
-    cbsd.run("jstop", "env1")
+    cbsd.run("jstop", ENV)
     cbsd.site.world.clear_faults()
-    cbsd.run("jstart", "env1")
+    cbsd.run("jstart", ENV)
     own = sorted(cbsd.mounted())
     until(lambda: not any("env_poststop" in line for line in toy.processes(cbsd.site)), "it waits for ever")
-    assert (sorted(cbsd.mounted()), cbsd.runs("env1")) == (own, True)
+    assert (sorted(cbsd.mounted()), cbsd.runs(ENV)) == (own, True)
 
 
 def test_a_start_that_could_leave_no_mark(cbsd: Toy) -> None:
@@ -192,8 +194,8 @@ def test_a_start_that_could_leave_no_mark(cbsd: Toy) -> None:
 def test_a_stop_that_is_called_twice(cbsd: Toy) -> None:
     """The end of a VM calls bstop once more, when its directories are gone already (contract §1.7)."""
     started(cbsd, "bhyve", 0)
-    cbsd.run("bstop", "env1")
-    cbsd.run("bstop", "env1")
+    cbsd.run("bstop", ENV)
+    cbsd.run("bstop", ENV)
     at_rest(cbsd)
     assert cbsd.site.table == []
 
@@ -223,10 +225,10 @@ def test_what_cbsd_has_left_on_top_is_waited_for(cbsd: Toy) -> None:
     """Its clean-up died halfway; somebody repeats it."""
     started(cbsd, "jail", 0)
     cbsd.site.world.fault("umount", "kill-parent", nth=2)
-    cbsd.run("jstop", "env1")
-    own = {"jails-data/env1-data", "jails-fstab/env1", "jails-system/env1"}
+    cbsd.run("jstop", ENV)
+    own = {f"jails-data/{ENV}-data", f"jails-fstab/{ENV}", f"jails-system/{ENV}"}
     assert own < set(cbsd.mounted())
-    cbsd.run("jcleanup", "env1")
+    cbsd.run("jcleanup", ENV)
     at_rest(cbsd)
     assert cbsd.site.table == []
 
@@ -240,7 +242,7 @@ def files(cbsd: Toy, name: str) -> set[str]:
     for which in ("data", "system", "fstab"):
         top = cbsd.held(which, name)
         found |= {f"{which}/{path.relative_to(top)}" for path in top.rglob("*")}
-    passing = ("stats.json", "locked", "local.sqlite-wal", "local.sqlite-shm", "rc.conf_env1")
+    passing = ("stats.json", "locked", "local.sqlite-wal", "local.sqlite-shm", f"rc.conf_{ENV}")
     return {path for path in found if not path.endswith(passing)}
 
 
@@ -250,16 +252,16 @@ def test_a_removal_keeps_the_files_on_the_server(cbsd: Toy, emulator: str, baser
     letter = started(cbsd, emulator, baserw, install=False)
     if not running:
         # A stop that nobody took care of: the shares are still mounted.
-        cbsd.run(f"{letter}stop", "env1")
+        cbsd.run(f"{letter}stop", ENV)
         at_rest(cbsd)
-    assert hand(cbsd, "install", "env1").returncode == 0
-    before = files(cbsd, "env1")
-    ended = cbsd.run(f"{letter}remove", "env1")
+    assert hand(cbsd, "install", ENV).returncode == 0
+    before = files(cbsd, ENV)
+    ended = cbsd.run(f"{letter}remove", ENV)
     assert ended.returncode == 0, ended
     at_rest(cbsd)
-    assert files(cbsd, "env1") == before
-    assert (cbsd.site.table, cbsd.row("env1"), cbsd.runs("env1")) == ([], {}, False)
-    assert not cbsd.site.point("data", "env1").exists()
+    assert files(cbsd, ENV) == before
+    assert (cbsd.site.table, cbsd.row(ENV), cbsd.runs(ENV)) == ([], {}, False)
+    assert not cbsd.site.point("data", ENV).exists()
 
 
 def test_case_a1_a_removal_when_the_hook_cannot_be_told(cbsd: Toy) -> None:
