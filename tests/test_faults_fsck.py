@@ -154,6 +154,19 @@ def test_case_a5_a_check_that_takes_too_long_leaves_no_jail(tmp_path: Path) -> N
         assert not site.world.state["jails"]
 
 
+def test_case_a5_a_check_that_nothing_ends_is_not_said_to_be_slow(site: BlockSite) -> None:
+    """As one that waits in sync(2) for a dead server that something is to be written to; no time-out helps there."""
+    unclean(site)
+    site.configure(FSCK_TIMEOUT="1")
+    site.world.fault("fsck_ffs", "unkillable")
+    ended = site.start()
+    assert ended.returncode == 75
+    assert "fsck hangs, and nothing ends it" in ended.stderr
+    assert "sync(2), a server that a jail was writing to" in ended.stderr
+    assert "FSCK_TIMEOUT" not in ended.stderr
+    site.world.calm()
+
+
 def test_case_a5_a_jail_that_a_killed_run_has_left(site: BlockSite) -> None:
     site.world.jail(JAIL, 7)
     nullfs(site)

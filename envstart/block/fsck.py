@@ -143,9 +143,15 @@ class Fsck(Block):
         raise self._verdict(result, doing)
 
     def _verdict(self, result: Result, doing: str) -> Error:
+        if result.alive:
+            # No mount of others is looked at by it (preen.py); but sync(2) goes through all (nfs_sync() in
+            # sys/fs/nfsclient/nfs_clvfsops.c), and main() of sbin/fsck_ffs/main.c begins with it.
+            others = (
+                "; or, since it begins with sync(2), a server that a jail was writing to" if self._kind == "ufs" else ""
+            )
+            return Stuck(f"{doing}: fsck hangs, and nothing ends it ({result.words}): the disk gives no answer{others}")
         if result.status is None:
-            kind = Stuck if result.alive else Error
-            return kind(f"{doing}: fsck had not ended ({result.words}); raise FSCK_TIMEOUT and TIMEOUT")
+            return Error(f"{doing}: fsck had not ended ({result.words}); raise FSCK_TIMEOUT and TIMEOUT")
         if "NO WRITE ACCESS" in result.out or "is mounted" in result.words or "is in use" in result.words:
             return Temporary(
                 f"{doing}: fsck cannot write to it: it is in use, or held by another host ({result.words})"
