@@ -78,11 +78,19 @@ def _main(argv: Sequence[str], report: Report) -> int:
     report.verbose = arguments.verbose
     for name in ("config", "list", "prometheus"):
         if getattr(arguments, name, None) is not None:
-            setattr(arguments, name, os.path.abspath(getattr(arguments, name)))
+            setattr(arguments, name, _whole(getattr(arguments, name)))
     # Whoever stands in a directory of the environment must not keep it busy by that.
     os.chdir("/")
     verb: Callable[[argparse.Namespace, Report], int] = arguments.run
     return verb(arguments, report)
+
+
+def _whole(path: str) -> str:
+    """Return the absolute path; Usage where nobody can tell it."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise Usage(f"cannot use {path}: the working directory is no more; give the whole path") from None
 
 
 def _parser() -> argparse.ArgumentParser:

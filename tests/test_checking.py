@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -256,3 +257,15 @@ def test_a_plugin_counts_jails_and_mounts(cbsd: Toy) -> None:
     assert hand(cbsd, "check", "--nagios").stdout.startswith("ENVSTART OK - 1 jail, 3 mounts | ")
     cbsd.site.world.freeze(SERVER)
     assert hand(cbsd, "check", "--nagios").stdout.startswith("ENVSTART CRITICAL - 3 critical: 1 jail, 3 mounts | ")
+
+
+@pytest.mark.parametrize("words", [["--prometheus", "metrics"], ["nfs", "-l", "list"], ["nfs", "-c", "file"]])
+def test_a_relative_path_where_the_working_directory_is_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, words: list[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["check", *words]) == 3
+    assert f"cannot use {words[-1]}: the working directory is no more; give the whole path" in capfd.readouterr().err
+    assert cli.main(["status", *words]) == os.EX_USAGE
