@@ -93,6 +93,17 @@ def _whole(path: str) -> str:
         raise Usage(f"cannot use {path}: the working directory is no more; give the whole path") from None
 
 
+def _seconds(text: str) -> float:
+    """Return a length of time from the command line; ArgumentTypeError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, got {text!r}")
+    return seconds
+
+
 def _parser() -> argparse.ArgumentParser:
     verbose = _Parser(add_help=False)
     verbose.add_argument(
@@ -197,14 +208,14 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--grace",
         metavar="SECONDS",
-        type=float,
+        type=_seconds,
         default=check.GRACE,
         help="leave alone what was started so short a time ago (default: %(default).0f)",
     )
     verb.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=float,
+        type=_seconds,
         default=600.0,
         help="for all of them together (default: %(default).0f)",
     )
