@@ -1,18 +1,19 @@
-"""Processes that are not our children: who they are, and whether they are still there (psutil's only door)."""
+"""Processes that are not our children: who they are, and whether they are still there (psutil's only door; where it is
+missing, ps(1) tells what an unmount depends on)."""
 
 from __future__ import annotations
 
 import os
 import time
 
-from . import libraries
+from . import children, libraries, scratch
 from .environment import is_name
 from .errors import Unavailable
 from .tasks import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
 _TERM, _KILL = 15, 9
@@ -20,8 +21,10 @@ _TERM, _KILL = 15, 9
 _GRACE = 1.0
 # Programs that run VMs: QEMU, VirtualBox, bhyve.
 _EMULATORS = ("qemu", "VBox", "VirtualBox", "bhyve")
-# Seconds that two readings of one begin can differ by.
-_SAME = 1.0
+# Seconds that two readings of one begin can differ by: ps(1) tells whole seconds, of two clocks' difference.
+_SAME = 2.5
+# POSIX, but for etimes, which FreeBSD and procps have (bin/ps/keyword.c); a header after = is the rest of the word.
+_PS = ("ps", "-axww", "-o", "pid=", "-o", "ppid=", "-o", "etimes=", "-o", "state=", "-o", "command=")
 
 
 def _psutil() -> Any:
@@ -32,6 +35,44 @@ def _psutil() -> Any:
     except ImportError:
         return None
     return psutil
+
+
+class _Process:
+    """One process, as ps(1) tells it; ``began`` as for is_still()."""
+
+    __slots__ = ("pid", "parent", "began", "is_zombie", "words")
+
+    def __init__(self, line: str) -> None:
+        pid, parent, elapsed, state, *words = line.split()
+        self.pid, self.parent = int(pid), int(parent)
+        self.began = time.monotonic() - int(elapsed)
+        self.is_zombie = state.startswith("Z")
+        self.words = words
+
+
+def _by_ps() -> dict[int, _Process]:
+    """Return all processes by their pid; none if ps(1) does not tell them."""
+    out = scratch.nameless()
+    try:
+        ps = children.command("/bin/ps", _PS, {"LC_ALL": "C"}, (None, out, out), ())
+        os.waitpid(ps.pid, 0)
+        found = [_Process(line) for line in scratch.text(out).splitlines()]
+    except (OSError, ValueError):
+        return {}
+    finally:
+        os.close(out)
+    return {one.pid: one for one in found}
+
+
+def _alive() -> Iterator[tuple[int, list[str]]]:
+    """Return pid and command line of each process that has not ended: of one that has, the kernel keeps no arguments."""
+    psutil = _psutil()
+    if psutil is None:
+        yield from ((one.pid, one.words) for one in _by_ps().values() if not one.is_zombie)
+        return
+    for process in psutil.process_iter(["cmdline"]):
+        if process.info["cmdline"]:
+            yield process.pid, process.info["cmdline"]
 
 
 def describe(pids: Sequence[int]) -> str:
@@ -53,30 +94,23 @@ def describe(pids: Sequence[int]) -> str:
 def naming(programs: Sequence[str], *wanted: str) -> list[int]:
     """Processes of one of these programs that have all the words that are ``wanted`` among their arguments. Runs in a
     child: it reads those of every process, and can be held up by one."""
-    psutil = _psutil()
-    if psutil is None:
-        return []
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if set(wanted) <= set(words) and any(os.path.basename(one) in programs for one in words):
-            found.append(process.pid)
-    return found
+    return [
+        pid
+        for pid, words in _alive()
+        if set(wanted) <= set(words) and any(os.path.basename(one) in programs for one in words)
+    ]
 
 
 def machines() -> list[str] | None:
     """Return the words on the command lines of all processes of emulators, among them the names of their VMs; None if
     that cannot be told. Runs in a child, as naming() does."""
-    psutil = _psutil()
-    if psutil is None:
-        return None
     found: list[str] = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        argv = process.info["cmdline"] or []
-        if argv and process.info["status"] != psutil.STATUS_ZOMBIE and os.path.basename(argv[0]).startswith(_EMULATORS):
+    processes = list(_alive())
+    for _, argv in processes:
+        if argv and os.path.basename(argv[0]).startswith(_EMULATORS):
             # QEMU also takes guest=NAME,debug-threads=on.
             found += [word.partition(",")[0].removeprefix("guest=") for word in argv[1:]]
-    return found
+    return found if processes else None
 
 
 def only_zombies(group: int) -> bool:
@@ -98,8 +132,7 @@ def callers(part: str) -> list[tuple[int, float]]:
     for is_still(). Unavailable if that cannot be told."""
     psutil = _psutil()
     if psutil is None:
-        remedy = libraries.how_to_install("psutil")
-        raise Unavailable(f"cannot tell who has called this: Python's psutil is missing; {remedy}")
+        return _callers_by_ps(part)
     found = []
     for process in psutil.Process().parents():
         try:
@@ -110,18 +143,29 @@ def callers(part: str) -> list[tuple[int, float]]:
     return found
 
 
+def _callers_by_ps(part: str) -> list[tuple[int, float]]:
+    table = _by_ps()
+    one = table.get(os.getpid())
+    if one is None:
+        remedy = libraries.how_to_install("psutil")
+        raise Unavailable(f"cannot tell who has called this: Python's psutil is missing, and ps(1) fails; {remedy}")
+    found = []
+    parent = table.get(one.parent)
+    while parent is not None and parent.pid != parent.parent:
+        if any(part in word for word in parent.words):
+            found.append((parent.pid, parent.began))
+        parent = table.get(parent.parent)
+    return found
+
+
 def working(parts: Sequence[str], name: str) -> int:
     """The pid of a process that has one of these ``parts`` in a word of its command line, and names this environment as
     CBSD's own programs do; 0 if there is none."""
-    psutil = _psutil()
-    if psutil is None:
-        return 0
-    for process in psutil.process_iter(["cmdline", "status"]):
+    for pid, given in _alive():
         # CBSD passes some of its words on with their quotes.
-        words = [given.replace('"', "") for given in process.info["cmdline"] or ()]
-        fits = any(part in given for part in parts for given in words)
-        if fits and {name, f"jname={name}"} & set(words) and process.info["status"] != psutil.STATUS_ZOMBIE:
-            return int(process.pid)
+        words = [word.replace('"', "") for word in given]
+        if any(part in word for part in parts for word in words) and {name, f"jname={name}"} & set(words):
+            return pid
     return 0
 
 
@@ -139,17 +183,11 @@ def creating() -> int:
 
     A path does not count as a name: an image can hold another one than its file has.
     """
-    psutil = _psutil()
-    if psutil is None:
-        return 0
-    for process in psutil.process_iter(["cmdline", "status"]):
-        words = [given.replace('"', "") for given in process.info["cmdline"] or ()]
+    for pid, argv in _alive():
+        words = [word.replace('"', "") for word in argv]
         programs = [number for number, word in enumerate(words) if _is_creating(word)]
-        if not programs or process.info["status"] == psutil.STATUS_ZOMBIE:
-            continue
-        given = words[programs[0] + 1 :]
-        if not any(word.startswith(_NAMING) or is_name(word) for word in given):
-            return int(process.pid)
+        if programs and not any(word.startswith(_NAMING) or is_name(word) for word in words[programs[0] + 1 :]):
+            return pid
     return 0
 
 
@@ -162,7 +200,8 @@ def is_still(pid: int, began: float) -> bool:
     """Whether the process of this number is the one that began then (see began())."""
     psutil = _psutil()
     if psutil is None:
-        return False
+        one = _by_ps().get(pid)
+        return one is not None and not one.is_zombie and abs(one.began - began) < _SAME
     try:
         process = psutil.Process(pid)
         same = abs(_since_boot(psutil, process) - began) < _SAME
@@ -175,7 +214,8 @@ def began(pid: int) -> float:
     """When the process of this number began, for is_still(); 0 if that cannot be told."""
     psutil = _psutil()
     if psutil is None:
-        return 0.0
+        one = _by_ps().get(pid)
+        return one.began if one is not None else 0.0
     try:
         return _since_boot(psutil, psutil.Process(pid))
     except psutil.Error:

@@ -16,7 +16,7 @@ import toy
 from cbsd import NFS4, SERVER, Ended, Site, last_line
 from toy import Toy
 
-from envstart import inventory, poststop, touch
+from envstart import inventory, poststop, processes, touch
 from envstart.errors import Unavailable
 from envstart.report import Report
 
@@ -430,11 +430,58 @@ def test_a_dead_server_is_paid_for_once(cbsd: Toy) -> None:
     assert cbsd.site.start(name=names[0]).returncode == 0
 
 
-def test_without_psutil_nothing_is_stopped_under_cbsds_hands(cbsd: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_psutil_a_stop_happens_all_the_same(cbsd: Toy) -> None:
+    """Who has called, and who still writes into the system directory, ps(1) tells as well."""
+    started(cbsd, "jail", 1)
+    cbsd.site.world.set(no_modules=["psutil"])
+    with cbsd.aftermath():
+        cbsd.run("jstop", "env1")
+        looks = cbsd.site.count("jls")
+        until(lambda: cbsd.site.count("jls") > looks + 2 or not cbsd.mounted(), "nobody looks whether CBSD has ended")
+        assert "jails-system/env1" in cbsd.mounted()
+    at_rest(cbsd)
+    assert cbsd.site.table == []
+
+
+def test_without_psutil_a_removal_spares_what_is_remote(cbsd: Toy) -> None:
+    letter = started(cbsd, "jail", 0)
+    (cbsd.held("data", "env1") / "file").write_text("kept\n")
+    cbsd.site.world.set(no_modules=["psutil"])
+    ended = cbsd.run(f"{letter}remove", "env1")
+    assert ended.returncode == 0, ended
+    at_rest(cbsd)
+    assert (cbsd.held("data", "env1") / "file").exists()
+    assert cbsd.site.table == []
+
+
+def test_without_psutil_the_same_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    told = []
+    with subprocess.Popen(["/bin/sh", "-c", "sleep 60; : jname=env1", "/sudoexec/jstart", "jname=env0"]) as child:
+        for library in (psutil, None):
+            monkeypatch.setitem(sys.modules, "psutil", library)
+            began = processes.began(child.pid)
+            told.append(
+                (
+                    processes.working(["/sudoexec/jstart"], "env0"),
+                    processes.naming(["sh"], "jname=env0"),
+                    [pid for pid, _ in processes.callers("pytest")],
+                    processes.is_still(child.pid, began),
+                    processes.is_still(child.pid, began - 60),
+                )
+            )
+        child.kill()
+    assert told[0] == told[1]
+    assert (told[0][0], told[0][3:]) == (child.pid, (True, False))
+
+
+def test_without_psutil_and_ps_nothing_is_stopped_under_cbsds_hands(cbsd: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody can tell then when CBSD has ended, which still writes into the system directory."""
     for name, value in cbsd.stop_variables().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(sys.modules, "psutil", None)
+    monkeypatch.setattr(processes, "_by_ps", dict)
     monkeypatch.setattr(os, "fork", None)
     with pytest.raises(Unavailable) as caught:
         poststop.poststop(Report("env_poststop"))

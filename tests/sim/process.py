@@ -41,6 +41,8 @@ def main(state: str, program: str, args: list[str]) -> int:
     envstart.diagnosis.BOOTING = float("inf") if store.Store(state).read()["settings"]["just_booted"] else 0.0
     envstart.packages.HOST_CONF = f"{state}/usr/local/etc/pkg.conf"
     envstart.sources.FSTAB = f"{state}/root/etc/fstab"
+    # Packages that were not installed with it.
+    sys.modules.update(dict.fromkeys(store.Store(state).read()["settings"]["no_modules"]))  # type: ignore[arg-type]
     if program.startswith("env_"):
         from envstart import fast
 

@@ -221,6 +221,7 @@ class Settings(TypedDict):
     locale_files: bool
     getfsstat: bool
     just_booted: bool
+    no_modules: list[str]
     client_farewell: float
     hostname: str
     hostuuid: str
