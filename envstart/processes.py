@@ -65,7 +65,7 @@ def _by_ps() -> dict[int, _Process]:
 
 
 def _alive() -> Iterator[tuple[int, list[str]]]:
-    """Return pid and command line of each process that has not ended: of one that has, the kernel keeps no arguments."""
+    """Return pid and command line of each process; of one that has ended the kernel keeps no arguments."""
     psutil = _psutil()
     if psutil is None:
         yield from ((one.pid, one.words) for one in _by_ps().values() if not one.is_zombie)

@@ -2,7 +2,7 @@
 
 CBSD runs it from remove.d, waits for it without a time limit, ignores its status, and then deletes what the directories
 show (contract §1.9). So it goes on trying as long as anything is mounted there, and who interrupts it ends CBSD's own
-process first: its shell would go on with the deletion otherwise.
+process first: its shell would go on with the deletion otherwise. Who kills it has guard.py do that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import time
 
 from . import called, children, hook, leftover, processes, record, stopping
 from .deadline import Deadline
-from .errors import Error, Interrupted, Missing, NoAnswer, NoTime, Unavailable
+from .errors import Error, Interrupted, Missing, NoAnswer, NoTime, Unavailable, reason
+from .guard import Guard
 from .host import Host
 from .table import is_below
 from .tasks import Wait
@@ -49,14 +50,16 @@ def main(report: Report) -> int:
     report.about(wanted.name, report.facility or "none")
     host = Host(report)
     host.signals.arm()
-    return _Removal(host, wanted).run()
+    removal = _Removal(host, wanted)
+    with Guard(Host(report), removal.callers, removal.danger):
+        return removal.run()
 
 
 class _Removal:
     def __init__(self, host: Host, wanted: Environment) -> None:
         self._host = host
         self._wanted = wanted
-        self._callers = _callers(host)
+        self.callers = _callers(host)
         self._began = self._said = time.monotonic()
         self._attempt: children.Child | None = None
         # Where anything of it was seen mounted.
@@ -75,22 +78,32 @@ class _Removal:
             self._host.signals.deaf = True
             return self._interrupted(error)
 
+    def danger(self) -> str:
+        """Return what CBSD would delete, "" for nothing: asked by the guard, when this process is gone."""
+        # That of the other process waits for its signals.
+        self._host = Host(self._host.report)
+        self._renew()
+        left = self._still(_places(self._host, self._wanted))
+        return "the mount table cannot be read" if left is None else _told(left) if left else ""
+
     def _until_unmounted(self, places: list[str]) -> int:
         pause = _FIRST_PAUSE
         while True:
-            self._try(places)
-            assert self._attempt is not None
-            status = self._attempt.status
+            status = self._try(places)
             left = self._still(places)
-            if left is not None and not left and (status == 0 or self._stays_unmounted(places)):
+            if left is not None and not left and (status == os.EX_OK or self._stays_unmounted(places)):
                 return status or os.EX_OK
             self._wait(pause, places)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _try(self, places: list[str]) -> None:
-        """Make an attempt in a child, so that whatever becomes of it, we are still there."""
+    def _try(self, places: list[str]) -> int | None:
+        """Make an attempt in a child, so that whatever becomes of it, we are still there; return its status."""
         report, wanted = self._host.report, self._wanted
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            report.warn(f"cannot try to unmount: {reason(error)}; see limits(1)")
+            return None
         if pid == 0:
             children.become_child((None, 1, 2), ())
             os._exit(hook.guarded(report, lambda: _attempt(report, wanted)))
@@ -98,6 +111,7 @@ class _Removal:
         while not child.ended():
             self._until(child.ended, _SAYS)
             self._say(places)
+        return child.status
 
     def _wait(self, seconds: float, places: list[str]) -> None:
         until = time.monotonic() + seconds
@@ -156,14 +170,14 @@ class _Removal:
     def _interrupted(self, error: Interrupted) -> int:
         """End CBSD, from its outermost process inwards, so that none of its shells goes on; then the attempt."""
         report = self._host.report
-        for pid, began in reversed(self._callers):
+        for pid, began in reversed(self.callers):
             while processes.is_still(pid, began):
                 self._renew()
                 self._host.wait(processes.end([pid]))
         if self._attempt is not None and not self._attempt.ended():
             self._attempt.kill(_TERM)
             self._until(self._attempt.ended, _FAREWELL)
-        ended = ", ".join(f"pid {pid}" for pid, _ in reversed(self._callers))
+        ended = ", ".join(f"pid {pid}" for pid, _ in reversed(self.callers))
         report.warn(
             f"interrupted: CBSD was ended first ({ended}), so that it deletes nothing of {self._wanted.name}"
             if ended
@@ -235,15 +249,23 @@ def _attempt(report: Report, wanted: Environment) -> int:
         wanted = found.environment
     backend = found.backend if found is not None else ""
     plan = _plan(host, backend, wanted)
+    failure: Error | None = None
     try:
         hook.act("stop", plan, Host(report))
+    except Interrupted:
+        raise
     except Error as error:
-        by_table = leftover.plan(host, plan.backend, wanted, force=True)
-        if not by_table.steps or isinstance(error, Interrupted):
-            raise
-        report.warn(str(error))
+        failure = error
+    # What the configuration of today does not name can be left of an earlier one.
+    host.forget()
+    by_table = leftover.plan(host, plan.backend, wanted, force=True)
+    if by_table.steps:
+        if failure is not None:
+            report.warn(str(failure))
         report.warn("trying by the mount table alone")
         hook.act("stop", by_table, Host(report))
+    elif failure is not None:
+        raise failure
     return os.EX_OK
 
 

@@ -20,6 +20,8 @@ _INFO = getattr(signal, "SIGINFO", signal.SIGUSR1)
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 # What has its default action in a child.
 DEFAULT_IN_CHILD = (*_ENDING, _INFO, signal.SIGCHLD, signal.SIGPIPE)
+# What halts another process, and lets it go on.
+HALT, CONTINUE = int(signal.SIGSTOP), int(signal.SIGCONT)
 
 
 class Signals:

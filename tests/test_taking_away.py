@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -12,10 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import toy
 from cbsd import NFS4, SERVER, Ended, Site
 from toy import Toy
+
+from envstart import processes
+from envstart.guard import Guard
+from envstart.host import Host
+from envstart.report import Report
 
 # What is at work on an environment is told by the command lines of the whole host: those of other tests are among them.
 pytestmark = pytest.mark.alone
@@ -261,7 +268,17 @@ def test_case_a1_a_mount_of_the_administrators_is_waited_for(cbsd: Toy) -> None:
     assert cbsd.site.table == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def env_remove(cbsd: Toy) -> int:
+    """The pid of env_remove itself, and not of one of its children."""
+    listing = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
+    own = [row for row in rows if str(cbsd.site.world.path) in row[2] and "env_remove" in row[2]]
+    outer = {row[0] for row in own}
+    return int(next(row[0] for row in own if row[1] not in outer and "process.py" in row[2]))
+
+
+# A guard halts CBSD at once if env_remove is killed: its shell waits for nothing else.
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 @pytest.mark.parametrize("whom", ["env_remove alone", "the process group"])
 def test_case_a1_who_interrupts_it_loses_nothing(cbsd: Toy, number: signal.Signals, whom: str) -> None:
     process = removing(cbsd)
@@ -269,17 +286,38 @@ def test_case_a1_who_interrupts_it_loses_nothing(cbsd: Toy, number: signal.Signa
     if whom == "the process group":
         os.killpg(process.pid, number)
     else:
-        listing = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
-        rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
-        own = [row for row in rows if str(cbsd.site.world.path) in row[2] and "env_remove" in row[2]]
-        outer = {row[0] for row in own}
-        os.kill(int(next(row[0] for row in own if row[1] not in outer and "process.py" in row[2])), number)
+        os.kill(env_remove(cbsd), number)
     process.communicate(timeout=120)
     until(lambda: not any("sudoexec" in line for line in toy.processes(cbsd.site)), "CBSD goes on")
     until(lambda: not any("env_remove" in line for line in toy.processes(cbsd.site)), "env_remove goes on")
     assert held(cbsd) == before
     assert (cbsd.site.world.path.parent / "shared" / "film").exists()
     assert cbsd.row("env1")
+
+
+@pytest.mark.parametrize(("danger", "how"), [("a mount", "fails"), ("", "fails"), ("a mount", "ends")])
+def test_case_a1_the_guard_ends_cbsd_if_something_is_mounted(danger: str, how: str) -> None:
+    with subprocess.Popen(["/bin/sleep", "60"]) as cbsd:
+        callers = [(cbsd.pid, processes.began(cbsd.pid))]
+        with contextlib.suppress(ValueError), Guard(Host(Report("env_remove")), callers, lambda: danger):
+            if how == "fails":
+                raise ValueError("a bug")
+        ended = danger and how == "fails"
+        time.sleep(0.2)
+        assert cbsd.poll() == (-signal.SIGKILL if ended else None)
+        assert ended or psutil.Process(cbsd.pid).status() != psutil.STATUS_STOPPED
+        cbsd.kill()
+
+
+def test_case_a1_what_the_configuration_names_no_more(cbsd: Toy) -> None:
+    """MOUNT_FSTAB was changed while it ran, and it was started again: nothing but the mount table has the mount."""
+    letter = running(cbsd, "jail", 0)
+    before = held(cbsd)
+    cbsd.site.configure(MOUNT_FSTAB="0")
+    assert cbsd.site.start(name="env1").returncode == 0
+    ended = cbsd.run(f"{letter}remove", "env1")
+    assert ended.returncode == 0, ended
+    assert (held(cbsd), cbsd.site.table) == (before, [])
 
 
 # What CBSD does not know.

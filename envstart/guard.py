@@ -1,0 +1,89 @@
+"""A process beside ``env_remove`` that ends CBSD if ``env_remove`` ends too early, be it by ``kill -9``.
+
+CBSD's shell waits for no status: it would go on, and delete what is mounted. The process is in a session of its own, so
+that nothing that is sent to the whole group of CBSD's processes ends it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import children, processes
+from .signals import CONTINUE, HALT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .host import Host
+
+
+class Guard:
+    """``with Guard(host, callers, endangered):`` if the block is left by an exception, or this process is killed in it,
+    the ``callers`` (processes.callers()) are ended, unless ``endangered()`` then says "".
+
+    They are halted until that is known.
+    """
+
+    def __init__(self, host: Host, callers: Sequence[tuple[int, float]], endangered: Callable[[], str]) -> None:
+        self._host = host
+        self._callers = callers
+        self._endangered = endangered
+        self._pid = self._pipe = -1
+
+    def __enter__(self) -> None:
+        if not self._callers:
+            return
+        try:
+            read, self._pipe = os.pipe()
+            self._pid = os.fork()
+        except OSError as error:
+            self._host.report.warn(f"cannot guard CBSD's removal: {error}; do not kill this process")
+            return
+        if self._pid == 0:
+            try:
+                # Without the pipe's other end, so that it is closed when the process beside this one is gone.
+                children.become_child((None, 1, 2), (read,))
+                if not os.read(read, 1):
+                    self._act()
+            finally:
+                os._exit(0)
+        os.close(read)
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._pid <= 0:
+            return
+        if error is None:
+            try:
+                os.write(self._pipe, b".")
+            except OSError:
+                # It was killed.
+                pass
+        os.close(self._pipe)
+        try:
+            os.waitpid(self._pid, 0)
+        except ChildProcessError:
+            pass
+
+    def _act(self) -> None:
+        callers = [pid for pid, began in reversed(self._callers) if processes.is_still(pid, began)]
+        self._send(callers, HALT)
+        try:
+            danger = self._endangered()
+        except Exception as error:
+            danger = f"it cannot be told what is mounted: {error}"
+        if not danger:
+            self._send(callers, CONTINUE)
+            return
+        self._host.report.warn(
+            f"env_remove was ended too early, and CBSD is too now (pid {', '.join(map(str, callers))}), so that it "
+            f"deletes nothing: {danger}"
+        )
+        self._host.wait(processes.end(callers, gently=False))
+
+    def _send(self, pids: Sequence[int], number: int) -> None:
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except OSError:
+                continue
