@@ -106,6 +106,7 @@ class Client(Mount):
         if entry.source not in self.nameless:
             return self.same(entry.source)
         source, number = self._noted(host)
+        source = source or self._recorded(host)
         if not source:
             raise Misconfigured(
                 f"cannot tell what is mounted on {entry.point}: the mount table shows {entry} alone, and envstart has "
@@ -126,6 +127,19 @@ class Client(Mount):
         """Source and number of what was mounted here last; "" for what is not known."""
         source, _, number = state.noted(self._note).partition("\n")
         return source, number
+
+    def _recorded(self, host: Host) -> str:
+        """Return what the record of the last start says of this directory: of a note that was lost with /var/run it
+        tells the source, and nobody else can mount here. "" without a record."""
+        from . import record
+
+        recorded = record.load(self.environment, host.report)
+        try:
+            steps = recorded.plan().steps if recorded is not None else ()
+        except Error as error:
+            host.report.trace(str(error))
+            return ""
+        return next((step.source for step in steps if isinstance(step, Client) and step.point == self.point), "")
 
     def _usable(self, host: Host, entry: Entry) -> None:
         if not host.rehearsing:

@@ -94,7 +94,7 @@ def noted(name: str) -> str:
     try:
         with open(path(f"{name}.note"), encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
         from .errors import Temporary, reason

@@ -12,7 +12,7 @@ import pytest
 from cbsd import SERVER, Variant, last_line
 from clients import CEPH, GLUSTER, MOUNTS, VOLUME, ClientSite
 
-from envstart import commands
+from envstart import commands, state
 from envstart.backends import gluster
 from envstart.backends.gluster import log_errors
 from envstart.client import one_word
@@ -310,6 +310,40 @@ def test_what_the_table_does_not_tell_and_no_note_does_is_unknown(site: ClientSi
     assert f"cannot tell what is mounted on {site.volume()}" in last_line(ended)
     assert f"umount {site.volume()}" in last_line(ended)
     assert [row[2] for row in site.table] == ["fusefs"]
+
+
+def clean(site: ClientSite) -> None:
+    """Somebody has cleaned /var/run."""
+    for path in (site.world.path / "run").iterdir():
+        if path.is_file():
+            path.unlink()
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_case_a1_the_record_tells_what_a_lost_note_has_told(site: ClientSite, spoilt: bool) -> None:
+    site.preset()
+    clean(site)
+    if spoilt:
+        site.conf.write_text("")
+    else:
+        assert states(site)["volume"] == "mounted"
+    ended = site.stop()
+    assert (ended.returncode, site.table) == (0, []), ended
+
+
+def test_a_start_notes_again_what_the_record_confirms(site: ClientSite) -> None:
+    site.preset()
+    before = len(site.world.calls("mount_glusterfs"))
+    clean(site)
+    assert site.start().returncode == 0
+    assert list((site.world.path / "run").glob("client.*.note"))
+    assert len(site.world.calls("mount_glusterfs")) == before
+
+
+def test_where_no_note_can_be_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "DIR", str(tmp_path / "run"))
+    (tmp_path / "run").write_text("no directory")
+    assert state.noted("client") == ""
 
 
 def test_another_mount_than_the_noted_one_is_unknown(site: ClientSite) -> None:
