@@ -46,12 +46,16 @@ def look(
         except NotADirectoryError:
             # A line of THIN_FSTAB can mount a file on a file.
             posix.close(regular(point))
+            if was_removed(point):
+                return BROKEN, "the file that it shows was removed", None
             empty = False
         except OSError as error:
             if heard and error.errno == errno.EIO:
                 return UNREADABLE, error.strerror or str(error), None
             raise
         refused = refusal(point) if empty else ""
+        if refused and was_removed(point):
+            return BROKEN, "the directory that it shows was removed", None
         if refused:
             return EMPTY, refused, None
         for name in required:
@@ -88,6 +92,12 @@ def _ask(point: str) -> bool:
             raise
         return error.errno == errno.ENOENT
     return True
+
+
+def was_removed(point: str) -> bool:
+    """Tell whether a mount shows a file or an empty directory that was removed, be there a new one of its name: a
+    nullfs of FreeBSD keeps what was there when it was mounted (nullm_lowerrootvp in null_vfsops.c)."""
+    return posix.stat(point).st_nlink == 0
 
 
 def refusal(point: str) -> str:

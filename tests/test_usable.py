@@ -72,3 +72,21 @@ def test_case_c12_who_refuses_root(tmp_path: Path, fstype: str, words: str) -> N
     health = interpret(data, "freebsd", data.point, Answer(verdict.DENIED, "Permission denied"))
     assert words in str(health.problem)
     assert ("server" in str(health.problem)) == (fstype == "nfs")
+
+
+def test_case_c16_what_a_nullfs_shows_was_removed_and_made_anew(tmp_path: Path) -> None:
+    """FreeBSD's table tells nothing of it; shown read-only it would pass for a directory that may be empty."""
+    directory, file = tmp_path / "directory", tmp_path / "file"
+    directory.mkdir()
+    file.touch()
+    held = [os.open(path, os.O_RDONLY) for path in (directory, file)]
+    shown, shown_file = (f"/proc/self/fd/{number}" for number in held)
+    assert verdict.look(shown, (), None)[0] == verdict.USABLE
+    assert not verdict.was_removed(shown_file)
+    directory.rmdir()
+    directory.mkdir()
+    file.unlink()
+    assert verdict.look(shown, (), None) == (verdict.BROKEN, "the directory that it shows was removed", None)
+    assert verdict.was_removed(shown_file)
+    for number in held:
+        os.close(number)
