@@ -100,7 +100,7 @@ def take_away(plan: Plan, host: Host, steps: Sequence[Mount]) -> None:
     """Unmount what is broken of these mounts, in their order; what is found well by then stays."""
     from . import recovery
 
-    with host.locks(plan.locks):
+    with host.locks(plan.locks, needed=False):
         host.signals.arm()
         for step in steps:
             host.wait(recovery.take_away(step, host))

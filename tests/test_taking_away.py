@@ -393,12 +393,15 @@ def test_case_a8_what_is_made_without_a_name_protects_all(cbsd: Toy, words: tupl
     assert (ended.returncode, f"pid {maker.pid}" in ended.stderr) == ((75, True) if protects else (0, False))
 
 
-def test_case_a1_no_place_for_a_lock(cbsd: Toy) -> None:
+@pytest.mark.parametrize("verb", ["stop", "recover"])
+def test_case_a1_no_place_for_a_lock(cbsd: Toy, verb: str) -> None:
     """Whatever is wrong with /var/run, what is mounted can be unmounted."""
     assert cbsd.site.start().returncode == 0
     run = cbsd.site.world.path / "run"
     shutil.rmtree(run)
     run.write_text("no directory can be made here")
-    ended = cbsd.site.stop()
+    if verb == "recover":
+        cbsd.site.world.freeze(SERVER)
+    ended = hand(cbsd, "recover", "jail1") if verb == "recover" else cbsd.site.stop()
     assert (ended.returncode, cbsd.site.table) == (0, []), ended
     assert "going on without a lock" in ended.stderr
