@@ -25,7 +25,13 @@ HALT, CONTINUE = int(signal.SIGSTOP), int(signal.SIGCONT)
 
 
 class Signals:
-    """Armed with the first side effect: before it the default action of a signal is right."""
+    """Armed with the first side effect: before it the default action of a signal is right.
+
+    A process has one wakeup descriptor and one handler for each signal; of two hosts they belong to the one that was
+    armed last, so that each arms before it waits.
+    """
+
+    _armed: Signals | None = None
 
     def __init__(self) -> None:
         self.deaf = False
@@ -36,11 +42,13 @@ class Signals:
 
     def arm(self) -> None:
         """From here on a signal is noted, and wakes whoever polls ``wake()``."""
-        if self._pipe is not None:
+        if Signals._armed is self:
             return
-        self._pipe = posix.pipe()
-        for descriptor in self._pipe:
-            posix.set_blocking(descriptor, False)
+        Signals._armed = self
+        if self._pipe is None:
+            self._pipe = posix.pipe()
+            for descriptor in self._pipe:
+                posix.set_blocking(descriptor, False)
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         for number in _ENDING:
             # What nohup(1) or a shell's & has made ignored stays so.

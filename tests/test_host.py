@@ -326,3 +326,12 @@ def test_a_forced_unmount_that_waits_for_the_server(platform: str, done: bool) -
     with contextlib.nullcontext() if done else pytest.raises(Temporary, match="still works on it"):
         stubs.done(forced.unmount(host.host, entry, dead=True, alone=True))
     assert host.silent == (set() if done else {"/mnt/a"})
+
+
+def test_a_child_wakes_the_host_that_waits_for_it() -> None:
+    """A stop asks CBSD by another host than it works by, and has waited for a lock by its own before."""
+    first, second = (Host(Report("test"), time.monotonic() - 5) for _ in range(2))
+    for one in (first, second, first):
+        began = time.monotonic()
+        assert one.wait(one.run(("sh", "-c", "sleep 0.3"), timeout=20)).status == 0
+        assert time.monotonic() - began < 10
