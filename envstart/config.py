@@ -23,6 +23,8 @@ ANY = "x"
 # Below PREFIX, where `make install` puts what belongs together.
 _INSTALLED = "/libexec/envstart"
 _SIZE_MAX = 1 << 20
+# What was read last, by its text.
+_readings: dict[str, shell.Reading] = {}
 # More than these are counted, but not shown: somebody gave a file of another kind.
 _SHOWN_MAX = 50
 
@@ -114,8 +116,16 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
             f"cannot find env_start_{backend}.conf in {', '.join(map(os.path.dirname, places))}; "
             f"write one: {remedies.known('config sample', [backend])} > {paste((places[0],))}"
         )
-    reading = shell.read(trusted_text(path)) if path is not None else shell.Reading()
+    reading = _reading(trusted_text(path)) if path is not None else shell.Reading()
     return from_reading(backend, options, name, path, reading)
+
+
+def _reading(text: str) -> shell.Reading:
+    """Read a configuration; a thousand jails have the same one, which is then read once."""
+    if text not in _readings:
+        _readings.clear()
+        _readings[text] = shell.read(text)
+    return _readings[text]
 
 
 def from_reading(

@@ -223,7 +223,8 @@ def _directory(option: str, path: str) -> str:
         raise Usage(f"cannot use {option}: the path is empty")
     if not path.startswith("/"):
         raise Usage(f"cannot use {option} {path!r}: the path is not absolute")
-    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+    # The first is quick, and true of most.
+    if not path.isprintable() and any(ord(character) < 32 or ord(character) == 127 for character in path):
         raise Usage(f"cannot use {option} {path!r}: the path has a control character")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:

@@ -44,26 +44,34 @@ def resolve(host: Host, places: Sequence[str]) -> None:
         pass
 
 
+async def _down(host: Host, step: Mount) -> tuple[str | Error, str]:
+    """Return why a mount cannot answer ("": nothing says so; an Error: that cannot be told), and its real directory."""
+    try:
+        down = await step.down(host)
+    except Error as error:
+        return error, ""
+    return down, "" if down else await host.real(step.point)
+
+
 def _look(host: Host, steps: Sequence[Step], states: Sequence[State], writing: bool) -> list[State]:
     """Look into what is mounted: one child for each server, and none where something tells that it cannot answer."""
     table = host.wait(host.mounts())
     found = list(states)
     asked: list[tuple[int, Mount, str, probes.Probe]] = []
-    for number, (step, state) in enumerate(zip(steps, states)):
-        if not isinstance(step, Mount) or state.word not in (plan.MOUNTED, plan.DEGRADED):
-            continue
-        try:
-            down = host.wait(step.down(host))
-        except Error as error:
-            found[number] = State(plan.UNKNOWN, str(error))
-            continue
-        if down:
-            found[number] = State(plan.NO_ANSWER, down, state.start, state.stop)
-            continue
-        point = host.wait(host.real(step.point))
-        write = writing and "ro" not in step.options
-        probe = probes.Probe(step.server(table), point, tuple(step.required), step.lease(point), write)
-        asked.append((number, step, point, probe))
+    mounted = [
+        (number, step)
+        for number, (step, state) in enumerate(zip(steps, states))
+        if isinstance(step, Mount) and state.word in (plan.MOUNTED, plan.DEGRADED)
+    ]
+    for (number, step), (down, point) in zip(mounted, host.together([_down(host, step) for _, step in mounted])):
+        if isinstance(down, Error):
+            found[number] = State(plan.UNKNOWN, str(down))
+        elif down:
+            found[number] = State(plan.NO_ANSWER, down, states[number].start, states[number].stop)
+        else:
+            write = writing and "ro" not in step.options
+            probe = probes.Probe(step.server(table), point, tuple(step.required), step.lease(point), write)
+            asked.append((number, step, point, probe))
     probes.ask(host, [probe for *_, probe in asked], max((step.patience for _, step, *_ in asked), default=0.0))
     for number, step, point, probe in asked:
         host.looked[point] = probe.answer
