@@ -264,7 +264,7 @@ def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Seen]:
 def _recorded(host: Host, inventory: Inventory, known: set[str]) -> dict[str, list[Watched]]:
     """Return what the starts have recorded of jails and VMs that CBSD does not know, by name."""
     found = {}
-    for one in record.in_workdir(inventory.workdir, host.report):
+    for one in record.in_workdir(inventory.workdir, host.report, besides=known):
         name = one.environment.name
         if name in known:
             continue

@@ -19,7 +19,7 @@ from .plan import file_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from .plan import Plan
     from .report import Report
@@ -156,13 +156,16 @@ def load(environment: Environment, report: Report) -> Record | None:
     return None
 
 
-def in_workdir(workdir: str, report: Report) -> list[Record]:
-    """Read all records of a CBSD workdir; those that cannot be used are left out with a warning."""
+def in_workdir(workdir: str, report: Report, *, besides: Collection[str] = ()) -> list[Record]:
+    """Read the records of a CBSD workdir, but not those of the names ``besides``; those that cannot be used are left
+    out with a warning."""
     real = os.path.realpath(workdir)
     try:
         names = sorted(name for name in os.listdir(DIR) if name.endswith(_SUFFIX))
     except OSError:
         return []
+    # A thousand jails have a record each: the name of its file tells whose it is, unless that was cut.
+    names = [name for name in names if name.removesuffix(_SUFFIX).rpartition(".")[0] not in besides]
     records = []
     for name in names:
         try:
@@ -227,7 +230,10 @@ def _parsed(name: str, text: str) -> Record:
 
 
 def _write(name: str, text: str) -> None:
-    """Write a file whole or not at all, also when the power fails. OSError."""
+    """Write a file whole or not at all, whenever this process is ended. OSError.
+
+    Not for a power failure, after which nothing is mounted: fsync(2) would make each start wait for the disk.
+    """
     directory = os.path.dirname(name)
     os.makedirs(os.path.dirname(directory), mode=0o755, exist_ok=True)
     state.make_private(directory)
@@ -238,7 +244,6 @@ def _write(name: str, text: str) -> None:
             data = os.fsencode(text)
             while data:
                 data = data[os.write(descriptor, data) :]
-            os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(new, name)
