@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .host import Host
     from .inventory import Found, Inventory
+    from .table import Table
 
 LINK = "envstart"
 PROGRAMS = {"master_poststop.d": "env_poststop", "remove.d": "env_remove"}
@@ -67,11 +68,19 @@ async def lacking(host: Host, systems: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     groups: dict[str, list[str]] = {}
     for system in systems:
-        groups.setdefault(table.server(system), []).append(system)
+        groups.setdefault(_server(table, system), []).append(system)
     for group in groups.values():
         answers, _ = await host.each(missing, group, timeout=_GLANCE)
         found.update({system: answer for system, (number, answer) in zip(group, answers) if not number})
     return found
+
+
+def _server(table: Table, system: str) -> str:
+    """Return who must answer when a directory is looked at: of what nullfs shows, the file system that it lies on."""
+    entry = table.holding(system)
+    if entry is None or entry.fstype == "nullfs":
+        return table.server(entry.source if entry is not None else system)
+    return entry.device or entry.server
 
 
 def missing(system: str) -> list[str]:
