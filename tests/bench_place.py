@@ -131,6 +131,9 @@ class Place:
         for point in reversed(lines):
             if point.startswith(f"{self.top}/"):
                 self._libc.umount2(os.fsencode(point), _MNT_DETACH)
+        for record in Path("/var/db/envstart").glob("j1.*.record"):
+            if f"'{self.workdir}/" in record.read_text():
+                record.unlink()
         shutil.rmtree(self.top)
 
 
