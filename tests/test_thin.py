@@ -188,7 +188,9 @@ def test_the_commands_of_a_life(site: ThinSite) -> None:
     assert [argv for argv in site.mounting if argv[-1].startswith(data)] == layers(site)
     site.world.forget_calls()
     assert site.stop().returncode == 0
-    assert [call["argv"][-1] for call in site.world.calls("umount")][:2] == [f"{data}/skeleton", data]
+    # Side by side with these: the others.
+    points = [call["argv"][-1] for call in site.world.calls("umount")]
+    assert [point for point in points if point.startswith(data)] == [f"{data}/skeleton", data]
 
 
 def test_two_jails_share_a_base(site: ThinSite) -> None:
