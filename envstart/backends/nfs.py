@@ -129,7 +129,8 @@ OPTIONS = (
         "MOUNT_NFS_OPT",
         mount_options,
         "-orw -overs=4 -orsize=32768 -owsize=32768 -oacregmax=3 -oacdirmin=3 -oacdirmax=3 -ohard -otcp -otimeout=300",
-        "options of mount_nfs(8); retrycnt=1 and nocover are always added",
+        "options of mount_nfs(8); retrycnt=1 and nocover are always added; for a server whose name has an IPv6 address "
+        "that does not answer, write -oproto=tcp (IPv4 alone) in place of -otcp",
     ),
     Option("NFS_VERSION", choice("3", "4"), "", "NFS version", "what MOUNT_NFS_OPT says"),
     Option("NFS_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "10", "seconds one attempt to mount may take"),
