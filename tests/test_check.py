@@ -598,7 +598,7 @@ def test_fault_119_status_of_environments_on_a_dead_server(cbsd: Toy) -> None:
     cbsd.site.world.freeze(SERVER)
     ended = hand(cbsd, "status")
     assert ended.returncode == 1
-    assert ended.stdout.count("runs\n") == 4
+    assert ended.stdout.count("): running\n") == 4
     assert ended.stdout.count("no answer") == 12
     assert len([words for words in processes(cbsd.site) if " status " in words]) == 1
 
