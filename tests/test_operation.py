@@ -371,8 +371,11 @@ def test_a_database_that_others_may_not_read(closed: str) -> None:
         finally:
             os.seteuid(user)
             os.chmod(f"{workdir}/{closed}", 0o700)
-    why = "Permission denied; run it as root: sudo envstart check"
-    assert (problems, complete) == ([f"cannot read {workdir}/var/db/local.sqlite: {why}"], False)
+    (problem,) = problems
+    assert problem.startswith(f"cannot read {workdir}/var/db/local.sqlite: Permission denied; run it as root: sudo ")
+    # The whole command line, with the tool by the path that it was called by.
+    assert problem.endswith(f"envstart check -w {workdir}")
+    assert not complete
 
 
 def test_a_python_without_sqlite(cbsd: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,22 +438,22 @@ def test_without_psutil_a_stop_happens_all_the_same(cbsd: Toy) -> None:
     started(cbsd, "jail", 1)
     cbsd.site.world.set(no_modules=["psutil"])
     with cbsd.aftermath():
-        cbsd.run("jstop", "env1")
+        cbsd.run("jstop", ENV)
         looks = cbsd.site.count("jls")
         until(lambda: cbsd.site.count("jls") > looks + 2 or not cbsd.mounted(), "nobody looks whether CBSD has ended")
-        assert "jails-system/env1" in cbsd.mounted()
+        assert f"jails-system/{ENV}" in cbsd.mounted()
     at_rest(cbsd)
     assert cbsd.site.table == []
 
 
 def test_without_psutil_a_removal_spares_what_is_remote(cbsd: Toy) -> None:
     letter = started(cbsd, "jail", 0)
-    (cbsd.held("data", "env1") / "file").write_text("kept\n")
+    (cbsd.held("data", ENV) / "file").write_text("kept\n")
     cbsd.site.world.set(no_modules=["psutil"])
-    ended = cbsd.run(f"{letter}remove", "env1")
+    ended = cbsd.run(f"{letter}remove", ENV)
     assert ended.returncode == 0, ended
     at_rest(cbsd)
-    assert (cbsd.held("data", "env1") / "file").exists()
+    assert (cbsd.held("data", ENV) / "file").exists()
     assert cbsd.site.table == []
 
 

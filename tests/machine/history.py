@@ -190,7 +190,11 @@ class Player:
     def do_jcleanup(self, name: str) -> None:
         """What CBSD's own clean-up does to the data directory of a jail that has stopped."""
         if "server" not in self.scene.troubles and name not in self.scene.users:
-            self.world.command("umount", "-f", str(self.site.point("data", name)))
+            data = str(self.site.point("data", name))
+            # umount_cdirs() takes what lies on it first: `umount -f` leaves that behind.
+            mounted = [row[1] for row in self.site.table if f"{row[1]}/".startswith(f"{data}/")]
+            for point in sorted(mounted, reverse=True):
+                self.world.command("umount", "-f", point)
 
     def do_hold(self, name: str) -> None:
         """A process uses the data directory, if there is something mounted."""
