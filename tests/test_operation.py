@@ -497,7 +497,7 @@ def test_the_programs_behind_the_links_by_hand(cbsd: Toy, program: str) -> None:
     run = cbsd.site.world.run
     ended = run(program, "-h")
     assert (ended.returncode, ended.stdout.startswith(f"usage: {program}")) == (0, True)
-    for argv, variables, words in (([], {}, "envstart install"), (["-x"], cbsd.stop_variables(), "takes no arguments")):
+    for argv, variables, words in (([], {}, "install has put"), (["-x"], cbsd.stop_variables(), "takes no arguments")):
         ended = run(program, *argv, env=variables)
         assert (ended.returncode, words in last_line(ended)) == (64, True)
     at_rest(cbsd)
