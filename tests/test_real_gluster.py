@@ -153,12 +153,14 @@ def test_another_volume_is_refused_and_left_alone(cbsd: GlusterWorkdir) -> None:
     cbsd.start()
     before = cbsd.namespace.mounts()
     cbsd.configure(GLUSTER_VOLUME="other")
-    for verb in ("start", "stop"):
-        result = cbsd.run(verb)
-        assert result.status == os.EX_CONFIG
-        assert f"{ADDRESS}:{VOLUME}" in result.last
-        assert f"{ADDRESS}:other" in result.last
+    result = cbsd.run("start")
+    assert result.status == os.EX_CONFIG
+    assert f"{ADDRESS}:{VOLUME}" in result.last
+    assert f"{ADDRESS}:other" in result.last
     assert cbsd.namespace.mounts() == before
+    # A stop goes by the record of the start.
+    assert cbsd.run("stop").status == 0
+    check_gone(cbsd)
 
 
 def test_a_server_that_is_killed_while_mounted(cbsd: GlusterWorkdir, server: Server) -> None:
@@ -184,7 +186,7 @@ def test_a_server_that_falls_silent_while_mounted(cbsd: GlusterWorkdir, server: 
     server.cut(cbsd.namespace)
     states, seconds = status(cbsd)
     assert {word for word, _ in states.values()} == {"no answer"}
-    assert "no answer in 2.0 s" in states["data"][1]
+    assert " waits for " in states["data"][1]
     # One probe's time for all directories, with room for a busy machine.
     assert seconds < _PING_TIMEOUT / 2
     check_in_time(cbsd.run("stop"))
