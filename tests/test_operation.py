@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import toy
-from cbsd import NFS4, SERVER, Ended, Site, last_line
-from toy import Toy
+from cbsd import NFS4, SERVER, Site, last_line
+from toy import Toy, at_rest, hand, until
 
 from envstart import inventory, poststop, processes, touch
 from envstart.errors import Unavailable
@@ -33,22 +32,6 @@ LETTER = {"jail": "j", "bhyve": "b"}
 def cbsd(tmp_path: Path) -> Iterator[Toy]:
     with Site(tmp_path, NFS4, getfsstat=True) as site:
         yield Toy(site)
-
-
-def until(done: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
-
-
-def at_rest(cbsd: Toy) -> None:
-    """Wait for all that goes on in the background."""
-    until(lambda: not toy.processes(cbsd.site), "something goes on for ever")
-
-
-def hand(cbsd: Toy, *words: str) -> Ended:
-    return cbsd.site.hand(*words, "-w", str(cbsd.workdir))
 
 
 def started(cbsd: Toy, emulator: str, baserw: int, install: bool = True) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 import toy
-from cbsd import NFS4, SERVER, Ended, Site
-from toy import Toy
+from cbsd import NFS4, SERVER, Site
+from toy import Toy, at_rest, hand, until
 
 from envstart import processes
 from envstart.guard import Guard
@@ -44,21 +44,6 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 def cbsd(tmp_path: Path) -> Iterator[Toy]:
     with Site(tmp_path, NFS4, getfsstat=True) as site:
         yield Toy(site)
-
-
-def until(done: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
-
-
-def at_rest(cbsd: Toy) -> None:
-    until(lambda: not toy.processes(cbsd.site), "something goes on for ever")
-
-
-def hand(cbsd: Toy, *words: str) -> Ended:
-    return cbsd.site.hand(*words, "-w", str(cbsd.workdir))
 
 
 def held(cbsd: Toy, name: str = "env1") -> set[Path]:

@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Union, cast
@@ -406,3 +407,21 @@ def processes(site: Site) -> list[str]:
     rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
     place = str(site.world.path)
     return [row[2] for row in rows if len(row) == 3 and place in row[2] and not row[1].startswith("Z")]
+
+
+def until(done: Callable[[], bool], what: str) -> None:
+    """Wait until it is so, for a minute."""
+    end = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def at_rest(cbsd: Toy) -> None:
+    """Wait for all that goes on in the background."""
+    until(lambda: not processes(cbsd.site), "something goes on for ever")
+
+
+def hand(cbsd: Toy, *words: str) -> Ended:
+    """Run the tool for the workdir of this CBSD."""
+    return cbsd.site.hand(*words, "-w", str(cbsd.workdir))
