@@ -35,7 +35,7 @@ test: $(VENV)/.test ## ruff, mypy and all tests (fifty minutes; make test HISTOR
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal -m "not alone"
 	$(VENV)/bin/python -m pytest -m alone
-	$(VENV)/bin/python tests/soak.py --twice --histories $(HISTORIES)
+	$(VENV)/bin/python tools/soak.py --twice --histories $(HISTORIES)
 	ENVSTART_LAB=short $(VENV)/bin/python -m pytest -n 2 tests/lab || \
 		ENVSTART_LAB=short $(VENV)/bin/python -m pytest --last-failed --last-failed-no-failures none tests/lab
 
@@ -61,33 +61,33 @@ lifecycle: $(VENV)/.test ## every way in which any command of a start or a stop 
 
 # The same ones each time.
 machine: $(VENV)/.test ## histories of starts, stops, faults and crashes, and the promises after each act
-	@$(VENV)/bin/python tests/soak.py --histories $(HISTORIES)
+	@$(VENV)/bin/python tools/soak.py --histories $(HISTORIES)
 
 # Others each time; SECONDS=600 for ten minutes.
 SECONDS = 3600
 soak: $(VENV)/.test ## the same for an hour
-	@$(VENV)/bin/python tests/soak.py --random --seconds $(SECONDS)
+	@$(VENV)/bin/python tools/soak.py --random --seconds $(SECONDS)
 
 mutants: $(VENV)/.test ## load-bearing lines broken one by one: do the tests notice?
-	@$(VENV)/bin/python tests/mutants.py
+	@$(VENV)/bin/python tools/mutants.py
 
 demo: $(VENV)/.run ## the main job on real directories and real mounts (as root, or in a user namespace)
-	@$(VENV)/bin/python tests/demo.py
+	@$(VENV)/bin/python tools/demo.py
 
 replay: $(VENV)/.test ## how far the simulated FreeBSD of the tests agrees with a real one
 	@cd tests && ../$(VENV)/bin/python -m sim.replay
 
 faults: $(VENV)/.test ## each fault and each case of docs/cases.md with the tests that name it; 1 if one has none
-	@$(VENV)/bin/python tests/faults.py
+	@$(VENV)/bin/python tools/faults.py
 
 bench: $(VENV)/.test ## what the hook costs beside a shell hook and a bare interpreter, and each limit; WRITE=1: docs/speed.md
-	@$(VENV)/bin/python tests/bench.py $${WRITE:+--write}
+	@$(VENV)/bin/python tools/bench.py $${WRITE:+--write}
 
 bench-check: $(VENV)/.test ## what a check of 1,000 environments costs, also when 40 of their mounts hang
-	@$(VENV)/bin/python tests/bench_check.py
+	@$(VENV)/bin/python tools/bench_check.py
 
 docs: $(VENV)/.run ## the files, and parts of files, that are made from the code
-	@$(VENV)/bin/python tests/generate.py
+	@$(VENV)/bin/python tools/generate.py
 
 dist: $(VENV)/.run ## a wheel and an sdist in dist/
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check build

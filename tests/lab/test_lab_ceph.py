@@ -31,7 +31,7 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephHost]:
     host = CephHost("ceph", 9, image("ceph"), Wire(), tmp_path_factory.mktemp("consoles"))
     host.boot()
     host.ready()
-    host.put("/tmp/envstart.tar.gz", packed(("envstart", "hooks", "conf", "tests", "setup.cfg")))
+    host.put("/tmp/envstart.tar.gz", packed(("envstart", "hooks", "conf", "tests", "tools", "setup.cfg")))
     host.do(f"mkdir -p {TREE} /var/empty && tar -C {TREE} -xzf /tmp/envstart.tar.gz && modprobe -a ceph rbd", 300)
     yield host
     host.off()

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
+sys.path.extend(str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests"))
+
 from cbsd import NFS4, SERVER, Ended, Site
 from sim import kernel
 from toy import Toy

@@ -203,7 +203,7 @@ INTRODUCTION = """\
 # What a hook costs
 
 Made by `make bench WRITE=1`, which measures whole processes: `hooks/env_start_nullfs` as CBSD calls it, with real bind
-mounts, beside a hook in plain sh(1) that does the same by df(1), timeout(1) and mount(8) (tests/bench_sample.sh), and
+mounts, beside a hook in plain sh(1) that does the same by df(1), timeout(1) and mount(8) (tools/bench_sample.sh), and
 beside `python -c pass` of the same interpreter (bare), the three in turn. The ratios mean more than the milliseconds.
 In "50 ms each" every mount command waits as long before it mounts, as a server on a network does; with a dead server
 it never returns, and the shell hook, which gives up after the first one, has as long for each of the four. `check`

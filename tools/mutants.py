@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("envstart", "tests", "hooks", "conf", "man", "setup.cfg", "README.md")
+COPIED = ("envstart", "tests", "tools", "hooks", "conf", "man", "setup.cfg", "README.md")
 # Seconds; a mutant that hangs has been noticed.
 LONGEST = 600
 

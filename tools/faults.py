@@ -11,8 +11,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-TESTS = Path(__file__).parent
-CASES = TESTS.parent / "docs/cases.md"
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = ROOT / "tests"
+CASES = ROOT / "docs/cases.md"
 FAULTS = [str(number) for number in range(1, 123)]
 
 # Number: why no test here names it, or what brings it.

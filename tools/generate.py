@@ -8,16 +8,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-import completion  # noqa: E402
-import mdoc  # noqa: E402
-import packing  # noqa: E402
-from verbs import verbs  # noqa: E402
+import completion
+import mdoc
+import packing
+from verbs import verbs
 
-from envstart import backends, sample  # noqa: E402
+from envstart import backends, sample
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def files() -> dict[Path, str]:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What a hook in plain sh(1) amounts to, for tests/bench.py to measure the other one against: df(1) says whether a
+# What a hook in plain sh(1) amounts to, for tools/bench.py to measure the other one against: df(1) says whether a
 # directory is mounted, timeout(1) bounds each mount command, one directory after the other, nothing is taken back.
 . "$SAMPLE_CONF"
 
