@@ -11,9 +11,9 @@ env: $(VENV)/.run ## the virtual environment that the hooks in hooks/ use
 
 # A host that cannot reach a package index may have the three libraries from its packages.
 $(VENV)/.run: setup.cfg
-	@python=$$(for p in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.10 python3.9; do \
+	@python=$$(for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 		command -v $$p && break; done); \
-	test -n "$$python" || { echo "make: Python 3.9 or newer is needed" >&2; exit 69; }; \
+	test -n "$$python" || { echo "make: Python 3.11 or newer is needed" >&2; exit 69; }; \
 	libraries=$$(sed -n '/^install_requires/,/^$$/s/^    //p' setup.cfg); \
 	"$$python" -m venv $(VENV) && $(VENV)/bin/python -m pip install -q --disable-pip-version-check $$libraries || { \
 		"$$python" -c 'import configobj, psutil, tenacity' && "$$python" -m venv --clear --system-site-packages $(VENV); }

@@ -3,6 +3,7 @@ Environment.key."""
 
 from __future__ import annotations
 
+import getopt
 import os
 
 from .errors import Usage
@@ -125,51 +126,31 @@ class Arguments:
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    """Read getopt(3) style options, or raise Usage.
-
-    Written out because getopt(3)'s Python module costs more to import than the hook may take in all, and
-    because it accepts abbreviations of nothing we have: the grammar is six options with a value, three without.
-    """
+    """Read getopt(3) style options, or raise Usage."""
+    try:
+        options, rest = getopt.getopt(list(argv), "d:f:j:r:s:c:nvh", ["help"])
+    except getopt.GetoptError as error:
+        raise Usage(f"cannot read the options: {error}; usage: {SYNOPSIS}") from None
     arguments = Arguments()
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        if word == "--":
-            break
-        if word == "--help":
-            arguments.help = True
+    for option, value in options:
+        arguments.help |= option in ("-h", "--help")
+        arguments.dry_run |= option == "-n"
+        arguments.verbose += option == "-v"
+        if option not in _OPTIONS:
             continue
-        if not word.startswith("-") or word == "-":
-            words.insert(0, word)
-            break
-        option, glued = word[:2], word[2:]
-        if option in _FLAGS:
-            arguments.help |= option == "-h"
-            arguments.dry_run |= option == "-n"
-            arguments.verbose += option == "-v"
-            if glued.startswith("-"):
-                raise Usage(f"cannot read {word!r}: unknown option; usage: {SYNOPSIS}")
-            if glued:
-                words.insert(0, "-" + glued)
-        elif option in _OPTIONS:
-            if not glued and not words:
-                raise Usage(f"cannot read {option}: its value is missing; usage: {SYNOPSIS}")
-            value = glued or words.pop(0)
-            if not value:
-                raise Usage(f"cannot read {option}: its value is empty; usage: {SYNOPSIS}")
-            if value.startswith("-"):
-                raise Usage(f"cannot read {option}: its value {value!r} looks like an option; usage: {SYNOPSIS}")
-            if option == "-c" and not value.startswith("/"):
-                # CBSD runs hooks in /var/empty, and they leave it for / before they read this.
-                raise Usage(f"cannot use -c {value!r}: the path is not absolute")
-            if option in arguments.values:
-                arguments.repeated.append(option)
-            arguments.values[option] = value
-        else:
-            raise Usage(f"cannot read {word!r}: unknown option; usage: {SYNOPSIS}")
-    if words:
+        if not value:
+            raise Usage(f"cannot read {option}: its value is empty; usage: {SYNOPSIS}")
+        if value.startswith("-"):
+            raise Usage(f"cannot read {option}: its value {value!r} looks like an option; usage: {SYNOPSIS}")
+        if option == "-c" and not value.startswith("/"):
+            # CBSD runs hooks in /var/empty, and they leave it for / before they read this.
+            raise Usage(f"cannot use -c {value!r}: the path is not absolute")
+        if option in arguments.values:
+            arguments.repeated.append(option)
+        arguments.values[option] = value
+    if rest:
         raise Usage(
-            f"cannot read {words[0]!r}: no option takes it; "
+            f"cannot read {rest[0]!r}: no option takes it; "
             "a path with a space arrives as two words, CBSD cannot pass one"
         )
     return arguments

@@ -15,8 +15,6 @@ from .plan import MOUNTED, NOT_READY, READY, UNKNOWN, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
-
     from .children import Result
     from .config import Config
     from .environment import Environment
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from .table import Entry
 
     # mountpoint and canmount of a dataset, or None if there is none of that name.
-    Properties = Optional[tuple[str, str]]
+    Properties = tuple[str, str] | None
 
 _OF_CLONE: diagnosis.Rows = (
     ("does not exist", Missing, "make what is missing, or correct ZFS_CLONE and ZFS_SKELETON_SNAPSHOT"),

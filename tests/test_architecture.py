@@ -21,8 +21,11 @@ DOORS = {
     "_signal": {"signals"},
     "ctypes": {"freebsd"},
 }
-# What the hook imports before it knows that there is something to do costs each start its time.
-LEAN = {"__future__", "_signal", "gc", "os", "posix", "sys", "time", "stat", "errno", "select", "marshal"}
+# What a start that has something to do may import at once.
+LEAN = {
+    "__future__", "_signal", "contextlib", "errno", "gc", "getopt", "importlib", "marshal", "os", "posix", "select",
+    "shlex", "signal", "socket", "stat", "subprocess", "sys", "time", "typing", "zlib",
+}  # fmt: skip
 NOT_LEAN = {"cli", "show", "sample", "retry", "__main__"}
 
 

@@ -93,13 +93,13 @@ def test_fault_107_getopt_rules() -> None:
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
-        (["-x", *JAIL], "cannot read '-x': unknown option"),
-        (["--force", *JAIL], "cannot read '--force': unknown option"),
-        (["--help=x"], "cannot read '--help=x': unknown option"),
-        (["-n-", *JAIL], "cannot read '-n-': unknown option"),
-        (["-v-help"], "cannot read '-v-help': unknown option"),
-        (["-vx"], "cannot read '-x': unknown option"),
-        (["-\n"], "cannot read '-\\n': unknown option"),
+        (["-x", *JAIL], "cannot read the options: option -x not recognized; usage: "),
+        (["--force", *JAIL], "cannot read the options: option --force not recognized; usage: "),
+        (["--help=x"], "cannot read the options: option --help must not have an argument; usage: "),
+        (["-n-", *JAIL], "cannot read the options: option -- not recognized; usage: "),
+        (["-v-help"], "cannot read the options: option -- not recognized; usage: "),
+        (["-vx"], "cannot read the options: option -x not recognized; usage: "),
+        (["-\n"], "cannot read the options: option -\n not recognized; usage: "),
         (["-d", DATA, "junk", *JAIL[2:]], "cannot read 'junk': no option takes it"),
         ([*JAIL, "--", "junk"], "cannot read 'junk': no option takes it"),
         ([*JAIL, "-"], "cannot read '-': no option takes it"),
@@ -131,7 +131,7 @@ def test_defect_1_no_words_at_all() -> None:
 
 @pytest.mark.parametrize("option", ["-d", "-f", "-j", "-r", "-s", "-c"])
 def test_fault_106_missing_and_empty_values(option: str) -> None:
-    assert _refusal([option]).startswith(f"cannot read {option}: its value is missing")
+    assert _refusal([option]).startswith(f"cannot read the options: option {option} requires argument; usage: ")
     assert _refusal([option, ""]).startswith(f"cannot read {option}: its value is empty")
 
 

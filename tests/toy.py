@@ -17,14 +17,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, Union, cast
+from typing import Any, TypeVar, cast
 
 from cbsd import Ended, Site
 from sim import userland
 from sim.world import LAUNCHER, TESTS
 
 T = TypeVar("T")
-Value = Union[str, int, None]
+Value = str | int | None
 
 NODE = "node1.example.com"
 HOOKS = TESTS.parent / "hooks"

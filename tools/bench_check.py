@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 sys.path.extend(str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests"))
 
@@ -33,7 +33,7 @@ DIRECTORIES = ("data", "system", "fstab", "rcconf")
 
 
 # What was done, seconds, seconds allowed, what came of it, whether that is as it must be.
-Row = tuple[str, float, Optional[float], str, bool]
+Row = tuple[str, float, float | None, str, bool]
 
 
 class Scene:

@@ -7,6 +7,8 @@ Only the one that is asked for is imported.
 
 from __future__ import annotations
 
+import importlib
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
@@ -30,9 +32,7 @@ NAMES = {
 
 def backend(name: str) -> ModuleType:
     """The module of a backend in NAMES."""
-    # A name in fromlist makes __import__ return the module itself; importlib would cost a millisecond more.
-    module: ModuleType = __import__(f"{__name__}.{name}", fromlist=["plan"])
-    return module
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def read_inputs(module: ModuleType, environment: Environment, config: Config) -> Config:

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from blocks import BlockSite
 from cbsd import SERVER, Ended, Site
@@ -26,7 +26,7 @@ from sim.names import machine_name
 from . import promises
 from .scene import BY_TITLE, NAMES, Scene
 
-Act = tuple[Union[str, int, float], ...]
+Act = tuple[str | int | float, ...]
 
 COUNTS: Counter[str] = Counter()
 # The one that was broken last, should it not come again.

@@ -12,7 +12,7 @@ from .machine import Machine, fail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from collections.abc import Callable
 
     Command = Callable[[Machine, list[str]], int]
 

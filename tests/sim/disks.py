@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Union
+from typing import Any, Union
 
 from . import elikeys, geom, metadata, ufs
 from .machine import Machine

@@ -10,7 +10,7 @@ from .machine import Machine, Uninterruptible, deadly, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from collections.abc import Callable
 
     from .shapes import Box, Fault, State
 

@@ -11,7 +11,7 @@ from .store import POLL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from collections.abc import Callable
 
     from .shapes import Box, RbdImage, State
 

@@ -9,7 +9,7 @@ from . import tools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from collections.abc import Callable
 
     from .replay import Stage
     from .world import World

@@ -19,7 +19,8 @@ from .machine import Machine, spared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from collections.abc import Callable
+    from typing import Any
 
     from .shapes import State
 

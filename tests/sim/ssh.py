@@ -12,7 +12,7 @@ from .store import Blocked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from collections.abc import Callable
 
     from .shapes import Server, State
 

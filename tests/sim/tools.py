@@ -15,7 +15,7 @@ from .machine import UID_VARIABLE, Machine, fail, play, say, spared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from collections.abc import Callable
 
     from .shapes import State
 

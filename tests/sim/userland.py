@@ -15,7 +15,7 @@ from .machine import Machine, fail, play, say, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from collections.abc import Callable
 
 PROCESS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "process.py")
 BUSY_SECONDS = 25
