@@ -1,4 +1,5 @@
-"""A dead server is paid for once: fifty environments at boot do not wait for it one after the other (faults 18, 19).
+"""A dead server is paid for once: fifty environments at boot do not wait for it one after the other
+(docs/faults.md, 18 and 19).
 
 A start that has failed notes which of its servers takes no connection. Hooks that come within BREAKER seconds try to
 connect, for a tenth of a second; if that fails they end at once. Whoever starts by hand is not concerned.

@@ -1,4 +1,4 @@
-"""Tell which jail or VM CBSD has called a hook of its directories for, and what CBSD knows of it (contract §1.7)."""
+"""Tell for which jail or VM CBSD has called a directory hook, and what it knows (docs/cbsd.md#directory-hooks)."""
 
 from __future__ import annotations
 

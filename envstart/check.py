@@ -48,7 +48,7 @@ _LEVELS = {ORPHAN: "warning", HIDDEN: "warning", CONFIGURATION: "unknown", INVEN
 # What nobody misses while a jail or VM does not run: its start will tell what is wrong with the configuration.
 _AT_REST = (plan.NOT_MOUNTED, plan.NOT_READY)
 # Seconds between the end of a hook and the moment in which CBSD says that the environment runs: a minute was seen on a
-# slow host (live.txt), and a VM's boot_delay can add to it.
+# slow host (docs/cbsd.md#calls), and a VM's boot_delay can add to it.
 GRACE = 600.0
 # Seconds that listing the mount points of all environments may take.
 _PATIENCE = 10.0
@@ -83,7 +83,7 @@ class Watched:
 
     @property
     def changing(self) -> bool:
-        """Whether CBSD itself is at work on it, as it says while it stops a VM or makes a jail (contract §3)."""
+        """Tell whether CBSD itself is at work on it: it stops a VM, or makes a jail (docs/cbsd.md#running)."""
         return self.found.status == 3
 
 
@@ -203,7 +203,7 @@ async def _stack(host: Host, point: str) -> list[Entry] | None:
 
 
 def _hidden(host: Host, bare: list[Seen]) -> list[Seen]:
-    """Of mount points without a mount, those that have files, which the next start will hide (fault 33)."""
+    """Of mount points without a mount, those that have files, which the next start will hide (docs/faults.md, 33)."""
     points = [one.point for one in bare]
     try:
         inside = host.wait(host.bounded(touch.bare, points, timeout=_PATIENCE))
@@ -213,7 +213,7 @@ def _hidden(host: Host, bare: list[Seen]) -> list[Seen]:
     for one, (names, stub) in zip(bare, inside):
         assert one.watched is not None
         if stub and not one.watched.found.is_jail:
-            # Contract §2.4: bstart reads it before the hook, and ends.
+            # docs/cbsd.md#stubs: bstart reads it before the hook, and ends.
             text = f"{one.point}/local.sqlite has no table: bstart will refuse it; move it away"
             one.state = State(STUB, text)
         elif names:
@@ -225,9 +225,9 @@ def _hidden(host: Host, bare: list[Seen]) -> list[Seen]:
 
 
 def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Seen]:
-    """Return the mounts of jails and VMs that CBSD does not know any more (fault 113), or, within ``grace`` seconds of
-    their start, not yet (contract §1.1). Which hook made them the record of the start tells; without one it is a hook
-    whose configuration, for that name, says just this mount."""
+    """Return the mounts of jails and VMs that CBSD does not know any more (docs/faults.md, 113), or, within ``grace``
+    seconds of their start, not yet (docs/cbsd.md#calls). Which hook made them the record of the start tells; without
+    one it is a hook whose configuration, for that name, says just this mount."""
     if not inventory.complete:
         return []
     known = {found.name for found in inventory.found}

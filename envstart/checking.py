@@ -119,7 +119,7 @@ def _count(number: int, kind: str) -> str:
 
 
 async def _alone(host: Host) -> tuple[int | None, str]:
-    """Return a lock that others see, and "", or why this check is not made: another one is at work (fault 121)."""
+    """Return a lock that others see, and "", or why this check is not made: another one runs (docs/faults.md, 121)."""
     began = time.monotonic()
     until = began + _TURN
     while True:

@@ -58,9 +58,10 @@ def _note(environment: Environment) -> str:
 class Client(Mount):
     """What a client mounts on a directory of its own, ``point``; it must hold ``required``.
 
-    The mount table need not tell what it is (commands.md §19.2, §19.3). So a note is kept: its source, and, once it
-    was found to be usable, the number of the mount. A note without a number is of an attempt that came to no end: the
-    run was killed, or lost its patience. The client is a daemon by then, which mounts, or is of use, when it likes.
+    The mount table need not tell what it is (docs/freebsd.md#glusterfs, #ceph-fuse). So a note is kept: its source,
+    and, once it was found to be usable, the number of the mount. A note without a number is of an attempt that came to
+    no end: the run was killed, or lost its patience. The client is a daemon by then, which mounts, or is of use, when
+    it likes.
     """
 
     # A daemon would keep them as long as it lives.
@@ -203,8 +204,8 @@ class Client(Mount):
 
     async def _load_module(self, host: Host) -> None:
         """Load fusefs if the kernel lacks it: the client opens /dev/fuse before it mounts; the kernel would load the
-        module only then (§19.1). kldload(8) fails with kern.securelevel=1 also for a module that is there, since
-        kern_kldload() of sys/kern/kern_linker.c asks that first."""
+        module only then (docs/freebsd.md#fuse). kldload(8) fails with kern.securelevel=1 also for a module that is
+        there, since kern_kldload() of sys/kern/kern_linker.c asks that first."""
         timeout = self.config["PROBE_TIMEOUT"]
         if (await host.run(("kldstat", "-q", "-m", "fusefs"), timeout=timeout, reads=True)).status == 0:
             return
@@ -259,7 +260,7 @@ class Client(Mount):
         host.silent.discard(entry.point)
 
     async def cut(self, host: Host) -> None:
-        """End the client: what waits for it then gets an error, and can be unmounted (commands.md §19.1)."""
+        """End the client: what waits for it then gets an error, and can be unmounted (docs/freebsd.md#fuse)."""
         await self._end_processes(host, await self._real_point(host))
 
     async def _end_unfinished(self, host: Host) -> bool:

@@ -1,6 +1,7 @@
 """The command lines of both systems, as tuples. Pure. An option and its value stand on one line.
 
-FreeBSD: mount_nfs(8), mount_nullfs(8), umount(8); facts in commands.md §5, §7, §9. Linux: mount(8), nfs(5), umount(8).
+FreeBSD: mount_nfs(8), mount_nullfs(8), umount(8); facts in docs/freebsd.md#mount_nfs, #umount, #nullfs. Linux:
+mount(8), nfs(5), umount(8).
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def mount(platform: str, fstype: str, options: Sequence[str], source: str, point
     """Mount ``source`` on ``point``; on FreeBSD never on top of another mount.
 
     The program of the file system is called itself, not mount(8): then one process does the work, and is the one
-    that is killed (commands.md §5.6). Each option has its own ``-o``: mount_nullfs(8) ignores a list with commas.
+    that is killed (docs/freebsd.md#nfs-signals). Each option has its own ``-o``: mount_nullfs(8) ignores a list with
+    commas.
     """
     if fstype == "ceph-fuse":
         # What it mounts is among its options, and its own.
@@ -73,7 +75,8 @@ def mount(platform: str, fstype: str, options: Sequence[str], source: str, point
             return ("mount", "-t", fstype, *words, source, point)
         return ("mount.nfs", source, point, *words, "-o", "retry=0")
     if fstype == "glusterfs":
-        # mount(8) would look for it in /sbin; its script refuses options that are not its own, as nocover is (§19.2).
+        # mount(8) would look for it in /sbin; its script refuses options that are not its own, as nocover is
+        # (docs/freebsd.md#glusterfs).
         return ("mount_glusterfs", "-o", ",".join(options), source, point)
     for option in options:
         words += ["-o", option]

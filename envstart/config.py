@@ -91,7 +91,7 @@ class Config:
 
 
 def candidates(backend: str, workdir: str | None) -> list[str]:
-    """Where the configuration is looked for, in order (design: first found wins)."""
+    """Where the configuration is looked for, in order; the first file that is there counts."""
     directories = [f"{workdir}/etc"] if workdir else []
     return [f"{directory}/env_start_{backend}.conf" for directory in (*directories, *SYSTEM_CONFIG_DIRS)]
 
@@ -278,8 +278,9 @@ def _cbsd() -> tuple[int, int]:
 
 
 def trusted_text(path: str) -> str:
-    """The text of a file that only root, or the caller, can have written (fault 98). CBSD's own user and group are
-    root's equals (live.txt): what CBSD makes in its workdir is theirs, and its umask lets the group write.
+    """The text of a file that only root, or the caller, can have written (docs/faults.md, 98). CBSD's own user and
+    group are root's equals (docs/cbsd.md#owners): what CBSD makes in its workdir is theirs, and its umask lets the
+    group write.
 
     Checked on the descriptor that is read, so that nothing can be swapped in between.
     """

@@ -1,4 +1,4 @@
-"""One point in time for the whole run (promise 5), with a reserve before it for the roll back."""
+"""One point in time for the whole run (docs/promises.md, 5), with a reserve before it for the roll back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mount command's words mean: can it heal, and whose fault is it (commands.md §5.5, §25).
+"""What a mount command's words mean: can it heal, and whose fault is it (docs/freebsd.md#nfs-messages, #heal).
 
 Matched is text, as printed with LC_ALL=C; errno numbers differ between systems, and the exit status is always 1.
 """
@@ -75,7 +75,8 @@ _HEALS = (
     "Device not configured",
     "Can't assign requested address",
 )
-# The kernel refused to stack, or knows this very nullfs mount already (commands.md §4.2): somebody else was faster.
+# The kernel refused to stack, or knows this very nullfs mount already (docs/freebsd.md#stacked): somebody else was
+# faster.
 ALREADY = ("Device busy", "Resource deadlock avoided")
 
 
@@ -119,7 +120,7 @@ def of_server(result: Result, doing: str) -> Error:
     return first(_OF_SERVER, result.words, doing) or _of_any(result, doing, doubt)
 
 
-# Of mount(8) for a device: the same words mean something else there (commands.md §10.1).
+# Of mount(8) for a device: the same words mean something else there (docs/freebsd.md#ufs).
 _OF_DEVICE: Rows = (
     ("run fsck", Misconfigured, "fsck it by hand, or set FSCK=preen"),
     ("Integrity check failed", Misconfigured, "fsck it by hand"),

@@ -1,5 +1,5 @@
-"""Which environment is meant: CBSD's argv (contract §1.2) or its variables (§1.7), checked. Pure, but for
-Environment.key."""
+"""Which environment is meant: CBSD's argv (docs/cbsd.md#arguments) or its variables (docs/cbsd.md#directory-hooks),
+checked. Pure, but for Environment.key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NAME = _NAME_FIRST | {"-"}
 _NAME_MAX = 250
 # MNAMELEN is 1024 with the final NUL; a longer path cannot be in the mount table (statfs(2)).
 _PATH_MAX = 1023
-# Directories of the workdir that hold one entry per environment (contract §2).
+# Directories of the workdir that hold one entry per environment (docs/cbsd.md#paths).
 _SHARED = ("jails", "jails-data", "jails-system", "jails-fstab", "jails-rcconf")
 # Those of them in which an entry has the environment's name; in jails-data it is NAME-data.
 _NAMED = ("jails-system", "jails-fstab")
@@ -77,7 +77,7 @@ class Environment:
         return f"{os.path.realpath(self.workdir)}/jails-system/{self.name}"
 
     def _refuse_shared(self) -> None:
-        """A mount there would hide, or show, the directories of all environments (contract §4.2, 1)."""
+        """A mount there would hide, or show, the directories of all environments (docs/cbsd.md#defects, 1)."""
         own = {"-d": self.data, "-s": self.system, "-f": self.fstab, "-r": self.rcconf}
         seen: dict[str, str] = {}
         for option, path in own.items():
@@ -157,8 +157,8 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 
 def from_variables(variables: Mapping[str, str], otherwise: str = f"no arguments; usage: {SYNOPSIS}") -> Environment:
-    """The environment that CBSD's stop hooks name by variables instead of arguments (contract §1.7); Usage, with what
-    should have been ``otherwise``, if it is not named."""
+    """The environment that CBSD's stop hooks name by variables instead of arguments (docs/cbsd.md#directory-hooks);
+    Usage, with what should have been ``otherwise``, if it is not named."""
     if not all(variables.get(name) for name in ("jname", "data", "workdir")):
         raise Usage(f"cannot tell which environment is meant: {otherwise}")
     name, workdir = variables["jname"], variables["workdir"]
@@ -166,7 +166,7 @@ def from_variables(variables: Mapping[str, str], otherwise: str = f"no arguments
 
 
 def in_workdir(name: str, workdir: str, data: str = "") -> Environment:
-    """The environment NAME with CBSD's usual directories below ``workdir`` (contract §2)."""
+    """The environment NAME with CBSD's usual directories below ``workdir`` (docs/cbsd.md#paths)."""
     _check_name(name)
     return Environment(
         name,
@@ -189,7 +189,7 @@ def is_name(word: str) -> bool:
 
 
 def _check_name(name: str) -> str:
-    """CBSD's own grammar (contract §1.2), matched in full."""
+    """CBSD's own grammar (docs/cbsd.md#arguments), matched in full."""
     if not name:
         raise Usage("cannot use -j: the name is empty")
     if not is_name(name):

@@ -1,4 +1,5 @@
-"""The order of things: look, act, look again; on failure take back what was done, newest first (promises 1 and 4).
+"""The order of things: look, act, look again; on failure take back what was done, newest first
+(docs/promises.md, 1 and 4).
 
 Knows nothing about file systems; the steps do.
 """
@@ -59,7 +60,7 @@ def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
 
 
 def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None:
-    """Take everything of the plan away, last step first, or leave everything as it was and raise (fault 109).
+    """Take everything of the plan away, last step first, or leave everything as it was and raise (docs/faults.md, 109).
 
     All are asked before one is touched; one that then turns out to be busy brings those back that went before it.
     ``unless``: asked when nobody else can work on the environment any more: why it must be left alone nonetheless.
@@ -76,8 +77,8 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
                 "it, can still mount when its server is back; stop again then"
             )
         if _survey(plan, host) and host.platform == "freebsd":
-            # To touch one waits for an unmount that is under way, which the table leaves out there (commands.md §2.1);
-            # if that has failed, it is there again. One reading for all steps.
+            # To touch one waits for an unmount that is under way, which the table leaves out there
+            # (docs/freebsd.md#mount-table); if that has failed, it is there again. One reading for all steps.
             host.forget()
             host.wait(host.mounts())
         host.together([step.before_stop(host) for step in steps])

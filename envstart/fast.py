@@ -228,7 +228,7 @@ def _makers(program: str) -> tuple[Any, ...]:
 
 def _name(program: str, argv: Sequence[str]) -> str:
     """The file of the record. ValueError for a command line that is not as CBSD writes it, with a word for each value
-    (contract §1.2)."""
+    (docs/cbsd.md#arguments)."""
     name = argv[argv.index("-j") + 1]
     if "/" in name:
         raise ValueError(name)

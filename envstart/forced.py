@@ -3,7 +3,7 @@
 FreeBSD: a nullfs keeps the file system that it shows mounted, by force too; a mount on a directory of it does not, and
 stays in the mount table, where nobody reaches it. ``umount -N`` ends the requests of an NFS mount for good, even if it
 is refused because of a nullfs; only then what lies on a mount of a silent server can be unmounted (dounmount() in
-vfs_mount.c; transcript nfs-dead-below).
+vfs_mount.c; tests/transcripts/nfs-dead-below.txt).
 Linux: ``umount -f`` acts on the file system, wherever else it is mounted; ``-l`` on this mount, with all that lies on
 it (umount(2)).
 """
@@ -50,7 +50,7 @@ def lines(platform: str, table: Table, entry: Entry, *, dead: bool, alone: bool)
 
 async def own_places(host: Host, environment: Environment) -> list[str]:
     """Return the directories below which a mount belongs to this jail or VM alone: its own, and where CBSD mounts the
-    root of a jail (contract §2.1), named as the mount table names them."""
+    root of a jail (docs/cbsd.md#paths-of-a-jail), named as the mount table names them."""
     places = list(environment.directories)
     if environment.workdir:
         places.append(f"{environment.workdir}/jails/{environment.name}")

@@ -1,7 +1,7 @@
 """Tell which jails and VMs run: of jails and bhyve VMs the kernel is asked, of other VMs their processes or Xen.
 
-CBSD's database counts for neither by itself (contract §3): after a crash of the host it still has the number of a
-process that is gone, and of a running Xen domain it has 0 (CBSD's sudoexec/xstart never learns its number).
+CBSD's database counts for neither by itself (docs/cbsd.md#running): after a crash of the host it still has the number
+of a process that is gone, and of a running Xen domain it has 0 (CBSD's sudoexec/xstart never learns its number).
 """
 
 from __future__ import annotations

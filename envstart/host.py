@@ -1,6 +1,6 @@
 """The only door to the machine: commands, the mount table, children that may hang, other processes.
 
-Everything that can block has an end here (promise 5). What is slow to import is imported when first needed.
+Everything that can block has an end here (docs/promises.md, 5). What is slow to import is imported when first needed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     Undo = Callable[[], Coroutine[Any, Any, None]]
 
-# CBSD puts directories with its own geli, jls and service first (contract §1.4): its PATH is not used.
+# CBSD puts directories with its own geli, jls and service first (docs/cbsd.md#process): its PATH is not used.
 SYSTEM_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
 _TERM, _KILL = 15, 9
 # Seconds between TERM and KILL, and that a killed child gets to disappear.
@@ -357,7 +357,7 @@ class Host:
             return mount_table()
         except (ImportError, AttributeError, OSError, ValueError) as error:
             self.report.trace(f"getfsstat(2): {error}; asking mount(8)", level=2)
-        # Not -p and not -v, which ask every file system and hang on a dead one (commands.md §3.4).
+        # Not -p and not -v, which ask every file system and hang on a dead one (docs/freebsd.md#listing).
         # A quarter of what is left, the reserve included: one that hangs leaves time for another and for the roll back.
         result = await self.run(
             ("mount", "--libxo", "json"), timeout=self.deadline.to_the_end() / 4, reserve=True, reads=True

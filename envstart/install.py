@@ -1,7 +1,8 @@
-"""Links by which CBSD, which never runs mnt_stop (contract §1.6), comes to stop an environment nonetheless.
+"""Links by which CBSD, which never runs mnt_stop (docs/cbsd.md#mnt_stop), comes to stop an environment nonetheless.
 
 They lie in the environment's system directory, and travel with it: ``master_poststop.d`` is run after each stop,
-``remove.d`` before CBSD wipes the directories. A link, so that no file of the system directory stays open (§1.7).
+``remove.d`` before CBSD wipes the directories. A link, so that no file of the system directory stays open
+(docs/cbsd.md#directory-hooks).
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def chosen(inventory: Inventory, names: Sequence[str]) -> list[Found]:
 
 
 def skeletons(workdir: str) -> list[str]:
-    """Directories that CBSD copies a new environment's system directory from (contract §1.7; for VMs, and by other
-    tools that put hooks there, ``bhyve-system-default`` and ``jail-system-default``)."""
+    """Directories that CBSD copies a new environment's system directory from (docs/cbsd.md#directory-hooks; for VMs,
+    and by other tools that put hooks there, ``bhyve-system-default`` and ``jail-system-default``)."""
     try:
         names = sorted(os.listdir(f"{workdir}/share"))
     except OSError:

@@ -1,7 +1,7 @@
 """Which environments there are on this host, and by which hook each is brought: CBSD's database, and its rc.conf files.
 
-Read only, never created and never waited for without an end (contract §3). What cannot be read is said, and the rest is
-still told: without the database the directories of the workdir say which environments there are.
+Read only, never created and never waited for without an end (docs/cbsd.md#databases). What cannot be read is said, and
+the rest is still told: without the database the directories of the workdir say which environments there are.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Found:
         self.problem = ""
         data = row["data"]
         try:
-            # CBSD hands a VM no -f (contract §1.2).
+            # CBSD hands a VM no -f (docs/cbsd.md#arguments).
             self.environment = Environment(
                 self.name,
                 (data if data.startswith("/") else f"{workdir}/{data}")
@@ -150,7 +150,7 @@ class Inventory:
         return [one for one in self.found if one.name in names or (one.backend and fits(one))]
 
     def owner(self, point: str) -> str | None:
-        """The name of the environment that a mount point in the workdir belongs to, by CBSD's naming (contract §2)."""
+        """Return the name of the environment that a mount point in the workdir belongs to (docs/cbsd.md#paths)."""
         directory, last = os.path.split(point)
         holder = os.path.basename(directory)
         if os.path.dirname(directory) != self._real or holder not in _OWN or not last.endswith(_OWN[holder]):
@@ -159,7 +159,7 @@ class Inventory:
 
 
 def workdirs(given: Sequence[str]) -> list[str]:
-    """The workdirs meant: ``given``, else what /etc/rc.conf says; Usage if that is nothing (contract §2)."""
+    """The workdirs meant: ``given``, else what /etc/rc.conf says; Usage if that is nothing (docs/cbsd.md#paths)."""
     found = [os.path.normpath(path) for path in given] or [path for path in (from_rc_conf(),) if path]
     if not found:
         raise Usage(f"cannot tell where CBSD's workdir is: {RC_CONF} has no cbsd_workdir; give -w")
@@ -283,7 +283,7 @@ def _database(path: str) -> list[dict[str, Any]]:
     except FileNotFoundError:
         raise ValueError(f"cannot read {path}: there is no such file; is this the workdir of CBSD?") from None
     except OSError as error:
-        # CBSD lets its own group in, and nobody else (contract §1.5).
+        # CBSD lets its own group in, and nobody else (docs/cbsd.md#databases).
         as_root = ""
         if os.geteuid() and isinstance(error, PermissionError):
             from . import remedies
@@ -314,7 +314,7 @@ def _rows(connection: Any) -> list[dict[str, Any]]:
     there = [name for name in _COLUMNS if name in columns("jails")]
     if "jname" not in there:
         raise ValueError("cannot read CBSD's database: it has no table of environments")
-    # Of a VM the table `bhyve` counts: bset changes it alone (contract §3).
+    # Of a VM the table `bhyve` counts: bset changes it alone (docs/cbsd.md#mnt_start-value).
     counts = [name for name in ("mnt_start", "mnt_stop") if name in columns("bhyve")]
     machines = {}
     if counts:

@@ -2,8 +2,8 @@
 hooks, and the fstab(5) that THIN_FSTAB names. Pure.
 
 jail(8) runs exec.prepare before all of its own mounts, and exec.release after they are gone; a start of it that fails
-runs neither exec.poststop nor exec.release (commands.md §23). So the hooks mount all that the fstab lists, and a next
-start finds it; mount.fstab would mount it once more.
+runs neither exec.poststop nor exec.release (docs/freebsd.md#jail). So the hooks mount all that the fstab lists, and a
+next start finds it; mount.fstab would mount it once more.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which directories of an environment a file server (or this host) holds, one below the other for each name. Pure.
 
-``PREFIX_ROOT_DIR/data/NAME`` is shown on ``-d``, ``.../system/NAME`` on ``-s``, and so on (contract §4.1).
+``PREFIX_ROOT_DIR/data/NAME`` is shown on ``-d``, ``.../system/NAME`` on ``-s``, and so on (docs/cbsd.md#sample).
 """
 
 from __future__ import annotations

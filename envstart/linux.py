@@ -21,8 +21,8 @@ _ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 def mount_table(wanted: Collection[str] | None = None) -> list[Entry]:
     """All mounts, oldest first; or those on the ``wanted`` mount points. OSError, ValueError.
 
-    A table that changes while it is read can lose a line. So it is read until two readings agree (fault 44), unless
-    only the ``wanted`` ones count: what is found of them is there, and if one is lacking, all will be read.
+    A table that changes while it is read can lose a line. So it is read until two readings agree (docs/faults.md, 44),
+    unless only the ``wanted`` ones count: what is found of them is there, and if one is lacking, all will be read.
     """
     before, now = None, _reading()
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""Kernel locks on files: one at a time, bounded waits, gone with the process however that ends (promise 10)."""
+"""Lock files in the kernel: waits have an end, and locks go with their process (docs/promises.md, 10)."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Locks:
         await self._take_all(turns=True)
 
     def __enter__(self) -> None:
-        # Without room for it a start goes on (fault 48): where many would wait for each other, one dead server holds
-        # all of them up.
+        # Without room for it a start goes on (docs/faults.md, 48): where many would wait for each other, one dead
+        # server holds all of them up.
         self._host.wait(self._take_all())
 
     async def __aexit__(

@@ -210,7 +210,7 @@ class Mount(plan.Step):
             await recovery.check_force(self, host, entry)
 
     async def clear(self, host: Host) -> None:
-        """Take a mount that is of no use away (faults 3, 6, 51)."""
+        """Take a mount that is of no use away (docs/faults.md, 3 and 6)."""
         entry = await self._to_clear(host)
         if entry is not None:
             host.report.warn(f"{entry.point}: {entry} is broken: remounting it")
@@ -282,7 +282,7 @@ class Mount(plan.Step):
             raise
         undo.cut_off = result.status is None
         doing = f"mount {self.source} on {point}"
-        # The table, not the exit status: each can be wrong either way (faults 65, 66).
+        # The table, not the exit status: each can be wrong either way (docs/faults.md, 65 and 66).
         try:
             entry = await self._ours(host, await host.mounts(), point)
         except Misconfigured:
@@ -311,7 +311,7 @@ class Mount(plan.Step):
         return await diagnosis.explain(host, self, result, doing)
 
     async def _take_back(self, host: Host, point: str, undo: Undo) -> None:
-        """Undo what a failed start has done here, and nothing else (promise 4)."""
+        """Undo what a failed start has done here, and nothing else (docs/promises.md, 4)."""
         if undo.tried:
             entry = await mountpoint.landed(host, self, point, _LATE if undo.cut_off else 0.0)
             if entry is not None and not self._kept(await host.mounts(), point):
@@ -372,7 +372,7 @@ class Mount(plan.Step):
                 await self._force(host, entry, dead=False)
 
     async def _to_stop(self, host: Host) -> list[Entry]:
-        """Our mounts on the directory, the visible one first; all of a stack only if all of it is ours (fault 26)."""
+        """Return our mounts on the directory, the visible one first; of a stack all, or none (docs/faults.md, 26)."""
         point = await self._real_point(host)
         table = await host.mounts()
         stack = table.at(point)

@@ -58,7 +58,7 @@ def drift(entry: Entry, options: Sequence[str]) -> str:
 
 async def refuse_twins(host: Host, points: Sequence[str]) -> None:
     """Misconfigured if two of the directories that are to be mounted on are one, by links, as CBSD makes them for a VM
-    on ZFS (contract §2.2): what is mounted on one would be found on the other."""
+    on ZFS (docs/cbsd.md#paths-of-a-vm): what is mounted on one would be found on the other."""
     known: dict[str, str] = {}
     for point in points:
         try:

@@ -40,7 +40,7 @@ _RESOLVING, _ASKING = 4.0, 3.0
 
 def kinds(options: tuple[str, ...]) -> tuple[str, ...]:
     """Return the kinds of address that mount_nfs(8) takes: proto=tcp means IPv4 only, proto=tcp6 the other, tcp any
-    (transcript nfs-names.txt); nfs(5) has them too."""
+    (tests/transcripts/nfs-names.txt); nfs(5) has them too."""
     lost = {_EXCLUDE[option] for option in exclusions(options)}
     return tuple(kind for kind in (network.INET, network.INET6) if kind not in lost)
 

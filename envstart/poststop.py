@@ -1,7 +1,8 @@
 """``env_poststop``, which CBSD runs after each stop from the jail's or VM's own directories (see install.py).
 
-It gets no arguments but variables, and its status is ignored (contract §1.7). CBSD still uses the directories then; so
-it leaves a process behind that waits until CBSD has ended, and then unmounts. ``env_remove`` is remove.py.
+It gets no arguments but variables, and its status is ignored (docs/cbsd.md#directory-hooks). CBSD still uses the
+directories then; so it leaves a process behind that waits until CBSD has ended, and then unmounts. ``env_remove`` is
+remove.py.
 """
 
 from __future__ import annotations
@@ -113,8 +114,8 @@ def _busy(host: Host, found: Found, plan: Plan, callers: list[tuple[int, float]]
     alive = [pid for pid, began in callers if processes.is_still(pid, began)]
     if alive:
         return f"CBSD is still at work (pid {alive[0]})"
-    # What writes into the system directory later: what CBSD leaves in the background (contract §1.7), and another stop,
-    # such as that by which the wrapper of a VM ends.
+    # What writes into the system directory later: what CBSD leaves in the background (docs/cbsd.md#directory-hooks),
+    # and another stop, such as that by which the wrapper of a VM ends.
     others = processes.working(_WRITING, found.name)
     if others:
         return f"CBSD is still at work (pid {others})"
@@ -128,6 +129,6 @@ def left_by_cbsd(table: Table, path: str, data: str, own: Sequence[str]) -> list
     """What is mounted on a jail's root ``path`` and on its ``data`` that CBSD has yet to unmount: all but our ``own``,
     as a thin jail's skeleton. All are named as the table names them."""
     found = [*table.below(path), *table.below(data)]
-    # With baserw=1 the jail lives in its data directory itself (contract §2.1).
+    # With baserw=1 the jail lives in its data directory itself (docs/cbsd.md#paths-of-a-jail).
     found += [entry.point for entry in table.at(path)] if path != data else []
     return [point for point in found if point not in own]

@@ -1,5 +1,5 @@
 """Do mounted directories answer? One child asks all of a file server, one after the other; while an earlier one still
-hangs there, be it of another run, nobody is asked again (peers: no probe pile-up)."""
+hangs there, be it of another run, nobody is asked again (docs/faults.md, 4)."""
 
 from __future__ import annotations
 

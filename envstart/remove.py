@@ -1,8 +1,8 @@
 """``env_remove``: unmount before CBSD deletes what is in the directories, and do not return before that is so.
 
 CBSD runs it from remove.d, waits for it without a time limit, ignores its status, and then deletes what the directories
-show (contract §1.9). So it goes on trying as long as anything is mounted there, and who interrupts it ends CBSD's own
-process first: its shell would go on with the deletion otherwise. Who kills it has guard.py do that.
+show (docs/cbsd.md#wipes). So it goes on trying as long as anything is mounted there, and who interrupts it ends CBSD's
+own process first: its shell would go on with the deletion otherwise. Who kills it has guard.py do that.
 """
 
 from __future__ import annotations

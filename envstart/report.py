@@ -1,4 +1,4 @@
-"""What the operator sees: one line per thing on stderr, the reason last (promise 9), and the same in syslog(3)."""
+"""Report to the operator on stderr and in syslog(3), the reason in the last line (docs/promises.md, 9)."""
 
 from __future__ import annotations
 

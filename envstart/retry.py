@@ -1,4 +1,4 @@
-"""Try again what can heal, with exponential back-off and jitter, until as late as the deadline allows (promise 6)."""
+"""Try again what can heal, with back-off and jitter, until as late as the deadline allows (docs/promises.md, 6)."""
 
 from __future__ import annotations
 

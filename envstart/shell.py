@@ -230,7 +230,7 @@ class _Scanner:
         return "" if character == "\n" else character
 
     def _expansion(self, quoted: bool) -> str:
-        """``$KEY`` and ``${KEY}`` of a key set above; the caller's variables are never used (contract §4.2, 15)."""
+        """Expand ``$KEY`` of a key set above; the caller's variables are never used (docs/cbsd.md#defects, 15)."""
         following = self._peek(1)
         if self._peek() == "`" or following == "(":
             raise Problem("has a command substitution, which is never run; write the value itself")

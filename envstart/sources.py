@@ -1,5 +1,5 @@
-"""What a nullfs mount does not show of its source: what else is mounted in there (transcript zfs.txt). A bind mount of
-Linux does not show it either."""
+"""What a nullfs mount does not show of its source: what else is mounted in there (tests/transcripts/zfs.txt). A bind
+mount of Linux does not show it either."""
 
 from __future__ import annotations
 

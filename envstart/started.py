@@ -1,6 +1,6 @@
 """When an environment was last started on this host: between the hook's end and the moment in which CBSD's database and
-the kernel say that it runs, nobody else can tell that it is about to (contract §1.1). And what a start that has failed
-has left at work."""
+the kernel say that it runs, nobody else can tell that it is about to (docs/cbsd.md#calls). And what a start that has
+failed has left at work."""
 
 from __future__ import annotations
 

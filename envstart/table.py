@@ -141,7 +141,7 @@ class Table:
         return self._at[place][-1] if number > self._last[point] else None
 
     def uppers(self, point: str) -> list[str]:
-        """Mount points of the nullfs mounts whose source lies on this mount: they keep it busy (commands.md §7.4)."""
+        """Return the mount points of nullfs mounts of this mount, which keep it busy (docs/freebsd.md#busy)."""
         return [entry.point for entry in self if entry.fstype == "nullfs" and is_below(entry.source, point)]
 
     def upon(self, entry: Entry) -> list[Entry]:
@@ -206,7 +206,7 @@ def is_below(path: str, directory: str) -> bool:
 
 
 def parse_libxo(text: str) -> list[Entry]:
-    """Read ``mount --libxo json`` of FreeBSD (mount(8), commands.md §3.4). ValueError when it is not whole."""
+    """Read ``mount --libxo json`` of FreeBSD (mount(8), docs/freebsd.md#listing). ValueError when it is not whole."""
     import json
 
     try:
@@ -228,7 +228,7 @@ def whole(entries: list[Entry]) -> list[Entry]:
 
 def normal_source(source: str) -> str:
     """A network source ``HOST:PATH`` in one spelling: host in lower case, in brackets only if it is an IPv6 address, no
-    double or trailing slash (fault 23).
+    double or trailing slash (docs/faults.md, 23).
 
     Names are not looked up: a resolver can hang, and two names of one server are better spelt alike.
     """

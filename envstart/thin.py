@@ -2,7 +2,7 @@
 below it; further directories come from a file in the form of fstab(5).
 
 The layout is the FreeBSD Handbook's: ``etc``, ``var`` and the like are links in the base that lead into ``skeleton``
-(contract §9). How mount_nullfs(8) behaves is in commands.md §9.
+(docs/cbsd.md#thin-jails). How mount_nullfs(8) behaves is in docs/freebsd.md#nullfs.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ OPTIONS = (
 # fstab(5) wants one of the first two; mount_nullfs(8) takes whatever it does not know without a word.
 _MODES = ("ro", "rw")
 _KNOWN = (*_MODES, "noexec", "nosuid", "nosymfollow", "noatime", "cache", "nocache")
-# For mount -a, not for the file system (commands.md §3.1).
+# For mount -a, not for the file system (docs/freebsd.md#mount).
 _SWALLOWED = ("late", "noauto")
 # Directories of such files that have been asked in this run, a thousand environments have theirs in one: who waits for
 # them still, or 0.
@@ -302,7 +302,7 @@ class Base(Mount):
 
 class Layer(Mount):
     """What is mounted inside another mount of the same jail. Its source can lie in what is another jail's own, so that
-    no link at all may lead it elsewhere (jail(8) refuses them too, commands.md §23)."""
+    no link at all may lead it elsewhere (jail(8) refuses them too, docs/freebsd.md#jail)."""
 
     takes_files = True
 

@@ -118,7 +118,7 @@ def survey_file(point: str, given: str, create_below: str | None, create: bool) 
 
 def bare(points: list[str]) -> list[tuple[list[str], bool]]:
     """Of each mount point without a mount: three names that are in it, and whether its local.sqlite has no table, as
-    CBSD leaves one that writes to a system directory which is not mounted (contract §2.4)."""
+    CBSD leaves one that writes to a system directory which is not mounted (docs/cbsd.md#stubs)."""
     found = []
     for point in points:
         try:

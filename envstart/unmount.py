@@ -59,8 +59,9 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
         timeout = max(host.deadline.left() - spare, host.deadline.to_the_end() / 2)
         result = await run(host, argv, entry, timeout=timeout, reserve=True)
         table = await host.mounts()
-        # Not the exit status: mountd that cannot be told makes it 1 after success (commands.md §7.3). But the table
-        # leaves out a mount while it is being unmounted (§2.1), so that one still at work has not done it yet.
+        # Not the exit status: mountd that cannot be told makes it 1 after success (docs/freebsd.md#umount-messages).
+        # But the table leaves out a mount while it is being unmounted (docs/freebsd.md#mount-table), so that one still
+        # at work has not done it yet.
         if not result.alive and len(table.at(entry.point)) < depth:
             return
         doing = f"cannot unmount {entry.point}"
@@ -150,7 +151,7 @@ async def holders(host: Host, point: str) -> list[int] | None:
     or ends who may be ended, and no unmount fails for want of it."""
     try:
         if host.platform == "freebsd":
-            # The process numbers are all that fuser(1) prints on stdout (commands.md §21).
+            # The process numbers are all that fuser(1) prints on stdout (docs/freebsd.md#fuser).
             result = await host.run(("fuser", "-c", point), timeout=_SEARCH, reads=True)
             return [int(word) for word in result.out.split() if word.isdigit()] if result.status == 0 else None
         return list(await host.bounded(touch.holders, point, timeout=_SEARCH))

@@ -1,7 +1,7 @@
 """Is a mounted directory usable? One answer for all who ask: a start, `envstart check`, `status`, `plan` and `recover`.
 
-An NFSv4 server, for one, shows as mounted what it does not export (transcript nfs.txt), and CBSD's own look at the
-lease comes before the hook has mounted it (contract §2.3).
+An NFSv4 server, for one, shows as mounted what it does not export (tests/transcripts/nfs.txt), and CBSD's own look at
+the lease comes before the hook has mounted it (docs/cbsd.md#lease).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .host import Host
     from .mount import Mount
 
-# CBSD's own rule for a lease (contract §2.3): cbsdd touches it every 5 minutes.
+# CBSD's own rule for a lease (docs/cbsd.md#lease): cbsdd touches it every 5 minutes.
 LEASE_SECONDS = 30 * 60
 # What a server says that does not take root for root.
 NOT_ROOT = (os.strerror(errno.EACCES), os.strerror(errno.EPERM))
@@ -143,7 +143,7 @@ def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health
     if answer.other is not None and answer.other[1] < LEASE_SECONDS and mount.config["LEASE"] != "ignore":
         return _leased(mount, using, point, *answer.other)
     if answer.refusal:
-        # A server that does not let root write is how it may be meant; a full disk never is (fault 117).
+        # A server that does not let root write is how it may be meant; a full disk never is (docs/faults.md, 117).
         word = plan.NOT_WRITABLE if answer.refusal in NOT_ROOT else plan.NOT_USABLE
         return Health(word, f"it takes no file: {answer.refusal}")
     return Health()

@@ -11,11 +11,11 @@ import posix
 import stat
 import time
 
-# What a broken mount answers (field/peers: the "corrupt mount" errors of Kubernetes, and FreeBSD's ENXIO).
+# What a broken mount answers (the "corrupt mount" errors of Kubernetes' mount-utils, and FreeBSD's ENXIO).
 _BROKEN = frozenset(
     getattr(errno, name) for name in "ESTALE ENOTCONN EIO ENXIO EHOSTDOWN ETIMEDOUT ENODEV ECONNREFUSED".split()
 )
-# A fixed name, so that what a crash leaves is taken away by the next probe (fault 118).
+# A fixed name, so that what a crash leaves is taken away by the next probe (docs/faults.md, 118).
 _PROBE = ".envstart.probe"
 IN_THE_WAY = f"{_PROBE} in it is a directory"
 _CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
@@ -36,7 +36,7 @@ def look(
     """Is a mounted directory usable: (verdict, detail, lease).
 
     ``lease`` names two files, CBSD's ``locked`` and the file with this node's name; what comes back is the other
-    node's name and the age in seconds of its lease, or None when there is none or it is ours (contract §2.3).
+    node's name and the age in seconds of its lease, or None when there is none or it is ours (docs/cbsd.md#lease).
     """
     try:
         heard = _ask(point)

@@ -1,8 +1,8 @@
 """ZFS below nullfs: a dataset, cloned from a snapshot when it is missing, mounted where nullfs takes it from.
 
-Facts about zfs(8) are in commands.md §20. It is mounted by ``mount -t zfs``, which does that with any dataset, and not
-by ``zfs mount``: the place is then the configuration's, and ``nocover`` keeps it from hiding another mount. A dataset
-that zfs(8) mounts there by itself stays mounted. Nothing of ZFS is ever destroyed.
+Facts about zfs(8) are in docs/freebsd.md#zfs. It is mounted by ``mount -t zfs``, which does that with any dataset, and
+not by ``zfs mount``: the place is then the configuration's, and ``nocover`` keeps it from hiding another mount. A
+dataset that zfs(8) mounts there by itself stays mounted. Nothing of ZFS is ever destroyed.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class Site:
     # What is done, and what came of it.
 
     def args(self, name: str = "jail1", fstab: bool = True) -> list[str]:
-        """CBSD's own argv (contract §1.2)."""
+        """CBSD's own argv (docs/cbsd.md#arguments)."""
         words = ["-d", str(self.point("data", name))]
         if fstab:
             words += ["-f", str(self.point("fstab", name))]

@@ -1,4 +1,4 @@
-"""What programs print for somebody to paste: command lines of the tool, held against its parser (case C8)."""
+"""What programs print for somebody to paste: command lines of the tool, held against its parser (docs/cases.md, C8)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ FUSE = Path(__file__).resolve().parent / "hanging_fuse.py"
 # Longer than anything takes here: what runs into it hangs.
 PATIENCE = 60.0
 
-# The six commands that run mnt_start (contract §1.2); only jails have -f.
+# The six commands that run mnt_start (docs/cbsd.md#arguments); only jails have -f.
 SHAPES = ("jstart", "jcreate", "bstart", "bcreate", "qcreate", "xcreate")
 DIRECTORIES = {"data": "jails-data/{}-data", "system": "jails-system/{}", "fstab": "jails-fstab/{}"}
 # Where a system command can lie; links among them are followed.

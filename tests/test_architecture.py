@@ -1,4 +1,4 @@
-"""The shape of the code (design: data flow), asserted from the sources so that it cannot erode."""
+"""The shape of the code, asserted from the sources so that it cannot erode."""
 
 from __future__ import annotations
 

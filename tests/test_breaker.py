@@ -1,4 +1,4 @@
-"""A server that is up is never called down because this host has much to do (faults 18, 19)."""
+"""A server that is up is never called down because this host has much to do (docs/faults.md, 18 and 19)."""
 
 from __future__ import annotations
 

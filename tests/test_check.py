@@ -264,7 +264,7 @@ def test_fault_33_107_files_in_a_bare_mount_point(cbsd: Toy) -> None:
 
 
 def test_a_stub_database_that_blocks_a_vm(cbsd: Toy) -> None:
-    """Contract §2.4: bstart reads it before the hook has mounted anything, and ends; also right after a start."""
+    """docs/cbsd.md#stubs: bstart reads it before the hook has mounted anything, and ends; also right after a start."""
     cbsd.add("vm1", emulator="bhyve")
     for verb in ("start", "stop"):
         assert hand(cbsd, verb, "nfs", "-j", "vm1").returncode == 0
@@ -432,7 +432,7 @@ def test_recover_tells_what_it_cannot_do(cbsd: Toy) -> None:
 
 
 def test_one_that_cbsd_is_still_making(cbsd: Toy) -> None:
-    """The hook of jcreate comes before the row in the database (contract §1.1)."""
+    """The hook of jcreate comes before the row in the database (docs/cbsd.md#calls)."""
     cbsd.site.add("jail5")
     assert cbsd.site.start(name="jail5").returncode == 0
     assert check(cbsd) == (0, [])
@@ -631,7 +631,7 @@ def test_somebody_wants_to_know_how_far_it_is(cbsd: Toy) -> None:
 
 
 def test_fault_114_recover_by_the_names_in_the_table(cbsd: Toy) -> None:
-    """Fault 114b: CBSD hangs before the hook is reached, whatever the hook could do."""
+    """docs/faults.md, 114: CBSD hangs before the hook is reached, whatever the hook could do."""
     cbsd.site.world.freeze(SERVER)
     points = [str(cbsd.site.point(which)) for which in ("data", "fstab", "system")]
     shown = hand(cbsd, "recover", "-n", "jail1")
@@ -731,7 +731,7 @@ def test_fault_6_a_stale_directory_that_the_kernel_remembers(tmp_path: Path, mon
 def test_fault_10_a_directory_that_is_not_exported_has_no_answer_for_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Transcript nfs.txt: `touch` of a new file there, which looks first, says Input/output error."""
+    """tests/transcripts/nfs.txt: `touch` of a new file there, which looks first, says Input/output error."""
 
     def refused(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")

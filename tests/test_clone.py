@@ -29,7 +29,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def variables(site: Site, old: str = "jail1", new: str = "jail2") -> dict[str, str]:
-    """What cbsd jclone sets for clone-local.d (contract §5.3)."""
+    """What cbsd jclone sets for clone-local.d (docs/cbsd.md#clones)."""
     known = {"jname": old, "data": str(site.point("data", old)), "workdir": str(site.workdir), "newjname": new}
     return wears(**known, newdata=str(site.point("data", new)))
 

@@ -54,7 +54,7 @@ def test_unmounting() -> None:
 @pytest.mark.parametrize(
     ("words", "status"),
     [
-        # commands.md §5.5 and the transcripts nfs.txt and nfs-dead-server.txt
+        # docs/freebsd.md#nfs-messages, tests/transcripts/nfs.txt and nfs-dead-server.txt
         ("[tcp] nas:/x: nfsd: RPCPROG_NFS: RPC: Remote system error - Connection refused", os.EX_TEMPFAIL),
         ("[tcp] nas:/x: nfsd: RPCPROG_NFS: RPC: Remote system error - Host is down", os.EX_TEMPFAIL),
         ("[tcp] nas:/x: RPCPROG_NFS: RPC: Program not registered", os.EX_TEMPFAIL),

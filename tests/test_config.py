@@ -164,7 +164,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
 @pytest.mark.parametrize("mode", [0o644, 0o664, 0o660])
 def test_what_cbsd_has_written_is_trusted(tmp_path: Path, own: tuple[int, int], mode: int) -> None:
     """W/etc is of the user and group cbsd, and what is made in it by CBSD, whose umask is 002, can be written by both
-    (live.txt)."""
+    (docs/cbsd.md#owners)."""
     path = _write(tmp_path, 'NFS_SERVER="x"')
     for user in (own[0], os.geteuid()):
         os.chown(path, user, own[1])

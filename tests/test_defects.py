@@ -1,4 +1,4 @@
-"""The twenty defects of CBSD's sample (contract §4.2): each has a test with its number in its name."""
+"""The twenty defects of CBSD's sample (docs/cbsd.md#defects): each has a test with its number in its name."""
 
 from __future__ import annotations
 

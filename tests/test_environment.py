@@ -46,7 +46,7 @@ def _with(option: str, value: str) -> list[str]:
 
 @pytest.mark.parametrize("caller", ["jstart", "jcreate", "bstart", "bcreate", "qcreate", "xcreate"])
 def test_the_six_call_shapes(caller: str) -> None:
-    """Contract §1.2: jails with -f, VMs without."""
+    """docs/cbsd.md#arguments: jails with -f, VMs without."""
     jail = caller.startswith("j")
     found = _environment(JAIL if jail else VM)
     assert (found.name, found.data, found.system, found.rcconf) == ("j1", DATA, SYSTEM, RCCONF)
@@ -137,7 +137,7 @@ def test_fault_106_missing_and_empty_values(option: str) -> None:
 
 @pytest.mark.parametrize("option", ["-d", "-f", "-j", "-r", "-s", "-c"])
 def test_fault_108_option_like_values(option: str) -> None:
-    """``-d -j J ...`` is what CBSD makes of an empty data column (contract §1.2)."""
+    """``-d -j J ...`` is what CBSD makes of an empty data column (docs/cbsd.md#arguments)."""
     for argv in ([option, "-j", "j1"], [option, "--"], [option + "-x"]):
         assert "looks like an option" in _refusal(argv)
 
@@ -209,7 +209,7 @@ def test_fault_105_a_long_name_is_cut_in_the_message() -> None:
     ],
 )
 def test_directories_are_normalized(given: str, found: str) -> None:
-    """A trailing slash must not hide what the mount table calls it (contract §4.2, 5)."""
+    """A trailing slash must not hide what the mount table calls it (docs/cbsd.md#defects, 5)."""
     assert _environment(_with("-d", given)).data == found
 
 
@@ -278,7 +278,7 @@ def test_what_cbsd_lives_from(path: str) -> None:
 
 
 def test_a_name_that_was_empty_when_the_profile_was_read() -> None:
-    """``bcreate jconf=FILE`` without a name in it (contract §1.2)."""
+    """``bcreate jconf=FILE`` without a name in it (docs/cbsd.md#arguments)."""
     text = _refusal(_with("-d", f"{W}/jails-data/-data"))
     assert text == f"cannot use -d {W}/jails-data/-data: it was made from an empty name; give CBSD a jname"
 

@@ -199,7 +199,7 @@ def test_a_note_in_which_anything_was_changed(site: Site) -> None:
 
 
 def test_values_in_the_words_of_their_options(site: Site) -> None:
-    """As getopt(3) takes them, and the seed writes them (contract §1.2)."""
+    """As getopt(3) takes them, and CBSD's sample writes them (docs/cbsd.md#arguments)."""
     words = site.args()
     glued = [f"{option}{value}" for option, value in zip(words[::2], words[1::2])]
     for argv in (glued, [*words, f"-c{site.conf}"], [*glued, "-c", str(site.conf)], words):

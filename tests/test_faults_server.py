@@ -228,7 +228,7 @@ def test_fault_5_server_died_before_a_stop_that_may_use_force(site: Site) -> Non
 
 @pytest.mark.alone
 def test_fault_5_forced_unmounts_side_by_side(site: Site) -> None:
-    """Each took a minute (transcript nfs-dead-server), and TIMEOUT is two."""
+    """Each took a minute (tests/transcripts/nfs-dead-server.txt), and TIMEOUT is two."""
     site.world.set(force_seconds=4)
     site.configure(STOP_FORCE="1", TIMEOUT="12")
     site.preset()
@@ -315,7 +315,7 @@ def test_fault_10_directory_missing_on_the_server(site: Site) -> None:
 
 
 def test_fault_10_version_4_shows_an_empty_directory_for_what_is_not_exported(site: Site) -> None:
-    """The mount succeeds then (transcript nfs.txt); without a look inside, the jail would start on nothing."""
+    """The mount succeeds then (tests/transcripts/nfs.txt); without a look inside, the jail would start on nothing."""
     site.world.unexport(SERVER, "/nfs/data/jail1")
     ended = site.start()
     assert ended.returncode == 66

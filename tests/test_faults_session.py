@@ -283,7 +283,7 @@ VOLUMES = pytest.mark.parametrize("variant", [ISCSI, ISCSI_TREE, ISCSI_GELI, HAS
 @VOLUMES
 @pytest.mark.parametrize("back", [False, True])
 def test_a_volume_whose_disk_has_gone_is_mounted_anew(tmp_path: Path, variant: Variant, back: bool) -> None:
-    """Also when the disk is back under the name that it had (transcripts iscsi.txt and hast.txt, "while mounted")."""
+    """Also when the disk is back under its old name (tests/transcripts/iscsi.txt and hast.txt, "while mounted")."""
     with BlockSite(tmp_path, variant) as site:
         site.preset()
         lose(site)

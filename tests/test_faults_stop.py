@@ -99,8 +99,8 @@ def test_fault_109_a_search_for_holders_that_hangs(site: Site) -> None:
 
 
 def test_fault_109_a_search_for_holders_that_hangs_is_not_begun_again(site: Site) -> None:
-    """It looks at every open file of the host, and can be held up for ever by one on another server (commands.md §21):
-    each would stay behind."""
+    """It looks at every open file of the host, and can be held up for ever by one on another server
+    (docs/freebsd.md#fuser): each would stay behind."""
     site.configure(TIMEOUT="10")
     site.preset()
     site.world.fault("fuser", "hang", times=None)

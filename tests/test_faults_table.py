@@ -204,7 +204,7 @@ def test_fault_30_mount_point_is_a_file(site: Site) -> None:
 
 
 def test_fault_31_mount_point_is_a_link_within_the_workdir(site: Site) -> None:
-    """As for a VM on ZFS (contract §2.2)."""
+    """As for a VM on ZFS (docs/cbsd.md#paths-of-a-vm)."""
     real = site.workdir / "vm" / "jail1"
     real.mkdir(parents=True)
     site.point("data").rmdir()

@@ -168,7 +168,7 @@ def test_the_module_is_loaded_before_the_client_opens_its_device(site: ClientSit
 
 
 def test_case_b5_a_module_that_is_there_is_not_loaded_again(site: ClientSite) -> None:
-    """With kern.securelevel=1 kldload(8) fails for it too (transcript jail)."""
+    """With kern.securelevel=1 kldload(8) fails for it too (tests/transcripts/jail.txt)."""
     assert site.world.command("kldload", "-n", "fusefs").returncode == 0
     site.world.set(sysctls={"kern.securelevel": "1"})
     assert "Operation not permitted" in site.world.command("kldload", "-n", "fusefs").stderr
@@ -401,7 +401,7 @@ def test_a_note_lives_as_long_as_the_mount(site: ClientSite) -> None:
     ],
 )
 def test_where_the_table_tells_the_source_it_counts(site: ClientSite, source: str, same: bool) -> None:
-    """A kernel or a client that fills in fsname (commands.md §2.3)."""
+    """A kernel or a client that fills in fsname (docs/freebsd.md#names)."""
     stranger(site)
     site.world._change(lambda state: state["mounts"][-1].update({"special": source}))
     for which in ("system", "fstab", "data"):

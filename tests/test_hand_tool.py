@@ -524,7 +524,7 @@ def test_no_room_for_what_was_asked_for(words: str) -> None:
 
 
 def test_a_vm_by_hand(site: Site) -> None:
-    """CBSD hands a VM no fstab (contract §1.2); its server has none either."""
+    """CBSD hands a VM no fstab (docs/cbsd.md#arguments); its server has none either."""
     toy = Toy(site)
     toy.add("vm1", "bhyve")
     assert site.hand("start", "nfs", "-w", str(site.workdir), "-j", "vm1").returncode == 0

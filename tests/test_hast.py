@@ -314,7 +314,7 @@ def test_addresses_of_hast_conf(address: str, found: tuple[str, int]) -> None:
 def test_the_role_is_never_changed_under_a_mount(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgets: bool
 ) -> None:
-    """hastd takes the device away by force (transcript hast.txt); also when the mount table comes from mount(8)."""
+    """hastd takes the device by force (tests/transcripts/hast.txt); also when the mount table is from mount(8)."""
     gate = Geom("GATE", "hast/env1", (Makes("hast/env1"),))
     mesh = text(gate, Geom("VFS", "ffs.hast/env1", (Uses("hast/env1", "r1w1e1"),)))
     monkeypatch.setattr(os.path, "exists", lambda path: True)

@@ -312,7 +312,7 @@ def test_a_stop_looks_again_after_it_has_touched_a_directory(
 @pytest.mark.parametrize(("platform", "done"), [("linux", True), ("freebsd", False)])
 def test_a_forced_unmount_that_waits_for_the_server(platform: str, done: bool) -> None:
     """Linux has taken it out of the table by then, and says good-bye to the server; FreeBSD leaves out of the table
-    what it still works on (commands.md §2.1)."""
+    what it still works on (docs/freebsd.md#mount-table)."""
     entry = Entry("nas:/a", "/mnt/a", "nfs")
 
     class Waiting(stubs.Stub):

@@ -175,7 +175,7 @@ def test_a_start_that_could_leave_no_mark(cbsd: Toy) -> None:
 
 
 def test_a_stop_that_is_called_twice(cbsd: Toy) -> None:
-    """The end of a VM calls bstop once more, when its directories are gone already (contract §1.7)."""
+    """The end of a VM calls bstop once more, when its directories are gone already (docs/cbsd.md#directory-hooks)."""
     started(cbsd, "bhyve", 0)
     cbsd.run("bstop", ENV)
     cbsd.run("bstop", ENV)

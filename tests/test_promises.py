@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cbsd import NFS4, NULLFS, SERVER, Site, Variant, last_line, wears
 
-# CBSD's environment of a start, as seen live (live.txt), and what an attacker would add to it.
+# CBSD's environment of a start, as seen live (docs/cbsd.md#process), and what an attacker would add to it.
 CBSD_VARIABLES = {
     "BLOCKSIZE": "K", "CBSD_APP": "jstart", "CBSD_PWD": "/root", "LANG": "C.UTF-8", "NOINTER": "1",
     "NO_CBSD_HISTORY": "yes", "PS1": "cbsd@\\h> ", "TERM": "dumb", "freebsdhostversion": "1400507",
@@ -347,7 +347,7 @@ def test_promise_09_success_is_quiet(site: Site) -> None:
 
 
 def test_promise_09_the_same_words_are_in_syslog(site: Site) -> None:
-    """A start that CBSD put into the background has lost its output (contract §1.4)."""
+    """A start that CBSD put into the background has lost its output (docs/cbsd.md#process)."""
     assert site.start().returncode == 0
     site.held("data").rename(site.held("data").with_name("elsewhere"))
     assert site.stop().returncode == 0
@@ -424,7 +424,7 @@ def decoys(directory: Path) -> Path:
 
 
 def test_decoys_in_the_callers_path_are_never_run(site: Site, tmp_path: Path) -> None:
-    """CBSD's PATH begins with directories that have a jls of their own (contract §1.4)."""
+    """CBSD's PATH begins with directories that have a jls of their own (docs/cbsd.md#process)."""
     first = decoys(tmp_path / "decoys")
     for act in (site.start, site.start, site.stop):
         assert act(env=wears(PATH=f"{first}:/sbin:/usr/sbin:/bin:/usr/bin")).returncode == 0
@@ -510,7 +510,7 @@ def test_signals_that_the_caller_blocks(site: Site) -> None:
 
 
 def test_six_call_shapes(site: Site) -> None:
-    """VMs come without -f: then there is no fstab directory to mount (contract §1.2)."""
+    """VMs come without -f: then there is no fstab directory to mount (docs/cbsd.md#arguments)."""
     assert site.world.run("env_start_nfs", *site.args(fstab=False)).returncode == 0
     assert site.table == sorted([site.row("system"), site.row("data")])
     assert site.world.run("env_stop_nfs", *site.args(fstab=False)).returncode == 0
@@ -519,7 +519,7 @@ def test_six_call_shapes(site: Site) -> None:
 
 @pytest.mark.parametrize("name", ["a:b", "_%a-b", "a@b:c"])
 def test_names_with_all_that_cbsd_allows(site: Site, name: str) -> None:
-    """CBSD's validate_jname (contract §1.2); mount_nfs(8) cuts a source at its last colon."""
+    """CBSD's validate_jname (docs/cbsd.md#arguments); mount_nfs(8) cuts a source at its last colon."""
     site.add(name)
     for times in (1, 2):
         ended = site.start(name=name)

@@ -1,6 +1,6 @@
 """RBD in the simulated FreeBSD: keys, the command lines, an image that somebody else has, disks that are there twice.
 
-What rbd(8) prints was taken from a cluster of Ceph 16.2; rbd-ggate(8) from commands.md §17.
+What rbd(8) prints was taken from a cluster of Ceph 16.2; rbd-ggate(8) from docs/freebsd.md#rbd-ggate.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A file system that stops answering, for real: what waits for it is in the kernel, and no signal ends it (fault 3)."""
+"""A file system that really stops answering: who waits is in the kernel, and no signal ends it (docs/faults.md, 3)."""
 
 from __future__ import annotations
 

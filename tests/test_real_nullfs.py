@@ -253,7 +253,7 @@ def test_read_only_refuses_a_write(cbsd: Workdir) -> None:
 
 
 def test_a_mount_point_behind_a_link(cbsd: Workdir) -> None:
-    """W/jails-data/j1-data is a link to W/vm/j1, as with ZFS (contract §2.2)."""
+    """W/jails-data/j1-data is a link to W/vm/j1, as with ZFS (docs/cbsd.md#paths-of-a-vm)."""
     real = cbsd.path / "vm/j1"
     real.mkdir(parents=True)
     cbsd.point("data").rmdir()

@@ -1,5 +1,5 @@
-"""What a message tells somebody to type can be pasted as it is (case C8). tests/pasted.py holds the output of all hooks
-and of the tool in all other tests against the same."""
+"""What a message tells somebody to type can be pasted as it is (docs/cases.md, C8). tests/pasted.py holds the output of
+all hooks and of the tool in all other tests against the same."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def test_what_cannot_be_a_thin_jail(tmp_path: Path, keys: dict[str, str], words:
     ],
 )
 def test_what_a_line_may_not_do(tmp_path: Path, keys: dict[str, str], line: str, words: str) -> None:
-    """A second read-only base would lie on the first, and hide the skeleton (contract §9)."""
+    """A second read-only base would lie on the first, and hide the skeleton (docs/cbsd.md#thin-jails)."""
     fstab = tmp_path / "fstab"
     fstab.write_text(line + "\n")
     fstab.chmod(0o644)
@@ -244,7 +244,7 @@ def test_a_skeleton_that_lacks_what_a_link_leads_to_is_taken_back(site: ThinSite
 
 
 def test_a_writable_base_is_refused_and_left_alone(site: ThinSite) -> None:
-    """Trap 6 of commands.md: with a comma between its options mount_nullfs makes a writable mount."""
+    """docs/freebsd.md#nullfs: with a comma between its options mount_nullfs makes a writable mount."""
     data = site.point("data")
     site.world.command("mount_nullfs", "-o", "ro,nosuid", str(site.files / "base"), str(data))
     ended = site.start()
@@ -264,7 +264,7 @@ def test_a_second_base_on_the_first_is_refused(site: ThinSite) -> None:
 
 
 def test_a_link_that_the_jail_has_made_leads_no_mount_out_of_it(tmp_path: Path) -> None:
-    """Fault 31, by somebody who means it."""
+    """docs/faults.md, 31, by somebody who means it."""
     with ThinSite(tmp_path, THIN_FSTAB) as site:
         data, outside = site.point("data"), site.files / "outside"
         (outside / "media").mkdir(parents=True)

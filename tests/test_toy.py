@@ -1,4 +1,4 @@
-"""The toy CBSD does to mounts what the real one does (contract §1.7 to §1.9, §2.4, §3, and what was seen live)."""
+"""The toy CBSD does to mounts what the real one does (docs/cbsd.md)."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_life_with_baserw_1(cbsd: Toy) -> None:
     assert (cbsd.row()["jid"], cbsd.row()["status"], cbsd.runs()) == (0, 0, False)
 
 
-# Contract §1.7, §1.8.
+# docs/cbsd.md#directory-hooks, #jcleanup.
 
 
 def test_a_life_with_baserw_0(cbsd: Toy) -> None:
@@ -175,7 +175,7 @@ def test_what_a_stop_leaves_behind_writes_into_the_system_directory(cbsd: Toy) -
     assert "jail1" in (cbsd.sysdata() / "stats.json").read_text()
 
 
-# Contract §1.9.
+# docs/cbsd.md#wipes.
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_what_is_protected_is_not_removed(cbsd: Toy) -> None:
     assert cbsd.row()
 
 
-# Contract §2.3, §2.4.
+# docs/cbsd.md#needed, #stubs.
 
 
 def test_a_hook_that_mounts_nothing_is_not_believed(cbsd: Toy) -> None:
@@ -248,7 +248,7 @@ def test_a_second_stop_of_a_vm_makes_a_stub_that_stops_its_start(cbsd: Toy) -> N
     assert not cbsd.site.mounting
 
 
-# Contract §3.
+# docs/cbsd.md#databases.
 
 
 def count(path: Path, mode: str = "ro", patience: float = 0.1) -> int:

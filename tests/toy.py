@@ -1,4 +1,4 @@
-"""A toy CBSD around a Site: its database and its files (contract §2, §3), and its commands as they treat mounts.
+"""A toy CBSD around a Site: its database and its files (docs/cbsd.md#paths), and its commands as they treat mounts.
 
 The commands are the shell scripts in toy/; they run on the simulated FreeBSD as hooks do. A jail or a VM that one of
 them starts is a process that holds what it runs on, until it is stopped or the world ends.
@@ -31,7 +31,8 @@ HOOKS = TESTS.parent / "hooks"
 SCRIPTS = TESTS / "toy"
 RELEASE = "14.0"
 ARCH = "amd64"
-# Those that CBSD makes in each environment's system directory (contract §1.7); one more, tests, it does not make.
+# Those that CBSD makes in each environment's system directory (docs/cbsd.md#directory-hooks); one more, tests, it does
+# not make.
 HOOK_DIRECTORIES = (
     "master_create.d", "master_prestart.d", "master_poststart.d", "master_prestop.d", "master_poststop.d",
     "master_reboot.d", "create.d", "start.d", "stop.d", "remove.d", "clone.d", "clone-local.d", "rename.d", "facts.d",
@@ -40,7 +41,7 @@ HOOK_DIRECTORIES = (
 SKELETONS = ("FreeBSD-jail-default-system-skel", "bhyve-system-default")
 BASE = ("bin", "dev", "etc", "usr/local", "var")
 
-# Contract §3: the columns that count, with the types and defaults of CBSD's own schema.
+# docs/cbsd.md#databases: the columns that count, with the types and defaults of CBSD's own schema.
 SCHEMA = {
     "jails": {
         "jname": "text default 0 unique PRIMARY KEY",
@@ -294,7 +295,7 @@ class Toy:
     # What is done, and what came of it.
 
     def environment(self) -> dict[str, str]:
-        """The caller's variables, as cbsd(8) gives them to its commands (live.txt)."""
+        """The caller's variables, as cbsd(8) gives them to its commands (docs/cbsd.md#process)."""
         return {
             "BLOCKSIZE": "K",
             "CBSD_PWD": "/root",
@@ -309,7 +310,7 @@ class Toy:
         }
 
     def stop_variables(self, name: str = "jail1") -> dict[str, str]:
-        """What the hooks of a stop are given (live.txt)."""
+        """What the hooks of a stop are given (docs/cbsd.md#directory-hooks)."""
         row = self.row(name)
         given = ("baserw", "data", "emulator", "jid", "jname", "mount_fstab", "path", "rcconf", "status")
         path = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"

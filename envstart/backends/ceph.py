@@ -1,7 +1,7 @@
 """CephFS: a file system of a Ceph cluster holds the environments' directories, by ceph-fuse(8) or by Linux's kernel
 (cephkernel.py).
 
-Facts are in commands.md §19.3; what is said of Linux was seen of Ceph 16.2.
+Facts are in docs/freebsd.md#ceph-fuse; what is said of Linux was seen of Ceph 16.2.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """GlusterFS: a volume of one or more servers holds the environments' directories.
 
-Facts about its client are in commands.md §19.2; what its log says, and when, was seen of glusterfs 10.3.
+Facts about its client are in docs/freebsd.md#glusterfs; what its log says, and when, was seen of glusterfs 10.3.
 """
 
 from __future__ import annotations

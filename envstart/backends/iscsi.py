@@ -1,7 +1,7 @@
 """iSCSI: a LUN of a target is the environment's volume, over TCP or, with iSER, over InfiniBand and RoCE.
 
-On FreeBSD by iscsictl(8), on Linux by open-iscsi. Facts about iscsictl(8) are in commands.md §13, about reservations in
-§15.
+On FreeBSD by iscsictl(8), on Linux by open-iscsi. Facts about iscsictl(8) are in docs/freebsd.md#iscsi, about
+reservations in docs/freebsd.md#reservations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..host import Host
     from ..plan import Step
 
-# iscsictl(8) cuts what is longer, without a word (commands.md §13.1).
+# iscsictl(8) cuts what is longer, without a word (docs/freebsd.md#iscsictl).
 _NAME_MAX, _PORTAL_MAX = 223, 46
 
 

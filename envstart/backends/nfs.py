@@ -1,7 +1,7 @@
 """NFS: each directory of the environment is a directory of its own on the server.
 
-The keys are those of CBSD's sample (contract §4.1), so that its file works unchanged; facts about mount_nfs(8) are in
-commands.md §5.
+The keys are those of CBSD's sample (docs/cbsd.md#sample), so that its file works unchanged; facts about mount_nfs(8)
+are in docs/freebsd.md#mount_nfs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..environment import Environment
     from ..host import Host
 
-# The kernel copies the path into a buffer of 100 bytes and cuts what is longer (commands.md §5.8).
+# The kernel copies the path into a buffer of 100 bytes and cuts what is longer (docs/freebsd.md#nfs-limits).
 _V4_PATH_MAX = 99
 # MNAMELEN with its NUL (statfs(2)).
 _SOURCE_MAX = 1023
@@ -211,7 +211,7 @@ def _options(config: Config) -> tuple[str, ...]:
     if wanted and not says:
         options += (f"nfsv{wanted}",)
     if config["NFS_SERVER"].startswith("["):
-        # proto=tcp means IPv4 only, and fails without a word on an IPv6 address (commands.md §5.2).
+        # proto=tcp means IPv4 only, and fails without a word on an IPv6 address (docs/freebsd.md#nfs-options).
         options = tuple("proto=tcp6" if option == "proto=tcp" else option for option in options)
     return options
 

@@ -1,6 +1,6 @@
 """The look at a file system before it is mounted: is it the one that is meant, whose is it, is it clean.
 
-Never made, never forced: a foreign or empty device is refused by name (faults 85, 86, 87).
+Never made, never forced: a foreign or empty device is refused by name (docs/faults.md, 85 to 87).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..environment import Environment
     from ..host import Host
 
-# fsck_ffs(8) and e2fsck(8): what is all right, and what another run of the same would mend (commands.md §10.3).
+# fsck_ffs(8) and e2fsck(8): what is all right, and what another run of the same would mend (docs/freebsd.md#fsck).
 _FINE = {"ufs": (0,), "ext4": (0, 1)}
 _AGAIN = {"ufs": (16,), "ext4": ()}
 # Of blkid(8).
@@ -122,7 +122,7 @@ class Fsck(Block):
     async def _holds(self, host: Host, device: str) -> str:
         """What is there instead, in a word."""
         if host.platform == "freebsd":
-            # -u, so that a GELI or ZFS provider does not pass for an empty one (commands.md §10.4).
+            # -u, so that a GELI or ZFS provider does not pass for an empty one (docs/freebsd.md#fstyp).
             result = await host.run(("fstyp", "-u", device), timeout=self.config["PROBE_TIMEOUT"], reads=True)
         else:
             argv = ("blkid", "-p", "-s", "TYPE", "-s", "PTTYPE", "-o", "value", device)
@@ -163,7 +163,7 @@ class Fsck(Block):
         )
 
     async def _check_owner(self, host: Host, device: str, doing: str) -> None:
-        """Refuse what another host has, or had, mounted: it is dirty because of that host (design: two hosts)."""
+        """Refuse what another host has, or had, mounted: it is dirty because of that host (docs/faults.md, 94)."""
         host.on_failure(lambda: self._unmount(host))
         patience = self.config["PROBE_TIMEOUT"]
         made = [self._looking.rpartition("/")[0], self._looking]

@@ -2,7 +2,7 @@
 
 ``kern.geom.confxml`` is asked because it opens no device (diskinfo(8) and fstyp(8) block on a disk whose session is
 gone), and because it tells in one piece what lies on what; geom(8) and its relatives print parts of the same text
-(commands.md §18).
+(docs/freebsd.md#geom).
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Graph:
 
     def blocking(self, provider: Provider) -> list[Consumer]:
         """Who keeps it from being opened for writing and exclusively: writers and exclusive users of it, and of what
-        it lies on, as far as they do not come by way of the same geom (commands.md §18: GEOM then says EPERM)."""
+        it lies on, as far as they do not come by way of the same geom (docs/freebsd.md#geom: it then says EPERM)."""
         found = [consumer for consumer in self.users(provider) if consumer.writes or consumer.exclusive]
         base = self.base(provider)
         for below in base.geom.consumers:

@@ -2,7 +2,7 @@
 
 open_iscsi.py is the same for Linux. What ``iscsictl -L`` says decides, never a command's status: a login is
 asynchronous, a removal does not care whether the disk is in use, and ``-w`` waits for the sessions of all others
-(commands.md §13).
+(docs/freebsd.md#iscsi).
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ NOTICED = 8.0
 NICK = "envstart"
 # Keywords of iscsi.conf(5) whose values are words; all others stand between quotes.
 _BARE = ("HeaderDigest", "DataDigest", "Protocol")
-# iscsictl(8) cuts a longer secret without a word (commands.md §13.1).
+# iscsictl(8) cuts a longer secret without a word (docs/freebsd.md#iscsictl).
 _SECRET_MAX = 16
 # iscsictl(8)'s own default name of the initiator.
 _DEFAULT_NAME = "iqn.1994-09.org.freebsd:"
-# What iscsid reports, and whose fault it is (commands.md §13.2); all else can heal.
+# What iscsid reports, and whose fault it is (docs/freebsd.md#iscsi-listing); all else can heal.
 OF_STATE: diagnosis.Rows = (
     ("Authentication failure", Denied, "correct ISCSI_CHAP_USER and the secret in ISCSI_CHAP_SECRET_FILE"),
     ("Unsupported AuthMethod", Denied, "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"),
@@ -91,7 +91,7 @@ async def sessions(host: Host) -> list[Listed]:
 async def disks(host: Host, session: Listed) -> dict[int, str]:
     """The disks of a session by LUN, also of one that is down: its disks are there, and hang, until it is removed.
 
-    iscsictl does not list those; the bus that carries the session's number does (commands.md §13.6).
+    iscsictl does not list those; the bus that carries the session's number does (docs/freebsd.md#iscsi-disks).
     """
     if session.disks or session.state == CONNECTED:
         return session.disks
@@ -149,7 +149,7 @@ async def logout(host: Host, session: Listed) -> Result:
 
 
 async def rescan(host: Host, session: Listed, timeout: float) -> None:
-    """Look for LUNs that were added to the target after the login (commands.md §15)."""
+    """Look for LUNs that were added to the target after the login (docs/freebsd.md#camcontrol)."""
     await host.run(("camcontrol", "rescan", str(session.bus)), timeout=timeout)
 
 
@@ -205,7 +205,7 @@ async def read_secret(host: Host, path: str | None, timeout: float) -> str:
 
 
 def parse(result: Result) -> list[Listed]:
-    """Read ``iscsictl -L --libxo json`` (commands.md §13.2). ValueError when it is not whole."""
+    """Read ``iscsictl -L --libxo json`` (docs/freebsd.md#iscsi-listing). ValueError when it is not whole."""
     import json
 
     if result.status != 0:
@@ -228,7 +228,7 @@ def _listed(row: dict[str, Any]) -> Listed:
 
 
 def normal_portal(portal: str) -> str:
-    """A portal in one spelling: iscsictl(8) takes ``10.0.0.1`` and ``10.0.0.1:3260`` for two (commands.md §13.1)."""
+    """Return a portal in one spelling: iscsictl(8) takes ``A`` and ``A:3260`` for two (docs/freebsd.md#iscsictl)."""
     text = portal.lower().removesuffix(":3260") if "]" in portal or portal.count(":") == 1 else portal.lower()
     return text.strip("[]") if text.endswith("]") else text
 
@@ -255,7 +255,7 @@ def parse_ids(result: Result) -> dict[tuple[str, str], int]:
 
 
 def parse_buses(result: Result) -> dict[int, dict[int, str]]:
-    """Disks by LUN of each session number, out of ``camcontrol devlist -v`` (commands.md §15)."""
+    """Disks by LUN of each session number, out of ``camcontrol devlist -v`` (docs/freebsd.md#camcontrol)."""
     if result.status != 0:
         raise ValueError(result.words)
     found: dict[int, dict[int, str]] = {}

@@ -1,7 +1,7 @@
 """A GELI provider: ``/dev/X`` attached as ``/dev/X.eli`` (geli(8)), and an image file as a disk (mdconfig(8)).
 
 A second attach of what is attached, or in use, fails, and on some kernels the next access then panics the host
-(transcript geli.txt, last block). So GEOM is asked first, under a lock that all environments share.
+(tests/transcripts/geli.txt, last block). So GEOM is asked first, under a lock that all environments share.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..host import Host
 
-# Of geli attach (commands.md §11.2), any line; what is not here may heal.
+# Of geli attach (docs/freebsd.md#geli-errors), any line; what is not here may heal.
 _FINAL: diagnosis.Rows = (
     ("Wrong key for", Denied, "correct GELI_KEYFILE and GELI_PASSFILE"),
     ("Missing -p flag", Misconfigured, "it was made without a passphrase: unset GELI_PASSFILE"),
@@ -67,7 +67,7 @@ class _Attached(Block):
             await until_it_heals(lambda: self._detach(host), host, self.source, self.config["ATTEMPTS"])
 
     async def _detach(self, host: Host) -> None:
-        """Never by force, which takes it from under a file system (commands.md §11.3, §12)."""
+        """Never by force, which takes it from under a file system (docs/freebsd.md#geli-detach, #mdconfig)."""
         host.forget()
         found = await self._attached(host)
         if found is None:
@@ -102,11 +102,11 @@ class Provider(_Attached):
             words += ["-k", path]
         for path in self._passes:
             words += ["-j", path]
-        # The whole path: a name without it is first looked for in the working directory (commands.md §11.1).
+        # The whole path: a name without it is first looked for in the working directory (docs/freebsd.md#geli-attach).
         return ("geli", "attach", *words, device)
 
     async def _attached(self, host: Host) -> geom.Provider | None:
-        """The .eli of what it lies on, under whatever name it was attached (fault 89)."""
+        """The .eli of what it lies on, under whatever name it was attached (docs/faults.md, 89)."""
         only_on_freebsd(host, "GELI")
         below = await self.underneath(host)
         graph = await geom.read(host)
@@ -185,7 +185,7 @@ class Provider(_Attached):
 
 class Image(_Attached):
     """A file of this host as a disk. mdconfig(8) makes a second disk of the same file without a word, which destroys
-    what is on it; so GEOM is asked first, under a lock (commands.md §12)."""
+    what is on it; so GEOM is asked first, under a lock (docs/freebsd.md#mdconfig)."""
 
     fstype = "md"
 

@@ -1,8 +1,8 @@
 """A SCSI-3 persistent reservation: of all hosts that reach the disk, only this one writes.
 
 The type is write_exclusive. With the "registrants only" types every host that registers may write, and registering is
-open to all (transcript iscsi-reservations.txt: the second node's write succeeds); with this one only the holder does.
-It belongs to one session: hence not with multipath, and hence it is taken anew by each start.
+open to all (tests/transcripts/iscsi-reservations.txt: the second node's write succeeds); with this one only the holder
+does. It belongs to one session: hence not with multipath, and hence it is taken anew by each start.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The role of this node for a HAST resource (hastctl(8)): primary, so that ``/dev/hast/NAME`` is there.
 
 hastctl knows this node only. What it tells of the other: a secondary has a worker, and with it a status, exactly while
-the other node is primary and connected (hastd, control.c; the table of commands.md §16.1 says the same). After a split
+the other node is primary and connected (docs/freebsd.md#hast). After a split
 brain that is never: the secondary's worker ends as soon as it has begun. So the other node is asked itself (peer.py).
 """
 
@@ -199,7 +199,7 @@ class Role(Block):
         while await self.device(host) is None:
             found = await self._resource(host)
             if found.role == _INIT:
-                # hastd has tried, and fallen back without a word (commands.md §16.1).
+                # hastd has tried, and fallen back without a word (docs/freebsd.md#hast).
                 raise Error(
                     f"cannot become primary of {self._name}: hastd fell back to {found.role}; syslog says why "
                     "(no metadata: hastctl create)"
@@ -250,7 +250,7 @@ class Role(Block):
         return result
 
     async def _check_unused(self, host: Host, role: str) -> None:
-        """Leaving primary takes the device away by force, also from under a file system (commands.md §16.1)."""
+        """Leaving primary takes the device away by force, also from under a file system (docs/freebsd.md#hast)."""
         host.forget()
         device = (await self._resource(host)).device
         if not os.path.exists(device):

@@ -53,8 +53,8 @@ async def _asked(
 
 
 def untrusted(paths: list[str]) -> str:
-    """What is wrong with the first of these files that only root must be able to read; "" if nothing is (fault 91).
-    FileNotFoundError, with its path as text, if it is not there."""
+    """What is wrong with the first of these files that only root must be able to read; "" if nothing is
+    (docs/faults.md, 91). FileNotFoundError, with its path as text, if it is not there."""
     for path in paths:
         try:
             os.close(_open(path))

@@ -57,7 +57,7 @@ class Session(Block):
 
     async def _by_portal(self, host: Host) -> dict[str, Listed]:
         """Return our sessions by the portal that was logged in to (as normal_portal() has it), in our order; one by way
-        of another portal is somebody else's (fault 82)."""
+        of another portal is somebody else's (docs/faults.md, 82)."""
         if self.multipath:
             only_on_freebsd(host, "ISCSI_MULTIPATH")
         return await self._logins.by_portal(host, initiator_of(host), self.portals, await self._all(host))
@@ -105,7 +105,7 @@ class Session(Block):
             )
 
     def _check_identity(self, graph: geom.Graph, disk: str) -> None:
-        """The number in daN changes from login to login; the disk's own serial number does not (fault 78)."""
+        """The number in daN changes from login to login; the disk's own serial number does not (docs/faults.md, 78)."""
         wanted = self.config["ISCSI_SERIAL"]
         provider = graph.provider(disk)
         found = provider.config.get("ident", "") if provider else ""
@@ -145,7 +145,7 @@ class Session(Block):
         return None
 
     async def _lacking(self, host: Host) -> str:
-        """Which paths of a multipath device are not there (fault 95)."""
+        """Which paths of a multipath device are not there (docs/faults.md, 95)."""
         if not self.multipath:
             return ""
         up = [portal for portal, one in (await self._by_portal(host)).items() if one.state == CONNECTED]
@@ -204,7 +204,7 @@ class Session(Block):
         doing = f"log in to {self.target} at {portal}"
         found = await self._at(host, portal)
         if found is not None and found.state != CONNECTED and not await self._users(host, [found]):
-            # iscsid tries again only once a minute (commands.md §13.3).
+            # iscsid tries again only once a minute (docs/freebsd.md#iscsi-timing).
             await self._logout(host, found)
             found = None
         if found is None:
@@ -226,7 +226,7 @@ class Session(Block):
             await self._logins.arrived(host, initiator_of(host), portal, session)
         except Error:
             if portal in self._added:
-                # iscsid would try for ever (fault 74, 75).
+                # iscsid would try for ever (docs/faults.md, 74 and 75).
                 try:
                     await self._forget(host, portal)
                 except Error as second:
@@ -300,7 +300,8 @@ class Session(Block):
         sessions = await self._sessions(host)
         looks = Looks(host, _CLOSING, f"whoever uses the disk of {self.source}")
         while users := await self._users(host, sessions):
-            # Another LUN is another environment's (faults 77, 79); who has ours open may be about to close it.
+            # Another LUN is another environment's (docs/faults.md, 77 and 79); who has ours open may be about to close
+            # it.
             others = self._others(users)
             if others or not await looks.again():
                 if not others and await self._only_hang(host, sessions):

@@ -55,7 +55,7 @@ _MODULES = {
     "glusterfs": ("fusefs", "fusefs"),
     "ceph-fuse": ("fusefs", "fusefs"),
 }
-# CBSD's own scripts have names of system commands (contract §1.4).
+# CBSD's own scripts have names of system commands (docs/cbsd.md#process).
 _CBSD = "/usr/local/cbsd"
 _SYSCTLS = ("security.jail.jailed", "kern.securelevel", "kern.module_path", "kern.hostuuid", "kern.hostid")
 # What boards without an identity of their own say: rc.d/hostid refuses these.
@@ -163,7 +163,7 @@ async def _kernel(host: Host, scene: Scene) -> list[Finding]:
 
 
 def _identity(values: Mapping[str, str], scene: Scene) -> list[Finding]:
-    """An NFSv4 server tells clients apart by /etc/hostid (commands.md §5.8), and so do reservations and marks."""
+    """Look at /etc/hostid, which NFSv4 servers, reservations and marks tell hosts by (docs/freebsd.md#nfs-limits)."""
     users = [case.name for case in scene.cases if any(map(_tells_hosts_apart, case.plan.steps))]
     if not users:
         return []
@@ -217,7 +217,7 @@ def _services_of(case: Case) -> Iterator[str]:
             yield "hastd"
         elif step.fstype == "nfs":
             if version(options) != "4" and "nolockd" not in options:
-                # Else a lock in the environment fails: No locks available (commands.md §6).
+                # Else a lock in the environment fails: No locks available (docs/freebsd.md#nfs-mounted).
                 yield from ("rpcbind", "statd", "lockd")
             yield from nfs_failure.daemons(options)
 

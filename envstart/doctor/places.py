@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..inventory import Found
     from .finding import Case, Scene
 
-# Switches of CBSD that must be off where the data come from elsewhere (contract §5.5).
+# Switches of CBSD that must be off where the data come from elsewhere (docs/cbsd.md#switches).
 _FEATURES = ("zfsfeat", "hammerfeat")
 _LIBRARIES = ("configobj", "psutil", "sqlite3", "tenacity")
 _IMPORT = f"""

@@ -1,4 +1,4 @@
-"""What the guests are in the scenarios: a file server, and nodes that run the hooks as CBSD does (contract §1)."""
+"""Make guests a file server, or nodes that run the hooks as CBSD does (docs/cbsd.md#calls)."""
 
 from __future__ import annotations
 

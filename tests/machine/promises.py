@@ -1,4 +1,4 @@
-"""What must hold after each act of a history (the promises of the design), each asked for by what the world shows."""
+"""What must hold after each act of a history (docs/promises.md), each asked for by what the world shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ceph-fuse(8) (commands.md §19.3). Its cluster is a server that exports /cephfs, by its first monitor's address."""
+"""ceph-fuse(8), docs/freebsd.md#ceph-fuse. Its cluster is a server at its first monitor's address, with /cephfs."""
 
 from __future__ import annotations
 

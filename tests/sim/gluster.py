@@ -1,4 +1,5 @@
-"""mount_glusterfs of the port net/glusterfs: a script, and the client, which makes itself a daemon (commands.md §19.2).
+"""mount_glusterfs of the port net/glusterfs: a script, and the client, which makes itself a daemon
+(docs/freebsd.md#glusterfs).
 
 A volume VOL of a server is what world.export(SERVER, "/VOL") exports. The client mounts before it asks any server, so
 that the mount is in the table while nothing answers there; it ends when it is unmounted.

@@ -1,4 +1,4 @@
-"""rbd-ggate(8), and what rbd(8) tells of an image (commands.md §17). The cluster is part of the storage box."""
+"""rbd-ggate(8), and what rbd(8) tells of an image (docs/freebsd.md#rbd-ggate). The storage box has the cluster."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .machine import Machine
 
-# Of the time that umount(8) waits for a dead resolver: it gives up after one question (nfs-names.txt: 5 s, and 31 s).
+# Of the time that umount(8) waits for a dead resolver: it gives up after one question (tests/transcripts/nfs-names.txt:
+# 5 s, and 31 s).
 MOUNT_SHARE = 1 / 6
 
 

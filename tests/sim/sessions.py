@@ -74,7 +74,7 @@ def status(session: Session) -> str:
 
 
 def leave(state: State, session: Session, now: float) -> None:
-    """ISCSISREMOVE only asks for it: a thread of the kernel's takes the session away (commands.md §13.1)."""
+    """ISCSISREMOVE only asks for it: a thread of the kernel's takes the session away (docs/freebsd.md#iscsictl)."""
     session["leaving"] = session["leaving"] or now + state["settings"]["removal_seconds"]
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Contract §1.1, §1.5, §2.4.
+# docs/cbsd.md#calls, #made-before, #stubs.
 . "${0%/*/*}/cbsd.subr"
 
 rcconf || err 1 "No such domain: $jname"

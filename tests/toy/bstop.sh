@@ -1,5 +1,5 @@
 #!/bin/sh
-# Contract §1.7. It does not ask whether the VM runs: the end of the guest calls it once more.
+# docs/cbsd.md#directory-hooks. It does not ask whether the VM runs: the end of the guest calls it once more.
 . "${0%/*/*}/cbsd.subr"
 
 rcconf || err 1 "No such domain: $jname"

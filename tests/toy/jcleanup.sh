@@ -1,5 +1,5 @@
 #!/bin/sh
-# Contract §1.8.
+# docs/cbsd.md#jcleanup.
 . "${0%/*/*}/cbsd.subr"
 
 rcconf || exit 0

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Contract §1.9.
+# docs/cbsd.md#wipes.
 . "${0%/*/*}/cbsd.subr"
 
 destroy "$jailfstabdir/$jname"

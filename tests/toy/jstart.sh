@@ -1,5 +1,5 @@
 #!/bin/sh
-# Contract §1.1, §1.5, §2.1, §2.3.
+# docs/cbsd.md#calls, #made-before, #paths-of-a-jail, #needed.
 . "${0%/*/*}/cbsd.subr"
 
 rcconf || err 1 "No such jail: $jname"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Contract §1.7.
+# docs/cbsd.md#directory-hooks.
 . "${0%/*/*}/cbsd.subr"
 
 rcconf || err 1 "No such jail: $jname"
