@@ -11,7 +11,7 @@ import os
 
 from . import state
 from .errors import Error, NoAnswer, NoTime, Temporary
-from .plan import short
+from .paths import path_digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ async def connects(host: Host, servers: tuple[Server, ...], timeout: float = _QU
 
 def record(server: Server) -> str:
     """The name of the file that says that it is down."""
-    return f"down.{short(f'{server[0]}:{server[1]}')}"
+    return f"down.{path_digest(f'{server[0]}:{server[1]}')}"
 
 
 def _forget(server: Server) -> None:

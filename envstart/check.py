@@ -19,6 +19,7 @@ from . import (
     touch,
     unregistered,
 )
+from .environment import file_name
 from .errors import Error, NoAnswer, NoTime
 from .inventory import Found
 from .mount import Mount
@@ -79,7 +80,7 @@ class Watched:
     def starting(self, grace: float) -> bool:
         """Whether it was started so few seconds ago that CBSD may still be about to run it."""
         wanted = self.found.environment
-        return wanted is not None and started.within(plan.file_name(wanted), grace)
+        return wanted is not None and started.within(file_name(wanted), grace)
 
     @property
     def changing(self) -> bool:

@@ -8,7 +8,7 @@ import time
 from . import check, hook, locks, monitoring, operate, show, state
 from .errors import Error
 from .host import Host
-from .plan import short
+from .paths import path_digest
 from .report import printable, tell
 
 TYPE_CHECKING = False
@@ -164,7 +164,7 @@ def _metrics(arguments: argparse.Namespace, report: Report, records: Sequence[Re
 def _last(arguments: argparse.Namespace) -> str:
     """Return the path of what a check of the same ones has told last; Error if nobody can keep that."""
     scope = (arguments.workdirs, arguments.names, arguments.level, arguments.list, arguments.config, arguments.name)
-    return f"{state.directory()}/check.{short(repr(scope))}.last"
+    return f"{state.directory()}/check.{path_digest(repr(scope))}.last"
 
 
 def _differs(arguments: argparse.Namespace, report: Report, records: Sequence[Record]) -> bool:

@@ -13,6 +13,7 @@ import time
 
 from . import mountpoint, plan, processes, state, unmount, usable
 from .block.base import Looks
+from .environment import file_name
 from .errors import Error, Misconfigured, NoAnswer, NoTime, Temporary, Unavailable
 from .mount import Mount
 from .options import directory
@@ -52,7 +53,7 @@ def is_noted(environment: Environment) -> bool:
 
 
 def _note(environment: Environment) -> str:
-    return f"client.{plan.file_name(environment)}"
+    return f"client.{file_name(environment)}"
 
 
 class Client(Mount):
@@ -82,7 +83,7 @@ class Client(Mount):
         attempt_timeout: float,
         required: Sequence[str],
     ) -> None:
-        own = plan.file_name(environment)
+        own = file_name(environment)
         super().__init__(
             "volume", self.fstype, options, source, f"{mount_dir}/{own}", environment, config, attempt_timeout
         )

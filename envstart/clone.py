@@ -11,10 +11,11 @@ import os
 
 from . import environment, hook, layout, staging, touch
 from .block.base import Block
+from .environment import file_name
 from .errors import Error, Misconfigured, Missing, Temporary, Usage
 from .mount import Mount
 from .options import ALNUM
-from .plan import NOT_READY, Plan, State, file_name
+from .plan import NOT_READY, Plan, State
 from .report import tell
 
 TYPE_CHECKING = False

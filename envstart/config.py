@@ -8,6 +8,7 @@ import stat
 from . import libraries, shell
 from .environment import Environment
 from .errors import Denied, Error, Misconfigured, Unavailable, Usage, reason
+from .libraries import ROOT
 from .options import fill
 from .report import paste
 
@@ -29,13 +30,13 @@ _readings: dict[str, shell.Reading] = {}
 _SHOWN_MAX = 50
 
 
-def prefix(file: str) -> str:
-    """Return the PREFIX of ``make install`` for one of the package's files; /usr/local for a checkout and for pip."""
-    top = os.path.dirname(os.path.dirname(os.path.realpath(file)))
+def prefix(root: str) -> str:
+    """Return the PREFIX of ``make install`` whose package lies in ``root``; /usr/local for a checkout and for pip."""
+    top = os.path.realpath(root)
     return top[: -len(_INSTALLED)] if top.endswith(_INSTALLED) else "/usr/local"
 
 
-SYSTEM_CONFIG_DIRS = (f"{prefix(__file__)}/etc/envstart", "/root/etc")
+SYSTEM_CONFIG_DIRS = (f"{prefix(ROOT)}/etc/envstart", "/root/etc")
 
 
 class Config:

@@ -7,7 +7,7 @@ import getopt
 import os
 
 from .errors import Usage
-from .table import is_below
+from .paths import is_below, path_digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -222,3 +222,8 @@ def _workdir(system: str, name: str) -> str | None:
     parent, last = os.path.split(system)
     workdir, holder = os.path.split(parent)
     return workdir if holder == "jails-system" and last == name and workdir != "/" else None
+
+
+def file_name(environment: Environment) -> str:
+    """Return a file name that is one jail's or VM's own."""
+    return f"{environment.name[:64]}.{path_digest(environment.key)}"

@@ -18,7 +18,8 @@ import sys
 import time
 
 from . import __version__, children, locks, started, state, verdict
-from .table import Entry, Table, above
+from .paths import ancestors
+from .table import Entry, Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _QUICK = 0.5
 # Seconds that a file must have been left alone: two changes within one tick of the file system's clock look the same.
 SETTLED = 2.0
 # What a plan is made by, beside its backend: another version of these can make another one of the same file.
-_MAKERS = "fast environment shell options config layout thin mount usable table verdict".split()
+_MAKERS = "fast environment shell options config layout thin mount usable table verdict paths".split()
 # Of the sum of a record: what is left of it after a division by this, in bytes. zlib and binascii would be one import
 # more.
 _PRIME, _SUM = (1 << 61) - 1, 8
@@ -209,7 +210,7 @@ def _places(rows: list[Any]) -> set[str]:
     """The directories on which a mount says something about these: their own, and those that they, and sources on this
     host, lie in."""
     own = [row[0] for row in rows] + [row[2] for row in rows if row[1] == "nullfs"]
-    return {place for path in own for place in (path, *above(path))}
+    return {place for path in own for place in (path, *ancestors(path))}
 
 
 def _identity(path: str) -> tuple[int, ...] | None:

@@ -13,7 +13,8 @@ from __future__ import annotations
 from . import commands
 from . import unmount as plain
 from .errors import Denied, Error, NoAnswer, NoTime, Temporary
-from .table import Entry, Table, is_below
+from .paths import is_below
+from .table import Entry, Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import sys
 
 from . import remedies, touch
 from .errors import Error, Misconfigured, Missing, NoAnswer, NoTime, Unavailable, reason
+from .libraries import ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ _GLANCE = 3.0
 
 def programs() -> dict[str, str]:
     """Each directory's program by its absolute path: beside the hooks, or where this command was installed."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    for directory in (f"{root}/hooks", os.path.dirname(os.path.abspath(sys.argv[0]))):
+    for directory in (f"{ROOT}/hooks", os.path.dirname(os.path.abspath(sys.argv[0]))):
         found = {name: f"{directory}/{program}" for name, program in PROGRAMS.items()}
         if all(os.access(path, os.X_OK) for path in found.values()):
             return found

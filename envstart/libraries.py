@@ -7,6 +7,9 @@ import sys
 
 from .report import paste
 
+# What the package lies in: a checkout, the directory of ``make install``, or site-packages.
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
 
 def reach() -> None:
     """Let the directories of installed packages be on sys.path, once."""
@@ -20,7 +23,6 @@ def how_to_install(name: str) -> str:
     """Return the command that installs the library ``name`` for the Python that runs this."""
     if sys.platform.startswith("freebsd"):
         return "pkg install py{}{}-{}".format(*sys.version_info[:2], name)
-    top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if os.path.exists(f"{top}/Makefile"):
-        return paste(("make", "-C", top, "env"))
+    if os.path.exists(f"{ROOT}/Makefile"):
+        return paste(("make", "-C", ROOT, "env"))
     return paste((sys.executable, "-m", "pip", "install", name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from . import touch, unmount
 from .errors import Denied, NoAnswer, NoTime, Temporary
-from .table import is_below
+from .paths import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

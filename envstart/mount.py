@@ -5,9 +5,10 @@ from __future__ import annotations
 from . import breaker, commands, diagnosis, links, mountpoint, plan, sources, touch, unmount, usable
 from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary
 from .mountpoint import Undo
+from .paths import is_below
 from .report import paste
 from .retry import until_it_heals
-from .table import is_below, normal_source
+from .table import normal_source
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ async def users(host: Host, environment: Environment, point: str) -> str:
     something open there.
     """
     from . import guests, inventory, processes, unmount
-    from .table import is_below
+    from .paths import is_below
 
     name = environment.name
     if host.platform == "freebsd":

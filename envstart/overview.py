@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import check, plan, remedies, started
 from .check import Seen
+from .environment import file_name
 from .mount import Mount
 from .plan import State
 from .report import paste
@@ -44,7 +45,7 @@ def recent(host: Host, inventory: Inventory, names: Sequence[str], grace: float)
             continue
         points = [step.point for step in one.plan.steps if isinstance(step, Mount) and not step.shared]
         if any(host.wait(host.stack(point)) for point in points):
-            age = started.age(plan.file_name(one.plan.environment)) or 0.0
+            age = started.age(file_name(one.plan.environment)) or 0.0
             lines.append(
                 f"{one.found.name}: not running, started {age:.0f} s ago: its mounts are no orphans before "
                 f"{grace:.0f} s have passed (--grace)"

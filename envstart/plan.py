@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
+from .environment import file_name
 from .errors import Misconfigured
+from .paths import path_digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,19 +164,8 @@ class Plan:
 
         Two workdirs can have environments of one name, so the place is in the name.
         """
-        shared = sorted({f"shared.{short(step.resource)}" for step in self.steps if step.resource})
+        shared = sorted({f"shared.{path_digest(step.resource)}" for step in self.steps if step.resource})
         return [file_name(self.environment), *shared]
-
-
-def file_name(environment: Environment) -> str:
-    """A file name of an environment's own."""
-    return f"{environment.name[:64]}.{short(environment.key)}"
-
-
-def short(path: str) -> str:
-    """A file name for a path. Two paths that share one only wait for each other."""
-    # What is left of it after a division by the largest prime below 2**32: binascii takes 2 ms to load.
-    return f"{int.from_bytes(os.fsencode(path), 'big') % 4294967291:08x}"
 
 
 def waves(steps: Sequence[Step]) -> list[list[Step]]:

@@ -11,9 +11,9 @@ import os
 import time
 
 from . import called, children, hook, processes, started, stopping
+from .environment import file_name
 from .errors import Missing, Temporary, Usage
 from .host import Host
-from .plan import file_name
 from .report import tell
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ import time
 
 from . import locks, verdict
 from .errors import Error
-from .plan import short
+from .paths import path_digest
 from .usable import Answer
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ async def _ask_server(host: Host, server: str, group: list[Probe], timeout: floa
         began = time.monotonic()
         until = began + timeout
         while descriptor is None:
-            descriptor, told = locks.claim(f"probe.{short(server)}")
+            descriptor, told = locks.claim(f"probe.{path_digest(server)}")
             if descriptor is None and (told or time.monotonic() >= until):
                 for probe in group:
                     probe.answer = Answer(Answer.HUNG, told or "another run waits for it too")

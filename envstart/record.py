@@ -13,9 +13,8 @@ import stat
 
 from . import backends, shell, state
 from .config import Config
-from .environment import Environment
+from .environment import Environment, file_name
 from .errors import Error, Misconfigured, reason
-from .plan import file_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from .libraries import ROOT
 from .report import paste
 
 TYPE_CHECKING = False
@@ -62,13 +63,12 @@ def tool(program: str = "envstart") -> str:
     from . import config
     from .host import SYSTEM_PATH
 
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    places = (f"{root}/hooks", os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(sys.argv[0])))
+    places = (f"{ROOT}/hooks", os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(sys.argv[0])))
     own = next((f"{place}/{program}" for place in places if os.access(f"{place}/{program}", os.X_OK)), program)
     real = os.path.realpath(own)
     if own == program or any(os.path.realpath(f"{place}/{program}") == real for place in SYSTEM_PATH):
         return program
-    installed = f"{config.prefix(__file__)}/sbin/{program}"
+    installed = f"{config.prefix(ROOT)}/sbin/{program}"
     return installed if os.path.realpath(installed) == real else own
 
 

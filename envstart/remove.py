@@ -15,7 +15,7 @@ from .deadline import Deadline
 from .errors import Error, Interrupted, Missing, NoAnswer, NoTime, Unavailable, reason
 from .guard import Guard
 from .host import Host
-from .table import is_below
+from .paths import is_below
 from .tasks import Wait
 
 TYPE_CHECKING = False

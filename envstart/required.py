@@ -6,7 +6,7 @@ from __future__ import annotations
 from . import plan
 from .errors import Error, Misconfigured, NoAnswer, NoTime, Temporary
 from .options import REQUIRE_MOUNTED, SELF
-from .table import is_below
+from .paths import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .plan import file_name
+from .environment import file_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .paths import ancestors, is_below
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -120,14 +122,14 @@ class Table:
 
     def cover(self, point: str) -> Entry | None:
         """What was mounted on a directory above ``point`` after what is mounted there, which nobody sees any more."""
-        return self._later(point, above(point))
+        return self._later(point, ancestors(point))
 
     def replaced(self, entry: Entry) -> Entry | None:
         """What was mounted where a nullfs mount has its source after it was mounted: it shows what was there before.
         Of what a bind mount of Linux shows, origin() tells that."""
         if entry.fstype != "nullfs" or entry.device:
             return None
-        return self._later(entry.point, [entry.source, *above(entry.source)])
+        return self._later(entry.point, [entry.source, *ancestors(entry.source)])
 
     def why_lost(self, entry: Entry) -> str:
         """Tell why what a mount shows is not what its source is now; "" if it is."""
@@ -192,17 +194,6 @@ class Table:
         if entry.kind != fstype and not (linux and fstype == "nullfs"):
             return False
         return entry.origin == (normal_source(source) if fstype == "nfs" else self.origin(source))
-
-
-def above(path: str) -> list[str]:
-    """The directories that an absolute path lies in, the nearest first; not the root, which is mounted before all."""
-    parts = path.split("/")
-    return ["/".join(parts[:number]) for number in range(len(parts) - 1, 1, -1)]
-
-
-def is_below(path: str, directory: str) -> bool:
-    """Whether ``path`` is ``directory`` or lies below it; both absolute and normalized."""
-    return path == directory or directory == "/" or path.startswith(directory + "/")
 
 
 def parse_libxo(text: str) -> list[Entry]:

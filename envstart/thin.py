@@ -15,8 +15,8 @@ from .errors import Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
 from .layout import Wanted
 from .mount import Mount
 from .options import ALNUM, NAME, Option, directory
+from .paths import is_below
 from .report import paste
-from .table import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from sim.names import process_name
 from sim.users import alive
 from sim.world import World
 
-from envstart.environment import Environment
-from envstart.plan import file_name
+from envstart.environment import Environment, file_name
 
 VOLUME = "gv0"
 QUICK = {"TIMEOUT": "20", "PROBE_TIMEOUT": "1"}

@@ -607,16 +607,16 @@ def test_text_of_an_option_without_default_help() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "prefix"),
+    ("root", "prefix"),
     [
-        ("opt/x/libexec/envstart/envstart/config.py", "{top}/opt/x"),
+        ("opt/x/libexec/envstart", "{top}/opt/x"),
         # By the name that hooks/run-hook gives it, below a link.
-        ("link/libexec/envstart/hooks/../envstart/config.py", "{top}/opt/x"),
-        ("home/me/envstart/envstart/config.py", "/usr/local"),
-        ("lib/python3.11/site-packages/envstart/config.py", "/usr/local"),
+        ("link/libexec/envstart/hooks/..", "{top}/opt/x"),
+        ("home/me/envstart", "/usr/local"),
+        ("lib/python3.11/site-packages", "/usr/local"),
     ],
 )
-def test_case_c9_the_package_knows_its_prefix(tmp_path: Path, file: str, prefix: str) -> None:
+def test_case_c9_the_package_knows_its_prefix(tmp_path: Path, root: str, prefix: str) -> None:
     (tmp_path / "opt/x/libexec/envstart/hooks").mkdir(parents=True)
     (tmp_path / "link").symlink_to("opt/x")
-    assert config.prefix(f"{tmp_path}/{file}") == prefix.format(top=tmp_path)
+    assert config.prefix(f"{tmp_path}/{root}") == prefix.format(top=tmp_path)

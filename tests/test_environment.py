@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from envstart import environment, table
+from envstart import environment, paths
 from envstart.environment import Environment, from_variables, in_workdir, parse
 from envstart.errors import Usage
 
@@ -314,10 +314,10 @@ def test_workdir_is_known_only_from_its_own_layout() -> None:
 
 
 def test_below() -> None:
-    assert table.is_below("/a/b", "/a")
-    assert table.is_below("/a", "/a")
-    assert table.is_below("/a", "/")
-    assert not table.is_below("/ab", "/a")
+    assert paths.is_below("/a/b", "/a")
+    assert paths.is_below("/a", "/a")
+    assert paths.is_below("/a", "/")
+    assert not paths.is_below("/ab", "/a")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from cbsd import Variant, last_line
 from harmless import by_hooks, image_of, scene
 
 from envstart.block import preen
-from envstart.plan import short
+from envstart.paths import path_digest
 
 SERVER = "filer"
 # The jail that the volume is checked in.
-JAIL = f"envstart_fsck_gpt_jail1_eli_{short('gpt/jail1.eli')}"
+JAIL = f"envstart_fsck_gpt_jail1_eli_{path_digest('gpt/jail1.eli')}"
 # Seconds that a start may take longer beside a dead server than beside one that answers; PROBE_TIMEOUT is 2.
 AS_FAST = 1.5
 stacks = pytest.mark.parametrize("variant", [GELI, ISCSI_GELI], ids=lambda variant: variant.title)

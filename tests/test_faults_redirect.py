@@ -14,14 +14,14 @@ from cbsd import last_line
 from harmless import OTHER, SHARED, add_on_lun, by_hand, by_hooks, scene, seen, sessions
 from stubs import Stub, done
 
-from envstart import plan, state
+from envstart import paths, state
 from envstart.block import initiator
 from envstart.block.initiator import CONNECTED, Listed
 from envstart.block.redirection import Logins
 from envstart.host import Host
 
 ELSEWHERE = f"{OTHER}:3260"
-NOTE = f"login.{plan.short(SHARED)}.note"
+NOTE = f"login.{paths.path_digest(SHARED)}.note"
 
 
 @pytest.fixture

@@ -55,8 +55,8 @@ print(json.dumps(counted))
 # The short way.
 SHORT = {
     "_signal", "envstart", "envstart.children", "envstart.fast", "envstart.linux", "envstart.locks", "envstart.signals",
-    "envstart.started", "envstart.state", "envstart.table", "envstart.verdict", "errno", "fcntl", "marshal", "posix",
-    "select", "stat", "_stat", "time", "__future__",
+    "envstart.paths", "envstart.started", "envstart.state", "envstart.table", "envstart.verdict", "errno", "fcntl",
+    "marshal", "posix", "select", "stat", "_stat", "time", "__future__",
 }  # fmt: skip
 # Modules of the package on the long way, of a start and of a stop.
 LONG = SHORT | {

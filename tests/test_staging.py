@@ -15,9 +15,8 @@ from envstart.backends import NAMES, backend
 from envstart.block import owner
 from envstart.doctor import machine
 from envstart.doctor.finding import CRITICAL, Scene
-from envstart.environment import Environment
+from envstart.environment import Environment, file_name
 from envstart.host import Host
-from envstart.plan import file_name
 from envstart.report import Report
 from envstart.table import Entry, Table
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from .. import ceph, cephkernel, client, diagnosis, layout, staging
 from ..errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
 from ..options import COMMON, Option, choice, plain, whole
+from ..paths import is_below
 from ..plan import Plan
-from ..table import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

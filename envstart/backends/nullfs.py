@@ -9,8 +9,8 @@ from .. import layout, thin
 from ..errors import Misconfigured
 from ..mount import Mount
 from ..options import COMMON, Option, mount_words, require_mounted
+from ..paths import is_below
 from ..plan import Plan
-from ..table import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 
-from .. import diagnosis, plan
+from .. import diagnosis
 from ..errors import Denied, Error, Misconfigured, Unavailable, reason
+from ..paths import path_digest
 from . import secret
 from .initiator import CONNECTED, Listed, split_portal
 
@@ -173,7 +174,7 @@ async def _secret(host: Host, path: str | None, timeout: float) -> str:
 
 def interface(target: str) -> str:
     """The name of the interface that our records of a target have. Whoever uses the target has its lock."""
-    return f"envstart.{plan.short(target)}"
+    return f"envstart.{path_digest(target)}"
 
 
 def record(target: str, portal: str, etc: str = _ETC) -> str:

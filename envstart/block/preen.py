@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from .. import commands, plan, table
+from .. import commands, paths
 from ..children import Result
 from ..errors import Temporary, Unavailable
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..host import Host
-    from ..table import Entry
+    from ..table import Entry, Table
 
 # Seconds to remove a jail in which nothing can be running any more.
 _REMOVAL = 5.0
@@ -29,9 +29,9 @@ _REMOVAL = 5.0
 _RERUN, _FAILED = 16, 8
 
 
-def sources(mounts: table.Table) -> list[Entry]:
+def sources(mounts: Table) -> list[Entry]:
     """Return the mounts whose source fsck would stat(2) outside of /dev."""
-    return [entry for entry in mounts if entry.source.startswith("/") and not table.is_below(entry.source, "/dev")]
+    return [entry for entry in mounts if entry.source.startswith("/") and not paths.is_below(entry.source, "/dev")]
 
 
 async def argv(host: Host, fstype: str, device: str) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ def _jail_name(device: str) -> str:
     that is at work in it. A dot would name a child of another jail."""
     name = device.removeprefix("/dev/")
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
-    return f"envstart_fsck_{plain}" + ("" if plain == name else f"_{plan.short(name)}")
+    return f"envstart_fsck_{plain}" + ("" if plain == name else f"_{paths.path_digest(name)}")
 
 
 async def _refuse_unresponsive(host: Host, device: str, others: Sequence[Entry], why: str, patience: float) -> None:

@@ -8,8 +8,9 @@ itself has no session, is ours. open-iscsi keeps the portal (persistent_address)
 
 from __future__ import annotations
 
-from .. import plan, state
+from .. import state
 from ..errors import Error
+from ..paths import path_digest
 from .initiator import normal_portal
 
 TYPE_CHECKING = False
@@ -28,7 +29,7 @@ class Logins:
     """The logins to one target that may have been redirected. Who changes it holds the lock of the target."""
 
     def __init__(self, target: str) -> None:
-        self._name = f"login.{plan.short(target)}"
+        self._name = f"login.{path_digest(target)}"
         # What there was no room to note.
         self._own: tuple[dict[str, str], set[str]] | None = None
 

@@ -9,6 +9,7 @@ import os
 
 from .. import diagnosis, plan, state
 from ..errors import Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
+from ..paths import path_digest
 from ..retry import until_it_heals
 from . import geom
 from .base import Block, Looks, only_on_freebsd
@@ -429,7 +430,7 @@ class Session(Block):
 
 def _departure(session: Listed) -> str:
     """The file that says when a session was sent away."""
-    return f"logout.{plan.short(f'{session.target} {session.portal}')}"
+    return f"logout.{path_digest(f'{session.target} {session.portal}')}"
 
 
 def _leaves(session: Listed) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 
 from .. import diagnosis, staging
+from ..environment import file_name
 from ..errors import Misconfigured, Temporary
 from ..mount import Mount
 from ..options import NAME, Option, choice, directory, mount_words, whole, words
-from ..plan import file_name
 from . import geom
 from .base import Block, is_node
 from .fsck import Fsck

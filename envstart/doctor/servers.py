@@ -7,7 +7,7 @@ import os
 from .. import network, nfs_failure
 from ..backends.nfs import version
 from ..errors import NoAnswer, NoTime, Unavailable, reason
-from ..table import is_below
+from ..paths import is_below
 from .finding import CRITICAL, NOTE, WARNING, Finding, guarded, of_several, several
 
 TYPE_CHECKING = False

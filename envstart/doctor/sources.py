@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .. import sources, thin, verdict
 from ..mount import Mount
+from ..paths import is_below
 from ..plan import NOT_READY
 from ..required import MountedDirectory
-from ..table import is_below
 from .finding import CRITICAL, WARNING, Finding, guarded, of_several
 
 TYPE_CHECKING = False
