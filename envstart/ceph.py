@@ -73,7 +73,7 @@ def access(config: Config) -> tuple[str, ...]:
 
 
 def identity(config: Config) -> tuple[str, ...]:
-    """Of them those that rbd-ggate(8) takes from CEPH_ARGS alone (main() in its main.cc)."""
+    """Of them those that rbd-ggate(8) takes from CEPH_ARGS alone (main() in Ceph's src/tools/rbd_ggate/main.cc)."""
     return (f"--id={config['CEPH_USER']}", *(("-c", config["CEPH_CONF"]) if config["CEPH_CONF"] else ()))
 
 

@@ -188,7 +188,7 @@ class Client(Mount):
 
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
         """It can say so a moment before the table does: when the kernel has asked it for the first time, which is in
-        the middle of the mount (vfs_domount_first() of vfs_mount.c)."""
+        the middle of the mount (vfs_domount_first() of sys/kern/vfs_mount.c)."""
         self._began = time.time()
         result = await super()._run(host, argv)
         if result.status == 0:

@@ -91,7 +91,7 @@ def mount(platform: str, fstype: str, options: Sequence[str], source: str, point
 
 def _bracketed(source: str) -> str:
     """mount_nfs(8) takes what is after the last colon for the path, unless the host is in brackets (getnfsargs() in its
-    mount_nfs.c); a name of CBSD's can have colons."""
+    sbin/mount_nfs/mount_nfs.c); a name of CBSD's can have colons."""
     host, _, path = source.partition(":/")
     return f"[{host}]:/{path}" if ":" in path and not host.startswith("[") else source
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # (words, kind of error, what to do); the first row that fits counts.
 Rows = tuple[tuple[str, type[Error], str], ...]
 # What FreeBSD says of a name that there is not, and also when no resolver can be asked (_dns_getaddrinfo() in
-# getaddrinfo.c); so it is not final for so many seconds after boot (CLOCK_MONOTONIC begins there).
+# lib/libc/net/getaddrinfo.c); so it is not final for so many seconds after boot (CLOCK_MONOTONIC begins there).
 UNRESOLVED = "Name does not resolve"
 BOOTING = 300.0
 _FINAL: Rows = (

@@ -3,7 +3,7 @@
 FreeBSD: a nullfs keeps the file system that it shows mounted, by force too; a mount on a directory of it does not, and
 stays in the mount table, where nobody reaches it. ``umount -N`` ends the requests of an NFS mount for good, even if it
 is refused because of a nullfs; only then what lies on a mount of a silent server can be unmounted (dounmount() in
-vfs_mount.c; tests/transcripts/nfs-dead-below.txt).
+sys/kern/vfs_mount.c; tests/transcripts/nfs-dead-below.txt).
 Linux: ``umount -f`` acts on the file system, wherever else it is mounted; ``-l`` on this mount, with all that lies on
 it (umount(2)).
 """
@@ -101,7 +101,7 @@ async def check_is_safe(host: Host, entry: Entry, own: Sequence[str], *, borrowe
 
 async def lockd_runs(host: Host) -> bool:
     """Tell whether rpc.lockd(8) runs: while it does, the kernel hands it each file of a forced unmount (nlm_reclaim()
-    in nlm_advlock.c). What cannot be told is taken for a yes."""
+    in sys/nlm/nlm_advlock.c). What cannot be told is taken for a yes."""
     try:
         result = await host.run(("service", "lockd", "onestatus"), timeout=_ASKED, reads=True)
     except Error:

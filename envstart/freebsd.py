@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 _NOWAIT = 2
-# Flags of unmount(2): by "FSID:%d:%d" (kern_unmount() of vfs_mount.c), by force, not if it is in use.
+# Flags of unmount(2): by "FSID:%d:%d" (kern_unmount() of sys/kern/vfs_mount.c), by force, not if it is in use.
 _BYFSID, FORCE, NONBUSY = 0x08000000, 0x00080000, 0x04000000
 _RDONLY = 0x1
 # struct statfs of FreeBSD 12 and newer, the same on all machines: offsets of f_version, f_flags, f_fsid, f_fstypename,

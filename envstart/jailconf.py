@@ -122,7 +122,7 @@ def _network(address: str, gateway: str | None) -> tuple[str, str | None]:
 
 
 def conf(jail: Jail) -> str:
-    """``/etc/jail.conf.d/NAME.conf``: the seed's layout, with the hooks in place of mount.fstab."""
+    """``/etc/jail.conf.d/NAME.conf``: the FreeBSD Handbook's layout, with the hooks in place of mount.fstab."""
     words = "-j ${name} -d ${path} -s ${path}.system" + (f" -c {jail.config}" if jail.config else "")
     variables = {"id": jail.number, "ip": jail.address, "gateway": jail.gateway, "bridge": jail.bridge}
     lines = [

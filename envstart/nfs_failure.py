@@ -31,8 +31,8 @@ _UNRESOLVED = (
 )
 # Said of what may be fine, before the reason, or in place of one.
 _WARNING = "Warning, options soft and/or intr"
-# What the kernel says when the daemon that an option needs does not run: mountnfs() in nfs_clvfsops.c,
-# newnfs_request() in nfs_commonkrpc.c.
+# What the kernel says when the daemon that an option needs does not run: mountnfs() in sys/fs/nfsclient/nfs_clvfsops.c,
+# newnfs_request() in sys/fs/nfs/nfs_commonkrpc.c.
 _WITHOUT = {"tlsclntd": ("Invalid argument",), "gssd": ("Permission denied", "Authentication error")}
 # Seconds for a name, and for a command that only asks.
 _RESOLVING, _ASKING = 4.0, 3.0
@@ -97,7 +97,7 @@ def _says(result: Result, *texts: str) -> bool:
 
 async def _address(host: Host, mount: Mount, result: Result, doing: str) -> Error | None:
     """Tell if the server's name does resolve, but to no address that the options allow: mount_nfs(8) then fails without
-    a word (getnfsargs() in its mount_nfs.c), mount.nfs says that there is no such name."""
+    a word (getnfsargs() in sbin/mount_nfs/mount_nfs.c), mount.nfs says that there is no such name."""
     server = mount.servers[0][0]
     try:
         problem, kinds = await host.bounded(network.resolve, server, timeout=_RESOLVING)

@@ -218,7 +218,7 @@ def _places(host: Host, wanted: Environment) -> list[str]:
 
 def _counts(entry: Entry, places: list[str], name: str) -> bool:
     """Tell whether a mount must be gone first. A dataset that CBSD has made for the jail or VM itself it destroys as
-    such (remove_data_dir() of its jfs.subr)."""
+    such (remove_data_dir() of CBSD's subr/jfs.subr)."""
     own_dataset = entry.fstype == "zfs" and entry.point in places and entry.source.rpartition("/")[2] == name
     return not own_dataset and any(is_below(entry.point, place) for place in places)
 

@@ -99,7 +99,7 @@ async def run(
     host: Host, argv: Sequence[str], entry: Entry, timeout: float | None, reserve: bool = False, leave: bool = False
 ) -> Result:
     """Run umount(8), which is not cut off when a sibling fails; by unmount(2) alone where it would first ask a resolver
-    that gives no answer for the name of the server (umountfs() of umount.c)."""
+    that gives no answer for the name of the server (umountfs() of sbin/umount/umount.c)."""
     named = host.platform == "freebsd" and entry.kind == "nfs" and entry.number and "-N" not in argv
     named = named and not host.rehearsing
     if named and not await _resolves(host, entry.server):

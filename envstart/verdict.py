@@ -96,7 +96,7 @@ def _ask(point: str) -> bool:
 
 def was_removed(point: str) -> bool:
     """Tell whether a mount shows a file or an empty directory that was removed, be there a new one of its name: a
-    nullfs of FreeBSD keeps what was there when it was mounted (nullm_lowerrootvp in null_vfsops.c)."""
+    nullfs of FreeBSD keeps what was there when it was mounted (nullm_lowerrootvp in sys/fs/nullfs/null_vfsops.c)."""
     return posix.stat(point).st_nlink == 0
 
 

@@ -55,7 +55,7 @@ def test_the_six_call_shapes(caller: str) -> None:
 
 
 def test_glued_values() -> None:
-    """As the seed writes them: -ddata."""
+    """A value may follow its option without a blank: -ddata."""
     found = _environment([option + value for option, value in zip(JAIL[::2], JAIL[1::2])])
     assert (found.name, found.data, found.fstab, found.rcconf, found.system) == ("j1", DATA, FSTAB, RCCONF, SYSTEM)
 

@@ -29,7 +29,7 @@ def eli(below: str, **config: str) -> Geom:
 
 
 def md(unit: int, file: str) -> Geom:
-    """As the kernel tells it: where the file is told is in the provider (md.c, g_md_dumpconf)."""
+    """As the kernel tells it: where the file is told is in the provider (sys/dev/md/md.c, g_md_dumpconf)."""
     return Geom("MD", f"md{unit}", (Makes(f"md{unit}", {"type": "vnode", "unit": str(unit), "file": file}),))
 
 

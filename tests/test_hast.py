@@ -251,7 +251,7 @@ def test_degraded_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(("now", "dead"), [("primary", False), ("secondary", True)])
 def test_a_device_that_nobody_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: str, dead: bool) -> None:
-    """All of hastd(8) was killed, and it was started anew (init_ggate() in primary.c takes the device up again)."""
+    """All of hastd(8) was killed, and started anew: init_ggate() in sbin/hastd/primary.c takes the device up again."""
     monkeypatch.setattr(os.path, "exists", lambda path: True)
     left = "hastd(8) was started anew, and does not serve the device" if dead else ""
     assert done(role(tmp_path).dead(Stub({LIST: lists()[now]}).host)) == left

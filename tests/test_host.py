@@ -122,7 +122,7 @@ def test_what_a_command_started_in_its_group_ends_with_it(host: Host, tmp_path: 
 
 
 def test_a_process_is_still_itself_when_the_clock_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ntpd(8) at boot: the kernel adds to the time of the boot, which is another one then (kern_proc.c)."""
+    """ntpd(8) at boot: the kernel adds to the time of the boot, which is another one then (sys/kern/kern_proc.c)."""
     import psutil
 
     pid, step, boot = os.getpid(), 0.0, psutil.boot_time
@@ -158,7 +158,7 @@ def test_no_room_for_the_directory_of_locks(host: Host, monkeypatch: pytest.Monk
 
 
 def test_names_of_jails_that_are_lost_on_a_full_disk() -> None:
-    """jls(8) does not look whether what it prints arrives (jls.c)."""
+    """jls(8) does not look whether what it prints arrives (usr.sbin/jls/jls.c)."""
     for out, names in (("name\n", set()), ("name\njail1\nname\n", {"jail1", "name"})):
         assert guests._names(children.Result(0, out, "", 0.0, False)) == names
     for status, out in ((0, ""), (0, "jail1\n"), (1, "name\njail1\n")):

@@ -647,7 +647,7 @@ def test_a_host_without_an_id_is_told(text: str) -> None:
 
 
 def test_a_host_whose_id_was_never_made_goes_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without rc.d/hostid the kernel has zeros (DEFAULT_HOSTUUID in kern_jail.c)."""
+    """Without rc.d/hostid the kernel has zeros (DEFAULT_HOSTUUID in sys/kern/kern_jail.c)."""
 
     def named(name: str) -> str:
         monkeypatch.setattr(os, "uname", lambda: os.uname_result(("FreeBSD", name, "14.0", "", "amd64")))

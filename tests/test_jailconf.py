@@ -131,7 +131,7 @@ def test_every_line_of_the_seed_is_there_but_the_fstab() -> None:
     assert "mount.fstab" not in [statement[0] for statement in read]
 
 
-def test_the_fstab_is_the_seeds() -> None:
+def test_the_fstab_is_the_handbooks() -> None:
     text = jailconf.fstab(made())
     assert [line.split() for line in text.splitlines()] == [line.split() for line in SEED_FSTAB.split("\n")[1:-1]]
     assert [line.name for line in thin.read(text, "/x", "/zdata/jails/dev-nullfs-base")] == ["data", "skeleton"]

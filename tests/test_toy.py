@@ -40,7 +40,7 @@ def spy(cbsd: Toy, directory: str, name: str = "jail1", more: str = "") -> Path:
     return path
 
 
-# What is seen live.
+# What a live CBSD shows.
 
 
 def test_a_start_calls_the_hook_as_cbsd_does(cbsd: Toy, tmp_path: Path) -> None:

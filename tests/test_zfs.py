@@ -108,7 +108,7 @@ def test_a_stop_unmounts_what_zfs_does_not_mount_itself(site: ThinSite) -> None:
 
 
 def test_what_zfs_mounts_itself_stays_mounted(site: ThinSite) -> None:
-    """As the seed's own helper clones it: mounted at boot, where nullfs takes it from."""
+    """As a dataset is cloned by hand: mounted at boot, where nullfs takes it from."""
     files = site.world.dataset("pool/jail1", site.held("skeleton"), canmount="on")
     make_skeleton(files)
     assert site.world.command("zfs", "mount", "pool/jail1").returncode == 0

@@ -185,8 +185,8 @@ async def who(host: Host, provider: Provider, blocking: bool = False) -> list[st
 
 async def lost(host: Host, entry: Entry) -> bool:
     """Whether the disk has gone that a file system was mounted from. That stays in the table, and what the kernel has
-    kept of it is still shown (g_vfs_orphan() of geom_vfs.c). A new disk can have the name by now, and can be mounted
-    too; of two mounts with one source, which GEOM refuses, the last one lives."""
+    kept of it is still shown (g_vfs_orphan() of sys/geom/geom_vfs.c). A new disk can have the name by now, and can be
+    mounted too; of two mounts with one source, which GEOM refuses, the last one lives."""
     if host.platform != "freebsd":
         return not os.path.exists(f"/sys/dev/block/{entry.device}")
     for _ in range(2):

@@ -9,15 +9,16 @@ import time
 
 from ..network import INET, INET6, connected, received
 
-# hastd's own (hast.h).
+# hastd's own (sbin/hastd/hast.h).
 _PORT = 8457
 # Of the length that it must have, and not all zero, as the one of a node is that has not been connected yet.
 _TOKEN = b"envstart asks it"
-# Of its messages (hast_proto.c, nv.c): the version that has no fields beyond these, and the kinds of a field.
+# Of its messages (sbin/hastd/hast_proto.c, sbin/hastd/nv.c): the version that has no fields beyond these, and the kinds
+# of a field.
 _VERSION = 1
 _BYTES, _STRING = 10, 17
 _ANSWER_MAX = 4096
-# What listen_accept() of hastd.c says to a node that wants to be its primary, and what it is then.
+# What listen_accept() of sbin/hastd/hastd.c says to a node that wants to be its primary, and what it is then.
 _WORDS = {b"acts as primary": "primary", b"acts as init": "init", b"Token doesn't match": "secondary"}
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 # Seconds that a secondary may take to join a new primary before that counts as degraded, and to say what it is.
 _JOIN = 2.0
 _ASKED = 2.0
-# Seconds that a new primary may take to connect, or to give that up (HAST_TIMEOUT of hast.h), and some for a slow host.
+# Seconds that a new primary may take to connect, or to give that up (HAST_TIMEOUT of sbin/hastd/hast.h), and some for a
+# slow host.
 _CONNECTING = 25.0
 _COMPLETE = "complete"
 # Where the devices are, as long as there is one.
@@ -212,7 +213,7 @@ class Role(Block):
 
     async def _served(self, host: Host) -> None:
         """hastd serves the device only when it has connected to the other node, or has given that up after 20 seconds
-        (hastd_primary() of primary.c); for so long all of GEOM waits that has a look at the new device."""
+        (hastd_primary() of sbin/hastd/primary.c); for so long all of GEOM waits that has a look at the new device."""
         looks = Looks(host, _CONNECTING, f"hastd(8) to serve {self._name}")
         while True:
             try:

@@ -110,7 +110,7 @@ def install_getfsstat(state: str) -> None:
 
 
 class Unmount:
-    """As the system call, by the number of a file system (kern_unmount() of vfs_mount.c); it is logged as a command."""
+    """Unmount by the number of a file system (kern_unmount() of sys/kern/vfs_mount.c), logged as a command."""
 
     by_fsid, force = 0x08000000, 0x00080000
 

@@ -115,7 +115,7 @@ class Client:
             mount.update({"host": server, "backing": backing})
 
     def leave(self, state: State, machine: Machine) -> None:
-        """What libfuse does last, by the name of the directory (fuse_kern_unmount() in the port's mount_bsd.c)."""
+        """What libfuse does last, by the name of the directory (fuse_kern_unmount() in the port's lib/mount_bsd.c)."""
         there = [mount for mount in state["mounts"] if mount["node"] == self.node]
         with contextlib.suppress(OSError):
             for mount in there[-1:]:

@@ -163,8 +163,9 @@ def nfsd(data: bytes, versions: list[int]) -> bytes:
 
 
 def hastd(data: bytes, role: str) -> bytes:
-    """The answer to a node that wants to be primary, by listen_accept() of hastd.c; a resource, and a token of 16 bytes
-    that it has not given out, are all that it is sent (nv.c: kind, sizes, then name and value to whole eights)."""
+    """The answer to a node that wants to be primary, by listen_accept() of sbin/hastd/hastd.c; a resource, and a token
+    of 16 bytes that it has not given out, are all that it is sent (sbin/hastd/nv.c: kind, sizes, then name and value to
+    whole eights)."""
     version, size = struct.unpack("<BI", data[:5])
     fields = {}
     rest = data[5:]

@@ -178,7 +178,7 @@ def statement(machine: Machine, path: str, text: str, mode: str) -> int:
 
 
 def variables(machine: Machine, args: list[str]) -> int:
-    """rcconf.subr: the columns of an environment as assignments of sh(1), and in MYCOL and VMCOL their names."""
+    """subr/rcconf.subr: the columns of an environment as assignments of sh(1), and in MYCOL and VMCOL their names."""
     import shlex
     import sqlite3
 

@@ -85,7 +85,7 @@ def _reachable(mounts: list[Mount]) -> list[int]:
 
 
 def listed(state: State) -> list[Mount]:
-    """What getfsstat(2) tells with MNT_NOWAIT: all but what is being unmounted (vfs_syscalls.c)."""
+    """What getfsstat(2) tells with MNT_NOWAIT: all but what is being unmounted (sys/kern/vfs_syscalls.c)."""
     return [mount for mount in state["mounts"] if not mount["leaving"]]
 
 
@@ -219,7 +219,7 @@ def realpath(state: State, path: str, empty: str) -> Place:
 
 
 def check_listed(place: Place) -> None:
-    """nfsd answers a lookup, and lists nothing, in what it does not export (nfsrvd_compound() in nfs_nfsdsocket.c)."""
+    """nfsd answers a lookup in what it does not export, and lists nothing (docs/freebsd.md#nfs-messages)."""
     if not place.mount["backing"]:
         raise error(errno.EIO, place.path)
 

@@ -180,7 +180,7 @@ def destroy(machine: Machine, argv: list[str]) -> int:
 
 
 def set_property(machine: Machine, argv: list[str]) -> int:
-    """A new mountpoint mounts it, too, unless canmount is off (changelist_postfix() in libzfs_changelist.c)."""
+    """A new mountpoint mounts it, too, unless canmount is off (docs/freebsd.md#zfs)."""
     assignment, name = argv
     key, value = assignment.split("=", 1)
 
