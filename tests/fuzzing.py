@@ -35,6 +35,22 @@ ODD: tuple[Any, ...] = (
     {"x": {}},
     ["/"],
 )
+# Samples: a mount table, a configuration, words of the command lines of hooks and of the tool.
+ROOT = {"special": "/dev/da0", "node": "/", "fstype": "ufs", "opts": ["local"]}
+MOUNTED = json.dumps(
+    {"mount": {"mounted": [ROOT, {"special": "nas:/x", "node": "/a b", "fstype": "nfs", "opts": ["read-only"]}]}}
+)
+CONFIGURATION = (
+    b'NFS_SERVER="10.0.0.1"\nTIMEOUT=20\nexport MOUNT_FSTAB=0\n[web*]\nNFS_SERVER=nas\nREQUIRE_DATA="etc bin"\n'
+)
+WORDS = [
+    *"-d -f -j -r -s -c -n -v -h -- --help - / /a /a/../b j1 -vn -d/x -jj1 \udcff /\x1b[m".split(),
+    *("", "a\nb", "/usr/jails/jails-data/j1-data", "/usr/jails/jails-system/j1"),
+]
+VERBS = (
+    "start stop status check plan recover orphans doctor config install jailconf show sample nfs nullfs --json "
+    "--nagios --level write --stop --grace 1 nan -w -l --env --data --timeout --address 10.0.0.1/24 --preempt"
+).split()
 # JSON that is nested without end.
 DEEP = ("[" * 100_000, '{"a":' * 100_000)
 

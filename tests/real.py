@@ -26,6 +26,15 @@ PATIENCE = 60.0
 # The six commands that run mnt_start (docs/cbsd.md#arguments); only jails have -f.
 SHAPES = ("jstart", "jcreate", "bstart", "bcreate", "qcreate", "xcreate")
 DIRECTORIES = {"data": "jails-data/{}-data", "system": "jails-system/{}", "fstab": "jails-fstab/{}"}
+# Before a mount command does its work: note it, and wait if a file says so for one of its words.
+_GATE = """
+echo "{command} $*" >> "{top}/called"
+for word; do last=$word; done
+if [ -e "{top}/gate" ] && [ "$last" = "$(cat "{top}/gate")" ]; then
+	: > "{top}/waiting"
+	while [ -e "{top}/gate" ]; do sleep 0.02; done
+fi
+"""
 # Where a system command can lie; links among them are followed.
 _SYSTEM_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")
 
@@ -411,3 +420,14 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.005)
+
+
+def gated(cbsd: Workdir) -> Path:
+    """Lay the gate over mount and umount; returns the file that notes the calls."""
+    top = cbsd.namespace.top
+    for command in ("mount", "umount"):
+        cbsd.namespace.in_front(command, _GATE.format(command=command, top=top))
+    # The second one was laid over its place by the first.
+    (top / "called").unlink()
+    (top / "called").touch()
+    return top / "called"

@@ -10,7 +10,7 @@ import pytest
 from cbsd import SERVER, Ended, Site, Variant, last_line
 from clients import GLUSTER, ClientSite
 from stubs import Stub, done, planned
-from test_lifecycle import STACKS, site_of
+from variants import STACKS, site_of
 
 from envstart import plan as plans
 from envstart.block.base import Node

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import mesh_text
 import pytest
-from fuzzing import DEEP, bent, mutants, tries
+from fuzzing import CONFIGURATION, DEEP, MOUNTED, VERBS, WORDS, bent, mutants, tries
 from hypothesis import example, given
 from hypothesis import strategies as st
+from sim.fakes import statfs
 from stubs import answer, jail, outputs
-from test_table import statfs
 
 from envstart import (
     backends,
@@ -47,10 +47,6 @@ from envstart.report import Report, printable
 T = TypeVar("T")
 Parse = Callable[[Result], Any]
 
-ROOT = {"special": "/dev/da0", "node": "/", "fstype": "ufs", "opts": ["local"]}
-MOUNTED = json.dumps(
-    {"mount": {"mounted": [ROOT, {"special": "nas:/x", "node": "/a b", "fstype": "nfs", "opts": ["read-only"]}]}}
-)
 MOUNTINFO = (
     b"25 1 254:0 / / rw,noatime shared:1 - ext4 /dev/vda rw\n"
     b"42 25 254:0 /data/j\\0401 /mnt/a\\040b ro - ext4 /dev/vda rw\n"
@@ -338,9 +334,6 @@ def test_a_list_of_environments(tmp_path: Path, data: bytes) -> None:
     assert all(one.data.startswith("/") for one in found)
 
 
-CONFIGURATION = (
-    b'NFS_SERVER="10.0.0.1"\nTIMEOUT=20\nexport MOUNT_FSTAB=0\n[web*]\nNFS_SERVER=nas\nREQUIRE_DATA="etc bin"\n'
-)
 KEYS = [option.name for name in backends.NAMES for option in backends.backend(name).OPTIONS]
 
 
@@ -465,11 +458,6 @@ def test_a_database_with_values_that_nobody_expects(tmp_path: Path, rows: list[t
 
 # What a caller says.
 
-WORDS = [
-    *"-d -f -j -r -s -c -n -v -h -- --help - / /a /a/../b j1 -vn -d/x -jj1 \udcff /\x1b[m".split(),
-    *("", "a\nb", "/usr/jails/jails-data/j1-data", "/usr/jails/jails-system/j1"),
-]
-
 
 @tries(400)
 @given(st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=9))
@@ -491,12 +479,6 @@ def test_the_variables_of_a_hook(variables: dict[str, str]) -> None:
         environment.from_variables(variables)
     except Usage as error:
         clear(error)
-
-
-VERBS = (
-    "start stop status check plan recover orphans doctor config install jailconf show sample nfs nullfs --json "
-    "--nagios --level write --stop --grace 1 nan -w -l --env --data --timeout --address 10.0.0.1/24 --preempt"
-).split()
 
 
 @tries(200)

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from cbsd import Ended, Site
-from fuzzing import mutants, tries
+from fuzzing import CONFIGURATION, MOUNTED, VERBS, WORDS, mutants, tries
 from hypothesis import given
 from hypothesis import strategies as st
-from test_fuzz import CONFIGURATION, MOUNTED, VERBS, WORDS
 
 # Statuses of sysexits(3) that a hook may end with, but for that of a bug.
 STATUSES = {0, 1, 64, 66, 69, 75, 77, 78}

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from blocks import BLOCK_VARIANTS, GELI, GELI_IMAGE, HAST, HAST_GELI, ISCSI, ISCSI_GELI, RBD, BlockSite
+from blocks import GELI, GELI_IMAGE, HAST, HAST_GELI, ISCSI, ISCSI_GELI, RBD
 from cbsd import NFS4, NULLFS, Ended, Site, Variant
-from clients import CEPH_DATA, CLIENT_VARIANTS, GLUSTER_DATA, ClientSite
-from thin_site import THIN, THIN_FSTAB, THIN_ZFS, ThinSite
+from clients import CEPH_DATA, GLUSTER_DATA
+from thin_site import THIN, THIN_FSTAB, THIN_ZFS
+from variants import FRAGILE_THIN, STACKS, site_of
 
 FOUR = ("rcconf", "system", "fstab", "data")
 VARIANTS = (
@@ -36,14 +37,6 @@ FRAGILE = (
     Variant("nullfs", "nullfs", {"MOUNT_FSTAB": "0", "MOUNT_SYSTEM": "0"}, ("data",)),
 )
 FRAGILE_STACKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI, RBD, GLUSTER_DATA, CEPH_DATA)
-# A mount in a mount, on a dataset or not.
-FRAGILE_THIN = (
-    Variant("thin jail", "nullfs", {**THIN.config, "MOUNT_SYSTEM": "0"}, ("data", "skeleton")),
-    THIN_ZFS,
-)
-# What takes more than a mount for each directory. These run so many commands that each goes wrong in one way after the
-# other; `make lifecycle` plays all ways at all.
-STACKS = (*BLOCK_VARIANTS, *CLIENT_VARIANTS, *FRAGILE_THIN)
 ALL_WAYS = bool(os.environ.get("ENVSTART_ALL_WAYS"))
 FAULTS = ("hang", "fail", "ignore-term", "say-ok-do-nothing", "unkillable", "do-it-say-fail", "late")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -85,15 +78,6 @@ def prepared(top: Path, variant: Variant, verb: str) -> Site:
         site.preset()
     site.world.forget_calls()
     return site
-
-
-def site_of(top: Path, variant: Variant) -> Site:
-    """The site of a variant, at rest."""
-    if variant in CLIENT_VARIANTS:
-        return ClientSite(top, variant)
-    if variant in BLOCK_VARIANTS:
-        return BlockSite(top, variant)
-    return ThinSite(top, variant) if "skeleton" in variant.directories else Site(top, variant)
 
 
 def timeout_of(variant: Variant) -> int:

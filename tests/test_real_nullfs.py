@@ -12,36 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
-from real import DIRECTORIES, HOOKS, SHAPES, Ended, Namespace, Workdir, ended, program, until, why_not
+from real import DIRECTORIES, HOOKS, SHAPES, Ended, Namespace, Workdir, ended, gated, program, until, why_not
 
 _WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)
-
-# Before a mount command does its work: note it, and wait if a file says so for one of its words.
-_GATE = """
-echo "{command} $*" >> "{top}/called"
-for word; do last=$word; done
-if [ -e "{top}/gate" ] && [ "$last" = "$(cat "{top}/gate")" ]; then
-	: > "{top}/waiting"
-	while [ -e "{top}/gate" ]; do sleep 0.02; done
-fi
-"""
 
 
 @pytest.fixture
 def cbsd(namespace: Namespace) -> Workdir:
     return Workdir(namespace)
-
-
-def gated(cbsd: Workdir) -> Path:
-    """Lay the gate over mount and umount; returns the file that notes the calls."""
-    top = cbsd.namespace.top
-    for command in ("mount", "umount"):
-        cbsd.namespace.in_front(command, _GATE.format(command=command, top=top))
-    # The second one was laid over its place by the first.
-    (top / "called").unlink()
-    (top / "called").touch()
-    return top / "called"
 
 
 def close_gate(cbsd: Workdir, point: Path) -> None:

@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from real import HOOKS, Namespace, Workdir, why_not
-from test_jailconf import filled
-from test_jailconf import jail as parsed
-from test_real_nullfs import gated
+from jail_conf import filled
+from jail_conf import jail as parsed
+from real import HOOKS, Namespace, Workdir, gated, why_not
 from thin_site import make_base, make_skeleton
 
 from envstart import jailconf

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from cbsd import NULLFS, Site, last_line
+from doctor_site import examine, well
 from stubs import planned
-from test_doctor import examine, well
 from thin_site import THIN_FSTAB, ThinSite
 
 from envstart.doctor.sources import fstab_points

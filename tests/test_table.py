@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-import struct
 from pathlib import Path
 
 import pytest
 from cbsd import NFS4, NULLFS, Site
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from sim.fakes import Getfsstat
+from sim.fakes import statfs
 
 from envstart import freebsd
 from envstart.linux import parse_mountinfo
 from envstart.table import Entry, Table, normal_source, parse_libxo
 
 ROOT = {"special": "/dev/da0", "node": "/", "fstype": "ufs", "opts": ["local"]}
-
-
-def statfs(
-    source: bytes,
-    point: bytes,
-    kind: bytes = b"nfs",
-    flags: int = 0,
-    version: int = Getfsstat.version,
-    fsid: bytes = b"",
-) -> bytes:
-    return struct.pack(Getfsstat.layout, version, flags, fsid, kind, source, point)
 
 
 OTHERS = ("/w", "/w/data", "/srv")

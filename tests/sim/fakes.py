@@ -155,14 +155,28 @@ class Getfsstat:
             return len(mounts)
         fitting = mounts[: size // struct.calcsize(self.layout)]
         data = b"".join(
-            struct.pack(
-                self.layout,
-                self.version,
-                int("ro" in mount["flags"]),
-                bytes.fromhex(mount["fsid"]),
-                *(mount[name].encode() for name in ("fstype", "special", "node")),
+            statfs(
+                mount["special"].encode(),
+                mount["node"].encode(),
+                mount["fstype"].encode(),
+                flags=int("ro" in mount["flags"]),
+                fsid=bytes.fromhex(mount["fsid"]),
             )
             for mount in fitting
         )
         ctypes.memmove(buffer, data, len(data))
         return len(fitting)
+
+
+def statfs(
+    source: bytes,
+    point: bytes,
+    kind: bytes = b"nfs",
+    flags: int = 0,
+    version: int = Getfsstat.version,
+    fsid: bytes = b"",
+) -> bytes:
+    """The struct statfs of one mount."""
+    import struct
+
+    return struct.pack(Getfsstat.layout, version, flags, fsid, kind, source, point)
