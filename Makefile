@@ -77,7 +77,7 @@ demo: $(VENV)/.run ## the main job on real directories and real mounts (as root,
 replay: $(VENV)/.test ## how far the simulated FreeBSD of the tests agrees with a real one
 	@cd tests && ../$(VENV)/bin/python -m sim.replay
 
-faults: $(VENV)/.test ## each fault and each case of docs/cases.md with the tests that name it; 1 if one has none
+faults: $(VENV)/.test ## each fault and case of docs/faults.md and docs/cases.md with the tests that name it; 1 if one has none
 	@$(VENV)/bin/python tools/faults.py
 
 bench: $(VENV)/.test ## what the hook costs beside a shell hook and a bare interpreter, and each limit; WRITE=1: docs/speed.md

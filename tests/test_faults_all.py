@@ -1,9 +1,10 @@
-"""Each fault of the failure catalogue, and each case of docs/cases.md, has a test that names it."""
+"""Each fault of docs/faults.md, and each case of docs/cases.md, has a test that names it."""
 
 from __future__ import annotations
 
 import faults
 
+ALL_FAULTS = [str(number) for number in range(1, 123)]
 ALL_CASES = [f"{letter}{number}" for letter, last in (("A", 9), ("B", 7), ("C", 22)) for number in range(1, last + 1)]
 
 
@@ -13,8 +14,8 @@ def test_every_fault_has_a_test_or_a_reason() -> None:
     assert set(tests) & set(faults.NOT_HERE) == set()
 
 
-def test_the_page_has_every_case() -> None:
-    assert list(faults.cases()) == ALL_CASES
+def test_the_pages_have_every_fault_and_case() -> None:
+    assert (faults.FAULTS, faults.CASES) == (ALL_FAULTS, ALL_CASES)
 
 
 def test_a_test_names_only_what_there_is() -> None:

@@ -98,7 +98,7 @@ def test_ufs_is_clean_until_the_clean_byte_says_otherwise(tmp_path: Path, versio
 
 @NEEDS_MAKEFS
 def test_the_copy_of_a_superblock_of_ufs1_is_not_asked(tmp_path: Path) -> None:
-    """With blocks of 64 kB the first copy lies where UFS2 has its own, and says clean for ever (sys/ufs/ffs/ffs_subr.c)."""
+    """With blocks of 64 kB the first copy lies where UFS2 has its own: clean for ever (sys/ufs/ffs/ffs_subr.c)."""
     image = ufs(tmp_path, 1, ",bsize=65536,fsize=8192")
     assert get(image, UFS2 + MAGIC_AT, 4) == MAGIC[1]
     assert get(image, UFS2 + PLACE_AT, 8) == UFS1

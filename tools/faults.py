@@ -1,6 +1,6 @@
 """Which test names which fault and which case: ``test_fault_22_other_source``, ``test_case_a1_a4_words``.
 
-Faults have numbers, those of the failure catalogue. The cases are those of docs/cases.md.
+The faults are the rows of docs/faults.md, the cases those of docs/cases.md.
 """
 
 from __future__ import annotations
@@ -8,13 +8,11 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
-CASES = ROOT / "docs/cases.md"
-FAULTS = [str(number) for number in range(1, 123)]
+DOCS = ROOT / "docs"
 
 # Number: why no test here names it, or what brings it.
 NOT_HERE = {
@@ -41,23 +39,23 @@ def tests_of() -> dict[str, list[str]]:
     return tests
 
 
-def cases() -> Iterator[str]:
-    """Yield the names of the cases in docs/cases.md."""
-    for line in CASES.read_text(encoding="utf-8").splitlines():
-        row = re.match(r"\| ([ABC]\d+) \| \S.* \| \S.* \|$", line)
-        if row:
-            yield row[1]
+def numbered(page: str) -> list[str]:
+    """Return the numbers of the rows in the tables of a page of docs/."""
+    return re.findall(r"^\| ([ABC]?\d+) \| \S.* \| \S.* \|$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+FAULTS, CASES = numbered("faults.md"), numbered("cases.md")
 
 
 def untested(tests: dict[str, list[str]]) -> list[str]:
     """Return the faults and cases that have neither a test nor a reason."""
-    return [name for name in [*FAULTS, *cases()] if name not in tests and name not in NOT_HERE]
+    return [name for name in [*FAULTS, *CASES] if name not in tests and name not in NOT_HERE]
 
 
 def main() -> int:
     """Print one line per fault and case; return 1 if one has neither a test nor a reason."""
     tests = tests_of()
-    for name in [*FAULTS, *cases()]:
+    for name in [*FAULTS, *CASES]:
         print(f"{name:>4} {', '.join(tests.get(name, [NOT_HERE.get(name, 'no test')]))}")
     missing = untested(tests)
     if missing:
