@@ -15,7 +15,7 @@ _TRUE = ("true", "yes", "on")
 
 
 def needs_locking(plan: Plan) -> bool:
-    """Whether pkg(8) keeps its database on NFSv3 or GlusterFS there (docs/cbsd.md#pkg, from CBSD's own page)."""
+    """Whether pkg(8) keeps its database on NFSv3 or GlusterFS there (docs/cbsd.md#pkg)."""
     from .backends.nfs import version
     from .mount import Mount
 

@@ -271,7 +271,7 @@ class Workdir:
         return data + fstab + rest
 
     def variables(self, shape: str = "jstart", name: str = "") -> dict[str, str]:
-        """The environment of a hook, as seen live: CBSD's directories come first in PATH."""
+        """The environment of a hook (docs/cbsd.md#process): CBSD's directories come first in PATH."""
         name = name or self.name
         known = {
             "CBSD_APP": shape,

@@ -323,7 +323,7 @@ def test_below() -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 # Variables
 
-# As seen in master_poststop.d of a live CBSD 14.1.3a (baserw=1).
+# Of a hook in master_poststop.d, baserw=1 (docs/cbsd.md#directory-hooks).
 _LIVE = {
     "HOME": "/root",
     "PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",

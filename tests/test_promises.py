@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cbsd import NFS4, NULLFS, SERVER, Site, Variant, last_line, wears
 
-# CBSD's environment of a start, as seen live (docs/cbsd.md#process), and what an attacker would add to it.
+# CBSD's environment of a start, (docs/cbsd.md#process), and what an attacker would add to it.
 CBSD_VARIABLES = {
     "BLOCKSIZE": "K", "CBSD_APP": "jstart", "CBSD_PWD": "/root", "LANG": "C.UTF-8", "NOINTER": "1",
     "NO_CBSD_HISTORY": "yes", "PS1": "cbsd@\\h> ", "TERM": "dumb", "freebsdhostversion": "1400507",

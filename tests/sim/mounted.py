@@ -42,7 +42,8 @@ def check_answers(session: Session, opening: str = "") -> None:
 
 def check_topology(state: State) -> None:
     """Whoever opens a disk as the first one waits for its capacity, with the lock of all of GEOM in hand, so that
-    nothing more is opened, nor told of the mesh (g_disk_access, daopen; by the source, not seen live)."""
+    nothing more is opened, nor told of the mesh (g_disk_access in sys/geom/geom_disk.c, daopen in
+    sys/cam/scsi/scsi_da.c)."""
     from .geom import CLOSED, mode
 
     for name in state["opening"].values():
