@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from . import state
-from .errors import Error, NoAnswer, NoTime, Temporary
+from .errors import DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
 from .paths import path_digest
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ _AROUND = 1.0
 
 
 async def admit(plan: Plan, host: Host) -> None:
-    """Temporary if a server of the plan is known to be down, and still is."""
+    """TemporaryError if a server of the plan is known to be down, and still is."""
     if host.by_hand or not plan.config["BREAKER"]:
         return
     for servers in _needed(plan):
@@ -37,7 +37,7 @@ async def admit(plan: Plan, host: Host) -> None:
             names = " and ".join(f"{name}:{port}" for name, port in servers)
             from . import remedies
 
-            raise Temporary(
+            raise TemporaryError(
                 f"cannot start {plan.environment.name}: {names} gave no answer {age:.0f} s ago, and takes no "
                 f"connection now; it is asked again later (BREAKER), or at once: {remedies.of_plan(plan, 'start')}"
             )
@@ -54,7 +54,7 @@ async def consider(plan: Plan, host: Host) -> None:
             if not await connects(host, servers):
                 for server in servers:
                     state.stamp(record(server))
-        except Error:
+        except EnvstartError:
             # No time is left, or no child can be had: nothing is known.
             return
 
@@ -75,9 +75,9 @@ async def connects(host: Host, servers: tuple[Server, ...], timeout: float = _QU
         try:
             await host.bounded(network.connect, name, port, timeout, timeout=timeout + _AROUND)
             return True
-        except NoTime:
+        except DeadlineExceededError:
             raise
-        except (OSError, NoAnswer):
+        except (OSError, NoResponseError):
             continue
     return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from . import environment, guests, inventory, record
-from .errors import Misconfigured, Missing
+from .errors import ConfigError, NotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,21 +17,21 @@ _VARIABLES = "jname, data and workdir are not all set; CBSD sets them for what i
 
 
 def subject() -> Environment:
-    """Return the jail or VM that CBSD's variables name; Usage if they name none."""
+    """Return the jail or VM that CBSD's variables name; UsageError if they name none."""
     return environment.from_variables(os.environ, _VARIABLES)
 
 
 def look_up(host: Host, wanted: Environment) -> Found | None:
     """Return what CBSD says of a jail or VM; None if its hook is not ours: it has our links from a skeleton.
 
-    Where CBSD's database cannot tell its hook, the record of its last start can. Missing if CBSD does not know it any
-    more, Misconfigured if nothing tells its hook.
+    Where CBSD's database cannot tell its hook, the record of its last start can. NotFoundError if CBSD does not know
+    it any more, ConfigError if nothing tells its hook.
     """
     assert wanted.workdir is not None
     listed = host.wait(inventory.read(host, wanted.workdir))
     found: Found | None = listed.get(wanted.name)
     if found is None and listed.complete:
-        raise Missing(f"cannot find {wanted.name}: {wanted.workdir} has no such environment")
+        raise NotFoundError(f"cannot find {wanted.name}: {wanted.workdir} has no such environment")
     if found is not None and not found.backend and listed.complete:
         return None
     if found is not None and found.backend and found.environment is not None:
@@ -39,7 +39,7 @@ def look_up(host: Host, wanted: Environment) -> Found | None:
     recorded = record.load(wanted, host.report)
     if recorded is None:
         why = (found.problem if found else "") or "; ".join(listed.problems)
-        raise Misconfigured(f"cannot tell what to do for {wanted.name}: {why}")
+        raise ConfigError(f"cannot tell what to do for {wanted.name}: {why}")
     by_record = inventory.Found.given(recorded.environment, recorded.backend)
     variables = dict(os.environ)
     by_record.emulator = variables.get("emulator") or by_record.emulator

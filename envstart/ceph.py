@@ -6,7 +6,7 @@ A key is never among them: only the name of the file that holds it.
 from __future__ import annotations
 
 from .block import secret
-from .errors import Denied
+from .errors import PermissionDeniedError
 from .options import ALNUM, NAME, Option, directory, host_port, plain, words
 
 TYPE_CHECKING = False
@@ -61,9 +61,9 @@ OPTIONS = (
 
 # What all of its programs say of a client that the cluster does not let in.
 REFUSED: Rows = (
-    ("unable to find a keyring", Denied, "set CEPH_KEYRING, and CEPH_USER"),
+    ("unable to find a keyring", PermissionDeniedError, "set CEPH_KEYRING, and CEPH_USER"),
     # Said again and again, and never the last word.
-    ("handle_auth_bad_method", Denied, "correct CEPH_USER and CEPH_KEYRING"),
+    ("handle_auth_bad_method", PermissionDeniedError, "correct CEPH_USER and CEPH_KEYRING"),
 )
 
 
@@ -94,7 +94,8 @@ async def check_key(host: Host, config: Config) -> None:
 
 
 async def key(host: Host, config: Config) -> str | None:
-    """The key itself, for a program that takes it on its standard input; None without CEPH_KEYRING. Denied."""
+    """The key itself, for a program that takes it on its standard input; None without CEPH_KEYRING.
+    PermissionDeniedError."""
     path, name = config["CEPH_KEYRING"], f"client.{config['CEPH_USER']}"
     if not path:
         return None
@@ -102,7 +103,7 @@ async def key(host: Host, config: Config) -> str | None:
     argv = ("ceph-authtool", "--print-key", "--name", name, path)
     found: str = await host.ask(argv, _printed, lasting=True, secret=True)
     if not found:
-        raise Denied(f"cannot read a key: {path} has none of {name}; correct CEPH_KEYRING, or CEPH_USER")
+        raise PermissionDeniedError(f"cannot read a key: {path} has none of {name}; correct CEPH_KEYRING, or CEPH_USER")
     return found
 
 

@@ -10,7 +10,15 @@ from __future__ import annotations
 import os
 
 from . import ceph, diagnosis, linux, usable
-from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
+from .errors import (
+    ConfigError,
+    EnvstartError,
+    NoResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    TemporaryError,
+    UnavailableError,
+)
 from .mount import Mount
 from .options import ALNUM, mount_words
 from .report import paste
@@ -34,16 +42,20 @@ _TELLING = 2
 # Given by envstart itself.
 _OWN = ("name", "secret", "secretfile", "key", "conf", "fs", "mds_namespace", "mon_addr", "mount_timeout", "ro", "rw")
 _SAID: diagnosis.Rows = (
-    ("not supported by the system", Unavailable, "modprobe ceph, or set CEPH_CLIENT=fuse"),
-    ("Temporary failure in name resolution", Temporary, "correct CEPH_MONITORS, or the resolver"),
-    ("failed to resolve source", Error, "correct CEPH_MONITORS, or the resolver"),
-    ("unable to determine mon addresses", Misconfigured, "set CEPH_MONITORS, or correct CEPH_CONF"),
-    ("keyring.get_secret failed", Denied, "set CEPH_KEYRING, and CEPH_USER"),
-    ("not valid base64", Denied, "that in CEPH_KEYRING is no key"),
-    ("= No such file or directory", Missing, "make the directory in the file system; is CEPH_FS_NAME right?"),
-    ("= Permission denied", Denied, "correct CEPH_USER and its key, and give it this path: ceph fs authorize"),
-    ("= Operation not permitted", Denied, "correct CEPH_USER and its key"),
-    ("= Invalid argument", Misconfigured, "correct MOUNT_CEPH_OPT, or the key; dmesg tells which"),
+    ("not supported by the system", UnavailableError, "modprobe ceph, or set CEPH_CLIENT=fuse"),
+    ("Temporary failure in name resolution", TemporaryError, "correct CEPH_MONITORS, or the resolver"),
+    ("failed to resolve source", EnvstartError, "correct CEPH_MONITORS, or the resolver"),
+    ("unable to determine mon addresses", ConfigError, "set CEPH_MONITORS, or correct CEPH_CONF"),
+    ("keyring.get_secret failed", PermissionDeniedError, "set CEPH_KEYRING, and CEPH_USER"),
+    ("not valid base64", PermissionDeniedError, "that in CEPH_KEYRING is no key"),
+    ("= No such file or directory", NotFoundError, "make the directory in the file system; is CEPH_FS_NAME right?"),
+    (
+        "= Permission denied",
+        PermissionDeniedError,
+        "correct CEPH_USER and its key, and give it this path: ceph fs authorize",
+    ),
+    ("= Operation not permitted", PermissionDeniedError, "correct CEPH_USER and its key"),
+    ("= Invalid argument", ConfigError, "correct MOUNT_CEPH_OPT, or the key; dmesg tells which"),
 )
 
 
@@ -81,8 +93,8 @@ class KernelMount(Mount):
         super().__init__(item.name, "ceph", tuple(options), source, item.point, environment, config, seconds)
 
     @staticmethod
-    def diagnose(result: Result, doing: str) -> Error:
-        return diagnosis.first(_SAID, result.words, doing) or Temporary(
+    def diagnose(result: Result, doing: str) -> EnvstartError:
+        return diagnosis.first(_SAID, result.words, doing) or TemporaryError(
             f"cannot {doing}: {result.words}; are the monitors and the MDS up and to be reached, and CEPH_USER, its "
             "key and CEPH_FS_NAME right? dmesg tells"
         )
@@ -100,7 +112,7 @@ class KernelMount(Mount):
             return False
         wanted = self.config["CEPH_FS_NAME"] or ""
         if name != wanted:
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot use {entry.point}: {entry} is mounted there, from {_named(name)}, and the configuration says "
                 f"{_named(wanted)}; it is not touched; {paste(('umount', entry.point))}, or correct CEPH_FS_NAME"
             )
@@ -114,16 +126,14 @@ class KernelMount(Mount):
 
     def _refuse_elsewhere(self, host: Host) -> None:
         if host.platform != "linux":
-            raise Misconfigured(
-                f"cannot mount {self.source}: this kernel has no client of CephFS; set CEPH_CLIENT=fuse"
-            )
+            raise ConfigError(f"cannot mount {self.source}: this kernel has no client of CephFS; set CEPH_CLIENT=fuse")
 
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         if await self._ours(host, await host.mounts(), point) is None:
             await super()._attempt(host, point, undo)
         # For a minute the MDS keeps for a client what it had, also when that is gone, as after a crash of this host.
         lack = await usable.judge(self, host, point)
-        if isinstance(lack, NoAnswer):
+        if isinstance(lack, NoResponseError):
             host.silent.discard(point)
             raise lack
 

@@ -20,7 +20,7 @@ from . import (
     unregistered,
 )
 from .environment import file_name
-from .errors import Error, NoAnswer, NoTime
+from .errors import DeadlineExceededError, EnvstartError, NoResponseError
 from .inventory import Found
 from .mount import Mount
 from .plan import State
@@ -69,7 +69,7 @@ class Watched:
         elif plan is None and found.environment is not None:
             try:
                 self.plan = planner(found.backend, found.environment)
-            except Error as error:
+            except EnvstartError as error:
                 self.error = str(error)
 
     @classmethod
@@ -199,7 +199,7 @@ async def _stack(host: Host, point: str) -> list[Entry] | None:
     """What is mounted there; None if what it lies on gives no answer."""
     try:
         return await host.stack(point)
-    except (NoAnswer, NoTime):
+    except (NoResponseError, DeadlineExceededError):
         return None
 
 
@@ -208,7 +208,7 @@ def _hidden(host: Host, bare: list[Seen]) -> list[Seen]:
     points = [one.point for one in bare]
     try:
         inside = host.wait(host.bounded(touch.bare, points, timeout=_PATIENCE))
-    except (NoAnswer, NoTime):
+    except (NoResponseError, DeadlineExceededError):
         return []
     found = []
     for one, (names, stub) in zip(bare, inside):
@@ -271,7 +271,7 @@ def _recorded(host: Host, inventory: Inventory, known: set[str]) -> dict[str, li
             continue
         try:
             found[name] = [Watched(Found.removed(inventory.workdir, name, one.backend), one.plan())]
-        except Error as error:
+        except EnvstartError as error:
             host.report.warn(f"{error}; going on without it")
     return found
 
@@ -307,7 +307,7 @@ def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) 
     """Everything about the environments of a workdir, or about those that are named."""
     try:
         host.wait(host.mounts())
-    except Error as error:
+    except EnvstartError as error:
         seen = [Seen(None, None, State(plan.UNKNOWN, str(error)))]
     else:
         environments = watched(inventory, names)

@@ -6,7 +6,7 @@ import os
 import time
 
 from . import check, hook, locks, monitoring, operate, show, state
-from .errors import Error
+from .errors import EnvstartError
 from .host import Host
 from .paths import path_digest
 from .report import printable, tell
@@ -39,7 +39,7 @@ def guarded(report: Report, argv: Sequence[str], body: Callable[[], int]) -> int
             tell(f"ENVSTART UNKNOWN - {_one_line(str(error))}\n")
         elif "--json" in argv:
             show.document(report, level="unknown", reason=str(error), directories=[])
-    except Error as second:
+    except EnvstartError as second:
         report.warn(str(second))
     report.fail(error)
     return error.status if error.status > hook.SIGNALLED and "--nagios" not in argv else _UNKNOWN
@@ -69,7 +69,7 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
     began = time.monotonic()
     try:
         found = _of_plans(host, plans, arguments.level) if plans is not None else _of_all(arguments, host)
-    except Error as error:
+    except EnvstartError as error:
         if error.status <= hook.SIGNALLED:
             _metrics(arguments, report, [monitoring.unknown(str(error))], time.monotonic() - began)
         raise
@@ -86,7 +86,7 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
     try:
         if told:
             _tell(arguments, report, found, seconds)
-    except Error as error:
+    except EnvstartError as error:
         report.fail(error)
         if arguments.changed:
             # Nobody has read it: the next one tells it again.
@@ -125,7 +125,7 @@ async def _alone(host: Host) -> tuple[int | None, str]:
     while True:
         try:
             descriptor, holder = locks.claim("check")
-        except (Error, OSError):
+        except (EnvstartError, OSError):
             # Not root, who alone can say so.
             return None, ""
         if descriptor is not None:
@@ -157,12 +157,12 @@ def _metrics(arguments: argparse.Namespace, report: Report, records: Sequence[Re
     if arguments.prometheus:
         try:
             monitoring.replace(arguments.prometheus, monitoring.prometheus(records, seconds))
-        except Error as error:
+        except EnvstartError as error:
             report.warn(str(error))
 
 
 def _last(arguments: argparse.Namespace) -> str:
-    """Return the path of what a check of the same ones has told last; Error if nobody can keep that."""
+    """Return the path of what a check of the same ones has told last; EnvstartError if nobody can keep that."""
     scope = (arguments.workdirs, arguments.names, arguments.level, arguments.list, arguments.config, arguments.name)
     return f"{state.directory()}/check.{path_digest(repr(scope))}.last"
 
@@ -171,7 +171,7 @@ def _differs(arguments: argparse.Namespace, report: Report, records: Sequence[Re
     """Tell whether the last check of the same ones said something else. Where that cannot be kept, problems count."""
     try:
         return monitoring.changed(_last(arguments), records)
-    except Error as error:
+    except EnvstartError as error:
         report.warn(str(error))
         return monitoring.worst(records) != "ok"
 
@@ -179,7 +179,7 @@ def _differs(arguments: argparse.Namespace, report: Report, records: Sequence[Re
 def _forget(arguments: argparse.Namespace) -> None:
     try:
         os.unlink(_last(arguments))
-    except (Error, OSError):
+    except (EnvstartError, OSError):
         pass
 
 

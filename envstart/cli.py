@@ -21,7 +21,7 @@ from . import (
     sample,
     show,
 )
-from .errors import Error, Usage
+from .errors import EnvstartError, UsageError
 from .host import Host
 from .report import Report, tell
 
@@ -51,7 +51,7 @@ exit status: 0 done (status: all is mounted), 1 final, 64 usage, 66 something is
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise Usage(f"cannot read the command line: {message}; try: {self.prog} -h")
+        raise UsageError(f"cannot read the command line: {message}; try: {self.prog} -h")
 
     def _print_message(self, message: str, file: object = None) -> None:
         # The help and the version: argparse itself does not notice a disk without room.
@@ -86,11 +86,11 @@ def _main(argv: Sequence[str], report: Report) -> int:
 
 
 def _whole(path: str) -> str:
-    """Return the absolute path; Usage where nobody can tell it."""
+    """Return the absolute path; UsageError where nobody can tell it."""
     try:
         return os.path.abspath(path)
     except FileNotFoundError:
-        raise Usage(f"cannot use {path}: the working directory is no more; give the whole path") from None
+        raise UsageError(f"cannot use {path}: the working directory is no more; give the whole path") from None
 
 
 def _seconds(text: str) -> float:
@@ -264,18 +264,18 @@ def _environments(arguments: argparse.Namespace, report: Report) -> list[Environ
     given = {"-w": arguments.workdir, "-l": arguments.list, "-d and -s": arguments.data or arguments.system}
     options = [option for option, value in given.items() if value is not None]
     if options[1:]:
-        raise Usage(f"cannot tell which jail or VM is meant: {options[0]} excludes {options[1]}; leave one out")
+        raise UsageError(f"cannot tell which jail or VM is meant: {options[0]} excludes {options[1]}; leave one out")
     if not options:
-        raise Usage("cannot tell which jail or VM is meant: give -w and -j, or -l, or -d, -s and -j")
+        raise UsageError("cannot tell which jail or VM is meant: give -w and -j, or -l, or -d, -s and -j")
     if arguments.list:
         found = config.environments(arguments.list)
         if arguments.name:
             found = [one for one in found if one.name == arguments.name]
             if not found:
-                raise Usage(f"cannot find {arguments.name} in {arguments.list}")
+                raise UsageError(f"cannot find {arguments.name} in {arguments.list}")
         return found
     if not arguments.name:
-        raise Usage("cannot tell which jail or VM is meant: give -j NAME")
+        raise UsageError("cannot tell which jail or VM is meant: give -j NAME")
     if arguments.workdir:
         (workdir,) = inventory.workdirs([arguments.workdir])
         usual, host = environment.in_workdir(arguments.name, workdir), Host(report)
@@ -286,7 +286,7 @@ def _environments(arguments: argparse.Namespace, report: Report) -> list[Environ
             report.warn(f"CBSD starts {usual.name} by {found.backend}, not by {arguments.backend}: {found.hook}")
         return [found.environment if found is not None and found.environment is not None else usual]
     if not (arguments.data and arguments.system):
-        raise Usage("cannot do without -d and -s; or give -w")
+        raise UsageError("cannot do without -d and -s; or give -w")
     places = (arguments.data, arguments.system, arguments.fstab, arguments.rcconf)
     return [environment.Environment(arguments.name, *places)]
 
@@ -303,7 +303,7 @@ def _act(arguments: argparse.Namespace, report: Report) -> int:
         return _plan(arguments, report)
     plans = _plans(arguments, report, arguments.verb)
     if len(plans) > 1:
-        raise Usage(f"cannot {arguments.verb} several environments at once: give -j")
+        raise UsageError(f"cannot {arguments.verb} several environments at once: give -j")
     report.about(plans[0].environment.name, plans[0].config["LOG_FACILITY"])
     host = Host(report)
     host.takeover = getattr(arguments, "preempt", False)
@@ -328,12 +328,12 @@ def _one(arguments: argparse.Namespace) -> bool:
     named = any((arguments.name, arguments.data, arguments.system, arguments.list))
     if not named:
         if arguments.config:
-            raise Usage("cannot use -c for environments that CBSD knows: name one by -j")
+            raise UsageError("cannot use -c for environments that CBSD knows: name one by -j")
         return False
     if len(arguments.names) != 1 or arguments.names[0] not in backends.NAMES:
-        raise Usage(f"cannot tell which hook is meant: give one of {', '.join(backends.NAMES)} before the options")
+        raise UsageError(f"cannot tell which hook is meant: give one of {', '.join(backends.NAMES)} before the options")
     if len(arguments.workdirs) > 1:
-        raise Usage("cannot look for one environment in several workdirs: give one -w")
+        raise UsageError("cannot look for one environment in several workdirs: give one -w")
     arguments.backend = arguments.names[0]
     arguments.workdir = arguments.workdirs[0] if arguments.workdirs else None
     return True
@@ -364,7 +364,7 @@ def _recover(arguments: argparse.Namespace, report: Report) -> int:
     if not arguments.preempt:
         return operate.recover(arguments, report, _plans(arguments, report, "stop") if _one(arguments) else None)
     if not _one(arguments):
-        raise Usage("cannot tell which volume to take over: give the backend, and -w and -j")
+        raise UsageError("cannot tell which volume to take over: give the backend, and -w and -j")
     arguments.verb = "start"
     return _act(arguments, report)
 
@@ -419,11 +419,11 @@ def _config_check(arguments: argparse.Namespace, report: Report) -> int:
         path = config.find(arguments.backend, workdir, path)
         names = config.examples(path, backends.backend(arguments.backend).OPTIONS) if path else {"any": "any"}
         wanted = [(environment.in_workdir(name, workdir), meaning) for name, meaning in names.items()]
-    failed: dict[str, tuple[Error, list[str]]] = {}
+    failed: dict[str, tuple[EnvstartError, list[str]]] = {}
     for one, meaning in wanted:
         try:
             plan = hook.load(arguments.backend, one, path)
-        except Error as error:
+        except EnvstartError as error:
             failed.setdefault(str(error), (error, []))[1].append(meaning)
             continue
         for warning in plan.warnings:

@@ -14,7 +14,7 @@ import time
 from . import mountpoint, plan, processes, state, unmount, usable
 from .block.base import Looks
 from .environment import file_name
-from .errors import Error, Misconfigured, NoAnswer, NoTime, Temporary, Unavailable
+from .errors import ConfigError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError, UnavailableError
 from .mount import Mount
 from .options import directory
 from .report import paste
@@ -110,12 +110,12 @@ class Client(Mount):
         source, number = self._noted(host)
         source = source or self._recorded(host)
         if not source:
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot tell what is mounted on {entry.point}: the mount table shows {entry} alone, and envstart has "
                 f"no note of it; it is not touched; {paste(('umount', entry.point))}"
             )
         if entry.number and number not in ("", _UNTOLD, entry.number):
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot tell what is mounted on {entry.point}: {entry}, but not the mount that envstart has made; it "
                 f"is not touched; {paste(('umount', entry.point))}"
             )
@@ -138,7 +138,7 @@ class Client(Mount):
         recorded = record.load(self.environment, host.report)
         try:
             steps = recorded.plan().steps if recorded is not None else ()
-        except Error as error:
+        except EnvstartError as error:
             host.report.trace(str(error))
             return ""
         return next((step.source for step in steps if isinstance(step, Client) and step.point == self.point), "")
@@ -147,7 +147,7 @@ class Client(Mount):
         if not host.rehearsing:
             state.note(self._note, f"{self.source}\n{entry.number or _UNTOLD}")
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         lack = await super().check(host)
         if lack is None and not self._noted(host)[1]:
             point = await self._real_point(host)
@@ -169,16 +169,16 @@ class Client(Mount):
             state.note(self._note, f"{self.source}\n")
             await super()._attempt(host, point, undo)
         # Mounted is not yet usable, and a client that is turned away by a server ends after its success.
-        lack: Error | None
+        lack: EnvstartError | None
         try:
             lack = await usable.judge(self, host, point)
-        except Error as error:
+        except EnvstartError as error:
             lack = error
         host.forget()
         entry = await self._ours(host, await host.mounts(), point)
         if entry is None:
             raise await self._why(host, "the client has ended by itself", began, f"mount {self.source} on {point}")
-        if isinstance(lack, Temporary):
+        if isinstance(lack, TemporaryError):
             # Bricks, monitors and the like can come up later than what has answered so far.
             await self._end(host, point)
             host.silent.discard(point)
@@ -195,11 +195,11 @@ class Client(Mount):
             await mountpoint.landed(host, self, await self._real_point(host), _APPEARS)
         return result
 
-    async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
+    async def _explained(self, host: Host, program: str, result: Result, doing: str) -> EnvstartError:
         words = result.words if result.status != 0 else f"{program} said that it is done, but nothing is mounted there"
         return await self._why(host, words, self._began, doing)
 
-    async def _why(self, host: Host, words: str, since: float, doing: str) -> Error:
+    async def _why(self, host: Host, words: str, since: float, doing: str) -> EnvstartError:
         """Why ``doing`` failed; ``words`` say what was seen of it, ``since`` (time.time) is when it began."""
         raise NotImplementedError
 
@@ -212,7 +212,7 @@ class Client(Mount):
             return
         result = await host.run(("kldload", "-n", "fusefs"), timeout=timeout)
         if result.status != 0:
-            kind = Temporary if result.status is None else Unavailable
+            kind = TemporaryError if result.status is None else UnavailableError
             raise kind(
                 f"cannot mount {self.source}: kldload fusefs: {result.words}; load it at boot: sysrc kld_list+=fusefs"
             )
@@ -245,7 +245,7 @@ class Client(Mount):
                 if not await looks.again():
                     await self._end_processes(host, point)
                     return
-        except (NoAnswer, NoTime):
+        except (NoResponseError, DeadlineExceededError):
             # Whether it has is not known; the next one is looked at when it is mounted.
             pass
 
@@ -290,7 +290,7 @@ class Client(Mount):
         while True:
             try:
                 pids = await host.bounded(processes.naming, self.programs, point, timeout=_SEARCH)
-            except (NoAnswer, NoTime):
+            except (NoResponseError, DeadlineExceededError):
                 return bool(known)
             if known.issuperset(pids):
                 return True
@@ -311,7 +311,7 @@ class Client(Mount):
             return
         try:
             state.note(self._note, "")
-        except Error as error:
+        except EnvstartError as error:
             # It is unmounted, and a note of what is not mounted harms nobody.
             host.report.warn(str(error))
 
@@ -365,9 +365,9 @@ class _Shown(Mount):
 
 
 def refuse_shared(wanted: Sequence[Wanted]) -> None:
-    """Misconfigured if a directory is to serve all environments."""
+    """ConfigError if a directory is to serve all environments."""
     if any(item.shared for item in wanted):
-        raise Misconfigured(
+        raise ConfigError(
             "cannot use RCCONF_SHARED=1: each environment has mounts of its own here, which go with it; "
             "mount that directory by fstab(5), or set RCCONF_SHARED=0"
         )

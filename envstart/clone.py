@@ -12,7 +12,7 @@ import os
 from . import environment, hook, layout, staging, touch
 from .block.base import Block
 from .environment import file_name
-from .errors import Error, Misconfigured, Missing, Temporary, Usage
+from .errors import ConfigError, EnvstartError, NotFoundError, TemporaryError, UsageError
 from .mount import Mount
 from .options import ALNUM
 from .plan import NOT_READY, Plan, State
@@ -35,13 +35,13 @@ _NOTHING = "No such file or directory"
 
 
 def main(argv: Sequence[str], host: Host) -> int:
-    """Run the hook and return its exit status; raises Error."""
+    """Run the hook and return its exit status; raises EnvstartError."""
     arguments = environment.parse(argv)
     if arguments.help:
         tell(f"usage: {PROGRAM} [-c config] [-nv], with jname, data, workdir, newjname and newdata as variables\n")
         return os.EX_OK
     if set(arguments.values) - {"-c"}:
-        raise Usage(
+        raise UsageError(
             f"cannot use {' '.join(arguments.values)}: CBSD names the environments by variables; -h tells which"
         )
     report = host.report
@@ -62,13 +62,15 @@ def main(argv: Sequence[str], host: Host) -> int:
 
 
 def environments(variables: Mapping[str, str]) -> tuple[Environment, Environment]:
-    """The environment to copy, and the one to make; Usage if the variables do not tell."""
+    """The environment to copy, and the one to make; UsageError if the variables do not tell."""
     lacking = [name for name in ("jname", "data", "workdir", "newjname") if not variables.get(name)]
     if lacking:
-        raise Usage(f"cannot tell what to clone: {', '.join(lacking)} not set; cbsd jclone sets them for clone-local.d")
+        raise UsageError(
+            f"cannot tell what to clone: {', '.join(lacking)} not set; cbsd jclone sets them for clone-local.d"
+        )
     name, workdir = variables["newjname"], variables["workdir"]
     if name == variables["jname"]:
-        raise Usage(f"cannot clone {name} to itself")
+        raise UsageError(f"cannot clone {name} to itself")
     old = environment.in_workdir(variables["jname"], workdir, variables["data"])
     return old, environment.in_workdir(name, workdir, variables.get("newdata", ""))
 
@@ -79,11 +81,11 @@ def planned(old: Environment, new: Environment, path: str | None) -> Plan:
     config = target.config
     doing = f"cannot clone {old.name} to {new.name}"
     if config["CLONE_COMMAND"] is None:
-        raise Misconfigured(
+        raise ConfigError(
             f"{doing}: CLONE_COMMAND is not set; as in: ssh root@{config['NFS_SERVER']} cp -a {{old}} {{new}}"
         )
     if source.config["NFS_SERVER"] != config["NFS_SERVER"]:
-        raise Misconfigured(
+        raise ConfigError(
             f"{doing} on the server: one is on {source.config['NFS_SERVER']}, the other on {config['NFS_SERVER']}"
         )
     (data,) = (step for step in target.steps if isinstance(step, Mount) and step.name == "data")
@@ -95,7 +97,7 @@ def planned(old: Environment, new: Environment, path: str | None) -> Plan:
             continue
         for directory in (original, item.path):
             if not _SAFE.issuperset(directory):
-                raise Misconfigured(f"{doing}: a shell on the server would not take {directory!r} for one word")
+                raise ConfigError(f"{doing}: a shell on the server would not take {directory!r} for one word")
         copies.append(Copy(item.name, original, item.path, data, target))
     vacancy = Vacancy(copies)
     for lower, copy in zip([vacancy, *copies], copies):
@@ -114,13 +116,13 @@ class Vacancy(Block):
         self._copies = copies
         self._seen = False
 
-    async def check(self, host: Host) -> Error | None:
-        return None if self._seen else Missing("cannot tell yet whether the new directories are there")
+    async def check(self, host: Host) -> EnvstartError | None:
+        return None if self._seen else NotFoundError("cannot tell yet whether the new directories are there")
 
     async def start(self, host: Host) -> None:
         for copy in self._copies:
             if await copy.exists(host):
-                raise Misconfigured(f"cannot make {copy.target}: it is there already; remove it, or take another name")
+                raise ConfigError(f"cannot make {copy.target}: it is there already; remove it, or take another name")
         self._seen = True
 
     async def state(self, host: Host) -> State:
@@ -174,7 +176,7 @@ class Copy(Block):
         await look.withdraw(host)
         try:
             await look.start(host)
-        except Missing as error:
+        except NotFoundError as error:
             # What is there and no directory is there all the same, and the command that takes back would remove it.
             if not os.path.isdir(look.point) or _NOTHING not in str(error):
                 raise
@@ -185,13 +187,13 @@ class Copy(Block):
             await host.bounded(touch.remove_empty, [look.point], timeout=self.config["PROBE_TIMEOUT"])
         return True
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         if not self._made:
-            return Missing(f"cannot find {self.target}: it is not made yet")
+            return NotFoundError(f"cannot find {self.target}: it is not made yet")
         if await self.exists(host):
             return None
         command = self.config["CLONE_COMMAND"][0]
-        return Error(f"cannot find {self.target}: {command} said that it is done; look at CLONE_COMMAND")
+        return EnvstartError(f"cannot find {self.target}: {command} said that it is done; look at CLONE_COMMAND")
 
     async def start(self, host: Host) -> None:
         words = self.config["CLONE_COMMAND"]
@@ -199,9 +201,9 @@ class Copy(Block):
         result = await self._run(host, words)
         doing = f"cannot copy {self.source} to {self.target}: {words[0]}"
         if result.status is None:
-            raise Temporary(f"{doing}: {result.words}; on the server it may go on; raise CLONE_TIMEOUT")
+            raise TemporaryError(f"{doing}: {result.words}; on the server it may go on; raise CLONE_TIMEOUT")
         if result.status != 0:
-            raise Error(f"{doing}: {result.words}; try the command by hand: -v shows it")
+            raise EnvstartError(f"{doing}: {result.words}; try the command by hand: -v shows it")
         self._made = True
 
     async def _take_back(self, host: Host) -> None:
@@ -211,7 +213,9 @@ class Copy(Block):
             return
         result = await self._run(host, self._undo)
         if result.status != 0:
-            raise Error(f"cannot remove {self.target}: {self._undo[0]}: {result.words}; remove it on the server")
+            raise EnvstartError(
+                f"cannot remove {self.target}: {self._undo[0]}: {result.words}; remove it on the server"
+            )
 
     async def state(self, host: Host) -> State:
         return State(NOT_READY, start=[self._filled(self.config["CLONE_COMMAND"])])

@@ -6,7 +6,7 @@ mount(8), nfs(5), umount(8).
 
 from __future__ import annotations
 
-from .errors import Unavailable
+from .errors import UnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def origin(name: str) -> str:
 
 
 def missing(name: str) -> NoReturn:
-    """Raise Unavailable because this command is not installed."""
-    raise Unavailable(f"cannot run {name}: it is not installed{origin(name)}")
+    """Raise UnavailableError because this command is not installed."""
+    raise UnavailableError(f"cannot run {name}: it is not installed{origin(name)}")
 
 
 def mount(platform: str, fstype: str, options: Sequence[str], source: str, point: str) -> tuple[str, ...]:

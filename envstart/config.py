@@ -7,7 +7,7 @@ import stat
 
 from . import libraries, shell
 from .environment import Environment
-from .errors import Denied, Error, Misconfigured, Unavailable, Usage, reason
+from .errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError, UsageError, reason
 from .libraries import ROOT
 from .options import fill
 from .report import paste
@@ -108,12 +108,13 @@ def find(backend: str, workdir: str | None, explicit: str | None = None) -> str 
 
 
 def load(backend: str, options: Sequence[Option], name: str, path: str | None, workdir: str | None) -> Config:
-    """The configuration of ``backend`` for the environment ``name``; Misconfigured or Denied with every mistake."""
+    """The configuration of ``backend`` for the environment ``name``; ConfigError or PermissionDeniedError with every
+    mistake."""
     if path is None and any(option.default is None for option in options):
         from . import remedies
 
         places = candidates(backend, workdir)
-        raise Misconfigured(
+        raise ConfigError(
             f"cannot find env_start_{backend}.conf in {', '.join(map(os.path.dirname, places))}; "
             f"write one: {remedies.known('config sample', [backend])} > {paste((places[0],))}"
         )
@@ -132,7 +133,7 @@ def _reading(text: str) -> shell.Reading:
 def from_reading(
     backend: str, options: Sequence[Option], name: str, path: str | None, reading: shell.Reading
 ) -> Config:
-    """Make the configuration for the environment ``name`` of what was read from ``path``; Misconfigured with every
+    """Make the configuration for the environment ``name`` of what was read from ``path``; ConfigError with every
     mistake."""
     known = {option.name: option for option in options}
     problems = list(reading.problems)
@@ -209,29 +210,29 @@ def environments(path: str) -> list[Environment]:
         from configobj import ConfigObj, ConfigObjError, Section
     except ImportError:
         remedy = libraries.how_to_install("configobj")
-        raise Unavailable(f"cannot read {path}: Python's configobj is missing; {remedy}") from None
+        raise UnavailableError(f"cannot read {path}: Python's configobj is missing; {remedy}") from None
     text = trusted_text(path)
     try:
         parsed = ConfigObj(text.splitlines(), interpolation=False, list_values=False, raise_errors=True)
     except ConfigObjError as error:
-        raise Misconfigured(f"cannot use {path}: {error}") from None
+        raise ConfigError(f"cannot use {path}: {error}") from None
     found = []
     for name, section in parsed.items():
         if not isinstance(section, Section):
-            raise Misconfigured(f"cannot use {path}: {name} is in no section; begin with [NAME]")
+            raise ConfigError(f"cannot use {path}: {name} is in no section; begin with [NAME]")
         unknown = set(section) - {"data", "system", "fstab", "rcconf"}
         if unknown or not {"data", "system"} <= set(section):
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot use {path}: [{name}] has data, system and perhaps fstab and rcconf, nothing else"
             )
         try:
             found.append(Environment(name, **{key: str(value) for key, value in section.items()}))
-        except Usage as error:
-            raise Misconfigured(f"cannot use {path}: [{name}]: {error}") from None
+        except UsageError as error:
+            raise ConfigError(f"cannot use {path}: [{name}]: {error}") from None
     return found
 
 
-def mistakes(path: str | None, problems: list[tuple[int, str]], checked: Sequence[str]) -> Error:
+def mistakes(path: str | None, problems: list[tuple[int, str]], checked: Sequence[str]) -> EnvstartError:
     """One error for all of them: each on a line of its own, and the first again in the last line. ``checked``: the
     arguments of ``envstart config check`` that show them."""
     from . import remedies
@@ -242,7 +243,7 @@ def mistakes(path: str | None, problems: list[tuple[int, str]], checked: Sequenc
     if len(problems) > _SHOWN_MAX:
         lines.append(f"{path}: ... and {len(problems) - _SHOWN_MAX} more")
     count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes, the first"
-    return Misconfigured(
+    return ConfigError(
         f"cannot use the configuration: {count}: {lines[0]}; correct it and try: "
         f"{remedies.known('config check', checked)}",
         details=tuple(lines) if len(lines) > 1 else (),
@@ -289,23 +290,25 @@ def trusted_text(path: str) -> str:
         # NONBLOCK: a FIFO must not keep us waiting for its writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise Misconfigured(f"cannot read {path}: {reason(error)}") from None
+        raise ConfigError(f"cannot read {path}: {reason(error)}") from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise Misconfigured(f"cannot use {path}: it is no regular file")
+            raise ConfigError(f"cannot use {path}: it is no regular file")
         if status.st_uid not in (0, os.geteuid()) and status.st_uid != _cbsd()[0]:
-            raise Denied(f"cannot trust {path}: it belongs to user {status.st_uid}; {paste(('chown', 'root', path))}")
+            raise PermissionDeniedError(
+                f"cannot trust {path}: it belongs to user {status.st_uid}; {paste(('chown', 'root', path))}"
+            )
         writable = status.st_mode & 0o022
         if writable and (writable != stat.S_IWGRP or status.st_gid != _cbsd()[1]):
-            raise Denied(f"cannot trust {path}: others can write it; {paste(('chmod', 'go-w', path))}")
+            raise PermissionDeniedError(f"cannot trust {path}: others can write it; {paste(('chmod', 'go-w', path))}")
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(_SIZE_MAX + 1)
     except OSError as error:
-        raise Misconfigured(f"cannot read {path}: {reason(error)}") from None
+        raise ConfigError(f"cannot read {path}: {reason(error)}") from None
     finally:
         os.close(descriptor)
     if len(content) > _SIZE_MAX:
-        raise Misconfigured(f"cannot use {path}: it has more than {_SIZE_MAX} bytes")
+        raise ConfigError(f"cannot use {path}: it has more than {_SIZE_MAX} bytes")
     # The inverse of what the system calls do with a path, so that every byte of it arrives as it was written.
     return os.fsdecode(content)

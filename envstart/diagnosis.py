@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from .errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
+from .errors import ConfigError, EnvstartError, NotFoundError, PermissionDeniedError, TemporaryError, UnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,41 +16,41 @@ if TYPE_CHECKING:
     from .mount import Mount
 
 # (words, kind of error, what to do); the first row that fits counts.
-Rows = tuple[tuple[str, type[Error], str], ...]
+Rows = tuple[tuple[str, type[EnvstartError], str], ...]
 # What FreeBSD says of a name that there is not, and also when no resolver can be asked (_dns_getaddrinfo() in
 # lib/libc/net/getaddrinfo.c); so it is not final for so many seconds after boot (CLOCK_MONOTONIC begins there).
 UNRESOLVED = "Name does not resolve"
 BOOTING = 300.0
 _FINAL: Rows = (
-    ("Permission denied", Denied, "may root use it? look at what it lies on"),
-    ("Operation not permitted", Denied, "is this a jail, or a container that may not mount?"),
-    ("No such file or directory", Missing, "make the directory, or correct the path"),
-    ("Not a directory", Missing, "make it a directory, or correct the path"),
-    ("must be same type", Missing, "make both a directory, or both a file"),
-    ("does not exist", Missing, "make the directory, or correct the path"),
-    ("is unknown: Invalid argument", Misconfigured, "take the option out of the configuration"),
-    ("incorrect mount option", Misconfigured, "take the option out of the configuration"),
-    ("illegal ", Misconfigured, "correct the option in the configuration"),
-    ("should only be used for", Misconfigured, "take the option out of the configuration"),
-    ("Invalid fstype", Unavailable, "load the kernel module of the file system"),
-    ("unknown filesystem type", Unavailable, "load the kernel module of the file system"),
-    ("is not available", Unavailable, "load the kernel module of the file system"),
-    ("Program/version mismatch", Misconfigured, "the server does not speak this NFS version; look at NFS_VERSION"),
-    ("minor version not supported", Misconfigured, "the server does not speak this minorversion"),
-    ("wrong security flavor", Denied, "the server wants another sec= option"),
-    ("Authentication error", Denied, "does the server want another sec= option?"),
-    ("access denied by server", Denied, "let the server export it to this host"),
-    (UNRESOLVED, Error, "correct the server's name, or the resolver"),
-    ("Name or service not known", Error, "correct the server's name, or the resolver"),
-    ("Address family for hostname not supported", Error, "correct the server's name, or the resolver"),
-    ("No address associated with hostname", Error, "correct the server's name, or the resolver"),
-    ("File name too long", Misconfigured, "a source has at most 1023 bytes"),
-    ("Directory not empty", Misconfigured, "empty the mount point, or set HIDDEN_FILES"),
+    ("Permission denied", PermissionDeniedError, "may root use it? look at what it lies on"),
+    ("Operation not permitted", PermissionDeniedError, "is this a jail, or a container that may not mount?"),
+    ("No such file or directory", NotFoundError, "make the directory, or correct the path"),
+    ("Not a directory", NotFoundError, "make it a directory, or correct the path"),
+    ("must be same type", NotFoundError, "make both a directory, or both a file"),
+    ("does not exist", NotFoundError, "make the directory, or correct the path"),
+    ("is unknown: Invalid argument", ConfigError, "take the option out of the configuration"),
+    ("incorrect mount option", ConfigError, "take the option out of the configuration"),
+    ("illegal ", ConfigError, "correct the option in the configuration"),
+    ("should only be used for", ConfigError, "take the option out of the configuration"),
+    ("Invalid fstype", UnavailableError, "load the kernel module of the file system"),
+    ("unknown filesystem type", UnavailableError, "load the kernel module of the file system"),
+    ("is not available", UnavailableError, "load the kernel module of the file system"),
+    ("Program/version mismatch", ConfigError, "the server does not speak this NFS version; look at NFS_VERSION"),
+    ("minor version not supported", ConfigError, "the server does not speak this minorversion"),
+    ("wrong security flavor", PermissionDeniedError, "the server wants another sec= option"),
+    ("Authentication error", PermissionDeniedError, "does the server want another sec= option?"),
+    ("access denied by server", PermissionDeniedError, "let the server export it to this host"),
+    (UNRESOLVED, EnvstartError, "correct the server's name, or the resolver"),
+    ("Name or service not known", EnvstartError, "correct the server's name, or the resolver"),
+    ("Address family for hostname not supported", EnvstartError, "correct the server's name, or the resolver"),
+    ("No address associated with hostname", EnvstartError, "correct the server's name, or the resolver"),
+    ("File name too long", ConfigError, "a source has at most 1023 bytes"),
+    ("Directory not empty", ConfigError, "empty the mount point, or set HIDDEN_FILES"),
 )
 # Of a directory of an NFS server the same words mean something else.
 _OF_SERVER: Rows = (
-    ("Permission denied", Denied, "let the server export it to this host"),
-    ("No such file or directory", Missing, "make the directory on the server, or correct the path"),
+    ("Permission denied", PermissionDeniedError, "let the server export it to this host"),
+    ("No such file or directory", NotFoundError, "make the directory on the server, or correct the path"),
 )
 _HEALS = (
     "Connection refused",
@@ -80,17 +80,17 @@ _HEALS = (
 ALREADY = ("Device busy", "Resource deadlock avoided")
 
 
-def first(rows: Rows, words: str, doing: str) -> Error | None:
+def first(rows: Rows, words: str, doing: str) -> EnvstartError | None:
     """The error of the first row that fits; ``doing`` is "mount SOURCE on DIR"."""
     if UNRESOLVED in words and time.monotonic() < BOOTING:
-        return Temporary(f"cannot {doing}: {words}; the resolver may not be up yet")
+        return TemporaryError(f"cannot {doing}: {words}; the resolver may not be up yet")
     for text, kind, remedy in rows:
         if text in words:
             return kind(f"cannot {doing}: {words}; {remedy}")
     return None
 
 
-async def explain(host: Host, mount: Mount, result: Result, doing: str) -> Error:
+async def explain(host: Host, mount: Mount, result: Result, doing: str) -> EnvstartError:
     """Return why a mount command has mounted nothing; of an NFS server that takes more than its words."""
     if mount.fstype != "nfs":
         return mount.diagnose(result, doing)
@@ -99,22 +99,22 @@ async def explain(host: Host, mount: Mount, result: Result, doing: str) -> Error
     return await nfs_failure.explain(host, mount, result, doing)
 
 
-def of_mount(result: Result, doing: str) -> Error:
+def of_mount(result: Result, doing: str) -> EnvstartError:
     """Return the error for a mount command that did not succeed; ``doing`` is "mount SOURCE on DIR"."""
     return _of_any(result, doing, "is what it lies on well, and is it in use?")
 
 
-def _of_any(result: Result, doing: str, doubt: str) -> Error:
+def _of_any(result: Result, doing: str, doubt: str) -> EnvstartError:
     words = result.words
     final = first(_FINAL, words, doing)
     if final is not None:
         return final
     if result.status is None or any(text in words for text in _HEALS):
-        return Temporary(f"cannot {doing}: {words}; {doubt}")
-    return Error(f"cannot {doing}: {words}; try the command by hand: -v shows it")
+        return TemporaryError(f"cannot {doing}: {words}; {doubt}")
+    return EnvstartError(f"cannot {doing}: {words}; try the command by hand: -v shows it")
 
 
-def of_server(result: Result, doing: str) -> Error:
+def of_server(result: Result, doing: str) -> EnvstartError:
     """Return of_mount() for a directory of an NFS server (see nfs_failure.py for what asks about it)."""
     doubt = "is the server up, and can it be reached?"
     return first(_OF_SERVER, result.words, doing) or _of_any(result, doing, doubt)
@@ -122,22 +122,22 @@ def of_server(result: Result, doing: str) -> Error:
 
 # Of mount(8) for a device: the same words mean something else there (docs/freebsd.md#ufs).
 _OF_DEVICE: Rows = (
-    ("run fsck", Misconfigured, "fsck it by hand, or set FSCK=preen"),
-    ("Integrity check failed", Misconfigured, "fsck it by hand"),
-    ("Operation not permitted", Temporary, "is it in use under another name? look at mount(8) and geli status"),
-    ("No such file or directory", Missing, "there is no such device, or no file system on it"),
-    ("Invalid argument", Misconfigured, "there is no file system of this type on it"),
-    ("wrong fs type", Misconfigured, "there is no file system of this type on it"),
-    ("Illegal byte sequence", Misconfigured, "it was made on a machine of the other byte order"),
-    ("Block device required", Misconfigured, "it is no disk"),
-    ("Read-only file system", Misconfigured, "the provider is read-only: add ro to VOLUME_OPTIONS"),
-    ("write-protected", Misconfigured, "the provider is read-only: add ro to VOLUME_OPTIONS"),
-    ("already mounted or mount point busy", Temporary, "it is in use by somebody else"),
-    ("Input/output error", Temporary, "does another host hold its reservation, or is the disk gone?"),
+    ("run fsck", ConfigError, "fsck it by hand, or set FSCK=preen"),
+    ("Integrity check failed", ConfigError, "fsck it by hand"),
+    ("Operation not permitted", TemporaryError, "is it in use under another name? look at mount(8) and geli status"),
+    ("No such file or directory", NotFoundError, "there is no such device, or no file system on it"),
+    ("Invalid argument", ConfigError, "there is no file system of this type on it"),
+    ("wrong fs type", ConfigError, "there is no file system of this type on it"),
+    ("Illegal byte sequence", ConfigError, "it was made on a machine of the other byte order"),
+    ("Block device required", ConfigError, "it is no disk"),
+    ("Read-only file system", ConfigError, "the provider is read-only: add ro to VOLUME_OPTIONS"),
+    ("write-protected", ConfigError, "the provider is read-only: add ro to VOLUME_OPTIONS"),
+    ("already mounted or mount point busy", TemporaryError, "it is in use by somebody else"),
+    ("Input/output error", TemporaryError, "does another host hold its reservation, or is the disk gone?"),
 )
 
 
-def of_device(result: Result, doing: str) -> Error:
+def of_device(result: Result, doing: str) -> EnvstartError:
     """of_mount() for a file system on a device of this host."""
     return first(_OF_DEVICE, result.words, doing) or of_mount(result, doing)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import getopt
 import os
 
-from .errors import Usage
+from .errors import UsageError
 from .paths import is_below, path_digest
 
 TYPE_CHECKING = False
@@ -88,19 +88,19 @@ class Environment:
             holder = os.path.basename(parent) if parent != self.workdir else ""
             named = (holder in _NAMED and last == self.name) or (holder == "jails-data" and last == f"{self.name}-data")
             if self.workdir and is_below(self.workdir, path):
-                raise Usage(f"cannot use {option} {path}: it holds the CBSD workdir {self.workdir}")
+                raise UsageError(f"cannot use {option} {path}: it holds the CBSD workdir {self.workdir}")
             if path in _SYSTEM:
-                raise Usage(f"cannot use {option} {path}: it is a directory of this host")
+                raise UsageError(f"cannot use {option} {path}: it is a directory of this host")
             if self.workdir and any(is_below(path, f"{self.workdir}/{entry}") for entry in _CBSD_OWN):
-                raise Usage(f"cannot use {option} {path}: it belongs to CBSD itself")
+                raise UsageError(f"cannot use {option} {path}: it belongs to CBSD itself")
             if last in _SHARED and not named and not (option == "-r" and last == "jails-rcconf"):
-                raise Usage(f"cannot use {option} {path}: it holds the directories of all environments")
+                raise UsageError(f"cannot use {option} {path}: it holds the directories of all environments")
             if last.startswith("-"):
-                raise Usage(f"cannot use {option} {path}: it was made from an empty name; give CBSD a jname")
+                raise UsageError(f"cannot use {option} {path}: it was made from an empty name; give CBSD a jname")
             if not named and (holder in _NAMED or (holder == "jails-data" and last.endswith("-data"))):
-                raise Usage(f"cannot use {option} {path}: it does not belong to environment {self.name}")
+                raise UsageError(f"cannot use {option} {path}: it does not belong to environment {self.name}")
             if path in seen:
-                raise Usage(f"cannot use {option} {path}: it is also {seen[path]}")
+                raise UsageError(f"cannot use {option} {path}: it is also {seen[path]}")
             seen[path] = option
 
 
@@ -117,20 +117,20 @@ class Arguments:
         self.help = False
 
     def environment(self) -> Environment:
-        """The environment meant, or Usage; ``-d``, ``-j`` and ``-s`` are required."""
+        """The environment meant, or UsageError; ``-d``, ``-j`` and ``-s`` are required."""
         lacking = [option for option in ("-d", "-j", "-s") if option not in self.values]
         if lacking:
-            raise Usage(f"cannot do without {' and '.join(lacking)}; usage: {SYNOPSIS}")
+            raise UsageError(f"cannot do without {' and '.join(lacking)}; usage: {SYNOPSIS}")
         get = self.values.get
         return Environment(self.values["-j"], self.values["-d"], self.values["-s"], get("-f"), get("-r"))
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    """Read getopt(3) style options, or raise Usage."""
+    """Read getopt(3) style options, or raise UsageError."""
     try:
         options, rest = getopt.getopt(list(argv), "d:f:j:r:s:c:nvh", ["help"])
     except getopt.GetoptError as error:
-        raise Usage(f"cannot read the options: {error}; usage: {SYNOPSIS}") from None
+        raise UsageError(f"cannot read the options: {error}; usage: {SYNOPSIS}") from None
     arguments = Arguments()
     for option, value in options:
         arguments.help |= option in ("-h", "--help")
@@ -139,17 +139,17 @@ def parse(argv: Sequence[str]) -> Arguments:
         if option not in _OPTIONS:
             continue
         if not value:
-            raise Usage(f"cannot read {option}: its value is empty; usage: {SYNOPSIS}")
+            raise UsageError(f"cannot read {option}: its value is empty; usage: {SYNOPSIS}")
         if value.startswith("-"):
-            raise Usage(f"cannot read {option}: its value {value!r} looks like an option; usage: {SYNOPSIS}")
+            raise UsageError(f"cannot read {option}: its value {value!r} looks like an option; usage: {SYNOPSIS}")
         if option == "-c" and not value.startswith("/"):
             # CBSD runs hooks in /var/empty, and they leave it for / before they read this.
-            raise Usage(f"cannot use -c {value!r}: the path is not absolute")
+            raise UsageError(f"cannot use -c {value!r}: the path is not absolute")
         if option in arguments.values:
             arguments.repeated.append(option)
         arguments.values[option] = value
     if rest:
-        raise Usage(
+        raise UsageError(
             f"cannot read {rest[0]!r}: no option takes it; "
             "a path with a space arrives as two words, CBSD cannot pass one"
         )
@@ -160,7 +160,7 @@ def from_variables(variables: Mapping[str, str], otherwise: str = f"no arguments
     """The environment that CBSD's stop hooks name by variables instead of arguments (docs/cbsd.md#directory-hooks);
     Usage, with what should have been ``otherwise``, if it is not named."""
     if not all(variables.get(name) for name in ("jname", "data", "workdir")):
-        raise Usage(f"cannot tell which environment is meant: {otherwise}")
+        raise UsageError(f"cannot tell which environment is meant: {otherwise}")
     name, workdir = variables["jname"], variables["workdir"]
     return in_workdir(name, workdir, variables["data"])
 
@@ -191,30 +191,30 @@ def is_name(word: str) -> bool:
 def _check_name(name: str) -> str:
     """CBSD's own grammar (docs/cbsd.md#arguments), matched in full."""
     if not name:
-        raise Usage("cannot use -j: the name is empty")
+        raise UsageError("cannot use -j: the name is empty")
     if not is_name(name):
-        raise Usage(f"cannot use -j {name!r}: a name has letters, digits and _ @ % : -, and does not begin with -")
+        raise UsageError(f"cannot use -j {name!r}: a name has letters, digits and _ @ % : -, and does not begin with -")
     if len(name) > _NAME_MAX:
-        raise Usage(f"cannot use -j {name[:20]}...: a name has at most {_NAME_MAX} characters")
+        raise UsageError(f"cannot use -j {name[:20]}...: a name has at most {_NAME_MAX} characters")
     return name
 
 
 def _directory(option: str, path: str) -> str:
     if not path:
-        raise Usage(f"cannot use {option}: the path is empty")
+        raise UsageError(f"cannot use {option}: the path is empty")
     if not path.startswith("/"):
-        raise Usage(f"cannot use {option} {path!r}: the path is not absolute")
+        raise UsageError(f"cannot use {option} {path!r}: the path is not absolute")
     # The first is quick, and true of most.
     if not path.isprintable() and any(ord(character) < 32 or ord(character) == 127 for character in path):
-        raise Usage(f"cannot use {option} {path!r}: the path has a control character")
+        raise UsageError(f"cannot use {option} {path!r}: the path has a control character")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise Usage(f"cannot use {option} {path!r}: the path has a .. in it")
+        raise UsageError(f"cannot use {option} {path!r}: the path has a .. in it")
     if not parts:
-        raise Usage(f"cannot use {option} {path!r}: that is the root directory")
+        raise UsageError(f"cannot use {option} {path!r}: that is the root directory")
     path = "/" + "/".join(parts)
     if len(os.fsencode(path)) > _PATH_MAX:
-        raise Usage(f"cannot use {option} {path[:40]}...: a mount point has at most {_PATH_MAX} bytes")
+        raise UsageError(f"cannot use {option} {path[:40]}...: a mount point has at most {_PATH_MAX} bytes")
     return path
 
 

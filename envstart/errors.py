@@ -12,7 +12,7 @@ UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError,
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
-class Error(Exception):
+class EnvstartError(Exception):
     """One line for the operator, ``cannot X: reason; remedy``, and the status the process ends with.
 
     ``details`` are lines that are shown before it (each mistake of a configuration file, say).
@@ -29,65 +29,65 @@ class Error(Exception):
         self.args = (f"{self}; {text}",)
 
 
-class Usage(Error):
+class UsageError(EnvstartError):
     """The command line is wrong."""
 
     status = os.EX_USAGE
 
 
-class Missing(Error):
+class NotFoundError(EnvstartError):
     """A mount point, an exported directory or a file that must be there is not."""
 
     status = os.EX_NOINPUT
 
 
-class Unavailable(Error):
+class UnavailableError(EnvstartError):
     """A program, service or daemon is missing."""
 
     status = os.EX_UNAVAILABLE
 
 
-class Temporary(Error):
+class TemporaryError(EnvstartError):
     """Can heal by itself: tried again."""
 
     status = os.EX_TEMPFAIL
 
 
-class Exhausted(Temporary):
+class ResourceError(TemporaryError):
     """This host, or a limit of the caller's, has no more processes, descriptors or memory for it."""
 
 
-class NoRoom(Temporary):
+class NoSpaceError(TemporaryError):
     """A file of our own cannot be made: the disk is full."""
 
 
-class NoAnswer(Temporary):
+class NoResponseError(TemporaryError):
     """What was asked did not answer in time: a dead server, as a rule."""
 
 
-class NoTime(Temporary):
+class DeadlineExceededError(TemporaryError):
     """The deadline came before an answer could be expected: nothing is known, and nothing may follow from it."""
 
 
-class Stuck(Error):
-    """Temporary, but not for this run: what it needs is held by a process that nothing ends."""
+class BlockedError(EnvstartError):
+    """TemporaryError, but not for this run: what it needs is held by a process that nothing ends."""
 
     status = os.EX_TEMPFAIL
 
 
-class Denied(Error):
+class PermissionDeniedError(EnvstartError):
     """Not permitted, by this host or by the server."""
 
     status = os.EX_NOPERM
 
 
-class Misconfigured(Error):
+class ConfigError(EnvstartError):
     """The configuration is wrong, or something else is mounted where our directory belongs."""
 
     status = os.EX_CONFIG
 
 
-class Interrupted(Error):
+class SignalError(EnvstartError):
     """A signal asked us to end; sh(1) writes that as 128 + its number."""
 
     def __init__(self, signum: int) -> None:
@@ -97,12 +97,12 @@ class Interrupted(Error):
 
 def exhausted(error: BaseException) -> bool:
     """Whether this host, or a limit of the caller's, has no more of what was needed."""
-    return isinstance(error, Exhausted) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
+    return isinstance(error, ResourceError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
 
 
-def no_child(error: OSError) -> Exhausted:
+def no_child(error: OSError) -> ResourceError:
     """Return what it means that fork(2), or what it needs, has failed."""
-    return Exhausted(f"cannot start a child: {reason(error)}")
+    return ResourceError(f"cannot start a child: {reason(error)}")
 
 
 def full(error: OSError) -> bool:

@@ -7,7 +7,7 @@ Knows nothing about file systems; the steps do.
 from __future__ import annotations
 
 from . import breaker, mountpoint, record, started
-from .errors import Error, NoAnswer, NoTime, Stuck, Temporary
+from .errors import BlockedError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
 from .plan import waves
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ def start(plan: Plan, host: Host) -> int:
     host.wait(breaker.admit(plan, host))
     try:
         return _start(plan, host, groups)
-    except (Temporary, Stuck):
+    except (TemporaryError, BlockedError):
         host.wait(breaker.consider(plan, host))
         raise
 
@@ -70,9 +70,9 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
     with host.locks(plan.locks, needed=False):
         why = unless()
         if why:
-            raise Temporary(f"cannot stop {plan.environment.name}: {why}; it is left as it is")
+            raise TemporaryError(f"cannot stop {plan.environment.name}: {why}; it is left as it is")
         if left := started.left(plan.locks[0]):
-            raise Temporary(
+            raise TemporaryError(
                 f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
                 "it, can still mount when its server is back; stop again then"
             )
@@ -111,7 +111,7 @@ def _survey(plan: Plan, host: Host) -> bool:
     """One reading of the mount table, and of the directories' real names, for all steps; whether any was touched."""
     try:
         return bool(host.wait(host.resolve([place for step in plan.steps for place in step.places])))
-    except (NoAnswer, NoTime):
+    except (NoResponseError, DeadlineExceededError):
         # One of them lies on something dead; each is asked for by itself then, so that the right one is told.
         return True
 
@@ -127,7 +127,7 @@ def _take_back(host: Host, error: BaseException) -> list[str]:
     """Roll back, and tell what could not be taken back, which is returned."""
     failures = host.roll_back()
     text = f"it could not all be taken back: {'; '.join(failures)}"
-    if failures and isinstance(error, Error):
+    if failures and isinstance(error, EnvstartError):
         error.also(f"and {text}")
     elif failures:
         host.report.warn(text)

@@ -125,13 +125,13 @@ def _is_fine(row: Any, answer: tuple[str, str, tuple[str, int] | None, str]) -> 
 
 def remember(program: str, argv: Sequence[str], plan: Plan, host: Host) -> None:
     """After a start that found all well: write down what it took for that, if the next one can tell by it."""
-    from .errors import Error
+    from .errors import EnvstartError
 
     try:
         record = _record(program, argv, plan, host)
         if record is not None:
             state.write(_name(program, argv), _sealed(marshal.dumps(record)))
-    except (Error, OSError, ValueError):
+    except (EnvstartError, OSError, ValueError):
         # The start was good, and is over. The next one takes the long way.
         pass
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from . import commands
 from . import unmount as plain
-from .errors import Denied, Error, NoAnswer, NoTime, Temporary
+from .errors import DeadlineExceededError, EnvstartError, NoResponseError, PermissionDeniedError, TemporaryError
 from .paths import is_below
 from .table import Entry, Table
 
@@ -59,7 +59,7 @@ async def own_places(host: Host, environment: Environment) -> list[str]:
     for place in places:
         try:
             found.append(await host.real(place))
-        except (NoAnswer, NoTime, OSError):
+        except (NoResponseError, DeadlineExceededError, OSError):
             found.append(place)
     return found
 
@@ -79,7 +79,7 @@ def below(table: Table, entry: Entry) -> Entry | None:
 
 
 async def check_is_safe(host: Host, entry: Entry, own: Sequence[str], *, borrowed: bool) -> None:
-    """Raise Temporary if ENTRY, which gives no answer or is in use, cannot be unmounted by force without harm to
+    """Raise TemporaryError if ENTRY, which gives no answer or is in use, cannot be unmounted by force without harm to
     others: something lies on it that is not below a directory of OWN, or it shows (``borrowed``) an NFS mount that is
     not ours."""
     if host.platform != "freebsd":
@@ -87,13 +87,13 @@ async def check_is_safe(host: Host, entry: Entry, own: Sequence[str], *, borrowe
     table = await host.mounts()
     lower = below(table, entry) if borrowed and entry.fstype == "nullfs" else None
     if lower is not None and lower.kind == "nfs" and entry.point in host.silent:
-        raise Temporary(
+        raise TemporaryError(
             f"cannot unmount {entry.point}: it shows {entry.source} of {lower} on {lower.point}, which gives no "
             f"answer; unmount that first, or wait for {lower.server}"
         )
     others = foreign(table, entry, own)
     if others:
-        raise Temporary(
+        raise TemporaryError(
             f"cannot unmount {entry.point} by force: {', '.join(others[:_NAMED])} lies on it, and does not belong to "
             "it alone; unmount that first"
         )
@@ -104,7 +104,7 @@ async def lockd_runs(host: Host) -> bool:
     in sys/nlm/nlm_advlock.c). What cannot be told is taken for a yes."""
     try:
         result = await host.run(("service", "lockd", "onestatus"), timeout=_ASKED, reads=True)
-    except Error:
+    except EnvstartError:
         return True
     return result.status in (0, None)
 
@@ -118,7 +118,7 @@ async def unmount(host: Host, entry: Entry, *, dead: bool, alone: bool) -> None:
     table = await host.mounts()
     left = [point for point, depth in before.items() if len(table.at(point)) >= max(1, depth)]
     if left:
-        raise Error(f"cannot unmount {left[0]} by force: it is mounted still; umount -f {left[0]}")
+        raise EnvstartError(f"cannot unmount {left[0]} by force: it is mounted still; umount -f {left[0]}")
     host.silent.discard(entry.point)
 
 
@@ -140,11 +140,11 @@ async def _carry_out(host: Host, argv: tuple[str, ...], entry: Entry, dead: bool
             host.report.note(f"{point}: unmounted, since it lies on {entry.point}")
         return
     if result.status is None:
-        raise Temporary(
+        raise TemporaryError(
             f"cannot unmount {point}: {entry.source + ' gives no answer, and ' if dead else ''}{' '.join(argv)} "
             "still works on it, for a minute or more; try again then"
         )
     if "not permitted" in result.words:
-        raise Denied(f"cannot unmount {point}: {result.words}; run it as root")
+        raise PermissionDeniedError(f"cannot unmount {point}: {result.words}; run it as root")
     if not cancels:
-        raise Error(f"cannot unmount {point} by force: {result.words}")
+        raise EnvstartError(f"cannot unmount {point} by force: {result.words}")

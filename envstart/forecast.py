@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from . import breaker, links, mountpoint, observe, started, state
-from .errors import Error, Temporary, Unavailable
+from .errors import EnvstartError, TemporaryError, UnavailableError
 from .mount import Mount
 from .plan import NOT_MOUNTED, waves
 
@@ -29,10 +29,10 @@ class Act:
     def __init__(self, step: Step, state: State) -> None:
         self.step = step
         self.state = state
-        self.lack: Error | None = None
+        self.lack: EnvstartError | None = None
         self.first: Commands = []
         self.commands: Commands = []
-        self.error: Error | None = None
+        self.error: EnvstartError | None = None
 
 
 class Forecast:
@@ -40,7 +40,7 @@ class Forecast:
 
     def __init__(self, plan: Plan, host: Rehearsal, verb: str) -> None:
         self.verb = verb
-        self.error: Error | None = None
+        self.error: EnvstartError | None = None
         self._host = host
         self._plan = plan
         self._groups = waves(plan.steps)
@@ -55,10 +55,10 @@ class Forecast:
         self.warnings = list(dict.fromkeys(host.warnings))
 
     def _do(self, act: Act | None, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run something of the run's; an Error is the act's, or that of all."""
+        """Run something of the run's; an EnvstartError is the act's, or that of all."""
         try:
             return self._host.wait(coroutine)
-        except Error as error:
+        except EnvstartError as error:
             if act is None:
                 self.error = self.error or error
             else:
@@ -109,7 +109,7 @@ class Forecast:
         """Follow executor.stop()."""
         host, plan = self._host, self._plan
         if left := started.left(plan.locks[0]):
-            self.error = Temporary(
+            self.error = TemporaryError(
                 f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
                 "it, can still mount when its server is back; stop again then"
             )
@@ -137,7 +137,7 @@ class Forecast:
         for argv in commands:
             try:
                 self._host.require(argv[0])
-            except Unavailable as error:
+            except UnavailableError as error:
                 act.error = act.error or error
 
 

@@ -30,12 +30,13 @@ def is_bhyve(name: str) -> bool:
 
 
 async def jails(host: Host) -> Any:
-    """Return the names of all jails that run; Temporary if they cannot be told. ``jls -j`` takes a number for a jid."""
+    """Return the names of all jails that run; TemporaryError if they cannot be told. ``jls -j`` takes a number for a
+    jid."""
     return await host.ask(("jls", "-h", "name"), _names)
 
 
 async def jail_roots(host: Host) -> Any:
-    """Return the root directories of all jails that run by their names; Temporary if that cannot be told."""
+    """Return the root directories of all jails that run by their names; TemporaryError if that cannot be told."""
     return await host.ask(("jls", "-h", "name", "path"), _paths)
 
 
@@ -84,14 +85,14 @@ class Machines:
 async def _domains(host: Host) -> frozenset[str] | None:
     """Return the names of the Xen domains, none where nothing is installed that could run one; None if xl(1) does not
     tell."""
-    from .errors import Error
+    from .errors import EnvstartError
 
     if host.find("xl") is None:
         return frozenset()
     try:
         domains: frozenset[str] = await host.ask(("xl", "list"), _first_column, patience=_SEARCH)
         return domains
-    except Error:
+    except EnvstartError:
         return None
 
 
@@ -99,11 +100,11 @@ async def _named(host: Host) -> frozenset[str] | None:
     """Return the words on the command lines of emulators, among them the names of their VMs; None if these cannot be
     told."""
     from . import processes
-    from .errors import NoAnswer, NoTime
+    from .errors import DeadlineExceededError, NoResponseError
 
     try:
         words = await host.bounded(processes.machines, timeout=_SEARCH)
-    except (NoAnswer, NoTime, OSError):
+    except (NoResponseError, DeadlineExceededError, OSError):
         return None
     return None if words is None else frozenset(words)
 

@@ -10,7 +10,7 @@ import os
 import time
 
 from . import backends, config, environment, executor
-from .errors import Denied, Error, Temporary, Usage, exhausted, reason
+from .errors import EnvstartError, PermissionDeniedError, TemporaryError, UsageError, exhausted, reason
 from .host import Host
 from .report import Report, tell, write
 
@@ -96,7 +96,7 @@ def planned(verb: str, backend: str, wanted: environment.Environment, path: str 
 def act(
     verb: str, plan: Plan, host: Host, unless: Callable[[], str] = lambda: "", seconds: float = float("inf")
 ) -> None:
-    """Carry the plan out: ``start`` or ``stop``, within TIMEOUT, and ``seconds``; raises Error. ``unless``: see
+    """Carry the plan out: ``start`` or ``stop``, within TIMEOUT, and ``seconds``; raises EnvstartError. ``unless``: see
     executor.stop()."""
     only_root(verb, plan.environment.name, host)
     host.report.plan = plan
@@ -112,7 +112,7 @@ def act(
         else:
             executor.stop(plan, host, unless)
             host.report.done(f"stopped in {host.deadline.elapsed():.1f} s")
-    except Error as error:
+    except EnvstartError as error:
         left_behind = host.left_behind()
         if left_behind:
             error.also(f"left behind, since nothing ends it: {', '.join(left_behind)}")
@@ -120,12 +120,12 @@ def act(
 
 
 def only_root(verb: str, name: str, host: Host) -> None:
-    """Denied for anybody else."""
+    """PermissionDeniedError for anybody else."""
     if os.geteuid() != 0:
         from . import remedies
 
         again = remedies.again(host.report.program, host.report.argv)
-        raise Denied(f"cannot {verb} {name}: only root can; try: {again}")
+        raise PermissionDeniedError(f"cannot {verb} {name}: only root can; try: {again}")
 
 
 def open_streams() -> None:
@@ -139,7 +139,7 @@ def open_streams() -> None:
 
 
 def guarded(report: Report, body: Callable[[], int]) -> int:
-    """Run ``body``; an Error becomes its line and its status, a bug one line and EX_SOFTWARE."""
+    """Run ``body``; an EnvstartError becomes its line and its status, a bug one line and EX_SOFTWARE."""
     try:
         return body()
     except (Exception, KeyboardInterrupt) as caught:
@@ -148,23 +148,23 @@ def guarded(report: Report, body: Callable[[], int]) -> int:
     return error.status
 
 
-def failure(caught: BaseException, report: Report) -> Error:
+def failure(caught: BaseException, report: Report) -> EnvstartError:
     """Return the error that a run ends with because of this exception."""
-    if isinstance(caught, Error):
+    if isinstance(caught, EnvstartError):
         return caught
     if isinstance(caught, KeyboardInterrupt):
-        error = Error("interrupted; nothing had been done yet")
+        error = EnvstartError("interrupted; nothing had been done yet")
         error.status = SIGNALLED + 2
         return error
     if isinstance(caught, MemoryError):
-        return Temporary("cannot go on: there is no memory left; see top(1) and limits(1), and try again")
+        return TemporaryError("cannot go on: there is no memory left; see top(1) and limits(1), and try again")
     if isinstance(caught, OSError) and exhausted(caught):
-        return Temporary(f"cannot go on: {reason(caught)}; see limits(1), and try again")
+        return TemporaryError(f"cannot go on: {reason(caught)}; see limits(1), and try again")
     if report.verbose:
         import traceback
 
         write(2, "".join(traceback.format_exception(type(caught), caught, caught.__traceback__)))
-    error = Error(
+    error = EnvstartError(
         f"cannot go on: a bug in envstart, {type(caught).__name__}: {caught}; -v shows where; please report it"
     )
     error.status = os.EX_SOFTWARE
@@ -177,7 +177,7 @@ def _meaning(program: str) -> tuple[str, str]:
     verb, _, backend = rest.partition("_")
     if first != "env" or verb not in ("start", "stop") or backend not in backends.NAMES:
         known = ", ".join(backends.NAMES)
-        raise Usage(
+        raise UsageError(
             f"cannot tell what {program!r} is: a hook is called env_start_BACKEND or env_stop_BACKEND, of {known}"
         )
     return verb, backend

@@ -15,11 +15,11 @@ from .children import Result
 from .deadline import Deadline
 from .errors import (
     UNREADABLE,
-    Error,
-    Exhausted,
-    NoAnswer,
-    NoTime,
-    Temporary,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    ResourceError,
+    TemporaryError,
     exhausted,
     no_child,
     reason,
@@ -138,7 +138,7 @@ class Host:
                     short.append(undo)
                     return
                 # Whatever it is, it must not keep the others from being taken back.
-                failures.append(str(error) if isinstance(error, (Error, OSError)) else repr(error))
+                failures.append(str(error) if isinstance(error, (EnvstartError, OSError)) else repr(error))
 
         # What taking back does journals too, and is not taken back.
         journal, self._journal = self._journal, []
@@ -160,7 +160,7 @@ class Host:
         return next((path for path in places if os.access(path, os.X_OK)), None)
 
     def require(self, name: str) -> str:
-        """Return the absolute path of a command; Unavailable if it is missing."""
+        """Return the absolute path of a command; UnavailableError if it is missing."""
         return self.find(name) or commands.missing(name)
 
     async def run(
@@ -199,7 +199,7 @@ class Host:
                     if given is not None:
                         os.close(given)
             except OSError as error:
-                raise Exhausted(f"cannot run {argv[0]}: {reason(error)}") from None
+                raise ResourceError(f"cannot run {argv[0]}: {reason(error)}") from None
             self.report.command(argv)
             limit = self.deadline.end if reserve else self.deadline.limit
             until = min(began + timeout, limit) if timeout is not None else limit
@@ -232,30 +232,29 @@ class Host:
         patience: float | None = None,
     ) -> Any:
         """What ``parse`` makes of a command that only reads; kept until a command changes something, or, ``lasting``,
-        for this run. Temporary when it cannot be told: ``parse`` raises ValueError, or stumbles; NoAnswer when it does
-        not end, be it in time or, asked once, within ``patience`` seconds."""
+        for this run. TemporaryError when it cannot be told: ``parse`` raises ValueError, or stumbles; NoResponseError
+        when it does not end, be it in time or, asked once, within ``patience`` seconds."""
         key = tuple(argv)
         while key in self._asking:
             # Somebody else is at it, side by side with us.
             if not await Wait(self.deadline.end, lambda: key not in self._asking):
-                raise NoTime(f"cannot tell what {argv[0]} knows: there was no time left")
+                raise DeadlineExceededError(f"cannot tell what {argv[0]} knows: there was no time left")
         for known in (self._lasting, self._answers):
             if key in known:
                 return known[key]
         self._asking.add(key)
-        last, kind = "", Temporary
+        last, kind = "", TemporaryError
         try:
             for _ in range(2 if patience is None else 1):
                 # A quarter of what is left, for the same reasons as for the mount table.
-                timeout = self.deadline.to_the_end() / 4
-                if patience is not None:
-                    timeout = min(timeout, patience)
+                quarter = self.deadline.to_the_end() / 4
+                timeout = quarter if patience is None else min(quarter, patience)
                 changes = self._changes
                 result = await self.run(argv, timeout=timeout, reserve=True, reads=True, secret=secret)
                 try:
                     answer = parse(result)
                 except UNREADABLE as error:
-                    last, kind = unreadable(error), Temporary if result.status is not None else NoAnswer
+                    last, kind = unreadable(error), TemporaryError if result.status is not None else NoResponseError
                     continue
                 if lasting:
                     self._lasting[key] = answer
@@ -292,7 +291,7 @@ class Host:
     # The mount table.
 
     async def mounts(self) -> table.Table:
-        """The mount table as it is now, read without touching a mount point; Temporary if it cannot be told."""
+        """The mount table as it is now, read without touching a mount point; TemporaryError if it cannot be told."""
         last = ""
         if self._table is None:
             # Others may be about to forget it, at the end of a command that ended with ours: one reading is for all.
@@ -310,7 +309,7 @@ class Host:
             if changes == self._changes:
                 self._table = mounts
             return mounts
-        raise Temporary(f"cannot read the mount table: {last}; nothing was changed because of it")
+        raise TemporaryError(f"cannot read the mount table: {last}; nothing was changed because of it")
 
     def forget(self) -> None:
         """The next reading, of mounts and of all else, is a new one: somebody may have changed it."""
@@ -377,7 +376,8 @@ class Host:
         what: str = "",
         finish: bool = False,
     ) -> Any:
-        """Call a function in a child; NoAnswer after ``timeout`` seconds, NoTime if the deadline comes first.
+        """Call a function in a child; NoResponseError after ``timeout`` seconds, DeadlineExceededError if the deadline
+        comes first.
 
         For all that touches a file system which may be dead: such a call cannot be ended, only left behind. The result
         goes through marshal; an OSError comes back as one. ``keep``: descriptors that the child gets. ``what`` is told
@@ -397,15 +397,15 @@ class Host:
             if not answered:
                 await self._end(asker.child, gently=False)
         if not answered and self.deadline.limit < until:
-            raise NoTime("no answer in the time that was left")
+            raise DeadlineExceededError("no answer in the time that was left")
         if not answered:
-            raise NoAnswer(f"no answer in {timeout:.1f} s")
+            raise NoResponseError(f"no answer in {timeout:.1f} s")
         # If it is not yet over, init(8) takes it after us.
         asker.child.ended()
         try:
             return asker.answer()
         except EOFError:
-            raise Temporary(f"a child ended without an answer: {asker.child.what}") from None
+            raise TemporaryError(f"a child ended without an answer: {asker.child.what}") from None
 
     async def each(
         self, function: Callable[[Any], Any], items: Sequence[Any], timeout: float, keep: Sequence[int] = ()
@@ -434,10 +434,10 @@ class Host:
     async def probe(self, function: Callable[..., Any], point: str, *arguments: Any, timeout: float) -> Any:
         """``bounded()`` for a mounted directory; one that has not answered is not asked again by this run."""
         if point in self.silent:
-            raise NoAnswer("no answer")
+            raise NoResponseError("no answer")
         try:
             return await self.bounded(function, point, *arguments, timeout=timeout)
-        except NoAnswer:
+        except NoResponseError:
             self.silent.add(point)
             raise
 

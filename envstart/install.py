@@ -11,7 +11,15 @@ import os
 import sys
 
 from . import remedies, touch
-from .errors import Error, Misconfigured, Missing, NoAnswer, NoTime, Unavailable, reason
+from .errors import (
+    ConfigError,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    NotFoundError,
+    UnavailableError,
+    reason,
+)
 from .libraries import ROOT
 
 TYPE_CHECKING = False
@@ -35,17 +43,19 @@ def programs() -> dict[str, str]:
         found = {name: f"{directory}/{program}" for name, program in PROGRAMS.items()}
         if all(os.access(path, os.X_OK) for path in found.values()):
             return found
-    raise Unavailable("cannot find env_poststop and env_remove beside the hooks or this command; install envstart anew")
+    raise UnavailableError(
+        "cannot find env_poststop and env_remove beside the hooks or this command; install envstart anew"
+    )
 
 
 def chosen(inventory: Inventory, names: Sequence[str]) -> list[Found]:
-    """The environments that are meant. Misconfigured if one of them has no hook of ours."""
+    """The environments that are meant. ConfigError if one of them has no hook of ours."""
     found = inventory.chosen(names)
     for one in found:
         if not one.backend:
             if not inventory.complete:
-                raise Misconfigured(f"cannot tell which hook {one.name} has: {'; '.join(inventory.problems)}")
-            raise Misconfigured(
+                raise ConfigError(f"cannot tell which hook {one.name} has: {'; '.join(inventory.problems)}")
+            raise ConfigError(
                 f"cannot find the links of {one.name}: not managed by envstart: mnt_start is {one.hook or 'not set'}; "
                 f"{remedies.set_hook(one, 'BACKEND')}"
             )
@@ -91,13 +101,13 @@ def missing(system: str) -> list[str]:
 
 
 def put(host: Host, system: str) -> list[str]:
-    """Make the links below ``system``; returns those that were not there before. Error."""
+    """Make the links below ``system``; returns those that were not there before. EnvstartError."""
     made: list[str] = _act(host, touch.put_links, system, programs())
     return made
 
 
 def take(host: Host, system: str) -> list[str]:
-    """Take our links below ``system`` away; returns those that were there. Error."""
+    """Take our links below ``system`` away; returns those that were there. EnvstartError."""
     taken: list[str] = _act(host, touch.take_links, system, PROGRAMS)
     return taken
 
@@ -107,9 +117,9 @@ def _act(host: Host, function: Callable[..., list[str]], system: str, what: dict
     try:
         done: list[str] = host.wait(host.bounded(function, system, what, LINK, timeout=_PATIENCE))
         return done
-    except (NoAnswer, NoTime) as error:
-        raise NoAnswer(f"{doing}: it gives {error}; is its server up?") from None
+    except (NoResponseError, DeadlineExceededError) as error:
+        raise NoResponseError(f"{doing}: it gives {error}; is its server up?") from None
     except FileNotFoundError:
-        raise Missing(f"{doing}: it is not there; start the jail or VM first") from None
+        raise NotFoundError(f"{doing}: it is not there; start the jail or VM first") from None
     except OSError as error:
-        raise Error(f"{doing}: {reason(error)}") from None
+        raise EnvstartError(f"{doing}: {reason(error)}") from None

@@ -11,7 +11,7 @@ import sys
 
 from . import backends, config, guests, shell, verdict
 from .environment import Environment
-from .errors import Error, NoAnswer, NoTime, Usage, reason
+from .errors import DeadlineExceededError, EnvstartError, NoResponseError, UsageError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Found:
                 f"{workdir}/jails-fstab/{self.name}" if self.is_jail else None,
                 f"{workdir}/jails-rcconf",
             )
-        except Usage as error:
+        except UsageError as error:
             self.problem = str(error)
 
     @classmethod
@@ -159,13 +159,14 @@ class Inventory:
 
 
 def workdirs(given: Sequence[str]) -> list[str]:
-    """The workdirs meant: ``given``, else what /etc/rc.conf says; Usage if that is nothing (docs/cbsd.md#paths)."""
+    """The workdirs meant: ``given``, else what /etc/rc.conf says; UsageError if that is nothing
+    (docs/cbsd.md#paths)."""
     found = [os.path.normpath(path) for path in given] or [path for path in (from_rc_conf(),) if path]
     if not found:
-        raise Usage(f"cannot tell where CBSD's workdir is: {RC_CONF} has no cbsd_workdir; give -w")
+        raise UsageError(f"cannot tell where CBSD's workdir is: {RC_CONF} has no cbsd_workdir; give -w")
     for path in found:
         if not path.startswith("/"):
-            raise Usage(f"cannot use -w {path!r}: the path is not absolute")
+            raise UsageError(f"cannot use -w {path!r}: the path is not absolute")
     return list(dict.fromkeys(found))
 
 
@@ -184,7 +185,7 @@ async def read(host: Host, workdir: str) -> Inventory:
     """All environments of a workdir; never raises for what is in its files."""
     try:
         rows, problems, complete, real = await host.bounded(collect, workdir, timeout=_PATIENCE)
-    except (NoAnswer, NoTime) as error:
+    except (NoResponseError, DeadlineExceededError) as error:
         return Inventory(workdir, (), [f"{workdir} gives {error}; is it on a dead server?"])
     except OSError as error:
         return Inventory(workdir, (), [f"cannot read {workdir}: {reason(error)}"])
@@ -211,7 +212,7 @@ async def find(host: Host, workdir: str, name: str) -> tuple[Found | None, bool]
     command is run for it."""
     try:
         rows, _, complete, _ = await host.bounded(collect, workdir, timeout=_PATIENCE)
-    except (NoAnswer, NoTime, OSError):
+    except (NoResponseError, DeadlineExceededError, OSError):
         return None, False
     return next((Found(workdir, row) for row in rows if row["jname"] == name), None), complete
 
@@ -223,7 +224,7 @@ async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | No
 
     try:
         jails: frozenset[str] | None = await guests.jails(host)
-    except Error as error:
+    except EnvstartError as error:
         host.report.warn(f"{error}; what runs is taken from CBSD's database")
         jails = None
     try:

@@ -8,7 +8,7 @@ next start finds it; mount.fstab would mount it once more.
 
 from __future__ import annotations
 
-from .errors import Usage
+from .errors import UsageError
 from .options import ALNUM
 from .thin import SKELETON
 
@@ -24,7 +24,7 @@ _INTERFACE_MAX, _ID_MAX = 15, 32767
 
 
 class Jail:
-    """What the files are made from; Usage if it cannot be. ``address`` is IPv4, with the length of its prefix.
+    """What the files are made from; UsageError if it cannot be. ``address`` is IPv4, with the length of its prefix.
 
     ``directory`` holds ``containers/NAME``, the skeleton, and ``NAME-nullfs-base``, where the jail is put together.
     ``used``: numbers of epair(4) and the jails that have them (numbers_in).
@@ -44,12 +44,12 @@ class Jail:
         used: Mapping[str, str] | None = None,
     ) -> None:
         if not name or not _NAME.issuperset(name) or name.startswith("-") or name.isdigit():
-            raise Usage(f"cannot name a jail {name!r}: use letters, digits, _ and -, and not digits alone")
+            raise UsageError(f"cannot name a jail {name!r}: use letters, digits, _ and -, and not digits alone")
         if not bridge or not _NAME.issuperset(bridge) or len(bridge) > _INTERFACE_MAX:
-            raise Usage(f"cannot use --bridge {bridge!r}: that is no name of a network interface")
+            raise UsageError(f"cannot use --bridge {bridge!r}: that is no name of a network interface")
         for option, path in (("--base", base), ("--dir", directory), ("--hooks", hooks), ("-c", config)):
             if path is not None and (not path.startswith("/") or not _PLAIN.issuperset(path)):
-                raise Usage(f"cannot use {option} {path!r}: use an absolute path of letters, digits and . _ - +")
+                raise UsageError(f"cannot use {option} {path!r}: use an absolute path of letters, digits and . _ - +")
         self.name = name
         self.bridge = bridge
         self.base = base
@@ -60,10 +60,10 @@ class Jail:
         self.address, self.gateway = _network(address, gateway)
         self.number = _unused(name, self.address, used or {}) if number is None else number
         if not (self.number.isascii() and self.number.isdigit()) or int(self.number) > _ID_MAX:
-            raise Usage(f"cannot use --id {self.number!r}: it is the number of an epair(4) that no other jail has")
+            raise UsageError(f"cannot use --id {self.number!r}: it is the number of an epair(4) that no other jail has")
         owner = (used or {}).get(str(int(self.number)), name)
         if owner != name:
-            raise Usage(f"cannot use --id {self.number}: jail {owner} has epair{self.number}; leave --id out")
+            raise UsageError(f"cannot use --id {self.number}: jail {owner} has epair{self.number}; leave --id out")
 
 
 def _unused(name: str, address: str, used: Mapping[str, str]) -> str:
@@ -109,14 +109,14 @@ def _network(address: str, gateway: str | None) -> tuple[str, str | None]:
         if own.network.prefixlen < 31 and own.ip in (own.network.network_address, own.network.broadcast_address):
             raise ValueError("that is the network's own, or its broadcast address")
     except ValueError as error:
-        raise Usage(f"cannot use --address {address!r}: {error}") from None
+        raise UsageError(f"cannot use --address {address!r}: {error}") from None
     if gateway is not None:
         try:
             through = ipaddress.IPv4Address(gateway)
         except ValueError as error:
-            raise Usage(f"cannot use --gateway {gateway!r}: {error}") from None
+            raise UsageError(f"cannot use --gateway {gateway!r}: {error}") from None
         if through not in own.network or through == own.ip:
-            raise Usage(f"cannot use --gateway {gateway}: it is no other address in {own.network}")
+            raise UsageError(f"cannot use --gateway {gateway}: it is no other address in {own.network}")
         gateway = str(through)
     return str(own), gateway
 

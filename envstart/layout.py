@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .errors import Misconfigured
+from .errors import ConfigError
 from .options import Option, directory, flag
 
 TYPE_CHECKING = False
@@ -73,7 +73,7 @@ def wanted(environment: Environment, config: Config, prefix: str) -> list[Wanted
     found = []
     if config["MOUNT_RCCONF"]:
         if environment.rcconf is None:
-            raise Misconfigured("cannot mount rcconf: MOUNT_RCCONF is set, but there is no -r")
+            raise ConfigError("cannot mount rcconf: MOUNT_RCCONF is set, but there is no -r")
         if config["RCCONF_SHARED"]:
             found.append(Wanted("rcconf", held("rcconf"), environment.rcconf, shared=True))
         else:
@@ -86,6 +86,6 @@ def wanted(environment: Environment, config: Config, prefix: str) -> list[Wanted
     seen: dict[str, str] = {}
     for item in found:
         if item.path in seen:
-            raise Misconfigured(f"cannot use {item.path} for {item.name}: it is {seen[item.path]}'s too")
+            raise ConfigError(f"cannot use {item.path} for {item.name}: it is {seen[item.path]}'s too")
         seen[item.path] = item.name
     return found

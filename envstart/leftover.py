@@ -7,7 +7,7 @@ below, a device or a session, cannot be known.
 from __future__ import annotations
 
 from .config import Config
-from .errors import Error
+from .errors import EnvstartError
 from .mount import Mount
 from .options import COMMON
 from .plan import Plan
@@ -84,7 +84,7 @@ def plan(host: Host, backend: str, environment: Environment, *, force: bool = Fa
 def _stack(host: Host, point: str) -> Sequence[Entry]:
     try:
         stack: Sequence[Entry] = host.wait(host.stack(point))
-    except (Error, OSError):
+    except (EnvstartError, OSError):
         # What it lies on gives no answer; by this name the table does not know it.
         return ()
     return stack

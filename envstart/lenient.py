@@ -7,7 +7,7 @@ as strictly as for a start, so that nothing is guessed about what is mounted whe
 from __future__ import annotations
 
 from . import config, remedies, shell
-from .errors import Misconfigured
+from .errors import ConfigError
 from .options import BEHAVIOUR
 
 TYPE_CHECKING = False
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def load(
     backend: str, options: Sequence[Option], name: str, path: str, *, recorded: Mapping[str, str], report: Report
 ) -> Config:
-    """Read the configuration for a stop of ``name``, with a warning for what was left out; Misconfigured, Denied.
+    """Read the configuration for a stop of ``name``, with a warning for what was left out; ConfigError,
+    PermissionDeniedError.
 
     ``recorded`` has the texts of keys as they were when it was started.
     """
@@ -59,7 +60,7 @@ def _relevant(
                 problem = f"{option.name}={shell.short(assignment.value)!r} {error}"
         if problem and "\n" in assignment.value:
             # A quote is missing, and the value has swallowed other lines.
-            raise Misconfigured(f"cannot use the configuration: line {assignment.line} {problem}")
+            raise ConfigError(f"cannot use the configuration: line {assignment.line} {problem}")
         if problem and not (ours and option is not None and option.name not in BEHAVIOUR):
             ignored.append((assignment.line, problem))
             if ours and assignment.key in recorded:

@@ -7,7 +7,7 @@ It can be made at any moment. So it is looked for right before the mount, and af
 from __future__ import annotations
 
 from . import touch, unmount
-from .errors import Denied, NoAnswer, NoTime, Temporary
+from .errors import DeadlineExceededError, NoResponseError, PermissionDeniedError, TemporaryError
 from .paths import is_below
 
 TYPE_CHECKING = False
@@ -32,22 +32,23 @@ async def place(host: Host, directory: str, path: str) -> str:
 
 
 async def refuse(host: Host, mount: Mount, point: str) -> None:
-    """Denied if a link leads the mount point or its source elsewhere that somebody else could have made."""
+    """PermissionDeniedError if a link leads the mount point or its source elsewhere that somebody else could have
+    made."""
     if not (mount.outer or mount.inside):
         return
     doing = f"cannot mount {mount.source} on {point}"
     try:
         expected, found = await _ways(host, mount, point)
-    except (NoAnswer, NoTime) as error:
-        raise Temporary(f"{doing}: one of them gives {error}") from None
+    except (NoResponseError, DeadlineExceededError) as error:
+        raise TemporaryError(f"{doing}: one of them gives {error}") from None
     for real, wanted in zip(found, expected):
         if real != wanted:
-            raise Denied(f"{doing}: a link leads to {real}; name a directory without links")
+            raise PermissionDeniedError(f"{doing}: a link leads to {real}; name a directory without links")
 
 
 async def recall(host: Host, mount: Mount, point: str, before: Table) -> None:
     """After a mount command that has not brought what was wanted: take away what it has brought by way of a link that
-    was made since refuse(), and raise Denied. ``before``: the mount table as it was."""
+    was made since refuse(), and raise PermissionDeniedError. ``before``: the mount table as it was."""
     if not (mount.outer or mount.inside):
         return
     expected, found = await _ways(host, mount, point)
@@ -60,7 +61,7 @@ async def recall(host: Host, mount: Mount, point: str, before: Table) -> None:
     stack = table.at(real)
     if len(stack) > len(before.at(real)) and table.shows(stack[-1], mount.fstype, source, host.platform == "linux"):
         await unmount.plain(host, stack[-1], attempts=1)
-        raise Denied(
+        raise PermissionDeniedError(
             f"cannot mount {mount.source} on {point}: it came to be {source} on {real}, by a link that somebody has "
             "made just now, and was taken away; find out who, and start again"
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Locks:
-    """``with Locks(host, names):`` takes them one after the other; Temporary at the deadline.
+    """``with Locks(host, names):`` takes them one after the other; TemporaryError at the deadline.
 
     ``async with`` does the same inside a step, for what must not be done by two environments at once. Not ``needed``:
     where there is no place for a lock, a warning will do.
@@ -58,18 +58,18 @@ class Locks:
     async def _take_all(self, turns: bool = False) -> None:
         """``turns``: for what is done to devices. Without room for a lock of its own, all such take turns, by the lock
         of the directory, which needs none."""
-        from .errors import Error, NoRoom
+        from .errors import EnvstartError, NoSpaceError
 
         try:
             for name in self._names:
                 try:
                     descriptor = self._open(name, f"{state.directory()}/{name}.lock", posix.O_RDWR | posix.O_CREAT)
-                except NoRoom as error:
+                except NoSpaceError as error:
                     if not turns:
                         self._host.report.warn(f"{error}; going on without a lock")
                         continue
                     descriptor = self._open(name, state.directory(), posix.O_RDONLY | posix.O_DIRECTORY)
-                except Error as error:
+                except EnvstartError as error:
                     # What takes away is not kept from it by a /var/run that cannot be written.
                     if self._needed:
                         raise
@@ -81,12 +81,12 @@ class Locks:
             raise
 
     def _open(self, name: str, path: str, how: int) -> int:
-        from .errors import NoRoom, Temporary, full, reason
+        from .errors import NoSpaceError, TemporaryError, full, reason
 
         try:
             descriptor = posix.open(path, how | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
         except OSError as error:
-            kind = NoRoom if full(error) else Temporary
+            kind = NoSpaceError if full(error) else TemporaryError
             raise kind(f"cannot lock {name}: {path}: {reason(error)}") from None
         self._descriptors.append(descriptor)
         self._host.own.add(descriptor)
@@ -95,7 +95,7 @@ class Locks:
     async def _take(self, name: str, descriptor: int) -> None:
         import fcntl
 
-        from .errors import NoAnswer, NoTime, Temporary
+        from .errors import DeadlineExceededError, NoResponseError, TemporaryError
 
         host = self._host
         try:
@@ -105,9 +105,9 @@ class Locks:
                 # The kernel has a queue for those who wait; who asked now and then would be passed by newcomers.
                 left, what = host.deadline.left(), f"the lock {name}: {_holder(descriptor)} works on it"
                 await host.bounded(_wait_for, name, descriptor, timeout=left, keep=(descriptor,), what=what)
-            except (NoAnswer, NoTime):
+            except (NoResponseError, DeadlineExceededError):
                 holder = _holder(descriptor)
-                raise Temporary(
+                raise TemporaryError(
                     f"cannot lock {name}: {holder} works on it, or a command that it left; look at ps, and try again"
                 ) from None
         # What was known before can have been changed by whoever had the lock.
@@ -132,7 +132,7 @@ def _wait_for(name: str, descriptor: int) -> None:
 
 def claim(name: str) -> tuple[int | None, str]:
     """A lock that goes with its descriptor, and stays as long as a child keeps a copy of that, whatever becomes of us:
-    (descriptor, ""), or (None, what its holder has noted). OSError, Denied, Missing."""
+    (descriptor, ""), or (None, what its holder has noted). OSError, PermissionDeniedError, NotFoundError."""
     import fcntl
 
     path = f"{state.directory()}/{name}.lock"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .errors import Error, reason
+from .errors import EnvstartError, reason
 from .show import SEVERITY
 
 TYPE_CHECKING = False
@@ -73,7 +73,7 @@ def prometheus(records: Sequence[dict[str, Any]], seconds: float) -> str:
 
 
 def replace(path: str, text: str) -> None:
-    """Put a file in the place of another, so that nobody ever reads a part of it; Error."""
+    """Put a file in the place of another, so that nobody ever reads a part of it; EnvstartError."""
     new = f"{path}.{os.getpid()}.new"
     try:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -85,7 +85,7 @@ def replace(path: str, text: str) -> None:
             os.unlink(new)
             raise
     except OSError as error:
-        raise Error(f"cannot write {path}: {reason(error)}") from None
+        raise EnvstartError(f"cannot write {path}: {reason(error)}") from None
 
 
 def fingerprint(records: Iterable[dict[str, Any]]) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from . import breaker, commands, diagnosis, links, mountpoint, plan, sources, touch, unmount, usable
-from .errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary
+from . import breaker, commands, diagnosis, errors, links, mountpoint, plan, sources, touch, unmount, usable
 from .mountpoint import Undo
 from .paths import is_below
 from .report import paste
@@ -95,24 +94,25 @@ class Mount(plan.Step):
 
     # Is it so?
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> errors.EnvstartError | None:
         try:
             point = await self._real_point(host)
-        except NoAnswer as error:
+        except errors.NoResponseError as error:
             # What it lies on may be another directory of this environment, which is brought back first.
             return error
         table = await host.mounts()
         entry = await self._ours(host, table, point)
         if entry is None:
             if hidden := table.below(point):
-                raise Misconfigured(
+                raise errors.ConfigError(
                     f"cannot mount {self.source} on {point}: it would hide {', '.join(hidden[:3])}; unmount that first"
                 )
-            return Missing(f"cannot find {self.source} on {point}: nothing is mounted there")
+            return errors.NotFoundError(f"cannot find {self.source} on {point}: nothing is mounted there")
         for doubt in await sources.doubts(self, host, table, entry):
             host.report.warn(f"{point}: {doubt}")
         lack = await usable.judge(self, host, point)
-        if self._new and isinstance(lack, NoAnswer) and await breaker.connects(host, self.servers, self.patience):
+        silent = self._new and isinstance(lack, errors.NoResponseError)
+        if silent and await breaker.connects(host, self.servers, self.patience):
             # A server that has just been started mounts, and opens no file, while those have time who had files open
             # before (RFC 8881 8.4.2: 90 s on Linux, up to two minutes on FreeBSD).
             host.report.note(f"{point}: {self.source} is mounted, and opens no file yet; waiting for it")
@@ -121,10 +121,10 @@ class Mount(plan.Step):
         return lack
 
     async def _ours(self, host: Host, table: Table, point: str) -> Entry | None:
-        """The mount on ``point`` if it is the one that is wanted; Misconfigured if it is anything else."""
+        """The mount on ``point`` if it is the one that is wanted; ConfigError if it is anything else."""
         entry = mountpoint.seen(table, point)
         if entry is not None and not await self._matches(host, table, entry):
-            raise Misconfigured(
+            raise errors.ConfigError(
                 f"cannot mount {self.source} on {point}: {entry} is mounted there; "
                 f"it is not touched; {paste(('umount', point))}, or correct the configuration"
             )
@@ -186,7 +186,7 @@ class Mount(plan.Step):
         """Return our mount if a start has to take it away, of an environment that does not run; raise what keeps it."""
         try:
             point = await self._real_point(host)
-        except NoAnswer:  # What it lies on is cleared first.
+        except errors.NoResponseError:  # What it lies on is cleared first.
             return None
         entry = await self._ours(host, await host.mounts(), point)
         if entry is None or await self.down(host):  # With its device it can come back.
@@ -204,24 +204,21 @@ class Mount(plan.Step):
         return entry
 
     async def before_clear(self, host: Host) -> None:
-        entry = await self._to_clear(host)
-        if entry is not None and not await self.answers(host, entry.point, self.patience):
+        if (entry := await self._to_clear(host)) and not await self.answers(host, entry.point, self.patience):
             from . import recovery
 
             await recovery.check_force(self, host, entry)
 
     async def clear(self, host: Host) -> None:
         """Take a mount that is of no use away (docs/faults.md, 3 and 6)."""
-        entry = await self._to_clear(host)
-        if entry is not None:
+        if entry := await self._to_clear(host):
             host.report.warn(f"{entry.point}: {entry} is broken: remounting it")
             await self._unmount_broken(host, entry)
 
     async def start(self, host: Host) -> None:
         point = await self._real_point(host)
         if await self._ours(host, await host.mounts(), point) is not None:
-            lack = await self.check(host)
-            if lack is not None:
+            if lack := await self.check(host):
                 raise lack
             return
         await links.refuse(host, self, point)
@@ -247,7 +244,7 @@ class Mount(plan.Step):
             return
         try:
             await unmount.plain(host, entry, attempts=1)
-        except unmount.Busy:
+        except unmount.BusyError:
             await self._force(host, entry, asked=asked, dead=False)
 
     async def users(self, host: Host, point: str) -> str:
@@ -278,7 +275,7 @@ class Mount(plan.Step):
         undo.cut_off = True
         try:
             result = await self._run(host, argv)
-        except Error:
+        except errors.EnvstartError:
             undo.cut_off = False
             raise
         undo.cut_off = result.status is None
@@ -286,7 +283,7 @@ class Mount(plan.Step):
         # The table, not the exit status: each can be wrong either way (docs/faults.md, 65 and 66).
         try:
             entry = await self._ours(host, await host.mounts(), point)
-        except Misconfigured:
+        except errors.ConfigError:
             await links.recall(host, self, point, before)
             raise
         if entry is not None:
@@ -299,16 +296,16 @@ class Mount(plan.Step):
         await links.recall(host, self, point, before)
         error = await self._explained(host, argv[0], result, doing)
         # Another attempt would hang at the same place.
-        raise Stuck(str(error)) if result.alive else error
+        raise errors.BlockedError(str(error)) if result.alive else error
 
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
         """Run the mount command."""
         return await host.run(argv, timeout=self._attempt_timeout, hold=self.hold, outlast=True)
 
-    async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
+    async def _explained(self, host: Host, program: str, result: Result, doing: str) -> errors.EnvstartError:
         """Why nothing is mounted after a mount command."""
         if result.status == 0:
-            return Error(f"cannot {doing}: {program} said that it is done, but nothing is mounted there")
+            return errors.EnvstartError(f"cannot {doing}: {program} said that it is done, but nothing is mounted there")
         return await diagnosis.explain(host, self, result, doing)
 
     async def _take_back(self, host: Host, point: str, undo: Undo) -> None:
@@ -332,7 +329,7 @@ class Mount(plan.Step):
                 continue
             if not self.config["STOP_FORCE"]:
                 why = await self.down(host) or f"it gives no answer in {self.patience} s, and may come back"
-                raise Temporary(
+                raise errors.TemporaryError(
                     f"cannot unmount {entry.point}: {self.source}: {why}; set STOP_FORCE=1 to unmount it nonetheless"
                 )
             from . import recovery
@@ -359,14 +356,14 @@ class Mount(plan.Step):
         for entry in entries:
             try:
                 await unmount.plain(host, entry, self.config["ATTEMPTS"], self.config["STOP_KILL"], spare)
-            except unmount.Hanging as error:
+            except unmount.HangingError as error:
                 # The directory answered out of memory; or, since FreeBSD's umount(8) begins with sync(2) unless it is
                 # forced, another environment's disk hangs.
                 if not spare or not (host.platform == "freebsd" or (self.lower and await self.lower.dies(host))):
                     raise
                 host.report.warn(f"{error}; unmounting it by force")
                 await self._force(host, entry)
-            except unmount.Busy:
+            except unmount.BusyError:
                 if not self.config["STOP_FORCE"]:
                     raise
                 host.deadline.use_reserve()
@@ -382,7 +379,7 @@ class Mount(plan.Step):
         for entry in stack:
             if not await self._matches(host, table, entry):
                 found = " over ".join(str(entry) for entry in reversed(stack))
-                raise Misconfigured(
+                raise errors.ConfigError(
                     f"cannot unmount {point}: {found} is mounted there, not {self.source} alone; it is not touched"
                 )
         mountpoint.refuse_hidden(table, stack[-1])
@@ -405,16 +402,16 @@ class Mount(plan.Step):
             table = await host.mounts()
             matching = [await self._matches(host, table, entry) for entry in table.at(point)]
             gone = await self.gone(host) if matching == [True] else ""
-        except (Error, OSError) as error:
+        except (errors.EnvstartError, OSError) as error:
             from . import recovery
 
-            if isinstance(error, NoAnswer) and await recovery.hidden(self, host) is not None:
+            if isinstance(error, errors.NoResponseError) and await recovery.hidden(self, host) is not None:
                 return plan.State(plan.NO_ANSWER, "an unmount of it hangs, so that the mount table leaves it out")
             return plan.State(plan.UNKNOWN, str(error))
         found = " over ".join(str(entry) for entry in reversed(table.at(point)))
         try:
             device = await self._device(host)
-        except Error:
+        except errors.EnvstartError:
             device = self.lower.expected(host) if self.lower is not None else self.source
         mounting = [commands.mount(host.platform, self.fstype, self.options, device, point)]
         if not matching:
@@ -438,12 +435,16 @@ class Mount(plan.Step):
             if self.outer:
                 return await links.place(host, self.outer, self.point)
             real = await host.real(self.point)
-        except (NoAnswer, NoTime) as error:
+        except (errors.NoResponseError, errors.DeadlineExceededError) as error:
             # The table does not know it by this name; by which one it would, only what it lies on can tell.
-            raise NoAnswer(f"cannot use {self.point}: what it lies on gives {error}; is it on a dead server?") from None
+            raise errors.NoResponseError(
+                f"cannot use {self.point}: what it lies on gives {error}; is it on a dead server?"
+            ) from None
         if real == self.point:
             return real
         workdir = self.environment.workdir
         if workdir and is_below(self.point, workdir) and not is_below(real, await host.real(workdir)):
-            raise Denied(f"cannot use {self.point}: it leads to {real}, out of the workdir {workdir}")
+            raise errors.PermissionDeniedError(
+                f"cannot use {self.point}: it leads to {real}, out of the workdir {workdir}"
+            )
         return real

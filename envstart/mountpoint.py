@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import touch
-from .errors import Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
+from .errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
 from .report import paste
 
 TYPE_CHECKING = False
@@ -25,11 +25,11 @@ class Undo:
 
 
 def seen(table: Table, point: str) -> Entry | None:
-    """What is mounted on ``point``; Misconfigured if something else lies under or over it."""
+    """What is mounted on ``point``; ConfigError if something else lies under or over it."""
     stack = table.at(point)
     if len(stack) > 1:
         found = " over ".join(str(entry) for entry in reversed(stack))
-        raise Misconfigured(
+        raise ConfigError(
             f"cannot use {point}: {len(stack)} mounts are stacked on it, {found}; it is not touched; "
             f"{paste(('umount', point))}"
         )
@@ -40,9 +40,9 @@ def seen(table: Table, point: str) -> Entry | None:
 
 
 def refuse_hidden(table: Table, entry: Entry) -> None:
-    """Misconfigured if nobody sees a mount, because something was mounted above it later."""
+    """ConfigError if nobody sees a mount, because something was mounted above it later."""
     if (cover := table.cover(entry.point)) is not None:
-        raise Misconfigured(
+        raise ConfigError(
             f"cannot use {entry.point}: {entry} is mounted there, and hidden by {cover}, which was mounted on "
             f"{cover.point} later; it is not touched; {paste(('umount', cover.point))}"
         )
@@ -57,17 +57,17 @@ def drift(entry: Entry, options: Sequence[str]) -> str:
 
 
 async def refuse_twins(host: Host, points: Sequence[str]) -> None:
-    """Misconfigured if two of the directories that are to be mounted on are one, by links, as CBSD makes them for a VM
+    """ConfigError if two of the directories that are to be mounted on are one, by links, as CBSD makes them for a VM
     on ZFS (docs/cbsd.md#paths-of-a-vm): what is mounted on one would be found on the other."""
     known: dict[str, str] = {}
     for point in points:
         try:
             real = await host.real(point)
-        except (NoAnswer, NoTime):
+        except (NoResponseError, DeadlineExceededError):
             # Who asks for it by itself tells it.
             continue
         if known.setdefault(real, point) != point:
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot mount on {point}: it and {known[real]} are one directory, {real}; "
                 "replace the links by directories"
             )
@@ -80,7 +80,8 @@ async def is_file(host: Host, mount: Mount) -> bool:
 
 
 async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None:
-    """Make what is missing of ``point``, and note it in ``made`` before it is; Missing, Misconfigured, Temporary."""
+    """Make what is missing of ``point``, and note it in ``made`` before it is; NotFoundError, ConfigError,
+    TemporaryError."""
     if await host.was_empty(point):
         return
     config = mount.config
@@ -93,14 +94,14 @@ async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None
         if missing:
             made += missing
             await host.bounded(make, missing, mount.mode, timeout=patience)
-    except (NoAnswer, NoTime) as error:
-        raise Temporary(f"{doing}: the mount point gives {error}") from None
+    except (NoResponseError, DeadlineExceededError) as error:
+        raise TemporaryError(f"{doing}: the mount point gives {error}") from None
     except OSError as error:
-        raise Missing(f"{doing}: the mount point cannot be used: {reason(error)}") from None
+        raise NotFoundError(f"{doing}: the mount point cannot be used: {reason(error)}") from None
     if hidden and config["HIDDEN_FILES"] != "ignore":
         text = f"{point} is not empty ({', '.join(hidden)}): the mount hides that"
         if config["HIDDEN_FILES"] == "refuse":
-            raise Misconfigured(f"{doing}: {text}; move it away")
+            raise ConfigError(f"{doing}: {text}; move it away")
         host.report.warn(text)
 
 

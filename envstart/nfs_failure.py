@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from . import diagnosis, network
 from .children import Result
-from .errors import Denied, Error, Misconfigured, NoAnswer, NoTime, Temporary, Unavailable
+from .errors import (
+    ConfigError,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    PermissionDeniedError,
+    TemporaryError,
+    UnavailableError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +82,7 @@ def daemons(options: tuple[str, ...]) -> dict[str, str]:
     return needed
 
 
-async def explain(host: Host, mount: Mount, result: Result, doing: str) -> Error:
+async def explain(host: Host, mount: Mount, result: Result, doing: str) -> EnvstartError:
     """Return why nothing is mounted; ``doing`` is "mount SOURCE on DIR"."""
     lines = [line for line in result.err.splitlines() if _WARNING not in line]
     result = Result(result.status, result.out, "\n".join(lines), result.seconds, result.alive)
@@ -95,47 +103,47 @@ def _says(result: Result, *texts: str) -> bool:
     return any(text in result.words for text in texts)
 
 
-async def _address(host: Host, mount: Mount, result: Result, doing: str) -> Error | None:
+async def _address(host: Host, mount: Mount, result: Result, doing: str) -> EnvstartError | None:
     """Tell if the server's name does resolve, but to no address that the options allow: mount_nfs(8) then fails without
     a word (getnfsargs() in sbin/mount_nfs/mount_nfs.c), mount.nfs says that there is no such name."""
     server = mount.servers[0][0]
     try:
         problem, kinds = await host.bounded(network.resolve, server, timeout=_RESOLVING)
-    except (NoAnswer, NoTime):
+    except (NoResponseError, DeadlineExceededError):
         return None
     if problem or not kinds:
         return None
     option = excluding(mount.options, kinds)
     if option:
-        return Misconfigured(
+        return ConfigError(
             f"cannot {doing}: {server} has only an {kinds[0]} address, which the option {option} leaves out; "
             f"{remedy(option)} in MOUNT_NFS_OPT"
         )
     if _says(result, *_UNRESOLVED):
-        return Temporary(f"cannot {doing}: {result.words}; it resolves by now")
+        return TemporaryError(f"cannot {doing}: {result.words}; it resolves by now")
     return None
 
 
-async def _daemon(host: Host, mount: Mount, result: Result, doing: str) -> Error | None:
+async def _daemon(host: Host, mount: Mount, result: Result, doing: str) -> EnvstartError | None:
     """Tell if a daemon does not run that an option needs."""
     for name, option in daemons(mount.options).items():
         if not _says(result, *_WITHOUT[name]):
             continue
         status = (await host.run(("service", name, "onestatus"), timeout=_ASKING, reads=True)).status
         if status:
-            return Unavailable(
+            return UnavailableError(
                 f"cannot {doing}: {result.words}: {option} needs the service {name}, which does not run; "
                 f"service {name} enable; service {name} start"
             )
         if status == 0 and name == "tlsclntd":
-            return Misconfigured(
+            return ConfigError(
                 f"cannot {doing}: {result.words}; does this kernel do TLS? sysctl kern.ipc.tls.enable "
                 "kern.ipc.mb_use_ext_pgs: both must be 1"
             )
     return None
 
 
-async def _refused(host: Host, mount: Mount, result: Result, doing: str) -> Error:
+async def _refused(host: Host, mount: Mount, result: Result, doing: str) -> EnvstartError:
     """Tell what of the ways to be refused is left for root."""
     jailed = ""
     if host.platform == "freebsd":
@@ -146,13 +154,17 @@ async def _refused(host: Host, mount: Mount, result: Result, doing: str) -> Erro
                 lasting=True,
                 patience=_ASKING,
             )
-        except Error:
+        except EnvstartError:
             # The server is the likelier one.
             pass
     if jailed == "1":
-        return Denied(f"cannot {doing}: {result.words}: this is a jail; run CBSD and its hooks on the host")
+        return PermissionDeniedError(
+            f"cannot {doing}: {result.words}: this is a jail; run CBSD and its hooks on the host"
+        )
     if "noresvport" in mount.options:
         what = "take noresvport out of MOUNT_NFS_OPT, or let the server take any port"
     else:
         what = "is this host in the networks of the export? if NAT changes its port, let the server take any"
-    return Denied(f"cannot {doing}: {result.words}; {what} (Linux: insecure, FreeBSD: nfs_reserved_port_only=NO)")
+    return PermissionDeniedError(
+        f"cannot {doing}: {result.words}; {what} (Linux: insecure, FreeBSD: nfs_reserved_port_only=NO)"
+    )

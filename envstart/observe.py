@@ -6,7 +6,7 @@ rules (usable.py).
 from __future__ import annotations
 
 from . import plan, probes, usable
-from .errors import Error
+from .errors import EnvstartError
 from .mount import Mount
 from .plan import State
 
@@ -26,7 +26,7 @@ def states(host: Host, steps: Sequence[Step], level: str = "read", places: Seque
     real names will be asked for."""
     try:
         host.wait(host.mounts())
-    except Error as error:
+    except EnvstartError as error:
         return [State(plan.UNKNOWN, str(error)) for _ in steps]
     resolve(host, [*filter(None, places), *(place for step in steps for place in step.places)])
     found: list[State] = host.together([step.state(host) for step in steps])
@@ -39,16 +39,17 @@ def resolve(host: Host, places: Sequence[str]) -> None:
     """Find the real names of all that the table does not know, by one child."""
     try:
         host.wait(host.resolve(places))
-    except (Error, OSError):
+    except (EnvstartError, OSError):
         # Each is asked for by itself then, so that the right one is told.
         pass
 
 
-async def _down(host: Host, step: Mount) -> tuple[str | Error, str]:
-    """Return why a mount cannot answer ("": nothing says so; an Error: that cannot be told), and its real directory."""
+async def _down(host: Host, step: Mount) -> tuple[str | EnvstartError, str]:
+    """Return why a mount cannot answer ("": nothing says so; an EnvstartError: that cannot be told), and its real
+    directory."""
     try:
         down = await step.down(host)
-    except Error as error:
+    except EnvstartError as error:
         return error, ""
     return down, "" if down else await host.real(step.point)
 
@@ -64,7 +65,7 @@ def _look(host: Host, steps: Sequence[Step], states: Sequence[State], writing: b
         if isinstance(step, Mount) and state.word in (plan.MOUNTED, plan.DEGRADED)
     ]
     for (number, step), (down, point) in zip(mounted, host.together([_down(host, step) for _, step in mounted])):
-        if isinstance(down, Error):
+        if isinstance(down, EnvstartError):
             found[number] = State(plan.UNKNOWN, str(down))
         elif down:
             found[number] = State(plan.NO_ANSWER, down, states[number].start, states[number].stop)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 async def users(host: Host, environment: Environment, point: str) -> str:
-    """Return who uses a directory of a jail or VM, "" if nobody does; Temporary if the kernel gives no answer.
+    """Return who uses a directory of a jail or VM, "" if nobody does; TemporaryError if the kernel gives no answer.
 
     Of a jail (CBSD hands ``-f`` to no VM, docs/cbsd.md#arguments), and of a bhyve VM, the kernel of FreeBSD knows all.
     Of others CBSD's database says which emulator they have; where that does not help, the processes count that have

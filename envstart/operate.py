@@ -22,7 +22,7 @@ from . import (
     stopping,
     unregistered,
 )
-from .errors import Error, Misconfigured, NoAnswer, Temporary, Usage
+from .errors import ConfigError, EnvstartError, NoResponseError, TemporaryError, UsageError
 from .host import Host
 from .mount import Mount
 from .plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
@@ -46,7 +46,7 @@ _RECOVERY = 240.0
 
 
 def inventories(arguments: argparse.Namespace, host: Host) -> list[Inventory]:
-    """What CBSD knows in each workdir that is meant; Usage if there is nothing that a name or a pattern fits."""
+    """What CBSD knows in each workdir that is meant; UsageError if there is nothing that a name or a pattern fits."""
     found = [host.wait(inventory.read(host, path)) for path in inventory.workdirs(arguments.workdirs)]
     for name in arguments.names:
         # All can be none.
@@ -54,7 +54,7 @@ def inventories(arguments: argparse.Namespace, host: Host) -> list[Inventory]:
             problems = "; ".join(problem for one in found for problem in one.problems)
             places = ", ".join(one.workdir for one in found)
             hint = f"; give -j NAME with the backend {name}" if name in backends.NAMES else ""
-            raise Usage(f"cannot find jail or VM {name} in {places}{': ' + problems if problems else ''}{hint}")
+            raise UsageError(f"cannot find jail or VM {name} in {places}{': ' + problems if problems else ''}{hint}")
     return found
 
 
@@ -170,7 +170,7 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
     try:
         # All are asked before one is touched.
         lines = host.together([recovery.lines(step, host) for step in steps])
-    except Error as error:
+    except EnvstartError as error:
         report.fail(error)
         return error.status
     told: set[tuple[str, ...]] = set()
@@ -187,7 +187,7 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
         users = "it runs" if one.found.running else host.wait(_users(host, plan, steps))
         if users and not arguments.running:
             by_force = remedies.of_plan(plan, "recover", "--running")
-            raise Temporary(
+            raise TemporaryError(
                 f"cannot recover {plan.environment.name}: {users}, and would write to this host's own disk below the "
                 f"mount point from then on; stop it first, or: {by_force}"
             )
@@ -196,7 +196,7 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
         if arguments.remount:
             # As strictly as any start: what was taken away is not mounted by a record.
             hook.act("start", hook.load(plan.backend, plan.environment, arguments.config), Host(report))
-    except Error as error:
+    except EnvstartError as error:
         report.fail(error)
         return error.status
     return os.EX_OK
@@ -207,7 +207,7 @@ async def _users(host: Host, plan: Plan, steps: Sequence[Mount]) -> str:
     for step in steps:
         try:
             point = await host.real(step.point)
-        except NoAnswer:
+        except NoResponseError:
             # It is hidden (recovery.hidden()).
             continue
         users = await occupancy.users(host, plan.environment, point)
@@ -267,7 +267,7 @@ def _stop(report: Report, one: Watched, grace: float, left: float, silent: set[s
         hook.act("stop", plan, host, unless, left)
         count = len(servers)
         report.note(f"not running: unmounted {count} director{'y' if count == 1 else 'ies'}")
-    except Error as error:
+    except EnvstartError as error:
         silent.update(server for point, server in servers.items() if point in host.silent)
         report.fail(error)
         return error.status
@@ -290,7 +290,7 @@ def links(arguments: argparse.Namespace, report: Report) -> int:
                 _refuse_bare(host, found, target, arguments.verb)
                 for link in act(host, target):
                     write(1, f"{link}\n")
-            except Error as error:
+            except EnvstartError as error:
                 report.fail(error)
                 status = max(status, error.status)
     return status
@@ -306,7 +306,7 @@ def _refuse_bare(host: Host, found: Inventory, system: str, verb: str) -> None:
         if verb == "uninstall":
             # A link that is there can be taken away, whatever the configuration has become.
             return
-        raise Misconfigured(f"cannot use {system}: whether it must be mounted cannot be told: {watched.error}")
+        raise ConfigError(f"cannot use {system}: whether it must be mounted cannot be told: {watched.error}")
     wanted = any(step.point == system for step in watched.plan.steps)
     if wanted and not host.wait(host.stack(system)):
-        raise Temporary(f"cannot use {system}: it is not mounted; start the jail or VM first")
+        raise TemporaryError(f"cannot use {system}: it is not mounted; start the jail or VM first")

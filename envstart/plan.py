@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .environment import file_name
-from .errors import Misconfigured
+from .errors import ConfigError
 from .paths import path_digest
 
 TYPE_CHECKING = False
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .environment import Environment
-    from .errors import Error
+    from .errors import EnvstartError
     from .host import Host
 
     # Name or address, and TCP port.
@@ -95,7 +95,7 @@ class Step:
         """Whether ``other`` must be there before this one is started."""
         raise NotImplementedError
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         """None if it is already so, else what is lacking. Raises if what is there must be left alone."""
         raise NotImplementedError
 
@@ -176,7 +176,7 @@ def waves(steps: Sequence[Step]) -> list[list[Step]]:
         ready = [step for step in remaining if not any(step.needs(other) for other in remaining if other is not step)]
         if not ready:
             names = " and ".join(step.name for step in remaining)
-            raise Misconfigured(f"cannot order {names}: each needs the other")
+            raise ConfigError(f"cannot order {names}: each needs the other")
         groups.append(ready)
         remaining = [step for step in remaining if step not in ready]
     return groups

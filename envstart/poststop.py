@@ -12,7 +12,7 @@ import time
 
 from . import called, children, hook, processes, started, stopping
 from .environment import file_name
-from .errors import Missing, Temporary, Usage
+from .errors import NotFoundError, TemporaryError, UsageError
 from .host import Host
 from .report import tell
 
@@ -35,12 +35,12 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
 def main(program: str, argv: Sequence[str], report: Report) -> int:
-    """Run the program and return its exit status; raises Error."""
+    """Run the program and return its exit status; raises EnvstartError."""
     if list(argv) in (["-h"], ["--help"]):
         tell(f"usage: {program}, with jname, data and workdir as variables; CBSD calls it, by what install makes\n")
         return os.EX_OK
     if argv:
-        raise Usage(f"cannot use {argv[0]!r}: {program} takes no arguments; -h tells what it needs")
+        raise UsageError(f"cannot use {argv[0]!r}: {program} takes no arguments; -h tells what it needs")
     if program == "env_poststop":
         return poststop(report)
     from . import remove
@@ -73,7 +73,7 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
             return os.EX_OK
         try:
             found = called.look_up(host, wanted)
-        except Missing:
+        except NotFoundError:
             # It was removed, and env_remove has done what is to be done.
             return os.EX_OK
         if found is None:
@@ -87,7 +87,7 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
             from . import remedies
 
             later = remedies.known("orphans", [wanted.name], [found.workdir], "--stop")
-            raise Temporary(f"cannot stop {wanted.name}: {busy}; later: {later}")
+            raise TemporaryError(f"cannot stop {wanted.name}: {busy}; later: {later}")
         with host.waiting(f"CBSD to end its stop: {busy}", until, began):
             host.wait(host.sleep(pause))
         host.forget()

@@ -7,7 +7,7 @@ import os
 import time
 
 from . import locks, verdict
-from .errors import Error
+from .errors import EnvstartError
 from .paths import path_digest
 from .usable import Answer
 
@@ -64,7 +64,7 @@ async def _ask_server(host: Host, server: str, group: list[Probe], timeout: floa
                 with host.waiting(f"another run to have its answer of {server}", until, began):
                     await host.sleep(0.05)
         locks.note(descriptor, "")
-    except (Error, OSError):
+    except (EnvstartError, OSError):
         # Without the right, or the room, for a record.
         pass
     try:

@@ -8,7 +8,7 @@ import time
 
 from . import children, libraries, scratch
 from .environment import is_name
-from .errors import Unavailable
+from .errors import UnavailableError
 from .tasks import Wait
 
 TYPE_CHECKING = False
@@ -129,7 +129,7 @@ def only_zombies(group: int) -> bool:
 
 def callers(part: str) -> list[tuple[int, float]]:
     """Of the processes that we descend from, those with ``part`` in a word of their command line: pid, and its begin
-    for is_still(). Unavailable if that cannot be told."""
+    for is_still(). UnavailableError if that cannot be told."""
     psutil = _psutil()
     if psutil is None:
         return _callers_by_ps(part)
@@ -148,7 +148,9 @@ def _callers_by_ps(part: str) -> list[tuple[int, float]]:
     one = table.get(os.getpid())
     if one is None:
         remedy = libraries.how_to_install("psutil")
-        raise Unavailable(f"cannot tell who has called this: Python's psutil is missing, and ps(1) fails; {remedy}")
+        raise UnavailableError(
+            f"cannot tell who has called this: Python's psutil is missing, and ps(1) fails; {remedy}"
+        )
     found = []
     parent = table.get(one.parent)
     while parent is not None and parent.pid != parent.parent:

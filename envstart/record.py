@@ -14,7 +14,7 @@ import stat
 from . import backends, shell, state
 from .config import Config
 from .environment import Environment, file_name
-from .errors import Error, Misconfigured, reason
+from .errors import ConfigError, EnvstartError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,22 +58,22 @@ class Record:
         self.inputs = inputs
 
     def config(self) -> Config:
-        """Return the configuration as it was; Misconfigured if this version of envstart has no use for it."""
+        """Return the configuration as it was; ConfigError if this version of envstart has no use for it."""
         values, texts = {}, {}
         for option in backends.backend(self.backend).OPTIONS:
             text = self.texts.get(option.name, option.default)
             if text is None:
-                raise Misconfigured(f"cannot use {self.path}: it has no {option.name}")
+                raise ConfigError(f"cannot use {self.path}: it has no {option.name}")
             try:
                 values[option.name] = option.read(text, self.environment.name)
             except ValueError as error:
-                raise Misconfigured(f"cannot use {self.path}: {option.name}={shell.short(text)!r} {error}") from None
+                raise ConfigError(f"cannot use {self.path}: {option.name}={shell.short(text)!r} {error}") from None
             texts[option.name] = text
         origins = {key: self.path for key in values if key in self.texts and key not in self.defaults}
         return Config(self.source or None, values, texts, origins, (), self.inputs)
 
     def plan(self, config: Config | None = None) -> Plan:
-        """Make the plan of the start again, perhaps by another ``config``; Misconfigured."""
+        """Make the plan of the start again, perhaps by another ``config``; ConfigError."""
         plan: Plan = backends.backend(self.backend).plan(self.environment, config or self.config())
         return plan
 
@@ -150,7 +150,7 @@ def load(environment: Environment, report: Report) -> Record | None:
         return None
     except OSError as error:
         report.warn(f"cannot read {name}: {reason(error)}; going on without it")
-    except Error as error:
+    except EnvstartError as error:
         report.warn(f"{error}; going on without it")
     return None
 
@@ -169,7 +169,7 @@ def in_workdir(workdir: str, report: Report, *, besides: Collection[str] = ()) -
     for name in names:
         try:
             record = _parsed(f"{DIR}/{name}", _trusted(f"{DIR}/{name}"))
-        except (Error, OSError) as error:
+        except (EnvstartError, OSError) as error:
             report.warn(f"{reason(error) if isinstance(error, OSError) else error}; going on without {DIR}/{name}")
             continue
         if record.environment.workdir and os.path.realpath(record.environment.workdir) == real:
@@ -210,13 +210,13 @@ def _parsed(name: str, text: str) -> Record:
     own, end = sections.get("environment", {}), sections.get("end", {})
     # The version is written last: what lacks it was cut.
     if reading.problems or end.get("VERSION") != _VERSION or own.get("BACKEND") not in backends.NAMES:
-        raise Misconfigured(f"cannot use {name}: it is cut, or of another version of envstart")
+        raise ConfigError(f"cannot use {name}: it is cut, or of another version of envstart")
     try:
         environment = Environment(
             own["NAME"], own["DATA"], own["SYSTEM"], own.get("FSTAB") or None, own.get("RCCONF") or None
         )
     except KeyError as error:
-        raise Misconfigured(f"cannot use {name}: it has no {error.args[0]}") from None
+        raise ConfigError(f"cannot use {name}: it has no {error.args[0]}") from None
     return Record(
         name,
         own["BACKEND"],

@@ -6,7 +6,7 @@ For the steps that end in a mount (mount.py), and for ``envstart recover``; a st
 from __future__ import annotations
 
 from . import commands, forced, remedies, unmount, usable
-from .errors import Denied, Missing, NoAnswer, NoTime, Temporary
+from .errors import DeadlineExceededError, NoResponseError, NotFoundError, PermissionDeniedError, TemporaryError
 from .options import flag
 from .table import Entry
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def wait_for_answer(mount: Mount, host: Host, entry: Entry) -> None:
-    """Wait for a file system that others use too, until the deadline; Temporary then."""
+    """Wait for a file system that others use too, until the deadline; TemporaryError then."""
     lower = forced.below(await host.mounts(), entry)
     what = f"{lower} on {lower.point}" if lower is not None else str(entry)
     if not host.rehearsing:
@@ -25,23 +25,23 @@ async def wait_for_answer(mount: Mount, host: Host, entry: Entry) -> None:
         host.silent.discard(entry.point)
     try:
         answers = await unmount.answers(host, entry.point, host.deadline.left())
-    except NoTime:
+    except DeadlineExceededError:
         answers = False
     if not answers:
-        raise Temporary(
+        raise TemporaryError(
             f"cannot use {entry.point}: {mount.source} is mounted there, and {what} gives no answer; it is not "
             "touched, since others use it too"
         )
 
 
-def used_error(mount: Mount, host: Host, entry: Entry, users: str) -> Temporary:
+def used_error(mount: Mount, host: Host, entry: Entry, users: str) -> TemporaryError:
     """Return the error of a start that finds its own mount of no use, while somebody uses it (``users``)."""
     text = f"cannot use {entry.point}: {mount.source} is mounted there"
     if entry.point not in host.silent:
-        return Temporary(f"{text} but broken or not exported, and {users}; stop it first")
+        return TemporaryError(f"{text} but broken or not exported, and {users}; stop it first")
     # Before a stop CBSD runs df(1), which waits for the server too.
     free = remedies.of_plan(host.report.plan, "recover", "--running")
-    return Temporary(f"{text} and gives no answer, and {users}; wait until it answers, or: {free}")
+    return TemporaryError(f"{text} and gives no answer, and {users}; wait until it answers, or: {free}")
 
 
 async def hidden(mount: Mount, host: Host) -> Entry | None:
@@ -52,22 +52,22 @@ async def hidden(mount: Mount, host: Host) -> Entry | None:
     parent, _, name = mount.point.rpartition("/")
     try:
         point = f"{(await host.real(parent or '/')).rstrip('/')}/{name}"
-    except (NoAnswer, NoTime):
+    except (NoResponseError, DeadlineExceededError):
         point = mount.point
     if (await host.mounts()).at(point):
         return None
     try:
         return None if await unmount.answers(host, point, mount.patience) else Entry(mount.source, point, "nfs")
-    except NoTime:
+    except DeadlineExceededError:
         return None
 
 
 async def lines(mount: Mount, host: Host) -> list[tuple[str, ...]]:
-    """Return the commands by which take_away() unmounts; Temporary if that would harm others."""
+    """Return the commands by which take_away() unmounts; TemporaryError if that would harm others."""
     try:
         point = await mount._real_point(host)
         entry = next(iter((await host.mounts()).at(point)[-1:]), None)
-    except NoAnswer:
+    except NoResponseError:
         entry = await hidden(mount, host)
         if entry is None:
             raise
@@ -79,7 +79,7 @@ async def lines(mount: Mount, host: Host) -> list[tuple[str, ...]]:
     if mount.borrowed:
         lower = forced.below(await host.mounts(), entry)
         where = f"{lower} on {lower.point}" if lower is not None else str(entry)
-        raise Temporary(
+        raise TemporaryError(
             f"cannot recover {entry.point}: {mount.source} lies on {where}, which gives no answer, and others use "
             "it too; recover that first"
         )
@@ -92,34 +92,36 @@ async def take_away(mount: Mount, host: Host) -> None:
     """Unmount what gives no answer, or is broken, because somebody wants it, whoever uses it."""
     try:
         point = await mount._real_point(host)
-    except NoAnswer:
+    except NoResponseError:
         entry = await hidden(mount, host)
         if entry is None:
             raise
         host.report.note(f"{entry.point}: unmounting {entry}, whose unmount hangs")
         await forced.unmount(host, entry, dead=True, alone=True)
         if await hidden(mount, host) is not None:
-            raise Temporary(f"cannot recover {entry.point}: it gives no answer still; is its parent dead?") from None
+            raise TemporaryError(
+                f"cannot recover {entry.point}: it gives no answer still; is its parent dead?"
+            ) from None
         return
-    except Denied:
+    except PermissionDeniedError:
         return
     try:
         entry = await mount._ours(host, await host.mounts(), point)
         lack = await usable.judge(mount, host, point) if entry is not None else None
-    except (Denied, Missing):
+    except (PermissionDeniedError, NotFoundError):
         return
     # What answers is not what is to be recovered.
-    if entry is None or lack is None or isinstance(lack, Missing):
+    if entry is None or lack is None or isinstance(lack, NotFoundError):
         return
-    if mount.borrowed and isinstance(lack, NoAnswer):
-        raise Temporary(f"cannot recover {point}: {lack}")
+    if mount.borrowed and isinstance(lack, NoResponseError):
+        raise TemporaryError(f"cannot recover {point}: {lack}")
     host.report.note(f"{point}: unmounting {entry}")
     await mount._unmount_broken(host, entry, asked=True)
 
 
 async def check_force(mount: Mount, host: Host, entry: Entry, *, asked: bool = False) -> None:
-    """Raise Temporary if a forced unmount would harm others, or, unless somebody has ``asked`` for it by hand, or by
-    STOP_FORCE, the host."""
+    """Raise TemporaryError if a forced unmount would harm others, or, unless somebody has ``asked`` for it by hand, or
+    by STOP_FORCE, the host."""
     places = await forced.own_places(host, mount.environment)
     await forced.check_is_safe(host, entry, places, borrowed=mount.borrowed)
     if mount.lockd and host.platform == "freebsd" and await forced.lockd_runs(host):
@@ -127,7 +129,7 @@ async def check_force(mount: Mount, host: Host, entry: Entry, *, asked: bool = F
         if not (asked or flag(mount.config.text("STOP_FORCE"))):
             own = mount.environment
             again = remedies.known("recover", [own.name], [own.workdir] if own.workdir else [])
-            raise Temporary(
+            raise TemporaryError(
                 f"cannot unmount {entry.point} by force: {danger}, which nolockd in MOUNT_NFS_OPT avoids; "
                 f"service lockd onestop, or: {again}"
             )

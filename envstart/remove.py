@@ -12,7 +12,15 @@ import time
 
 from . import called, children, hook, leftover, processes, record, stopping
 from .deadline import Deadline
-from .errors import Error, Interrupted, Missing, NoAnswer, NoTime, Unavailable, reason
+from .errors import (
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    NotFoundError,
+    SignalError,
+    UnavailableError,
+    reason,
+)
 from .guard import Guard
 from .host import Host
 from .paths import is_below
@@ -71,10 +79,10 @@ class _Removal:
             try:
                 if called.look_up(self._host, self._wanted) is None:
                     return os.EX_OK
-            except Error as error:
+            except EnvstartError as error:
                 self._host.report.warn(str(error))
             return self._until_unmounted(_places(self._host, self._wanted))
-        except Interrupted as error:
+        except SignalError as error:
             self._host.signals.deaf = True
             return self._interrupted(error)
 
@@ -138,9 +146,9 @@ class _Removal:
         self._renew()
         try:
             table = self._host.wait(self._host.mounts())
-        except Interrupted:
+        except SignalError:
             raise
-        except Error as error:
+        except EnvstartError as error:
             self._host.report.trace(str(error))
             return None
         left = [entry for entry in table if _counts(entry, places, self._wanted.name)]
@@ -155,7 +163,7 @@ class _Removal:
             for point in self._seen:
                 if self._host.wait(self._host.bounded(processes.naming, ("umount",), point, timeout=_SEARCH)):
                     return False
-        except (NoAnswer, NoTime):
+        except (NoResponseError, DeadlineExceededError):
             return False
         return self._still(places) == []
 
@@ -167,7 +175,7 @@ class _Removal:
         self._renew()
         self._host.wait(_waited(done, seconds))
 
-    def _interrupted(self, error: Interrupted) -> int:
+    def _interrupted(self, error: SignalError) -> int:
         """End CBSD, from its outermost process inwards, so that none of its shells goes on; then the attempt."""
         report = self._host.report
         for pid, began in reversed(self.callers):
@@ -197,7 +205,7 @@ def _never() -> bool:
 def _callers(host: Host) -> list[tuple[int, float]]:
     try:
         return processes.callers("/sudoexec/")
-    except Unavailable as error:
+    except UnavailableError as error:
         host.report.warn(f"{error}; an interruption of this does not end CBSD")
         return []
 
@@ -209,9 +217,9 @@ def _places(host: Host, wanted: Environment) -> list[str]:
     for name in names:
         try:
             real[host.wait(host.real(name))] = name
-        except Interrupted:
+        except SignalError:
             raise
-        except (Error, OSError):
+        except (EnvstartError, OSError):
             real[name] = name
     return list(real)
 
@@ -239,9 +247,9 @@ def _attempt(report: Report, wanted: Environment) -> int:
     found: Found | None = None
     try:
         found = called.look_up(host, wanted)
-    except Missing as error:
+    except NotFoundError as error:
         report.trace(str(error))
-    except Error as error:
+    except EnvstartError as error:
         report.trace(str(error))
     if found is not None and found.running:
         _stop_by_cbsd(host, found)
@@ -249,12 +257,12 @@ def _attempt(report: Report, wanted: Environment) -> int:
         wanted = found.environment
     backend = found.backend if found is not None else ""
     plan = _plan(host, backend, wanted)
-    failure: Error | None = None
+    failure: EnvstartError | None = None
     try:
         hook.act("stop", plan, Host(report))
-    except Interrupted:
+    except SignalError:
         raise
-    except Error as error:
+    except EnvstartError as error:
         failure = error
     # What the configuration of today does not name can be left of an earlier one.
     host.forget()
@@ -276,9 +284,9 @@ def _plan(host: Host, backend: str, wanted: Environment) -> Plan:
     if backend:
         try:
             return stopping.plan(host, backend, wanted, force=True)
-        except Interrupted:
+        except SignalError:
             raise
-        except Error as error:
+        except EnvstartError as error:
             host.report.trace(str(error))
     return leftover.plan(host, backend, wanted, force=True)
 

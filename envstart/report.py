@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .children import Result
-    from .errors import Error
+    from .errors import EnvstartError
     from .plan import Plan
 
 IDENT = "envstart"
@@ -89,7 +89,7 @@ class Report:
         self._say(f"warning: {text}")
         self._log("LOG_WARNING", text)
 
-    def fail(self, error: Error) -> None:
+    def fail(self, error: EnvstartError) -> None:
         """The details, and then why it failed as the very last line."""
         for line in error.details:
             self._say(line)
@@ -149,8 +149,8 @@ def printable(text: str) -> str:
 
 
 def tell(text: str) -> None:
-    """Write what somebody has asked for to standard output, as the last act, however slow its reader is; Error where
-    there is no room. A reader that has gone away wants no more."""
+    """Write what somebody has asked for to standard output, as the last act, however slow its reader is; EnvstartError
+    where there is no room. A reader that has gone away wants no more."""
     from .signals import disarm
 
     disarm()
@@ -165,9 +165,9 @@ def tell(text: str) -> None:
     except BrokenPipeError:
         pass
     except OSError as error:
-        from .errors import Error, reason
+        from .errors import EnvstartError, reason
 
-        raise Error(f"cannot write to standard output: {reason(error)}") from None
+        raise EnvstartError(f"cannot write to standard output: {reason(error)}") from None
 
 
 def renew(text: str, columns: int) -> None:

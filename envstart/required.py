@@ -4,7 +4,7 @@ are the empty directories that the mount would hide."""
 from __future__ import annotations
 
 from . import plan
-from .errors import Error, Misconfigured, NoAnswer, NoTime, Temporary
+from .errors import ConfigError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
 from .options import REQUIRE_MOUNTED, SELF
 from .paths import is_below
 
@@ -24,7 +24,7 @@ def steps(config: Config, prefix: str, used: str, itself: str) -> list[plan.Step
         return []
     path = itself if value == SELF else value
     if not is_below(used, path):
-        raise Misconfigured(f"cannot use {key}={path}: {used} does not lie in it; correct one of them")
+        raise ConfigError(f"cannot use {key}={path}: {used} does not lie in it; correct one of them")
     return [MountedDirectory(key, path)]
 
 
@@ -44,10 +44,10 @@ class MountedDirectory(plan.Step):
     def needs(self, other: plan.Step) -> bool:
         return False
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         """Raise before anything is done: by this run it cannot be mended."""
         if lack := await self._lack(host):
-            raise Temporary(f"cannot use what lies in {self.source}: {lack}; mount {self.source}, and start again")
+            raise TemporaryError(f"cannot use what lies in {self.source}: {lack}; mount {self.source}, and start again")
         return None
 
     async def start(self, host: Host) -> None:
@@ -59,15 +59,15 @@ class MountedDirectory(plan.Step):
     async def state(self, host: Host) -> plan.State:
         try:
             lack = await self._lack(host)
-        except Error as error:
+        except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
         return plan.State(plan.NOT_READY, lack) if lack else plan.State(plan.READY)
 
     async def _lack(self, host: Host) -> str:
         try:
             real = await host.real(self.source)
-        except (NoAnswer, NoTime) as error:
-            raise Temporary(
+        except (NoResponseError, DeadlineExceededError) as error:
+            raise TemporaryError(
                 f"cannot use what lies in {self.source}: it gives {error}; is it on a dead server?"
             ) from None
         return "" if (await host.mounts()).at(real) else f"it is no mount point, which {self._key} asks for"

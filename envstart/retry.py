@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from . import libraries
-from .errors import NoTime, Temporary, Unavailable
+from .errors import DeadlineExceededError, TemporaryError, UnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ _MARGIN = 0.5
 
 
 async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, what: str, attempts: int = 0) -> None:
-    """Await ``act()``; after a Temporary again, at most ``attempts`` times in all (0: no limit but the time).
+    """Await ``act()``; after a TemporaryError again, at most ``attempts`` times in all (0: no limit but the time).
 
     ``what``: the directory or the device that is waited for then, for people.
-    The last Temporary that is more than a lack of time is raised. tenacity is imported when the first attempt has
+    The last TemporaryError that is more than a lack of time is raised. tenacity is imported when the first attempt has
     failed: it takes longer to import than all else that a start does, and most starts never need it.
     """
     trial, began = _Trial(act, host), time.monotonic()
     try:
         await trial.attempt()
         return
-    except Temporary as error:
+    except TemporaryError as error:
         first = [error]
     if attempts == 1 or trial.is_too_late():
         raise first[0]
@@ -44,7 +44,9 @@ async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, what: s
         from tenacity.asyncio import AsyncRetrying
     except ImportError:
         remedy = libraries.how_to_install("tenacity")
-        raise Unavailable(f"{first[0]}; it is not tried again, since Python's tenacity is missing: {remedy}") from None
+        raise UnavailableError(
+            f"{first[0]}; it is not tried again, since Python's tenacity is missing: {remedy}"
+        ) from None
     backoff = wait_random_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE)
 
     async def again() -> None:
@@ -61,7 +63,7 @@ async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, what: s
 
     with host.waiting(what, since=began) as waiting:
         await AsyncRetrying(
-            sleep=host.sleep, stop=stop, wait=pause, retry=retry_if_exception_type(Temporary), reraise=True
+            sleep=host.sleep, stop=stop, wait=pause, retry=retry_if_exception_type(TemporaryError), reraise=True
         )(again)
 
 
@@ -72,18 +74,18 @@ class _Trial:
         self._act = act
         self._host = host
         self._took = 0.0
-        self._reason: Temporary | None = None
+        self._reason: TemporaryError | None = None
 
     async def attempt(self) -> None:
         """Await the act; that there was no time left for it does not hide why it failed before."""
         began = self._host.deadline.elapsed()
         try:
             await self._act()
-        except NoTime:
+        except DeadlineExceededError:
             if self._reason is None:
                 raise
             raise self._reason from None
-        except Temporary as error:
+        except TemporaryError as error:
             self._reason = error
             raise
         finally:

@@ -30,7 +30,7 @@ _GROWN_MAX = 1 << 20
 _SPLITS = frozenset(" \t\n*?[\\")
 
 
-class Problem(Exception):
+class ShellSyntaxError(Exception):
     """What cannot be read, and why; the line is where the statement begins."""
 
 
@@ -110,11 +110,11 @@ class _Scanner:
             elif self._peek() == "[" and self._peek(1) not in _BLANK and self._line_begins():
                 self._section_header()
             elif self._peek() == ";":
-                raise Problem("has a ; with nothing before it")
+                raise ShellSyntaxError("has a ; with nothing before it")
             elif self.more() and self._peek() not in _END:
                 self._assignments(line)
             self._at += 1
-        except Problem as problem:
+        except ShellSyntaxError as problem:
             self._reading.problems.append((line, str(problem)))
             self._reading.broken.update(self._begun)
             self._reading.unset.update((self._section, key) for key in self._begun)
@@ -133,9 +133,11 @@ class _Scanner:
         line = self._text[self._at : end if end >= 0 else len(self._text)]
         name, bracket, rest = line[1:].partition("]")
         if not bracket or (rest.strip(_BLANK) and not rest.lstrip(_BLANK).startswith("#")):
-            raise Problem(f"begins a section that is not closed: {short(line.strip(_BLANK))!r}")
+            raise ShellSyntaxError(f"begins a section that is not closed: {short(line.strip(_BLANK))!r}")
         if not name or name[0] == "-" or not _PATTERN.issuperset(name):
-            raise Problem(f"has a section name that is no environment's name or pattern (* and ?): {short(name)!r}")
+            raise ShellSyntaxError(
+                f"has a section name that is no environment's name or pattern (* and ?): {short(name)!r}"
+            )
         self._section = name
         self._values.setdefault(name, {})
         self._to_end_of_line()
@@ -150,13 +152,13 @@ class _Scanner:
                 exported = True
             elif key and self._peek() == "=":
                 if key in _SHELLS_OWN or key.startswith("BASH"):
-                    raise Problem(f"sets {key}, which belongs to the shell")
+                    raise ShellSyntaxError(f"sets {key}, which belongs to the shell")
                 self._at += 1
                 self._begun.append(key)
                 found.append(Assignment(self._section, key, self._word(key, exported), line))
             elif not (exported and key and (not self.more() or self._peek() in _BLANK + _END)):
                 self._begun.append(key)
-                raise Problem(f'is not KEY="value": {self._rest_of_line(key)!r}')
+                raise ShellSyntaxError(f'is not KEY="value": {self._rest_of_line(key)!r}')
             self._skip_blank()
         if self._peek() == "#":
             self._to_end_of_line()
@@ -186,11 +188,13 @@ class _Scanner:
             elif character in "$`":
                 value.append(self._expansion(quoted=False))
                 if exported and not _SPLITS.isdisjoint(value[-1]):
-                    raise Problem(f"{key} has an unquoted $, which some shells split; put the value between quotes")
+                    raise ShellSyntaxError(
+                        f"{key} has an unquoted $, which some shells split; put the value between quotes"
+                    )
             elif character in "&|<>()" or (exported and character in "*?[{"):
-                raise Problem(f"{key} has an unquoted {character}; put the value between quotes")
+                raise ShellSyntaxError(f"{key} has an unquoted {character}; put the value between quotes")
             elif character == "~" and "".join(value)[-1:] in ("", ":", "="):
-                raise Problem(f"{key} has an unquoted ~; write the directory out")
+                raise ShellSyntaxError(f"{key} has an unquoted ~; write the directory out")
             else:
                 value.append(character)
                 self._at += 1
@@ -200,7 +204,7 @@ class _Scanner:
         end = self._text.find("'", self._at + 1)
         if end < 0:
             self._at = len(self._text)
-            raise Problem("has a ' that is not closed")
+            raise ShellSyntaxError("has a ' that is not closed")
         value = self._text[self._at + 1 : end]
         self._at = end + 1
         return value
@@ -220,12 +224,12 @@ class _Scanner:
             else:
                 value.append(character)
                 self._at += 1
-        raise Problem('has a " that is not closed')
+        raise ShellSyntaxError('has a " that is not closed')
 
     def _escaped(self) -> str:
         character = self._peek(1)
         if not character:
-            raise Problem("ends with a backslash")
+            raise ShellSyntaxError("ends with a backslash")
         self._at += 2
         return "" if character == "\n" else character
 
@@ -233,11 +237,11 @@ class _Scanner:
         """Expand ``$KEY`` of a key set above; the caller's variables are never used (docs/cbsd.md#defects, 15)."""
         following = self._peek(1)
         if self._peek() == "`" or following == "(":
-            raise Problem("has a command substitution, which is never run; write the value itself")
+            raise ShellSyntaxError("has a command substitution, which is never run; write the value itself")
         braced = following == "{"
         if not braced and following not in _KEY_FIRST:
             if following in _KEY or (following and following in "@*#?-$![") or (not quoted and following in ("'", '"')):
-                raise Problem(f"has ${following}, which only a shell can know; write the value itself")
+                raise ShellSyntaxError(f"has ${following}, which only a shell can know; write the value itself")
             self._at += 1
             self._refuse_continued("$")
             return "$"
@@ -245,26 +249,26 @@ class _Scanner:
         key = self._name()
         if braced:
             if not key or self._peek() != "}":
-                raise Problem("has a ${...} that is more than the name of a key; write the value itself")
+                raise ShellSyntaxError("has a ${...} that is more than the name of a key; write the value itself")
             self._at += 1
         else:
             self._refuse_continued(f"${key}")
         self._reading.used.add(key)
         if key in self._begun[:-1]:
-            raise Problem(f"has ${key}, which is set in the same command; give it a line of its own")
+            raise ShellSyntaxError(f"has ${key}, which is set in the same command; give it a line of its own")
         for section in (self._section, None):
             if key in self._values[section]:
                 value = self._values[section][key]
                 self._grown += len(value)
                 if self._grown > _GROWN_MAX:
-                    raise Problem(f"has ${key}, with which the values become larger than {_GROWN_MAX} bytes")
+                    raise ShellSyntaxError(f"has ${key}, with which the values become larger than {_GROWN_MAX} bytes")
                 return value
-        raise Problem(f"has ${key}, which is not set above it; the caller's variables are not used")
+        raise ShellSyntaxError(f"has ${key}, which is not set above it; the caller's variables are not used")
 
     def _refuse_continued(self, what: str) -> None:
         # dash(1) and bash(1) join the lines before they look for the name, FreeBSD's sh(1) looks first.
         if self._peek() == "\\" and self._peek(1) == "\n":
-            raise Problem(f"has {what} at the end of a line that is continued, which shells read differently")
+            raise ShellSyntaxError(f"has {what} at the end of a line that is continued, which shells read differently")
 
     def _peek(self, ahead: int = 0) -> str:
         return self._text[self._at + ahead : self._at + ahead + 1]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from .errors import Error
+    from .errors import EnvstartError
     from .forecast import Act
     from .inventory import Found
     from .plan import Plan
@@ -39,7 +39,7 @@ def document(report: Report, **values: Any) -> None:
     tell(json.dumps({**head, **values, "warnings": report.warnings}, indent=2) + "\n")
 
 
-def plan(plan: Plan, report: Report, verb: str) -> Error | None:
+def plan(plan: Plan, report: Report, verb: str) -> EnvstartError | None:
     """Print what there is and the commands that ``verb`` would run now, as lines that can be pasted; return the error
     that it would end with."""
     from .forecast import Forecast
@@ -73,7 +73,7 @@ def _what(act: Act) -> str:
     return printable(f"{act.step.name}: {act.step.source}{' on ' + act.step.point if act.step.point else ''}")
 
 
-def _commands(act: Act, commands: Sequence[tuple[str, ...]], error: Error | None) -> list[str]:
+def _commands(act: Act, commands: Sequence[tuple[str, ...]], error: EnvstartError | None) -> list[str]:
     """Lines to paste; those that nothing would run, or that say less than the run knows, are comments."""
     return [
         f"{'# ' if error is not None or not act.state.pastable or plans.is_guess(argv) else ''}{paste(argv)}"

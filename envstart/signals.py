@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import signal
     from types import FrameType
 
-    from .errors import Interrupted
+    from .errors import SignalError
 else:
     # The C half of the module. The other half wraps its numbers in enums, which takes 8 ms to import: as much as the
     # interpreter's own start.
@@ -63,13 +63,13 @@ class Signals:
         """A descriptor that is readable when a signal came in, a child's end among them."""
         return self._pipe[0] if self._pipe else None
 
-    def interruption(self) -> Interrupted | None:
+    def interruption(self) -> SignalError | None:
         """What to raise because of a signal; None also while ``deaf``: a roll back is not interrupted."""
         if not self._received or self.deaf:
             return None
-        from .errors import Interrupted
+        from .errors import SignalError
 
-        return Interrupted(self._received)
+        return SignalError(self._received)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = self._received or number

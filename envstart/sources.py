@@ -4,7 +4,7 @@ mount of Linux does not show it either."""
 from __future__ import annotations
 
 from . import mountpoint
-from .errors import NoAnswer, NoTime
+from .errors import DeadlineExceededError, NoResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,5 +66,5 @@ async def _source(mount: Mount, host: Host, table: Table, entry: Entry | None) -
         return mount.source
     try:
         return await host.real(mount.source)
-    except (NoAnswer, NoTime):
+    except (NoResponseError, DeadlineExceededError):
         return ""

@@ -15,17 +15,18 @@ DIR = "/var/run/envstart"
 
 
 def directory() -> str:
-    """DIR, made when it is missing; Denied if anybody else could have put something there, NoRoom, Missing."""
+    """DIR, made when it is missing; PermissionDeniedError if anybody else could have put something there,
+    NoSpaceError, NotFoundError."""
     try:
         return _directory()
     except OSError as error:
-        from .errors import Denied, Missing, NoRoom, full, reason
+        from .errors import NoSpaceError, NotFoundError, PermissionDeniedError, full, reason
 
         if isinstance(error, PermissionError):
             # Never to be removed with what is in it: volumes of an older version can be mounted below.
             remedy = f"look at who made it, then: chown root {DIR} && chmod 700 {DIR}"
-            raise Denied(f"cannot use {DIR}: {reason(error)}; {remedy}") from None
-        raise (NoRoom if full(error) else Missing)(f"cannot make {DIR}: {reason(error)}") from None
+            raise PermissionDeniedError(f"cannot use {DIR}: {reason(error)}; {remedy}") from None
+        raise (NoSpaceError if full(error) else NotFoundError)(f"cannot make {DIR}: {reason(error)}") from None
 
 
 def _directory() -> str:
@@ -90,20 +91,20 @@ def age(name: str) -> float | None:
 
 
 def noted(name: str) -> str:
-    """The text of a note; "" if there is none. Temporary if that cannot be told."""
+    """The text of a note; "" if there is none. TemporaryError if that cannot be told."""
     try:
         with open(path(f"{name}.note"), encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
-        from .errors import Temporary, reason
+        from .errors import TemporaryError, reason
 
-        raise Temporary(f"cannot read {path(name)}.note: {reason(error)}; run it as root") from None
+        raise TemporaryError(f"cannot read {path(name)}.note: {reason(error)}; run it as root") from None
 
 
 def note(name: str, text: str) -> None:
-    """Keep ``text``, whole or not at all; "" takes the note away. Temporary if it cannot be kept."""
+    """Keep ``text``, whole or not at all; "" takes the note away. TemporaryError if it cannot be kept."""
     file_name = f"{directory()}/{name}.note"
     try:
         if not text:
@@ -116,6 +117,6 @@ def note(name: str, text: str) -> None:
             file.write(text)
         posix.rename(f"{file_name}.new", file_name)
     except OSError as error:
-        from .errors import Temporary, reason
+        from .errors import TemporaryError, reason
 
-        raise Temporary(f"cannot write {file_name}: {reason(error)}") from None
+        raise TemporaryError(f"cannot write {file_name}: {reason(error)}") from None

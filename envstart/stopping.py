@@ -8,7 +8,7 @@ unmount.
 from __future__ import annotations
 
 from . import backends, config, record
-from .errors import Error
+from .errors import EnvstartError
 from .options import BEHAVIOUR
 from .plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def plan(host: Host, backend: str, environment: Environment, path: str | None = None, *, force: bool = False) -> Plan:
-    """Plan the stop of a jail or VM; Error if nothing tells how, and nothing is mounted on its directories.
+    """Plan the stop of a jail or VM; EnvstartError if nothing tells how, and nothing is mounted on its directories.
 
     ``path`` is the configuration to use instead of the usual places. ``force`` lets it use force in any case.
     """
@@ -33,14 +33,14 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
     try:
         settings = own(_settings(host, backend, environment, path, recorded))
         configured = backends.make_plan(backends.backend(backend), environment, settings)
-    except Error as error:
+    except EnvstartError as error:
         return _without_configuration(host, backend, environment, recorded, error, force)
     if recorded is None or _is_of(recorded, configured):
         return configured
     try:
         behaviour = {key: configured.config[key] for key in BEHAVIOUR}
         by_record = recorded.plan(recorded.config().but(**behaviour))
-    except Error as error:
+    except EnvstartError as error:
         host.report.warn(f"{error}; going on without it")
         return configured
     if _is_mounted(host, configured) and not _is_mounted(host, by_record):
@@ -78,7 +78,7 @@ def _settings(host: Host, backend: str, environment: Environment, path: str | No
     found = config.find(backend, environment.workdir, path)
     try:
         return config.load(backend, options, environment.name, found, environment.workdir)
-    except Error:
+    except EnvstartError:
         if found is None:
             raise
     from . import lenient
@@ -88,13 +88,13 @@ def _settings(host: Host, backend: str, environment: Environment, path: str | No
 
 
 def _without_configuration(
-    host: Host, backend: str, environment: Environment, recorded: Record | None, error: Error, force: bool
+    host: Host, backend: str, environment: Environment, recorded: Record | None, error: EnvstartError, force: bool
 ) -> Plan:
     if recorded is not None:
         try:
             settings = recorded.config()
             by_record = recorded.plan(force_on(settings) if force else settings)
-        except Error as unusable:
+        except EnvstartError as unusable:
             host.report.warn(f"{unusable}; going on without it")
         else:
             # Each on a line of its own: the first ends with a command line.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _QUIET = 1.0
 
 
-class Cancelled(BaseException):
+class CancelledError(BaseException):
     """Thrown into a coroutine whose work is no longer wanted; it may still wait to clean up behind itself."""
 
 
@@ -145,7 +145,7 @@ class _Task:
             self.coroutine.close()
             self.done = True
         else:
-            self.step(Cancelled())
+            self.step(CancelledError())
 
 
 def together(
@@ -156,10 +156,10 @@ def together(
 ) -> list[Any]:
     """Run all to their end and return their results in order.
 
-    The first one that fails, or ``interruption()``, ends the others by Cancelled, after a failure only when a wait that
-    is to ``finish`` is over; the cause is raised when all of them have ended. ``wake()`` is a descriptor that becomes
-    readable when a signal came in (a child's end among them). ``tick()`` is called before each sleep, and tells when it
-    wants to be called again (time.monotonic).
+    The first one that fails, or ``interruption()``, ends the others by CancelledError, after a failure only when a
+    wait that is to ``finish`` is over; the cause is raised when all of them have ended. ``wake()`` is a descriptor
+    that becomes readable when a signal came in (a child's end among them). ``tick()`` is called before each sleep, and
+    tells when it wants to be called again (time.monotonic).
     """
     tasks = [_Task(coroutine) for coroutine in coroutines]
     cause: BaseException | None = None
@@ -171,7 +171,7 @@ def together(
                 task.cancel()
             elif not task.done:
                 task.step()
-            if task.error is not None and not isinstance(task.error, Cancelled):
+            if task.error is not None and not isinstance(task.error, CancelledError):
                 cause = cause or task.error
         waiting = [task for task in tasks if not task.done]
         if not waiting:

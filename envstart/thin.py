@@ -11,7 +11,7 @@ import os
 
 from . import children, mountpoint, touch
 from .config import mistakes, trusted_text
-from .errors import Misconfigured, Missing, NoAnswer, NoTime, Temporary, reason
+from .errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
 from .layout import Wanted
 from .mount import Mount
 from .options import ALNUM, NAME, Option, directory
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .children import Result
     from .config import Config
     from .environment import Environment
-    from .errors import Error
+    from .errors import EnvstartError
     from .host import Host
 
 SKELETON = "skeleton"
@@ -124,7 +124,7 @@ class Line(Wanted):
 
 def lines(environment: Environment, config: Config) -> list[Line]:
     """Return the mounts of a thin jail: the base, the skeleton, the rest as THIN_FSTAB lists them; none if it is no
-    thin jail. Misconfigured."""
+    thin jail. ConfigError."""
     root = environment.data
     base: str | None = config["BASE_DIR"]
     skeleton: str | None = config["SKELETON_DIR"]
@@ -133,10 +133,10 @@ def lines(environment: Environment, config: Config) -> list[Line]:
     given = {row.point: row for row in rows}
     for key, value, point in (("BASE_DIR", base, root), ("SKELETON_DIR", skeleton, f"{root}/{SKELETON}")):
         if value and point in given:
-            raise Misconfigured(f"cannot mount two directories on {point}: {key} is set, and {path} has a line for it")
+            raise ConfigError(f"cannot mount two directories on {point}: {key} is set, and {path} has a line for it")
     if base is None and root not in given:
         if skeleton or path:
-            raise Misconfigured(f"cannot make a thin jail of {environment.name} without a base: set BASE_DIR")
+            raise ConfigError(f"cannot make a thin jail of {environment.name} without a base: set BASE_DIR")
         return []
     own = skeleton or f"{config['NULLFS_ROOT_DIR'].rstrip('/')}/{SKELETON}/{environment.name}"
     first = given.pop(root, None) or Line(root, base or "", root, ("ro",))
@@ -145,8 +145,8 @@ def lines(environment: Environment, config: Config) -> list[Line]:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """Read THIN_FSTAB, without its comments; its lines keep their numbers. Misconfigured, Temporary if its server is
-    dead, Denied if somebody else could have written it."""
+    """Read THIN_FSTAB, without its comments; its lines keep their numbers. ConfigError, TemporaryError if its server is
+    dead, PermissionDeniedError if somebody else could have written it."""
     path: str | None = config["THIN_FSTAB"]
     if not path:
         return {}
@@ -155,13 +155,13 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def _text(path: str, patience: float) -> str:
-    """trusted_text() of a file that can lie where the bases do, on a server: Temporary if that is dead."""
+    """trusted_text() of a file that can lie where the bases do, on a server: TemporaryError if that is dead."""
     place = path.rpartition("/")[0]
     if place not in _WAITING:
         answers, child = children.within(patience, touch.opens, [path])
         _WAITING[place] = 0 if answers is not None else child.pid
     if _WAITING[place]:
-        raise Temporary(
+        raise TemporaryError(
             f"cannot read {path}: no answer in {patience:.0f} s (pid {_WAITING[place]} waits for it); "
             "is it on a dead server?"
         )
@@ -178,7 +178,7 @@ def warnings(config: Config) -> list[str]:
 
 
 def read(text: str, path: str, root: str) -> list[Line]:
-    """The lines of a file in the form of fstab(5) with nullfs mounts on ``root`` and below it; Misconfigured with
+    """The lines of a file in the form of fstab(5) with nullfs mounts on ``root`` and below it; ConfigError with
     every mistake and its line."""
     found: list[Line] = []
     problems: list[tuple[int, str]] = []
@@ -266,15 +266,15 @@ def unvis(field: str) -> str:
 class Base(Mount):
     """The base on the data directory; it is looked at before it is mounted, and never writable."""
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         lack = await super().check(host)
-        if isinstance(lack, NoAnswer):
+        if isinstance(lack, NoResponseError):
             return lack
         entries = (await host.mounts()).at(await self._real_point(host))
         if not entries:
             await self._survey(host)
         elif not entries[-1].read_only:
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot use {self.point}: {self.source} is mounted there read-write, so that a jail could change the "
                 f"base of all; {paste(('umount', self.point))}, and start again"
             )
@@ -285,16 +285,18 @@ class Base(Mount):
         try:
             wrong = await host.bounded(touch.wrong_links, self.source, LINKS, timeout=patience)
             there = await host.bounded(touch.is_directory, f"{self.source}/{SKELETON}", timeout=patience)
-        except (NoAnswer, NoTime) as error:
-            raise Temporary(f"{doing}: it gives {error}") from None
+        except (NoResponseError, DeadlineExceededError) as error:
+            raise TemporaryError(f"{doing}: it gives {error}") from None
         except OSError as error:
             key = "BASE_DIR" if self.config["BASE_DIR"] else self.config["THIN_FSTAB"]
-            raise Missing(f"{doing}: {reason(error)}; correct {key}") from None
+            raise NotFoundError(f"{doing}: {reason(error)}; correct {key}") from None
         if not there:
-            raise Missing(f"{doing}: it has no directory {SKELETON}; {paste(('mkdir', self.source + '/' + SKELETON))}")
+            raise NotFoundError(
+                f"{doing}: it has no directory {SKELETON}; {paste(('mkdir', self.source + '/' + SKELETON))}"
+            )
         if wrong:
             up = "../" * wrong[0].count("/")
-            raise Missing(
+            raise NotFoundError(
                 f"{doing}: {', '.join(wrong)} must be links into {SKELETON}; move them to the skeleton and make links, "
                 f"as in: ln -s {up}{LINKS[wrong[0]]} {self.source}/{wrong[0]}"
             )
@@ -309,10 +311,10 @@ class Layer(Mount):
     def requires(self) -> str:
         return "the links of the base lead to"
 
-    async def _explained(self, host: Host, program: str, result: Result, doing: str) -> Error:
+    async def _explained(self, host: Host, program: str, result: Result, doing: str) -> EnvstartError:
         lacks = any(words in result.words for words in ("Not a directory", "Invalid argument"))
         if host.platform == "freebsd" and lacks and await mountpoint.is_file(host, self):
-            return Misconfigured(
+            return ConfigError(
                 f"cannot {doing}: {result.words}; this nullfs is for directories only, files need FreeBSD 14: "
                 "name the directory"
             )

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from . import commands, diagnosis, touch, verdict
 from .children import Result
-from .errors import Denied, Error, NoAnswer, NoTime, Stuck, Temporary, reason
+from .errors import (
+    BlockedError,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    PermissionDeniedError,
+    TemporaryError,
+    reason,
+)
 from .retry import until_it_heals
 
 TYPE_CHECKING = False
@@ -24,11 +32,11 @@ _HOLDERS_SHOWN = 5
 _RESOLVED = 2.0
 
 
-class Busy(Temporary):
+class BusyError(TemporaryError):
     """Somebody uses the directory."""
 
 
-class Hanging(Stuck):
+class HangingError(BlockedError):
     """umount(8) had not ended, and was left behind."""
 
 
@@ -36,10 +44,10 @@ async def answers(host: Host, point: str, timeout: float) -> bool:
     """Whether a mounted directory answers, be it with an error: then a plain umount comes back too."""
     try:
         await host.probe(verdict.look, point, (), None, timeout=timeout)
-    except NoAnswer:
+    except NoResponseError:
         return False
-    except NoTime as error:
-        raise NoTime(f"cannot unmount {point}: {error}; it is left as it is") from None
+    except DeadlineExceededError as error:
+        raise DeadlineExceededError(f"cannot unmount {point}: {error}; it is left as it is") from None
     except OSError:
         pass
     return True
@@ -66,11 +74,13 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
             return
         doing = f"cannot unmount {entry.point}"
         if result.status is None:
-            raise Hanging(f"{doing}: {result.words}; envstart leaves it as it is")
+            raise HangingError(f"{doing}: {result.words}; envstart leaves it as it is")
         if "not permitted" in result.words:
-            raise Denied(f"{doing}: {result.words}; is this a jail, or a container that may not unmount?")
+            raise PermissionDeniedError(
+                f"{doing}: {result.words}; is this a jail, or a container that may not unmount?"
+            )
         if not diagnosis.busy(result):
-            raise Error(f"{doing}: {result.words or 'it is still mounted'}")
+            raise EnvstartError(f"{doing}: {result.words or 'it is still mounted'}")
         from . import processes
 
         above = [*table.below(entry.point), *table.uppers(entry.point)]
@@ -84,7 +94,7 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
         if kill and pids and await _is_still_there(host, entry, depth):
             host.report.warn(f"{entry.point} is busy: ending {processes.describe(pids)}")
             await processes.end(pids)
-        raise Busy(f"{doing}: it is busy ({by}); end what uses it, and stop again")
+        raise BusyError(f"{doing}: it is busy ({by}); end what uses it, and stop again")
 
     await until_it_heals(attempt, host, entry.point, attempts)
 
@@ -105,7 +115,7 @@ async def run(
     if named and not await _resolves(host, entry.server):
         try:
             return await _by_number(host, argv, entry, host.deadline.left() if timeout is None else timeout)
-        except Temporary as error:
+        except TemporaryError as error:
             host.report.trace(f"{entry.point}: unmount(2): {error}; asking umount(8)")
     return await host.run(argv, timeout=timeout, reserve=reserve, leave=leave)
 
@@ -119,15 +129,16 @@ async def _resolves(host: Host, server: str) -> bool:
 
     try:
         await host.bounded(network.resolve, bare, timeout=_RESOLVED)
-    except (NoAnswer, NoTime):
+    except (NoResponseError, DeadlineExceededError):
         return False
-    except (Error, OSError):
+    except (EnvstartError, OSError):
         pass
     return True
 
 
 async def _by_number(host: Host, argv: Sequence[str], entry: Entry, timeout: float) -> Result:
-    """Do what umount(8) would do, without a resolver, and tell it as if that had been run; Temporary if it cannot."""
+    """Do what umount(8) would do, without a resolver, and tell it as if that had been run; TemporaryError if it
+    cannot."""
     from . import freebsd
 
     flags = freebsd.FORCE if "-f" in argv else freebsd.NONBUSY if "-n" in argv else 0
@@ -137,7 +148,7 @@ async def _by_number(host: Host, argv: Sequence[str], entry: Entry, timeout: flo
     said = ""
     try:
         await host.bounded(freebsd.unmount, entry.number, flags, timeout=timeout, finish=True)
-    except (NoAnswer, NoTime):
+    except (NoResponseError, DeadlineExceededError):
         code = None
     except OSError as error:
         code, said = 1, f"umount: unmount of {entry.point} failed: {reason(error)}"
@@ -155,6 +166,6 @@ async def holders(host: Host, point: str) -> list[int] | None:
             result = await host.run(("fuser", "-c", point), timeout=_SEARCH, reads=True)
             return [int(word) for word in result.out.split() if word.isdigit()] if result.status == 0 else None
         return list(await host.bounded(touch.holders, point, timeout=_SEARCH))
-    except (Error, OSError) as error:
+    except (EnvstartError, OSError) as error:
         host.report.trace(f"cannot tell who uses {point}: {error}")
         return None

@@ -7,7 +7,7 @@ the directories, mounted or not (sudoexec/jdestroy of CBSD 14.1.3a).
 from __future__ import annotations
 
 from . import remedies, touch
-from .errors import Error
+from .errors import EnvstartError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,5 +31,5 @@ def has_left_rc_conf(host: Host, workdir: str, name: str) -> bool:
     path = f"{workdir}/jails-system/{name}/rc.conf_{name}"
     try:
         return bool(host.wait(host.bounded(touch.is_file, path, timeout=_PATIENCE)))
-    except (Error, OSError):
+    except (EnvstartError, OSError):
         return False

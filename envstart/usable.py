@@ -10,7 +10,15 @@ import errno
 import os
 
 from . import plan, verdict
-from .errors import Denied, Error, Missing, NoAnswer, NoTime, Temporary, reason
+from .errors import (
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    TemporaryError,
+    reason,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +63,7 @@ class Health:
         self,
         word: str = plan.MOUNTED,
         detail: str = "",
-        problem: Error | None = None,
+        problem: EnvstartError | None = None,
         curable: bool = False,
         warning: str = "",
     ) -> None:
@@ -66,7 +74,7 @@ class Health:
         self.warning = warning
 
 
-async def judge(mount: Mount, host: Host, point: str, patience: float | None = None) -> Error | None:
+async def judge(mount: Mount, host: Host, point: str, patience: float | None = None) -> EnvstartError | None:
     """Return None if the directory is usable, else the problem that a new mount can mend; raise any other.
 
     ``patience``: seconds in which it must answer, in place of the mount's own.
@@ -84,11 +92,11 @@ async def look(mount: Mount, host: Host, point: str, patience: float | None = No
     using = f"cannot use {point}: {mount.source}"
     down = await mount.down(host)
     if down:
-        return Health(plan.NO_ANSWER, down, NoAnswer(f"{using} is mounted there, but {down}"), curable=True)
+        return Health(plan.NO_ANSWER, down, NoResponseError(f"{using} is mounted there, but {down}"), curable=True)
     gone = await mount.gone(host)
     if gone:
         # It would answer all the same, out of memory.
-        return Health(plan.BROKEN, gone, Temporary(f"{using} is mounted there, but {gone}"), curable=True)
+        return Health(plan.BROKEN, gone, TemporaryError(f"{using} is mounted there, but {gone}"), curable=True)
     answer = host.looked.get(point)
     if answer is None:
         answer = await _ask(mount, host, point, patience or mount.patience)
@@ -100,10 +108,10 @@ async def _ask(mount: Mount, host: Host, point: str, patience: float) -> Answer:
         return Answer(
             *await host.probe(verdict.look, point, tuple(mount.required), mount.lease(point), timeout=patience)
         )
-    except NoAnswer as error:
+    except NoResponseError as error:
         return Answer(Answer.HUNG, str(error))
-    except NoTime as error:
-        raise NoTime(
+    except DeadlineExceededError as error:
+        raise DeadlineExceededError(
             f"cannot use {point}: {mount.source} is mounted there but gives {error}; is the server up?"
         ) from None
     except OSError as error:
@@ -120,19 +128,21 @@ def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health
         word = verdict.BROKEN
     if word == Answer.HUNG:
         silence = detail if detail.startswith("no answer") else f"no answer ({detail})"
-        problem: Error = NoAnswer(f"{using} is mounted there but gives {silence}; is the server up?")
+        problem: EnvstartError = NoResponseError(f"{using} is mounted there but gives {silence}; is the server up?")
         return Health(plan.NO_ANSWER, detail, problem, curable=True)
     if word == verdict.BROKEN:
-        problem = Temporary(f"{using} is mounted there but broken: {detail}")
+        problem = TemporaryError(f"{using} is mounted there but broken: {detail}")
         return Health(plan.BROKEN, detail, problem, curable=True)
     if word == Answer.FAILED:
-        return Health(plan.NOT_USABLE, detail, Error(f"{using}: {detail}"))
+        return Health(plan.NOT_USABLE, detail, EnvstartError(f"{using}: {detail}"))
     if word == verdict.DENIED:
         return Health(
-            plan.NOT_USABLE, detail, Denied(f"{using}: {detail}; {_AS_ROOT if mount.fstype == 'nfs' else _LOCAL_ROOT}")
+            plan.NOT_USABLE,
+            detail,
+            PermissionDeniedError(f"{using}: {detail}; {_AS_ROOT if mount.fstype == 'nfs' else _LOCAL_ROOT}"),
         )
     if word == verdict.LACKING:
-        problem = Missing(f"{using} has no {detail}, which {mount.requires()}; is it the right directory?")
+        problem = NotFoundError(f"{using} has no {detail}, which {mount.requires()}; is it the right directory?")
         return Health(plan.NOT_USABLE, f"it has no {detail}", problem)
     if word == verdict.EMPTY and verdict.may_be_empty(mount.fstype, "ro" in mount.options, detail):
         if mount.required:
@@ -162,18 +172,20 @@ def _bare(mount: Mount, using: str, word: str, detail: str) -> Health:
         return Health(plan.DEGRADED, seen, warning=text)
     if unexported:
         # Who has it mounted sees nothing of what is exported later.
-        problem: Error = Missing(f"{text}; export it and start again, or set EMPTY_DIR=warn")
+        problem: EnvstartError = NotFoundError(f"{text}; export it and start again, or set EMPTY_DIR=warn")
         return Health(plan.NOT_USABLE, seen, problem, curable=True)
     if detail in _FULL:
-        problem = Temporary(f"{text}: the disk is full; make room there, or set EMPTY_DIR=warn")
+        problem = TemporaryError(f"{text}: the disk is full; make room there, or set EMPTY_DIR=warn")
     elif detail == verdict.IN_THE_WAY:
-        problem = Missing(f"{text}; move that away, or set EMPTY_DIR=warn")
+        problem = NotFoundError(f"{text}; move that away, or set EMPTY_DIR=warn")
     elif detail == _READ_ONLY:
-        problem = Denied(f"{text}; let it be written to, write ro in the mount options, or set EMPTY_DIR=warn")
+        problem = PermissionDeniedError(
+            f"{text}; let it be written to, write ro in the mount options, or set EMPTY_DIR=warn"
+        )
     elif detail in NOT_ROOT:
-        problem = Denied(f"{text}; {_AS_ROOT}, or set EMPTY_DIR=warn")
+        problem = PermissionDeniedError(f"{text}; {_AS_ROOT}, or set EMPTY_DIR=warn")
     else:
-        return Health(plan.BROKEN, seen, Temporary(f"{text}; is it broken?"), curable=True)
+        return Health(plan.BROKEN, seen, TemporaryError(f"{text}; is it broken?"), curable=True)
     return Health(plan.NOT_USABLE, seen, problem)
 
 
@@ -184,5 +196,5 @@ def _leased(mount: Mount, using: str, point: str, node: str, age: int) -> Health
     seen = f"node {node} had the environment in use {when}"
     if mount.config["LEASE"] == "warn":
         return Health(plan.DEGRADED, seen, warning=text)
-    problem = Temporary(f"{text}; stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
+    problem = TemporaryError(f"{text}; stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
     return Health(plan.LOST, seen, problem)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from . import diagnosis
 from .block.base import Block, only_on_freebsd
-from .errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
+from .errors import ConfigError, EnvstartError, NotFoundError, PermissionDeniedError, TemporaryError, UnavailableError
 from .mount import Mount
 from .plan import MOUNTED, NOT_READY, READY, UNKNOWN, State
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     Properties = tuple[str, str] | None
 
 _OF_CLONE: diagnosis.Rows = (
-    ("does not exist", Missing, "make what is missing, or correct ZFS_CLONE and ZFS_SKELETON_SNAPSHOT"),
-    ("no such pool", Missing, "import the pool, or correct ZFS_CLONE"),
-    ("permission denied", Denied, "is this a jail? run it on the host"),
-    ("key is not loaded", Denied, "zfs load-key"),
-    ("busy", Temporary, "try again"),
+    ("does not exist", NotFoundError, "make what is missing, or correct ZFS_CLONE and ZFS_SKELETON_SNAPSHOT"),
+    ("no such pool", NotFoundError, "import the pool, or correct ZFS_CLONE"),
+    ("permission denied", PermissionDeniedError, "is this a jail? run it on the host"),
+    ("key is not loaded", PermissionDeniedError, "zfs load-key"),
+    ("busy", TemporaryError, "try again"),
 )
 _OF_MOUNT: diagnosis.Rows = (
-    ("No such file or directory", Missing, "there is no such dataset: look at zfs list"),
+    ("No such file or directory", NotFoundError, "there is no such dataset: look at zfs list"),
     # The kernel has no other word for a key that it lacks; zfs(8), which has, is not asked.
-    ("Permission denied", Denied, "if it is encrypted, load its key: zfs load-key"),
-    ("Device busy", Temporary, "the dataset is mounted elsewhere: look at zfs mount"),
-    ("Invalid fstype", Unavailable, "kldload zfs"),
+    ("Permission denied", PermissionDeniedError, "if it is encrypted, load its key: zfs load-key"),
+    ("Device busy", TemporaryError, "the dataset is mounted elsewhere: look at zfs mount"),
+    ("Invalid fstype", UnavailableError, "kldload zfs"),
 )
 # What zfs(8) prints for a property that a dataset cannot have.
 _NONE = "-"
@@ -59,13 +59,15 @@ class Clone(Block):
         found: Properties = await host.ask(words, _parse)
         return found
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         found = await self.properties(host)
         if found is not None:
             if found[0] == _NONE:
-                raise Misconfigured(f"cannot use {self.source}: it is a volume; name a file system in ZFS_CLONE")
+                raise ConfigError(f"cannot use {self.source}: it is a volume; name a file system in ZFS_CLONE")
             return None
-        lack = Missing(f"cannot find dataset {self.source}: make it, or set ZFS_SKELETON_SNAPSHOT to have it cloned")
+        lack = NotFoundError(
+            f"cannot find dataset {self.source}: make it, or set ZFS_SKELETON_SNAPSHOT to have it cloned"
+        )
         if self._snapshot is None:
             raise lack
         return lack
@@ -77,7 +79,7 @@ class Clone(Block):
         result = await host.run(argv, hold=True)
         if result.status != 0 and await self.properties(host) is None:
             doing = f"clone {self._snapshot} as {self.source}"
-            raise diagnosis.first(_OF_CLONE, result.words, doing) or Error(
+            raise diagnosis.first(_OF_CLONE, result.words, doing) or EnvstartError(
                 f"cannot {doing}: {result.words}; try the command by hand: -v shows it"
             )
 
@@ -95,7 +97,7 @@ class Clone(Block):
     async def state(self, host: Host) -> State:
         try:
             found = await self.properties(host)
-        except Error as error:
+        except EnvstartError as error:
             return State(UNKNOWN, str(error))
         if found is not None:
             return State(READY)
@@ -108,10 +110,10 @@ class Dataset(Mount):
     lower: Clone
 
     @staticmethod
-    def diagnose(result: Result, doing: str) -> Error:
+    def diagnose(result: Result, doing: str) -> EnvstartError:
         return diagnosis.first(_OF_MOUNT, result.words, doing) or diagnosis.of_mount(result, doing)
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         only_on_freebsd(host, "ZFS")
         lack = await super().check(host)
         if lack is not None:
@@ -119,7 +121,7 @@ class Dataset(Mount):
             mounted = [entry.point for entry in table if (entry.fstype, entry.source) == ("zfs", self.source)]
             elsewhere = [point for point in mounted if point != here]
             if elsewhere:
-                raise Misconfigured(
+                raise ConfigError(
                     f"cannot mount {self.source} on {self.point}: it is mounted on {elsewhere[0]}; name that directory "
                     f"in the configuration, or: zfs unmount {self.source}; zfs set canmount=noauto {self.source}"
                 )
@@ -138,7 +140,7 @@ class Dataset(Mount):
         found = await super().state(host)
         try:
             stays = found.word == MOUNTED and await self._mounts_itself(host)
-        except Error as error:
+        except EnvstartError as error:
             return State(UNKNOWN, str(error))
         return State(MOUNTED, found.found) if stays else found
 

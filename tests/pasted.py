@@ -9,7 +9,7 @@ import subprocess
 from verbs import verbs
 
 from envstart import cli
-from envstart.errors import Usage
+from envstart.errors import UsageError
 
 _VERBS = "|".join(re.escape(verb.name) for verb in verbs())
 # To its end, or to where the sentence goes on.
@@ -31,7 +31,7 @@ def check(ended: subprocess.CompletedProcess[str], workdir: str) -> subprocess.C
         plain = words[: words.index(">")] if ">" in words else words
         try:
             cli._parser().parse_args(plain)
-        except Usage as error:
+        except UsageError as error:
             raise AssertionError(f"{shlex.join(words)}: {error}") from None
         # Where a file is named it need not be in the workdir; and a thin jail's fstab is no configuration.
         named = "-c" in words or any(word.startswith(workdir) for word in words)

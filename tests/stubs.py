@@ -13,7 +13,7 @@ from envstart.children import Result
 from envstart.config import Config
 from envstart.deadline import Deadline
 from envstart.environment import Environment, in_workdir
-from envstart.errors import Temporary
+from envstart.errors import TemporaryError
 from envstart.host import Host
 from envstart.plan import Plan
 from envstart.table import Entry, Table
@@ -95,7 +95,7 @@ class Stub:
             try:
                 self._kept[key] = parse(await self.run(argv))
             except ValueError as error:
-                raise Temporary(f"cannot tell what {argv[0]} knows: {error}") from None
+                raise TemporaryError(f"cannot tell what {argv[0]} knows: {error}") from None
         return self._kept[key]
 
     async def bounded(self, function: Callable[..., _T], *arguments: Any, timeout: float) -> _T:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from envstart import children, state, touch, verdict
-from envstart.errors import NoAnswer, Temporary
+from envstart.errors import NoResponseError, TemporaryError
 from envstart.host import Host
 from envstart.report import Report
 
@@ -76,7 +76,7 @@ def test_a_question_that_hangs_holds_nobody_up(host: Host, first: int) -> None:
         return found
 
     async def dead() -> None:
-        with pytest.raises(NoAnswer):
+        with pytest.raises(NoResponseError):
             await host.bounded(hang, 60, timeout=3)
 
     _, *others = host.together([dead(), other(), other(), other()])
@@ -92,7 +92,7 @@ def test_one_that_cannot_be_ended_is_left_behind_and_told(
     host: Host, first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(children.Child, "kill", lambda *_: None)
-    with pytest.raises(NoAnswer):
+    with pytest.raises(NoResponseError):
         ask(host, hang, 60, timeout=0.1)
     assert host.left_behind() == [f"pid {first} (hang 60)"]
     assert ask(host, pid) != first
@@ -102,9 +102,9 @@ def test_one_that_cannot_be_ended_is_left_behind_and_told(
 def test_an_interrupted_question_is_not_answered_to_the_next_one(host: Host, first: int) -> None:
     async def fails() -> None:
         await host.bounded(touch.is_directory, "/", timeout=5)
-        raise Temporary("elsewhere")
+        raise TemporaryError("elsewhere")
 
-    with pytest.raises(Temporary, match="elsewhere"):
+    with pytest.raises(TemporaryError, match="elsewhere"):
         host.together([host.bounded(hang, 60, timeout=60), fails()])
     assert isinstance(ask(host, pid), int)
 

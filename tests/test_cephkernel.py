@@ -12,7 +12,15 @@ from stubs import Stub, answer, done, planned
 from envstart import ceph, cephkernel, client, commands, linux
 from envstart.cephkernel import KernelMount
 from envstart.children import Result
-from envstart.errors import Denied, Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
+from envstart.errors import (
+    ConfigError,
+    EnvstartError,
+    NoResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    TemporaryError,
+    UnavailableError,
+)
 from envstart.host import Host
 from envstart.mountpoint import Undo
 from envstart.plan import Plan
@@ -103,7 +111,7 @@ def test_what_is_no_option(value: str) -> None:
 
 
 def test_the_shared_rcconf_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="RCCONF_SHARED=1"):
+    with pytest.raises(ConfigError, match="RCCONF_SHARED=1"):
         plan(tmp_path, MOUNT_RCCONF="1", RCCONF_SHARED="1")
 
 
@@ -147,7 +155,7 @@ def test_auto_stays_with_ceph_fuse_while_that_is_mounted(
 
 def test_another_kernel_has_no_client(tmp_path: Path) -> None:
     stub = Stub()
-    with pytest.raises(Misconfigured, match="set CEPH_CLIENT=fuse"):
+    with pytest.raises(ConfigError, match="set CEPH_CLIENT=fuse"):
         done(mount(tmp_path)._run(stub.host, ("mount.ceph",)))
     assert stub.called == []
 
@@ -207,7 +215,7 @@ def test_a_name_of_a_monitor_tells_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_the_directory_of_another_file_system(wanted: str, found: Entry, words: str, tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match=words):
+    with pytest.raises(ConfigError, match=words):
         is_ours(mount(tmp_path, CEPH_FS_NAME=wanted), found)
 
 
@@ -232,14 +240,14 @@ def test_a_mount_that_gives_no_answer_yet_is_asked_again(tmp_path: Path, monkeyp
     stub = LinuxStub({})
     stub.silent = {POINT}
     stub._table = Table([entry("10.0.0.1:/data/env1")])
-    answers: list[Error | None] = [NoAnswer("no answer"), None, Missing("no etc")]
+    answers: list[EnvstartError | None] = [NoResponseError("no answer"), None, NotFoundError("no etc")]
 
-    async def judge(mount: object, host: Host, point: str) -> Error | None:
+    async def judge(mount: object, host: Host, point: str) -> EnvstartError | None:
         return answers.pop(0)
 
     monkeypatch.setattr("envstart.usable.judge", judge)
     step = mount(tmp_path)
-    with pytest.raises(NoAnswer):
+    with pytest.raises(NoResponseError):
         done(step._attempt(stub.host, POINT, Undo()))
     assert stub.silent == set()
     # Whatever else is wrong is told by check().
@@ -269,13 +277,17 @@ def test_the_key_comes_on_standard_input(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("words", "kind", "told"),
     [
-        ("entity client.host1 not found", Denied, "/k has none of client.host1; correct CEPH_KEYRING, or CEPH_USER"),
-        ("error reading file /k", Denied, "/k has none of client.host1"),
-        ("ended by signal 11", Temporary, "ended by signal 11"),
+        (
+            "entity client.host1 not found",
+            PermissionDeniedError,
+            "/k has none of client.host1; correct CEPH_KEYRING, or CEPH_USER",
+        ),
+        ("error reading file /k", PermissionDeniedError, "/k has none of client.host1"),
+        ("ended by signal 11", TemporaryError, "ended by signal 11"),
     ],
 )
 def test_a_keyring_without_the_key(
-    words: str, kind: type[Error], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: str, kind: type[EnvstartError], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def trusted(host: Host, config: object) -> None:
         pass
@@ -289,19 +301,19 @@ def test_a_keyring_without_the_key(
 @pytest.mark.parametrize(
     ("words", "kind", "status"),
     [
-        ("mount error: ceph filesystem not supported by the system", Unavailable, os.EX_UNAVAILABLE),
-        ("mount error 2 = No such file or directory", Missing, os.EX_NOINPUT),
-        ("mount error 13 = Permission denied", Denied, os.EX_NOPERM),
-        ("mount error 22 = Invalid argument", Misconfigured, os.EX_CONFIG),
-        ("unable to determine mon addresses", Misconfigured, os.EX_CONFIG),
-        ("secret is not valid base64: Invalid argument. / couldn't append", Denied, os.EX_NOPERM),
-        ("server name not found: m (Name or service not known) / failed to resolve source", Error, 1),
-        ("server name not found: m (Temporary failure in name resolution) / failed", Temporary, os.EX_TEMPFAIL),
-        ("mount error 110 = Connection timed out", Temporary, os.EX_TEMPFAIL),
-        ("mount error: no mds server is up or the cluster is laggy", Temporary, os.EX_TEMPFAIL),
+        ("mount error: ceph filesystem not supported by the system", UnavailableError, os.EX_UNAVAILABLE),
+        ("mount error 2 = No such file or directory", NotFoundError, os.EX_NOINPUT),
+        ("mount error 13 = Permission denied", PermissionDeniedError, os.EX_NOPERM),
+        ("mount error 22 = Invalid argument", ConfigError, os.EX_CONFIG),
+        ("unable to determine mon addresses", ConfigError, os.EX_CONFIG),
+        ("secret is not valid base64: Invalid argument. / couldn't append", PermissionDeniedError, os.EX_NOPERM),
+        ("server name not found: m (Name or service not known) / failed to resolve source", EnvstartError, 1),
+        ("server name not found: m (Temporary failure in name resolution) / failed", TemporaryError, os.EX_TEMPFAIL),
+        ("mount error 110 = Connection timed out", TemporaryError, os.EX_TEMPFAIL),
+        ("mount error: no mds server is up or the cluster is laggy", TemporaryError, os.EX_TEMPFAIL),
     ],
 )
-def test_what_mount_ceph_says(words: str, kind: type[Error], status: int) -> None:
+def test_what_mount_ceph_says(words: str, kind: type[EnvstartError], status: int) -> None:
     error = KernelMount.diagnose(answer(words, status=1), "mount a on b")
     assert isinstance(error, kind)
     assert error.status == status

@@ -21,7 +21,7 @@ from toy import Toy, processes
 
 from envstart import plan as plans
 from envstart import usable, verdict
-from envstart.errors import Error
+from envstart.errors import EnvstartError
 from envstart.mount import Mount
 from envstart.plan import BROKEN, NOT_USABLE
 from envstart.usable import Answer, interpret
@@ -391,7 +391,7 @@ def test_a_start_and_a_check_see_the_same(tmp_path: Path, answer: Answer) -> Non
     stub.looked[data.point] = answer
     try:
         problem = done(usable.judge(data, stub.host, data.point))
-    except Error as error:
+    except EnvstartError as error:
         problem = error
     health = interpret(data, stub.platform, data.point, answer)
     assert plans.LEVELS.get(health.word, "critical") == "critical"

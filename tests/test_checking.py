@@ -18,7 +18,7 @@ from sim.world import LOOKS_LIKE_CBSD
 from toy import Toy
 
 from envstart import checking, cli, hook
-from envstart.errors import Interrupted
+from envstart.errors import SignalError
 
 NONE = "no jail or VM uses an envstart hook"
 
@@ -173,7 +173,7 @@ def test_case_c4_a_bug_is_unknown(form: list[str], monkeypatch: pytest.MonkeyPat
         assert json.loads(out)["level"] == "unknown"
 
 
-@pytest.mark.parametrize("caught", [KeyboardInterrupt(), Interrupted(signal.SIGTERM)], ids=["^C", "TERM"])
+@pytest.mark.parametrize("caught", [KeyboardInterrupt(), SignalError(signal.SIGTERM)], ids=["^C", "TERM"])
 def test_a_signal_is_no_answer(caught: BaseException, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     """A shell is told which one it was; a plugin has a status of its own for it."""
 
@@ -181,7 +181,7 @@ def test_a_signal_is_no_answer(caught: BaseException, monkeypatch: pytest.Monkey
         raise caught
 
     monkeypatch.setattr(checking, "look", interrupted)
-    number = signal.SIGTERM if isinstance(caught, Interrupted) else signal.SIGINT
+    number = signal.SIGTERM if isinstance(caught, SignalError) else signal.SIGINT
     assert cli.main(["check", "-w", "/nonexistent"]) == hook.SIGNALLED + number
     assert cli.main(["check", "--nagios", "-w", "/nonexistent"]) == 3
     assert capfd.readouterr().out.startswith("ENVSTART UNKNOWN - ")

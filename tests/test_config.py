@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from envstart import backends, config, hook
 from envstart.config import Config
 from envstart.environment import in_workdir
-from envstart.errors import Denied, Error, Misconfigured, Unavailable
+from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
 from envstart.mount import Mount
 from envstart.options import COMMON, Option, text
 from envstart.remedies import tool
@@ -52,12 +52,12 @@ def _nfs(directory: Path, content: str | bytes, name: str = "j1") -> Config:
 def _told(directory: Path, content: str | bytes, name: str = "j1") -> list[str]:
     """Each mistake, without the file's name."""
     path = _write(directory, content)
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(ConfigError) as caught:
         _load(path, name)
     return _lines(caught.value, path)
 
 
-def _lines(error: Error, path: str) -> list[str]:
+def _lines(error: EnvstartError, path: str) -> list[str]:
     lines = (line.replace(tool(), "envstart") for line in (*error.details, str(error)))
     return [line.replace(path, "FILE") for line in lines]
 
@@ -100,13 +100,13 @@ def test_a_file_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypat
     (tmp_path / "etc" / "env_start_nfs.conf").symlink_to("nowhere")
     found = config.find("nfs", str(tmp_path))
     assert found == f"{tmp_path}/etc/env_start_nfs.conf"
-    with pytest.raises(Misconfigured, match=r"cannot read .*: No such file or directory"):
+    with pytest.raises(ConfigError, match=r"cannot read .*: No such file or directory"):
         _load(found)
 
 
 @pytest.mark.parametrize("backend", backends.NAMES)
 def test_defect_2_no_file_is_an_error_not_a_default_server(backend: str) -> None:
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(ConfigError) as caught:
         _load(None, backend=backend)
     assert str(caught.value) == (
         f"cannot find env_start_{backend}.conf in /usr/jails/etc, /usr/local/etc/envstart, /root/etc; "
@@ -127,7 +127,7 @@ def test_no_file_is_needed_when_nothing_is_required() -> None:
 def test_fault_98_writable_by_others(tmp_path: Path, mode: int) -> None:
     path = _write(tmp_path, 'NFS_SERVER="x"')
     os.chmod(path, mode)
-    with pytest.raises(Denied) as caught:
+    with pytest.raises(PermissionDeniedError) as caught:
         _load(path)
     assert caught.value.status == 77
     assert str(caught.value) == f"cannot trust {path}: others can write it; chmod go-w {path}"
@@ -146,7 +146,7 @@ def test_fault_98_foreign_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         os.chown(path, 12345, -1)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    with pytest.raises(Denied) as caught:
+    with pytest.raises(PermissionDeniedError) as caught:
         _load(path)
     owner = os.stat(path).st_uid
     assert str(caught.value) == f"cannot trust {path}: it belongs to user {owner}; chown root {path}"
@@ -177,7 +177,7 @@ def test_fault_98_what_cbsd_has_written_and_others_can_write(tmp_path: Path, own
     path = _write(tmp_path, 'NFS_SERVER="x"')
     os.chown(path, *own)
     os.chmod(path, mode)
-    with pytest.raises(Denied):
+    with pytest.raises(PermissionDeniedError):
         _load(path)
 
 
@@ -186,7 +186,7 @@ def test_fault_98_a_group_that_is_not_cbsds(tmp_path: Path, own: tuple[int, int]
     path = _write(tmp_path, 'NFS_SERVER="x"')
     os.chown(path, own[0], own[1] + 1)
     os.chmod(path, 0o664)
-    with pytest.raises(Denied):
+    with pytest.raises(PermissionDeniedError):
         _load(path)
 
 
@@ -196,7 +196,7 @@ def test_a_link_is_judged_by_what_it_leads_to(tmp_path: Path) -> None:
     link.symlink_to(path)
     assert _load(str(link))["NFS_SERVER"] == "x"
     os.chmod(path, 0o666)
-    with pytest.raises(Denied):
+    with pytest.raises(PermissionDeniedError):
         _load(str(link))
 
 
@@ -205,7 +205,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo, 0o600)
     for path in (str(tmp_path), str(fifo), os.devnull):
-        with pytest.raises((Misconfigured, Denied)) as caught:
+        with pytest.raises((ConfigError, PermissionDeniedError)) as caught:
             _load(path)
         assert str(caught.value) == f"cannot use {path}: it is no regular file"
 
@@ -223,7 +223,7 @@ def test_fault_97_what_cannot_be_opened(tmp_path: Path) -> None:
             os.close(directory)
     for name in ("none", "loop", "none/none", "socket", "x" * 300):
         path = f"{tmp_path}/{name}"
-        with pytest.raises(Misconfigured, match=r"^cannot read ") as caught:
+        with pytest.raises(ConfigError, match=r"^cannot read ") as caught:
             _load(path)
         assert caught.value.status == 78
 
@@ -234,7 +234,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     for wanted in (path, str(tmp_path), os.devnull):
         try:
             _load(wanted)
-        except Error:
+        except EnvstartError:
             pass
     assert len(os.listdir("/dev/fd")) == len(before)
 
@@ -242,7 +242,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
 def test_more_than_a_megabyte(tmp_path: Path) -> None:
     content = b'NFS_SERVER="x"\n' + b"#\n" * (1 << 19)
     path = _write(tmp_path, content)
-    with pytest.raises(Misconfigured, match=r"it has more than 1048576 bytes$"):
+    with pytest.raises(ConfigError, match=r"it has more than 1048576 bytes$"):
         _load(path)
     assert _nfs(tmp_path, content[: 1 << 20])["NFS_SERVER"] == "x"
 
@@ -398,7 +398,7 @@ ISCSI_TARGET="iqn.2026-11.lab:ab"
     ]
     assert found.text("GELI_KEYFILE") == "/root/{name}.key"
     # All keys that cannot have the name are told, but not one that a section has set.
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(ConfigError) as caught:
         _load(path, "a@b", "iscsi")
     wrong = "has something else than letters, digits and . _ -; name it in a section [NAME]"
     assert _lines(caught.value, path) == [
@@ -465,7 +465,7 @@ def test_a_file_of_another_kind_is_told_in_bounds(tmp_path: Path) -> None:
 )
 def test_cross_checks(tmp_path: Path, content: str, text: str) -> None:
     path = _write(tmp_path, f"NFS_SERVER=x\n{content}\n")
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(ConfigError) as caught:
         hook.load("nfs", in_workdir("j1", W), path)
     assert text in str(caught.value).replace(path, "FILE")
 
@@ -514,7 +514,7 @@ def test_an_ipv6_address_gets_its_brackets(tmp_path: Path) -> None:
 def test_bad_conf(path: Path, tmp_path: Path) -> None:
     """NAME.conf with the lines that it must draw in NAME.txt; the last of them is the last on stderr."""
     copy = _write(tmp_path, path.read_bytes())
-    with pytest.raises(Error) as caught:
+    with pytest.raises(EnvstartError) as caught:
         hook.load("nfs", in_workdir("j1", W), copy)
     assert caught.value.status == 78
     assert _lines(caught.value, copy) == path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
@@ -546,7 +546,7 @@ def test_any_file_ends_in_a_plan_or_in_an_error(tmp_path: Path, lines: list[byte
     path = _write(tmp_path, b"\n".join(lines))
     try:
         hook.load("nfs", in_workdir("j1", W), path)
-    except Error as error:
+    except EnvstartError as error:
         assert error.status == 78  # noqa: PT017
 
 
@@ -558,7 +558,7 @@ def test_case_b4_without_configobj_a_list_is_refused_with_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "configobj", None)
-    with pytest.raises(Unavailable, match="Python's configobj is missing; "):
+    with pytest.raises(UnavailableError, match="Python's configobj is missing; "):
         config.environments(_write(tmp_path, "[j1]\ndata = /a/j1\nsystem = /b/j1\n"))
 
 
@@ -587,7 +587,7 @@ def test_list_of_environments(tmp_path: Path) -> None:
 )
 def test_list_of_environments_that_is_wrong(tmp_path: Path, content: str, text: str) -> None:
     path = _write(tmp_path, content)
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(ConfigError) as caught:
         config.environments(path)
     assert str(caught.value).startswith(f"cannot use {path}: {text}")
 
@@ -595,14 +595,14 @@ def test_list_of_environments_that_is_wrong(tmp_path: Path, content: str, text: 
 def test_list_of_environments_is_trusted_like_the_configuration(tmp_path: Path) -> None:
     path = _write(tmp_path, "[j1]\ndata=/a\nsystem=/b\n")
     os.chmod(path, 0o666)
-    with pytest.raises(Denied):
+    with pytest.raises(PermissionDeniedError):
         config.environments(path)
 
 
 def test_text_of_an_option_without_default_help() -> None:
     """A row alone, as a new backend's author meets it."""
     rows = (Option("A", text, None, "the a"), Option("B", text, "b", "the b"))
-    with pytest.raises(Misconfigured, match=r"cannot find env_start_x\.conf in /usr/local/etc/envstart, /root/etc"):
+    with pytest.raises(ConfigError, match=r"cannot find env_start_x\.conf in /usr/local/etc/envstart, /root/etc"):
         config.load("x", rows, "j1", None, None)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from envstart import environment, paths
 from envstart.environment import Environment, from_variables, in_workdir, parse
-from envstart.errors import Usage
+from envstart.errors import UsageError
 
 W = "/usr/jails"
 DATA = f"{W}/jails-data/j1-data"
@@ -27,7 +27,7 @@ def _environment(argv: list[str]) -> Environment:
 
 
 def _refusal(argv: list[str]) -> str:
-    with pytest.raises(Usage) as caught:
+    with pytest.raises(UsageError) as caught:
         _environment(argv)
     assert caught.value.status == 64
     return str(caught.value)
@@ -182,7 +182,7 @@ _BAD_NAMES += ["a" * 251, "a" * 300, "\u0663", "\u00e9", "\udce9", "a\u00aa", "\
 @pytest.mark.parametrize("name", _BAD_NAMES)
 def test_defect_18_fault_105_other_names_are_refused(name: str) -> None:
     """Matched in full: a newline at the end, digits of other scripts, an escape from the export root."""
-    with pytest.raises(Usage, match=r"^cannot use -j "):
+    with pytest.raises(UsageError, match=r"^cannot use -j "):
         Environment(name, "/d", "/s")
     assert _refusal(["-d", DATA, f"-j{name}", "-s", SYSTEM])
 
@@ -261,7 +261,7 @@ def test_defect_1_directories_of_all_environments(option: str, name: str) -> Non
 def test_a_workdir_can_be_called_like_one_of_its_directories(workdir: str, name: str) -> None:
     assert in_workdir(name, workdir).workdir == workdir
     for shared in ("jails", "jails-data", "jails-fstab"):
-        with pytest.raises(Usage, match="the directories of all environments"):
+        with pytest.raises(UsageError, match="the directories of all environments"):
             in_workdir(name, workdir, f"{workdir}/{shared}")
 
 
@@ -352,7 +352,7 @@ def test_a_stop_hook_names_the_environment_by_variables() -> None:
 @pytest.mark.parametrize("name", ["jname", "data", "workdir"])
 def test_a_variable_is_missing_or_empty(name: str) -> None:
     for variables in ({**_LIVE, name: ""}, {key: value for key, value in _LIVE.items() if key != name}):
-        with pytest.raises(Usage, match=r"^cannot tell which environment is meant: no arguments; usage:"):
+        with pytest.raises(UsageError, match=r"^cannot tell which environment is meant: no arguments; usage:"):
             from_variables(variables)
 
 
@@ -373,7 +373,7 @@ def test_a_variable_is_missing_or_empty(name: str) -> None:
 )
 def test_defect_15_variables_are_checked_like_arguments(wrong: dict[str, str]) -> None:
     """``sudo -E`` hands over whatever the caller had."""
-    with pytest.raises(Usage):
+    with pytest.raises(UsageError):
         from_variables({**_LIVE, **wrong})
 
 
@@ -402,7 +402,7 @@ _WORDS = st.one_of(
 def test_any_words_end_in_an_environment_or_in_usage(argv: list[str]) -> None:
     try:
         found = _environment(argv)
-    except Usage:
+    except UsageError:
         return
     for path in (found.data, found.system, found.fstab, found.rcconf):
         assert path is None or (path.startswith("/") and os.path.normpath(path) == path and path not in ("/", W))
@@ -411,5 +411,5 @@ def test_any_words_end_in_an_environment_or_in_usage(argv: list[str]) -> None:
 @settings(deadline=None)
 @given(st.fixed_dictionaries(dict.fromkeys(("jname", "data", "workdir"), _WORDS)))
 def test_any_variables_end_in_an_environment_or_in_usage(variables: dict[str, str]) -> None:
-    with contextlib.suppress(Usage):
+    with contextlib.suppress(UsageError):
         from_variables(variables)

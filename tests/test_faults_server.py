@@ -10,7 +10,7 @@ from cbsd import NULLFS, SERVER, Site, last_line
 from stubs import Stub, done, planned
 
 from envstart import usable, verdict
-from envstart.errors import Denied, Error, Missing
+from envstart.errors import EnvstartError, NotFoundError, PermissionDeniedError
 from envstart.mount import Mount
 
 
@@ -327,13 +327,17 @@ def test_fault_10_version_4_shows_an_empty_directory_for_what_is_not_exported(si
 @pytest.mark.parametrize(
     ("why", "kind", "words"),
     [
-        ("Permission denied", Denied, "takes no file (Permission denied); let the server map root to root"),
-        ("Read-only file system", Denied, "takes no file (Read-only file system); let it be written to"),
-        ("Input/output error", Missing, "takes no file (Input/output error): an NFSv4 server shows"),
+        (
+            "Permission denied",
+            PermissionDeniedError,
+            "takes no file (Permission denied); let the server map root to root",
+        ),
+        ("Read-only file system", PermissionDeniedError, "takes no file (Read-only file system); let it be written to"),
+        ("Input/output error", NotFoundError, "takes no file (Input/output error): an NFSv4 server shows"),
     ],
 )
 def test_fault_10_an_empty_directory_that_takes_no_file(
-    tmp_path: Path, why: str, kind: type[Error], words: str
+    tmp_path: Path, why: str, kind: type[EnvstartError], words: str
 ) -> None:
     """Exported without -maproot, root is nobody there; other servers than FreeBSD's show empty what is not exported."""
 
@@ -345,7 +349,7 @@ def test_fault_10_an_empty_directory_that_takes_no_file(
     (data,) = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
     try:
         lack = done(usable.judge(data, Answered().host, data.point))
-    except Denied as error:
+    except PermissionDeniedError as error:
         lack = error
     assert type(lack) is kind
     assert words in str(lack)

@@ -16,7 +16,7 @@ from envstart import plan as plans
 from envstart.block.base import Node
 from envstart.block.fsck import Fsck
 from envstart.commands import fsck
-from envstart.errors import Misconfigured
+from envstart.errors import ConfigError
 
 # What a run asks, and what a plan makes that a run does by itself.
 _READS = (["mount", "--libxo"], ["jls"], ["fuser"], ["sysctl"], ["df"])
@@ -240,7 +240,7 @@ def test_case_c2_no_fsck_that_the_system_lacks(tmp_path: Path, platform: str) ->
         assert start == (("fsck_ffs", "-p", "/dev/nothing"),)
     else:
         assert start == ()
-        with pytest.raises(Misconfigured, match="set VOLUME_FSTYPE=ext4"):
+        with pytest.raises(ConfigError, match="set VOLUME_FSTYPE=ext4"):
             done(step.check(stub.host))
 
 

@@ -40,7 +40,7 @@ from envstart import table as tables
 from envstart.backends import gluster
 from envstart.block import geom, initiator, mapped, owner, persist, role, superblock
 from envstart.children import Result
-from envstart.errors import Error, Misconfigured, Temporary, Usage
+from envstart.errors import ConfigError, EnvstartError, TemporaryError, UsageError
 from envstart.host import Host
 from envstart.report import Report, printable
 
@@ -55,7 +55,7 @@ MOUNTINFO = (
 STATFS = statfs(b"/dev/da0", b"/", b"ufs") + statfs(b"nas:/x\xff y", b"/mnt/a b", flags=1)
 
 
-def clear(error: Error) -> None:
+def clear(error: EnvstartError) -> None:
     """It is told in one line that can be read."""
     line = printable(str(error))
     assert line
@@ -74,7 +74,7 @@ def asked(parse: Parse, result: Result) -> Any:
     vars(host)["run"] = run
     try:
         return host.wait(host.ask(("command",), parse))
-    except Error as error:
+    except EnvstartError as error:
         clear(error)
         return error
 
@@ -92,7 +92,7 @@ def table(read: Callable[[], list[tables.Entry]]) -> None:
     vars(host).update(_read_table=_read_table, sleep=sleep)
     try:
         found = host.wait(host.mounts())
-    except Temporary as error:
+    except TemporaryError as error:
         clear(error)
         return
     for entry in found:
@@ -152,7 +152,7 @@ def test_json_that_is_nested_without_end(text: str) -> None:
     table(lambda: tables.parse_libxo(text))
     step = mapped.Mapped.__new__(mapped.Mapped)
     for parse in (initiator.parse, initiator.parse_ids, step._listed):
-        assert isinstance(asked(parse, answer(text)), Temporary)
+        assert isinstance(asked(parse, answer(text)), TemporaryError)
 
 
 @tries(150)
@@ -170,7 +170,7 @@ def test_sessions_of_iscsictl(text: str) -> None:
 def test_numbers_of_sessions_never_tell_a_secret(text: str) -> None:
     assert SECRET in VERBOSE
     found = asked(initiator.parse_ids, answer(text))
-    assert not isinstance(found, Error) or SECRET not in str(found)
+    assert not isinstance(found, EnvstartError) or SECRET not in str(found)
 
 
 @tries(100)
@@ -208,7 +208,7 @@ def test_images_of_rbd(text: str) -> None:
     step = mapped.Mapped.__new__(mapped.Mapped)
     vars(step)["_spec"] = "jails/j1"
     found = asked(step._listed, answer(text))
-    assert isinstance(found, Error) or all(isinstance(device, str) for device in found)
+    assert isinstance(found, EnvstartError) or all(isinstance(device, str) for device in found)
 
 
 MESH = mesh_text.text(
@@ -308,7 +308,7 @@ def test_the_fstab_of_a_thin_jail(text: bytes) -> None:
     root = jail().data
     try:
         lines = thin.read(os.fsdecode(text), "/thin/fstab", root)
-    except Misconfigured as error:
+    except ConfigError as error:
         clear(error)
         return
     for line in lines:
@@ -328,7 +328,7 @@ LIST = b"[j1]\ndata = /srv/j1/data\nsystem = /srv/j1/system\n[j2]\ndata=\"/srv/j
 def test_a_list_of_environments(tmp_path: Path, data: bytes) -> None:
     try:
         found = config.environments(written(tmp_path / "list", data))
-    except Error as error:
+    except EnvstartError as error:
         clear(error)
         return
     assert all(one.data.startswith("/") for one in found)
@@ -348,7 +348,7 @@ def test_the_configuration_of_every_backend(tmp_path: Path, data: bytes, backend
     module = backends.backend(backend)
     try:
         backends.make_plan(module, jail("web1"), config.load(backend, module.OPTIONS, "web1", path, None))
-    except Error as error:
+    except EnvstartError as error:
         clear(error)
 
 
@@ -465,7 +465,7 @@ def test_the_command_line_of_a_hook(argv: list[str]) -> None:
     try:
         arguments = environment.parse(argv)
         found = arguments.environment()
-    except Usage as error:
+    except UsageError as error:
         clear(error)
         return
     for path in (found.data, found.system, found.fstab, found.rcconf):
@@ -477,7 +477,7 @@ def test_the_command_line_of_a_hook(argv: list[str]) -> None:
 def test_the_variables_of_a_hook(variables: dict[str, str]) -> None:
     try:
         environment.from_variables(variables)
-    except Usage as error:
+    except UsageError as error:
         clear(error)
 
 
@@ -486,7 +486,7 @@ def test_the_variables_of_a_hook(variables: dict[str, str]) -> None:
 def test_the_command_line_of_the_hand_tool(argv: list[str]) -> None:
     try:
         cli._parser().parse_args(argv)
-    except Usage as error:
+    except UsageError as error:
         clear(error)
     except SystemExit as end:
         # Help and version, which somebody has asked for.

@@ -15,7 +15,14 @@ from envstart.block import provider as block
 from envstart.block import volume
 from envstart.block.base import Node
 from envstart.block.provider import Image, Provider
-from envstart.errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
+from envstart.errors import (
+    ConfigError,
+    EnvstartError,
+    NotFoundError,
+    PermissionDeniedError,
+    TemporaryError,
+    UnavailableError,
+)
 from envstart.plan import Plan, waves
 
 MESH = "sysctl -n kern.geom.confxml"
@@ -112,7 +119,7 @@ def test_a_device_or_an_image(tmp_path: Path, value: str, kind: type[object], so
 
 
 def test_a_plan_without_a_key_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="without a key"):
+    with pytest.raises(ConfigError, match="without a key"):
         plan(tmp_path, GELI_KEYFILE="")
     assert plan(tmp_path, GELI_KEYFILE="", GELI_PASSFILE="/p").steps
 
@@ -168,21 +175,21 @@ def test_an_image_becomes_a_disk(tmp_path: Path, options: str, line: str) -> Non
 @pytest.mark.parametrize(
     ("words", "kind"),
     [
-        ("geli: Wrong key for md10.\ngeli: There was an error with at least one provider.", Denied),
-        ("geli: Missing -p flag.", Misconfigured),
-        ("geli: No key components given.", Misconfigured),
-        ("geli: Cannot open keyfile /nosuch: No such file or directory.", Missing),
-        ("geli: Cannot open passfile /nosuch: No such file or directory.", Missing),
-        ("geli: Cannot read metadata from md12: Invalid argument.", Misconfigured),
-        ("geli: Provider size mismatch.", Misconfigured),
-        ("geli: No valid keys on md10.", Denied),
-        ("geli: Cannot access md10 (error=1).\ngeli: There was an error with at least one provider.", Temporary),
-        ("geli: Cannot open md99: No such file or directory.", Temporary),
-        ("geli: cannot load geom_eli.ko", Unavailable),
-        ("something that nobody has seen", Temporary),
+        ("geli: Wrong key for md10.\ngeli: There was an error with at least one provider.", PermissionDeniedError),
+        ("geli: Missing -p flag.", ConfigError),
+        ("geli: No key components given.", ConfigError),
+        ("geli: Cannot open keyfile /nosuch: No such file or directory.", NotFoundError),
+        ("geli: Cannot open passfile /nosuch: No such file or directory.", NotFoundError),
+        ("geli: Cannot read metadata from md12: Invalid argument.", ConfigError),
+        ("geli: Provider size mismatch.", ConfigError),
+        ("geli: No valid keys on md10.", PermissionDeniedError),
+        ("geli: Cannot access md10 (error=1).\ngeli: There was an error with at least one provider.", TemporaryError),
+        ("geli: Cannot open md99: No such file or directory.", TemporaryError),
+        ("geli: cannot load geom_eli.ko", UnavailableError),
+        ("something that nobody has seen", TemporaryError),
     ],
 )
-def test_fault_88_what_the_words_of_attach_mean(words: str, kind: type[Error]) -> None:
+def test_fault_88_what_the_words_of_attach_mean(words: str, kind: type[EnvstartError]) -> None:
     error = block._of_attach(answer(err=f"{words}\n", status=1), "/dev/md10")
     assert type(error) is kind
     assert words.splitlines()[0] in str(error)
@@ -192,15 +199,15 @@ def test_fault_88_what_the_words_of_attach_mean(words: str, kind: type[Error]) -
 @pytest.mark.parametrize(
     ("command", "line", "kind"),
     [
-        ("echo wrong key", "geli: Wrong key for md10.", Denied),
-        ("echo wrong key", "geli: No key components given.", Misconfigured),
-        ("echo wrong key", "geli: Cannot open keyfile /nosuch: No such file or directory.", Missing),
-        ("echo no metadata", "geli: Cannot read metadata from md12: Invalid argument.", Misconfigured),
-        ("echo wrong passphrase", "geli: Wrong key for md11.", Denied),
-        ("echo no tty", "geli: Cannot read passphrase: Inappropriate ioctl for device.", Misconfigured),
+        ("echo wrong key", "geli: Wrong key for md10.", PermissionDeniedError),
+        ("echo wrong key", "geli: No key components given.", ConfigError),
+        ("echo wrong key", "geli: Cannot open keyfile /nosuch: No such file or directory.", NotFoundError),
+        ("echo no metadata", "geli: Cannot read metadata from md12: Invalid argument.", ConfigError),
+        ("echo wrong passphrase", "geli: Wrong key for md11.", PermissionDeniedError),
+        ("echo no tty", "geli: Cannot read passphrase: Inappropriate ioctl for device.", ConfigError),
     ],
 )
-def test_a_live_geli_says_just_that(command: str, line: str, kind: type[Error]) -> None:
+def test_a_live_geli_says_just_that(command: str, line: str, kind: type[EnvstartError]) -> None:
     assert any(line in output.splitlines() for output in outputs("geli", command))
     assert type(block._of_attach(answer(err=f"{line}\n", status=1), "/dev/md10")) is kind
 
@@ -279,7 +286,7 @@ def test_an_image_behind_a_link(tmp_path: Path) -> None:
 def test_an_image_that_is_two_disks_is_left_alone(tmp_path: Path) -> None:
     found = step(tmp_path, Image, GELI_PROVIDER="/vol/env1.img")
     stub = Files(text(md(0, "/vol/env1.img"), md(1, "/vol/env1.img")))
-    with pytest.raises(Misconfigured, match="md0, md1"):
+    with pytest.raises(ConfigError, match="md0, md1"):
         done(found.device(stub.host))
     assert stub.called == [MESH]
 
@@ -288,5 +295,5 @@ def test_elsewhere_than_on_freebsd(tmp_path: Path) -> None:
     stub = Files(text())
     stub.platform = "linux"
     for found in (step(tmp_path, Provider), step(tmp_path, Image, GELI_PROVIDER="/vol/x.img")):
-        with pytest.raises(Unavailable, match="on FreeBSD only"):
+        with pytest.raises(UnavailableError, match="on FreeBSD only"):
             done(found.check(stub.host))

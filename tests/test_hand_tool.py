@@ -17,7 +17,7 @@ from cbsd import NULLFS, SERVER, Site, last_line
 from toy import HOOKS, Toy
 
 from envstart import cli, inventory
-from envstart.errors import Usage
+from envstart.errors import UsageError
 
 TOOL = str(HOOKS / "envstart")
 VERBS = ("start", "stop", "plan", "status")
@@ -511,7 +511,7 @@ def test_a_slow_reader_gets_it_all(site: Site) -> None:
 @pytest.mark.parametrize("value", ["x", "-5", "nan", "inf"])
 @pytest.mark.parametrize("option", ["--grace", "--timeout"])
 def test_a_length_of_time_that_is_none(option: str, value: str) -> None:
-    with pytest.raises(Usage, match=f"{option}: expected seconds, 0 or more, got '{value}'"):
+    with pytest.raises(UsageError, match=f"{option}: expected seconds, 0 or more, got '{value}'"):
         cli._parser().parse_args(["orphans", f"{option}={value}"])
 
 

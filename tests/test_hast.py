@@ -18,7 +18,7 @@ from envstart import plan as plans
 from envstart.backends import hast
 from envstart.block import peer
 from envstart.block.role import Resource, Role
-from envstart.errors import Misconfigured, NoAnswer, Temporary, Unavailable
+from envstart.errors import ConfigError, NoResponseError, TemporaryError, UnavailableError
 from envstart.plan import Plan, waves
 from envstart.table import Entry
 
@@ -72,7 +72,7 @@ def test_the_name_of_the_environment_is_filled_in(tmp_path: Path, keys: dict[str
 
 @pytest.mark.parametrize("name", ["all", "a@b", "a:b", "a%b"])
 def test_a_name_that_no_resource_has(tmp_path: Path, name: str) -> None:
-    with pytest.raises(Misconfigured, match=r"name it in a section \[NAME\]"):
+    with pytest.raises(ConfigError, match=r"name it in a section \[NAME\]"):
         plan(tmp_path, name)
 
 
@@ -100,7 +100,7 @@ def test_doubts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["HAST_WAIT", "HAST_STOP_ROLE", "HAST_TAKEOVER"])
 def test_fault_103_refused(tmp_path: Path, key: str) -> None:
-    with pytest.raises(Misconfigured, match=key):
+    with pytest.raises(ConfigError, match=key):
         plan(tmp_path, **{key: "primary"})
 
 
@@ -151,26 +151,26 @@ def test_a_node_without_a_partner(tmp_path: Path) -> None:
             "",
             "[ERROR] Unable to connect to hastd via /var/run/hastctl: No such file or directory.\n",
             71,
-            Unavailable,
+            UnavailableError,
             "service hastd start",
         ),
         (
             "",
             "[ERROR] Unable to open configuration file /etc/hast.conf: No such file or directory.\n",
             78,
-            Misconfigured,
+            ConfigError,
             r"write hast\.conf",
         ),
-        ("", "[WARNING] [env1] Received error 1 from hastd.\n", 1, Misconfigured, "correct HAST_RESOURCE"),
-        ("", "", 0, Misconfigured, "correct HAST_RESOURCE"),
+        ("", "[WARNING] [env1] Received error 1 from hastd.\n", 1, ConfigError, "correct HAST_RESOURCE"),
+        ("", "", 0, ConfigError, "correct HAST_RESOURCE"),
         (
             "",
             "[ERROR] Unable to receive response from hastd: Connection reset by peer.\n",
             1,
-            Temporary,
+            TemporaryError,
             "reset by peer",
         ),
-        ("", "", 1, Temporary, "without a word"),
+        ("", "", 1, TemporaryError, "without a word"),
     ],
 )
 def test_what_it_says_when_there_is_nothing_to_say(
@@ -184,7 +184,7 @@ def test_what_it_says_when_there_is_nothing_to_say(
 def test_a_live_error(tmp_path: Path, command: str) -> None:
     output = outputs("hast", command)[0]
     line = next(line for line in output.splitlines() if line.startswith(("[ERROR]", "[WARNING]")))
-    with pytest.raises((Unavailable, Misconfigured)):
+    with pytest.raises((UnavailableError, ConfigError)):
         resource(tmp_path, "", line, 71 if "ERROR" in line else 1)
 
 
@@ -194,7 +194,7 @@ def test_no_text_breaks_it_in_another_way(words: str) -> None:
     step._name = "env1"
     try:
         step._parse(answer(words))
-    except (Misconfigured, ValueError):
+    except (ConfigError, ValueError):
         pass
 
 
@@ -282,17 +282,17 @@ def test_the_role_while_geom_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     class Waiting(Stub):
         async def ask(self, argv: Sequence[str], *given: Any, **keys: Any) -> Any:
             if argv[0] == "sysctl":
-                raise NoAnswer("no answer in 10.0 s")
+                raise NoResponseError("no answer in 10.0 s")
             return await super().ask(argv, *given, **keys)
 
     one = role(tmp_path)
     one._made = made
     others = Entry("/dev/hast/env10", "/mnt/other", "ufs")
     stub = Waiting({LIST: lists()["primary"]}, [others])
-    with contextlib.nullcontext() if made else pytest.raises(NoAnswer):
+    with contextlib.nullcontext() if made else pytest.raises(NoResponseError):
         done(one._check_unused(stub.host, "secondary"))
     mine = Waiting({LIST: lists()["primary"]}, [Entry("/dev/hast/env1.eli", "/mnt/h", "ufs")])
-    with pytest.raises(Temporary, match="/mnt/h" if made else "no answer"):
+    with pytest.raises(TemporaryError, match="/mnt/h" if made else "no answer"):
         done(one._check_unused(mine.host, "secondary"))
 
 
@@ -321,7 +321,7 @@ def test_the_role_is_never_changed_under_a_mount(
     answers = {LIST: lists()["primary"], "sysctl -n kern.geom.confxml": mesh, "hastctl role secondary env1": ""}
     stub = Stub(answers, [Entry("/dev/hast/env1", "/mnt/h", "ufs")])
     stub.forgets = forgets
-    with pytest.raises(Temporary, match="/mnt/h"):
+    with pytest.raises(TemporaryError, match="/mnt/h"):
         done(role(tmp_path).stop(stub.host))
     assert "hastctl role secondary env1" not in stub.called
 
@@ -329,5 +329,5 @@ def test_the_role_is_never_changed_under_a_mount(
 def test_elsewhere_than_on_freebsd(tmp_path: Path) -> None:
     stub = Stub()
     stub.platform = "linux"
-    with pytest.raises(Unavailable, match="on FreeBSD only"):
+    with pytest.raises(UnavailableError, match="on FreeBSD only"):
         done(role(tmp_path).check(stub.host))

@@ -20,7 +20,7 @@ import stubs
 
 from envstart import children, executor, forced, guests, plan, processes, state
 from envstart import report as reports
-from envstart.errors import NoRoom, Temporary
+from envstart.errors import NoSpaceError, TemporaryError
 from envstart.host import Host
 from envstart.report import Report
 from envstart.table import Entry, Table
@@ -152,9 +152,9 @@ def test_no_room_for_the_directory_of_locks(host: Host, monkeypatch: pytest.Monk
     with host.locks(["jail1"]):
         (line,) = told
         assert line == f"cannot make {state.DIR}: No space left on device; going on without a lock"
-    with pytest.raises(NoRoom):
+    with pytest.raises(NoSpaceError):
         host.wait(devices())
-    assert NoRoom.status == 75
+    assert NoSpaceError.status == 75
 
 
 def test_names_of_jails_that_are_lost_on_a_full_disk() -> None:
@@ -229,7 +229,7 @@ def test_what_cannot_be_executed(host: Host, monkeypatch: pytest.MonkeyPatch, tm
 def test_a_child_that_is_killed_while_it_answers(host: Host, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     framed = children.framed
     monkeypatch.setattr(children, "framed", lambda answer: framed(answer)[:size])
-    with pytest.raises(Temporary, match="a child ended without an answer: abs -1"):
+    with pytest.raises(TemporaryError, match="a child ended without an answer: abs -1"):
         host.wait(host.bounded(abs, -1, timeout=5))
 
 
@@ -277,7 +277,7 @@ def test_two_who_ask_when_the_time_is_over(host: Host) -> None:
     def ask() -> Any:
         return host.ask(("sleep", "5"), lambda result: result.out)
 
-    with waiting(10), pytest.raises(Temporary, match="cannot tell what sleep knows"):
+    with waiting(10), pytest.raises(TemporaryError, match="cannot tell what sleep knows"):
         host.together([ask(), ask()])
 
 
@@ -323,7 +323,7 @@ def test_a_forced_unmount_that_waits_for_the_server(platform: str, done: bool) -
     host = Waiting(mounts=[entry])
     host.platform = platform
     host.silent = {"/mnt/a"}
-    with contextlib.nullcontext() if done else pytest.raises(Temporary, match="still works on it"):
+    with contextlib.nullcontext() if done else pytest.raises(TemporaryError, match="still works on it"):
         stubs.done(forced.unmount(host.host, entry, dead=True, alone=True))
     assert host.silent == (set() if done else {"/mnt/a"})
 

@@ -22,7 +22,7 @@ from envstart.block import initiator, owner
 from envstart.block.initiator import Listed, normal_portal, parse
 from envstart.block.reservation import Reservation, own_key
 from envstart.block.session import Session
-from envstart.errors import Denied, Misconfigured, Temporary, Unavailable
+from envstart.errors import ConfigError, PermissionDeniedError, TemporaryError, UnavailableError
 from envstart.plan import Plan, waves
 from envstart.table import Entry
 
@@ -200,7 +200,7 @@ def test_an_underscore_is_let_pass(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a@b", "a%b"])
 def test_a_name_that_cannot_be_in_a_target(tmp_path: Path, name: str) -> None:
-    with pytest.raises(Misconfigured, match=f":{name}'.*name it in a section"):
+    with pytest.raises(ConfigError, match=f":{name}'.*name it in a section"):
         plan(tmp_path, name, ISCSI_TARGET="iqn.2026-11.lab:{name}")
 
 
@@ -228,7 +228,7 @@ def test_all_environments_of_a_target_share_a_lock(tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_go_together(tmp_path: Path, keys: dict[str, str], words: str) -> None:
-    with pytest.raises(Misconfigured, match=words):
+    with pytest.raises(ConfigError, match=words):
         plan(tmp_path, **keys)
 
 
@@ -311,13 +311,13 @@ def test_the_whole_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "mode", "kind"),
     [
-        (b"", 0o600, Misconfigured),
-        (b"\nsecond line\n", 0o600, Misconfigured),
-        (b'a"b', 0o600, Misconfigured),
-        (b"tab\tin it", 0o600, Misconfigured),
-        (b"seventeen letters", 0o600, Misconfigured),
-        (b"caf\xc3\xa9 swordfish", 0o600, Denied),
-        (b"swordfish", 0o640, Denied),
+        (b"", 0o600, ConfigError),
+        (b"\nsecond line\n", 0o600, ConfigError),
+        (b'a"b', 0o600, ConfigError),
+        (b"tab\tin it", 0o600, ConfigError),
+        (b"seventeen letters", 0o600, ConfigError),
+        (b"caf\xc3\xa9 swordfish", 0o600, PermissionDeniedError),
+        (b"swordfish", 0o640, PermissionDeniedError),
     ],
 )
 def test_fault_91_a_secret_that_cannot_be_used_is_not_told(
@@ -421,7 +421,7 @@ def test_a_list_that_was_cut_is_refused(data: st.DataObject) -> None:
 
 
 def test_a_kernel_without_iscsi() -> None:
-    with pytest.raises(Unavailable, match="kldload iscsi"):
+    with pytest.raises(UnavailableError, match="kldload iscsi"):
         parse(answer(err="iscsictl: failed to open /dev/iscsi: No such file or directory\n", status=1))
     with pytest.raises(ValueError):
         parse(answer(err="iscsictl: ISCSISLIST: Cannot allocate memory\n", status=1))
@@ -471,7 +471,7 @@ def test_fault_76_a_disk_without_its_node_is_not_yet_there(tmp_path: Path, devfs
 
 def test_fault_78_the_disk_with_another_serial_number_is_refused(tmp_path: Path) -> None:
     stub = Stub({LIST: listed(row()), MESH: text(DISK)})
-    with pytest.raises(Misconfigured, match="'disk0', ISCSI_SERIAL says 'disk1'"):
+    with pytest.raises(ConfigError, match="'disk0', ISCSI_SERIAL says 'disk1'"):
         done(session(tmp_path, ISCSI_SERIAL="disk1").device(stub.host))
 
 
@@ -500,14 +500,14 @@ def test_fault_95_a_multipath_device_of_other_disks_is_refused(tmp_path: Path) -
     step = session(tmp_path, ISCSI_MULTIPATH="m")
     other = Geom("DISK", "da5", (Makes("da5"),))
     stub = Stub({LIST: listed(row()), MESH: text(DISK, other, multipath("da0", "da5"))})
-    with pytest.raises(Misconfigured, match="da5 is one of its paths"):
+    with pytest.raises(ConfigError, match="da5 is one of its paths"):
         done(step.device(stub.host))
 
 
 def test_multipath_elsewhere_than_on_freebsd(tmp_path: Path) -> None:
     stub = Stub()
     stub.platform = "linux"
-    with pytest.raises(Unavailable, match="cannot use ISCSI_MULTIPATH here"):
+    with pytest.raises(UnavailableError, match="cannot use ISCSI_MULTIPATH here"):
         done(session(tmp_path, ISCSI_MULTIPATH="m").check(stub.host))
 
 
@@ -572,7 +572,7 @@ def test_a_disk_that_does_not_know_reservations(tmp_path: Path) -> None:
     stub = Stub({LIST: listed(row()), MESH: text(DISK)})
     failed = answer(err="camcontrol: error sending PERSISTENT RESERVE IN\n", status=1)
     stub.answers["camcontrol persist da0 -i read_reservation"] = failed
-    with pytest.raises(Temporary, match="support persistent reservations"):
+    with pytest.raises(TemporaryError, match="support persistent reservations"):
         done(fenced(tmp_path)._holder(stub.host, "/dev/da0"))
 
 
@@ -607,7 +607,7 @@ def test_the_disk_that_is_reserved(tmp_path: Path, device: str, disk: str) -> No
 @pytest.mark.parametrize("device", ["/dev/md0", "/dev/da9", "/dev/da0.eli"])
 def test_what_is_no_scsi_disk_is_not_reserved(tmp_path: Path, device: str) -> None:
     mesh = text(DISK, Geom("MD", "md0", (Makes("md0"),)), Geom("ELI", "da0.eli", (Uses("da0"), Makes("da0.eli"))))
-    with pytest.raises(Misconfigured, match="no SCSI disk"):
+    with pytest.raises(ConfigError, match="no SCSI disk"):
         done(fenced(tmp_path)._disk(Stub({MESH: mesh}).host, device))
 
 
@@ -642,7 +642,7 @@ def test_every_host_has_a_key_that_fits(uuid: object) -> None:
     ["", "\n", "node1\n", "2c4b9a1e-0000-11f0-8000-52540012345g\n", "1234\n"],
 )
 def test_a_host_without_an_id_is_told(text: str) -> None:
-    with pytest.raises(Temporary, match=r"kern\.hostuuid"):
+    with pytest.raises(TemporaryError, match=r"kern\.hostuuid"):
         done(owner.host_id(Stub({"sysctl -n kern.hostuuid": text}).host))
 
 
@@ -658,7 +658,7 @@ def test_a_host_whose_id_was_never_made_goes_by_its_name(monkeypatch: pytest.Mon
     assert one != two
     assert all(len(found) == 32 and int(found, 16) for found in (one, two))
     for nobody in ("", "localhost", "freebsd.example.com"):
-        with pytest.raises(Temporary, match=r"kern\.hostuuid is all zero, and the hostname is"):
+        with pytest.raises(TemporaryError, match=r"kern\.hostuuid is all zero, and the hostname is"):
             named(nobody)
 
 

@@ -12,7 +12,7 @@ import pytest
 from jail_conf import filled, jail, statements, tokens
 
 from envstart import jailconf, thin
-from envstart.errors import Usage
+from envstart.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
 # What the two documents that the layout comes from set, for all jails and for one of them.
@@ -130,7 +130,7 @@ def test_what_is_not_said_is_not_written() -> None:
     ],
 )
 def test_what_cannot_be_written(changes: dict[str, str], words: str) -> None:
-    with pytest.raises(Usage) as caught:
+    with pytest.raises(UsageError) as caught:
         made(**changes)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -170,7 +170,7 @@ def test_case_c17_a_number_that_another_jail_has_is_not_taken() -> None:
     other = jailconf.numbers_in([f'other {{\n  $id = "{free}";\n  $epair = "epair${{id}}";\n}}\n'])
     assert other == {free: "other"}
     assert made(number=None, used=other).number not in other
-    with pytest.raises(Usage, match=f"jail other has epair{free}"):
+    with pytest.raises(UsageError, match=f"jail other has epair{free}"):
         made(number=free, used=other)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from machine.history import Act, Broken, play
+from machine.history import Act, BrokenPromiseError, play
 from machine.scene import KINDS
 
 # A life of two environments, and the loss of power in the middle of it.
@@ -48,7 +48,7 @@ def test_what_was_wrong_once(what: str) -> None:
 
 def test_a_promise_that_is_broken_is_told_with_its_history() -> None:
     """What somebody mounts over the data directory is noticed: the machine is not blind."""
-    with pytest.raises(Broken) as caught:
+    with pytest.raises(BrokenPromiseError) as caught:
         play("nfs", [("start", "jail1"), ("cover", "jail1")])
     assert str(caught.value).splitlines()[:3] == ["nfs:", "    ('start', 'jail1'),", "    ('cover', 'jail1'),"]
     assert "mounted twice" in str(caught.value)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envstart import monitoring, show
-from envstart.errors import Error
+from envstart.errors import EnvstartError
 
 # Monitoring plugins' guidelines: 'label'=value[unit];[warn];[crit];[min];[max], between blanks.
 PERFORMANCE = re.compile(r"(?:'[^'=]+'|[^\s'=]+)=-?[0-9.]+(?:s|us|ms|%|[KMGT]?B|c)?(?:;[0-9.:@~-]*){0,4}")
@@ -104,7 +104,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(Error, match=r"cannot write .*/no/x: No such file or directory"):
+    with pytest.raises(EnvstartError, match=r"cannot write .*/no/x: No such file or directory"):
         monitoring.replace(str(tmp_path / "no" / "x"), "text")
 
 

@@ -14,7 +14,7 @@ from envstart.block import blockdev, geom, initiator, open_iscsi, owner, persist
 from envstart.block.initiators import initiator_of
 from envstart.block.reservation import Reservation
 from envstart.block.session import Session
-from envstart.errors import Error, Misconfigured, Temporary, Unavailable
+from envstart.errors import ConfigError, EnvstartError, TemporaryError, UnavailableError
 from envstart.table import Entry, Table
 
 TARGET = "iqn.2026-11.lab:disk0"
@@ -197,14 +197,14 @@ def test_fault_91_a_secret_that_cannot_be_used_is_not_told(tmp_path: Path, conte
     file = tmp_path / "secret"
     file.write_text(content)
     file.chmod(0o600)
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(ConfigError) as caught:
         rows(session(tmp_path, ISCSI_CHAP_USER="u", ISCSI_CHAP_SECRET_FILE=str(file)))
     assert str(file) in str(caught.value)
     assert not content.strip() or content not in str(caught.value)
 
 
 def test_iser_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="ISCSI_PROTOCOL=iSER"):
+    with pytest.raises(ConfigError, match="ISCSI_PROTOCOL=iSER"):
         rows(session(tmp_path, ISCSI_PROTOCOL="iSER"))
 
 
@@ -238,7 +238,7 @@ def test_records_that_are_not_ours_stay(tmp_path: Path) -> None:
 def test_a_place_that_takes_no_record_is_told(tmp_path: Path) -> None:
     (tmp_path / "iscsi").write_text("")
     path = open_iscsi.record(TARGET, "10.0.0.1", str(tmp_path / "iscsi"))
-    with pytest.raises(Error, match=f"cannot write {path}"):
+    with pytest.raises(EnvstartError, match=f"cannot write {path}"):
         open_iscsi.write(path, "secret")
     open_iscsi.tidy(TARGET, ["10.0.0.1"], str(tmp_path / "iscsi"))
 
@@ -300,7 +300,7 @@ def test_each_system_has_its_own(tmp_path: Path) -> None:
 
 
 def test_multipath_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="ISCSI_MULTIPATH"):
+    with pytest.raises(UnavailableError, match="ISCSI_MULTIPATH"):
         done(session(tmp_path, ISCSI_MULTIPATH="m").check(linux().host))
 
 
@@ -493,7 +493,7 @@ def test_a_machine_without_an_id_is_told(tmp_path: Path, text: str | None) -> No
     file = tmp_path / "machine-id"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(Temporary, match="machine-id"):
+    with pytest.raises(TemporaryError, match="machine-id"):
         owner._of_machine(str(file))
 
 

@@ -16,7 +16,7 @@ from cbsd import NFS4, SERVER, Site, last_line
 from toy import Toy, at_rest, hand, until
 
 from envstart import inventory, poststop, processes, touch
-from envstart.errors import Unavailable
+from envstart.errors import UnavailableError
 from envstart.report import Report
 
 # What is at work on an environment is told by the command lines of the whole host: those of other tests are among them.
@@ -469,7 +469,7 @@ def test_without_psutil_and_ps_nothing_is_stopped_under_cbsds_hands(cbsd: Toy, m
     monkeypatch.setitem(sys.modules, "psutil", None)
     monkeypatch.setattr(processes, "_by_ps", dict)
     monkeypatch.setattr(os, "fork", None)
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(UnavailableError) as caught:
         poststop.poststop(Report("env_poststop"))
     assert "psutil is missing" in str(caught.value)
 

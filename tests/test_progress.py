@@ -17,7 +17,7 @@ from terminal import Terminal
 from toy import Toy
 
 from envstart import progress
-from envstart.errors import Temporary
+from envstart.errors import TemporaryError
 from envstart.tasks import Waiting
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +56,7 @@ def where(site: Site) -> list[str]:
     ],
 )
 def test_the_reason_of_a_message(message: str, reason: str) -> None:
-    assert progress.reason(Temporary(message)) == reason
+    assert progress.reason(TemporaryError(message)) == reason
 
 
 def test_case_c5_the_line_never_wraps_and_keeps_the_time() -> None:

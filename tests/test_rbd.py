@@ -23,7 +23,7 @@ from stubs import Stub, done, planned
 from envstart import ceph
 from envstart.backends import rbd
 from envstart.block.mapped import Mapped
-from envstart.errors import NoAnswer, Temporary
+from envstart.errors import NoResponseError, TemporaryError
 
 SPEC = "jails/jail1"
 
@@ -219,11 +219,13 @@ def test_only_what_maps_the_image_is_ended(tmp_path: Path) -> None:
 def test_a_search_for_processes_that_gives_no_answer_is_told(tmp_path: Path) -> None:
     class Slow(Stub):
         async def bounded(self, *_: object, **__: object) -> NoReturn:
-            raise NoAnswer("no answer in 5.0 s")
+            raise NoResponseError("no answer in 5.0 s")
 
     plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1")
     (image,) = [step for step in plan.steps if isinstance(step, Mapped)]
-    with pytest.raises(Temporary, match=r"cannot use rbd image jails/jail1: the search .* gives no answer in 5\.0 s"):
+    with pytest.raises(
+        TemporaryError, match=r"cannot use rbd image jails/jail1: the search .* gives no answer in 5\.0 s"
+    ):
         done(image._end(Slow().host))
 
 

@@ -11,7 +11,7 @@ from stubs import Stub, done
 
 from envstart import deadline, retry
 from envstart.block import base
-from envstart.errors import Error, NoTime, Temporary, Unavailable
+from envstart.errors import DeadlineExceededError, EnvstartError, TemporaryError, UnavailableError
 from envstart.host import Host
 
 TIMEOUT = 20.0
@@ -52,11 +52,11 @@ class Scene(Stub):
         left = self.deadline.left()
         self.clock.now += min(takes, left)
         if takes > left:
-            raise NoTime("no answer in the time that was left")
-        raise Temporary("Connection refused")
+            raise DeadlineExceededError("no answer in the time that was left")
+        raise TemporaryError("Connection refused")
 
-    def run_out(self, attempts: int = 0) -> Error:
-        with pytest.raises(Error) as raised:
+    def run_out(self, attempts: int = 0) -> EnvstartError:
+        with pytest.raises(EnvstartError) as raised:
             done(retry.until_it_heals(self.attempt, cast(Host, self), "/data", attempts))
         return raised.value
 
@@ -116,7 +116,7 @@ def test_case_b4_without_tenacity_nothing_is_tried_again_and_that_is_an_error(
     monkeypatch.setitem(sys.modules, "tenacity", None)
     scene = Scene(clock, 0.0)
     error = scene.run_out()
-    assert isinstance(error, Unavailable)
+    assert isinstance(error, UnavailableError)
     assert error.status == 69
     assert str(error).startswith("Connection refused; it is not tried again, since Python's tenacity is missing: ")
     assert len(scene.began) == 1

@@ -13,7 +13,7 @@ from stubs import planned
 from thin_site import THIN_FSTAB, ThinSite
 
 from envstart.doctor.sources import fstab_points
-from envstart.errors import Misconfigured
+from envstart.errors import ConfigError
 from envstart.table import Entry, Table
 
 
@@ -156,7 +156,7 @@ def test_case_c20_what_the_key_can_be(tmp_path: Path, value: str, steps: int) ->
 )
 def test_case_c20_what_the_key_cannot_be(tmp_path: Path, backend: str, keys: dict[str, str], words: str) -> None:
     more = {"GELI_KEYFILE": "/k"} if backend == "geli" else {}
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(ConfigError) as caught:
         planned(tmp_path, backend, **keys, **more)
     assert words in str(caught.value)
 

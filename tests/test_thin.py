@@ -14,7 +14,7 @@ from thin_site import LINKS, THIN, THIN_FSTAB, ThinSite
 
 from envstart import poststop, thin
 from envstart.backends import nullfs
-from envstart.errors import Misconfigured
+from envstart.errors import ConfigError
 from envstart.plan import waves
 from envstart.table import Entry, Table
 
@@ -70,7 +70,7 @@ def test_lines_of_fstab() -> None:
     ],
 )
 def test_a_wrong_line_is_told_with_its_number(line: str, mistake: str) -> None:
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(ConfigError) as caught:
         thin.read(f"/c/web {ROOT}/skeleton nullfs rw 0 0\n\n{line}\n", "/etc/web.fstab", ROOT)
     assert f"one mistake: /etc/web.fstab:3: {mistake}" in str(caught.value)
 
@@ -106,13 +106,13 @@ def test_case_c13_a_line_that_fstab_passes_over_is_passed_over() -> None:
     ],
 )
 def test_case_c14_another_type_is_told_before_its_paths(line: str) -> None:
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(ConfigError) as caught:
         thin.read(line, "/f", ROOT)
     assert f"/f:1: is of type {line.split()[2]}: only nullfs is mounted here; leave other types to" in str(caught.value)
 
 
 def test_all_mistakes_of_a_file_are_told() -> None:
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(ConfigError) as caught:
         thin.read(f"a\nb\n/c/web {ROOT}/skeleton nullfs rw\nc\n", "/f", ROOT)
     assert [line.partition(" ")[0] for line in caught.value.details] == ["/f:1:", "/f:2:", "/f:4:"]
 
@@ -139,7 +139,7 @@ def test_the_base_comes_first_and_the_skeleton_in_it(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_a_thin_jail(tmp_path: Path, keys: dict[str, str], words: str) -> None:
-    with pytest.raises(Misconfigured, match=words):
+    with pytest.raises(ConfigError, match=words):
         planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/z", **keys)
 
 
@@ -161,7 +161,7 @@ def test_what_a_line_may_not_do(tmp_path: Path, keys: dict[str, str], line: str,
     fstab = tmp_path / "fstab"
     fstab.write_text(line + "\n")
     fstab.chmod(0o644)
-    with pytest.raises(Misconfigured, match=words.replace("(", "\\(")):
+    with pytest.raises(ConfigError, match=words.replace("(", "\\(")):
         planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/z", THIN_FSTAB=str(fstab), **keys)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from stubs import planned
 
-from envstart.errors import Misconfigured
+from envstart.errors import ConfigError
 
 # What each backend cannot do without.
 NEEDED: dict[str, dict[str, str]] = {
@@ -87,7 +87,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("backend", "key", "value", "words"), REFUSED, ids=[" ".join(row[1:3]) for row in REFUSED])
 def test_case_c18_a_value_that_can_never_work(tmp_path: Path, backend: str, key: str, value: str, words: str) -> None:
-    with pytest.raises(Misconfigured) as caught:
+    with pytest.raises(ConfigError) as caught:
         read(tmp_path, backend, key, value)
     assert f"{key}='{value}' " in str(caught.value)
     assert words in str(caught.value)

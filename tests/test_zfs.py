@@ -12,7 +12,7 @@ from stubs import planned
 from thin_site import THIN_ZFS, ThinSite, make_skeleton
 
 from envstart import commands, thin
-from envstart.errors import Misconfigured
+from envstart.errors import ConfigError
 from envstart.plan import waves
 
 GET = ["zfs", "get", "-H", "-p", "-o", "value", "mountpoint,canmount", "pool/jail1"]
@@ -81,9 +81,9 @@ def test_without_a_base_the_clone_is_the_data(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_planned(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="set ZFS_CLONE"):
+    with pytest.raises(ConfigError, match="set ZFS_CLONE"):
         planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/z", ZFS_SKELETON_SNAPSHOT="pool/x@base")
-    with pytest.raises(Misconfigured, match=r"ZFS_CLONE='pool/a@b' is no dataset.*name it in a section"):
+    with pytest.raises(ConfigError, match=r"ZFS_CLONE='pool/a@b' is no dataset.*name it in a section"):
         planned(tmp_path, "nullfs", name="a@b", NULLFS_ROOT_DIR="/z", ZFS_CLONE="pool/{name}")
     plan = planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/z", ZFS_CLONE="pool/one")
     assert plan.warnings == ("ZFS_CLONE is pool/one for every environment: two jails would write to the same files",)

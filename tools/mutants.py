@@ -37,7 +37,7 @@ class Mutant(NamedTuple):
 MUTANTS = (
     Mutant(
         "confirm is skipped", "executor.py",
-        "    lack = await step.check(host)\n", "    lack: Error | None = None\n",
+        "    lack = await step.check(host)\n", "    lack: EnvstartError | None = None\n",
         ("test_faults_server::test_fault_10_names_that_must_be_there",),
     ),
     Mutant(
@@ -132,8 +132,8 @@ MUTANTS = (
     ),
     Mutant(
         "everything is tried again", "retry.py",
-        "    except Temporary as error:\n        first = [error]",
-        "    except Exception as error:\n        first = [Temporary(str(error))]",
+        "    except TemporaryError as error:\n        first = [error]",
+        "    except Exception as error:\n        first = [TemporaryError(str(error))]",
         ("test_promises::test_promise_06_what_does_not_heal_fails_at_once",),
     ),
     Mutant(

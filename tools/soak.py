@@ -21,7 +21,7 @@ sys.path.extend(str(Path(__file__).resolve().parents[1] / name) for name in ("",
 
 from hypothesis.errors import Flaky
 from machine import draw
-from machine.history import COUNTS, LAST, Broken
+from machine.history import COUNTS, LAST, BrokenPromiseError
 from machine.scene import KINDS
 
 # Histories that are drawn from one seed.
@@ -102,7 +102,7 @@ def _work(seeds: Any, played: Any, end: tuple[int, float], titles: list[str], to
         wrong = ""
         try:
             draw.run(number, BATCH, titles)
-        except Broken as problem:
+        except BrokenPromiseError as problem:
             wrong = str(problem)
         except Flaky:
             wrong = f"{ONCE}: {LAST[-1]}"

@@ -36,7 +36,8 @@ def backend(name: str) -> ModuleType:
 
 
 def read_inputs(module: ModuleType, environment: Environment, config: Config) -> Config:
-    """Read what the plan of this backend takes from elsewhere on the host; Misconfigured, Denied, Temporary."""
+    """Read what the plan of this backend takes from elsewhere on the host; ConfigError, PermissionDeniedError,
+    TemporaryError."""
     if any(key.endswith(("VOLUME_DIR", "_MOUNT_DIR")) for key in config):
         from .. import staging
 

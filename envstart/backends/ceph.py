@@ -7,7 +7,7 @@ Facts are in docs/freebsd.md#ceph-fuse; what is said of Linux was seen of Ceph 1
 from __future__ import annotations
 
 from .. import ceph, cephkernel, client, diagnosis, layout, staging
-from ..errors import Denied, Error, Misconfigured, Missing, Temporary, Unavailable
+from ..errors import ConfigError, EnvstartError, NotFoundError, PermissionDeniedError, TemporaryError, UnavailableError
 from ..options import COMMON, Option, choice, plain, whole
 from ..paths import is_below
 from ..plan import Plan
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 _SAID: diagnosis.Rows = (
     *ceph.REFUSED,
-    ("Operation not permitted", Denied, "give CEPH_USER this path: ceph fs authorize"),
-    ("Permission denied", Denied, "give CEPH_USER this path: ceph fs authorize"),
-    ("No such file or directory", Missing, "make CEPH_ROOT_DIR in the file system; is CEPH_FS_NAME right?"),
-    ("fuse: device not found", Unavailable, "is the kernel module of FUSE loaded, and /dev/fuse there?"),
-    ("unrecognized option", Misconfigured, "correct the configuration"),
+    ("Operation not permitted", PermissionDeniedError, "give CEPH_USER this path: ceph fs authorize"),
+    ("Permission denied", PermissionDeniedError, "give CEPH_USER this path: ceph fs authorize"),
+    ("No such file or directory", NotFoundError, "make CEPH_ROOT_DIR in the file system; is CEPH_FS_NAME right?"),
+    ("fuse: device not found", UnavailableError, "is the kernel module of FUSE loaded, and /dev/fuse there?"),
+    ("unrecognized option", ConfigError, "correct the configuration"),
 )
 
 OPTIONS = (
@@ -87,8 +87,8 @@ class CephFS(client.Client):
         await ceph.check_key(host, self.config)
         await super()._attempt(host, point, undo)
 
-    async def _why(self, host: Host, words: str, since: float, doing: str) -> Error:
-        return diagnosis.first(_SAID, words, doing) or Temporary(
+    async def _why(self, host: Host, words: str, since: float, doing: str) -> EnvstartError:
+        return diagnosis.first(_SAID, words, doing) or TemporaryError(
             f"cannot {doing}: {words}; are the cluster's monitors and its MDS up, and can they be reached?"
         )
 
@@ -109,7 +109,7 @@ def plan(environment: Environment, config: Config) -> Plan:
     for item in wanted:
         # The client may have rights to that part of the file system alone, and so mounts nothing else.
         if not is_below(item.path, root):
-            raise Misconfigured(f"cannot use {item.path} for {item.name}: it does not lie in CEPH_ROOT_DIR, {root}")
+            raise ConfigError(f"cannot use {item.path} for {item.name}: it does not lie in CEPH_ROOT_DIR, {root}")
     if config.inputs.get("CEPH_CLIENT", config["CEPH_CLIENT"]) == "kernel":
         client.refuse_shared(wanted)
         return Plan("ceph", environment, config, [cephkernel.KernelMount(item, environment, config) for item in wanted])

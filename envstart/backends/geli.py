@@ -7,7 +7,7 @@ import os
 from ..block import volume
 from ..block.base import Block, Node
 from ..block.provider import Image
-from ..errors import Misconfigured
+from ..errors import ConfigError
 from ..options import COMMON, NAME, Option, directory, require_mounted
 from ..plan import Plan
 
@@ -48,7 +48,7 @@ _NUMBERED = ("da", "ada", "nda", "nvd", "vtbd", "md", "cd")
 def plan(environment: Environment, config: Config) -> Plan:
     """The disk of an image, GELI, a look, the mount."""
     if not (config["GELI_KEYFILE"] or config["GELI_PASSFILE"]):
-        raise Misconfigured("cannot attach without a key: set GELI_KEYFILE, GELI_PASSFILE or both")
+        raise ConfigError("cannot attach without a key: set GELI_KEYFILE, GELI_PASSFILE or both")
     path = config["GELI_PROVIDER"]
     read_only = "ro" in config["VOLUME_OPTIONS"]
     device: Block = Node(path, config["PROBE_TIMEOUT"]) if path.startswith("/dev/") else Image(config, path, read_only)
@@ -57,7 +57,7 @@ def plan(environment: Environment, config: Config) -> Plan:
         from .. import required
 
         if path.startswith("/dev/"):
-            raise Misconfigured(f"cannot use GELI_REQUIRE_MOUNTED: it is for an image file, not for {path}; unset it")
+            raise ConfigError(f"cannot use GELI_REQUIRE_MOUNTED: it is for an image file, not for {path}; unset it")
         steps = [*required.steps(config, "GELI", path, os.path.dirname(path)), *steps]
     return Plan("geli", environment, config, steps, _warnings(path))
 

@@ -9,7 +9,16 @@ import os
 import time
 
 from .. import client, diagnosis, layout, staging
-from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary, Unavailable
+from ..errors import (
+    ConfigError,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    TemporaryError,
+    UnavailableError,
+)
 from ..options import ALNUM, COMMON, NAME, Option, host_name, mount_words, plain, whole, words
 from ..plan import Plan
 
@@ -25,12 +34,20 @@ _NAME_MAX = 63
 _OWN = ("log-file", "backup-volfile-servers", "backupvolfile-server", "volume-id", "volume-name")
 # Of the client's log: all that its mount command says is that it failed.
 _SAID: diagnosis.Rows = (
-    ("failed to fetch volume file", Missing, "the server has no such volume: gluster volume list"),
-    ("authentication failed", Denied, "let the volume allow this host: gluster volume set VOLUME auth.allow"),
-    ("DNS resolution failed", Error, "correct the server's name, or the resolver"),
-    ("nvalid option", Misconfigured, "take the option out of MOUNT_GLUSTERFS_OPT"),
-    ("cannot open /dev/fuse", Unavailable, "is the kernel module of FUSE loaded, and may this host use /dev/fuse?"),
-    ("Server name/volume name unspecified", Misconfigured, "correct GLUSTER_SERVER and GLUSTER_VOLUME"),
+    ("failed to fetch volume file", NotFoundError, "the server has no such volume: gluster volume list"),
+    (
+        "authentication failed",
+        PermissionDeniedError,
+        "let the volume allow this host: gluster volume set VOLUME auth.allow",
+    ),
+    ("DNS resolution failed", EnvstartError, "correct the server's name, or the resolver"),
+    ("nvalid option", ConfigError, "take the option out of MOUNT_GLUSTERFS_OPT"),
+    (
+        "cannot open /dev/fuse",
+        UnavailableError,
+        "is the kernel module of FUSE loaded, and may this host use /dev/fuse?",
+    ),
+    ("Server name/volume name unspecified", ConfigError, "correct GLUSTER_SERVER and GLUSTER_VOLUME"),
 )
 # Lines of the log that are shown, and how much of it is read (bytes).
 _LINES, _TAIL = 2, 1 << 16
@@ -119,15 +136,15 @@ class Gluster(client.Client):
         """``SERVER:/VOLUME`` is ``SERVER:VOLUME``."""
         return _normal(source) == _normal(self.source)
 
-    async def _why(self, host: Host, words: str, since: float, doing: str) -> Error:
+    async def _why(self, host: Host, words: str, since: float, doing: str) -> EnvstartError:
         """In the words of the client's log, which alone has the reason."""
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(since))
         try:
             said = await host.bounded(log_errors, self._log, moment, timeout=self.config["PROBE_TIMEOUT"])
-        except (NoAnswer, NoTime, OSError):
+        except (NoResponseError, DeadlineExceededError, OSError):
             said = ""
         text = f"{words} ({said})" if said else words
-        return diagnosis.first(_SAID, text, doing) or Temporary(
+        return diagnosis.first(_SAID, text, doing) or TemporaryError(
             f"cannot {doing}: {text}; are the servers and their bricks up, and can they be reached? see {self._log}"
         )
 

@@ -12,7 +12,7 @@ from ..block.initiator import normal_portal
 from ..block.initiators import initiator_of
 from ..block.reservation import Reservation
 from ..block.session import Session
-from ..errors import Misconfigured
+from ..errors import ConfigError
 from ..options import ALNUM, COMMON, NAME, Option, choice, directory, flag, host_port, plain, whole, words
 from ..plan import Plan
 
@@ -118,17 +118,15 @@ def plan(environment: Environment, config: Config) -> Plan:
     """Session, reservation, GELI, a look, the mount."""
     for name in ("CHAP", "MUTUAL"):
         if (config[f"ISCSI_{name}_USER"] is None) != (config[f"ISCSI_{name}_SECRET_FILE"] is None):
-            raise Misconfigured(
-                f"cannot use half of it: ISCSI_{name}_USER and ISCSI_{name}_SECRET_FILE belong together"
-            )
+            raise ConfigError(f"cannot use half of it: ISCSI_{name}_USER and ISCSI_{name}_SECRET_FILE belong together")
     if config["ISCSI_MUTUAL_USER"] and not config["ISCSI_CHAP_USER"]:
-        raise Misconfigured("cannot use mutual CHAP alone: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE too")
+        raise ConfigError("cannot use mutual CHAP alone: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE too")
     device: Block = Session(config, config["ISCSI_TARGET"], config["ISCSI_PORTAL"])
     steps: list[Step] = [device]
     read_only = "ro" in config["VOLUME_OPTIONS"]
     fenced = config["FENCE"] == "scsi3"
     if fenced and config["ISCSI_MULTIPATH"]:
-        raise Misconfigured(
+        raise ConfigError(
             "cannot use FENCE=scsi3 with ISCSI_MULTIPATH: only one session can hold the reservation; unset one of them"
         )
     if fenced and not read_only:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from .. import layout
-from ..errors import Misconfigured
+from ..errors import ConfigError
 from ..mount import Mount
 from ..options import COMMON, Option, choice, inet6, one_mode, whole, words
 from ..options import host_name as host_or_inet
@@ -202,7 +202,7 @@ def _options(config: Config) -> tuple[str, ...]:
     says = any(map(_says_version, options))
     if wanted and says and version(options) != wanted:
         if config.origin("MOUNT_NFS_OPT") != "default":
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot use NFS_VERSION={wanted} ({config.origin('NFS_VERSION')}): MOUNT_NFS_OPT "
                 f"({config.origin('MOUNT_NFS_OPT')}) says {version(options)}; correct one of them"
             )
@@ -223,11 +223,11 @@ def _port(options: tuple[str, ...]) -> int:
 
 def _check_length(options: tuple[str, ...], server: str, path: str) -> None:
     if version(options) == "4" and len(os.fsencode(path)) > _V4_PATH_MAX:
-        raise Misconfigured(
+        raise ConfigError(
             f"cannot mount {server}:{path}: FreeBSD cuts an NFSv4 path after {_V4_PATH_MAX} bytes; make it shorter"
         )
     if len(os.fsencode(f"{server}:{path}")) > _SOURCE_MAX:
-        raise Misconfigured(f"cannot mount {server}:{path[:40]}...: a source has at most {_SOURCE_MAX} bytes")
+        raise ConfigError(f"cannot mount {server}:{path[:40]}...: a source has at most {_SOURCE_MAX} bytes")
 
 
 def _warnings(options: tuple[str, ...], chosen: bool) -> list[str]:

@@ -6,7 +6,7 @@ The smallest backend: begin here to write one.
 from __future__ import annotations
 
 from .. import layout, thin
-from ..errors import Misconfigured
+from ..errors import ConfigError
 from ..mount import Mount
 from ..options import COMMON, Option, mount_words, require_mounted
 from ..paths import is_below
@@ -49,7 +49,7 @@ def plan(environment: Environment, config: Config) -> Plan:
         wanted = [item for item in wanted if item.name != "data"]
     for item in (*wanted, *layers):
         if is_below(item.path, item.point) or is_below(item.point, item.path):
-            raise Misconfigured(f"cannot mount {item.path} on {item.point}: one lies inside the other")
+            raise ConfigError(f"cannot mount {item.path} on {item.point}: one lies inside the other")
     steps: list[Step] = [
         Mount(
             item.name,
@@ -71,7 +71,7 @@ def plan(environment: Environment, config: Config) -> Plan:
         own = next(item for item in (*layers, *wanted) if item.name == ("skeleton" if layers else "data"))
         steps += zfs.steps(environment, config, own.path)
     elif config["ZFS_SKELETON_SNAPSHOT"]:
-        raise Misconfigured("cannot clone ZFS_SKELETON_SNAPSHOT: set ZFS_CLONE to the name that the clone shall have")
+        raise ConfigError("cannot clone ZFS_SKELETON_SNAPSHOT: set ZFS_CLONE to the name that the clone shall have")
     steps += thin.steps(layers, environment, config, _ATTEMPT_TIMEOUT)
     for step in steps:
         if isinstance(step, Mount):

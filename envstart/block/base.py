@@ -6,7 +6,7 @@ import os
 import time
 
 from .. import plan
-from ..errors import Error, Missing, Temporary, Unavailable
+from ..errors import EnvstartError, NotFoundError, TemporaryError, UnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Block(plan.Step):
         """The device of ``lower``, which must be there by now."""
         device = await self.underneath(host)
         if device is None:
-            raise Temporary(f"cannot use {self.source}: what it lies on is not there any more; try again")
+            raise TemporaryError(f"cannot use {self.source}: what it lies on is not there any more; try again")
         return device
 
 
@@ -82,7 +82,7 @@ class Node(Block):
         real = os.path.realpath(self.source)
         return real if real.startswith("/dev/") else self.source
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         return None if os.path.exists(self.source) else self._lacking()
 
     async def start(self, host: Host) -> None:
@@ -90,8 +90,8 @@ class Node(Block):
         if not await appears(host, self.source, self._patience):
             raise self._lacking()
 
-    def _lacking(self) -> Missing:
-        return Missing(
+    def _lacking(self) -> NotFoundError:
+        return NotFoundError(
             f"cannot find {self.source}: there is no such device; a label vanishes while its disk is in use by another "
             "name: look at geom -t and glabel status"
         )
@@ -146,6 +146,6 @@ class Looks:
 
 
 def only_on_freebsd(host: Host, what: str) -> None:
-    """Unavailable elsewhere."""
+    """UnavailableError elsewhere."""
     if host.platform != "freebsd":
-        raise Unavailable(f"cannot use {what} here: envstart knows it on FreeBSD only; mount it by other means")
+        raise UnavailableError(f"cannot use {what} here: envstart knows it on FreeBSD only; mount it by other means")

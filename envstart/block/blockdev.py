@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from .. import processes, touch
-from ..errors import NoAnswer
+from ..errors import NoResponseError
 from .geom import Consumer, Geom, Graph, Provider
 
 TYPE_CHECKING = False
@@ -132,7 +132,7 @@ async def others(host: Host, provider: Provider, blocking: bool) -> list[str]:
             return [f"{processes.describe(pids)} (a process that has /dev/{provider.name} open)"]
         if not blocking and await host.bounded(claimed, devices, timeout=_SEARCH):
             return [f"something in the kernel that has claimed /dev/{provider.name}"]
-    except NoAnswer:
+    except NoResponseError:
         # Nobody can open it now.
         pass
     return []

@@ -6,7 +6,15 @@ Never made, never forced: a foreign or empty device is refused by name (docs/fau
 from __future__ import annotations
 
 from .. import commands, plan, touch, unmount
-from ..errors import Error, Misconfigured, NoAnswer, NoTime, Stuck, Temporary, reason
+from ..errors import (
+    BlockedError,
+    ConfigError,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    TemporaryError,
+    reason,
+)
 from ..usable import LEASE_SECONDS
 from . import geom, owner, preen, superblock
 from .base import Block
@@ -50,11 +58,11 @@ class Fsck(Block):
         # The device that this run has looked at.
         self._seen = ""
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         if self._is_of_elsewhere(host):
-            raise Misconfigured(f"cannot use {self.source}: Linux does not write to UFS; set VOLUME_FSTYPE=ext4")
+            raise ConfigError(f"cannot use {self.source}: Linux does not write to UFS; set VOLUME_FSTYPE=ext4")
         device = await self.device(host)
-        lacking = Temporary(f"cannot use {self.source}: it was not looked at yet")
+        lacking = TemporaryError(f"cannot use {self.source}: it was not looked at yet")
         if device is None:
             return lacking
         mounted = await host.stack(self._target)
@@ -72,7 +80,7 @@ class Fsck(Block):
     async def _check_unused(self, host: Host, device: str) -> None:
         users = ", ".join(await self._users(host, device))
         if users:
-            raise Temporary(f"cannot mount {device} on {self._target}: it is in use ({users}); end that first")
+            raise TemporaryError(f"cannot mount {device} on {self._target}: it is in use ({users}); end that first")
 
     async def _users(self, host: Host, device: str) -> list[str]:
         graph = await geom.read(host)
@@ -90,7 +98,7 @@ class Fsck(Block):
         await self._check_unused(host, device)
         state = await self._look(host, device, doing)
         if state == superblock.UNKNOWN:
-            raise Misconfigured(
+            raise ConfigError(
                 f"{doing}: it holds {await self._holds(host, device)}, and VOLUME_FSTYPE is {self._kind}; "
                 "envstart never makes a file system: correct the configuration, or make it yourself"
             )
@@ -98,14 +106,15 @@ class Fsck(Block):
             if self._guarded and not host.takeover:
                 await self._check_owner(host, device, doing)
             if self.config["FSCK"] == "refuse":
-                raise Misconfigured(f"{doing}: it was not cleanly unmounted; fsck it, or set FSCK=preen")
+                raise ConfigError(f"{doing}: it was not cleanly unmounted; fsck it, or set FSCK=preen")
         # A check of what is clean finds nothing, and can wait for other mounts of the host.
         if state != superblock.CLEAN and self._preens:
             await self._preen(host, device, doing)
         self._seen = device
 
     async def refuse_foreign(self, host: Host, device: str) -> None:
-        """Before the device is reserved, for which only a look is needed: Stuck if another host has it mounted."""
+        """Before the device is reserved, for which only a look is needed: BlockedError if another host has it
+        mounted."""
         doing = f"cannot mount {device}"
         if await self._look(host, device, doing) == superblock.DIRTY:
             await self._check_owner(host, device, doing)
@@ -114,10 +123,10 @@ class Fsck(Block):
         try:
             patience = self.config["PROBE_TIMEOUT"]
             return str(await host.bounded(superblock.look, device, self._kind, timeout=patience))
-        except (NoAnswer, NoTime) as error:
-            raise Temporary(f"{doing}: its superblock gives {error}") from None
+        except (NoResponseError, DeadlineExceededError) as error:
+            raise TemporaryError(f"{doing}: its superblock gives {error}") from None
         except OSError as error:
-            raise Temporary(f"{doing}: its superblock cannot be read: {reason(error)}") from None
+            raise TemporaryError(f"{doing}: its superblock cannot be read: {reason(error)}") from None
 
     async def _holds(self, host: Host, device: str) -> str:
         """What is there instead, in a word."""
@@ -142,23 +151,25 @@ class Fsck(Block):
             return
         raise self._verdict(result, doing)
 
-    def _verdict(self, result: Result, doing: str) -> Error:
+    def _verdict(self, result: Result, doing: str) -> EnvstartError:
         if result.alive:
             # No mount of others is looked at by it (preen.py); but sync(2) goes through all (nfs_sync() in
             # sys/fs/nfsclient/nfs_clvfsops.c), and main() of sbin/fsck_ffs/main.c begins with it.
             others = (
                 "; or, since it begins with sync(2), a server that a jail was writing to" if self._kind == "ufs" else ""
             )
-            return Stuck(f"{doing}: fsck hangs, and nothing ends it ({result.words}): the disk gives no answer{others}")
+            return BlockedError(
+                f"{doing}: fsck hangs, and nothing ends it ({result.words}): the disk gives no answer{others}"
+            )
         if result.status is None:
-            return Error(f"{doing}: fsck had not ended ({result.words}); raise FSCK_TIMEOUT and TIMEOUT")
+            return EnvstartError(f"{doing}: fsck had not ended ({result.words}); raise FSCK_TIMEOUT and TIMEOUT")
         if "NO WRITE ACCESS" in result.out or "is mounted" in result.words or "is in use" in result.words:
-            return Temporary(
+            return TemporaryError(
                 f"{doing}: fsck cannot write to it: it is in use, or held by another host ({result.words})"
             )
         if "Can't stat" in result.out or "Input/output error" in result.words:
-            return Temporary(f"{doing}: {result.words}")
-        return Damaged(
+            return TemporaryError(f"{doing}: {result.words}")
+        return DamagedError(
             f"{doing}: fsck cannot mend it by itself ({result.words}); run fsck by hand and read what it asks"
         )
 
@@ -171,7 +182,7 @@ class Fsck(Block):
         argv = commands.mount(host.platform, self._kind, ("ro",), device, self._looking)
         result = await host.run(argv, timeout=patience, hold=True)
         if not await host.stack(self._looking):
-            raise Temporary(f"{doing}: it was not cleanly unmounted, and cannot be looked at: {result.words}")
+            raise TemporaryError(f"{doing}: it was not cleanly unmounted, and cannot be looked at: {result.words}")
         workdir = self.environment.workdir
         lease = None
         if self.config["VOLUME_LAYOUT"] == "tree" and workdir and self.config["LEASE"] == "refuse":
@@ -179,7 +190,7 @@ class Fsck(Block):
         try:
             mark, other = await host.bounded(owner.look_all, self._looking, lease, timeout=patience)
         except OSError as error:
-            raise Temporary(f"{doing}: whose it is cannot be told: {reason(error)}") from None
+            raise TemporaryError(f"{doing}: whose it is cannot be told: {reason(error)}") from None
         await self._unmount(host)
         if mark and mark != await owner.mine(host):
             known = mark.split()[0] == await owner.host_id(host)
@@ -187,12 +198,12 @@ class Fsck(Block):
             from .. import remedies
 
             by_force = remedies.of_plan(host.report.plan, "recover", "--preempt")
-            raise Stuck(
+            raise BlockedError(
                 f"{doing}: it was not cleanly unmounted, and carries the mark of another host ({mark}){text}; stop the "
                 f"environment there, or, if that host is surely down: {by_force}"
             )
         if other is not None and other[1] < LEASE_SECONDS:
-            raise Stuck(
+            raise BlockedError(
                 f"{doing}: it was not cleanly unmounted, and node {other[0]} had environment {self.environment.name} "
                 f"in use {other[1] // 60} minutes ago (system/locked); stop it there, or wait"
             )
@@ -211,7 +222,7 @@ class Fsck(Block):
     async def state(self, host: Host) -> plan.State:
         try:
             device = await self.device(host)
-        except Error as error:
+        except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
         if device is not None and await host.stack(self._target):
             return plan.State(plan.READY, "mounted")
@@ -228,12 +239,12 @@ class Fsck(Block):
     async def _is_clean(self, host: Host, device: str) -> bool:
         try:
             return await self._look(host, device, f"cannot mount {device}") == superblock.CLEAN
-        except Error:
+        except EnvstartError:
             # A start says why; as far as is known it is checked.
             return False
 
 
-class Damaged(Error):
+class DamagedError(EnvstartError):
     """The file system needs a person."""
 
     status = 74  # EX_IOERR

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from ..errors import NoAnswer
+from ..errors import NoResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,16 +141,16 @@ class Graph:
 
 
 async def read(host: Host) -> Graph:
-    """The graph as it is now; Temporary if it cannot be told, NoAnswer while all of GEOM waits for one disk: whoever
-    opens it first waits for its capacity with GEOM's lock in hand (g_disk_access in sys/geom/geom_disk.c, daopen). On
-    Linux it is made of what sysfs tells (blockdev.py)."""
+    """The graph as it is now; TemporaryError if it cannot be told, NoResponseError while all of GEOM waits for one
+    disk: whoever opens it first waits for its capacity with GEOM's lock in hand (g_disk_access in
+    sys/geom/geom_disk.c, daopen). On Linux it is made of what sysfs tells (blockdev.py)."""
     if host.platform != "freebsd":
         from . import blockdev
 
         return blockdev.read(await host.mounts())
     try:
         graph: Graph = await host.ask(_ASK, _parsed, patience=_PATIENCE)
-    except NoAnswer as error:
+    except NoResponseError as error:
         error.also(
             "GEOM waits for a disk: look for its session in iscsictl -L, which iscsictl -R -t TARGET ends; a new "
             "primary of HAST holds it up for 20 seconds, if the other node is silent"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from .. import diagnosis
-from ..errors import UNREADABLE, Denied, Error, Misconfigured, Unavailable
+from ..errors import UNREADABLE, ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
 from . import secret
 
 TYPE_CHECKING = False
@@ -43,25 +43,41 @@ _SECRET_MAX = 16
 _DEFAULT_NAME = "iqn.1994-09.org.freebsd:"
 # What iscsid reports, and whose fault it is (docs/freebsd.md#iscsi-listing); all else can heal.
 OF_STATE: diagnosis.Rows = (
-    ("Authentication failure", Denied, "correct ISCSI_CHAP_USER and the secret in ISCSI_CHAP_SECRET_FILE"),
-    ("Unsupported AuthMethod", Denied, "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"),
-    ("Authentication required", Denied, "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"),
-    ("Mutual CHAP failed", Denied, "correct ISCSI_MUTUAL_USER and the secret in ISCSI_MUTUAL_SECRET_FILE"),
-    ("Authorization failure", Denied, "let the target accept this initiator"),
-    ("Not found", Unavailable, "the portal has no such target; correct ISCSI_TARGET, or export it"),
-    ("Target removed", Unavailable, "the portal has no such target any more"),
-    ("Unsupported version", Misconfigured, "the target speaks another version"),
-    ("iSER not supported", Misconfigured, "set ISCSI_PROTOCOL=iSCSI, or load the iser module"),
-    ("Session type not supported", Misconfigured, "the target offers no disks"),
-    ("malformed address", Misconfigured, "correct ISCSI_PORTAL"),
-    ("empty address", Misconfigured, "correct ISCSI_PORTAL"),
-    (diagnosis.UNRESOLVED, Error, "correct the portal's name, or the resolver"),
+    (
+        "Authentication failure",
+        PermissionDeniedError,
+        "correct ISCSI_CHAP_USER and the secret in ISCSI_CHAP_SECRET_FILE",
+    ),
+    (
+        "Unsupported AuthMethod",
+        PermissionDeniedError,
+        "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE",
+    ),
+    (
+        "Authentication required",
+        PermissionDeniedError,
+        "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE",
+    ),
+    (
+        "Mutual CHAP failed",
+        PermissionDeniedError,
+        "correct ISCSI_MUTUAL_USER and the secret in ISCSI_MUTUAL_SECRET_FILE",
+    ),
+    ("Authorization failure", PermissionDeniedError, "let the target accept this initiator"),
+    ("Not found", UnavailableError, "the portal has no such target; correct ISCSI_TARGET, or export it"),
+    ("Target removed", UnavailableError, "the portal has no such target any more"),
+    ("Unsupported version", ConfigError, "the target speaks another version"),
+    ("iSER not supported", ConfigError, "set ISCSI_PROTOCOL=iSCSI, or load the iser module"),
+    ("Session type not supported", ConfigError, "the target offers no disks"),
+    ("malformed address", ConfigError, "correct ISCSI_PORTAL"),
+    ("empty address", ConfigError, "correct ISCSI_PORTAL"),
+    (diagnosis.UNRESOLVED, EnvstartError, "correct the portal's name, or the resolver"),
 )
 # What iscsictl(8) itself says of a login that it does not hand on.
 OF_LOGIN: diagnosis.Rows = (
-    ("failed to open /dev/iscsi", Unavailable, "kldload iscsi"),
-    ("Invalid argument", Misconfigured, "correct the configuration"),
-    ("error in configuration", Misconfigured, "correct the configuration"),
+    ("failed to open /dev/iscsi", UnavailableError, "kldload iscsi"),
+    ("Invalid argument", ConfigError, "correct the configuration"),
+    ("error in configuration", ConfigError, "correct the configuration"),
 )
 # Somebody else was faster with the same session.
 ALREADY: tuple[str, ...] = ("ISCSISADD: Device busy",)
@@ -107,13 +123,13 @@ async def numbers(host: Host) -> dict[tuple[str, str], int]:
 
 
 async def check_daemon(host: Host, doing: str, start: bool) -> None:
-    """Unavailable if iscsid(8) does not run, and is not to be started."""
+    """UnavailableError if iscsid(8) does not run, and is not to be started."""
     if (await host.run(("service", "iscsid", "onestatus"), timeout=10, reads=True)).status == 0:
         return
     if start:
         await host.run(("service", "iscsid", "onestart"), timeout=30)
         return
-    raise Unavailable(
+    raise UnavailableError(
         f"cannot {doing}: iscsid(8) is not running; service iscsid enable && service iscsid start, "
         "or ISCSI_START_DAEMON=1"
     )
@@ -196,9 +212,9 @@ async def read_secret(host: Host, path: str | None, timeout: float) -> str:
         return ""
     text = await secret.read(host, path, timeout)
     if not text or '"' in text or not text.isprintable():
-        raise Misconfigured(f"cannot use the secret in {path}: iscsi.conf(5) cannot hold an empty one, nor a quote")
+        raise ConfigError(f"cannot use the secret in {path}: iscsi.conf(5) cannot hold an empty one, nor a quote")
     if len(text) > _SECRET_MAX:
-        raise Misconfigured(
+        raise ConfigError(
             f"cannot use the secret in {path}: iscsictl(8) cuts it after {_SECRET_MAX} characters; make it shorter"
         )
     return text
@@ -210,7 +226,7 @@ def parse(result: Result) -> list[Listed]:
 
     if result.status != 0:
         if "failed to open /dev/iscsi" in result.words:
-            raise Unavailable(f"cannot use iSCSI: {result.words}; kldload iscsi")
+            raise UnavailableError(f"cannot use iSCSI: {result.words}; kldload iscsi")
         raise ValueError(result.words)
     try:
         rows = json.loads(result.out)["iscsictl"].get("session", [])

@@ -10,7 +10,16 @@ from __future__ import annotations
 import os
 
 from .. import ceph, diagnosis, plan, processes
-from ..errors import UNREADABLE, Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Temporary
+from ..errors import (
+    UNREADABLE,
+    ConfigError,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    TemporaryError,
+)
 from ..retry import until_it_heals
 from . import geom
 from .base import Block, appears
@@ -28,15 +37,15 @@ _PROGRAMS = ("rbd-ggate", "rbd")
 _SEARCH = 5.0
 # Of rbd-ggate(8) and rbd(8). Numbers of errors are those of the cluster's system: the words count.
 _FINAL: diagnosis.Rows = (
-    ("failed to acquire exclusive lock", Temporary, "another host has it mapped; stop the environment there"),
+    ("failed to acquire exclusive lock", TemporaryError, "another host has it mapped; stop the environment there"),
     *ceph.REFUSED,
-    ("Permission denied", Denied, "give CEPH_USER the capability profile rbd"),
-    ("Operation not permitted", Denied, "correct CEPH_USER and CEPH_KEYRING"),
-    ("error opening pool", Missing, "there is no such pool: ceph osd pool ls"),
+    ("Permission denied", PermissionDeniedError, "give CEPH_USER the capability profile rbd"),
+    ("Operation not permitted", PermissionDeniedError, "correct CEPH_USER and CEPH_KEYRING"),
+    ("error opening pool", NotFoundError, "there is no such pool: ceph osd pool ls"),
     # So it is spelt.
-    ("failed to acces", Missing, "there is no such pool: ceph osd pool ls"),
-    ("failed to open image", Missing, "there is no such image: rbd ls"),
-    ("error opening image", Missing, "there is no such image: rbd ls"),
+    ("failed to acces", NotFoundError, "there is no such pool: ceph osd pool ls"),
+    ("failed to open image", NotFoundError, "there is no such image: rbd ls"),
+    ("error opening image", NotFoundError, "there is no such image: rbd ls"),
 )
 
 
@@ -78,7 +87,7 @@ class Mapped(Block):
     async def device(self, host: Host) -> str | None:
         found = await self._devices(host)
         if len(found) > 1:
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot use {self.source}: it is several disks at once, {', '.join(found)}, which destroys what is on "
                 f"it; {' '.join(self._program(host))} unmap all but one, and fsck it"
             )
@@ -87,8 +96,8 @@ class Mapped(Block):
     def expected(self, host: Host) -> str:
         return "/dev/ggateN" if host.platform == "freebsd" else "/dev/rbdN"
 
-    async def check(self, host: Host) -> Error | None:
-        return None if await self.device(host) else Missing(f"cannot use {self.source}: it is not mapped")
+    async def check(self, host: Host) -> EnvstartError | None:
+        return None if await self.device(host) else NotFoundError(f"cannot use {self.source}: it is not mapped")
 
     # Make it so.
 
@@ -116,7 +125,7 @@ class Mapped(Block):
                 await self._end(host)
                 raise self._of_map(result)
         if not await appears(host, found[0], self.config["PROBE_TIMEOUT"]):
-            raise Temporary(f"cannot use {found[0]}: the image is mapped, but the device does not appear")
+            raise TemporaryError(f"cannot use {found[0]}: the image is mapped, but the device does not appear")
 
     def _mapping(self, host: Host) -> tuple[str, ...]:
         # Exclusive: from then on no other client of the cluster gets the lock that a writer needs.
@@ -131,7 +140,7 @@ class Mapped(Block):
         """The lock of a writer must be there to be taken, and nobody else may have the image open."""
         features = await self._ask(host, "info", "features")
         if "exclusive-lock" not in features:
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot map {self.source}: it lacks the feature exclusive-lock, so that two hosts could write to it; "
                 f"rbd feature enable {self._spec} exclusive-lock"
             )
@@ -139,7 +148,7 @@ class Mapped(Block):
         if watchers:
             # Whoever has died is one for half a minute more.
             names = ", ".join(str(one.get("address", "?") if isinstance(one, dict) else one) for one in watchers)
-            raise Temporary(f"cannot map {self.source}: {names} has it open; stop the environment there")
+            raise TemporaryError(f"cannot map {self.source}: {names} has it open; stop the environment there")
 
     async def _ask(self, host: Host, verb: str, key: str) -> list[Any]:
         argv = ("rbd", verb, *ceph.access(self.config), "--format", "json", self._spec)
@@ -149,21 +158,23 @@ class Mapped(Block):
         try:
             return list(_json(result)[key])
         except UNREADABLE:
-            raise Temporary(f"cannot map {self.source}: rbd {verb} says {result.words}") from None
+            raise TemporaryError(f"cannot map {self.source}: rbd {verb} says {result.words}") from None
 
     async def _end(self, host: Host) -> None:
         """End what is on its way to map the image: it is a daemon by then, and maps when the cluster answers."""
         try:
             pids = await host.bounded(processes.naming, _PROGRAMS, "map", self._spec, timeout=_SEARCH)
-        except (NoAnswer, NoTime) as error:
-            raise Temporary(f"cannot use {self.source}: the search for what maps it already gives {error}") from None
+        except (NoResponseError, DeadlineExceededError) as error:
+            raise TemporaryError(
+                f"cannot use {self.source}: the search for what maps it already gives {error}"
+            ) from None
         if pids:
             await processes.end(pids, gently=False)
             host.forget()
 
-    def _of_map(self, result: Result) -> Error:
+    def _of_map(self, result: Result) -> EnvstartError:
         final = diagnosis.first(_FINAL, result.words, f"map {self.source}")
-        return final or Temporary(f"cannot map {self.source}: {result.words}; are the cluster's monitors up?")
+        return final or TemporaryError(f"cannot map {self.source}: {result.words}; are the cluster's monitors up?")
 
     # Take it away.
 
@@ -188,11 +199,11 @@ class Mapped(Block):
             return
         users = await self._users(host, device)
         if users:
-            raise Temporary(f"cannot unmap {device}: {', '.join(users)} uses it; end that, and stop again")
+            raise TemporaryError(f"cannot unmap {device}: {', '.join(users)} uses it; end that, and stop again")
         timeout = max(5.0, host.deadline.left())
         result = await host.run((*self._program(host), "unmap", device), timeout=timeout, reserve=True)
         if await self._devices(host):
-            raise Temporary(f"cannot unmap {device}: {result.words}")
+            raise TemporaryError(f"cannot unmap {device}: {result.words}")
 
     async def _users(self, host: Host, device: str) -> list[str]:
         if host.platform != "freebsd":
@@ -204,7 +215,7 @@ class Mapped(Block):
     async def state(self, host: Host) -> plan.State:
         try:
             device = await self.device(host)
-        except Error as error:
+        except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
         if device is None:
             return plan.State(plan.NOT_READY, "not mapped", start=[self._mapping(host)])

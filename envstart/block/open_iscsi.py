@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from .. import diagnosis
-from ..errors import Denied, Error, Misconfigured, Unavailable, reason
+from ..errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError, reason
 from ..paths import path_digest
 from . import secret
 from .initiator import CONNECTED, Listed, split_portal
@@ -32,12 +32,12 @@ OF_STATE: diagnosis.Rows = ()
 OF_LOGIN: diagnosis.Rows = (
     (
         "authorization failure",
-        Denied,
+        PermissionDeniedError,
         "correct ISCSI_CHAP_USER and the secrets, and let the target accept this initiator",
     ),
-    ("non-retryable iSCSI login failure", Unavailable, "the portal has no such target; correct ISCSI_TARGET"),
-    ("could not connect to iscsid", Unavailable, "systemctl enable --now iscsid, or ISCSI_START_DAEMON=1"),
-    ("iSCSI driver not found", Unavailable, "modprobe iscsi_tcp"),
+    ("non-retryable iSCSI login failure", UnavailableError, "the portal has no such target; correct ISCSI_TARGET"),
+    ("could not connect to iscsid", UnavailableError, "systemctl enable --now iscsid, or ISCSI_START_DAEMON=1"),
+    ("iSCSI driver not found", UnavailableError, "modprobe iscsi_tcp"),
 )
 ALREADY: tuple[str, ...] = ("already present", "session exists")
 # persistent_address is that of the record, wherever the target has sent the session.
@@ -133,7 +133,7 @@ def _line(path: str) -> str:
 async def settings(host: Host, config: Config, target: str, portal: str) -> str:
     """The record of a login. It holds the secrets, which are read here."""
     if config["ISCSI_PROTOCOL"] != "iSCSI":
-        raise Misconfigured("cannot use ISCSI_PROTOCOL=iSER here: envstart knows it on FreeBSD only; unset it")
+        raise ConfigError("cannot use ISCSI_PROTOCOL=iSER here: envstart knows it on FreeBSD only; unset it")
     address, port = split_portal(portal)
     patience = config["PROBE_TIMEOUT"]
     rows = {
@@ -165,7 +165,7 @@ async def _secret(host: Host, path: str | None, timeout: float) -> str:
         return ""
     text = await secret.read(host, path, timeout)
     if not text or text != text.strip() or not text.isprintable() or len(text) > _SECRET_MAX:
-        raise Misconfigured(
+        raise ConfigError(
             f"cannot use the secret in {path}: open-iscsi cannot hold an empty one, blanks at its ends, or more than "
             f"{_SECRET_MAX} characters"
         )
@@ -192,7 +192,7 @@ def write(path: str, text: str) -> None:
         with open(descriptor, "w", encoding="ascii") as file:
             file.write(text)
     except OSError as error:
-        raise Error(f"cannot write {path}: {reason(error)}; iscsiadm(8) needs it for a login") from None
+        raise EnvstartError(f"cannot write {path}: {reason(error)}; iscsiadm(8) needs it for a login") from None
 
 
 def tidy(target: str, portals: Sequence[str], etc: str = _ETC) -> None:
@@ -215,7 +215,7 @@ def _remove(path: str) -> None:
         try:
             os.unlink(path)
         except OSError as error:
-            raise Error(f"cannot remove {path}: {reason(error)}; it can hold a secret") from None
+            raise EnvstartError(f"cannot remove {path}: {reason(error)}; it can hold a secret") from None
 
 
 # Login and logout.

@@ -11,7 +11,7 @@ import os
 import stat
 
 from .. import plan, verdict
-from ..errors import Error, Missing, NoTime, Temporary, reason
+from ..errors import DeadlineExceededError, EnvstartError, NotFoundError, TemporaryError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ class Mark(plan.Step):
     def needs(self, other: plan.Step) -> bool:
         return other is self._mount
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         if self._tried:
             return None
-        return Missing(f"cannot find {self.source}") if await self._found(host) != await mine(host) else None
+        return NotFoundError(f"cannot find {self.source}") if await self._found(host) != await mine(host) else None
 
     async def _found(self, host: Host) -> str:
         mount = self._mount
@@ -56,7 +56,7 @@ class Mark(plan.Step):
             return ""
         try:
             return str(await host.probe(look, mount.point, timeout=self.config["PROBE_TIMEOUT"]))
-        except (Temporary, OSError):
+        except (TemporaryError, OSError):
             return ""
 
     async def start(self, host: Host) -> None:
@@ -66,9 +66,9 @@ class Mark(plan.Step):
         try:
             what = (self._mount.point, await mine(host), self._mount.fstype == "ext4")
             await host.bounded(write, *what, timeout=self.config["PROBE_TIMEOUT"])
-        except NoTime:
+        except DeadlineExceededError:
             raise
-        except (Temporary, OSError) as error:
+        except (TemporaryError, OSError) as error:
             text = reason(error) if isinstance(error, OSError) else str(error)
             host.report.warn(f"cannot write {self.source}: {text}; another host will not know that it is in use here")
 
@@ -92,7 +92,7 @@ class Mark(plan.Step):
     async def state(self, host: Host) -> plan.State:
         try:
             found = await self._found(host)
-        except Error as error:
+        except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
         if not found:
             return plan.State(plan.NOT_READY)
@@ -126,7 +126,7 @@ def _of_name(name: str) -> str:
     import hashlib
 
     if name.partition(".")[0].lower() in _NO_NAMES:
-        raise Temporary(
+        raise TemporaryError(
             f"cannot tell hosts apart: kern.hostuuid is all zero, and the hostname is {name!r}; service hostid start"
         )
     return hashlib.sha256(f"envstart {name}".encode()).hexdigest()[:32]
@@ -140,9 +140,9 @@ def _of_machine(path: str) -> str:
         with open(path, encoding="ascii", errors="replace") as file:
             text = file.readline().strip()
     except OSError as error:
-        raise Temporary(f"cannot tell hosts apart: {path}: {reason(error)}; systemd-machine-id-setup") from None
+        raise TemporaryError(f"cannot tell hosts apart: {path}: {reason(error)}; systemd-machine-id-setup") from None
     if len(text) != 32 or not set("0123456789abcdef").issuperset(text):
-        raise Temporary(f"cannot tell hosts apart: {path} holds {text!r}; systemd-machine-id-setup")
+        raise TemporaryError(f"cannot tell hosts apart: {path} holds {text!r}; systemd-machine-id-setup")
     return hmac.new(bytes.fromhex(text), b"envstart", "sha256").hexdigest()[:32]
 
 

@@ -14,7 +14,7 @@ import os
 
 from .. import commands, paths
 from ..children import Result
-from ..errors import Temporary, Unavailable
+from ..errors import TemporaryError, UnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ async def argv(host: Host, fstype: str, device: str) -> tuple[str, ...]:
 
 
 async def run(host: Host, fstype: str, device: str, timeout: float, patience: float) -> Result:
-    """Run fsck on a device that is not mounted, for ``timeout`` seconds at most; Temporary with the culprit's name if
-    it would wait for a mount that does not answer within ``patience`` seconds."""
+    """Run fsck on a device that is not mounted, for ``timeout`` seconds at most; TemporaryError with the culprit's
+    name if it would wait for a mount that does not answer within ``patience`` seconds."""
     command = commands.fsck(fstype, device)
     others = sources(await host.mounts())
     if not others:
@@ -75,7 +75,7 @@ async def _run_in_jail(host: Host, name: str, command: Sequence[str], timeout: f
                 break
             # A run that was killed has left it.
             await remove()
-    except Unavailable as error:
+    except UnavailableError as error:
         ended = True
         return None, str(error)
     ended = result.status is not None and result.status >= 0
@@ -99,7 +99,7 @@ def _jail_name(device: str) -> str:
 
 
 async def _refuse_unresponsive(host: Host, device: str, others: Sequence[Entry], why: str, patience: float) -> None:
-    """Raise Temporary if the source of a mount does not answer."""
+    """Raise TemporaryError if the source of a mount does not answer."""
     mounts = await host.mounts()
     paths = list(dict.fromkeys(entry.source for entry in others))
     silent = next((path for path in paths if mounts.server(path) in host.silent), None)
@@ -111,7 +111,7 @@ async def _refuse_unresponsive(host: Host, device: str, others: Sequence[Entry],
     culprit = next(entry for entry in others if entry.source == silent)
     lower = mounts.holding(silent)
     origin = f" ({lower.source})" if lower is not None else ""
-    raise Temporary(
+    raise TemporaryError(
         f"cannot check {device}: fsck waits for the sources of all mounts, and {silent}{origin}, which is mounted on "
         f"{culprit.point}, gives no answer{'; ' if why else ''}{why}; unmount {culprit.point}, or wait until it answers"
     )

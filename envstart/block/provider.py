@@ -9,7 +9,17 @@ from __future__ import annotations
 import os
 
 from .. import diagnosis, plan
-from ..errors import Denied, Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, Unavailable
+from ..errors import (
+    BlockedError,
+    ConfigError,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    TemporaryError,
+    UnavailableError,
+)
 from ..retry import until_it_heals
 from . import geom, secret
 from .base import Block, appears, only_on_freebsd
@@ -24,21 +34,21 @@ if TYPE_CHECKING:
 
 # Of geli attach (docs/freebsd.md#geli-errors), any line; what is not here may heal.
 _FINAL: diagnosis.Rows = (
-    ("Wrong key for", Denied, "correct GELI_KEYFILE and GELI_PASSFILE"),
-    ("Missing -p flag", Misconfigured, "it was made without a passphrase: unset GELI_PASSFILE"),
-    ("Cannot read passphrase", Misconfigured, "it wants a passphrase: set GELI_PASSFILE"),
-    ("No key components given", Misconfigured, "set GELI_KEYFILE or GELI_PASSFILE"),
-    ("Cannot read metadata", Misconfigured, "it is no GELI provider; geli init is for you to run"),
-    ("Provider size mismatch", Misconfigured, "its size has changed: geli resize"),
-    ("No valid keys", Denied, "its keys were destroyed; geli restore"),
-    ("unsupported algorithms", Misconfigured, "this kernel cannot read it"),
-    ("Inconsistent provider", Misconfigured, "its metadata are damaged; geli restore"),
-    ("too long", Misconfigured, "shorten the passphrase"),
-    ("Cannot open keyfile", Missing, "correct GELI_KEYFILE"),
-    ("Cannot open passfile", Missing, "correct GELI_PASSFILE"),
-    ("Cannot lock memory", Denied, "raise the limit of locked memory"),
-    ("cannot load geom_eli", Unavailable, "kldload geom_eli"),
-    ("not available", Unavailable, "kldload geom_eli"),
+    ("Wrong key for", PermissionDeniedError, "correct GELI_KEYFILE and GELI_PASSFILE"),
+    ("Missing -p flag", ConfigError, "it was made without a passphrase: unset GELI_PASSFILE"),
+    ("Cannot read passphrase", ConfigError, "it wants a passphrase: set GELI_PASSFILE"),
+    ("No key components given", ConfigError, "set GELI_KEYFILE or GELI_PASSFILE"),
+    ("Cannot read metadata", ConfigError, "it is no GELI provider; geli init is for you to run"),
+    ("Provider size mismatch", ConfigError, "its size has changed: geli resize"),
+    ("No valid keys", PermissionDeniedError, "its keys were destroyed; geli restore"),
+    ("unsupported algorithms", ConfigError, "this kernel cannot read it"),
+    ("Inconsistent provider", ConfigError, "its metadata are damaged; geli restore"),
+    ("too long", ConfigError, "shorten the passphrase"),
+    ("Cannot open keyfile", NotFoundError, "correct GELI_KEYFILE"),
+    ("Cannot open passfile", NotFoundError, "correct GELI_PASSFILE"),
+    ("Cannot lock memory", PermissionDeniedError, "raise the limit of locked memory"),
+    ("cannot load geom_eli", UnavailableError, "kldload geom_eli"),
+    ("not available", UnavailableError, "kldload geom_eli"),
 )
 
 
@@ -59,7 +69,7 @@ class _Attached(Block):
 
     async def _appears(self, host: Host, found: geom.Provider) -> None:
         if not await appears(host, f"/dev/{found.name}", self.config["PROBE_TIMEOUT"]):
-            raise Temporary(f"cannot use /dev/{found.name}: it is attached, but the device does not appear")
+            raise TemporaryError(f"cannot use /dev/{found.name}: it is attached, but the device does not appear")
 
     async def stop(self, host: Host) -> None:
         if await self._attached(host) is not None:
@@ -74,10 +84,10 @@ class _Attached(Block):
             return
         users = await geom.who(host, found)
         if users:
-            raise Temporary(f"cannot detach {found.name}: {', '.join(users)} uses it; end that, and stop again")
+            raise TemporaryError(f"cannot detach {found.name}: {', '.join(users)} uses it; end that, and stop again")
         result = await host.run(self._detaching(found), timeout=max(5.0, host.deadline.left()), reserve=True)
         if await self._attached(host):
-            raise Temporary(f"cannot detach {found.name}: {result.words}")
+            raise TemporaryError(f"cannot detach {found.name}: {result.words}")
 
 
 class Provider(_Attached):
@@ -122,9 +132,9 @@ class Provider(_Attached):
     def expected(self, host: Host) -> str:
         return f"{super().expected(host)}.eli"
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         device = await self.device(host)
-        return None if device else Missing(f"cannot use {self.source}: it is not attached")
+        return None if device else NotFoundError(f"cannot use {self.source}: it is not attached")
 
     async def before_start(self, host: Host) -> None:
         remedy = "correct GELI_KEYFILE and GELI_PASSFILE"
@@ -148,15 +158,15 @@ class Provider(_Attached):
             graph = await geom.read(host)
             provider = graph.provider(device)
             if provider is None:
-                raise Temporary(f"cannot attach {device}: it is not there any more; try again")
+                raise TemporaryError(f"cannot attach {device}: it is not there any more; try again")
             users = ", ".join(await geom.who(host, provider, blocking=True))
             if users:
-                raise Temporary(f"cannot attach {device}: it is in use ({users}); end that first")
+                raise TemporaryError(f"cannot attach {device}: it is in use ({users}); end that first")
             host.on_failure(lambda: self._take_back(host))
             result = await host.run(self._attach(device), timeout=host.deadline.left() / 2, hold=True)
             if result.alive:
                 # Another attempt would hang at the same place, and GEOM with it.
-                raise Stuck(f"cannot attach {device}: {result.words}; is what it lies on up?")
+                raise BlockedError(f"cannot attach {device}: {result.words}; is what it lies on up?")
             found = await self._attached(host)
         if found is None:
             raise _of_attach(result, device)
@@ -175,7 +185,7 @@ class Provider(_Attached):
         try:
             below = await self.underneath(host)
             found = await self._attached(host)
-        except Error as error:
+        except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
         if found is None:
             return plan.State(plan.NOT_READY, "not attached", start=[self._attach(below or super().expected(host))])
@@ -198,12 +208,12 @@ class Image(_Attached):
         only_on_freebsd(host, "an image file")
         try:
             path = await host.real(self.source)
-        except (NoAnswer, NoTime) as error:
-            raise NoAnswer(f"cannot use {self.source}: it gives {error}; is it on a dead server?") from None
+        except (NoResponseError, DeadlineExceededError) as error:
+            raise NoResponseError(f"cannot use {self.source}: it gives {error}; is it on a dead server?") from None
         found = [provider for provider in await geom.read(host) if _file(provider) == path]
         if len(found) > 1:
             names = ", ".join(provider.name for provider in found)
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot use {self.source}: it is several disks at once, {names}; mdconfig -d -u all but one"
             )
         return found[0] if found else None
@@ -214,8 +224,8 @@ class Image(_Attached):
     def expected(self, host: Host) -> str:
         return "/dev/mdN"
 
-    async def check(self, host: Host) -> Error | None:
-        return None if await self._attached(host) else Missing(f"cannot use {self.source}: it is no disk yet")
+    async def check(self, host: Host) -> EnvstartError | None:
+        return None if await self._attached(host) else NotFoundError(f"cannot use {self.source}: it is no disk yet")
 
     async def start(self, host: Host) -> None:
         async with host.locks(["md"]):
@@ -227,21 +237,25 @@ class Image(_Attached):
             result = await host.run(self._attach(), hold=True)
             found = await self._attached(host)
         if found is None:
-            kind = Missing if "could not open" in result.words or "not a regular file" in result.words else Temporary
+            kind = (
+                NotFoundError
+                if "could not open" in result.words or "not a regular file" in result.words
+                else TemporaryError
+            )
             raise kind(f"cannot make {self.source} a disk: {result.words}")
         await self._appears(host, found)
 
     async def _check_other_names(self, host: Host) -> None:
-        """Misconfigured if it is a disk by another name, that of a hard link or of a nullfs mount."""
+        """ConfigError if it is a disk by another name, that of a hard link or of a nullfs mount."""
         files = {_file(provider): provider.name for provider in await geom.read(host) if _file(provider)}
         try:
             same = await host.bounded(twins, self.source, list(files), timeout=self.config["PROBE_TIMEOUT"])
-        except (NoAnswer, OSError) as error:
+        except (NoResponseError, OSError) as error:
             # Some other image is on a dead server.
             host.report.trace(f"cannot tell whether {self.source} is a disk by another name: {error}")
             return
         if same:
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot make {self.source} a disk: as {same[0]} it is {files[same[0]]} already; mdconfig -d -u that, "
                 "or use one name everywhere"
             )
@@ -253,7 +267,7 @@ class Image(_Attached):
     async def state(self, host: Host) -> plan.State:
         try:
             found = await self._attached(host)
-        except Error as error:
+        except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
         if found is None:
             return plan.State(plan.NOT_READY, "no disk", start=[self._attach()])
@@ -277,6 +291,6 @@ def twins(path: str, others: list[str]) -> list[str]:
     return [other for other in others if os.path.exists(other) and identity(other) == own]
 
 
-def _of_attach(result: Result, device: str) -> Error:
+def _of_attach(result: Result, device: str) -> EnvstartError:
     final = diagnosis.first(_FINAL, result.words, f"attach {device}")
-    return final or Temporary(f"cannot attach {device}: {result.words}")
+    return final or TemporaryError(f"cannot attach {device}: {result.words}")

@@ -9,7 +9,7 @@ itself has no session, is ours. open-iscsi keeps the portal (persistent_address)
 from __future__ import annotations
 
 from .. import state
-from ..errors import Error
+from ..errors import EnvstartError
 from ..paths import path_digest
 from .initiator import normal_portal
 
@@ -94,5 +94,5 @@ class Logins:
         try:
             state.note(self._name, "".join(lines) if logins else "")
             self._own = None
-        except Error:
+        except EnvstartError:
             self._own = logins, others

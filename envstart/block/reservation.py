@@ -8,7 +8,7 @@ does. It belongs to one session: hence not with multipath, and hence it is taken
 from __future__ import annotations
 
 from .. import plan
-from ..errors import Error, Misconfigured, NoAnswer, Stuck, Temporary
+from ..errors import BlockedError, ConfigError, EnvstartError, NoResponseError, TemporaryError
 from . import geom, persist
 from .base import Block
 from .initiators import initiator_of
@@ -44,15 +44,15 @@ class Reservation(Block):
         # The device on which this run has seen to it.
         self._seen_to = ""
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         device = await self.underneath(host)
-        lacking = Temporary(f"cannot use {self.source}: it is not reserved for this host")
+        lacking = TemporaryError(f"cannot use {self.source}: it is not reserved for this host")
         if device is None:
             return lacking
         own, holder = await own_key(host), await self._holder(host, device)
         used = await self._used(host, device)
         if used and holder not in (None, own):
-            raise Stuck(
+            raise BlockedError(
                 f"cannot use {self.source}: it is in use here, but the host with key {holder:#x} has taken the "
                 "reservation over; stop the environment here at once (STOP_FORCE=1)"
             )
@@ -72,7 +72,7 @@ class Reservation(Block):
             return down
         try:
             holder = await self._holder(host, device)
-        except NoAnswer as error:
+        except NoResponseError as error:
             # The session is not yet known to be down.
             return str(error)
         other = holder is not None and holder != await own_key(host)
@@ -85,7 +85,7 @@ class Reservation(Block):
         if holder is not None and holder != own and not host.takeover:
             from .. import remedies
 
-            raise Stuck(
+            raise BlockedError(
                 f"cannot reserve {self.source}: the host with key {holder:#x} holds it; stop the environment there, "
                 f"or, if that host is surely down: {remedies.of_plan(host.report.plan, 'recover', '--preempt')}"
             )
@@ -103,7 +103,9 @@ class Reservation(Block):
         holder = await self._holder(host, device)
         if holder != own or not taken:
             whose = "nobody holds it" if holder is None else f"the host with key {holder:#x} holds it"
-            raise Stuck(f"cannot reserve {self.source}: {whose}; does the target support persistent reservations?")
+            raise BlockedError(
+                f"cannot reserve {self.source}: {whose}; does the target support persistent reservations?"
+            )
         self._seen_to = device
 
     async def _take(self, host: Host, disk: str, own: int, holder: int | None) -> bool:
@@ -133,14 +135,14 @@ class Reservation(Block):
             await self._persist(host, disk, persist.REGISTER, own)
             if own in await self._keys(host, disk):
                 return
-        raise Temporary(f"cannot register with {self.source}: {disk} takes no key; does it support reservations?")
+        raise TemporaryError(f"cannot register with {self.source}: {disk} takes no key; does it support reservations?")
 
     async def _check_whose(self, host: Host, disk: str, own: int) -> None:
         """Two hosts with one host id would take each other's reservation for their own."""
         name: str = await self._read(host, disk, persist.READ_ALL, persist.holding_initiator)
         own_name = initiator_of(host).own_name(self.config)
         if name and own_name and name.lower() != own_name.lower():
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot reserve {self.source}: {name} holds it with this host's key {own:#x}; "
                 f"two hosts have the same {whence(host)} on one"
             )
@@ -163,7 +165,9 @@ class Reservation(Block):
         if not down and await self.underneath(host) is None:
             down = "there is no session any more"
         if down:
-            raise Temporary(f"cannot release {self.source}: {down}; the next start here takes the reservation over")
+            raise TemporaryError(
+                f"cannot release {self.source}: {down}; the next start here takes the reservation over"
+            )
         await self._release(host, disk)
 
     async def _release(self, host: Host, disk: str) -> None:
@@ -176,7 +180,7 @@ class Reservation(Block):
                 return
             await self._persist(host, disk, persist.UNREGISTER, own)
         if await self._holder(host, f"/dev/{disk}") == own:
-            raise Temporary(f"cannot release {self.source}: {disk} is still reserved with key {own:#x}")
+            raise TemporaryError(f"cannot release {self.source}: {disk} is still reserved with key {own:#x}")
 
     async def state(self, host: Host) -> plan.State:
         try:
@@ -184,7 +188,7 @@ class Reservation(Block):
             own = await own_key(host)
             holder = await self._holder(host, device) if device else None
             disk = await self._disk(host, device) if device else self.expected(host).removeprefix("/dev/")
-        except Error as error:
+        except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
         if holder == own:
             stop = [persist.argv(host.platform, act, disk, own) for act in (persist.RELEASE, persist.UNREGISTER)]
@@ -203,7 +207,7 @@ class Reservation(Block):
         while provider is not None and provider.geom.kind in ("PART", "LABEL") and provider.geom.consumers:
             provider = provider.geom.consumers[0].provider
         if provider is None or provider.geom.kind != "DISK":
-            raise Misconfigured(f"cannot reserve {device}: it is no SCSI disk")
+            raise ConfigError(f"cannot reserve {device}: it is no SCSI disk")
         return provider.name
 
     async def _holder(self, host: Host, device: str) -> int | None:
@@ -222,9 +226,9 @@ class Reservation(Block):
         for left in reversed(range(_TRIES)):
             try:
                 return await host.ask(argv, lambda result: parse(host.platform, _output(result)), patience=_PATIENCE)
-            except NoAnswer as error:
-                raise NoAnswer(f"{disk} gives {argv[0]}(8) no answer; is the target up? ({error})") from None
-            except Temporary as error:
+            except NoResponseError as error:
+                raise NoResponseError(f"{disk} gives {argv[0]}(8) no answer; is the target up? ({error})") from None
+            except TemporaryError as error:
                 if not left:
                     error.also("does the disk support persistent reservations?")
                     raise
@@ -235,7 +239,7 @@ class Reservation(Block):
         argv = persist.argv(host.platform, act, disk, own, other)
         result = await host.run(argv, timeout=timeout, reserve=True)
         if result.status is None:
-            raise NoAnswer(f"cannot reserve {self.source}: {disk} gives {result.words}; is the target up?")
+            raise NoResponseError(f"cannot reserve {self.source}: {disk} gives {result.words}; is the target up?")
         return result
 
 

@@ -10,7 +10,16 @@ from __future__ import annotations
 import os
 
 from .. import plan
-from ..errors import Error, Misconfigured, Missing, NoAnswer, NoTime, Stuck, Temporary, Unavailable
+from ..errors import (
+    BlockedError,
+    ConfigError,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    NotFoundError,
+    TemporaryError,
+    UnavailableError,
+)
 from . import geom, peer
 from .base import Block, Looks, only_on_freebsd
 
@@ -32,7 +41,7 @@ _NODES = "/dev/hast"
 _PRIMARY, _SECONDARY, _INIT = "primary", "secondary", "init"
 
 
-class Away(Unavailable):
+class AwayError(UnavailableError):
     """hastd(8) does not run."""
 
 
@@ -78,14 +87,14 @@ class Role(Block):
         doing = f"cannot use HAST resource {self._name}"
         words = result.words
         if "Unable to connect to hastd" in words or result.status == 71:
-            raise Away(f"{doing}: hastd(8) is not running; service hastd enable && service hastd start")
+            raise AwayError(f"{doing}: hastd(8) is not running; service hastd enable && service hastd start")
         if "Unable to open configuration file" in words:
-            raise Misconfigured(f"{doing}: {words}; write hast.conf(5)")
+            raise ConfigError(f"{doing}: {words}; write hast.conf(5)")
         parts = [line.strip().partition(": ") for line in result.out.splitlines()]
         rows = {key: value.strip() for key, _, value in parts}
         if "role" not in rows:
             if result.status == 0 or rows.get("error") == "1" or "error 1 " in words.lower():
-                raise Misconfigured(f"{doing}: hast.conf(5) has no such resource ({words}); correct HAST_RESOURCE")
+                raise ConfigError(f"{doing}: hast.conf(5) has no such resource ({words}); correct HAST_RESOURCE")
             raise ValueError(words)
         # "name" in hast.conf(5) can give it another one.
         device = f"/dev/hast/{rows.get('provname') or self._name}"
@@ -96,7 +105,7 @@ class Role(Block):
         """None without hastd(8), if that has left no device: this node is primary of nothing then."""
         try:
             return await self._resource(host)
-        except Away:
+        except AwayError:
             if os.path.exists(_NODES):
                 raise
             return None
@@ -114,15 +123,15 @@ class Role(Block):
         """A hastd(8) that was killed leaves the device, which waits until the next one takes the role again."""
         try:
             found = await self._known(host)
-        except Away:
+        except AwayError:
             return "hastd(8) is not running"
         left = found is not None and found.role != _PRIMARY and os.path.exists(found.device)
         return "hastd(8) was started anew, and does not serve the device" if left else ""
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         found = await self._resource(host)
         if await self.device(host) is None:
-            return Missing(f"cannot use {self.source}: this node is {found.role}")
+            return NotFoundError(f"cannot use {self.source}: this node is {found.role}")
         if found.status != _COMPLETE:
             host.report.warn(f"{self.source} is {found.status or 'alone'}: {await self._alone(host, found)}")
         return None
@@ -173,8 +182,8 @@ class Role(Block):
             if not await looks.again():
                 raise self._occupied(found)
 
-    def _occupied(self, found: Resource) -> Error:
-        return Stuck(
+    def _occupied(self, found: Resource) -> EnvstartError:
+        return BlockedError(
             f"cannot become primary of {self._name}: the other node, {found.remote}, is primary now; "
             "stop the environment there, or set HAST_TAKEOVER=1 if that node must not have it"
         )
@@ -188,9 +197,9 @@ class Role(Block):
             told: str = await host.bounded(
                 peer.role, found.remote, found.source, self._name, _ASKED, timeout=_ASKED + _JOIN
             )
-        except NoTime:
+        except DeadlineExceededError:
             raise
-        except (Temporary, OSError):
+        except (TemporaryError, OSError):
             return None
         return told
 
@@ -201,12 +210,12 @@ class Role(Block):
             found = await self._resource(host)
             if found.role == _INIT:
                 # hastd has tried, and fallen back without a word (docs/freebsd.md#hast).
-                raise Error(
+                raise EnvstartError(
                     f"cannot become primary of {self._name}: hastd fell back to {found.role}; syslog says why "
                     "(no metadata: hastctl create)"
                 )
             if not await looks.again():
-                raise Temporary(
+                raise TemporaryError(
                     f"cannot become primary of {self._name}: {found.device} does not appear ({result.words})"
                 )
         self._made = True
@@ -219,7 +228,7 @@ class Role(Block):
             try:
                 await geom.read(host)
                 return
-            except NoAnswer:
+            except NoResponseError:
                 if not await looks.again():
                     raise
 
@@ -236,7 +245,7 @@ class Role(Block):
         remote = (await self._resource(host)).remote
         try:
             own, other = await host.bounded(peer.addresses, remote, timeout=_JOIN)
-        except (Temporary, OSError):
+        except (TemporaryError, OSError):
             return False
         return bool(own < other)
 
@@ -247,7 +256,7 @@ class Role(Block):
         # The status is 0 also for what then fails; so the role is looked at.
         role_now = (await self._resource(host)).role
         if result.status != 0 or (role_now != role and role != _PRIMARY):
-            raise Temporary(f"cannot become {role} of {self._name}: {result.words}")
+            raise TemporaryError(f"cannot become {role} of {self._name}: {result.words}")
         return result
 
     async def _check_unused(self, host: Host, role: str) -> None:
@@ -259,14 +268,14 @@ class Role(Block):
         try:
             provider = (await geom.read(host)).provider(device)
             users = await geom.who(host, provider) if provider else []
-        except NoAnswer:
+        except NoResponseError:
             if not self._made:
                 raise
             # It may be this very device that GEOM waits for, see _served(); nobody but this run has used it yet.
             names = (device, f"{device}.eli")
             users = [entry.point for entry in await host.mounts() if entry.source in names]
         if users:
-            raise Temporary(f"cannot become {role} of {self._name}: {', '.join(users)} uses it; end that first")
+            raise TemporaryError(f"cannot become {role} of {self._name}: {', '.join(users)} uses it; end that first")
 
     async def _take_back(self, host: Host, before: str) -> None:
         host.forget()
@@ -288,5 +297,5 @@ class Role(Block):
             if found.status == _COMPLETE:
                 return plan.State(plan.READY, str(found), stop=stop)
             return plan.State(plan.DEGRADED, f"{found}: {await self._alone(host, found)}", stop=stop)
-        except Error as error:
+        except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))

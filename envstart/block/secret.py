@@ -10,7 +10,14 @@ import errno
 import os
 import stat
 
-from ..errors import Denied, Missing, NoAnswer, NoTime, Temporary, reason
+from ..errors import (
+    DeadlineExceededError,
+    NoResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    TemporaryError,
+    reason,
+)
 from ..report import paste
 
 TYPE_CHECKING = False
@@ -25,17 +32,17 @@ _SIZE_MAX = 1 << 20
 
 
 async def check(host: Host, paths: list[str], timeout: float, remedy: str) -> None:
-    """Raise unless only root can read these key files: Missing, Denied, Temporary."""
+    """Raise unless only root can read these key files: NotFoundError, PermissionDeniedError, TemporaryError."""
     wrong = await _asked(host, untrusted, paths, paths[0], "a key", remedy, timeout)
     if wrong:
-        raise Denied(f"cannot trust a key: {wrong}")
+        raise PermissionDeniedError(f"cannot trust a key: {wrong}")
 
 
 async def read(host: Host, path: str, timeout: float) -> str:
     """The first line of a file that only root can read; else as check()."""
     wrong, text = await _asked(host, first_line, path, path, "a secret", "correct the path", timeout)
     if wrong:
-        raise Denied(f"cannot trust a secret: {wrong}")
+        raise PermissionDeniedError(f"cannot trust a secret: {wrong}")
     return str(text)
 
 
@@ -44,12 +51,12 @@ async def _asked(
 ) -> Any:
     try:
         return await host.bounded(function, argument, timeout=timeout)
-    except (NoAnswer, NoTime) as error:
-        raise Temporary(f"cannot read {path}: {error}; is it on a dead server?") from None
+    except (NoResponseError, DeadlineExceededError) as error:
+        raise TemporaryError(f"cannot read {path}: {error}; is it on a dead server?") from None
     except FileNotFoundError as error:
-        raise Missing(f"cannot read {what}: {reason(error)}; {remedy}") from None
+        raise NotFoundError(f"cannot read {what}: {reason(error)}; {remedy}") from None
     except OSError as error:
-        raise Temporary(f"cannot read {path}: {reason(error)}") from None
+        raise TemporaryError(f"cannot read {path}: {reason(error)}") from None
 
 
 def untrusted(paths: list[str]) -> str:
@@ -58,7 +65,7 @@ def untrusted(paths: list[str]) -> str:
     for path in paths:
         try:
             os.close(_open(path))
-        except _Untrusted as error:
+        except _UntrustedError as error:
             return str(error)
     return ""
 
@@ -68,7 +75,7 @@ def first_line(path: str) -> tuple[str, str]:
     FileNotFoundError as untrusted()."""
     try:
         descriptor = _open(path)
-    except _Untrusted as error:
+    except _UntrustedError as error:
         return str(error), ""
     try:
         line = os.read(descriptor, _SIZE_MAX).split(b"\n", 1)[0].rstrip(b"\r")
@@ -80,14 +87,14 @@ def first_line(path: str) -> tuple[str, str]:
         return f"{path} has characters that iscsi.conf(5) cannot hold", ""
 
 
-class _Untrusted(Exception):
+class _UntrustedError(Exception):
     pass
 
 
 def _wrong(path: str, error: OSError) -> Exception:
     if error.errno == errno.ENOENT:
         return FileNotFoundError(errno.ENOENT, f"{path}: {error.strerror}")
-    return _Untrusted(f"{path}: {error.strerror}")
+    return _UntrustedError(f"{path}: {error.strerror}")
 
 
 def _open(path: str) -> int:
@@ -110,7 +117,7 @@ def _open(path: str) -> int:
         wrong = f"{path} has more than {_SIZE_MAX} bytes"
     if wrong:
         os.close(descriptor)
-        raise _Untrusted(wrong)
+        raise _UntrustedError(wrong)
     return descriptor
 
 
@@ -132,13 +139,13 @@ def _check_way(path: str) -> None:
             raise _wrong(path, error) from None
         # In a directory with the sticky bit only the owner of an entry can take it away.
         if holder.st_uid != 0 or (holder.st_mode & 0o022 and not holder.st_mode & stat.S_ISVTX):
-            raise _Untrusted(f"{path}: others than root can write {os.path.dirname(at)}; chmod go-w it")
+            raise _UntrustedError(f"{path}: others than root can write {os.path.dirname(at)}; chmod go-w it")
         if status.st_uid != 0:
-            raise _Untrusted(f"{at} belongs to user {status.st_uid}, who could put another file in its place")
+            raise _UntrustedError(f"{at} belongs to user {status.st_uid}, who could put another file in its place")
         if stat.S_ISLNK(status.st_mode):
             links += 1
             target = os.readlink(at)
             if links > 32:
-                raise _Untrusted(f"{path}: too many symbolic links")
+                raise _UntrustedError(f"{path}: too many symbolic links")
             rest = [word for word in target.split("/") if word] + rest
             at = "/" if target.startswith("/") else os.path.dirname(at)

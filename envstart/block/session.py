@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from .. import diagnosis, plan, state
-from ..errors import Error, Misconfigured, Missing, NoAnswer, Temporary, Unavailable
+from ..errors import ConfigError, EnvstartError, NoResponseError, NotFoundError, TemporaryError, UnavailableError
 from ..paths import path_digest
 from ..retry import until_it_heals
 from . import geom
@@ -93,14 +93,14 @@ class Session(Block):
         return whole + (self.config["ISCSI_PARTITION"] or "")
 
     async def _check_paths(self, host: Host, graph: geom.Graph, whole: str, disks: list[str]) -> None:
-        """Misconfigured when the multipath device is made of other disks than ours."""
+        """ConfigError when the multipath device is made of other disks than ours."""
         provider = graph.provider(whole)
         paths = (
             [consumer.provider.name for consumer in provider.geom.consumers if consumer.provider] if provider else []
         )
         foreign = [path for path in paths if f"/dev/{path}" not in disks]
         if foreign:
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot use {whole}: {', '.join(foreign)} is one of its paths, but no LUN {self._lun} of "
                 f"{self.target}; correct ISCSI_MULTIPATH"
             )
@@ -111,7 +111,7 @@ class Session(Block):
         provider = graph.provider(disk)
         found = provider.config.get("ident", "") if provider else ""
         if wanted and found != wanted:
-            raise Misconfigured(
+            raise ConfigError(
                 f"cannot use {disk}: LUN {self._lun} of {self.target} has the serial number {found!r}, "
                 f"ISCSI_SERIAL says {wanted!r}; is it another disk?"
             )
@@ -132,14 +132,14 @@ class Session(Block):
 
     # Is it so?
 
-    async def check(self, host: Host) -> Error | None:
+    async def check(self, host: Host) -> EnvstartError | None:
         # What a run has sent away that was killed then is listed as ever until it is gone.
         looks = Looks(host, _LEAVING, f"the end of the session to {self.target}")
         while any(_leaves(one) for one in await self._sessions(host)) and await looks.again():
             pass
         device = await self.device(host)
         if device is None:
-            return Missing(f"cannot use {self.source}: there is no session, or it has no such disk yet")
+            return NotFoundError(f"cannot use {self.source}: there is no session, or it has no such disk yet")
         lacking = await self._lacking(host)
         if lacking:
             host.report.warn(f"{device} is degraded: {lacking}")
@@ -168,23 +168,23 @@ class Session(Block):
 
     async def _attempt(self, host: Host) -> None:
         await self._check_same_disk(host)
-        errors: list[Error] = []
+        errors: list[EnvstartError] = []
         portals = await self._in_order(host)
         for portal in portals:
             try:
                 await self._login(host, portal)
                 if not self.multipath:
                     break
-            except (Temporary, Missing, Unavailable) as error:
+            except (TemporaryError, NotFoundError, UnavailableError) as error:
                 errors.append(error)
                 if len(portals) > 1:
                     host.report.trace(str(error))
         if len(errors) == len(portals):
             # One that can heal is worth another attempt, whatever is wrong with the others.
-            raise next((error for error in errors if isinstance(error, Temporary)), errors[0])
+            raise next((error for error in errors if isinstance(error, TemporaryError)), errors[0])
         try:
             await self._wait_for_device(host)
-        except NoAnswer:
+        except NoResponseError:
             # It holds up all of GEOM, and with it every other environment of the host.
             await self._take_back(host)
             raise
@@ -221,16 +221,16 @@ class Session(Block):
                 self._logins.end([normal_portal(portal)])
             elif result.status != 0:
                 final = diagnosis.first(tools.OF_LOGIN, result.words, doing)
-                raise final or Temporary(f"cannot {doing}: {result.words}")
+                raise final or TemporaryError(f"cannot {doing}: {result.words}")
         try:
             session = await self._wait_for_disk(host, portal, doing)
             await self._logins.arrived(host, initiator_of(host), portal, session)
-        except Error:
+        except EnvstartError:
             if portal in self._added:
                 # iscsid would try for ever (docs/faults.md, 74 and 75).
                 try:
                     await self._forget(host, portal)
-                except Error as second:
+                except EnvstartError as second:
                     # The roll back asks again.
                     host.report.trace(str(second))
             raise
@@ -256,17 +256,19 @@ class Session(Block):
                 rescanned = True
                 await initiator_of(host).rescan(host, found, self.config["ISCSI_LOGIN_TIMEOUT"])
             if state not in ("", CONNECTED, "Disconnected") and "iscsid" not in state:
-                raise Temporary(f"cannot {doing}: {state}; is the target up, and can it be reached?")
+                raise TemporaryError(f"cannot {doing}: {state}; is the target up, and can it be reached?")
             if not await looks.again():
                 break
         if found and state == CONNECTED:
             luns = ", ".join(str(lun) for lun in sorted(found.disks)) or "none"
-            raise Missing(f"cannot {doing}: it has no LUN {self._lun} (it has {luns}); correct ISCSI_LUN, or add it")
+            raise NotFoundError(
+                f"cannot {doing}: it has no LUN {self._lun} (it has {luns}); correct ISCSI_LUN, or add it"
+            )
         remedy, ours = "is the target up?", [one.portal for one in await self._sessions(host)]
         if elsewhere := [one.portal for one in await self._all(host) if one.portal not in ours]:
             # iscsid(8) cannot redirect a session to where another one is (ISCSISMODIFY: Device busy).
             remedy = f"is the target up, or redirects it to {elsewhere[0]}? add that to ISCSI_PORTAL then"
-        raise Temporary(f"cannot {doing}: the session is down ({state}) after {waited:.1f} s; {remedy}")
+        raise TemporaryError(f"cannot {doing}: the session is down ({state}) after {waited:.1f} s; {remedy}")
 
     async def _wait_for_device(self, host: Host) -> None:
         """Disk, partition and multipath device come by themselves; none is ever made here."""
@@ -280,7 +282,7 @@ class Session(Block):
                         f"multipath/{self.multipath}",
                         f"once, by hand: gmultipath label {self.multipath} DISK",
                     )
-                raise Missing(f"cannot find {what} on {disks}; {remedy}")
+                raise NotFoundError(f"cannot find {what} on {disks}; {remedy}")
 
     async def _check_same_disk(self, host: Host) -> None:
         """Somebody else's session, be it down now, can have the same disk; mounted twice, it would be destroyed."""
@@ -290,7 +292,7 @@ class Session(Block):
             provider = (await geom.read(host)).provider(disk)
             users = await geom.who(host, provider) if provider else []
             if users:
-                raise Misconfigured(
+                raise ConfigError(
                     f"cannot log in to {self.target}: a session by way of {other.portal} has the same LUN, and "
                     f"{', '.join(users)} uses it; add that portal to ISCSI_PORTAL, or end that first"
                 )
@@ -330,7 +332,7 @@ class Session(Block):
         sessions = await self._sessions(host)
         others = self._others(await self._users(host, sessions))
         if others:
-            raise Temporary(
+            raise TemporaryError(
                 f"cannot end the session to {self.target}, which is down: {_names(others)} uses it too, "
                 "and may come back with it; wait for the target"
             )
@@ -367,7 +369,7 @@ class Session(Block):
         while any(one.portal == found.portal for one in await self._all(host)):
             if result.status != 0 or not await looks.again():
                 why = "the kernel still has it" if result.status == 0 else result.words
-                raise Temporary(f"cannot log out of {found.target} at {found.portal}: {why}")
+                raise TemporaryError(f"cannot log out of {found.target} at {found.portal}: {why}")
         state.write(_departure(found), b"")
         self._logins.end(portals)
 
@@ -383,7 +385,7 @@ class Session(Block):
             found = await self._at(host, portal)
             users = await self._others_than_us(host, found) if found else []
             if users:
-                raise Temporary(f"cannot log out of {self.target}: {', '.join(users)} uses it")
+                raise TemporaryError(f"cannot log out of {self.target}: {', '.join(users)} uses it")
             await self._forget(host, portal)
 
     async def _others_than_us(self, host: Host, found: Listed) -> list[str]:
@@ -394,7 +396,7 @@ class Session(Block):
             try:
                 users = await self._users(host, [found])
                 return [_names(users)] if users else []
-            except NoAnswer:
+            except NoResponseError:
                 pass
         tools = initiator_of(host)
         names = [*(await tools.disks(host, found)).values(), f"multipath/{self.multipath}"]
@@ -414,7 +416,7 @@ class Session(Block):
             device = await self.device(host)
             others = self._others(await self._users(host, sessions))
             lacking = await self._lacking(host)
-        except Error as error:
+        except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
         if sessions and await self.dead(host) and await tools.disks(host, sessions[0]):
             return plan.State(plan.LOST, f"the session is down ({sessions[0].state})")

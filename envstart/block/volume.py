@@ -9,7 +9,7 @@ import os
 
 from .. import diagnosis, staging
 from ..environment import file_name
-from ..errors import Misconfigured, Temporary
+from ..errors import ConfigError, TemporaryError
 from ..mount import Mount
 from ..options import NAME, Option, choice, directory, mount_words, whole, words
 from . import geom
@@ -103,7 +103,7 @@ class Volume(Mount):
     async def _device(self, host: Host) -> str:
         device = await self.lower.device(host)
         if device is None:
-            raise Temporary(f"cannot mount {self.source}: the device is not there")
+            raise TemporaryError(f"cannot mount {self.source}: the device is not there")
         return device
 
     async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
@@ -114,7 +114,7 @@ class Volume(Mount):
             return True
         try:
             device = await self.lower.device(host)
-        except Misconfigured:
+        except ConfigError:
             device = None
         if device is None:
             return bool(await self.lower.dead(host))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from .. import hook, remedies, unregistered
-from ..errors import Error
+from ..errors import EnvstartError
 from ..table import Table
 from . import machine, places, servers, sources
 from .finding import CRITICAL, HOST, NOTE, WARNING, Case, Finding, Scene, of_error, see_check, several
@@ -55,7 +55,7 @@ def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) 
         cases += [case] if case else []
     try:
         mounts = host.wait(host.mounts())
-    except Error as error:
+    except EnvstartError as error:
         findings.append(of_error(CRITICAL, HOST, error))
         mounts = Table(())
     findings += _unregistered(inventories, wanted, mounts)
@@ -101,7 +101,7 @@ def _case(found: Found) -> tuple[Case | None, list[Finding]]:
         return None, []
     try:
         plan = hook.load(found.backend, found.environment)
-    except Error as error:
+    except EnvstartError as error:
         whole = of_error(CRITICAL, found.name, error)
         # Of several mistakes each has a line of its own, and the error repeats the first.
         return None, [Finding(CRITICAL, found.name, line, whole.remedy) for line in error.details] or [whole]

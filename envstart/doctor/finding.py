@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import remedies
-from ..errors import Error, NoAnswer, NoTime, reason
+from ..errors import DeadlineExceededError, EnvstartError, NoResponseError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,15 +75,15 @@ async def guarded(scene: Scene, check: Awaitable[list[Finding]], what: str) -> l
     """A check that cannot be made is a finding like another."""
     try:
         return await check
-    except (NoAnswer, NoTime) as error:
+    except (NoResponseError, DeadlineExceededError) as error:
         return [Finding(WARNING, HOST, f"cannot look at {what}: {error}", scene.see_check())]
-    except Error as error:
+    except EnvstartError as error:
         return [of_error(WARNING, HOST, error)]
     except OSError as error:
         return [Finding(WARNING, HOST, f"cannot look at {what}: {reason(error)}", "try again")]
 
 
-def of_error(level: str, about: str, error: Error) -> Finding:
+def of_error(level: str, about: str, error: EnvstartError) -> Finding:
     """An error's line is ``cannot X: reason; remedy``."""
     text, _, remedy = str(error).rpartition("; ")
     return Finding(level, about, text or remedy, remedy if text else "")

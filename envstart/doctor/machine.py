@@ -6,7 +6,7 @@ import os
 
 from .. import nfs_failure, remedies, state
 from ..backends.nfs import version
-from ..errors import Error, Temporary
+from ..errors import EnvstartError, TemporaryError
 from .finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_error, of_several, several
 
 TYPE_CHECKING = False
@@ -107,7 +107,7 @@ async def _own(host: Host, scene: Scene) -> list[Finding]:
     elif os.path.lexists(state.DIR):
         try:
             state.directory()
-        except Error as error:
+        except EnvstartError as error:
             found.append(of_error(CRITICAL, HOST, error))
     known = _PROGRAMS[host.platform]
     programs = sorted({program for fstype in scene.fstypes() for program in known.get(fstype, ())})
@@ -242,8 +242,8 @@ async def _clock(host: Host) -> list[Finding]:
 
 
 async def _asked(host: Host, *argv: str) -> Result:
-    """A command that only asks; Temporary without an answer."""
+    """A command that only asks; TemporaryError without an answer."""
     result = await host.run(argv, timeout=_PATIENCE, reads=True)
     if result.status is None:
-        raise Temporary(f"cannot tell: {' '.join(argv)}: {result.words}; try again")
+        raise TemporaryError(f"cannot tell: {' '.join(argv)}: {result.words}; try again")
     return result

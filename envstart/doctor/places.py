@@ -9,7 +9,7 @@ import os
 
 from .. import install, packages, remedies, shell, verdict
 from ..block import secret
-from ..errors import Error, Temporary
+from ..errors import EnvstartError, TemporaryError
 from ..report import paste
 from .finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, see_check, several
 
@@ -66,7 +66,7 @@ async def workdir(host: Host, path: str) -> dict[str, str] | None:
     """What CBSD's files at the top of a workdir say; None if it does not answer."""
     try:
         look: dict[str, str] = await host.bounded(look_at_workdir, path, timeout=_PATIENCE)
-    except (Error, OSError):
+    except (EnvstartError, OSError):
         return None
     return look
 
@@ -237,7 +237,7 @@ def _visible(host: Host, case: Case) -> tuple[str, str]:
 def _is_mounted(host: Host, point: str) -> bool:
     try:
         return bool(host.wait(host.stack(point)))
-    except Temporary:
+    except TemporaryError:
         # Neither the table nor what it lies on says so, and each of them is told for itself.
         return False
 

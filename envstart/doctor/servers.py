@@ -6,7 +6,7 @@ import os
 
 from .. import network, nfs_failure
 from ..backends.nfs import version
-from ..errors import NoAnswer, NoTime, Unavailable, reason
+from ..errors import DeadlineExceededError, NoResponseError, UnavailableError, reason
 from ..paths import is_below
 from .finding import CRITICAL, NOTE, WARNING, Finding, guarded, of_several, several
 
@@ -87,7 +87,7 @@ async def _name(host: Host, server: Server) -> Finding | None:
     users = list(server.paths)
     try:
         problem, kinds = await host.bounded(network.resolve, server.name, timeout=_RESOLVING)
-    except (NoAnswer, NoTime):
+    except (NoResponseError, DeadlineExceededError):
         problem, kinds = network.UNRESOLVED, []
     if problem == network.UNKNOWN:
         text = f"the name {server.name} does not resolve"
@@ -114,7 +114,7 @@ async def _port(host: Host, server: Server) -> Finding | None:
         else:
             arguments = (server.name, server.port, _CONNECTING)
             answer = await host.bounded(network.connect, *arguments, timeout=_CONNECTING + _SPARE)
-    except (NoAnswer, NoTime) as error:
+    except (NoResponseError, DeadlineExceededError) as error:
         answer = str(error)
     except OSError as error:
         answer = reason(error)
@@ -132,7 +132,7 @@ async def _exports(host: Host, server: Server) -> list[Finding]:
     """What the server exports, as mountd tells it; NFSv4 needs neither mountd nor rpcbind."""
     try:
         result = await host.run(("showmount", "-E", server.name.strip("[]")), timeout=_LISTING, reads=True)
-    except Unavailable:
+    except UnavailableError:
         return []
     users = list(server.paths)
     if result.status != 0:

@@ -38,7 +38,7 @@ SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGKILL")
 SERVER_STATES = ("frozen", "refused", "down")
 
 
-class Broken(AssertionError):
+class BrokenPromiseError(AssertionError):
     """A promise that does not hold, with the history up to there."""
 
 
@@ -60,7 +60,7 @@ def play(title: str, acts: Sequence[Act]) -> None:
                     if "ENVSTART_SHOW" in os.environ:
                         print(told, file=sys.stderr, flush=True)
                     LAST[:] = [told]
-                    raise Broken(told)
+                    raise BrokenPromiseError(told)
         finally:
             scene.close()
 

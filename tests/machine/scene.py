@@ -28,7 +28,7 @@ from clients import CEPH, GLUSTER, GLUSTER_DATA, ClientSite
 from harmless import add_on_lun
 from sim import forked, geom, vfs
 from sim.names import machine_name
-from sim.store import Blocked
+from sim.store import BlockedError
 from thin_site import THIN, THIN_ZFS, ThinSite
 
 NAMES = ("jail1", "jail2")
@@ -197,7 +197,7 @@ class Scene:
             row = (mount["special"], mount["node"], mount["fstype"])
             try:
                 vfs.reach(state, mount, mount["node"])
-            except (Blocked, OSError):
+            except (BlockedError, OSError):
                 found.append(row)
         return [row for row in found if row in self.rows(site, name)]
 

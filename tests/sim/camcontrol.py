@@ -32,7 +32,7 @@ DISK = "<LAB CTLDISK 0001>"
 NOBODY = "<>"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """`camcontrol: TEXT`, exit 1."""
 
 
@@ -65,9 +65,9 @@ def main(machine: Machine, argv: list[str]) -> int:
             return rescan(machine, rest)
         if verb in ("inquiry", "persist"):
             if not rest or rest[0].startswith("-") or not rest[0][-1].isdigit():
-                raise Refused(f'subcommand "{verb}" requires a valid device identifier')
+                raise RefusedError(f'subcommand "{verb}" requires a valid device identifier')
             return {"inquiry": inquiry, "persist": persist}[verb](machine, rest[0], rest[1:])
-    except (Refused, UsageError) as problem:
+    except (RefusedError, UsageError) as problem:
         return fail(f"camcontrol: {problem}" if str(problem) else USAGE)
     except LookupError:
         name = rest[0].rpartition("/")[2]
@@ -102,7 +102,7 @@ def devlist(machine: Machine, argv: list[str]) -> int:
 
 def rescan(machine: Machine, argv: list[str]) -> int:
     if len(argv) != 1:
-        raise Refused('must specify "all", a bus, a peripheral name or a bus:target:lun to rescan')
+        raise RefusedError('must specify "all", a bus, a peripheral name or a bus:target:lun to rescan')
 
     def scan(state: State) -> list[int]:
         found = []
@@ -156,13 +156,13 @@ def persist(machine: Machine, device: str, argv: list[str]) -> int:
     found, operands = getopt(argv, "aC:E:i:I:k:K:n:o:pQ:R:s:St:T:uUv")
     given, switches = dict(found), letters(found)
     if operands or ("i" in given) == ("o" in given):
-        raise Refused("scsipersist: you must specify one of -i or -o")
+        raise RefusedError("scsipersist: you must specify one of -i or -o")
     kind = type_of(given["T"]) if "T" in given else 0
     key, new_key = key_of(given.get("k", "0"), "key"), key_of(given.get("K", "0"), "service action key")
     table, word = (IN_ACTIONS, "in") if "i" in given else (OUT_ACTIONS, "out")
     action = chosen(given.get("i", given.get("o", "")), table, f"{word} option")
     if action in ("register", "register_ignore", "preempt", "preempt_abort") and "K" not in given:
-        raise Refused(f"scsipersist: you must specify a service action key with -K for {action}")
+        raise RefusedError(f"scsipersist: you must specify a service action key with -K for {action}")
     unit = reached(machine, device)
     storage = machine.state()["storage"]
 
@@ -173,7 +173,7 @@ def persist(machine: Machine, device: str, argv: list[str]) -> int:
             reservations.take_attention(lun, unit.nexus)
             if "o" in given:
                 reservations.act(lun, unit.nexus, action, key, new_key, kind)
-        except reservations.Refused as problem:
+        except reservations.RefusedError as problem:
             refusal.append(str(problem))
             return ""
         return "" if "o" in given else shown(lun, action)
@@ -196,7 +196,7 @@ def chosen(word: str, table: dict[str, int], what: str) -> str:
         return word.lower()
     fitting = [name for name in table if name.startswith(word.lower())]
     if len(fitting) != 1:
-        raise Refused(f"scsipersist: {'ambiguous' if fitting else 'invalid'} {what} {word}")
+        raise RefusedError(f"scsipersist: {'ambiguous' if fitting else 'invalid'} {what} {word}")
     return fitting[0]
 
 
@@ -211,7 +211,7 @@ def key_of(word: str, what: str) -> int:
     try:
         return int(word, 0)
     except ValueError:
-        raise Refused(f"scsipersist: invalid {what} argument {word}") from None
+        raise RefusedError(f"scsipersist: invalid {what} argument {word}") from None
 
 
 def hexadecimal(number: int) -> str:

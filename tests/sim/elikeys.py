@@ -20,7 +20,7 @@ ITERATIONS = 1474562
 MAX_PASSPHRASE = 1024
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What geli prints; EARLY before it looked at any provider."""
 
     def __init__(self, text: str, early: bool = False) -> None:
@@ -46,7 +46,7 @@ def contents(machine: Machine, name: str, what: str, early: bool) -> bytes:
         with open(place.real, "rb") as stream:
             return stream.read()
     except OSError as problem:
-        raise Refused(f"Cannot open {what} {name}: {words_of(problem)}.", early) from None
+        raise RefusedError(f"Cannot open {what} {name}: {words_of(problem)}.", early) from None
 
 
 def read_keys(machine: Machine, names: list[str]) -> list[bytes]:
@@ -56,12 +56,12 @@ def read_keys(machine: Machine, names: list[str]) -> list[bytes]:
 def read_passphrase(machine: Machine, names: list[str]) -> str:
     """First lines, one after the other. Without a file there would have to be a terminal to ask at."""
     if not names:
-        raise Refused("Cannot read passphrase: Inappropriate ioctl for device.")
+        raise RefusedError("Cannot read passphrase: Inappropriate ioctl for device.")
     found = ""
     for name in names:
         line = contents(machine, name, "passfile", early=False).split(b"\n", 1)[0]
         if len(line) >= MAX_PASSPHRASE:
-            raise Refused(f"Passphrase in {name} too long.")
+            raise RefusedError(f"Passphrase in {name} too long.")
         found += os.fsdecode(line)
     return found
 

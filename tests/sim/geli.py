@@ -6,7 +6,7 @@ import errno
 import hashlib
 
 from . import geom, geomlist, mesh, metadata
-from .elikeys import NO_PASSPHRASE, Refused, key_hash, new_metadata, read_keys, read_passphrase, write_metadata
+from .elikeys import NO_PASSPHRASE, RefusedError, key_hash, new_metadata, read_keys, read_passphrase, write_metadata
 from .errors import error
 from .machine import Machine, fail, say, warn, words_of
 from .options import getopt, letters, values
@@ -53,7 +53,7 @@ def main(machine: Machine, argv: list[str]) -> int:
     verbs = {"init": init, "label": init, "attach": attach, "detach": detach, "stop": detach, "dump": dump}
     try:
         return geomlist.class_command(machine, argv, "geli", "ELI", verbs, USAGE)
-    except Refused as problem:
+    except RefusedError as problem:
         warn(f"geli: {problem}")
         return 1 if problem.early else fail(f"geli: {ANY}")
 
@@ -62,7 +62,7 @@ def load_module(machine: Machine) -> None:
     if "geom_eli" in machine.state()["modules"]:
         return
     if machine.uid(machine.state()) != 0:
-        raise Refused("cannot load geom_eli: Operation not permitted", early=True)
+        raise RefusedError("cannot load geom_eli: Operation not permitted", early=True)
     machine.call(lambda state: state["modules"].append("geom_eli"))
 
 
@@ -70,11 +70,11 @@ def init(machine: Machine, argv: list[str]) -> int:
     found, names = getopt(argv, "bdgPRTva:B:e:i:l:J:K:s:V:")
     switches, given = letters(found), dict(found)
     if not names:
-        raise Refused("Too few arguments.", early=True)
+        raise RefusedError("Too few arguments.", early=True)
     if {"J", "P"} <= switches:
-        raise Refused("Options -J and -P are mutually exclusive.", early=True)
+        raise RefusedError("Options -J and -P are mutually exclusive.", early=True)
     if "P" in switches and "K" not in switches:
-        raise Refused("No key components given.", early=True)
+        raise RefusedError("No key components given.", early=True)
     load_module(machine)
     keys = read_keys(machine, values(found, "K"))
     for given_name in names:
@@ -86,7 +86,7 @@ def init(machine: Machine, argv: list[str]) -> int:
             try:
                 geom.check_access(state, provider.name, (1, 1, 0))
             except OSError as problem:
-                raise Refused(f"Cannot store metadata on {given_name}: {words_of(problem)}.") from None  # noqa: B023
+                raise RefusedError(f"Cannot store metadata on {given_name}: {words_of(problem)}.") from None  # noqa: B023
             sectorsize = int(given.get("s", geom.sectorsize(state, provider.name)))
             size = geom.mediasize(state, provider.name)
             content = new_metadata(size, keys, passphrase, sectorsize)
@@ -105,7 +105,7 @@ def open_provider(machine: Machine, state: State, given: str) -> geom.Provider:
         if machine.uid(state) != 0:
             raise error(errno.EACCES)
     except OSError as problem:
-        raise Refused(f"Cannot open {given}: {words_of(problem)}.") from None
+        raise RefusedError(f"Cannot open {given}: {words_of(problem)}.") from None
     return provider
 
 
@@ -113,12 +113,12 @@ def attach(machine: Machine, argv: list[str]) -> int:
     found, names = getopt(argv, "Cdprvn:j:k:")
     switches = letters(found)
     if not names:
-        raise Refused("Too few arguments.", early=True)
+        raise RefusedError("Too few arguments.", early=True)
     load_module(machine)
     if {"j", "p"} <= switches:
-        raise Refused("Options -j and -p are mutually exclusive.", early=True)
+        raise RefusedError("Options -j and -p are mutually exclusive.", early=True)
     if "p" in switches and "k" not in switches:
-        raise Refused("No key components given.", early=True)
+        raise RefusedError("No key components given.", early=True)
     keys = read_keys(machine, values(found, "k"))
     status = 0
     for given in names:
@@ -127,8 +127,8 @@ def attach(machine: Machine, argv: list[str]) -> int:
             if "C" not in switches:
                 refusal = machine.call(lambda state: create(state, machine, given, keyno, switches))  # noqa: B023
                 if refusal:
-                    raise Refused(refusal)
-        except Refused as problem:
+                    raise RefusedError(refusal)
+        except RefusedError as problem:
             status = fail(f"geli: {problem}")
             continue
         if "v" in switches:
@@ -148,21 +148,21 @@ def find_key(
     provider = open_provider(machine, state, given)
     content = metadata.tail(provider.image, metadata.ELI, geom.depth(state, provider.name))
     if content is None:
-        raise Refused(f"Cannot read metadata from {given}: Invalid argument.")
+        raise RefusedError(f"Cannot read metadata from {given}: Invalid argument.")
     if content["provsize"] != geom.mediasize(state, provider.name):
-        raise Refused("Provider size mismatch.")
+        raise RefusedError("Provider size mismatch.")
     if not content["keys"]:
-        raise Refused(f"No valid keys on {provider.name}.")
+        raise RefusedError(f"No valid keys on {provider.name}.")
     passphrase = None
     if not without_passphrase:
         if content["iterations"] == NO_PASSPHRASE:
-            raise Refused("Missing -p flag.")
+            raise RefusedError("Missing -p flag.")
         passphrase = read_passphrase(machine, passfiles)
     wanted = key_hash(keys, passphrase)
     for number, known in content["keys"].items():
         if known == wanted and keyno in (None, number):
             return int(number)
-    raise Refused(f"Wrong key for {provider.name}.")
+    raise RefusedError(f"Wrong key for {provider.name}.")
 
 
 def create(state: State, machine: Machine, given: str, keyno: int, switches: set[str]) -> str:
@@ -192,7 +192,7 @@ def detach(machine: Machine, argv: list[str]) -> int:
     found, names = getopt(argv, "fl")
     switches = letters(found)
     if not names:
-        raise Refused("Too few arguments.", early=True)
+        raise RefusedError("Too few arguments.", early=True)
     if not mesh.has_class(machine.state(), "ELI"):
         return fail('geli: Class not found: "ELI"')
     if machine.uid(machine.state()) != 0:
@@ -225,7 +225,7 @@ def destroy(state: State, machine: Machine, given: str, switches: set[str]) -> s
 def dump(machine: Machine, argv: list[str]) -> int:
     _, names = getopt(argv, "v")
     if not names:
-        raise Refused("Too few arguments.", early=True)
+        raise RefusedError("Too few arguments.", early=True)
     status = 0
     for given in names:
         state = machine.state()

@@ -40,7 +40,7 @@ VALUES = {
 }
 
 
-class Invalid(Exception):
+class InvalidConfigError(Exception):
     """`iscsictl: TEXT`, exit 1."""
 
 
@@ -49,7 +49,7 @@ def load(machine: Machine, path: str) -> dict[str, Entry]:
     try:
         text = read(machine, path)
     except OSError as problem:
-        raise Invalid(f"unable to open configuration file {path}: {words_of(problem)}") from None
+        raise InvalidConfigError(f"unable to open configuration file {path}: {words_of(problem)}") from None
     entries = parse(text)
     for nick, entry in entries.items():
         verify(nick, entry)
@@ -91,8 +91,8 @@ def tokens(text: str) -> Iterator[Token]:
     yield "end", "", line
 
 
-def syntax_error(token: Token) -> Invalid:
-    return Invalid(f"error in configuration file at line {token[2]} near '{token[1]}': syntax error")
+def syntax_error(token: Token) -> InvalidConfigError:
+    return InvalidConfigError(f"error in configuration file at line {token[2]} near '{token[1]}': syntax error")
 
 
 def parse(text: str) -> dict[str, Entry]:
@@ -103,7 +103,7 @@ def parse(text: str) -> dict[str, Entry]:
         nick = expect(token, "string")
         expect(next(stream), "{")
         if nick in entries:
-            raise Invalid(f'duplicated target "{nick}"')
+            raise InvalidConfigError(f'duplicated target "{nick}"')
         entries[nick] = parse_entry(stream)
         token = next(stream)
     return entries
@@ -134,7 +134,7 @@ def parse_entry(stream: Iterator[Token]) -> Entry:
             raise syntax_error(token)
         name = KEYS[word]
         if name in entry:
-            raise Invalid(f"duplicated {name} at line {token[2]}")
+            raise InvalidConfigError(f"duplicated {name} at line {token[2]}")
         entry[name] = checked(name, value)
 
 
@@ -145,20 +145,20 @@ def checked(name: str, token: Token) -> str:
         for choice in choices:
             if value.lower() == choice.lower():
                 return choice
-        raise Invalid(f"invalid {name} at line {token[2]}; must be either {' or '.join(choices[:2])}")
+        raise InvalidConfigError(f"invalid {name} at line {token[2]}; must be either {' or '.join(choices[:2])}")
     if name in ("pcp", "PingTimeout", "LoginTimeout") and not value.isdigit():
-        raise Invalid(f"invalid numeric value at line {token[2]}")
+        raise InvalidConfigError(f"invalid numeric value at line {token[2]}")
     return value
 
 
 def verify(nick: str, entry: Entry) -> None:
     discovery = entry.get("SessionType") == "Discovery"
     if not discovery and "TargetName" not in entry:
-        raise Invalid(f'missing TargetName for target "{nick}"')
+        raise InvalidConfigError(f'missing TargetName for target "{nick}"')
     if discovery and "TargetName" in entry:
-        raise Invalid(f'cannot specify TargetName for discovery sessions for target "{nick}"')
+        raise InvalidConfigError(f'cannot specify TargetName for discovery sessions for target "{nick}"')
     if "TargetAddress" not in entry:
-        raise Invalid(f'missing TargetAddress for target "{nick}"')
+        raise InvalidConfigError(f'missing TargetAddress for target "{nick}"')
     for name in ("TargetName", "InitiatorName"):
         if name in entry:
             check_name(entry[name])
@@ -168,7 +168,7 @@ def verify(nick: str, entry: Entry) -> None:
             ("", "chapIName"), ("", "chapSecret"), ("tgtChapName", "tgtChapSecret"), ("tgtChapSecret", "tgtChapName"),
         ):  # fmt: skip
             if (not one or one in entry) and needed not in entry:
-                raise Invalid(f'missing {needed} for target "{nick}"')
+                raise InvalidConfigError(f'missing {needed} for target "{nick}"')
 
 
 def check_name(name: str) -> None:

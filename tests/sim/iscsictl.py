@@ -39,7 +39,7 @@ NAMES = {
 }  # fmt: skip
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The text and the end: `iscsictl: TEXT`, exit 1."""
 
 
@@ -58,7 +58,7 @@ def main(machine: Machine, argv: list[str]) -> int:
         check(switches)
         open_device(machine)
         return act(machine, switches, given, style)
-    except (Refused, iscsiconf.Invalid) as problem:
+    except (RefusedError, iscsiconf.InvalidConfigError) as problem:
         return fail(f"iscsictl: {problem}")
 
 
@@ -66,29 +66,29 @@ def check(switches: set[str]) -> None:
     """Which switches go together."""
     for one, other in ("ap", "at", "an", "ad", "np", "nt", "nd", "dp", "dt"):
         if {one, other} <= switches and "M" not in switches:
-            raise Refused(f"-{one} and -{other} are mutually exclusive")
+            raise RefusedError(f"-{one} and -{other} are mutually exclusive")
     if "A" in switches:
         if not switches & {"a", "n", "d", "p", "t"}:
-            raise Refused("must specify -a, -n or -t/-p")
+            raise RefusedError("must specify -a, -n or -t/-p")
         for one, other in (("p", "t"), ("t", "p"), ("u", "s"), ("s", "u")):
             if one in switches and other not in switches:
-                raise Refused(f"-{one} must always be used with -{other}")
+                raise RefusedError(f"-{one} must always be used with -{other}")
         if "i" in switches:
-            raise Refused("-i cannot be used with -A")
+            raise RefusedError("-i cannot be used with -A")
     elif "M" in switches and "i" not in switches:
-        raise Refused("-M requires -i")
+        raise RefusedError("-M requires -i")
     elif "R" in switches and not switches & {"a", "n", "p", "t"}:
-        raise Refused("must specify either -a, -n, -t, or -p")
+        raise RefusedError("must specify either -a, -n, -t, or -p")
     if switches & {"R", "M"} and "w" in switches:
-        raise Refused(f"-w cannot be used with -{'R' if 'R' in switches else 'M'}")
+        raise RefusedError(f"-w cannot be used with -{'R' if 'R' in switches else 'M'}")
 
 
 def open_device(machine: Machine) -> None:
     state = machine.state()
     if machine.uid(state) != 0:
-        raise Refused(f"failed to open /dev/iscsi: {text(errno.EACCES)}")
+        raise RefusedError(f"failed to open /dev/iscsi: {text(errno.EACCES)}")
     if state["settings"]["no_iscsi_module"]:
-        raise Refused(f"failed to open /dev/iscsi: {text(errno.ENOENT)}")
+        raise RefusedError(f"failed to open /dev/iscsi: {text(errno.ENOENT)}")
     if "iscsi" not in state["modules"]:
         machine.call(lambda state: state["modules"].append("iscsi"))
 
@@ -114,7 +114,7 @@ def wanted(machine: Machine, switches: set[str], given: dict[str, str]) -> list[
         path = given.get("c", iscsiconf.PATH)
         entries = iscsiconf.load(machine, path)
         if "n" in given and given["n"] not in entries:
-            raise Refused(f"target {given['n']} not found in {path}")
+            raise RefusedError(f"target {given['n']} not found in {path}")
         return [described(state, entry) for nick, entry in entries.items() if given.get("n", nick) == nick]
     entry = {"TargetAddress": given.get("d", given.get("p", ""))}
     if "t" in given:
@@ -127,7 +127,7 @@ def wanted(machine: Machine, switches: set[str], given: dict[str, str]) -> list[
     if "r" in switches:
         entry["protocol"] = "iSER"
     if given.get("e", "on").lower() not in SWITCHES:
-        raise Refused('invalid argument to -e, must be either "on" or "off"')
+        raise RefusedError('invalid argument to -e, must be either "on" or "off"')
     entry["enable"] = given.get("e", "on").lower()
     return [described(state, entry)]
 
@@ -173,7 +173,7 @@ def wait(machine: Machine, given: dict[str, str]) -> int:
     if "w" not in given:
         return 0
     if not given["w"].isdigit():
-        raise Refused("invalid timeout")
+        raise RefusedError("invalid timeout")
     second = machine.state()["settings"]["wait_second"]
     limit = int(given["w"]) * second
     until = time.time() + limit
@@ -192,7 +192,7 @@ def remove(machine: Machine, switches: set[str], given: dict[str, str]) -> int:
         path = given.get("c", iscsiconf.PATH)
         entry = iscsiconf.load(machine, path).get(given["n"])
         if entry is None:
-            raise Refused(f"target {given['n']} not found in {path}")
+            raise RefusedError(f"target {given['n']} not found in {path}")
         chosen = [(entry.get("TargetName", ""), entry["TargetAddress"])]
 
     def take(state: State) -> None:

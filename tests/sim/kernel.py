@@ -12,7 +12,7 @@ import os
 from . import geom, ufs, vfs
 from .errors import error
 from .mounted import check_mount
-from .store import Blocked
+from .store import BlockedError
 from .users import users
 
 TYPE_CHECKING = False
@@ -117,7 +117,7 @@ def sync(state: State) -> None:
     """sync(2): what is to be written to a server that is silent waits for it."""
     for mount in state["mounts"]:
         if mount["options"].get("dirty") and not vfs.answers(state, mount["host"]):
-            raise Blocked(mount["host"])
+            raise BlockedError(mount["host"])
 
 
 def unmount(state: State, machine: Machine, fsid: str, force: bool) -> None:
@@ -136,9 +136,9 @@ def unmount(state: State, machine: Machine, fsid: str, force: bool) -> None:
             mount["queued"] = "force" if mount["queued"] == "force" else how
         elif mount["leaving"] in ("", "plain"):
             mount["leaving"] = how
-        raise Blocked(host)
+        raise BlockedError(host)
     if mount["leaving"] == "dismount":
-        raise Blocked(mount["host"])
+        raise BlockedError(mount["host"])
     # The superblock is written last of all, be it forced or not.
     check_mount(state, mount, writing=True)
     if busy(state, mount, force):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import libxo, vfs
-from .store import Blocked
+from .store import BlockedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def wait_for_all(state: State) -> list[Mount]:
     for mount in state["mounts"]:
         try:
             vfs.reach(state, mount, mount["node"])
-        except Blocked:
+        except BlockedError:
             raise
         except OSError:
             continue

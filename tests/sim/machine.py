@@ -9,7 +9,7 @@ import time
 
 from . import vfs
 from .errors import error
-from .store import Blocked, Store
+from .store import BlockedError, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Machine:
     def until_done(self, step: Callable[[], T]) -> T:
         try:
             return step()
-        except Blocked as problem:
+        except BlockedError as problem:
             opening, host = problem.opening, problem.host
         with Uninterruptible(self.store, opening, host):
             while True:
@@ -65,9 +65,9 @@ class Machine:
                 self.settle()
                 try:
                     return step()
-                except Blocked:
+                except BlockedError:
                     continue
-                except vfs.Cancelled as problem:
+                except vfs.CancelledError as problem:
                     # Who has waited is told so in another way than who asks from then on.
                     raise error(errno.ESTALE, problem.filename) from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 from .errors import error
-from .store import Blocked
+from .store import BlockedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def check_provider(state: State, name: str, writing: bool, opening: bool = False
 
 def check_answers(session: Session, opening: str = "") -> None:
     if session["silent"] or not session["connected"]:
-        raise Blocked(session["portal"], opening)
+        raise BlockedError(session["portal"], opening)
 
 
 def check_topology(state: State) -> None:

@@ -49,7 +49,7 @@ WARNING = (
 )
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The text and the end: `mount_nfs: TEXT`, exit 1."""
 
 
@@ -101,17 +101,17 @@ def take_option(request: Request, name: str, value: str) -> None:
         set_version(request, version_number(value))
     elif name == "retrycnt":
         if not value.isdigit():
-            raise Refused(f"illegal retrycnt value -- {value}")
+            raise RefusedError(f"illegal retrycnt value -- {value}")
         request.retries = int(value)
     elif name == "proto":
         if value not in PROTOCOLS:
-            raise Refused(f"illegal proto value -- {value}")
+            raise RefusedError(f"illegal proto value -- {value}")
         request.udp = value.startswith("udp")
         request.families.discard("inet" if value.endswith("6") else "inet6")
         request.kernel["udp" if request.udp else "tcp"] = ""
     elif name == "sec":
         if value not in FLAVORS:
-            raise Refused(f"illegal sec value -- {value}")
+            raise RefusedError(f"illegal sec value -- {value}")
         request.kernel["sec"] = value
     elif name == "port":
         request.resolve_with_port = True
@@ -127,9 +127,9 @@ def take_option(request: Request, name: str, value: str) -> None:
 
 def version_number(value: str) -> int:
     if not value.isdigit() or value == "0":
-        raise Refused(f"illegal vers value -- {value}")
+        raise RefusedError(f"illegal vers value -- {value}")
     if value not in ("2", "3", "4"):
-        raise Refused(f"illegal nfs version value -- {value}")
+        raise RefusedError(f"illegal nfs version value -- {value}")
     return int(value)
 
 
@@ -149,7 +149,7 @@ def split_source(source: str) -> tuple[str, str]:
         warn("mount_nfs: path@server syntax is deprecated, use server:path")
         path, _, host = source.rpartition("@")
     else:
-        raise Refused("no <host>:<dirpath> nfs-name")
+        raise RefusedError("no <host>:<dirpath> nfs-name")
     return host, path.rstrip("/") or "/"
 
 
@@ -167,7 +167,7 @@ def main(machine: Machine, argv: list[str]) -> int:
         if problem.complaint:
             warn(f"mount_nfs: {problem.complaint}")
         return fail(USAGE)
-    except Refused as problem:
+    except RefusedError as problem:
         return fail(f"mount_nfs: {problem}")
 
 
@@ -178,7 +178,7 @@ def mount_point(machine: Machine, node: str) -> vfs.Place:
         if not vfs.is_directory(place):
             raise error(errno.ENOTDIR, place.path)
     except OSError as problem:
-        raise Refused(f"{problem.filename}: {words_of(problem)}") from None
+        raise RefusedError(f"{problem.filename}: {words_of(problem)}") from None
     return place
 
 
@@ -186,7 +186,7 @@ def check_name(machine: Machine, request: Request, host: str) -> None:
     if resolved(machine, host, MOUNT_SHARE):
         return
     port = ":2049" if request.resolve_with_port else ""
-    raise Refused(f"{host}{port}: Name does not resolve")
+    raise RefusedError(f"{host}{port}: Name does not resolve")
 
 
 def talk(machine: Machine, request: Request, host: str, path: str) -> int | None:
@@ -273,7 +273,7 @@ def mount(machine: Machine, request: Request, host: str, path: str, place: vfs.P
         machine.call(lambda state: nmount(state, machine, request, host, path, place.path))
     except OSError as problem:
         detail = f", {problem.filename}" if problem.filename else ""
-        raise Refused(f"nmount: {place.path}{detail}: {words_of(problem)}") from None
+        raise RefusedError(f"nmount: {place.path}{detail}: {words_of(problem)}") from None
     return 0
 
 

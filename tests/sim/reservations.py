@@ -24,7 +24,7 @@ RELEASED = "UNIT ATTENTION asc:2a,4 (Reservations released)"
 REGISTRATIONS_PREEMPTED = "UNIT ATTENTION asc:2a,5 (Registrations preempted)"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The command had no effect; the text is its SCSI status or sense."""
 
 
@@ -53,7 +53,7 @@ def take_attention(lun: Lun, nexus: str) -> None:
     """A pending unit attention is told instead of doing what was asked, once."""
     pending = lun["attention"].pop(nexus, "")
     if pending:
-        raise Refused(pending)
+        raise RefusedError(pending)
 
 
 def act(lun: Lun, nexus: str, action: str, key: int, new_key: int, kind: int) -> None:
@@ -62,11 +62,11 @@ def act(lun: Lun, nexus: str, action: str, key: int, new_key: int, kind: int) ->
         return
     if action == "register":
         if lun["keys"].get(nexus, 0) != key:
-            raise Refused(CONFLICT)
+            raise RefusedError(CONFLICT)
         register(lun, nexus, new_key)
         return
     if nexus not in lun["keys"] or lun["keys"][nexus] != key:
-        raise Refused(CONFLICT)
+        raise RefusedError(CONFLICT)
     if action == "reserve":
         reserve(lun, nexus, kind)
     elif action == "release":
@@ -76,7 +76,7 @@ def act(lun: Lun, nexus: str, action: str, key: int, new_key: int, kind: int) ->
     elif action in ("preempt", "preempt_abort"):
         preempt(lun, nexus, new_key, kind)
     else:
-        raise Refused(UNKNOWN)
+        raise RefusedError(UNKNOWN)
 
 
 def register(lun: Lun, nexus: str, key: int) -> None:
@@ -107,9 +107,9 @@ def tell_others(lun: Lun, nexus: str, attention: str) -> None:
 
 def reserve(lun: Lun, nexus: str, kind: int) -> None:
     if kind not in VALID:
-        raise Refused(UNKNOWN)
+        raise RefusedError(UNKNOWN)
     if lun["kind"] and not (holds(lun, nexus) and lun["kind"] == kind):
-        raise Refused(CONFLICT)
+        raise RefusedError(CONFLICT)
     lun["kind"], lun["holder"] = kind, nexus
 
 
@@ -117,7 +117,7 @@ def release(lun: Lun, nexus: str, kind: int) -> None:
     if not holds(lun, nexus):
         return
     if kind != lun["kind"]:
-        raise Refused(INVALID)
+        raise RefusedError(INVALID)
     end(lun, nexus)
 
 
@@ -134,9 +134,9 @@ def preempt(lun: Lun, nexus: str, victim: int, kind: int) -> None:
     moves = everybody or (bool(lun["kind"]) and holder_key(lun) == victim)
     victims = [other for other, key in lun["keys"].items() if other != nexus and (everybody or key == victim)]
     if not victims and not moves:
-        raise Refused(CONFLICT)
+        raise RefusedError(CONFLICT)
     if moves and kind not in VALID:
-        raise Refused(UNKNOWN)
+        raise RefusedError(UNKNOWN)
     for other in victims:
         del lun["keys"][other]
         lun["attention"][other] = REGISTRATIONS_PREEMPTED

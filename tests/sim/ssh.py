@@ -8,7 +8,7 @@ import shutil
 
 from .machine import Machine, fail
 from .options import getopt
-from .store import Blocked
+from .store import BlockedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def main(machine: Machine, argv: list[str]) -> int:
     def connected(state: State) -> Server:
         server = state["servers"].get(host)
         if server is not None and server["state"] == "frozen":
-            raise Blocked(host)
+            raise BlockedError(host)
         return state["servers"][host]
 
     if host not in machine.state()["servers"]:

@@ -25,7 +25,7 @@ POLL = 0.02
 LONGEST_BLOCK = 900.0
 
 
-class Blocked(Exception):
+class BlockedError(Exception):
     """A system call that does not return before the world changes. OPENING: the provider it is to open."""
 
     def __init__(self, host: str, opening: str = "") -> None:
@@ -77,7 +77,7 @@ class Store:
             state: State = unpack(before)
             try:
                 result = act(state)
-            except Blocked:
+            except BlockedError:
                 self._replace_changed(before, state)
                 raise
             self._replace_changed(before, state)

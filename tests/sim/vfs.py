@@ -12,7 +12,7 @@ from os.path import isabs, join, normpath
 
 from .errors import error, text
 from .mounted import check_mount
-from .store import Blocked
+from .store import BlockedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MAX_LINKS = 32
 WORKING_DIRECTORY: list[str] = []
 
 
-class Cancelled(OSError):
+class CancelledError(OSError):
     """What umount -N does to a request, be the mount unmounted by it or not."""
 
 
@@ -114,7 +114,7 @@ def check_open(state: State, mount: Mount) -> None:
     for layer in layers(state, mount):
         server = state["servers"].get(layer["host"])
         if layer["options"].get("nfsv") == "4" and server is not None and server["grace"]:
-            raise Blocked(layer["host"])
+            raise BlockedError(layer["host"])
 
 
 def client_is_dead(mount: Mount) -> bool:
@@ -131,9 +131,9 @@ def reach(state: State, mount: Mount, path: str) -> None:
             raise error(errno.ENOTCONN, path)
         if layer["cancelled"]:
             number = errno.EIO if layer is mount else errno.ESTALE
-            raise Cancelled(number, text(number), path)
+            raise CancelledError(number, text(number), path)
         if not answers(state, layer["host"]):
-            raise Blocked(layer["host"])
+            raise BlockedError(layer["host"])
         check_mount(state, layer, writing=False)
         if layer["stale"] or (layer["host"] and layer["backing"] and not _exists(layer["backing"])):
             raise error(errno.ESTALE, path)

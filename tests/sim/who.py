@@ -9,7 +9,7 @@ import sys
 from . import vfs
 from .machine import Machine, fail, say, warn, words_of
 from .options import UsageError, getopt, letters, take_libxo, values
-from .store import Blocked
+from .store import BlockedError
 from .users import alive, command_name, users
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ def holders_of(state: State, machine: Machine, path: str) -> tuple[str, list[Hol
     for mount in state["mounts"]:
         used = any(alive(holder["pid"]) for holder in state["holders"].get(mount["node"], []))
         if used and not vfs.answers(state, mount["host"]):
-            raise Blocked(mount["host"])
+            raise BlockedError(mount["host"])
     return place.path, users(state, place.mount)
 
 
