@@ -61,8 +61,7 @@ class Client(Mount):
 
     The mount table need not tell what it is (docs/freebsd.md#glusterfs, #ceph-fuse). So a note is kept: its source,
     and, once it was found to be usable, the number of the mount. A note without a number is of an attempt that came to
-    no end: the run was killed, or lost its patience. The client is a daemon by then, which mounts, or is of use, when
-    it likes.
+    no end: the run was killed, or gave up. The client is a daemon by then, which mounts when it likes.
     """
 
     # A daemon would keep them as long as it lives.

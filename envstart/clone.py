@@ -1,5 +1,4 @@
-"""``env_clone_nfs``, for CBSD's clone-local.d (docs/cbsd.md#clones): the file server copies an environment's
-directories.
+"""``env_clone_nfs``, for CBSD's clone-local.d (docs/cbsd.md#clones): the file server copies a jail's directories.
 
 CBSD's jclone names the two environments by variables. After the hook it takes the new data directory as it finds it,
 and writes into the new system and fstab directories of this host; so of the copies only data are mounted.

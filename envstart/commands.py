@@ -1,7 +1,6 @@
 """The command lines of both systems, as tuples. Pure. An option and its value stand on one line.
 
-FreeBSD: mount_nfs(8), mount_nullfs(8), umount(8); facts in docs/freebsd.md#mount_nfs, #umount, #nullfs. Linux:
-mount(8), nfs(5), umount(8).
+FreeBSD: docs/freebsd.md#mount_nfs, #nullfs, #umount. Linux: mount(8), nfs(5), umount(8).
 """
 
 from __future__ import annotations
@@ -52,8 +51,7 @@ def mount(platform: str, fstype: str, options: Sequence[str], source: str, point
     """Mount ``source`` on ``point``; on FreeBSD never on top of another mount.
 
     The program of the file system is called itself, not mount(8): then one process does the work, and is the one
-    that is killed (docs/freebsd.md#nfs-signals). Each option has its own ``-o``: mount_nullfs(8) ignores a list with
-    commas.
+    that is killed (docs/freebsd.md#nfs-signals). Each option has its own ``-o``: mount_nullfs(8) ignores a list.
     """
     if fstype == "ceph-fuse":
         # What it mounts is among its options, and its own.
@@ -75,8 +73,7 @@ def mount(platform: str, fstype: str, options: Sequence[str], source: str, point
             return ("mount", "-t", fstype, *words, source, point)
         return ("mount.nfs", source, point, *words, "-o", "retry=0")
     if fstype == "glusterfs":
-        # mount(8) would look for it in /sbin; its script refuses options that are not its own, as nocover is
-        # (docs/freebsd.md#glusterfs).
+        # mount(8) looks for it in /sbin; its script refuses options of others: nocover (docs/freebsd.md#glusterfs).
         return ("mount_glusterfs", "-o", ",".join(options), source, point)
     for option in options:
         words += ["-o", option]

@@ -75,8 +75,7 @@ _HEALS = (
     "Device not configured",
     "Can't assign requested address",
 )
-# The kernel refused to stack, or knows this very nullfs mount already (docs/freebsd.md#stacked): somebody else was
-# faster.
+# Somebody else was faster: the kernel refused to stack, or knows this nullfs mount already (docs/freebsd.md#stacked).
 ALREADY = ("Device busy", "Resource deadlock avoided")
 
 

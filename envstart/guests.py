@@ -53,8 +53,7 @@ def _rows(result: Result, wanted: str) -> list[str]:
     """Return the lines after the header; ValueError if it is not whole."""
     if result.status != 0:
         raise ValueError(result.words)
-    # Where there was no room for what it prints, it succeeds all the same (usr.sbin/jls/jls.c): without the header it
-    # is not whole.
+    # It succeeds also where there is no room for its output (usr.sbin/jls/jls.c): without the header it is not whole.
     header, *rows = [line.strip() for line in result.out.splitlines() if line.strip()] or [""]
     if header != wanted:
         raise ValueError("what it has printed is lost; is a disk full?")

@@ -226,8 +226,7 @@ def began(pid: int) -> float:
 
 def _since_boot(psutil: Any, process: Any) -> float:
     """Seconds from the system's boot to a process's begin. By the time of day all processes begin at another time when
-    the clock is set, as after a boot: the kernel keeps that of the boot, and adds to it (sys/kern/kern_proc.c of
-    FreeBSD)."""
+    the clock is set, as after a boot: the kernel keeps that of the boot, and adds to it (sys/kern/kern_proc.c)."""
     return float(process.create_time() - psutil.boot_time())
 
 

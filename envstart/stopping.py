@@ -1,8 +1,7 @@
 """Decide what a stop unmounts: by the configuration where it can be read for this jail or VM, by the record of its
 start where it cannot, by the mount table alone where there is neither.
 
-Everything that unmounts plans here (docs/promises.md, 11): a mistake in the configuration costs a warning, never the
-unmount.
+Everything that unmounts plans here (docs/promises.md, 11): a mistake in the configuration costs a warning at most.
 """
 
 from __future__ import annotations

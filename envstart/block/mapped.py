@@ -1,8 +1,7 @@
 """An image of a Ceph cluster as a disk of this host: rbd-ggate(8) on FreeBSD, the kernel's rbd on Linux.
 
 rbd-ggate makes a second disk of an image that is one already without a word, which destroys what is on it, and unmaps
-a disk from under a file system (docs/freebsd.md#rbd-ggate). So who has it is asked first: this host's list, and the
-cluster.
+a disk from under a file system (docs/freebsd.md#rbd-ggate). So the host's list and the cluster are asked first.
 """
 
 from __future__ import annotations

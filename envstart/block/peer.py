@@ -13,8 +13,7 @@ from ..network import INET, INET6, connected, received
 _PORT = 8457
 # Of the length that it must have, and not all zero, as the one of a node is that has not been connected yet.
 _TOKEN = b"envstart asks it"
-# Of its messages (sbin/hastd/hast_proto.c, sbin/hastd/nv.c): the version that has no fields beyond these, and the kinds
-# of a field.
+# Of its messages (sbin/hastd/hast_proto.c, sbin/hastd/nv.c): the version with these fields alone, and kinds of a field.
 _VERSION = 1
 _BYTES, _STRING = 10, 17
 _ANSWER_MAX = 4096

@@ -1,8 +1,8 @@
 """The role of this node for a HAST resource (hastctl(8)): primary, so that ``/dev/hast/NAME`` is there.
 
 hastctl knows this node only. What it tells of the other: a secondary has a worker, and with it a status, exactly while
-the other node is primary and connected (docs/freebsd.md#hast). After a split
-brain that is never: the secondary's worker ends as soon as it has begun. So the other node is asked itself (peer.py).
+the other node is primary and connected (docs/freebsd.md#hast). After a split brain that is never: its worker ends as
+soon as it has begun. So the other node is asked itself (peer.py).
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 # Seconds that a secondary may take to join a new primary before that counts as degraded, and to say what it is.
 _JOIN = 2.0
 _ASKED = 2.0
-# Seconds that a new primary may take to connect, or to give that up (HAST_TIMEOUT of sbin/hastd/hast.h), and some for a
-# slow host.
+# Seconds that a new primary may take to connect, or to give that up (HAST_TIMEOUT of sbin/hastd/hast.h), and some more.
 _CONNECTING = 25.0
 _COMPLETE = "complete"
 # Where the devices are, as long as there is one.

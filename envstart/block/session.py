@@ -303,8 +303,7 @@ class Session(Block):
         sessions = await self._sessions(host)
         looks = Looks(host, _CLOSING, f"whoever uses the disk of {self.source}")
         while users := await self._users(host, sessions):
-            # Another LUN is another environment's (docs/faults.md, 77 and 79); who has ours open may be about to close
-            # it.
+            # Another LUN is another jail's (docs/faults.md, 77 and 79); who has ours open may be about to close it.
             others = self._others(users)
             if others or not await looks.again():
                 if not others and await self._only_hang(host, sessions):
