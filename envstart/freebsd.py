@@ -21,7 +21,7 @@ _NOWAIT = 2
 _BYFSID, FORCE, NONBUSY = 0x08000000, 0x00080000, 0x04000000
 _RDONLY = 0x1
 # struct statfs of FreeBSD 12 and newer, the same on all machines: offsets of f_version, f_flags, f_fsid, f_fstypename,
-# f_mntfromname, f_mntonname, and its size (sys/mount.h; docs/freebsd.md#statfs).
+# f_mntfromname, f_mntonname, and its size (sys/sys/mount.h; docs/freebsd.md#statfs).
 _VERSION = 0x20140518
 _FLAGS, _FSID, _TYPE, _FROM, _ON, _SIZE = 8, 192, 280, 296, 1320, 2344
 _FSID_LENGTH, _TYPE_LENGTH, _NAME_LENGTH = 8, 16, 1024

@@ -223,9 +223,9 @@ def write(descriptor: int, text: str) -> None:
 def _way_to(descriptor: int) -> int:
     """Return the descriptor to write to a standard stream by: of a terminal one that never waits.
 
-    A terminal is ready while it has room for one byte (ttydisc_write_poll() in FreeBSD's sys/ttydisc.h; n_tty_poll() of
-    Linux); a write of more waits until somebody reads it, or types ^Q. The mode of the descriptor itself is shared with
-    the caller, and not ours to change.
+    A terminal is ready while it has room for one byte (ttydisc_write_poll() in FreeBSD's sys/sys/ttydisc.h;
+    n_tty_poll() of Linux); a write of more waits until somebody reads it, or types ^Q. The mode of the descriptor
+    itself is shared with the caller, and not ours to change.
     """
     if descriptor not in _ways:
         _ways[descriptor] = descriptor

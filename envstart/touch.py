@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-# MAXSYMLINKS of FreeBSD (sys/param.h).
+# MAXSYMLINKS of FreeBSD (sys/sys/param.h).
 _LINKS_MAX = 32
 # How often a missing directory is made whose parent others take away.
 _TRIES = 5

@@ -466,7 +466,7 @@ def ext2(image: Path) -> None:
 
 
 def xfs(image: Path) -> None:
-    """The superblock of an empty XFS: fields that blkid(8) holds against each other (fs/xfs/libxfs/xfs_format.h)."""
+    """The superblock of an empty XFS: what blkid(8) holds against each other (Linux' fs/xfs/libxfs/xfs_format.h)."""
     fields = b"XFSB" + (4096).to_bytes(4, "big") + (2048).to_bytes(8, "big") + bytes(64)
     fields += (
         (1).to_bytes(4, "big")
