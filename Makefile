@@ -40,24 +40,24 @@ test: $(VENV)/.test ## ruff, mypy and all tests (fifty minutes; make test HISTOR
 		ENVSTART_LAB=short $(VENV)/bin/python -m pytest --last-failed --last-failed-no-failures none tests/lab
 
 test-gluster: $(VENV)/.test ## the hooks on a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)
-	ENVSTART_REAL=glusterd $(VENV)/bin/python -m pytest tests/test_real_gluster.py
+	ENVSTART_REAL=glusterd $(VENV)/bin/python -m pytest tests/real/test_gluster.py
 
 test-ceph: $(VENV)/.test ## the hooks on a real CephFS of one machine (root, ceph-mon, -osd, -mds, -fuse, -common, iproute2)
-	ENVSTART_REAL=ceph-mon $(VENV)/bin/python -m pytest tests/test_real_ceph.py
+	ENVSTART_REAL=ceph-mon $(VENV)/bin/python -m pytest tests/real/test_ceph.py
 
 lab: $(VENV)/.test ## the hooks on virtual machines with real kernels, servers frozen and hosts switched off (root, Debian)
 	ENVSTART_REAL=qemu-system-x86_64 $(VENV)/bin/python -m pytest -n 2 tests/lab
 
 storm: $(VENV)/.test ## fifty hooks at any moment that start and stop the same environments, for STORM=30 seconds each
-	ENVSTART_STORM=$${STORM:-30} $(VENV)/bin/python -m pytest -s tests/test_storm.py
+	ENVSTART_STORM=$${STORM:-30} $(VENV)/bin/python -m pytest -s tests/hooks/test_storm.py
 
 fuzz: $(VENV)/.test ## what is read from commands, files and callers, FUZZ=100 times as much as make test; SEED=N repeats
 	@seed=$${SEED:-$$(date +%s)}; echo "make fuzz SEED=$$seed FUZZ=$${FUZZ:-100}"; \
 	ENVSTART_FUZZ=$${FUZZ:-100} $(VENV)/bin/python -m pytest -n $$(getconf _NPROCESSORS_ONLN) --hypothesis-seed=$$seed \
-		tests/test_fuzz.py tests/test_fuzz_hooks.py tests/test_shell.py
+		tests/unit/test_fuzz.py tests/hooks/test_fuzz.py tests/unit/config/test_shell.py
 
 lifecycle: $(VENV)/.test ## every way in which any command of a start or a stop can go wrong, counted (half an hour)
-	ENVSTART_ALL_WAYS=1 $(VENV)/bin/python -m pytest tests/test_lifecycle.py
+	ENVSTART_ALL_WAYS=1 $(VENV)/bin/python -m pytest tests/hooks/test_lifecycle.py
 
 # The same ones each time.
 machine: $(VENV)/.test ## histories of starts, stops, faults and crashes, and the promises after each act

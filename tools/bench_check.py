@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.extend(str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests"))
+sys.path.extend(str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests", "tests/helpers"))
 
 from cbsd import NFS4, SERVER, Ended, Site
 from sim import kernel

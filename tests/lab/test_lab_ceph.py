@@ -13,7 +13,7 @@ from .guest import Guest, Wire
 from .hosts import packed
 from .image import image
 
-SUITE = "test_real_cephkernel.py"
+SUITE = "tests/real/test_cephfs_kernel.py"
 TREE = "/opt/envstart"
 # Seconds: a cluster on an emulated machine takes minutes to start.
 PATIENCE = 1800.0
@@ -27,7 +27,7 @@ class CephHost(Guest):
 
 @pytest.fixture(scope="module")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephHost]:
-    """A host with this tree and its tests, for a cluster of one machine (tests/cephd.py)."""
+    """A host with this tree and its tests, for a cluster of one machine (tests/helpers/cephd.py)."""
     host = CephHost("ceph", 9, image("ceph"), Wire(), tmp_path_factory.mktemp("consoles"))
     host.boot()
     host.ready()
@@ -39,7 +39,7 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephHost]:
 
 def test_ceph_by_the_kernel(ceph: CephHost, seen: Callable[[str], None]) -> None:
     ended = ceph.run(
-        f"cd {TREE} && ENVSTART_REAL='ceph-mon mount.ceph' python3 -m pytest -p no:cacheprovider tests/{SUITE}",
+        f"cd {TREE} && ENVSTART_REAL='ceph-mon mount.ceph' python3 -m pytest -p no:cacheprovider {SUITE}",
         PATIENCE,
     )
     assert ended.status == 0, ended.out[-6000:]

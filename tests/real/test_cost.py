@@ -1,0 +1,174 @@
+"""What a run costs, counted: modules, files, processes, readings of the mount table; the same on every machine.
+
+A limit is what it takes today: who needs more must say so here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from real import DIRECTORIES, Workdir, namespace_of, why_not
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+ROOT = Path(__file__).resolve().parents[2]
+# Runs a hook as hooks/run-hook does, or the hand tool, and counts. An audit hook hears whatever opens a file or forks.
+# On a machine that is slow nothing may count more: no question waits so long for its turn that it gets another child.
+COUNTING = """
+import sys
+counted = {"opened": [], "forks": 0, "tables": 0}
+def hear(event, args):
+    if event == "open" and isinstance(args[0], str) and not args[0].endswith((".py", ".pyc")):
+        counted["opened"].append(args[0])
+    elif event in ("os.fork", "os.posix_spawn", "subprocess.Popen"):
+        counted["forks"] += 1
+before = set(sys.modules)
+sys.addaudithook(hear)
+sys.path.insert(0, sys.argv[1])
+from envstart import linux
+read = linux.mount_table
+def count(*args):
+    counted["tables"] += 1
+    if "envstart.askers" in sys.modules:
+        sys.modules["envstart.askers"]._TURN = 60
+    return read(*args)
+linux.mount_table = count
+if sys.argv[2] == "envstart":
+    from envstart import cli
+    counted["status"] = cli.main(sys.argv[3:])
+else:
+    from envstart import fast
+    counted["status"] = fast.main(sys.argv[2], sys.argv[3:])
+counted["modules"] = sorted(set(sys.modules) - before)
+import json
+print(json.dumps(counted))
+"""
+# The short way.
+SHORT = {
+    "_signal", "envstart", "envstart.children", "envstart.fast", "envstart.linux", "envstart.locks", "envstart.signals",
+    "envstart.paths", "envstart.started", "envstart.state", "envstart.table", "envstart.verdict", "errno", "fcntl",
+    "marshal", "posix", "select", "stat", "_stat", "time", "__future__",
+}  # fmt: skip
+# Modules of the package on the long way, of a start and of a stop.
+LONG = SHORT | {
+    f"envstart.{name}"
+    for name in (
+        "askers", "backends", "backends.nullfs", "breaker", "commands", "config", "deadline", "diagnosis",
+        "environment", "executor", "hook", "host", "layout", "links", "mount", "mountpoint", "options", "plan",
+        "record", "report", "retry", "libraries", "scratch", "shell", "sources", "stopping", "tasks", "thin", "unmount",
+        "usable", "errors", "touch",
+    )
+}  # fmt: skip
+# No time for these in a start or a stop that goes well; the rest of the standard library is at hand there.
+HEAVY = {"asyncio", "dataclasses", "logging", "json", "argparse", "ctypes", "sqlite3", "multiprocessing", "concurrent",
+         "psutil", "tenacity", "configobj"}  # fmt: skip
+
+
+class Cost(NamedTuple):
+    """What one run took. ``opened``: how often files of each suffix were, modules not counted."""
+
+    status: int
+    modules: set[str]
+    forks: int
+    tables: int
+    opened: dict[str, int]
+
+
+def counted(work: Workdir, program: str, *words: str) -> Cost:
+    argv = ["-I", "-S", "-c", COUNTING, str(ROOT), program, *(words or work.argv())]
+    found = json.loads(work.namespace.run(sys.executable, *argv))
+    opened = Counter(path if path.startswith("/proc/") else Path(path).suffix for path in found["opened"])
+    # The interpreter's own come as they are used.
+    modules = {name for name in found["modules"] if not name.startswith("encodings")}
+    return Cost(found["status"], modules, found["forks"], found["tables"], dict(opened))
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Iterator[Workdir]:
+    """An environment of four directories."""
+    (tmp_path / "top").mkdir()
+    with namespace_of(tmp_path / "top") as namespace:
+        work = Workdir(namespace)
+        work.configure(MOUNT_RCCONF=1)
+        # Younger files are not relied on.
+        time.sleep(2.1)
+        yield work
+
+
+def test_a_start_and_a_stop_of_four(work: Workdir) -> None:
+    # All commands are at work before the first one ends, as those are that ask a server.
+    for command in ("mount", "umount"):
+        work.namespace.in_front(command, "sleep 0.5")
+    # Two readings make one that can be relied on. What a start finds out it writes down.
+    start, again, stop = (counted(work, f"env_{verb}_nullfs") for verb in ("start", "start", "stop"))
+    assert (start.status, again.status, stop.status) == (0, 0, 0)
+    assert is_second_tier(start.modules)
+    # One child answers all questions.
+    assert start.forks <= 1 + 4
+    # Before the first command, and after each.
+    assert start.tables <= 1 + 4
+    # The record of what is mounted, looked for and written.
+    files = {".env_start_nullfs": 2, ".conf": 1, ".lock": 1, ".started": 1, ".record": 1, ".new": 1}
+    assert within(start.opened, files, start.tables)
+    assert again.modules <= SHORT
+    assert (again.forks, again.tables) == (1, 1)
+    assert again.opened == {".env_start_nullfs": 1, ".lock": 1, ".started": 1, "/proc/self/mountinfo": 1}
+    assert is_second_tier(stop.modules)
+    assert stop.forks <= 1 + 4
+    assert stop.tables <= 1 + 4
+    assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1, ".record": 1}, stop.tables)
+
+
+def test_a_stop_with_nothing_to_do(work: Workdir) -> None:
+    stop = counted(work, "env_stop_nullfs")
+    assert stop.status == 0
+    assert is_second_tier(stop.modules)
+    assert stop.forks <= 1
+    assert stop.tables <= 1
+    assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1, ".record": 1}, stop.tables)
+
+
+@pytest.mark.parametrize("count", [10, 100])
+def test_a_check_of_many(work: Workdir, count: int) -> None:
+    """Nothing is read or asked for each of them but its configuration."""
+    names = [f"e{number}" for number in range(count)]
+    kinds = {**DIRECTORIES, "rcconf": "jails-rcconf/{}"}
+    script = "set -e\n"
+    for name in names:
+        work.add(name)
+        (work.path / kinds["rcconf"].format(name)).mkdir()
+        for which, place in kinds.items():
+            script += f"mount --bind {work.store}/{which}/{name} {work.path}/{place.format(name)}\n"
+    work.namespace.run("sh", "-c", script)
+    database = work.path / "var" / "db" / "local.sqlite"
+    database.parent.mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE jails (jname TEXT, jid INTEGER, status INTEGER, mnt_start TEXT)")
+        connection.executemany("INSERT INTO jails VALUES (?, 1, 1, 'env_start_nullfs')", [(name,) for name in names])
+    check = counted(work, "envstart", "check", "-w", str(work.path))
+    assert check.status == 0
+    # The database, the names of directories, and the one file system that all of them are on.
+    assert check.forks <= 3
+    assert check.tables <= 1
+    assert within(check.opened, {".conf": count, ".lock": 2}, check.tables)
+    assert not {name for name in check.modules if name.startswith(("envstart.block", "envstart.doctor"))}
+
+
+def within(opened: dict[str, int], limits: dict[str, int], tables: int) -> bool:
+    """A reading of the table takes two of its file, and one more whenever it changes in between."""
+    limits = {**limits, "/proc/self/mountinfo": 3 * tables}
+    return all(count <= limits.get(name, 0) for name, count in opened.items())
+
+
+def is_second_tier(modules: set[str]) -> bool:
+    """Whether a run has imported of the package what is listed, and of the rest nothing heavy."""
+    return not modules & HEAVY and {name for name in modules if name.startswith("envstart")} <= LONG

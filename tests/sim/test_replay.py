@@ -1,0 +1,46 @@
+"""The simulated FreeBSD is held to what a live one answered."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sim.replay import EXCEPTIONS, STORY, TRANSCRIPTS, Outcome, replay
+
+SHARED = Path(__file__).resolve().parents[3] / "shared/freebsd/transcripts"
+LEAST_AGREEMENT = 0.95
+
+Outcomes = dict[str, list[Outcome]]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    """All transcripts side by side: most of the time goes by in waiting for what must stay blocked."""
+    top = tmp_path_factory.mktemp("replay")
+    with ThreadPoolExecutor(len(STORY)) as pool:
+        return dict(zip(STORY, pool.map(lambda name: list(replay(name, top)), STORY)))
+
+
+@pytest.mark.parametrize("transcript", STORY)
+def test_agreement(outcomes: Outcomes, transcript: str) -> None:
+    concerned = [outcome for outcome in outcomes[transcript] if outcome.exception is None]
+    differing = [outcome for outcome in concerned if not outcome.agrees]
+    told = "\n".join(f"{outcome.name}\n{outcome.difference()}" for outcome in differing)
+    assert len(differing) <= len(concerned) * (1 - LEAST_AGREEMENT), told
+
+
+@pytest.mark.parametrize("transcript", EXCEPTIONS)
+def test_every_exception_is_needed(outcomes: Outcomes, transcript: str) -> None:
+    excepted = [outcome for outcome in outcomes[transcript] if outcome.exception is not None]
+    assert len(excepted) == len(EXCEPTIONS[transcript])
+    assert [outcome.name for outcome in excepted if outcome.agrees] == []
+
+
+@pytest.mark.parametrize("transcript", STORY)
+def test_our_copy_is_the_original(transcript: str) -> None:
+    original = SHARED / f"{transcript}.txt"
+    if not original.exists():
+        pytest.skip("the folder with the originals is not here")
+    assert (TRANSCRIPTS / f"{transcript}.txt").read_bytes() == original.read_bytes()

@@ -1,0 +1,92 @@
+"""The shape of the code, asserted from the sources so that it cannot erode."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import generate
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "envstart").rglob("*.py"))
+# Each has one door, and is imported when it is first needed.
+DOORS = {
+    "subprocess": set(),
+    "psutil": {"processes"},
+    "tenacity": {"retry"},
+    "configobj": {"config"},
+    "fcntl": {"locks", "owner"},
+    "signal": set(),
+    "_signal": {"signals"},
+    "ctypes": {"freebsd"},
+}
+# What a start that has something to do may import at once.
+LEAN = {
+    "__future__", "_signal", "contextlib", "errno", "gc", "getopt", "importlib", "marshal", "os", "posix", "select",
+    "shlex", "signal", "socket", "stat", "subprocess", "sys", "time", "typing", "zlib",
+}  # fmt: skip
+NOT_LEAN = {"cli", "show", "sample", "retry", "__main__"}
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Top-level packages imported by a module, and whether at its own import (not in a function, not for types)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: list[tuple[str, bool]] = []
+
+    def walk(node: ast.AST, eager: bool) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+                walk(ast.Module(child.orelse, []), eager)
+                continue
+            if isinstance(child, ast.Import):
+                found.extend((name.name.partition(".")[0], eager) for name in child.names)
+            elif isinstance(child, ast.ImportFrom) and child.level == 0:
+                found.append(((child.module or "").partition(".")[0], eager))
+            inside = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
+            walk(child, eager and not inside)
+
+    walk(tree, True)
+    return found
+
+
+@pytest.mark.parametrize("package", DOORS)
+def test_each_door_to_the_machine_is_in_one_module(package: str) -> None:
+    users = {path.stem for path in SOURCES if any(name == package for name, _ in imports(path))}
+    assert users == DOORS[package]
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.stem not in NOT_LEAN], ids=lambda path: path.stem)
+def test_what_a_hook_imports_at_once_is_lean(path: Path) -> None:
+    assert {name for name, eager in imports(path) if eager} <= LEAN
+
+
+@pytest.mark.parametrize("path", [ROOT / "envstart" / f"{name}.py" for name in ("executor", "plan", "tasks", "retry")])
+def test_the_engine_knows_nothing_about_file_systems(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for word in ("nfs", "umount", "mount_"):
+        assert word not in text.replace("mounted", "").lower(), word
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_modules_can_be_read_in_one_go(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
+
+
+def test_no_library_code_ends_the_process() -> None:
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        assert text.count("sys.exit(") <= (path.stem == "cli"), path
+
+
+def test_generated_files_are_as_made() -> None:
+    for path, text in generate.files().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: make docs"
+
+
+def test_every_backend_has_its_hooks() -> None:
+    from envstart import backends
+
+    hooks = [f"env_{verb}_{name}" for name in backends.NAMES for verb in ("start", "stop")]
+    for hook in (*hooks, "env_clone_nfs"):
+        assert (ROOT / "hooks" / hook).read_bytes() == (ROOT / "hooks" / "env_start_nullfs").read_bytes()
