@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from .errors import EnvstartError, reason
 from .show import SEVERITY
+from .system.files import atomic_write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,16 +73,8 @@ def prometheus(records: Sequence[dict[str, Any]], seconds: float) -> str:
 
 def replace(path: str, text: str) -> None:
     """Put a file in the place of another, so that nobody ever reads a part of it; EnvstartError."""
-    new = f"{path}.{os.getpid()}.new"
     try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-            os.rename(new, path)
-        except OSError:
-            os.unlink(new)
-            raise
+        atomic_write(path, text.encode("utf-8", "backslashreplace"), mode=0o644, shared=True)
     except OSError as error:
         raise EnvstartError(f"cannot write {path}: {reason(error)}") from None
 

@@ -15,6 +15,7 @@ from . import backends, shell, state
 from .config import Config
 from .environment import Environment, file_name
 from .errors import ConfigError, EnvstartError, reason
+from .system.files import atomic_write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -236,19 +237,4 @@ def _write(name: str, text: str) -> None:
     directory = os.path.dirname(name)
     os.makedirs(os.path.dirname(directory), mode=0o755, exist_ok=True)
     state.make_private(directory)
-    new = f"{name}.new"
-    try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            data = os.fsencode(text)
-            while data:
-                data = data[os.write(descriptor, data) :]
-        finally:
-            os.close(descriptor)
-        os.rename(new, name)
-    except OSError:
-        try:
-            os.unlink(new)
-        except OSError:
-            pass
-        raise
+    atomic_write(name, os.fsencode(text))

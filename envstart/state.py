@@ -105,17 +105,17 @@ def noted(name: str) -> str:
 
 def note(name: str, text: str) -> None:
     """Keep ``text``, whole or not at all; "" takes the note away. TemporaryError if it cannot be kept."""
+    from contextlib import suppress
+
+    from .system.files import atomic_write
+
     file_name = f"{directory()}/{name}.note"
     try:
-        if not text:
-            try:
+        if text:
+            atomic_write(file_name, text.encode("utf-8", "surrogateescape"))
+        else:
+            with suppress(FileNotFoundError):
                 posix.unlink(file_name)
-            except FileNotFoundError:
-                pass
-            return
-        with open(f"{file_name}.new", "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-        posix.rename(f"{file_name}.new", file_name)
     except OSError as error:
         from .errors import TemporaryError, reason
 

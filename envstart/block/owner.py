@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from .. import plan, verdict
 from ..errors import DeadlineExceededError, EnvstartError, NotFoundError, TemporaryError, reason
+from ..system.files import atomic_write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,18 +188,7 @@ def make_private(directories: list[str]) -> None:
 def write(top: str, text: str, checkpoint: bool) -> None:
     """Put the mark there, whole or not at all: a crash leaves the old one or the new one. ``checkpoint``: and not into
     the journal alone."""
-    new = f"{top}/{NAME}.new"
-    try:
-        os.unlink(new)
-    except FileNotFoundError:
-        pass
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, f"{text}\n".encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(new, f"{top}/{NAME}")
+    atomic_write(f"{top}/{NAME}", f"{text}\n".encode(), sync=True)
     descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # Its name, too: UFS with soft updates keeps that back for half a minute (kern.dirdelay).
@@ -223,7 +214,5 @@ def _checkpoint(descriptor: int) -> None:
 def remove(top: str) -> None:
     """Take the mark away, as far as it is there."""
     for name in (NAME, f"{NAME}.new"):
-        try:
+        with suppress(FileNotFoundError):
             os.unlink(f"{top}/{name}")
-        except FileNotFoundError:
-            pass

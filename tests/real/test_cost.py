@@ -65,7 +65,7 @@ LONG = SHORT | {
         "askers", "backends", "backends.nullfs", "breaker", "commands", "config", "deadline", "diagnosis",
         "environment", "executor", "hook", "host", "layout", "links", "mount", "mountpoint", "options", "plan",
         "record", "report", "retry", "libraries", "scratch", "shell", "sources", "stopping", "tasks", "thin", "unmount",
-        "usable", "errors", "touch",
+        "usable", "errors", "touch", "system", "system.files",
     )
 }  # fmt: skip
 # No time for these in a start or a stop that goes well; the rest of the standard library is at hand there.

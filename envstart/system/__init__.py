@@ -1,0 +1,1 @@
+"""This machine: processes, deadlines, locks, files, network."""
