@@ -11,6 +11,7 @@ from .errors import ConfigError, EnvstartError, PermissionDeniedError, Unavailab
 from .libraries import ROOT
 from .options import fill
 from .report import paste
+from .verdict import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -287,27 +288,19 @@ def trusted_text(path: str) -> str:
     Checked on the descriptor that is read, so that nothing can be swapped in between.
     """
     try:
-        # NONBLOCK: a FIFO must not keep us waiting for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {reason(error)}") from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"cannot use {path}: it is no regular file")
-        if status.st_uid not in (0, os.geteuid()) and status.st_uid != _cbsd()[0]:
-            raise PermissionDeniedError(
-                f"cannot trust {path}: it belongs to user {status.st_uid}; {paste(('chown', 'root', path))}"
-            )
-        writable = status.st_mode & 0o022
-        if writable and (writable != stat.S_IWGRP or status.st_gid != _cbsd()[1]):
-            raise PermissionDeniedError(f"cannot trust {path}: others can write it; {paste(('chmod', 'go-w', path))}")
-        with open(descriptor, "rb", closefd=False) as file:
+        with open(open_regular(path, follow=True), "rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid not in (0, os.geteuid()) and status.st_uid != _cbsd()[0]:
+                remedy = paste(("chown", "root", path))
+                raise PermissionDeniedError(f"cannot trust {path}: it belongs to user {status.st_uid}; {remedy}")
+            writable = status.st_mode & 0o022
+            if writable and (writable != stat.S_IWGRP or status.st_gid != _cbsd()[1]):
+                raise PermissionDeniedError(
+                    f"cannot trust {path}: others can write it; {paste(('chmod', 'go-w', path))}"
+                )
             content = file.read(_SIZE_MAX + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {reason(error)}") from None
-    finally:
-        os.close(descriptor)
     if len(content) > _SIZE_MAX:
         raise ConfigError(f"cannot use {path}: it has more than {_SIZE_MAX} bytes")
     # The inverse of what the system calls do with a path, so that every byte of it arrives as it was written.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import getopt
 import os
+import string
 
 from .errors import UsageError
 from .paths import is_below, path_digest
@@ -28,7 +29,7 @@ _FLAGS = {
     "-h": "this text",
 }
 
-_NAME_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%:")
+_NAME_FIRST = frozenset(string.ascii_letters + string.digits + "_@%:")
 _NAME = _NAME_FIRST | {"-"}
 # A directory name is at most 255 bytes, and CBSD makes NAME-data of it.
 _NAME_MAX = 250

@@ -341,7 +341,7 @@ def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
     for name in names:
         try:
             with open(
-                verdict.regular(f"{directory}/{name}", links=True), encoding="utf-8", errors="surrogateescape"
+                verdict.open_regular(f"{directory}/{name}", follow=True), encoding="utf-8", errors="surrogateescape"
             ) as file:
                 reading = shell.read(file.read(1 << 20))
         except OSError as error:

@@ -6,6 +6,8 @@ made from them, so that they cannot disagree. Parsers take the text and raise Va
 
 from __future__ import annotations
 
+import string
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 # What a value can have in place of the environment's name.
 NAME = "{name}"
 _WRITE_OUT = "nothing is filled in here; write it out, in a section [NAME] if need be"
-ALNUM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+ALNUM = frozenset(string.ascii_letters + string.digits)
 
 
 class Option:

@@ -9,13 +9,13 @@ the devices before it unmounts anything, as any stop does.
 from __future__ import annotations
 
 import os
-import stat
 
 from . import backends, shell, state
 from .config import Config
 from .environment import Environment, file_name
 from .errors import ConfigError, EnvstartError, reason
 from .system.files import atomic_write
+from .verdict import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -193,14 +193,11 @@ def _trusted(name: str) -> str:
         state.require_private(directory)
     except PermissionError:
         raise PermissionError(1, f"{directory} must be a directory that only root can write") from None
-    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or not stat.S_ISREG(status.st_mode):
+    with open(open_regular(name), "rb") as file:
+        status = os.fstat(file.fileno())
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise PermissionError(1, "it must be a file that only root can write")
-        return os.fsdecode(os.read(descriptor, _SIZE_MAX))
-    finally:
-        os.close(descriptor)
+        return os.fsdecode(file.read(_SIZE_MAX))
 
 
 def _parsed(name: str, text: str) -> Record:

@@ -11,10 +11,12 @@ Beyond sh(1), a line ``[pattern]`` begins a section, which lasts until the next 
 
 from __future__ import annotations
 
+import string
+
 _BLANK = " \t"
 _END = "\n;"
-_KEY_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
-_KEY = _KEY_FIRST | frozenset("0123456789")
+_KEY_FIRST = frozenset(string.ascii_letters + "_")
+_KEY = _KEY_FIRST | frozenset(string.digits)
 _PATTERN = _KEY | frozenset("@%:-*?")
 # No value needs them, and bash(1) loses some of them between quotes.
 _CONTROLS = "".join(chr(code) for code in (*range(32), 127) if chr(code) not in "\t\n")

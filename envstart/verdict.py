@@ -45,7 +45,7 @@ def look(
                 empty = all(entry.name == _PROBE for entry in entries)
         except NotADirectoryError:
             # A line of THIN_FSTAB can mount a file on a file.
-            posix.close(regular(point))
+            posix.close(open_regular(point))
             if was_removed(point):
                 return BROKEN, "the file that it shows was removed", None
             empty = False
@@ -140,10 +140,10 @@ def _is_directory(point: str) -> bool:
     return stat.S_ISDIR(posix.stat(point).st_mode)
 
 
-def regular(path: str, links: bool = False) -> int:
-    """A descriptor to read a file where somebody else may have laid a FIFO, a device, or a link to a file of the host
-    (``links``: that one is followed). FileNotFoundError, OSError."""
-    flags = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC | (0 if links else posix.O_NOFOLLOW)
+def open_regular(path: str, *, follow: bool = False) -> int:
+    """Open a file to read where somebody else may have laid a FIFO, a device, or a link to a file of the host, which
+    only ``follow`` allows; return its descriptor. FileNotFoundError, OSError."""
+    flags = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC | (0 if follow else posix.O_NOFOLLOW)
     try:
         descriptor = posix.open(path, flags)
         if stat.S_ISREG(posix.fstat(descriptor).st_mode):
@@ -159,7 +159,7 @@ def regular(path: str, links: bool = False) -> int:
 def other_node(locked: str, own_name_file: str) -> tuple[str, int] | None:
     """Which other node holds the lease, and since how many seconds; None if nobody else does."""
     try:
-        with open(regular(locked), encoding="utf-8", errors="replace") as file:
+        with open(open_regular(locked), encoding="utf-8", errors="replace") as file:
             holder = file.read(256).strip()
             touched = posix.fstat(file.fileno()).st_mtime
     except FileNotFoundError:

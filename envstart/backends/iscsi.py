@@ -6,6 +6,8 @@ reservations in docs/freebsd.md#reservations.
 
 from __future__ import annotations
 
+import string
+
 from ..block import volume
 from ..block.fsck import Fsck
 from ..block.initiator import normal_portal
@@ -33,7 +35,7 @@ def iscsi_name(value: str) -> str:
     if not value.startswith(("iqn.", "eui.", "naa.")) or not (ALNUM | set(".:-_")).issuperset(value):
         raise ValueError("is no iSCSI name: iqn.YYYY-MM.DOMAIN:NAME, of letters, digits and . : -")
     kind, _, rest = value.partition(".")
-    digits = len(rest) if set("0123456789abcdefABCDEF").issuperset(rest) else 0
+    digits = len(rest) if set(string.hexdigits).issuperset(rest) else 0
     if not rest or (kind == "eui" and digits != 16) or (kind == "naa" and digits not in (16, 32)):
         raise ValueError(
             "is no iSCSI name: after eui. 16 hexadecimal digits follow, after naa. 16 or 32, after iqn. a name"

@@ -7,6 +7,7 @@ sysfs and the mount table are read, which opens no device and never blocks. What
 from __future__ import annotations
 
 import os
+import string
 
 from .. import processes, touch
 from ..errors import NoResponseError
@@ -66,7 +67,7 @@ def read(table: Table, sysfs: str = "/sys", proc: str = "/proc") -> Graph:
 
 def _disk(path: str, name: str, providers: dict[str, Provider]) -> None:
     """A disk, or what the kernel makes of others, and its partitions."""
-    made = name.rstrip("0123456789").rstrip("-")
+    made = name.rstrip(string.digits).rstrip("-")
     geom = Geom("DISK" if os.path.exists(f"{path}/device") else made, name, {})
     whole = providers[name] = Provider(geom, name, {"ident": _serial(path)})
     geom.providers.append(whole)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import string
 from contextlib import suppress
 
 from .. import plan, verdict
@@ -118,7 +119,7 @@ async def host_id(host: Host) -> str:
 def _uuid(result: Result) -> str:
     text = result.out.strip()
     digits = text.replace("-", "")
-    if result.status != 0 or len(digits) != 32 or not set("0123456789abcdefABCDEF").issuperset(digits):
+    if result.status != 0 or len(digits) != 32 or not set(string.hexdigits).issuperset(digits):
         raise ValueError(f"kern.hostuuid is {text!r}")
     return text if digits.strip("0") else ""
 

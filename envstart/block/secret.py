@@ -19,6 +19,7 @@ from ..errors import (
     reason,
 )
 from ..report import paste
+from ..verdict import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,14 +103,12 @@ def _open(path: str) -> int:
     others could change."""
     _check_way(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_regular(path, follow=True)
     except OSError as error:
         raise _wrong(path, error) from None
     status = os.fstat(descriptor)
     wrong = ""
-    if not stat.S_ISREG(status.st_mode):
-        wrong = f"{path} is no regular file"
-    elif status.st_uid != 0:
+    if status.st_uid != 0:
         wrong = f"{path} belongs to user {status.st_uid}; {paste(('chown', 'root', path))}"
     elif status.st_mode & 0o077:
         wrong = f"{path} can be used by others than root; {paste(('chmod', '600', path))}"

@@ -283,13 +283,13 @@ def look_at_system(item: tuple[str, str]) -> tuple[list[str], int, str]:
         times.append(os.stat(f"{system}/locked").st_mtime)
     except FileNotFoundError:
         pass
-    return lacking, int(max(times) - time.time()), _text(f"{data}/{packages.CONF}", False) if data else ""
+    return lacking, int(max(times) - time.time()), _text(f"{data}/{packages.CONF}", follow=False) if data else ""
 
 
-def _text(path: str, links: bool = True) -> str:
-    """The text of a file, "" if it is not there; ``links``: see verdict.regular(). OSError."""
+def _text(path: str, *, follow: bool = True) -> str:
+    """The text of a file, "" if it is not there; ``follow``: see verdict.open_regular(). OSError."""
     try:
-        with open(verdict.regular(path, links), encoding="utf-8", errors="replace") as file:
+        with open(verdict.open_regular(path, follow=follow), encoding="utf-8", errors="replace") as file:
             return file.read(_SIZE_MAX)
     except (FileNotFoundError, NotADirectoryError):
         return ""

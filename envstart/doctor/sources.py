@@ -77,7 +77,7 @@ async def _unmounted(host: Host, users: dict[str, list[str]]) -> list[Finding]:
 def fstab_points(path: str) -> list[str]:
     """In a child: the directories that fstab(5) lists, but for the root; none without the file. OSError."""
     try:
-        with open(verdict.regular(path, links=True), encoding="utf-8", errors="surrogateescape") as file:
+        with open(verdict.open_regular(path, follow=True), encoding="utf-8", errors="surrogateescape") as file:
             rows = [line.split() for line in file if not line.lstrip().startswith("#")]
     except FileNotFoundError:
         return []

@@ -207,7 +207,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     for path in (str(tmp_path), str(fifo), os.devnull):
         with pytest.raises((ConfigError, PermissionDeniedError)) as caught:
             _load(path)
-        assert str(caught.value) == f"cannot use {path}: it is no regular file"
+        assert str(caught.value) == f"cannot read {path}: {path} is no regular file"
 
 
 def test_fault_97_what_cannot_be_opened(tmp_path: Path) -> None:
