@@ -20,7 +20,7 @@ DOORS = {
     "_signal": {"signals"},
     "ctypes": {"freebsd"},
 }
-# Frugal are the modules of the short way alone (tests/test_real_cost.py runs it).
+# Frugal are the modules of the short way alone (tests/real/test_cost.py runs it).
 FRUGAL = {"posix", "marshal", "_signal"}
 SHORT_WAY = {"fast", "children", "linux", "locks", "signals", "started", "state", "table", "verdict"}
 # What costs a start more than it is worth: these are for the tool, and for what is needed seldom.
