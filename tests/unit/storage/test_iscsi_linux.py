@@ -267,9 +267,9 @@ def test_the_command_of_a_logout_names_the_session(sysfs: Sysfs) -> None:
 @pytest.mark.parametrize(
     ("words", "kind"),
     [
-        ("24 - iSCSI login failed due to authorization failure", "Denied"),
-        ("20 - could not connect to iscsid", "Unavailable"),
-        ("19 - encountered non-retryable iSCSI login failure", "Unavailable"),
+        ("24 - iSCSI login failed due to authorization failure", "PermissionDeniedError"),
+        ("20 - could not connect to iscsid", "UnavailableError"),
+        ("19 - encountered non-retryable iSCSI login failure", "UnavailableError"),
         ("8 - connection timed out", ""),
         ("4 - encountered connection failure", ""),
     ],
