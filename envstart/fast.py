@@ -17,7 +17,7 @@ import posix
 import sys
 import time
 
-from . import __version__, children, locks, started, state, verdict
+from . import children, locks, started, state, verdict
 from .paths import ancestors
 from .table import Entry, Table
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 _QUICK = 0.5
 # Seconds that a file must have been left alone: two changes within one tick of the file system's clock look the same.
 SETTLED = 2.0
-# What a plan is made by, beside its backend: another version of these can make another one of the same file.
-_MAKERS = "fast environment shell options config layout thin mount usable table verdict paths".split()
 # Of the sum of a record: what is left of it after a division by this, in bytes. zlib and binascii would be one import
 # more.
 _PRIME, _SUM = (1 << 61) - 1, 8
@@ -63,10 +61,8 @@ def _is_so(program: str, argv: list[str], hung: list[children.Child]) -> bool:
     for descriptor in (0, 1, 2):
         # What is opened here must not become one of them.
         posix.fstat(descriptor)
-    makers, known, configuration, lock, absent, ground, points, rows = _unsealed(state.read(_name(program, argv)))
-    if makers != _makers(program) or known != argv:
-        return False
-    if any(_identity(path) != identity for path, identity in configuration) or any(map(_identity, absent)):
+    known, files, lock, ground, points, rows = _unsealed(state.read(_name(program, argv)))
+    if known != argv or any(_identity(path) != identity for path, identity in files):
         return False
     claimed, _ = locks.claim(lock)
     if claimed is None:
@@ -143,8 +139,8 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
     if path is None or len(plan.locks) != 1 or None in rows:
         return None
     # What has changed since the plan was made would pass for what it was made of.
-    makers, settled = _makers(program), time.time() - SETTLED - host.deadline.elapsed()
-    if posix.stat(path).st_ctime > settled or max(makers[1:]) > settled * 1e9:
+    makers, settled = _makers(), time.time() - SETTLED - host.deadline.elapsed()
+    if any(posix.stat(file).st_ctime > settled for file in (path, *makers)):
         return None
     from . import breaker, config, record
 
@@ -153,22 +149,17 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
         # Given by -c, in one word or in two.
         places = [path]
     # Those before the one that was found are looked at first, should they come.
-    configuration = [(place, _identity(place)) for place in places[: places.index(path) + 1]]
-    if any(identity for _, identity in configuration[:-1]):
-        return None
+    absent = places[: places.index(path)]
+    absent += [state.path(breaker.record(server)) for step in plan.steps for server in step.servers]
     recorded = record.path(plan.environment)
-    configuration.append((recorded, _identity(recorded)))
-    if configuration[-1][1] is None:
-        # Each start tries to write it.
+    if any(map(_identity, absent)) or _identity(recorded) is None:
+        # Each start tries to write its record.
         return None
-    absent = [state.path(breaker.record(server)) for step in plan.steps for server in step.servers]
     ground = table.at("/")[-1]
     return (
-        makers,
         list(argv),
-        configuration,
+        [(file, _identity(file)) for file in (*absent, path, recorded, *makers)],
         plan.locks[0],
-        absent,
         (ground.device, ground.root),
         _places([row for row in rows if row]),
         rows,
@@ -222,9 +213,10 @@ def _identity(path: str) -> tuple[int, ...] | None:
     return (link.st_ino, link.st_ctime_ns, status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
 
 
-def _makers(program: str) -> tuple[Any, ...]:
-    here, backend = __file__.rpartition("/")[0], f"backends/{program.rpartition('_')[2]}"
-    return (__version__, *(posix.stat(f"{here}/{name}.py").st_ctime_ns for name in (*_MAKERS, backend)))
+def _makers() -> list[str]:
+    """Return the files of all modules of the package that are loaded: another version of any can make another plan."""
+    package = __name__.partition(".")[0]
+    return [str(module.__file__) for name, module in sys.modules.items() if name.partition(".")[0] == package]
 
 
 def _name(program: str, argv: Sequence[str]) -> str:

@@ -307,15 +307,3 @@ def _conf(factory: pytest.TempPathFactory, configuration: dict[str, str], by_sec
     path = factory.getbasetemp() / "fast.conf"
     path.write_text(f"NFS_SERVER=other\n[j]\n{lines}" if by_section else lines)
     return str(path)
-
-
-def test_whatever_makes_a_plan_is_among_its_makers() -> None:
-    """What the backends whose mounts the table alone can tell of are made of, and nothing that acts."""
-    root = Path(fast.__file__).parent
-    acting = {"plan", "errors", "host", "commands", "diagnosis", "unmount", "retry", "state", "zfs"}
-    for backend in ("nfs", "nullfs"):
-        text = (root / "backends" / f"{backend}.py").read_text(encoding="utf-8")
-        lines = [line.split() for line in text.splitlines() if line.startswith("from ..")]
-        names = {name.strip(",") for line in lines if line[1] == ".." for name in line[3:]}
-        names |= {line[1].lstrip(".") for line in lines if line[1] != ".."}
-        assert names - acting <= set(fast._MAKERS)

@@ -52,6 +52,20 @@ counted["modules"] = sorted(set(sys.modules) - before)
 import json
 print(json.dumps(counted))
 """
+# Prints those of some files without which the short way would still be taken.
+WITHOUT_EACH = """
+import sys
+root, program, count, *words = sys.argv[1:]
+files, argv = words[:int(count)], words[int(count):]
+sys.path.insert(0, root)
+from envstart import fast
+identity = fast._identity
+def is_taken_without(other):
+    fast._identity = lambda path: None if path == other else identity(path)
+    return fast._is_so(program, argv, [])
+assert is_taken_without("")
+print(*filter(is_taken_without, files))
+"""
 # The short way.
 SHORT = {
     "_signal", "envstart", "envstart.children", "envstart.fast", "envstart.linux", "envstart.locks", "envstart.signals",
@@ -126,6 +140,18 @@ def test_a_start_and_a_stop_of_four(work: Workdir) -> None:
     assert stop.forks <= 1 + 4
     assert stop.tables <= 1 + 4
     assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1, ".record": 1}, stop.tables)
+
+
+def test_the_short_way_ends_with_any_module_of_a_start(work: Workdir) -> None:
+    """Another version of any of them, or one of another name, can plan other mounts."""
+    start = counted(work, "env_start_nullfs")
+    modules = [name.replace(".", "/") for name in start.modules if name.startswith("envstart")]
+    files = [
+        str(file) for name in modules for file in (ROOT / f"{name}.py", ROOT / name / "__init__.py") if file.exists()
+    ]
+    assert len(files) == len(modules)
+    argv = [str(ROOT), "env_start_nullfs", str(len(files)), *files, *work.argv()]
+    assert work.namespace.run(sys.executable, "-I", "-S", "-c", WITHOUT_EACH, *argv).split() == []
 
 
 def test_a_stop_with_nothing_to_do(work: Workdir) -> None:
