@@ -7,6 +7,7 @@ connect, for a tenth of a second; if that fails they end at once. Whoever starts
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from . import state
@@ -88,7 +89,5 @@ def record(server: Server) -> str:
 
 
 def _forget(server: Server) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.unlink(state.path(record(server)))
-    except OSError:
-        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -177,10 +178,8 @@ def _differs(arguments: argparse.Namespace, report: Report, records: Sequence[Re
 
 
 def _forget(arguments: argparse.Namespace) -> None:
-    try:
+    with contextlib.suppress(EnvstartError, OSError):
         os.unlink(_last(arguments))
-    except (EnvstartError, OSError):
-        pass
 
 
 def _tell(arguments: argparse.Namespace, report: Report, found: _Found, seconds: float) -> None:

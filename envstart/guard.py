@@ -6,6 +6,7 @@ that nothing that is sent to the whole group of CBSD's processes ends it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from . import children, processes
@@ -54,16 +55,12 @@ class Guard:
         if self._pid <= 0:
             return
         if error is None:
-            try:
+            with contextlib.suppress(OSError):
+                # It may have been killed.
                 os.write(self._pipe, b".")
-            except OSError:
-                # It was killed.
-                pass
         os.close(self._pipe)
-        try:
+        with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
-        except ChildProcessError:
-            pass
 
     def _act(self) -> None:
         callers = [pid for pid, began in reversed(self._callers) if processes.is_still(pid, began)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from . import diagnosis, network
 from .children import Result
 from .errors import (
@@ -147,16 +149,14 @@ async def _refused(host: Host, mount: Mount, result: Result, doing: str) -> Envs
     """Tell what of the ways to be refused is left for root."""
     jailed = ""
     if host.platform == "freebsd":
-        try:
+        with contextlib.suppress(EnvstartError):
+            # The server is the likelier one.
             jailed = await host.ask(
                 ("sysctl", "-n", "security.jail.jailed"),
                 lambda answer: answer.out.strip(),
                 lasting=True,
                 patience=_ASKING,
             )
-        except EnvstartError:
-            # The server is the likelier one.
-            pass
     if jailed == "1":
         return PermissionDeniedError(
             f"cannot {doing}: {result.words}: this is a jail; run CBSD and its hooks on the host"

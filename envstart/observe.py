@@ -5,6 +5,8 @@ rules (usable.py).
 
 from __future__ import annotations
 
+import contextlib
+
 from . import plan, probes, usable
 from .errors import EnvstartError
 from .mount import Mount
@@ -37,11 +39,9 @@ def states(host: Host, steps: Sequence[Step], level: str = "read", places: Seque
 
 def resolve(host: Host, places: Sequence[str]) -> None:
     """Find the real names of all that the table does not know, by one child."""
-    try:
+    with contextlib.suppress(EnvstartError, OSError):
+        # After a failure each is asked for by itself, so that the right one is told.
         host.wait(host.resolve(places))
-    except (EnvstartError, OSError):
-        # Each is asked for by itself then, so that the right one is told.
-        pass
 
 
 async def _down(host: Host, step: Mount) -> tuple[str | EnvstartError, str]:

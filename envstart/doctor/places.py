@@ -5,6 +5,7 @@ All of it is looked at in children: each of these directories can be on a dead s
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from .. import install, packages, remedies, shell, verdict
@@ -279,10 +280,8 @@ def look_at_system(item: tuple[str, str]) -> tuple[list[str], int, str]:
     system, data = item
     lacking = [f"{directory}/{install.LINK}" for directory in install.missing(system)]
     times = [os.stat(system).st_mtime]
-    try:
+    with contextlib.suppress(FileNotFoundError):
         times.append(os.stat(f"{system}/locked").st_mtime)
-    except FileNotFoundError:
-        pass
     return lacking, int(max(times) - time.time()), _text(f"{data}/{packages.CONF}", follow=False) if data else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -191,8 +192,6 @@ def daemon(serve: Callable[[int], None]) -> str:
 
 def tell(descriptor: int, words: str) -> None:
     """The word of a daemon() for the one who waits for it, and who may have been ended meanwhile."""
-    try:
+    with contextlib.suppress(BrokenPipeError):
         os.write(descriptor, words.encode())
-    except BrokenPipeError:
-        pass
     os.close(descriptor)

@@ -12,6 +12,7 @@ and the status in the form of wait(2) when the process has ended. What /proc tel
 from __future__ import annotations
 
 import builtins
+import contextlib
 import gc
 import importlib
 import io
@@ -231,11 +232,9 @@ def reap(told: dict[int, int]) -> None:
 
 
 def tell(descriptor: int, kind: bytes, number: int) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError):
+        # Who wanted to know may be gone.
         os.write(descriptor, kind + number.to_bytes(8, "big"))
-    except BrokenPipeError:
-        # Who wanted to know is gone.
-        pass
 
 
 if __name__ == "__main__":
