@@ -141,19 +141,31 @@ def discard(environment: Environment) -> None:
 
 def load(environment: Environment, report: Report) -> Record | None:
     """Read the record of a jail or VM; None, with a warning, for one that cannot be used, None for none."""
+    return parse(environment, read(environment, report), report)
+
+
+def read(environment: Environment, report: Report) -> str | None:
+    """Return the text of the record; None, with a warning, for one that cannot be read, None for none."""
     name = path(environment)
     if os.geteuid() != 0:
         # Only root can read it, and only root can unmount.
         return None
     try:
-        return _parsed(name, _trusted(name))
+        return _trusted(name)
     except FileNotFoundError:
         return None
     except OSError as error:
         report.warn(f"cannot read {name}: {reason(error)}; going on without it")
+        return None
+
+
+def parse(environment: Environment, text: str | None, report: Report) -> Record | None:
+    """Return what read() has returned as a record; None, with a warning, if it cannot be used."""
+    try:
+        return None if text is None else _parsed(path(environment), text)
     except EnvstartError as error:
         report.warn(f"{error}; going on without it")
-    return None
+        return None
 
 
 def in_workdir(workdir: str, report: Report, *, besides: Collection[str] = ()) -> list[Record]:

@@ -27,13 +27,34 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
 
     ``path`` is the configuration to use instead of the usual places. ``force`` lets it use force in any case.
     """
-    recorded = record.load(environment, host.report)
-    own = force_on if force else as_it_is
+    options = backends.backend(backend).OPTIONS
+    found = config.find(backend, environment.workdir, path)
+    text = record.read(environment, host.report)
+
+    def planned(settings: Config) -> Plan:
+        settings = force_on(settings) if force else settings
+        return backends.make_plan(backends.backend(backend), environment, settings)
+
+    mistake: EnvstartError | None = None
     try:
-        settings = own(_settings(host, backend, environment, path, recorded))
-        configured = backends.make_plan(backends.backend(backend), environment, settings)
+        configured = planned(config.load(backend, options, environment.name, found, environment.workdir))
+        if text == record.text_of(configured):
+            # As nearly always, nothing has changed since the start: the record need not be parsed.
+            return configured
     except EnvstartError as error:
-        return _without_configuration(host, backend, environment, recorded, error, force)
+        mistake = error
+    recorded = record.parse(environment, text, host.report)
+    if mistake is not None:
+        try:
+            if found is None:
+                raise mistake
+            from . import lenient
+
+            texts = {key: value for key, value in recorded.texts.items() if key in BEHAVIOUR} if recorded else {}
+            settings = lenient.load(backend, options, environment.name, found, recorded=texts, report=host.report)
+            configured = planned(settings)
+        except EnvstartError as error:
+            return _without_configuration(host, backend, environment, recorded, error, force)
     if recorded is None or _is_of(recorded, configured):
         return configured
     try:
@@ -61,29 +82,9 @@ def planner(host: Host) -> Callable[[str, Environment], Plan]:
     return planned
 
 
-def as_it_is(settings: Config) -> Config:
-    """Return the configuration itself."""
-    return settings
-
-
 def force_on(settings: Config) -> Config:
     """Return the configuration with all force allowed that a stop can use."""
     return settings.but(STOP_FORCE=True, STOP_KILL=True)
-
-
-def _settings(host: Host, backend: str, environment: Environment, path: str | None, recorded: Record | None) -> Config:
-    """Read the configuration, leniently if it has mistakes."""
-    options = backends.backend(backend).OPTIONS
-    found = config.find(backend, environment.workdir, path)
-    try:
-        return config.load(backend, options, environment.name, found, environment.workdir)
-    except EnvstartError:
-        if found is None:
-            raise
-    from . import lenient
-
-    texts = {key: text for key, text in recorded.texts.items() if key in BEHAVIOUR} if recorded else {}
-    return lenient.load(backend, options, environment.name, found, recorded=texts, report=host.report)
 
 
 def _without_configuration(

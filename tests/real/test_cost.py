@@ -84,7 +84,7 @@ LONG = SHORT | {
 }  # fmt: skip
 # No time for these in a start or a stop that goes well; the rest of the standard library is at hand there.
 HEAVY = {"asyncio", "dataclasses", "logging", "json", "argparse", "ctypes", "sqlite3", "multiprocessing", "concurrent",
-         "psutil", "tenacity", "configobj"}  # fmt: skip
+         "psutil", "tenacity", "configobj", "bisect"}  # fmt: skip
 
 
 class Cost(NamedTuple):
