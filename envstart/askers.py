@@ -68,13 +68,13 @@ class Asker:
         return self.pipe.closed or (self._questions is not None and bool(children.answers(self.pipe.data)[0]))
 
     def answer(self) -> Any:
-        """The result; its OSError is raised, EOFError if it ended before."""
+        """The result; its OSError or EnvstartError is raised, EOFError if it ended before."""
         found, self.pipe.data = children.answers(self.pipe.data)
         if not found:
             raise EOFError
         number, value = found[0]
-        if number:
-            raise OSError(number, value)
+        if error := children.raised(number, value):
+            raise error
         return value
 
     def close(self) -> None:

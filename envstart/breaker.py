@@ -40,7 +40,8 @@ async def admit(plan: Plan, host: Host) -> None:
 
             raise TemporaryError(
                 f"cannot start {plan.environment.name}: {names} gave no answer {age:.0f} s ago, and takes no "
-                f"connection now; it is asked again later (BREAKER), or at once: {remedies.of_plan(plan, 'start')}"
+                "connection now",
+                hint=f"it is asked again later (BREAKER), or at once: {remedies.of_plan(plan, 'start')}",
             )
         for server in () if host.rehearsing else servers:
             _forget(server)

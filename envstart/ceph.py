@@ -103,7 +103,9 @@ async def key(host: Host, config: Config) -> str | None:
     argv = ("ceph-authtool", "--print-key", "--name", name, path)
     found: str = await host.ask(argv, _printed, lasting=True, secret=True)
     if not found:
-        raise PermissionDeniedError(f"cannot read a key: {path} has none of {name}; correct CEPH_KEYRING, or CEPH_USER")
+        raise PermissionDeniedError(
+            f"cannot read a key: {path} has none of {name}", hint="correct CEPH_KEYRING, or CEPH_USER"
+        )
     return found
 
 

@@ -95,8 +95,9 @@ class KernelMount(Mount):
     @staticmethod
     def diagnose(result: Result, doing: str) -> EnvstartError:
         return diagnosis.first(_SAID, result.words, doing) or TemporaryError(
-            f"cannot {doing}: {result.words}; are the monitors and the MDS up and to be reached, and CEPH_USER, its "
-            "key and CEPH_FS_NAME right? dmesg tells"
+            f"cannot {doing}: {result.words}",
+            hint="are the monitors and the MDS up and to be reached, and CEPH_USER, its "
+            "key and CEPH_FS_NAME right? dmesg tells",
         )
 
     def server(self, table: Table) -> str:
@@ -114,7 +115,8 @@ class KernelMount(Mount):
         if name != wanted:
             raise ConfigError(
                 f"cannot use {entry.point}: {entry} is mounted there, from {_named(name)}, and the configuration says "
-                f"{_named(wanted)}; it is not touched; {paste(('umount', entry.point))}, or correct CEPH_FS_NAME"
+                f"{_named(wanted)}; it is not touched",
+                hint=f"{paste(('umount', entry.point))}, or correct CEPH_FS_NAME",
             )
         return True
 
@@ -126,7 +128,9 @@ class KernelMount(Mount):
 
     def _refuse_elsewhere(self, host: Host) -> None:
         if host.platform != "linux":
-            raise ConfigError(f"cannot mount {self.source}: this kernel has no client of CephFS; set CEPH_CLIENT=fuse")
+            raise ConfigError(
+                f"cannot mount {self.source}: this kernel has no client of CephFS", hint="set CEPH_CLIENT=fuse"
+            )
 
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         if await self._ours(host, await host.mounts(), point) is None:

@@ -27,6 +27,8 @@ _CANNOT_EXECUTE = 126
 _CAN_SPAWN = sys.platform.startswith("linux")
 # Bytes of the length before each answer.
 _LENGTH = 4
+# In place of an errno: an EnvstartError, by pickle.
+_ERROR = -2
 
 
 class Child:
@@ -161,7 +163,7 @@ def call(
 ) -> tuple[Child, int]:
     """Call ``function`` in a child; returns it and the descriptor its answer comes from. OSError.
 
-    The answer is what marshal makes of (0, result), or of (errno, its text) after an OSError. ``keep``: descriptors
+    The answer is what marshal makes of (0, result), or of what raised() reads. ``keep``: descriptors
     that the child holds until it ends. ``questions``: one that it reads framed() ones from after that, each a module,
     the name of a function in it, and its arguments, until the other end is closed.
     """
@@ -193,7 +195,23 @@ def _outcome(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[in
     except OSError as error:
         return error.errno or -1, error.strerror or str(error)
     except Exception as error:
+        from .errors import EnvstartError
+
+        if isinstance(error, EnvstartError):
+            import pickle
+
+            return _ERROR, pickle.dumps(error)
         return -1, repr(error)
+
+
+def raised(number: int, value: Any) -> Exception | None:
+    """Return what a call in a child has raised, by its answer; None if that is a result."""
+    if number == _ERROR:
+        import pickle
+
+        error: Exception = pickle.loads(value)
+        return error
+    return OSError(number, value) if number else None
 
 
 def _read(descriptor: int) -> Iterator[Any]:
@@ -266,7 +284,7 @@ def framed(value: Any) -> bytes:
 
 
 def answers(data: bytes) -> tuple[list[Any], bytes]:
-    """What a child has sent: (0, result), or (errno, text), for each item that it came to; and the rest."""
+    """What a child has sent: (0, result), or what raised() reads, for each item that it came to; and the rest."""
     found = []
     at = 0
     while len(data) - at >= _LENGTH:

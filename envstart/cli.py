@@ -51,7 +51,7 @@ exit status: 0 done (status: all is mounted), 1 final, 64 usage, 66 something is
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"cannot read the command line: {message}; try: {self.prog} -h")
+        raise UsageError(f"cannot read the command line: {message}", hint=f"try: {self.prog} -h")
 
     def _print_message(self, message: str, file: object = None) -> None:
         # The help and the version: argparse itself does not notice a disk without room.
@@ -90,7 +90,7 @@ def _whole(path: str) -> str:
     try:
         return os.path.abspath(path)
     except FileNotFoundError:
-        raise UsageError(f"cannot use {path}: the working directory is no more; give the whole path") from None
+        raise UsageError(f"cannot use {path}: the working directory is no more", hint="give the whole path") from None
 
 
 def _seconds(text: str) -> float:
@@ -264,7 +264,9 @@ def _environments(arguments: argparse.Namespace, report: Report) -> list[Environ
     given = {"-w": arguments.workdir, "-l": arguments.list, "-d and -s": arguments.data or arguments.system}
     options = [option for option, value in given.items() if value is not None]
     if options[1:]:
-        raise UsageError(f"cannot tell which jail or VM is meant: {options[0]} excludes {options[1]}; leave one out")
+        raise UsageError(
+            f"cannot tell which jail or VM is meant: {options[0]} excludes {options[1]}", hint="leave one out"
+        )
     if not options:
         raise UsageError("cannot tell which jail or VM is meant: give -w and -j, or -l, or -d, -s and -j")
     if arguments.list:
@@ -286,7 +288,7 @@ def _environments(arguments: argparse.Namespace, report: Report) -> list[Environ
             report.warn(f"CBSD starts {usual.name} by {found.backend}, not by {arguments.backend}: {found.hook}")
         return [found.environment if found is not None and found.environment is not None else usual]
     if not (arguments.data and arguments.system):
-        raise UsageError("cannot do without -d and -s; or give -w")
+        raise UsageError("cannot do without -d and -s", hint="or give -w")
     places = (arguments.data, arguments.system, arguments.fstab, arguments.rcconf)
     return [environment.Environment(arguments.name, *places)]
 
@@ -431,7 +433,7 @@ def _config_check(arguments: argparse.Namespace, report: Report) -> int:
         tell(f"{plan.config.path or 'no file'}: OK for {meaning}\n")
     status = os.EX_OK
     for wrong, meanings in failed.values():
-        wrong.also(f"so for {', '.join(meanings)}")
+        wrong.add_note(f"so for {', '.join(meanings)}")
         report.fail(wrong)
         status = wrong.status
     return status

@@ -111,12 +111,14 @@ class Client(Mount):
         if not source:
             raise ConfigError(
                 f"cannot tell what is mounted on {entry.point}: the mount table shows {entry} alone, and envstart has "
-                f"no note of it; it is not touched; {paste(('umount', entry.point))}"
+                "no note of it; it is not touched",
+                hint=paste(("umount", entry.point)),
             )
         if entry.number and number not in ("", _UNTOLD, entry.number):
             raise ConfigError(
                 f"cannot tell what is mounted on {entry.point}: {entry}, but not the mount that envstart has made; it "
-                f"is not touched; {paste(('umount', entry.point))}"
+                "is not touched",
+                hint=paste(("umount", entry.point)),
             )
         return source == self.source
 
@@ -213,7 +215,8 @@ class Client(Mount):
         if result.status != 0:
             kind = TemporaryError if result.status is None else UnavailableError
             raise kind(
-                f"cannot mount {self.source}: kldload fusefs: {result.words}; load it at boot: sysrc kld_list+=fusefs"
+                f"cannot mount {self.source}: kldload fusefs: {result.words}",
+                hint="load it at boot: sysrc kld_list+=fusefs",
             )
 
     async def _take_back(self, host: Host, point: str, undo: Undo) -> None:
@@ -367,8 +370,8 @@ def refuse_shared(wanted: Sequence[Wanted]) -> None:
     """ConfigError if a directory is to serve all environments."""
     if any(item.shared for item in wanted):
         raise ConfigError(
-            "cannot use RCCONF_SHARED=1: each environment has mounts of its own here, which go with it; "
-            "mount that directory by fstab(5), or set RCCONF_SHARED=0"
+            "cannot use RCCONF_SHARED=1: each environment has mounts of its own here, which go with it",
+            hint="mount that directory by fstab(5), or set RCCONF_SHARED=0",
         )
 
 

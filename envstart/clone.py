@@ -11,7 +11,7 @@ import os
 from . import environment, hook, layout, staging, touch
 from .block.base import Block
 from .environment import file_name
-from .errors import ConfigError, EnvstartError, NotFoundError, TemporaryError, UsageError
+from .errors import ConfigError, EnvstartError, NotFoundError, NotOnServerError, TemporaryError, UsageError
 from .mount import Mount
 from .options import ALNUM
 from .plan import NOT_READY, Plan, State
@@ -29,9 +29,6 @@ PROGRAM = "env_clone_nfs"
 # What neither this host nor a shell on the server takes for anything else.
 _SAFE = ALNUM | set("/._-@%:+,=")
 
-# What mount_nfs(8) says of a directory that the server does not have.
-_NOTHING = "No such file or directory"
-
 
 def main(argv: Sequence[str], host: Host) -> int:
     """Run the hook and return its exit status; raises EnvstartError."""
@@ -41,7 +38,7 @@ def main(argv: Sequence[str], host: Host) -> int:
         return os.EX_OK
     if set(arguments.values) - {"-c"}:
         raise UsageError(
-            f"cannot use {' '.join(arguments.values)}: CBSD names the environments by variables; -h tells which"
+            f"cannot use {' '.join(arguments.values)}: CBSD names the environments by variables", hint="-h tells which"
         )
     report = host.report
     report.verbose = arguments.verbose
@@ -65,7 +62,7 @@ def environments(variables: Mapping[str, str]) -> tuple[Environment, Environment
     lacking = [name for name in ("jname", "data", "workdir", "newjname") if not variables.get(name)]
     if lacking:
         raise UsageError(
-            f"cannot tell what to clone: {', '.join(lacking)} not set; cbsd jclone sets them for clone-local.d"
+            f"cannot tell what to clone: {', '.join(lacking)} not set", hint="cbsd jclone sets them for clone-local.d"
         )
     name, workdir = variables["newjname"], variables["workdir"]
     if name == variables["jname"]:
@@ -81,7 +78,7 @@ def planned(old: Environment, new: Environment, path: str | None) -> Plan:
     doing = f"cannot clone {old.name} to {new.name}"
     if config["CLONE_COMMAND"] is None:
         raise ConfigError(
-            f"{doing}: CLONE_COMMAND is not set; as in: ssh root@{config['NFS_SERVER']} cp -a {{old}} {{new}}"
+            f"{doing}: CLONE_COMMAND is not set", hint=f"as in: ssh root@{config['NFS_SERVER']} cp -a {{old}} {{new}}"
         )
     if source.config["NFS_SERVER"] != config["NFS_SERVER"]:
         raise ConfigError(
@@ -121,7 +118,9 @@ class Vacancy(Block):
     async def start(self, host: Host) -> None:
         for copy in self._copies:
             if await copy.exists(host):
-                raise ConfigError(f"cannot make {copy.target}: it is there already; remove it, or take another name")
+                raise ConfigError(
+                    f"cannot make {copy.target}: it is there already", hint="remove it, or take another name"
+                )
         self._seen = True
 
     async def state(self, host: Host) -> State:
@@ -175,9 +174,9 @@ class Copy(Block):
         await look.withdraw(host)
         try:
             await look.start(host)
-        except NotFoundError as error:
+        except NotOnServerError:
             # What is there and no directory is there all the same, and the command that takes back would remove it.
-            if not os.path.isdir(look.point) or _NOTHING not in str(error):
+            if not os.path.isdir(look.point):
                 raise
             return False
         await look.withdraw(host)
@@ -192,7 +191,7 @@ class Copy(Block):
         if await self.exists(host):
             return None
         command = self.config["CLONE_COMMAND"][0]
-        return EnvstartError(f"cannot find {self.target}: {command} said that it is done; look at CLONE_COMMAND")
+        return EnvstartError(f"cannot find {self.target}: {command} said that it is done", hint="look at CLONE_COMMAND")
 
     async def start(self, host: Host) -> None:
         words = self.config["CLONE_COMMAND"]
@@ -200,9 +199,9 @@ class Copy(Block):
         result = await self._run(host, words)
         doing = f"cannot copy {self.source} to {self.target}: {words[0]}"
         if result.status is None:
-            raise TemporaryError(f"{doing}: {result.words}; on the server it may go on; raise CLONE_TIMEOUT")
+            raise TemporaryError(f"{doing}: {result.words}; on the server it may go on", hint="raise CLONE_TIMEOUT")
         if result.status != 0:
-            raise EnvstartError(f"{doing}: {result.words}; try the command by hand: -v shows it")
+            raise EnvstartError(f"{doing}: {result.words}", hint="try the command by hand: -v shows it")
         self._made = True
 
     async def _take_back(self, host: Host) -> None:
@@ -213,7 +212,7 @@ class Copy(Block):
         result = await self._run(host, self._undo)
         if result.status != 0:
             raise EnvstartError(
-                f"cannot remove {self.target}: {self._undo[0]}: {result.words}; remove it on the server"
+                f"cannot remove {self.target}: {self._undo[0]}: {result.words}", hint="remove it on the server"
             )
 
     async def state(self, host: Host) -> State:

@@ -116,8 +116,8 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
 
         places = candidates(backend, workdir)
         raise ConfigError(
-            f"cannot find env_start_{backend}.conf in {', '.join(map(os.path.dirname, places))}; "
-            f"write one: {remedies.known('config sample', [backend])} > {paste((places[0],))}"
+            f"cannot find env_start_{backend}.conf in {', '.join(map(os.path.dirname, places))}",
+            hint=f"write one: {remedies.known('config sample', [backend])} > {paste((places[0],))}",
         )
     reading = _reading(trusted_text(path)) if path is not None else shell.Reading()
     return from_reading(backend, options, name, path, reading)
@@ -211,7 +211,7 @@ def environments(path: str) -> list[Environment]:
         from configobj import ConfigObj, ConfigObjError, Section
     except ImportError:
         remedy = libraries.how_to_install("configobj")
-        raise UnavailableError(f"cannot read {path}: Python's configobj is missing; {remedy}") from None
+        raise UnavailableError(f"cannot read {path}: Python's configobj is missing", hint=remedy) from None
     text = trusted_text(path)
     try:
         parsed = ConfigObj(text.splitlines(), interpolation=False, list_values=False, raise_errors=True)
@@ -220,7 +220,7 @@ def environments(path: str) -> list[Environment]:
     found = []
     for name, section in parsed.items():
         if not isinstance(section, Section):
-            raise ConfigError(f"cannot use {path}: {name} is in no section; begin with [NAME]")
+            raise ConfigError(f"cannot use {path}: {name} is in no section", hint="begin with [NAME]")
         unknown = set(section) - {"data", "system", "fstab", "rcconf"}
         if unknown or not {"data", "system"} <= set(section):
             raise ConfigError(
@@ -245,8 +245,8 @@ def mistakes(path: str | None, problems: list[tuple[int, str]], checked: Sequenc
         lines.append(f"{path}: ... and {len(problems) - _SHOWN_MAX} more")
     count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes, the first"
     return ConfigError(
-        f"cannot use the configuration: {count}: {lines[0]}; correct it and try: "
-        f"{remedies.known('config check', checked)}",
+        f"cannot use the configuration: {count}: {lines[0]}",
+        hint=f"correct it and try: {remedies.known('config check', checked)}",
         details=tuple(lines) if len(lines) > 1 else (),
     )
 
@@ -292,11 +292,11 @@ def trusted_text(path: str) -> str:
             status = os.fstat(file.fileno())
             if status.st_uid not in (0, os.geteuid()) and status.st_uid != _cbsd()[0]:
                 remedy = paste(("chown", "root", path))
-                raise PermissionDeniedError(f"cannot trust {path}: it belongs to user {status.st_uid}; {remedy}")
+                raise PermissionDeniedError(f"cannot trust {path}: it belongs to user {status.st_uid}", hint=remedy)
             writable = status.st_mode & 0o022
             if writable and (writable != stat.S_IWGRP or status.st_gid != _cbsd()[1]):
                 raise PermissionDeniedError(
-                    f"cannot trust {path}: others can write it; {paste(('chmod', 'go-w', path))}"
+                    f"cannot trust {path}: others can write it", hint=paste(("chmod", "go-w", path))
                 )
             content = file.read(_SIZE_MAX + 1)
     except OSError as error:

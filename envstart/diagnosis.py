@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import time
 
-from .errors import ConfigError, EnvstartError, NotFoundError, PermissionDeniedError, TemporaryError, UnavailableError
+from .errors import (
+    ConfigError,
+    EnvstartError,
+    NotFoundError,
+    NotOnServerError,
+    PermissionDeniedError,
+    TemporaryError,
+    UnavailableError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +58,7 @@ _FINAL: Rows = (
 # Of a directory of an NFS server the same words mean something else.
 _OF_SERVER: Rows = (
     ("Permission denied", PermissionDeniedError, "let the server export it to this host"),
-    ("No such file or directory", NotFoundError, "make the directory on the server, or correct the path"),
+    ("No such file or directory", NotOnServerError, "make the directory on the server, or correct the path"),
 )
 _HEALS = (
     "Connection refused",
@@ -82,10 +90,10 @@ ALREADY = ("Device busy", "Resource deadlock avoided")
 def first(rows: Rows, words: str, doing: str) -> EnvstartError | None:
     """The error of the first row that fits; ``doing`` is "mount SOURCE on DIR"."""
     if UNRESOLVED in words and time.monotonic() < BOOTING:
-        return TemporaryError(f"cannot {doing}: {words}; the resolver may not be up yet")
+        return TemporaryError(f"cannot {doing}: {words}", hint="the resolver may not be up yet")
     for text, kind, remedy in rows:
         if text in words:
-            return kind(f"cannot {doing}: {words}; {remedy}")
+            return kind(f"cannot {doing}: {words}", hint=remedy)
     return None
 
 
@@ -109,8 +117,8 @@ def _of_any(result: Result, doing: str, doubt: str) -> EnvstartError:
     if final is not None:
         return final
     if result.status is None or any(text in words for text in _HEALS):
-        return TemporaryError(f"cannot {doing}: {words}; {doubt}")
-    return EnvstartError(f"cannot {doing}: {words}; try the command by hand: -v shows it")
+        return TemporaryError(f"cannot {doing}: {words}", hint=doubt)
+    return EnvstartError(f"cannot {doing}: {words}", hint="try the command by hand: -v shows it")
 
 
 def of_server(result: Result, doing: str) -> EnvstartError:

@@ -97,7 +97,9 @@ class Environment:
             if last in _SHARED and not named and not (option == "-r" and last == "jails-rcconf"):
                 raise UsageError(f"cannot use {option} {path}: it holds the directories of all environments")
             if last.startswith("-"):
-                raise UsageError(f"cannot use {option} {path}: it was made from an empty name; give CBSD a jname")
+                raise UsageError(
+                    f"cannot use {option} {path}: it was made from an empty name", hint="give CBSD a jname"
+                )
             if not named and (holder in _NAMED or (holder == "jails-data" and last.endswith("-data"))):
                 raise UsageError(f"cannot use {option} {path}: it does not belong to environment {self.name}")
             if path in seen:
@@ -121,7 +123,7 @@ class Arguments:
         """The environment meant, or UsageError; ``-d``, ``-j`` and ``-s`` are required."""
         lacking = [option for option in ("-d", "-j", "-s") if option not in self.values]
         if lacking:
-            raise UsageError(f"cannot do without {' and '.join(lacking)}; usage: {SYNOPSIS}")
+            raise UsageError(f"cannot do without {' and '.join(lacking)}", hint=f"usage: {SYNOPSIS}")
         get = self.values.get
         return Environment(self.values["-j"], self.values["-d"], self.values["-s"], get("-f"), get("-r"))
 
@@ -131,7 +133,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     try:
         options, rest = getopt.getopt(list(argv), "d:f:j:r:s:c:nvh", ["help"])
     except getopt.GetoptError as error:
-        raise UsageError(f"cannot read the options: {error}; usage: {SYNOPSIS}") from None
+        raise UsageError(f"cannot read the options: {error}", hint=f"usage: {SYNOPSIS}") from None
     arguments = Arguments()
     for option, value in options:
         arguments.help |= option in ("-h", "--help")
@@ -140,9 +142,11 @@ def parse(argv: Sequence[str]) -> Arguments:
         if option not in _OPTIONS:
             continue
         if not value:
-            raise UsageError(f"cannot read {option}: its value is empty; usage: {SYNOPSIS}")
+            raise UsageError(f"cannot read {option}: its value is empty", hint=f"usage: {SYNOPSIS}")
         if value.startswith("-"):
-            raise UsageError(f"cannot read {option}: its value {value!r} looks like an option; usage: {SYNOPSIS}")
+            raise UsageError(
+                f"cannot read {option}: its value {value!r} looks like an option", hint=f"usage: {SYNOPSIS}"
+            )
         if option == "-c" and not value.startswith("/"):
             # CBSD runs hooks in /var/empty, and they leave it for / before they read this.
             raise UsageError(f"cannot use -c {value!r}: the path is not absolute")
@@ -151,8 +155,8 @@ def parse(argv: Sequence[str]) -> Arguments:
         arguments.values[option] = value
     if rest:
         raise UsageError(
-            f"cannot read {rest[0]!r}: no option takes it; "
-            "a path with a space arrives as two words, CBSD cannot pass one"
+            f"cannot read {rest[0]!r}: no option takes it",
+            hint="a path with a space arrives as two words, CBSD cannot pass one",
         )
     return arguments
 

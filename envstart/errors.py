@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 # What a reader stumbles over when another program's words, or a file, are not as they should be.
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -13,20 +17,22 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 class EnvstartError(Exception):
-    """One line for the operator, ``cannot X: reason; remedy``, and the status the process ends with.
+    """The reason why something cannot be done, as ``cannot X: reason``, and the ``status`` that the process ends with.
 
-    ``details`` are lines that are shown before it (each mistake of a configuration file, say).
+    ``hint`` says what to do; ``details`` are lines that are shown before it (each mistake of a configuration file,
+    say). Whoever passes it on tells what else the operator must know by add_note().
     """
 
     status = 1
 
-    def __init__(self, message: str, details: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, hint: str = "", details: Sequence[str] = ()) -> None:
+        self.message = message
+        self.hint = hint
         self.details = details
 
-    def also(self, text: str) -> None:
-        """Add to the line what else the operator must know."""
-        self.args = (f"{self}; {text}",)
+    def __str__(self) -> str:
+        """Return the one line that people read."""
+        return "; ".join(filter(None, (self.message, self.hint, *getattr(self, "__notes__", ()))))
 
 
 class UsageError(EnvstartError):
@@ -39,6 +45,10 @@ class NotFoundError(EnvstartError):
     """A mount point, an exported directory or a file that must be there is not."""
 
     status = os.EX_NOINPUT
+
+
+class NotOnServerError(NotFoundError):
+    """The server has no such directory."""
 
 
 class UnavailableError(EnvstartError):

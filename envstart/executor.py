@@ -74,7 +74,8 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
         if left := started.left(plan.locks[0]):
             raise TemporaryError(
                 f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
-                "it, can still mount when its server is back; stop again then"
+                "it, can still mount when its server is back",
+                hint="stop again then",
             )
         if _survey(plan, host) and host.platform == "freebsd":
             # To touch one waits for an unmount that is under way, which the table leaves out there
@@ -128,7 +129,7 @@ def _take_back(host: Host, error: BaseException) -> list[str]:
     failures = host.roll_back()
     text = f"it could not all be taken back: {'; '.join(failures)}"
     if failures and isinstance(error, EnvstartError):
-        error.also(f"and {text}")
+        error.add_note(f"and {text}")
     elif failures:
         host.report.warn(text)
     return failures

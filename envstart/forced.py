@@ -88,14 +88,15 @@ async def check_is_safe(host: Host, entry: Entry, own: Sequence[str], *, borrowe
     lower = below(table, entry) if borrowed and entry.fstype == "nullfs" else None
     if lower is not None and lower.kind == "nfs" and entry.point in host.silent:
         raise TemporaryError(
-            f"cannot unmount {entry.point}: it shows {entry.source} of {lower} on {lower.point}, which gives no "
-            f"answer; unmount that first, or wait for {lower.server}"
+            f"cannot unmount {entry.point}: it shows {entry.source} of {lower} on {lower.point}, which gives no answer",
+            hint=f"unmount that first, or wait for {lower.server}",
         )
     others = foreign(table, entry, own)
     if others:
         raise TemporaryError(
             f"cannot unmount {entry.point} by force: {', '.join(others[:_NAMED])} lies on it, and does not belong to "
-            "it alone; unmount that first"
+            "it alone",
+            hint="unmount that first",
         )
 
 
@@ -118,7 +119,7 @@ async def unmount(host: Host, entry: Entry, *, dead: bool, alone: bool) -> None:
     table = await host.mounts()
     left = [point for point, depth in before.items() if len(table.at(point)) >= max(1, depth)]
     if left:
-        raise EnvstartError(f"cannot unmount {left[0]} by force: it is mounted still; umount -f {left[0]}")
+        raise EnvstartError(f"cannot unmount {left[0]} by force: it is mounted still", hint=f"umount -f {left[0]}")
     host.silent.discard(entry.point)
 
 
@@ -142,9 +143,10 @@ async def _carry_out(host: Host, argv: tuple[str, ...], entry: Entry, dead: bool
     if result.status is None:
         raise TemporaryError(
             f"cannot unmount {point}: {entry.source + ' gives no answer, and ' if dead else ''}{' '.join(argv)} "
-            "still works on it, for a minute or more; try again then"
+            "still works on it, for a minute or more",
+            hint="try again then",
         )
     if "not permitted" in result.words:
-        raise PermissionDeniedError(f"cannot unmount {point}: {result.words}; run it as root")
+        raise PermissionDeniedError(f"cannot unmount {point}: {result.words}", hint="run it as root")
     if not cancels:
         raise EnvstartError(f"cannot unmount {point} by force: {result.words}")

@@ -111,7 +111,8 @@ class Forecast:
         if left := started.left(plan.locks[0]):
             self.error = TemporaryError(
                 f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
-                "it, can still mount when its server is back; stop again then"
+                "it, can still mount when its server is back",
+                hint="stop again then",
             )
         for act in self._forwards:
             self._do(act, act.step.before_stop(host))

@@ -115,7 +115,7 @@ def act(
     except EnvstartError as error:
         left_behind = host.left_behind()
         if left_behind:
-            error.also(f"left behind, since nothing ends it: {', '.join(left_behind)}")
+            error.add_note(f"left behind, since nothing ends it: {', '.join(left_behind)}")
         raise
 
 
@@ -125,7 +125,7 @@ def only_root(verb: str, name: str, host: Host) -> None:
         from . import remedies
 
         again = remedies.again(host.report.program, host.report.argv)
-        raise PermissionDeniedError(f"cannot {verb} {name}: only root can; try: {again}")
+        raise PermissionDeniedError(f"cannot {verb} {name}: only root can", hint=f"try: {again}")
 
 
 def open_streams() -> None:
@@ -157,15 +157,15 @@ def failure(caught: BaseException, report: Report) -> EnvstartError:
         error.status = SIGNALLED + 2
         return error
     if isinstance(caught, MemoryError):
-        return TemporaryError("cannot go on: there is no memory left; see top(1) and limits(1), and try again")
+        return TemporaryError("cannot go on: there is no memory left", hint="see top(1) and limits(1), and try again")
     if isinstance(caught, OSError) and exhausted(caught):
-        return TemporaryError(f"cannot go on: {reason(caught)}; see limits(1), and try again")
+        return TemporaryError(f"cannot go on: {reason(caught)}", hint="see limits(1), and try again")
     if report.verbose:
         import traceback
 
         write(2, "".join(traceback.format_exception(type(caught), caught, caught.__traceback__)))
     error = EnvstartError(
-        f"cannot go on: a bug in envstart, {type(caught).__name__}: {caught}; -v shows where; please report it"
+        f"cannot go on: a bug in envstart, {type(caught).__name__}: {caught}", hint="-v shows where; please report it"
     )
     error.status = os.EX_SOFTWARE
     return error

@@ -380,8 +380,9 @@ class Host:
         comes first.
 
         For all that touches a file system which may be dead: such a call cannot be ended, only left behind. The result
-        goes through marshal; an OSError comes back as one. ``keep``: descriptors that the child gets. ``what`` is told
-        to be waited for in place of an answer of its first argument. ``finish``: it is not cut off (see run()).
+        goes through marshal; an OSError or an EnvstartError is raised here as it was there. ``keep``: descriptors that
+        the child gets. ``what`` is told to be waited for in place of an answer of its first argument. ``finish``: it is
+        not cut off (see run()).
         """
         try:
             asker = await self._askers.ask(function, arguments, keep, self.deadline.limit)
@@ -410,8 +411,9 @@ class Host:
     async def each(
         self, function: Callable[[Any], Any], items: Sequence[Any], timeout: float, keep: Sequence[int] = ()
     ) -> tuple[list[tuple[int, Any]], int]:
-        """Call a function with one item after the other in one child: (0, result) or (errno, text) for each, and 0.
-        They end with the first that gives none in time; the child is left behind with ``keep``, its pid is returned."""
+        """Call a function with one item after the other in one child: (0, result), or what children.raised() reads, for
+        each, and 0. They end with the first that gives none in time; the child is left behind with ``keep``, its pid is
+        returned."""
         try:
             child, descriptor = children.each(function, items, keep)
         except OSError as error:

@@ -44,7 +44,7 @@ def programs() -> dict[str, str]:
         if all(os.access(path, os.X_OK) for path in found.values()):
             return found
     raise UnavailableError(
-        "cannot find env_poststop and env_remove beside the hooks or this command; install envstart anew"
+        "cannot find env_poststop and env_remove beside the hooks or this command", hint="install envstart anew"
     )
 
 
@@ -56,8 +56,8 @@ def chosen(inventory: Inventory, names: Sequence[str]) -> list[Found]:
             if not inventory.complete:
                 raise ConfigError(f"cannot tell which hook {one.name} has: {'; '.join(inventory.problems)}")
             raise ConfigError(
-                f"cannot find the links of {one.name}: not managed by envstart: mnt_start is {one.hook or 'not set'}; "
-                f"{remedies.set_hook(one, 'BACKEND')}"
+                f"cannot find the links of {one.name}: not managed by envstart: mnt_start is {one.hook or 'not set'}",
+                hint=remedies.set_hook(one, "BACKEND"),
             )
     return found
 
@@ -118,8 +118,8 @@ def _act(host: Host, function: Callable[..., list[str]], system: str, what: dict
         done: list[str] = host.wait(host.bounded(function, system, what, LINK, timeout=_PATIENCE))
         return done
     except (NoResponseError, DeadlineExceededError) as error:
-        raise NoResponseError(f"{doing}: it gives {error}; is its server up?") from None
+        raise NoResponseError(f"{doing}: it gives {error}", hint="is its server up?") from None
     except FileNotFoundError:
-        raise NotFoundError(f"{doing}: it is not there; start the jail or VM first") from None
+        raise NotFoundError(f"{doing}: it is not there", hint="start the jail or VM first") from None
     except OSError as error:
         raise EnvstartError(f"{doing}: {reason(error)}") from None

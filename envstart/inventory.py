@@ -163,7 +163,7 @@ def workdirs(given: Sequence[str]) -> list[str]:
     (docs/cbsd.md#paths)."""
     found = [os.path.normpath(path) for path in given] or [path for path in (from_rc_conf(),) if path]
     if not found:
-        raise UsageError(f"cannot tell where CBSD's workdir is: {RC_CONF} has no cbsd_workdir; give -w")
+        raise UsageError(f"cannot tell where CBSD's workdir is: {RC_CONF} has no cbsd_workdir", hint="give -w")
     for path in found:
         if not path.startswith("/"):
             raise UsageError(f"cannot use -w {path!r}: the path is not absolute")

@@ -63,7 +63,9 @@ class Jail:
             raise UsageError(f"cannot use --id {self.number!r}: it is the number of an epair(4) that no other jail has")
         owner = (used or {}).get(str(int(self.number)), name)
         if owner != name:
-            raise UsageError(f"cannot use --id {self.number}: jail {owner} has epair{self.number}; leave --id out")
+            raise UsageError(
+                f"cannot use --id {self.number}: jail {owner} has epair{self.number}", hint="leave --id out"
+            )
 
 
 def _unused(name: str, address: str, used: Mapping[str, str]) -> str:

@@ -43,7 +43,7 @@ async def refuse(host: Host, mount: Mount, point: str) -> None:
         raise TemporaryError(f"{doing}: one of them gives {error}") from None
     for real, wanted in zip(found, expected):
         if real != wanted:
-            raise PermissionDeniedError(f"{doing}: a link leads to {real}; name a directory without links")
+            raise PermissionDeniedError(f"{doing}: a link leads to {real}", hint="name a directory without links")
 
 
 async def recall(host: Host, mount: Mount, point: str, before: Table) -> None:
@@ -63,7 +63,8 @@ async def recall(host: Host, mount: Mount, point: str, before: Table) -> None:
         await unmount.plain(host, stack[-1], attempts=1)
         raise PermissionDeniedError(
             f"cannot mount {mount.source} on {point}: it came to be {source} on {real}, by a link that somebody has "
-            "made just now, and was taken away; find out who, and start again"
+            "made just now, and was taken away",
+            hint="find out who, and start again",
         )
 
 

@@ -108,7 +108,8 @@ class Locks:
             except (NoResponseError, DeadlineExceededError):
                 holder = _holder(descriptor)
                 raise TemporaryError(
-                    f"cannot lock {name}: {holder} works on it, or a command that it left; look at ps, and try again"
+                    f"cannot lock {name}: {holder} works on it, or a command that it left",
+                    hint="look at ps, and try again",
                 ) from None
         # What was known before can have been changed by whoever had the lock.
         host.forget()

@@ -105,7 +105,8 @@ class Mount(plan.Step):
         if entry is None:
             if hidden := table.below(point):
                 raise errors.ConfigError(
-                    f"cannot mount {self.source} on {point}: it would hide {', '.join(hidden[:3])}; unmount that first"
+                    f"cannot mount {self.source} on {point}: it would hide {', '.join(hidden[:3])}",
+                    hint="unmount that first",
                 )
             return errors.NotFoundError(f"cannot find {self.source} on {point}: nothing is mounted there")
         for doubt in await sources.doubts(self, host, table, entry):
@@ -125,8 +126,8 @@ class Mount(plan.Step):
         entry = mountpoint.seen(table, point)
         if entry is not None and not await self._matches(host, table, entry):
             raise errors.ConfigError(
-                f"cannot mount {self.source} on {point}: {entry} is mounted there; "
-                f"it is not touched; {paste(('umount', point))}, or correct the configuration"
+                f"cannot mount {self.source} on {point}: {entry} is mounted there; it is not touched",
+                hint=f"{paste(('umount', point))}, or correct the configuration",
             )
         return entry
 
@@ -296,7 +297,7 @@ class Mount(plan.Step):
         await links.recall(host, self, point, before)
         error = await self._explained(host, argv[0], result, doing)
         # Another attempt would hang at the same place.
-        raise errors.BlockedError(str(error)) if result.alive else error
+        raise errors.BlockedError(error.message, hint=error.hint) if result.alive else error
 
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
         """Run the mount command."""
@@ -330,7 +331,8 @@ class Mount(plan.Step):
             if not self.config["STOP_FORCE"]:
                 why = await self.down(host) or f"it gives no answer in {self.patience} s, and may come back"
                 raise errors.TemporaryError(
-                    f"cannot unmount {entry.point}: {self.source}: {why}; set STOP_FORCE=1 to unmount it nonetheless"
+                    f"cannot unmount {entry.point}: {self.source}: {why}",
+                    hint="set STOP_FORCE=1 to unmount it nonetheless",
                 )
             from . import recovery
 
@@ -438,7 +440,7 @@ class Mount(plan.Step):
         except (errors.NoResponseError, errors.DeadlineExceededError) as error:
             # The table does not know it by this name; by which one it would, only what it lies on can tell.
             raise errors.NoResponseError(
-                f"cannot use {self.point}: what it lies on gives {error}; is it on a dead server?"
+                f"cannot use {self.point}: what it lies on gives {error}", hint="is it on a dead server?"
             ) from None
         if real == self.point:
             return real

@@ -30,8 +30,8 @@ def seen(table: Table, point: str) -> Entry | None:
     if len(stack) > 1:
         found = " over ".join(str(entry) for entry in reversed(stack))
         raise ConfigError(
-            f"cannot use {point}: {len(stack)} mounts are stacked on it, {found}; it is not touched; "
-            f"{paste(('umount', point))}"
+            f"cannot use {point}: {len(stack)} mounts are stacked on it, {found}; it is not touched",
+            hint=paste(("umount", point)),
         )
     if not stack:
         return None
@@ -44,7 +44,8 @@ def refuse_hidden(table: Table, entry: Entry) -> None:
     if (cover := table.cover(entry.point)) is not None:
         raise ConfigError(
             f"cannot use {entry.point}: {entry} is mounted there, and hidden by {cover}, which was mounted on "
-            f"{cover.point} later; it is not touched; {paste(('umount', cover.point))}"
+            f"{cover.point} later; it is not touched",
+            hint=paste(("umount", cover.point)),
         )
 
 
@@ -68,8 +69,8 @@ async def refuse_twins(host: Host, points: Sequence[str]) -> None:
             continue
         if known.setdefault(real, point) != point:
             raise ConfigError(
-                f"cannot mount on {point}: it and {known[real]} are one directory, {real}; "
-                "replace the links by directories"
+                f"cannot mount on {point}: it and {known[real]} are one directory, {real}",
+                hint="replace the links by directories",
             )
 
 
@@ -101,7 +102,7 @@ async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None
     if hidden and config["HIDDEN_FILES"] != "ignore":
         text = f"{point} is not empty ({', '.join(hidden)}): the mount hides that"
         if config["HIDDEN_FILES"] == "refuse":
-            raise ConfigError(f"{doing}: {text}; move it away")
+            raise ConfigError(f"{doing}: {text}", hint="move it away")
         host.report.warn(text)
 
 

@@ -118,8 +118,8 @@ async def _address(host: Host, mount: Mount, result: Result, doing: str) -> Envs
     option = excluding(mount.options, kinds)
     if option:
         return ConfigError(
-            f"cannot {doing}: {server} has only an {kinds[0]} address, which the option {option} leaves out; "
-            f"{remedy(option)} in MOUNT_NFS_OPT"
+            f"cannot {doing}: {server} has only an {kinds[0]} address, which the option {option} leaves out",
+            hint=f"{remedy(option)} in MOUNT_NFS_OPT",
         )
     if _says(result, *_UNRESOLVED):
         return TemporaryError(f"cannot {doing}: {result.words}; it resolves by now")
@@ -134,13 +134,13 @@ async def _daemon(host: Host, mount: Mount, result: Result, doing: str) -> Envst
         status = (await host.run(("service", name, "onestatus"), timeout=_ASKING, reads=True)).status
         if status:
             return UnavailableError(
-                f"cannot {doing}: {result.words}: {option} needs the service {name}, which does not run; "
-                f"service {name} enable; service {name} start"
+                f"cannot {doing}: {result.words}: {option} needs the service {name}, which does not run",
+                hint=f"service {name} enable; service {name} start",
             )
         if status == 0 and name == "tlsclntd":
             return ConfigError(
-                f"cannot {doing}: {result.words}; does this kernel do TLS? sysctl kern.ipc.tls.enable "
-                "kern.ipc.mb_use_ext_pgs: both must be 1"
+                f"cannot {doing}: {result.words}",
+                hint="does this kernel do TLS? sysctl kern.ipc.tls.enable kern.ipc.mb_use_ext_pgs: both must be 1",
             )
     return None
 
@@ -159,12 +159,12 @@ async def _refused(host: Host, mount: Mount, result: Result, doing: str) -> Envs
             )
     if jailed == "1":
         return PermissionDeniedError(
-            f"cannot {doing}: {result.words}: this is a jail; run CBSD and its hooks on the host"
+            f"cannot {doing}: {result.words}: this is a jail", hint="run CBSD and its hooks on the host"
         )
     if "noresvport" in mount.options:
         what = "take noresvport out of MOUNT_NFS_OPT, or let the server take any port"
     else:
         what = "is this host in the networks of the export? if NAT changes its port, let the server take any"
     return PermissionDeniedError(
-        f"cannot {doing}: {result.words}; {what} (Linux: insecure, FreeBSD: nfs_reserved_port_only=NO)"
+        f"cannot {doing}: {result.words}", hint=f"{what} (Linux: insecure, FreeBSD: nfs_reserved_port_only=NO)"
     )

@@ -189,7 +189,8 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
             by_force = remedies.of_plan(plan, "recover", "--running")
             raise TemporaryError(
                 f"cannot recover {plan.environment.name}: {users}, and would write to this host's own disk below the "
-                f"mount point from then on; stop it first, or: {by_force}"
+                "mount point from then on",
+                hint=f"stop it first, or: {by_force}",
             )
         hook.only_root("recover", plan.environment.name, host)
         executor.take_away(plan, host, steps)
@@ -309,4 +310,4 @@ def _refuse_bare(host: Host, found: Inventory, system: str, verb: str) -> None:
         raise ConfigError(f"cannot use {system}: whether it must be mounted cannot be told: {watched.error}")
     wanted = any(step.point == system for step in watched.plan.steps)
     if wanted and not host.wait(host.stack(system)):
-        raise TemporaryError(f"cannot use {system}: it is not mounted; start the jail or VM first")
+        raise TemporaryError(f"cannot use {system}: it is not mounted", hint="start the jail or VM first")

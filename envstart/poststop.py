@@ -39,7 +39,7 @@ def main(program: str, argv: Sequence[str], report: Report) -> int:
         tell(f"usage: {program}, with jname, data and workdir as variables; CBSD calls it, by what install makes\n")
         return os.EX_OK
     if argv:
-        raise UsageError(f"cannot use {argv[0]!r}: {program} takes no arguments; -h tells what it needs")
+        raise UsageError(f"cannot use {argv[0]!r}: {program} takes no arguments", hint="-h tells what it needs")
     if program == "env_poststop":
         return poststop(report)
     from . import remove
@@ -86,7 +86,7 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
             from . import remedies
 
             later = remedies.known("orphans", [wanted.name], [found.workdir], "--stop")
-            raise TemporaryError(f"cannot stop {wanted.name}: {busy}; later: {later}")
+            raise TemporaryError(f"cannot stop {wanted.name}: {busy}", hint=f"later: {later}")
         with host.waiting(f"CBSD to end its stop: {busy}", until, began):
             host.wait(host.sleep(pause))
         host.forget()

@@ -149,7 +149,7 @@ def _callers_by_ps(part: str) -> list[tuple[int, float]]:
     if one is None:
         remedy = libraries.how_to_install("psutil")
         raise UnavailableError(
-            f"cannot tell who has called this: Python's psutil is missing, and ps(1) fails; {remedy}"
+            "cannot tell who has called this: Python's psutil is missing, and ps(1) fails", hint=remedy
         )
     found = []
     parent = table.get(one.parent)

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .errors import EnvstartError
     from .report import Report
     from .tasks import Waiting
 
@@ -20,12 +21,12 @@ _WIDTH = 80
 _CUT = "..."
 
 
-def reason(error: Exception) -> str:
-    """Return why something failed, out of a message ``cannot X: reason; remedy``."""
-    text = str(error)
+def reason(error: EnvstartError) -> str:
+    """Return why something failed, without what did: a message is ``cannot X: reason``."""
+    text = error.message
     if text.startswith("cannot "):
         text = text.partition(": ")[2] or text
-    return text.partition("; ")[0].removeprefix("it is ")
+    return text.removeprefix("it is ")
 
 
 def full(elapsed: float, waits: Sequence[Waiting], now: float) -> str:

@@ -38,10 +38,10 @@ def used_error(mount: Mount, host: Host, entry: Entry, users: str) -> TemporaryE
     """Return the error of a start that finds its own mount of no use, while somebody uses it (``users``)."""
     text = f"cannot use {entry.point}: {mount.source} is mounted there"
     if entry.point not in host.silent:
-        return TemporaryError(f"{text} but broken or not exported, and {users}; stop it first")
+        return TemporaryError(f"{text} but broken or not exported, and {users}", hint="stop it first")
     # Before a stop CBSD runs df(1), which waits for the server too.
     free = remedies.of_plan(host.report.plan, "recover", "--running")
-    return TemporaryError(f"{text} and gives no answer, and {users}; wait until it answers, or: {free}")
+    return TemporaryError(f"{text} and gives no answer, and {users}", hint=f"wait until it answers, or: {free}")
 
 
 async def hidden(mount: Mount, host: Host) -> Entry | None:
@@ -81,7 +81,8 @@ async def lines(mount: Mount, host: Host) -> list[tuple[str, ...]]:
         where = f"{lower} on {lower.point}" if lower is not None else str(entry)
         raise TemporaryError(
             f"cannot recover {entry.point}: {mount.source} lies on {where}, which gives no answer, and others use "
-            "it too; recover that first"
+            "it too",
+            hint="recover that first",
         )
     await check_force(mount, host, entry, asked=True)
     alone = await mount.alone(host, entry)
@@ -100,7 +101,7 @@ async def take_away(mount: Mount, host: Host) -> None:
         await forced.unmount(host, entry, dead=True, alone=True)
         if await hidden(mount, host) is not None:
             raise TemporaryError(
-                f"cannot recover {entry.point}: it gives no answer still; is its parent dead?"
+                f"cannot recover {entry.point}: it gives no answer still", hint="is its parent dead?"
             ) from None
         return
     except PermissionDeniedError:
@@ -130,7 +131,7 @@ async def check_force(mount: Mount, host: Host, entry: Entry, *, asked: bool = F
             own = mount.environment
             again = remedies.known("recover", [own.name], [own.workdir] if own.workdir else [])
             raise TemporaryError(
-                f"cannot unmount {entry.point} by force: {danger}, which nolockd in MOUNT_NFS_OPT avoids; "
-                f"service lockd onestop, or: {again}"
+                f"cannot unmount {entry.point} by force: {danger}, which nolockd in MOUNT_NFS_OPT avoids",
+                hint=f"service lockd onestop, or: {again}",
             )
         host.report.warn(f"{entry.point}: {danger}; nolockd in MOUNT_NFS_OPT avoids that")

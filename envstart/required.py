@@ -24,7 +24,7 @@ def steps(config: Config, prefix: str, used: str, itself: str) -> list[plan.Step
         return []
     path = itself if value == SELF else value
     if not is_below(used, path):
-        raise ConfigError(f"cannot use {key}={path}: {used} does not lie in it; correct one of them")
+        raise ConfigError(f"cannot use {key}={path}: {used} does not lie in it", hint="correct one of them")
     return [MountedDirectory(key, path)]
 
 
@@ -47,7 +47,9 @@ class MountedDirectory(plan.Step):
     async def check(self, host: Host) -> EnvstartError | None:
         """Raise before anything is done: by this run it cannot be mended."""
         if lack := await self._lack(host):
-            raise TemporaryError(f"cannot use what lies in {self.source}: {lack}; mount {self.source}, and start again")
+            raise TemporaryError(
+                f"cannot use what lies in {self.source}: {lack}", hint=f"mount {self.source}, and start again"
+            )
         return None
 
     async def start(self, host: Host) -> None:
@@ -68,6 +70,6 @@ class MountedDirectory(plan.Step):
             real = await host.real(self.source)
         except (NoResponseError, DeadlineExceededError) as error:
             raise TemporaryError(
-                f"cannot use what lies in {self.source}: it gives {error}; is it on a dead server?"
+                f"cannot use what lies in {self.source}: it gives {error}", hint="is it on a dead server?"
             ) from None
         return "" if (await host.mounts()).at(real) else f"it is no mount point, which {self._key} asks for"

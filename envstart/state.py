@@ -25,7 +25,7 @@ def directory() -> str:
         if isinstance(error, PermissionError):
             # Never to be removed with what is in it: volumes of an older version can be mounted below.
             remedy = f"look at who made it, then: chown root {DIR} && chmod 700 {DIR}"
-            raise PermissionDeniedError(f"cannot use {DIR}: {reason(error)}; {remedy}") from None
+            raise PermissionDeniedError(f"cannot use {DIR}: {reason(error)}", hint=remedy) from None
         raise (NoSpaceError if full(error) else NotFoundError)(f"cannot make {DIR}: {reason(error)}") from None
 
 
@@ -100,7 +100,7 @@ def noted(name: str) -> str:
     except OSError as error:
         from .errors import TemporaryError, reason
 
-        raise TemporaryError(f"cannot read {path(name)}.note: {reason(error)}; run it as root") from None
+        raise TemporaryError(f"cannot read {path(name)}.note: {reason(error)}", hint="run it as root") from None
 
 
 def note(name: str, text: str) -> None:

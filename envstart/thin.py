@@ -162,8 +162,8 @@ def _text(path: str, patience: float) -> str:
         _WAITING[place] = 0 if answers is not None else child.pid
     if _WAITING[place]:
         raise TemporaryError(
-            f"cannot read {path}: no answer in {patience:.0f} s (pid {_WAITING[place]} waits for it); "
-            "is it on a dead server?"
+            f"cannot read {path}: no answer in {patience:.0f} s (pid {_WAITING[place]} waits for it)",
+            hint="is it on a dead server?",
         )
     return trusted_text(path)
 
@@ -276,7 +276,8 @@ class Base(Mount):
         elif not entries[-1].read_only:
             raise ConfigError(
                 f"cannot use {self.point}: {self.source} is mounted there read-write, so that a jail could change the "
-                f"base of all; {paste(('umount', self.point))}, and start again"
+                "base of all",
+                hint=f"{paste(('umount', self.point))}, and start again",
             )
         return lack
 
@@ -289,16 +290,17 @@ class Base(Mount):
             raise TemporaryError(f"{doing}: it gives {error}") from None
         except OSError as error:
             key = "BASE_DIR" if self.config["BASE_DIR"] else self.config["THIN_FSTAB"]
-            raise NotFoundError(f"{doing}: {reason(error)}; correct {key}") from None
+            raise NotFoundError(f"{doing}: {reason(error)}", hint=f"correct {key}") from None
         if not there:
             raise NotFoundError(
-                f"{doing}: it has no directory {SKELETON}; {paste(('mkdir', self.source + '/' + SKELETON))}"
+                f"{doing}: it has no directory {SKELETON}", hint=paste(("mkdir", self.source + "/" + SKELETON))
             )
         if wrong:
             up = "../" * wrong[0].count("/")
             raise NotFoundError(
-                f"{doing}: {', '.join(wrong)} must be links into {SKELETON}; move them to the skeleton and make links, "
-                f"as in: ln -s {up}{LINKS[wrong[0]]} {self.source}/{wrong[0]}"
+                f"{doing}: {', '.join(wrong)} must be links into {SKELETON}",
+                hint="move them to the skeleton and make links, "
+                f"as in: ln -s {up}{LINKS[wrong[0]]} {self.source}/{wrong[0]}",
             )
 
 
@@ -315,8 +317,8 @@ class Layer(Mount):
         lacks = any(words in result.words for words in ("Not a directory", "Invalid argument"))
         if host.platform == "freebsd" and lacks and await mountpoint.is_file(host, self):
             return ConfigError(
-                f"cannot {doing}: {result.words}; this nullfs is for directories only, files need FreeBSD 14: "
-                "name the directory"
+                f"cannot {doing}: {result.words}",
+                hint="this nullfs is for directories only, files need FreeBSD 14: name the directory",
             )
         return await super()._explained(host, program, result, doing)
 

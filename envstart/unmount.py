@@ -77,7 +77,7 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
             raise HangingError(f"{doing}: {result.words}; envstart leaves it as it is")
         if "not permitted" in result.words:
             raise PermissionDeniedError(
-                f"{doing}: {result.words}; is this a jail, or a container that may not unmount?"
+                f"{doing}: {result.words}", hint="is this a jail, or a container that may not unmount?"
             )
         if not diagnosis.busy(result):
             raise EnvstartError(f"{doing}: {result.words or 'it is still mounted'}")
@@ -94,7 +94,7 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
         if kill and pids and await _is_still_there(host, entry, depth):
             host.report.warn(f"{entry.point} is busy: ending {processes.describe(pids)}")
             await processes.end(pids)
-        raise BusyError(f"{doing}: it is busy ({by}); end what uses it, and stop again")
+        raise BusyError(f"{doing}: it is busy ({by})", hint="end what uses it, and stop again")
 
     await until_it_heals(attempt, host, entry.point, attempts)
 

@@ -112,7 +112,7 @@ async def _ask(mount: Mount, host: Host, point: str, patience: float) -> Answer:
         return Answer(Answer.HUNG, str(error))
     except DeadlineExceededError as error:
         raise DeadlineExceededError(
-            f"cannot use {point}: {mount.source} is mounted there but gives {error}; is the server up?"
+            f"cannot use {point}: {mount.source} is mounted there but gives {error}", hint="is the server up?"
         ) from None
     except OSError as error:
         return Answer(Answer.FAILED, reason(error))
@@ -128,7 +128,9 @@ def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health
         word = verdict.BROKEN
     if word == Answer.HUNG:
         silence = detail if detail.startswith("no answer") else f"no answer ({detail})"
-        problem: EnvstartError = NoResponseError(f"{using} is mounted there but gives {silence}; is the server up?")
+        problem: EnvstartError = NoResponseError(
+            f"{using} is mounted there but gives {silence}", hint="is the server up?"
+        )
         return Health(plan.NO_ANSWER, detail, problem, curable=True)
     if word == verdict.BROKEN:
         problem = TemporaryError(f"{using} is mounted there but broken: {detail}")
@@ -139,10 +141,10 @@ def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health
         return Health(
             plan.NOT_USABLE,
             detail,
-            PermissionDeniedError(f"{using}: {detail}; {_AS_ROOT if mount.fstype == 'nfs' else _LOCAL_ROOT}"),
+            PermissionDeniedError(f"{using}: {detail}", hint=_AS_ROOT if mount.fstype == "nfs" else _LOCAL_ROOT),
         )
     if word == verdict.LACKING:
-        problem = NotFoundError(f"{using} has no {detail}, which {mount.requires()}; is it the right directory?")
+        problem = NotFoundError(f"{using} has no {detail}, which {mount.requires()}", hint="is it the right directory?")
         return Health(plan.NOT_USABLE, f"it has no {detail}", problem)
     if word == verdict.EMPTY and verdict.may_be_empty(mount.fstype, "ro" in mount.options, detail):
         if mount.required:
@@ -172,20 +174,20 @@ def _bare(mount: Mount, using: str, word: str, detail: str) -> Health:
         return Health(plan.DEGRADED, seen, warning=text)
     if unexported:
         # Who has it mounted sees nothing of what is exported later.
-        problem: EnvstartError = NotFoundError(f"{text}; export it and start again, or set EMPTY_DIR=warn")
+        problem: EnvstartError = NotFoundError(text, hint="export it and start again, or set EMPTY_DIR=warn")
         return Health(plan.NOT_USABLE, seen, problem, curable=True)
     if detail in _FULL:
-        problem = TemporaryError(f"{text}: the disk is full; make room there, or set EMPTY_DIR=warn")
+        problem = TemporaryError(f"{text}: the disk is full", hint="make room there, or set EMPTY_DIR=warn")
     elif detail == verdict.IN_THE_WAY:
-        problem = NotFoundError(f"{text}; move that away, or set EMPTY_DIR=warn")
+        problem = NotFoundError(text, hint="move that away, or set EMPTY_DIR=warn")
     elif detail == _READ_ONLY:
         problem = PermissionDeniedError(
-            f"{text}; let it be written to, write ro in the mount options, or set EMPTY_DIR=warn"
+            text, hint="let it be written to, write ro in the mount options, or set EMPTY_DIR=warn"
         )
     elif detail in NOT_ROOT:
-        problem = PermissionDeniedError(f"{text}; {_AS_ROOT}, or set EMPTY_DIR=warn")
+        problem = PermissionDeniedError(text, hint=f"{_AS_ROOT}, or set EMPTY_DIR=warn")
     else:
-        return Health(plan.BROKEN, seen, TemporaryError(f"{text}; is it broken?"), curable=True)
+        return Health(plan.BROKEN, seen, TemporaryError(text, hint="is it broken?"), curable=True)
     return Health(plan.NOT_USABLE, seen, problem)
 
 
@@ -196,5 +198,5 @@ def _leased(mount: Mount, using: str, point: str, node: str, age: int) -> Health
     seen = f"node {node} had the environment in use {when}"
     if mount.config["LEASE"] == "warn":
         return Health(plan.DEGRADED, seen, warning=text)
-    problem = TemporaryError(f"{text}; stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
+    problem = TemporaryError(text, hint=f"stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
     return Health(plan.LOST, seen, problem)

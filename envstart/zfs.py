@@ -63,7 +63,7 @@ class Clone(Block):
         found = await self.properties(host)
         if found is not None:
             if found[0] == _NONE:
-                raise ConfigError(f"cannot use {self.source}: it is a volume; name a file system in ZFS_CLONE")
+                raise ConfigError(f"cannot use {self.source}: it is a volume", hint="name a file system in ZFS_CLONE")
             return None
         lack = NotFoundError(
             f"cannot find dataset {self.source}: make it, or set ZFS_SKELETON_SNAPSHOT to have it cloned"
@@ -80,7 +80,7 @@ class Clone(Block):
         if result.status != 0 and await self.properties(host) is None:
             doing = f"clone {self._snapshot} as {self.source}"
             raise diagnosis.first(_OF_CLONE, result.words, doing) or EnvstartError(
-                f"cannot {doing}: {result.words}; try the command by hand: -v shows it"
+                f"cannot {doing}: {result.words}", hint="try the command by hand: -v shows it"
             )
 
     def _command(self) -> tuple[str, ...]:
@@ -122,8 +122,9 @@ class Dataset(Mount):
             elsewhere = [point for point in mounted if point != here]
             if elsewhere:
                 raise ConfigError(
-                    f"cannot mount {self.source} on {self.point}: it is mounted on {elsewhere[0]}; name that directory "
-                    f"in the configuration, or: zfs unmount {self.source}; zfs set canmount=noauto {self.source}"
+                    f"cannot mount {self.source} on {self.point}: it is mounted on {elsewhere[0]}",
+                    hint="name that directory "
+                    f"in the configuration, or: zfs unmount {self.source}; zfs set canmount=noauto {self.source}",
                 )
         return lack
 

@@ -89,7 +89,7 @@ class CephFS(client.Client):
 
     async def _why(self, host: Host, words: str, since: float, doing: str) -> EnvstartError:
         return diagnosis.first(_SAID, words, doing) or TemporaryError(
-            f"cannot {doing}: {words}; are the cluster's monitors and its MDS up, and can they be reached?"
+            f"cannot {doing}: {words}", hint="are the cluster's monitors and its MDS up, and can they be reached?"
         )
 
 

@@ -57,7 +57,9 @@ def plan(environment: Environment, config: Config) -> Plan:
         from .. import required
 
         if path.startswith("/dev/"):
-            raise ConfigError(f"cannot use GELI_REQUIRE_MOUNTED: it is for an image file, not for {path}; unset it")
+            raise ConfigError(
+                f"cannot use GELI_REQUIRE_MOUNTED: it is for an image file, not for {path}", hint="unset it"
+            )
         steps = [*required.steps(config, "GELI", path, os.path.dirname(path)), *steps]
     return Plan("geli", environment, config, steps, _warnings(path))
 

@@ -145,7 +145,8 @@ class Gluster(client.Client):
             said = ""
         text = f"{words} ({said})" if said else words
         return diagnosis.first(_SAID, text, doing) or TemporaryError(
-            f"cannot {doing}: {text}; are the servers and their bricks up, and can they be reached? see {self._log}"
+            f"cannot {doing}: {text}",
+            hint=f"are the servers and their bricks up, and can they be reached? see {self._log}",
         )
 
 

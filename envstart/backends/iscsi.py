@@ -129,7 +129,8 @@ def plan(environment: Environment, config: Config) -> Plan:
     fenced = config["FENCE"] == "scsi3"
     if fenced and config["ISCSI_MULTIPATH"]:
         raise ConfigError(
-            "cannot use FENCE=scsi3 with ISCSI_MULTIPATH: only one session can hold the reservation; unset one of them"
+            "cannot use FENCE=scsi3 with ISCSI_MULTIPATH: only one session can hold the reservation",
+            hint="unset one of them",
         )
     if fenced and not read_only:
         device = Reservation(config, device)

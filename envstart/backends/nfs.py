@@ -204,7 +204,8 @@ def _options(config: Config) -> tuple[str, ...]:
         if config.origin("MOUNT_NFS_OPT") != "default":
             raise ConfigError(
                 f"cannot use NFS_VERSION={wanted} ({config.origin('NFS_VERSION')}): MOUNT_NFS_OPT "
-                f"({config.origin('MOUNT_NFS_OPT')}) says {version(options)}; correct one of them"
+                f"({config.origin('MOUNT_NFS_OPT')}) says {version(options)}",
+                hint="correct one of them",
             )
         options = tuple(option for option in options if not _says_version(option))
         says = False
@@ -224,7 +225,8 @@ def _port(options: tuple[str, ...]) -> int:
 def _check_length(options: tuple[str, ...], server: str, path: str) -> None:
     if version(options) == "4" and len(os.fsencode(path)) > _V4_PATH_MAX:
         raise ConfigError(
-            f"cannot mount {server}:{path}: FreeBSD cuts an NFSv4 path after {_V4_PATH_MAX} bytes; make it shorter"
+            f"cannot mount {server}:{path}: FreeBSD cuts an NFSv4 path after {_V4_PATH_MAX} bytes",
+            hint="make it shorter",
         )
     if len(os.fsencode(f"{server}:{path}")) > _SOURCE_MAX:
         raise ConfigError(f"cannot mount {server}:{path[:40]}...: a source has at most {_SOURCE_MAX} bytes")

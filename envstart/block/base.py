@@ -62,7 +62,7 @@ class Block(plan.Step):
         """The device of ``lower``, which must be there by now."""
         device = await self.underneath(host)
         if device is None:
-            raise TemporaryError(f"cannot use {self.source}: what it lies on is not there any more; try again")
+            raise TemporaryError(f"cannot use {self.source}: what it lies on is not there any more", hint="try again")
         return device
 
 
@@ -92,8 +92,8 @@ class Node(Block):
 
     def _lacking(self) -> NotFoundError:
         return NotFoundError(
-            f"cannot find {self.source}: there is no such device; a label vanishes while its disk is in use by another "
-            "name: look at geom -t and glabel status"
+            f"cannot find {self.source}: there is no such device",
+            hint="a label vanishes while its disk is in use by another name: look at geom -t and glabel status",
         )
 
     async def stop(self, host: Host) -> None:
@@ -148,4 +148,6 @@ class Looks:
 def only_on_freebsd(host: Host, what: str) -> None:
     """UnavailableError elsewhere."""
     if host.platform != "freebsd":
-        raise UnavailableError(f"cannot use {what} here: envstart knows it on FreeBSD only; mount it by other means")
+        raise UnavailableError(
+            f"cannot use {what} here: envstart knows it on FreeBSD only", hint="mount it by other means"
+        )

@@ -5,6 +5,8 @@ Never made, never forced: a foreign or empty device is refused by name (docs/fau
 
 from __future__ import annotations
 
+import os
+
 from .. import commands, plan, touch, unmount
 from ..errors import (
     BlockedError,
@@ -60,7 +62,7 @@ class Fsck(Block):
 
     async def check(self, host: Host) -> EnvstartError | None:
         if self._is_of_elsewhere(host):
-            raise ConfigError(f"cannot use {self.source}: Linux does not write to UFS; set VOLUME_FSTYPE=ext4")
+            raise ConfigError(f"cannot use {self.source}: Linux does not write to UFS", hint="set VOLUME_FSTYPE=ext4")
         device = await self.device(host)
         lacking = TemporaryError(f"cannot use {self.source}: it was not looked at yet")
         if device is None:
@@ -80,7 +82,9 @@ class Fsck(Block):
     async def _check_unused(self, host: Host, device: str) -> None:
         users = ", ".join(await self._users(host, device))
         if users:
-            raise TemporaryError(f"cannot mount {device} on {self._target}: it is in use ({users}); end that first")
+            raise TemporaryError(
+                f"cannot mount {device} on {self._target}: it is in use ({users})", hint="end that first"
+            )
 
     async def _users(self, host: Host, device: str) -> list[str]:
         graph = await geom.read(host)
@@ -99,14 +103,14 @@ class Fsck(Block):
         state = await self._look(host, device, doing)
         if state == superblock.UNKNOWN:
             raise ConfigError(
-                f"{doing}: it holds {await self._holds(host, device)}, and VOLUME_FSTYPE is {self._kind}; "
-                "envstart never makes a file system: correct the configuration, or make it yourself"
+                f"{doing}: it holds {await self._holds(host, device)}, and VOLUME_FSTYPE is {self._kind}",
+                hint="envstart never makes a file system: correct the configuration, or make it yourself",
             )
         if state == superblock.DIRTY and not self._read_only:
             if self._guarded and not host.takeover:
                 await self._check_owner(host, device, doing)
             if self.config["FSCK"] == "refuse":
-                raise ConfigError(f"{doing}: it was not cleanly unmounted; fsck it, or set FSCK=preen")
+                raise ConfigError(f"{doing}: it was not cleanly unmounted", hint="fsck it, or set FSCK=preen")
         # A check of what is clean finds nothing, and can wait for other mounts of the host.
         if state != superblock.CLEAN and self._preens:
             await self._preen(host, device, doing)
@@ -162,7 +166,7 @@ class Fsck(Block):
                 f"{doing}: fsck hangs, and nothing ends it ({result.words}): the disk gives no answer{others}"
             )
         if result.status is None:
-            return EnvstartError(f"{doing}: fsck had not ended ({result.words}); raise FSCK_TIMEOUT and TIMEOUT")
+            return EnvstartError(f"{doing}: fsck had not ended ({result.words})", hint="raise FSCK_TIMEOUT and TIMEOUT")
         if "NO WRITE ACCESS" in result.out or "is mounted" in result.words or "is in use" in result.words:
             return TemporaryError(
                 f"{doing}: fsck cannot write to it: it is in use, or held by another host ({result.words})"
@@ -170,7 +174,7 @@ class Fsck(Block):
         if "Can't stat" in result.out or "Input/output error" in result.words:
             return TemporaryError(f"{doing}: {result.words}")
         return DamagedError(
-            f"{doing}: fsck cannot mend it by itself ({result.words}); run fsck by hand and read what it asks"
+            f"{doing}: fsck cannot mend it by itself ({result.words})", hint="run fsck by hand and read what it asks"
         )
 
     async def _check_owner(self, host: Host, device: str, doing: str) -> None:
@@ -199,13 +203,14 @@ class Fsck(Block):
 
             by_force = remedies.of_plan(host.report.plan, "recover", "--preempt")
             raise BlockedError(
-                f"{doing}: it was not cleanly unmounted, and carries the mark of another host ({mark}){text}; stop the "
-                f"environment there, or, if that host is surely down: {by_force}"
+                f"{doing}: it was not cleanly unmounted, and carries the mark of another host ({mark}){text}",
+                hint=f"stop the environment there, or, if that host is surely down: {by_force}",
             )
         if other is not None and other[1] < LEASE_SECONDS:
             raise BlockedError(
                 f"{doing}: it was not cleanly unmounted, and node {other[0]} had environment {self.environment.name} "
-                f"in use {other[1] // 60} minutes ago (system/locked); stop it there, or wait"
+                f"in use {other[1] // 60} minutes ago (system/locked)",
+                hint="stop it there, or wait",
             )
 
     async def _unmount(self, host: Host) -> None:
@@ -247,4 +252,4 @@ class Fsck(Block):
 class DamagedError(EnvstartError):
     """The file system needs a person."""
 
-    status = 74  # EX_IOERR
+    status = os.EX_IOERR

@@ -151,7 +151,7 @@ async def read(host: Host) -> Graph:
     try:
         graph: Graph = await host.ask(_ASK, _parsed, patience=_PATIENCE)
     except NoResponseError as error:
-        error.also(
+        error.hint = (
             "GEOM waits for a disk: look for its session in iscsictl -L, which iscsictl -R -t TARGET ends; a new "
             "primary of HAST holds it up for 20 seconds, if the other node is silent"
         )

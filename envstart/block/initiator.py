@@ -130,8 +130,8 @@ async def check_daemon(host: Host, doing: str, start: bool) -> None:
         await host.run(("service", "iscsid", "onestart"), timeout=30)
         return
     raise UnavailableError(
-        f"cannot {doing}: iscsid(8) is not running; service iscsid enable && service iscsid start, "
-        "or ISCSI_START_DAEMON=1"
+        f"cannot {doing}: iscsid(8) is not running",
+        hint="service iscsid enable && service iscsid start, or ISCSI_START_DAEMON=1",
     )
 
 
@@ -215,7 +215,8 @@ async def read_secret(host: Host, path: str | None, timeout: float) -> str:
         raise ConfigError(f"cannot use the secret in {path}: iscsi.conf(5) cannot hold an empty one, nor a quote")
     if len(text) > _SECRET_MAX:
         raise ConfigError(
-            f"cannot use the secret in {path}: iscsictl(8) cuts it after {_SECRET_MAX} characters; make it shorter"
+            f"cannot use the secret in {path}: iscsictl(8) cuts it after {_SECRET_MAX} characters",
+            hint="make it shorter",
         )
     return text
 
@@ -226,7 +227,7 @@ def parse(result: Result) -> list[Listed]:
 
     if result.status != 0:
         if "failed to open /dev/iscsi" in result.words:
-            raise UnavailableError(f"cannot use iSCSI: {result.words}; kldload iscsi")
+            raise UnavailableError(f"cannot use iSCSI: {result.words}", hint="kldload iscsi")
         raise ValueError(result.words)
     try:
         rows = json.loads(result.out)["iscsictl"].get("session", [])

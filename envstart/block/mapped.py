@@ -88,7 +88,8 @@ class Mapped(Block):
         if len(found) > 1:
             raise ConfigError(
                 f"cannot use {self.source}: it is several disks at once, {', '.join(found)}, which destroys what is on "
-                f"it; {' '.join(self._program(host))} unmap all but one, and fsck it"
+                "it",
+                hint=f"{' '.join(self._program(host))} unmap all but one, and fsck it",
             )
         return found[0] if found and os.path.exists(found[0]) else None
 
@@ -140,14 +141,14 @@ class Mapped(Block):
         features = await self._ask(host, "info", "features")
         if "exclusive-lock" not in features:
             raise ConfigError(
-                f"cannot map {self.source}: it lacks the feature exclusive-lock, so that two hosts could write to it; "
-                f"rbd feature enable {self._spec} exclusive-lock"
+                f"cannot map {self.source}: it lacks the feature exclusive-lock, so that two hosts could write to it",
+                hint=f"rbd feature enable {self._spec} exclusive-lock",
             )
         watchers = await self._ask(host, "status", "watchers")
         if watchers:
             # Whoever has died is one for half a minute more.
             names = ", ".join(str(one.get("address", "?") if isinstance(one, dict) else one) for one in watchers)
-            raise TemporaryError(f"cannot map {self.source}: {names} has it open; stop the environment there")
+            raise TemporaryError(f"cannot map {self.source}: {names} has it open", hint="stop the environment there")
 
     async def _ask(self, host: Host, verb: str, key: str) -> list[Any]:
         argv = ("rbd", verb, *ceph.access(self.config), "--format", "json", self._spec)
@@ -173,7 +174,9 @@ class Mapped(Block):
 
     def _of_map(self, result: Result) -> EnvstartError:
         final = diagnosis.first(_FINAL, result.words, f"map {self.source}")
-        return final or TemporaryError(f"cannot map {self.source}: {result.words}; are the cluster's monitors up?")
+        return final or TemporaryError(
+            f"cannot map {self.source}: {result.words}", hint="are the cluster's monitors up?"
+        )
 
     # Take it away.
 
@@ -198,7 +201,7 @@ class Mapped(Block):
             return
         users = await self._users(host, device)
         if users:
-            raise TemporaryError(f"cannot unmap {device}: {', '.join(users)} uses it; end that, and stop again")
+            raise TemporaryError(f"cannot unmap {device}: {', '.join(users)} uses it", hint="end that, and stop again")
         timeout = max(5.0, host.deadline.left())
         result = await host.run((*self._program(host), "unmap", device), timeout=timeout, reserve=True)
         if await self._devices(host):

@@ -133,7 +133,7 @@ def _line(path: str) -> str:
 async def settings(host: Host, config: Config, target: str, portal: str) -> str:
     """The record of a login. It holds the secrets, which are read here."""
     if config["ISCSI_PROTOCOL"] != "iSCSI":
-        raise ConfigError("cannot use ISCSI_PROTOCOL=iSER here: envstart knows it on FreeBSD only; unset it")
+        raise ConfigError("cannot use ISCSI_PROTOCOL=iSER here: envstart knows it on FreeBSD only", hint="unset it")
     address, port = split_portal(portal)
     patience = config["PROBE_TIMEOUT"]
     rows = {

@@ -130,7 +130,8 @@ def _of_name(name: str) -> str:
 
     if name.partition(".")[0].lower() in _NO_NAMES:
         raise TemporaryError(
-            f"cannot tell hosts apart: kern.hostuuid is all zero, and the hostname is {name!r}; service hostid start"
+            f"cannot tell hosts apart: kern.hostuuid is all zero, and the hostname is {name!r}",
+            hint="service hostid start",
         )
     return hashlib.sha256(f"envstart {name}".encode()).hexdigest()[:32]
 
@@ -143,9 +144,11 @@ def _of_machine(path: str) -> str:
         with open(path, encoding="ascii", errors="replace") as file:
             text = file.readline().strip()
     except OSError as error:
-        raise TemporaryError(f"cannot tell hosts apart: {path}: {reason(error)}; systemd-machine-id-setup") from None
+        raise TemporaryError(
+            f"cannot tell hosts apart: {path}: {reason(error)}", hint="systemd-machine-id-setup"
+        ) from None
     if len(text) != 32 or not set("0123456789abcdef").issuperset(text):
-        raise TemporaryError(f"cannot tell hosts apart: {path} holds {text!r}; systemd-machine-id-setup")
+        raise TemporaryError(f"cannot tell hosts apart: {path} holds {text!r}", hint="systemd-machine-id-setup")
     return hmac.new(bytes.fromhex(text), b"envstart", "sha256").hexdigest()[:32]
 
 

@@ -113,7 +113,8 @@ async def _refuse_unresponsive(host: Host, device: str, others: Sequence[Entry],
     origin = f" ({lower.source})" if lower is not None else ""
     raise TemporaryError(
         f"cannot check {device}: fsck waits for the sources of all mounts, and {silent}{origin}, which is mounted on "
-        f"{culprit.point}, gives no answer{'; ' if why else ''}{why}; unmount {culprit.point}, or wait until it answers"
+        f"{culprit.point}, gives no answer{'; ' if why else ''}{why}",
+        hint=f"unmount {culprit.point}, or wait until it answers",
     )
 
 

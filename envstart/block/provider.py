@@ -84,7 +84,9 @@ class _Attached(Block):
             return
         users = await geom.who(host, found)
         if users:
-            raise TemporaryError(f"cannot detach {found.name}: {', '.join(users)} uses it; end that, and stop again")
+            raise TemporaryError(
+                f"cannot detach {found.name}: {', '.join(users)} uses it", hint="end that, and stop again"
+            )
         result = await host.run(self._detaching(found), timeout=max(5.0, host.deadline.left()), reserve=True)
         if await self._attached(host):
             raise TemporaryError(f"cannot detach {found.name}: {result.words}")
@@ -158,15 +160,15 @@ class Provider(_Attached):
             graph = await geom.read(host)
             provider = graph.provider(device)
             if provider is None:
-                raise TemporaryError(f"cannot attach {device}: it is not there any more; try again")
+                raise TemporaryError(f"cannot attach {device}: it is not there any more", hint="try again")
             users = ", ".join(await geom.who(host, provider, blocking=True))
             if users:
-                raise TemporaryError(f"cannot attach {device}: it is in use ({users}); end that first")
+                raise TemporaryError(f"cannot attach {device}: it is in use ({users})", hint="end that first")
             host.on_failure(lambda: self._take_back(host))
             result = await host.run(self._attach(device), timeout=host.deadline.left() / 2, hold=True)
             if result.alive:
                 # Another attempt would hang at the same place, and GEOM with it.
-                raise BlockedError(f"cannot attach {device}: {result.words}; is what it lies on up?")
+                raise BlockedError(f"cannot attach {device}: {result.words}", hint="is what it lies on up?")
             found = await self._attached(host)
         if found is None:
             raise _of_attach(result, device)
@@ -209,12 +211,14 @@ class Image(_Attached):
         try:
             path = await host.real(self.source)
         except (NoResponseError, DeadlineExceededError) as error:
-            raise NoResponseError(f"cannot use {self.source}: it gives {error}; is it on a dead server?") from None
+            raise NoResponseError(
+                f"cannot use {self.source}: it gives {error}", hint="is it on a dead server?"
+            ) from None
         found = [provider for provider in await geom.read(host) if _file(provider) == path]
         if len(found) > 1:
             names = ", ".join(provider.name for provider in found)
             raise ConfigError(
-                f"cannot use {self.source}: it is several disks at once, {names}; mdconfig -d -u all but one"
+                f"cannot use {self.source}: it is several disks at once, {names}", hint="mdconfig -d -u all but one"
             )
         return found[0] if found else None
 
@@ -256,8 +260,8 @@ class Image(_Attached):
             return
         if same:
             raise ConfigError(
-                f"cannot make {self.source} a disk: as {same[0]} it is {files[same[0]]} already; mdconfig -d -u that, "
-                "or use one name everywhere"
+                f"cannot make {self.source} a disk: as {same[0]} it is {files[same[0]]} already",
+                hint="mdconfig -d -u that, or use one name everywhere",
             )
 
     def _attach(self) -> tuple[str, ...]:

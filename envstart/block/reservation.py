@@ -54,7 +54,8 @@ class Reservation(Block):
         if used and holder not in (None, own):
             raise BlockedError(
                 f"cannot use {self.source}: it is in use here, but the host with key {holder:#x} has taken the "
-                "reservation over; stop the environment here at once (STOP_FORCE=1)"
+                "reservation over",
+                hint="stop the environment here at once (STOP_FORCE=1)",
             )
         # That the key is ours does not tell whether this session holds it, or one from before a restart.
         return None if holder == own and (used or self._seen_to == device) else lacking
@@ -86,8 +87,9 @@ class Reservation(Block):
             from .. import remedies
 
             raise BlockedError(
-                f"cannot reserve {self.source}: the host with key {holder:#x} holds it; stop the environment there, "
-                f"or, if that host is surely down: {remedies.of_plan(host.report.plan, 'recover', '--preempt')}"
+                f"cannot reserve {self.source}: the host with key {holder:#x} holds it",
+                hint="stop the environment there, "
+                f"or, if that host is surely down: {remedies.of_plan(host.report.plan, 'recover', '--preempt')}",
             )
         if holder == own:
             await self._check_whose(host, disk, own)
@@ -104,7 +106,7 @@ class Reservation(Block):
         if holder != own or not taken:
             whose = "nobody holds it" if holder is None else f"the host with key {holder:#x} holds it"
             raise BlockedError(
-                f"cannot reserve {self.source}: {whose}; does the target support persistent reservations?"
+                f"cannot reserve {self.source}: {whose}", hint="does the target support persistent reservations?"
             )
         self._seen_to = device
 
@@ -135,7 +137,9 @@ class Reservation(Block):
             await self._persist(host, disk, persist.REGISTER, own)
             if own in await self._keys(host, disk):
                 return
-        raise TemporaryError(f"cannot register with {self.source}: {disk} takes no key; does it support reservations?")
+        raise TemporaryError(
+            f"cannot register with {self.source}: {disk} takes no key", hint="does it support reservations?"
+        )
 
     async def _check_whose(self, host: Host, disk: str, own: int) -> None:
         """Two hosts with one host id would take each other's reservation for their own."""
@@ -227,10 +231,12 @@ class Reservation(Block):
             try:
                 return await host.ask(argv, lambda result: parse(host.platform, _output(result)), patience=_PATIENCE)
             except NoResponseError as error:
-                raise NoResponseError(f"{disk} gives {argv[0]}(8) no answer; is the target up? ({error})") from None
+                raise NoResponseError(
+                    f"{disk} gives {argv[0]}(8) no answer", hint=f"is the target up? ({error})"
+                ) from None
             except TemporaryError as error:
                 if not left:
-                    error.also("does the disk support persistent reservations?")
+                    error.hint = "does the disk support persistent reservations?"
                     raise
         raise AssertionError
 
@@ -239,7 +245,9 @@ class Reservation(Block):
         argv = persist.argv(host.platform, act, disk, own, other)
         result = await host.run(argv, timeout=timeout, reserve=True)
         if result.status is None:
-            raise NoResponseError(f"cannot reserve {self.source}: {disk} gives {result.words}; is the target up?")
+            raise NoResponseError(
+                f"cannot reserve {self.source}: {disk} gives {result.words}", hint="is the target up?"
+            )
         return result
 
 

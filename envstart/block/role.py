@@ -86,14 +86,14 @@ class Role(Block):
         doing = f"cannot use HAST resource {self._name}"
         words = result.words
         if "Unable to connect to hastd" in words or result.status == 71:
-            raise AwayError(f"{doing}: hastd(8) is not running; service hastd enable && service hastd start")
+            raise AwayError(f"{doing}: hastd(8) is not running", hint="service hastd enable && service hastd start")
         if "Unable to open configuration file" in words:
-            raise ConfigError(f"{doing}: {words}; write hast.conf(5)")
+            raise ConfigError(f"{doing}: {words}", hint="write hast.conf(5)")
         parts = [line.strip().partition(": ") for line in result.out.splitlines()]
         rows = {key: value.strip() for key, _, value in parts}
         if "role" not in rows:
             if result.status == 0 or rows.get("error") == "1" or "error 1 " in words.lower():
-                raise ConfigError(f"{doing}: hast.conf(5) has no such resource ({words}); correct HAST_RESOURCE")
+                raise ConfigError(f"{doing}: hast.conf(5) has no such resource ({words})", hint="correct HAST_RESOURCE")
             raise ValueError(words)
         # "name" in hast.conf(5) can give it another one.
         device = f"/dev/hast/{rows.get('provname') or self._name}"
@@ -183,8 +183,8 @@ class Role(Block):
 
     def _occupied(self, found: Resource) -> EnvstartError:
         return BlockedError(
-            f"cannot become primary of {self._name}: the other node, {found.remote}, is primary now; "
-            "stop the environment there, or set HAST_TAKEOVER=1 if that node must not have it"
+            f"cannot become primary of {self._name}: the other node, {found.remote}, is primary now",
+            hint="stop the environment there, or set HAST_TAKEOVER=1 if that node must not have it",
         )
 
     async def _peer(self, host: Host) -> str | None:
@@ -210,8 +210,8 @@ class Role(Block):
             if found.role == _INIT:
                 # hastd has tried, and fallen back without a word (docs/freebsd.md#hast).
                 raise EnvstartError(
-                    f"cannot become primary of {self._name}: hastd fell back to {found.role}; syslog says why "
-                    "(no metadata: hastctl create)"
+                    f"cannot become primary of {self._name}: hastd fell back to {found.role}",
+                    hint="syslog says why (no metadata: hastctl create)",
                 )
             if not await looks.again():
                 raise TemporaryError(
@@ -274,7 +274,9 @@ class Role(Block):
             names = (device, f"{device}.eli")
             users = [entry.point for entry in await host.mounts() if entry.source in names]
         if users:
-            raise TemporaryError(f"cannot become {role} of {self._name}: {', '.join(users)} uses it; end that first")
+            raise TemporaryError(
+                f"cannot become {role} of {self._name}: {', '.join(users)} uses it", hint="end that first"
+            )
 
     async def _take_back(self, host: Host, before: str) -> None:
         host.forget()

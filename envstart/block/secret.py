@@ -34,17 +34,12 @@ _SIZE_MAX = 1 << 20
 
 async def check(host: Host, paths: list[str], timeout: float, remedy: str) -> None:
     """Raise unless only root can read these key files: NotFoundError, PermissionDeniedError, TemporaryError."""
-    wrong = await _asked(host, untrusted, paths, paths[0], "a key", remedy, timeout)
-    if wrong:
-        raise PermissionDeniedError(f"cannot trust a key: {wrong}")
+    await _asked(host, refuse_untrusted, paths, paths[0], "a key", remedy, timeout)
 
 
 async def read(host: Host, path: str, timeout: float) -> str:
     """The first line of a file that only root can read; else as check()."""
-    wrong, text = await _asked(host, first_line, path, path, "a secret", "correct the path", timeout)
-    if wrong:
-        raise PermissionDeniedError(f"cannot trust a secret: {wrong}")
-    return str(text)
+    return str(await _asked(host, first_line, path, path, "a secret", "correct the path", timeout))
 
 
 async def _asked(
@@ -52,50 +47,40 @@ async def _asked(
 ) -> Any:
     try:
         return await host.bounded(function, argument, timeout=timeout)
+    except PermissionDeniedError as error:
+        raise PermissionDeniedError(f"cannot trust {what}: {error.message}", hint=error.hint) from None
     except (NoResponseError, DeadlineExceededError) as error:
-        raise TemporaryError(f"cannot read {path}: {error}; is it on a dead server?") from None
+        raise TemporaryError(f"cannot read {path}: {error}", hint="is it on a dead server?") from None
     except FileNotFoundError as error:
-        raise NotFoundError(f"cannot read {what}: {reason(error)}; {remedy}") from None
+        raise NotFoundError(f"cannot read {what}: {reason(error)}", hint=remedy) from None
     except OSError as error:
         raise TemporaryError(f"cannot read {path}: {reason(error)}") from None
 
 
-def untrusted(paths: list[str]) -> str:
-    """What is wrong with the first of these files that only root must be able to read; "" if nothing is
-    (docs/faults.md, 91). FileNotFoundError, with its path as text, if it is not there."""
+def refuse_untrusted(paths: list[str]) -> None:
+    """Raise PermissionDeniedError for the first of these files that others than root can read or change
+    (docs/faults.md, 91); FileNotFoundError, with its path as text, if it is not there."""
     for path in paths:
-        try:
-            os.close(_open(path))
-        except _UntrustedError as error:
-            return str(error)
-    return ""
+        os.close(_open(path))
 
 
-def first_line(path: str) -> tuple[str, str]:
-    """(what is wrong, ""), or ("", the first line without its end), read from the descriptor that was checked.
-    FileNotFoundError as untrusted()."""
-    try:
-        descriptor = _open(path)
-    except _UntrustedError as error:
-        return str(error), ""
+def first_line(path: str) -> str:
+    """Return the first line without its end, read from the descriptor that was checked; else as refuse_untrusted()."""
+    descriptor = _open(path)
     try:
         line = os.read(descriptor, _SIZE_MAX).split(b"\n", 1)[0].rstrip(b"\r")
     finally:
         os.close(descriptor)
     try:
-        return "", line.decode("ascii")
+        return line.decode("ascii")
     except UnicodeDecodeError:
-        return f"{path} has characters that iscsi.conf(5) cannot hold", ""
-
-
-class _UntrustedError(Exception):
-    pass
+        raise PermissionDeniedError(f"{path} has characters that iscsi.conf(5) cannot hold") from None
 
 
 def _wrong(path: str, error: OSError) -> Exception:
     if error.errno == errno.ENOENT:
         return FileNotFoundError(errno.ENOENT, f"{path}: {error.strerror}")
-    return _UntrustedError(f"{path}: {error.strerror}")
+    return PermissionDeniedError(f"{path}: {error.strerror}")
 
 
 def _open(path: str) -> int:
@@ -107,16 +92,16 @@ def _open(path: str) -> int:
     except OSError as error:
         raise _wrong(path, error) from None
     status = os.fstat(descriptor)
-    wrong = ""
+    wrong = hint = ""
     if status.st_uid != 0:
-        wrong = f"{path} belongs to user {status.st_uid}; {paste(('chown', 'root', path))}"
+        wrong, hint = f"{path} belongs to user {status.st_uid}", paste(("chown", "root", path))
     elif status.st_mode & 0o077:
-        wrong = f"{path} can be used by others than root; {paste(('chmod', '600', path))}"
+        wrong, hint = f"{path} can be used by others than root", paste(("chmod", "600", path))
     elif status.st_size > _SIZE_MAX:
         wrong = f"{path} has more than {_SIZE_MAX} bytes"
     if wrong:
         os.close(descriptor)
-        raise _UntrustedError(wrong)
+        raise PermissionDeniedError(wrong, hint=hint)
     return descriptor
 
 
@@ -138,13 +123,17 @@ def _check_way(path: str) -> None:
             raise _wrong(path, error) from None
         # In a directory with the sticky bit only the owner of an entry can take it away.
         if holder.st_uid != 0 or (holder.st_mode & 0o022 and not holder.st_mode & stat.S_ISVTX):
-            raise _UntrustedError(f"{path}: others than root can write {os.path.dirname(at)}; chmod go-w it")
+            raise PermissionDeniedError(
+                f"{path}: others than root can write {os.path.dirname(at)}", hint="chmod go-w it"
+            )
         if status.st_uid != 0:
-            raise _UntrustedError(f"{at} belongs to user {status.st_uid}, who could put another file in its place")
+            raise PermissionDeniedError(
+                f"{at} belongs to user {status.st_uid}, who could put another file in its place"
+            )
         if stat.S_ISLNK(status.st_mode):
             links += 1
             target = os.readlink(at)
             if links > 32:
-                raise _UntrustedError(f"{path}: too many symbolic links")
+                raise PermissionDeniedError(f"{path}: too many symbolic links")
             rest = [word for word in target.split("/") if word] + rest
             at = "/" if target.startswith("/") else os.path.dirname(at)

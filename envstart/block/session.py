@@ -102,7 +102,8 @@ class Session(Block):
         if foreign:
             raise ConfigError(
                 f"cannot use {whole}: {', '.join(foreign)} is one of its paths, but no LUN {self._lun} of "
-                f"{self.target}; correct ISCSI_MULTIPATH"
+                f"{self.target}",
+                hint="correct ISCSI_MULTIPATH",
             )
 
     def _check_identity(self, graph: geom.Graph, disk: str) -> None:
@@ -113,7 +114,8 @@ class Session(Block):
         if wanted and found != wanted:
             raise ConfigError(
                 f"cannot use {disk}: LUN {self._lun} of {self.target} has the serial number {found!r}, "
-                f"ISCSI_SERIAL says {wanted!r}; is it another disk?"
+                f"ISCSI_SERIAL says {wanted!r}",
+                hint="is it another disk?",
             )
 
     async def dead(self, host: Host) -> str:
@@ -256,19 +258,19 @@ class Session(Block):
                 rescanned = True
                 await initiator_of(host).rescan(host, found, self.config["ISCSI_LOGIN_TIMEOUT"])
             if state not in ("", CONNECTED, "Disconnected") and "iscsid" not in state:
-                raise TemporaryError(f"cannot {doing}: {state}; is the target up, and can it be reached?")
+                raise TemporaryError(f"cannot {doing}: {state}", hint="is the target up, and can it be reached?")
             if not await looks.again():
                 break
         if found and state == CONNECTED:
             luns = ", ".join(str(lun) for lun in sorted(found.disks)) or "none"
             raise NotFoundError(
-                f"cannot {doing}: it has no LUN {self._lun} (it has {luns}); correct ISCSI_LUN, or add it"
+                f"cannot {doing}: it has no LUN {self._lun} (it has {luns})", hint="correct ISCSI_LUN, or add it"
             )
         remedy, ours = "is the target up?", [one.portal for one in await self._sessions(host)]
         if elsewhere := [one.portal for one in await self._all(host) if one.portal not in ours]:
             # iscsid(8) cannot redirect a session to where another one is (ISCSISMODIFY: Device busy).
             remedy = f"is the target up, or redirects it to {elsewhere[0]}? add that to ISCSI_PORTAL then"
-        raise TemporaryError(f"cannot {doing}: the session is down ({state}) after {waited:.1f} s; {remedy}")
+        raise TemporaryError(f"cannot {doing}: the session is down ({state}) after {waited:.1f} s", hint=remedy)
 
     async def _wait_for_device(self, host: Host) -> None:
         """Disk, partition and multipath device come by themselves; none is ever made here."""
@@ -282,7 +284,7 @@ class Session(Block):
                         f"multipath/{self.multipath}",
                         f"once, by hand: gmultipath label {self.multipath} DISK",
                     )
-                raise NotFoundError(f"cannot find {what} on {disks}; {remedy}")
+                raise NotFoundError(f"cannot find {what} on {disks}", hint=remedy)
 
     async def _check_same_disk(self, host: Host) -> None:
         """Somebody else's session, be it down now, can have the same disk; mounted twice, it would be destroyed."""
@@ -294,7 +296,8 @@ class Session(Block):
             if users:
                 raise ConfigError(
                     f"cannot log in to {self.target}: a session by way of {other.portal} has the same LUN, and "
-                    f"{', '.join(users)} uses it; add that portal to ISCSI_PORTAL, or end that first"
+                    f"{', '.join(users)} uses it",
+                    hint="add that portal to ISCSI_PORTAL, or end that first",
                 )
 
     # Take it away.
@@ -333,7 +336,8 @@ class Session(Block):
         if others:
             raise TemporaryError(
                 f"cannot end the session to {self.target}, which is down: {_names(others)} uses it too, "
-                "and may come back with it; wait for the target"
+                "and may come back with it",
+                hint="wait for the target",
             )
         for one in sessions:
             await self._logout(host, one)

@@ -76,7 +76,7 @@ async def guarded(scene: Scene, check: Awaitable[list[Finding]], what: str) -> l
     try:
         return await check
     except (NoResponseError, DeadlineExceededError) as error:
-        return [Finding(WARNING, HOST, f"cannot look at {what}: {error}", scene.see_check())]
+        return [Finding(WARNING, HOST, f"cannot look at {what}: {error.message}", error.hint or scene.see_check())]
     except EnvstartError as error:
         return [of_error(WARNING, HOST, error)]
     except OSError as error:
@@ -84,9 +84,8 @@ async def guarded(scene: Scene, check: Awaitable[list[Finding]], what: str) -> l
 
 
 def of_error(level: str, about: str, error: EnvstartError) -> Finding:
-    """An error's line is ``cannot X: reason; remedy``."""
-    text, _, remedy = str(error).rpartition("; ")
-    return Finding(level, about, text or remedy, remedy if text else "")
+    """Return an error as a finding."""
+    return Finding(level, about, error.message, error.hint)
 
 
 def several(names: Sequence[str]) -> str:

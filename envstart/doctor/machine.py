@@ -245,5 +245,5 @@ async def _asked(host: Host, *argv: str) -> Result:
     """A command that only asks; TemporaryError without an answer."""
     result = await host.run(argv, timeout=_PATIENCE, reads=True)
     if result.status is None:
-        raise TemporaryError(f"cannot tell: {' '.join(argv)}: {result.words}; try again")
+        raise TemporaryError(f"cannot tell: {' '.join(argv)}: {result.words}", hint="try again")
     return result

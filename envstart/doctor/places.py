@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from .. import install, packages, remedies, shell, verdict
+from .. import children, install, packages, remedies, shell, verdict
 from ..block import secret
 from ..errors import EnvstartError, TemporaryError
 from ..report import paste
@@ -190,13 +190,14 @@ def _close(path: str) -> str:
 
 async def _check_secrets(host: Host, scene: Scene, secrets: dict[str, str]) -> list[Finding]:
     found = []
-    answers, _ = await host.each(lambda path: secret.untrusted([path]), list(secrets), timeout=_PATIENCE)
+    answers, _ = await host.each(lambda path: secret.refuse_untrusted([path]), list(secrets), timeout=_PATIENCE)
     for (path, name), (number, answer) in zip(secrets.items(), answers):
-        text, _, remedy = str(answer).partition("; ")
-        if number:
-            text, remedy = f"cannot use {answer}", "put it there, or correct the configuration"
-        if text:
-            found.append(Finding(CRITICAL, name, text, remedy or _close(path)))
+        error = children.raised(number, answer)
+        if isinstance(error, EnvstartError):
+            found.append(Finding(CRITICAL, name, error.message, error.hint or _close(path)))
+        elif error is not None:
+            remedy = "put it there, or correct the configuration"
+            found.append(Finding(CRITICAL, name, f"cannot use {answer}", remedy))
     if len(answers) < len(secrets):
         path, name = list(secrets.items())[len(answers)]
         text = f"{path} gives no answer; keys after it were not looked at"
