@@ -163,7 +163,7 @@ def pythons(top: str) -> list[str]:
     first = next((line[len("own=") :] for line in lines if line.startswith("own=")), "")
     own = [first.replace("$root", top)] if first else []
     own += ["/usr/local/bin/python3", "/usr/bin/python3"]
-    return own + [f"/usr/local/bin/python3.{minor}" for minor in range(14, 8, -1)]
+    return own + [f"/usr/local/bin/python3.{minor}" for minor in range(14, 10, -1)]
 
 
 def python_of_pip(directory: str) -> str:
