@@ -68,23 +68,83 @@ print(*filter(is_taken_without, files))
 """
 # The short way.
 SHORT = {
-    "_signal", "envstart", "envstart.children", "envstart.fast", "envstart.linux", "envstart.locks", "envstart.signals",
-    "envstart.paths", "envstart.started", "envstart.state", "envstart.table", "envstart.verdict", "errno", "fcntl",
-    "marshal", "posix", "select", "stat", "_stat", "time", "__future__",
-}  # fmt: skip
+    "_signal",
+    "envstart",
+    "envstart.children",
+    "envstart.fast",
+    "envstart.linux",
+    "envstart.locks",
+    "envstart.signals",
+    "envstart.paths",
+    "envstart.started",
+    "envstart.state",
+    "envstart.table",
+    "envstart.verdict",
+    "errno",
+    "fcntl",
+    "marshal",
+    "posix",
+    "select",
+    "stat",
+    "_stat",
+    "time",
+    "__future__",
+}
 # Modules of the package on the long way, of a start and of a stop.
 LONG = SHORT | {
     f"envstart.{name}"
     for name in (
-        "askers", "backends", "backends.nullfs", "breaker", "commands", "config", "deadline", "diagnosis",
-        "environment", "executor", "hook", "host", "layout", "links", "mount", "mountpoint", "options", "plan",
-        "record", "report", "retry", "libraries", "scratch", "shell", "sources", "stopping", "tasks", "thin", "unmount",
-        "usable", "errors", "touch", "system", "system.files",
+        "askers",
+        "backends",
+        "backends.nullfs",
+        "breaker",
+        "commands",
+        "config",
+        "deadline",
+        "diagnosis",
+        "environment",
+        "executor",
+        "hook",
+        "host",
+        "layout",
+        "links",
+        "mount",
+        "mountpoint",
+        "options",
+        "plan",
+        "record",
+        "report",
+        "retry",
+        "libraries",
+        "scratch",
+        "shell",
+        "sources",
+        "stopping",
+        "tasks",
+        "thin",
+        "unmount",
+        "usable",
+        "errors",
+        "touch",
+        "system",
+        "system.files",
     )
-}  # fmt: skip
+}
 # No time for these in a start or a stop that goes well; the rest of the standard library is at hand there.
-HEAVY = {"asyncio", "dataclasses", "logging", "json", "argparse", "ctypes", "sqlite3", "multiprocessing", "concurrent",
-         "psutil", "tenacity", "configobj", "bisect"}  # fmt: skip
+HEAVY = {
+    "asyncio",
+    "dataclasses",
+    "logging",
+    "json",
+    "argparse",
+    "ctypes",
+    "sqlite3",
+    "multiprocessing",
+    "concurrent",
+    "psutil",
+    "tenacity",
+    "configobj",
+}
 
 
 class Cost(NamedTuple):

@@ -18,34 +18,24 @@ def main(state: str, program: str, args: list[str]) -> int:
     fakes.install_getfsstat(state)
     network.install(state)
     shim.install(state)
-    import envstart.config
-    import envstart.diagnosis
-    import envstart.fast
-    import envstart.host
-    import envstart.packages
-    import envstart.record
-    import envstart.sources
-    import envstart.staging
-    import envstart.state
+    from envstart import config, diagnosis, fast, host, packages, record, sources, staging
+    from envstart import state as rundir
 
     # Set by name: a checker would hold the length of the real tuple against ours.
-    vars(envstart.host)["SYSTEM_PATH"] = (f"{state}/bin",)
-    envstart.state.DIR = envstart.staging.OLD_DIR = f"{state}/run"
-    envstart.staging.DIR, envstart.staging.PARENT = f"{state}/var/db/envstart", state
-    envstart.state.DIR = f"{state}/run"
-    envstart.record.DIR = f"{state}/var/db/envstart"
+    vars(host)["SYSTEM_PATH"] = (f"{state}/bin",)
+    rundir.DIR = staging.OLD_DIR = f"{state}/run"
+    staging.DIR, staging.PARENT = f"{state}/var/db/envstart", state
+    record.DIR = f"{state}/var/db/envstart"
     # Tests change a file and go on at once; its size or its name is another one then.
-    envstart.fast.SETTLED = 0.0
-    envstart.config.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
+    fast.SETTLED = 0.0
+    config.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
     # The machine of the tests may have been started a moment ago, too.
-    envstart.diagnosis.BOOTING = float("inf") if store.Store(state).read()["settings"]["just_booted"] else 0.0
-    envstart.packages.HOST_CONF = f"{state}/usr/local/etc/pkg.conf"
-    envstart.sources.FSTAB = f"{state}/root/etc/fstab"
+    diagnosis.BOOTING = float("inf") if store.Store(state).read()["settings"]["just_booted"] else 0.0
+    packages.HOST_CONF = f"{state}/usr/local/etc/pkg.conf"
+    sources.FSTAB = f"{state}/root/etc/fstab"
     # Packages that were not installed with it.
     sys.modules.update(dict.fromkeys(store.Store(state).read()["settings"]["no_modules"]))  # type: ignore[arg-type]
     if program.startswith("env_"):
-        from envstart import fast
-
         return fast.main(program, args)
     from envstart import cli
 
