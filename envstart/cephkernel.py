@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 
-from . import ceph, diagnosis, linux, usable
-from .errors import (
+from envstart import ceph, diagnosis, usable
+from envstart.errors import (
     ConfigError,
     EnvstartError,
     NoResponseError,
@@ -19,21 +19,22 @@ from .errors import (
     TemporaryError,
     UnavailableError,
 )
-from .mount import Mount
-from .options import ALNUM, mount_words
-from .report import paste
+from envstart.mount import Mount
+from envstart.mounts import table_linux
+from envstart.options import ALNUM, mount_words
+from envstart.report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .children import Result
-    from .config import Config
-    from .environment import Environment
-    from .host import Host
-    from .layout import Wanted
-    from .mountpoint import Undo
-    from .table import Entry, Table
+    from envstart.children import Result
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.host import Host
+    from envstart.layout import Wanted
+    from envstart.mountpoint import Undo
+    from envstart.mounts.table import Entry, Table
 
 # Where mount(8) looks for it.
 _HELPER = "/sbin/mount.ceph"
@@ -72,7 +73,7 @@ def mount_options(value: str) -> tuple[str, ...]:
 
 def is_there() -> bool:
     """Whether this host can mount CephFS by its kernel."""
-    return os.access(_HELPER, os.X_OK) and linux.has_file_system("ceph")
+    return os.access(_HELPER, os.X_OK) and table_linux.has_file_system("ceph")
 
 
 class KernelMount(Mount):

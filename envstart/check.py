@@ -5,7 +5,7 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from . import (
+from envstart import (
     backends,
     hook,
     observe,
@@ -19,23 +19,23 @@ from . import (
     touch,
     unregistered,
 )
-from .environment import file_name
-from .errors import DeadlineExceededError, EnvstartError, NoResponseError
-from .inventory import Found
-from .mount import Mount
-from .plan import State
-from .report import paste
+from envstart.environment import file_name
+from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
+from envstart.inventory import Found
+from envstart.mount import Mount
+from envstart.plan import State
+from envstart.report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .environment import Environment
-    from .host import Host
-    from .inventory import Inventory
-    from .plan import Plan, Step
-    from .show import Record
-    from .table import Entry
+    from envstart.environment import Environment
+    from envstart.host import Host
+    from envstart.inventory import Inventory
+    from envstart.mounts.table import Entry
+    from envstart.plan import Plan, Step
+    from envstart.show import Record
 
     Planner = Callable[[str, Environment], Plan]
 

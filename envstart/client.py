@@ -11,25 +11,32 @@ from __future__ import annotations
 import os
 import time
 
-from . import mountpoint, plan, processes, state, unmount, usable
-from .block.base import Looks
-from .environment import file_name
-from .errors import ConfigError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError, UnavailableError
-from .mount import Mount
-from .options import directory
-from .report import paste
+from envstart import mountpoint, plan, processes, state, unmount, usable
+from envstart.block.base import Looks
+from envstart.environment import file_name
+from envstart.errors import (
+    ConfigError,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    TemporaryError,
+    UnavailableError,
+)
+from envstart.mount import Mount
+from envstart.options import directory
+from envstart.report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .children import Result
-    from .config import Config
-    from .environment import Environment
-    from .host import Host
-    from .layout import Wanted
-    from .mountpoint import Undo
-    from .table import Entry, Table
+    from envstart.children import Result
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.host import Host
+    from envstart.layout import Wanted
+    from envstart.mountpoint import Undo
+    from envstart.mounts.table import Entry, Table
 
 # Seconds the search for processes may take; it reads the arguments of all.
 _SEARCH = 5.0
@@ -134,7 +141,7 @@ class Client(Mount):
     def _recorded(self, host: Host) -> str:
         """Return what the record of the last start says of this directory: of a note that was lost with /var/run it
         tells the source, and nobody else can mount here. "" without a record."""
-        from . import record
+        from envstart import record
 
         recorded = record.load(self.environment, host.report)
         try:

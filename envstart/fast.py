@@ -17,17 +17,17 @@ import posix
 import sys
 import time
 
-from . import children, locks, started, state, verdict
-from .paths import ancestors
-from .table import Entry, Table
+from envstart import children, locks, started, state, verdict
+from envstart.mounts.table import Entry, Table
+from envstart.paths import ancestors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from .host import Host
-    from .plan import Plan, Step
+    from envstart.host import Host
+    from envstart.plan import Plan, Step
 
 # Seconds that a directory may take here; hook.py gives it PROBE_TIMEOUT.
 _QUICK = 0.5
@@ -49,7 +49,7 @@ def main(program: str, argv: Sequence[str]) -> int:
     except Exception:
         # Whatever it is, it is looked at again, and told, below.
         pass
-    from . import hook
+    from envstart import hook
 
     return hook.main(program, argv, began, hung)
 
@@ -84,9 +84,9 @@ def _shown(ground: tuple[str, str], points: set[str], rows: list[Any]) -> bool:
     line of Linux's table has a lone slash in it.
     """
     if _LINUX:
-        from .linux import mount_table
+        from envstart.mounts.table_linux import mount_table
     else:
-        from .freebsd import mount_table
+        from envstart.mounts.table_freebsd import mount_table
     root = Entry("", "/", "", (), *ground)
     table = Table([root, *mount_table(points)])
     for point, fstype, source, read_only, _ in rows:
@@ -121,7 +121,7 @@ def _is_fine(row: Any, answer: tuple[str, str, tuple[str, int] | None, str]) -> 
 
 def remember(program: str, argv: Sequence[str], plan: Plan, host: Host) -> None:
     """After a start that found all well: write down what it took for that, if the next one can tell by it."""
-    from .errors import EnvstartError
+    from envstart.errors import EnvstartError
 
     try:
         record = _record(program, argv, plan, host)
@@ -142,7 +142,7 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
     makers, settled = _makers(), time.time() - SETTLED - host.deadline.elapsed()
     if any(posix.stat(file).st_ctime > settled for file in (path, *makers)):
         return None
-    from . import breaker, config, record
+    from envstart import breaker, config, record
 
     places = config.candidates(plan.backend, plan.environment.workdir)
     if path not in places:
@@ -168,8 +168,8 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
 
 def known(step: Step, table: Table, linux: bool) -> tuple[Any, ...] | None:
     """What the table must show for a step to be so; None if that cannot be told by it alone."""
-    from .mount import Mount
-    from .mountpoint import drift
+    from envstart.mount import Mount
+    from envstart.mountpoint import drift
 
     stack = table.at(step.point)
     if type(step) is not Mount or step.lower is not None or step.shared or len(stack) != 1:

@@ -10,18 +10,18 @@ it (umount(2)).
 
 from __future__ import annotations
 
-from . import commands
-from . import unmount as plain
-from .errors import DeadlineExceededError, EnvstartError, NoResponseError, PermissionDeniedError, TemporaryError
-from .paths import is_below
-from .table import Entry, Table
+from envstart import unmount as plain
+from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, PermissionDeniedError, TemporaryError
+from envstart.mounts import commands
+from envstart.mounts.table import Entry, Table
+from envstart.paths import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .environment import Environment
-    from .host import Host
+    from envstart.environment import Environment
+    from envstart.host import Host
 
 # Seconds for Linux to take a mount out of the table, whatever it waits for then.
 _DETACHED = 5.0

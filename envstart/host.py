@@ -9,11 +9,11 @@ import os
 import sys
 import time
 
-from . import children, commands, scratch, table, touch
-from .askers import Askers
-from .children import Result
-from .deadline import Deadline
-from .errors import (
+from envstart import children, scratch, touch
+from envstart.askers import Askers
+from envstart.children import Result
+from envstart.deadline import Deadline
+from envstart.errors import (
     UNREADABLE,
     DeadlineExceededError,
     EnvstartError,
@@ -25,17 +25,18 @@ from .errors import (
     reason,
     unreadable,
 )
-from .locks import Locks
-from .report import erase
-from .signals import Signals
-from .tasks import Turn, Wait, Waiting, Waits, together
+from envstart.locks import Locks
+from envstart.mounts import commands, table
+from envstart.report import erase
+from envstart.signals import Signals
+from envstart.tasks import Turn, Wait, Waiting, Waits, together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
-    from .report import Report
+    from envstart.report import Report
 
     Undo = Callable[[], Coroutine[Any, Any, None]]
 
@@ -276,7 +277,7 @@ class Host:
             grace = min(_GRACE if gently else _KILLED, max(0.05, self.deadline.to_the_end() / 4))
             until = time.monotonic() + grace
             if await Wait(until, child.ended):
-                from . import processes
+                from envstart import processes
 
                 # Whoever else is of its group ends without a word to us.
                 while (
@@ -347,10 +348,10 @@ class Host:
 
     async def _read_table(self) -> list[table.Entry]:
         if self.platform == "linux":
-            from .linux import mount_table
+            from envstart.mounts.table_linux import mount_table
 
             return mount_table()
-        from .freebsd import mount_table
+        from envstart.mounts.table_freebsd import mount_table
 
         try:
             return mount_table()

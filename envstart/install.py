@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import sys
 
-from . import remedies, touch
-from .errors import (
+from envstart import remedies, touch
+from envstart.errors import (
     ConfigError,
     DeadlineExceededError,
     EnvstartError,
@@ -20,15 +20,15 @@ from .errors import (
     UnavailableError,
     reason,
 )
-from .libraries import ROOT
+from envstart.libraries import ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .host import Host
-    from .inventory import Found, Inventory
-    from .table import Table
+    from envstart.host import Host
+    from envstart.inventory import Found, Inventory
+    from envstart.mounts.table import Table
 
 LINK = "envstart"
 PROGRAMS = {"master_poststop.d": "env_poststop", "remove.d": "env_remove"}

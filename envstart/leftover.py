@@ -6,19 +6,19 @@ below, a device or a session, cannot be known.
 
 from __future__ import annotations
 
-from .config import Config
-from .errors import EnvstartError
-from .mount import Mount
-from .options import COMMON
-from .plan import Plan
+from envstart.config import Config
+from envstart.errors import EnvstartError
+from envstart.mount import Mount
+from envstart.options import COMMON
+from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .environment import Environment
-    from .host import Host
-    from .table import Entry, Table
+    from envstart.environment import Environment
+    from envstart.host import Host
+    from envstart.mounts.table import Entry, Table
 
 _CLIENTS = ("fuse.glusterfs", "fuse.ceph-fuse", "fusefs", "fusefs.glusterf", "fusefs.glusterfs", "fusefs.ceph-fus")
 _VOLUME = ("nullfs", "ufs", "ext4")

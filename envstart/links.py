@@ -6,16 +6,16 @@ It can be made at any moment. So it is looked for right before the mount, and af
 
 from __future__ import annotations
 
-from . import touch, unmount
-from .errors import DeadlineExceededError, NoResponseError, PermissionDeniedError, TemporaryError
-from .paths import is_below
+from envstart import touch, unmount
+from envstart.errors import DeadlineExceededError, NoResponseError, PermissionDeniedError, TemporaryError
+from envstart.paths import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .environment import Environment
-    from .host import Host
-    from .mount import Mount
-    from .table import Table
+    from envstart.environment import Environment
+    from envstart.host import Host
+    from envstart.mount import Mount
+    from envstart.mounts.table import Table
 
 
 def outer(environment: Environment, point: str) -> str:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from . import breaker, commands, diagnosis, errors, links, mountpoint, plan, sources, touch, unmount, usable
-from .mountpoint import Undo
-from .paths import is_below
-from .report import paste
-from .retry import until_it_heals
-from .table import normal_source
+from envstart import breaker, diagnosis, errors, links, mountpoint, plan, sources, touch, unmount, usable
+from envstart.mountpoint import Undo
+from envstart.mounts import commands
+from envstart.mounts.table import normal_source
+from envstart.paths import is_below
+from envstart.report import paste
+from envstart.retry import until_it_heals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from .block.base import Block
-    from .children import Result
-    from .config import Config
-    from .environment import Environment
-    from .host import Host
-    from .table import Entry, Table
+    from envstart.block.base import Block
+    from envstart.children import Result
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.host import Host
+    from envstart.mounts.table import Entry, Table
 
 # The directories of an environment that have keys of their own.
 DIRECTORIES = ("data", "system", "fstab", "rcconf")
@@ -193,20 +194,20 @@ class Mount(plan.Step):
         if entry is None or await self.down(host):  # With its device it can come back.
             return None
         if self.borrowed and not await self.answers(host, entry.point, self.patience):
-            from . import recovery
+            from envstart import recovery
 
             await recovery.wait_for_answer(self, host, entry)
             if await usable.judge(self, host, entry.point) is None:
                 return None
         if users := await self.users(host, entry.point):
-            from . import recovery
+            from envstart import recovery
 
             raise recovery.used_error(self, host, entry, users)
         return entry
 
     async def before_clear(self, host: Host) -> None:
         if (entry := await self._to_clear(host)) and not await self.answers(host, entry.point, self.patience):
-            from . import recovery
+            from envstart import recovery
 
             await recovery.check_force(self, host, entry)
 
@@ -250,7 +251,7 @@ class Mount(plan.Step):
 
     async def users(self, host: Host, point: str) -> str:
         """Return who uses what is mounted, "" if nobody does."""
-        from . import occupancy
+        from envstart import occupancy
 
         return await occupancy.users(host, self.environment, point)
 
@@ -263,7 +264,7 @@ class Mount(plan.Step):
                 # The kernel has done it when the device went away.
                 host.silent.discard(entry.point)
                 return
-        from . import forced, recovery
+        from envstart import forced, recovery
 
         await recovery.check_force(self, host, entry, asked=asked)
         await forced.unmount(host, entry, dead=dead, alone=await self.alone(host, entry))
@@ -334,7 +335,7 @@ class Mount(plan.Step):
                     f"cannot unmount {entry.point}: {self.source}: {why}",
                     hint="set STOP_FORCE=1 to unmount it nonetheless",
                 )
-            from . import recovery
+            from envstart import recovery
 
             await recovery.check_force(self, host, entry)
 
@@ -405,7 +406,7 @@ class Mount(plan.Step):
             matching = [await self._matches(host, table, entry) for entry in table.at(point)]
             gone = await self.gone(host) if matching == [True] else ""
         except (errors.EnvstartError, OSError) as error:
-            from . import recovery
+            from envstart import recovery
 
             if isinstance(error, errors.NoResponseError) and await recovery.hidden(self, host) is not None:
                 return plan.State(plan.NO_ANSWER, "an unmount of it hangs, so that the mount table leaves it out")

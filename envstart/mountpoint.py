@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from . import touch
-from .errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
-from .report import paste
+from envstart import touch
+from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
+from envstart.report import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .host import Host
-    from .mount import Mount
-    from .table import Entry, Table
+    from envstart.host import Host
+    from envstart.mount import Mount
+    from envstart.mounts.table import Entry, Table
 
 
 class Undo:

@@ -9,21 +9,21 @@ from __future__ import annotations
 import os
 import time
 
-from . import called, children, hook, processes, started, stopping
-from .environment import file_name
-from .errors import NotFoundError, TemporaryError, UsageError
-from .host import Host
-from .report import tell
+from envstart import called, children, hook, processes, started, stopping
+from envstart.environment import file_name
+from envstart.errors import NotFoundError, TemporaryError, UsageError
+from envstart.host import Host
+from envstart.report import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .environment import Environment
-    from .inventory import Found
-    from .plan import Plan
-    from .report import Report
-    from .table import Table
+    from envstart.environment import Environment
+    from envstart.inventory import Found
+    from envstart.mounts.table import Table
+    from envstart.plan import Plan
+    from envstart.report import Report
 
 # Programs of CBSD's that write into a system directory after a stop has called us.
 _WRITING = ("/save-jail-info", *(f"/sudoexec/{letter}stop" for letter in "jbqx"))
@@ -42,7 +42,7 @@ def main(program: str, argv: Sequence[str], report: Report) -> int:
         raise UsageError(f"cannot use {argv[0]!r}: {program} takes no arguments", hint="-h tells what it needs")
     if program == "env_poststop":
         return poststop(report)
-    from . import remove
+    from envstart import remove
 
     return remove.main(report)
 
@@ -83,7 +83,7 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
         if not busy:
             break
         if time.monotonic() >= until:
-            from . import remedies
+            from envstart import remedies
 
             later = remedies.known("orphans", [wanted.name], [found.workdir], "--stop")
             raise TemporaryError(f"cannot stop {wanted.name}: {busy}", hint=f"later: {later}")

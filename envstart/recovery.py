@@ -5,15 +5,16 @@ For the steps that end in a mount (mount.py), and for ``envstart recover``; a st
 
 from __future__ import annotations
 
-from . import commands, forced, remedies, unmount, usable
-from .errors import DeadlineExceededError, NoResponseError, NotFoundError, PermissionDeniedError, TemporaryError
-from .options import flag
-from .table import Entry
+from envstart import forced, remedies, unmount, usable
+from envstart.errors import DeadlineExceededError, NoResponseError, NotFoundError, PermissionDeniedError, TemporaryError
+from envstart.mounts import commands
+from envstart.mounts.table import Entry
+from envstart.options import flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .host import Host
-    from .mount import Mount
+    from envstart.host import Host
+    from envstart.mount import Mount
 
 
 async def wait_for_answer(mount: Mount, host: Host, entry: Entry) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from .children import Result
-from .host import Host
-from .report import Report
+from envstart.children import Result
+from envstart.host import Host
+from envstart.report import Report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from .table import Entry
+    from envstart.mounts.table import Entry
 
 # How the names of functions begin that change something, of those that a child is given (Host.bounded).
 _CHANGING = ("make", "remove", "write", "unmount", "detach", "end")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import time
 
-from . import called, children, hook, leftover, processes, record, stopping
-from .deadline import Deadline
-from .errors import (
+from envstart import called, children, hook, leftover, processes, record, stopping
+from envstart.deadline import Deadline
+from envstart.errors import (
     DeadlineExceededError,
     EnvstartError,
     NoResponseError,
@@ -21,20 +21,20 @@ from .errors import (
     UnavailableError,
     reason,
 )
-from .guard import Guard
-from .host import Host
-from .paths import is_below
-from .tasks import Wait
+from envstart.guard import Guard
+from envstart.host import Host
+from envstart.paths import is_below
+from envstart.tasks import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .environment import Environment
-    from .inventory import Found
-    from .plan import Plan
-    from .report import Report
-    from .table import Entry
+    from envstart.environment import Environment
+    from envstart.inventory import Found
+    from envstart.mounts.table import Entry
+    from envstart.plan import Plan
+    from envstart.report import Report
 
 _TERM = 15
 # CBSD's command that stops a VM; VirtualBox's is no program of sudoexec/.

@@ -3,14 +3,14 @@ mount of Linux does not show it either."""
 
 from __future__ import annotations
 
-from . import mountpoint
-from .errors import DeadlineExceededError, NoResponseError
+from envstart import mountpoint
+from envstart.errors import DeadlineExceededError, NoResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .host import Host
-    from .mount import Mount
-    from .table import Entry, Table
+    from envstart.host import Host
+    from envstart.mount import Mount
+    from envstart.mounts.table import Entry, Table
 
 # What is to be mounted on this host (fstab(5)).
 FSTAB = "/etc/fstab"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sys
 
-from .environment import file_name
+from envstart.environment import file_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .config import Config
-    from .environment import Environment
+    from envstart.config import Config
+    from envstart.environment import Environment
 
 DIR = "/var/db/envstart"
 # Where missing directories may be made.
@@ -43,9 +43,9 @@ def _is_mounted(directory: str, name: str) -> bool:
     except OSError:
         return False
     if sys.platform.startswith("linux"):
-        from .linux import mount_table
+        from envstart.mounts.table_linux import mount_table
     else:
-        from .freebsd import mount_table
+        from envstart.mounts.table_freebsd import mount_table
     try:
         point = f"{os.path.realpath(directory)}/{name}"
         return any(entry.point == point for entry in mount_table())

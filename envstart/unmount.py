@@ -5,9 +5,9 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed; so it is probed 
 
 from __future__ import annotations
 
-from . import commands, diagnosis, touch, verdict
-from .children import Result
-from .errors import (
+from envstart import diagnosis, touch, verdict
+from envstart.children import Result
+from envstart.errors import (
     BlockedError,
     DeadlineExceededError,
     EnvstartError,
@@ -16,14 +16,15 @@ from .errors import (
     TemporaryError,
     reason,
 )
-from .retry import until_it_heals
+from envstart.mounts import commands
+from envstart.retry import until_it_heals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .host import Host
-    from .table import Entry
+    from envstart.host import Host
+    from envstart.mounts.table import Entry
 
 # Seconds the search for holders may take; it looks at every open file of the host.
 _SEARCH = 5.0
@@ -81,7 +82,7 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
             )
         if not diagnosis.busy(result):
             raise EnvstartError(f"{doing}: {result.words or 'it is still mounted'}")
-        from . import processes
+        from envstart import processes
 
         above = [*table.below(entry.point), *table.uppers(entry.point)]
         # One that is cut off hangs at the files of another server, perhaps for ever; what was known still counts.
@@ -125,7 +126,7 @@ async def _resolves(host: Host, server: str) -> bool:
     bare = server.strip("[]")
     if ":" in bare or bare.replace(".", "").isdigit():
         return True
-    from . import network
+    from envstart import network
 
     try:
         await host.bounded(network.resolve, bare, timeout=_RESOLVED)
@@ -139,15 +140,15 @@ async def _resolves(host: Host, server: str) -> bool:
 async def _by_number(host: Host, argv: Sequence[str], entry: Entry, timeout: float) -> Result:
     """Do what umount(8) would do, without a resolver, and tell it as if that had been run; TemporaryError if it
     cannot."""
-    from . import freebsd
+    from envstart.mounts import table_freebsd
 
-    flags = freebsd.FORCE if "-f" in argv else freebsd.NONBUSY if "-n" in argv else 0
+    flags = table_freebsd.FORCE if "-f" in argv else table_freebsd.NONBUSY if "-n" in argv else 0
     host.report.trace(f"unmount(2) of {entry.point} by its number, since no resolver answers for {entry.server}")
     began = host.deadline.elapsed()
     code: int | None = 0
     said = ""
     try:
-        await host.bounded(freebsd.unmount, entry.number, flags, timeout=timeout, finish=True)
+        await host.bounded(table_freebsd.unmount, entry.number, flags, timeout=timeout, finish=True)
     except (NoResponseError, DeadlineExceededError):
         code = None
     except OSError as error:

@@ -7,20 +7,27 @@ dataset that zfs(8) mounts there by itself stays mounted. Nothing of ZFS is ever
 
 from __future__ import annotations
 
-from . import diagnosis
-from .block.base import Block, only_on_freebsd
-from .errors import ConfigError, EnvstartError, NotFoundError, PermissionDeniedError, TemporaryError, UnavailableError
-from .mount import Mount
-from .plan import MOUNTED, NOT_READY, READY, UNKNOWN, State
+from envstart import diagnosis
+from envstart.block.base import Block, only_on_freebsd
+from envstart.errors import (
+    ConfigError,
+    EnvstartError,
+    NotFoundError,
+    PermissionDeniedError,
+    TemporaryError,
+    UnavailableError,
+)
+from envstart.mount import Mount
+from envstart.plan import MOUNTED, NOT_READY, READY, UNKNOWN, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .children import Result
-    from .config import Config
-    from .environment import Environment
-    from .host import Host
-    from .plan import Step
-    from .table import Entry
+    from envstart.children import Result
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.host import Host
+    from envstart.mounts.table import Entry
+    from envstart.plan import Step
 
     # mountpoint and canmount of a dataset, or None if there is none of that name.
     Properties = tuple[str, str] | None

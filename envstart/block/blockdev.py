@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import string
 
-from .. import processes, touch
-from ..errors import NoResponseError
-from .geom import Consumer, Geom, Graph, Provider
+from envstart import processes, touch
+from envstart.block.geom import Consumer, Geom, Graph, Provider
+from envstart.errors import NoResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..host import Host
-    from ..table import Table
+    from envstart.host import Host
+    from envstart.mounts.table import Table
 
 _USED = "r1w1e1"
 # Offset of the serial number in the page "unit serial number" of a disk (SPC-4, 7.8.15).

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 
-from .. import commands, plan, touch, unmount
-from ..errors import (
+from envstart import plan, touch, unmount
+from envstart.block import geom, owner, preen, superblock
+from envstart.block.base import Block
+from envstart.errors import (
     BlockedError,
     ConfigError,
     DeadlineExceededError,
@@ -17,16 +19,15 @@ from ..errors import (
     TemporaryError,
     reason,
 )
-from ..usable import LEASE_SECONDS
-from . import geom, owner, preen, superblock
-from .base import Block
+from envstart.mounts import commands
+from envstart.usable import LEASE_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..children import Result
-    from ..config import Config
-    from ..environment import Environment
-    from ..host import Host
+    from envstart.children import Result
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.host import Host
 
 # fsck_ffs(8) and e2fsck(8): what is all right, and what another run of the same would mend (docs/freebsd.md#fsck).
 _FINE = {"ufs": (0,), "ext4": (0, 1)}
@@ -199,7 +200,7 @@ class Fsck(Block):
         if mark and mark != await owner.mine(host):
             known = mark.split()[0] == await owner.host_id(host)
             text = " of this one's id: it had another name, or two have the same" if known else ""
-            from .. import remedies
+            from envstart import remedies
 
             by_force = remedies.of_plan(host.report.plan, "recover", "--preempt")
             raise BlockedError(

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import os
 
-from ..errors import NoResponseError
+from envstart.errors import NoResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ..children import Result
-    from ..host import Host
-    from ..table import Entry
+    from envstart.children import Result
+    from envstart.host import Host
+    from envstart.mounts.table import Entry
 
 _ASK = ("sysctl", "-n", "kern.geom.confxml")
 # Seconds it may take; it is memory that is read.
@@ -145,7 +145,7 @@ async def read(host: Host) -> Graph:
     disk: whoever opens it first waits for its capacity with GEOM's lock in hand (g_disk_access in
     sys/geom/geom_disk.c, daopen). On Linux it is made of what sysfs tells (blockdev.py)."""
     if host.platform != "freebsd":
-        from . import blockdev
+        from envstart.block import blockdev
 
         return blockdev.read(await host.mounts())
     try:
@@ -177,7 +177,7 @@ async def who(host: Host, provider: Provider, blocking: bool = False) -> list[st
         else:
             found.append(f"{consumer.geom.name} ({consumer.geom.kind})")
     if now is not None and not found and host.platform != "freebsd":
-        from . import blockdev
+        from envstart.block import blockdev
 
         return await blockdev.others(host, now, blocking)
     return found

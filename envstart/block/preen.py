@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import os
 
-from .. import commands, paths
-from ..children import Result
-from ..errors import TemporaryError, UnavailableError
+from envstart import paths
+from envstart.children import Result
+from envstart.errors import TemporaryError, UnavailableError
+from envstart.mounts import commands
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..host import Host
-    from ..table import Entry, Table
+    from envstart.host import Host
+    from envstart.mounts.table import Entry, Table
 
 # Seconds to remove a jail in which nothing can be running any more.
 _REMOVAL = 5.0

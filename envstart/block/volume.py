@@ -7,26 +7,26 @@ from __future__ import annotations
 
 import os
 
-from .. import diagnosis, staging
-from ..environment import file_name
-from ..errors import ConfigError, TemporaryError
-from ..mount import Mount
-from ..options import NAME, Option, choice, directory, mount_words, whole, words
-from . import geom
-from .base import Block, is_node
-from .fsck import Fsck
-from .owner import Mark
-from .provider import Provider
+from envstart import diagnosis, staging
+from envstart.block import geom
+from envstart.block.base import Block, is_node
+from envstart.block.fsck import Fsck
+from envstart.block.owner import Mark
+from envstart.block.provider import Provider
+from envstart.environment import file_name
+from envstart.errors import ConfigError, TemporaryError
+from envstart.mount import Mount
+from envstart.options import NAME, Option, choice, directory, mount_words, whole, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .. import plan
-    from ..config import Config
-    from ..environment import Environment
-    from ..host import Host
-    from ..table import Entry, Table
+    from envstart import plan
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.host import Host
+    from envstart.mounts.table import Entry, Table
 
 
 def files(value: str) -> tuple[str, ...]:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 
-from .. import hook, remedies, unregistered
-from ..errors import EnvstartError
-from ..table import Table
-from . import machine, places, servers, sources
-from .finding import CRITICAL, HOST, NOTE, WARNING, Case, Finding, Scene, of_error, see_check, several
+from envstart import hook, remedies, unregistered
+from envstart.doctor import machine, places, servers, sources
+from envstart.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Case, Finding, Scene, of_error, see_check, several
+from envstart.errors import EnvstartError
+from envstart.mounts.table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..host import Host
-    from ..inventory import Found, Inventory
+    from envstart.host import Host
+    from envstart.inventory import Found, Inventory
 
 __all__ = ["Finding", "examine", "records", "text"]
 

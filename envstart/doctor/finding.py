@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from .. import remedies
-from ..errors import DeadlineExceededError, EnvstartError, NoResponseError, reason
+from envstart import remedies
+from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from ..inventory import Found, Inventory
-    from ..plan import Plan
-    from ..table import Table
+    from envstart.inventory import Found, Inventory
+    from envstart.mounts.table import Table
+    from envstart.plan import Plan
 
 HOST = "host"
 CRITICAL, WARNING, NOTE = "critical", "warning", "note"

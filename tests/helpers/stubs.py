@@ -15,8 +15,8 @@ from envstart.deadline import Deadline
 from envstart.environment import Environment, in_workdir
 from envstart.errors import TemporaryError
 from envstart.host import Host
+from envstart.mounts.table import Entry, Table
 from envstart.plan import Plan
-from envstart.table import Entry, Table
 from envstart.usable import Answer
 
 _T = TypeVar("_T")

@@ -10,7 +10,7 @@ import pytest
 from cbsd import SERVER, last_line
 from clients import CEPH, ClientSite
 
-from envstart import commands
+from envstart.mounts import commands
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ import pytest
 from cbsd import SERVER, Variant, last_line
 from clients import CEPH, GLUSTER, MOUNTS, VOLUME, ClientSite
 
-from envstart import commands, state
+from envstart import state
 from envstart.backends import gluster
 from envstart.backends.gluster import log_errors
 from envstart.client import one_word
-from envstart.table import Entry
+from envstart.mounts import commands
+from envstart.mounts.table import Entry
 
 
 @pytest.fixture

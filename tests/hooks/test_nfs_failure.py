@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from cbsd import SERVER, Site, last_line
 
-from envstart import commands, diagnosis, nfs_failure
+from envstart import diagnosis, nfs_failure
 from envstart.backends import nfs
 from envstart.children import Result
+from envstart.mounts import commands
 
 DEFAULT = next(option.default for option in nfs.OPTIONS if option.name == "MOUNT_NFS_OPT")
 

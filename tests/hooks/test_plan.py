@@ -15,8 +15,8 @@ from variants import STACKS, site_of
 from envstart import plan as plans
 from envstart.block.base import Node
 from envstart.block.fsck import Fsck
-from envstart.commands import fsck
 from envstart.errors import ConfigError
+from envstart.mounts.commands import fsck
 
 # What a run asks, and what a plan makes that a run does by itself.
 _READS = (["mount", "--libxo"], ["jls"], ["fuser"], ["sysctl"], ["df"])

@@ -12,7 +12,7 @@ from cbsd import SERVER, Ended, Site, last_line
 from toy import Toy
 
 from envstart import forced
-from envstart.table import Entry, Table
+from envstart.mounts.table import Entry, Table
 
 # What a dead server may cost, in seconds of the simulated machine.
 MINUTE = 60.0

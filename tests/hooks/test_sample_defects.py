@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cbsd import NULLFS, SERVER, Site, last_line, wears
 
-from envstart import commands
+from envstart.mounts import commands
 
 TESTS = Path(__file__).resolve().parents[1]
 HOOKS = TESTS.parent / "hooks"

@@ -14,7 +14,7 @@ from thin_site import THIN_FSTAB, ThinSite
 
 from envstart.doctor.sources import fstab_points
 from envstart.errors import ConfigError
-from envstart.table import Entry, Table
+from envstart.mounts.table import Entry, Table
 
 
 @pytest.fixture

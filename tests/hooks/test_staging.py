@@ -10,15 +10,16 @@ from blocks import GELI, ISCSI_TREE
 from cbsd import Variant
 from harmless import scene
 
-from envstart import hook, linux, staging
+from envstart import hook, staging
 from envstart.backends import NAMES, backend
 from envstart.block import owner
 from envstart.doctor import machine
 from envstart.doctor.finding import CRITICAL, Scene
 from envstart.environment import Environment, file_name
 from envstart.host import Host
+from envstart.mounts import table_linux
+from envstart.mounts.table import Entry, Table
 from envstart.report import Report
-from envstart.table import Entry, Table
 
 GELI_TREE = Variant("geli, tree", "geli", {**GELI.config, "VOLUME_LAYOUT": "tree"}, ("system", "fstab", "data"))
 # Of FreeBSD 14 and of FreeBSD 12 (libexec/rc/rc.d/cleanvar).
@@ -83,7 +84,7 @@ def test_case_a7_the_mount_table_says_where_it_is(
     if there:
         point.mkdir(parents=True)
     entries = [Entry("/dev/sda", str(point), "ext4")] if mounted else []
-    monkeypatch.setattr(linux, "mount_table", lambda: entries)
+    monkeypatch.setattr(table_linux, "mount_table", lambda: entries)
     conf = tmp_path / "env_start_geli.conf"
     conf.write_text(f'GELI_PROVIDER="/dev/da0"\nGELI_KEYFILE="/k"\nVOLUME_LAYOUT="tree"\n{settings}')
     plan = hook.load("geli", environment, str(conf))

@@ -17,8 +17,8 @@ from envstart import fast, hook
 from envstart.environment import in_workdir
 from envstart.host import Host
 from envstart.mount import Mount
+from envstart.mounts.table import Entry, Table
 from envstart.report import Report
-from envstart.table import Entry, Table
 
 
 @pytest.fixture
@@ -288,15 +288,15 @@ def test_the_table_is_read_in_the_same_way(
 
 
 def _shown(table: list[Entry], rows: list[Any]) -> bool:
-    import envstart.freebsd
+    import envstart.mounts.table_freebsd
 
-    before, linux = envstart.freebsd.mount_table, fast._LINUX
-    envstart.freebsd.mount_table = lambda wanted: [entry for entry in table if entry.point in wanted]  # type: ignore
+    before, linux = envstart.mounts.table_freebsd.mount_table, fast._LINUX
+    envstart.mounts.table_freebsd.mount_table = lambda wanted: [entry for entry in table if entry.point in wanted]  # type: ignore
     fast._LINUX = False
     try:
         return fast._shown(("", "/"), fast._places(rows), rows)
     finally:
-        envstart.freebsd.mount_table, fast._LINUX = before, linux
+        envstart.mounts.table_freebsd.mount_table, fast._LINUX = before, linux
 
 
 def _conf(factory: pytest.TempPathFactory, configuration: dict[str, str], by_section: bool) -> str:

@@ -11,8 +11,9 @@ from cbsd import NULLFS, Site, last_line
 from stubs import planned
 from thin_site import THIN_ZFS, ThinSite, make_skeleton
 
-from envstart import commands, thin
+from envstart import thin
 from envstart.errors import ConfigError
+from envstart.mounts import commands
 from envstart.plan import waves
 
 GET = ["zfs", "get", "-H", "-p", "-o", "value", "mountpoint,canmount", "pool/jail1"]

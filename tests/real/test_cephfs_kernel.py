@@ -13,10 +13,11 @@ import pytest
 from cephd import CephWorkdir, Cluster, cluster_of
 from real import DIRECTORIES, Namespace, lacking, namespace_of, until
 
-from envstart import cephkernel, linux
+from envstart import cephkernel
+from envstart.mounts import table_linux
 
 _PROGRAMS = ("mount.ceph", "ceph-mon", "ceph-osd", "ceph-mds", "ceph-fuse", "ceph", "rbd", "ip")
-_WHY_NOT = lacking(*_PROGRAMS) or ("" if linux.has_file_system("ceph") else "the kernel has no module ceph")
+_WHY_NOT = lacking(*_PROGRAMS) or ("" if table_linux.has_file_system("ceph") else "the kernel has no module ceph")
 if _WHY_NOT and _PROGRAMS[0] in os.environ.get("ENVSTART_REAL", "").split():
     raise RuntimeError(f"{_PROGRAMS[0]} must be tested: {_WHY_NOT}")
 pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone]

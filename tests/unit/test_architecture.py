@@ -18,7 +18,7 @@ DOORS = {
     "configobj": {"config"},
     "fcntl": {"locks", "owner"},
     "_signal": {"signals"},
-    "ctypes": {"freebsd"},
+    "ctypes": {"table_freebsd"},
 }
 # Frugal are the modules of the short way alone (tests/real/test_cost.py runs it).
 FRUGAL = {"posix", "marshal", "_signal"}

@@ -20,28 +20,14 @@ from hypothesis import strategies as st
 from sim.fakes import statfs
 from stubs import answer, jail, outputs
 
-from envstart import (
-    backends,
-    cli,
-    config,
-    environment,
-    fast,
-    freebsd,
-    inventory,
-    linux,
-    options,
-    state,
-    thin,
-    touch,
-    verdict,
-    zfs,
-)
-from envstart import table as tables
+from envstart import backends, cli, config, environment, fast, inventory, options, state, thin, touch, verdict, zfs
 from envstart.backends import gluster
 from envstart.block import geom, initiator, mapped, owner, persist, role, superblock
 from envstart.children import Result
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UsageError
 from envstart.host import Host
+from envstart.mounts import table as tables
+from envstart.mounts import table_freebsd, table_linux
 from envstart.report import Report, printable
 
 T = TypeVar("T")
@@ -119,13 +105,13 @@ def test_the_json_of_mount(text: str) -> None:
 @tries(150)
 @given(mutants([MOUNTINFO], [b" - ", b"\\040", b"/", b" / / "]))
 def test_mountinfo(text: bytes) -> None:
-    table(lambda: linux.parse_mountinfo(text))
+    table(lambda: table_linux.parse_mountinfo(text))
 
 
 @tries(150)
 @given(mutants([STATFS, STATFS * 3], [statfs(b"a", b"/")]))
 def test_the_buffer_of_getfsstat(data: bytes) -> None:
-    table(lambda: freebsd.parse_statfs(data))
+    table(lambda: table_freebsd.parse_statfs(data))
 
 
 # What commands print.

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from envstart import commands, diagnosis
+from envstart import diagnosis
 from envstart.children import Result
+from envstart.mounts import commands
 from envstart.report import paste
 
 SAMPLE = ("rw", "vers=4", "intr", "rsize=32768", "hard", "proto=tcp", "timeout=300")

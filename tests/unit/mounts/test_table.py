@@ -13,9 +13,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sim.fakes import statfs
 
-from envstart import freebsd
-from envstart.linux import parse_mountinfo
-from envstart.table import Entry, Table, normal_source, parse_libxo
+from envstart.mounts import table_freebsd
+from envstart.mounts.table import Entry, Table, normal_source, parse_libxo
+from envstart.mounts.table_linux import parse_mountinfo
 
 ROOT = {"special": "/dev/da0", "node": "/", "fstype": "ufs", "opts": ["local"]}
 
@@ -61,7 +61,7 @@ def test_what_is_mounted_already_starts_no_process_at_all(tmp_path: Path) -> Non
 
 def test_struct_statfs() -> None:
     data = statfs(b"/dev/da0", b"/", b"ufs") + statfs(b"nas:/x\xff y", b"/mnt/a b", flags=1)
-    root, mount = freebsd.parse_statfs(data)
+    root, mount = table_freebsd.parse_statfs(data)
     assert (root.source, root.point, root.fstype, root.read_only) == ("/dev/da0", "/", "ufs", False)
     assert (mount.source, mount.point, mount.fstype, mount.read_only) == ("nas:/x\udcff y", "/mnt/a b", "nfs", True)
 
@@ -69,13 +69,13 @@ def test_struct_statfs() -> None:
 def test_the_number_of_a_mount_is_its_fsid_as_far_as_it_is_told() -> None:
     root = statfs(b"/dev/da0", b"/", b"ufs", fsid=bytes(8))
     fuse = statfs(b"/dev/fuse", b"/x", b"fusefs", fsid=bytes.fromhex("0a1b2c3d4e5f6071"))
-    assert [entry.number for entry in freebsd.parse_statfs(root + fuse)] == ["", "0a1b2c3d4e5f6071"]
+    assert [entry.number for entry in table_freebsd.parse_statfs(root + fuse)] == ["", "0a1b2c3d4e5f6071"]
 
 
 @pytest.mark.parametrize("data", [b"", statfs(b"nas:/x", b"/x"), statfs(b"/dev/da0", b"/", version=0x20030518)])
 def test_struct_statfs_that_is_not_the_one_known_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):
-        freebsd.parse_statfs(data)
+        table_freebsd.parse_statfs(data)
 
 
 def test_libxo() -> None:

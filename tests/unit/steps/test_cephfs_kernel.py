@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from stubs import Stub, answer, done, planned
 
-from envstart import ceph, cephkernel, client, commands, linux
+from envstart import ceph, cephkernel, client
 from envstart.cephkernel import KernelMount
 from envstart.children import Result
 from envstart.errors import (
@@ -23,8 +23,9 @@ from envstart.errors import (
 )
 from envstart.host import Host
 from envstart.mountpoint import Undo
+from envstart.mounts import commands, table_linux
+from envstart.mounts.table import Entry, Table
 from envstart.plan import Plan
-from envstart.table import Entry, Table
 
 KEYS = {"CEPH_USER": "host1", "CEPH_MONITORS": "10.0.0.1 mon2:6789", "CEPH_CLIENT": "kernel", "MOUNT_FSTAB": "0"}
 POINT = "/usr/jails/jails-data/env1-data"
@@ -161,9 +162,9 @@ def test_another_kernel_has_no_client(tmp_path: Path) -> None:
 
 
 def test_file_systems_of_the_kernel() -> None:
-    assert linux.has_file_system("proc")
-    assert not linux.has_file_system("nosuchfs")
-    assert not linux.has_file_system("")
+    assert table_linux.has_file_system("proc")
+    assert not table_linux.has_file_system("nosuchfs")
+    assert not table_linux.has_file_system("")
 
 
 # Whose mount it is.

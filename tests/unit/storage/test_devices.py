@@ -12,7 +12,7 @@ from stubs import Stub, done
 
 from envstart.block import geom
 from envstart.block.geom import Consumer, Graph
-from envstart.table import Entry
+from envstart.mounts.table import Entry
 
 DISK = Geom("DISK", "da0", (Makes("da0", {"ident": "disk0", "descr": "LAB CTLDISK", "lunid": "LAB     disk0"}),))
 DISKID = Geom("LABEL", "da0", (Uses("da0"), Makes("diskid/DISK-disk0")))

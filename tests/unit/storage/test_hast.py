@@ -19,8 +19,8 @@ from envstart.backends import hast
 from envstart.block import peer
 from envstart.block.role import Resource, Role
 from envstart.errors import ConfigError, NoResponseError, TemporaryError, UnavailableError
+from envstart.mounts.table import Entry
 from envstart.plan import Plan, waves
-from envstart.table import Entry
 
 LIST = "hastctl list env1"
 

@@ -23,8 +23,8 @@ from envstart.block.initiator import Listed, normal_portal, parse
 from envstart.block.reservation import Reservation, own_key
 from envstart.block.session import Session
 from envstart.errors import ConfigError, PermissionDeniedError, TemporaryError, UnavailableError
+from envstart.mounts.table import Entry
 from envstart.plan import Plan, waves
-from envstart.table import Entry
 
 DISK0 = "iqn.2026-11.lab.storage:disk0"
 LIST = "iscsictl -L --libxo json"

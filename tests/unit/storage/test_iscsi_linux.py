@@ -15,7 +15,7 @@ from envstart.block.initiators import initiator_of
 from envstart.block.reservation import Reservation
 from envstart.block.session import Session
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UnavailableError
-from envstart.table import Entry, Table
+from envstart.mounts.table import Entry, Table
 
 TARGET = "iqn.2026-11.lab:disk0"
 MACHINE = "0123456789abcdef0123456789abcdef"

@@ -22,8 +22,8 @@ from envstart import children, executor, forced, guests, plan, processes, state
 from envstart import report as reports
 from envstart.errors import NoSpaceError, TemporaryError
 from envstart.host import Host
+from envstart.mounts.table import Entry, Table
 from envstart.report import Report
-from envstart.table import Entry, Table
 from envstart.tasks import Wait
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .paths import ancestors, is_below
+from envstart.paths import ancestors, is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ FreeBSD: docs/freebsd.md#mount_nfs, #nullfs, #umount. Linux: mount(8), nfs(5), u
 
 from __future__ import annotations
 
-from .errors import UnavailableError
+from envstart.errors import UnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

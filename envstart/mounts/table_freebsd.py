@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .table import Entry, whole
+from envstart.mounts.table import Entry, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

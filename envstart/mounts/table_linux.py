@@ -6,7 +6,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from .table import Entry
+from envstart.mounts.table import Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
