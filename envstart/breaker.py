@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 
-from . import state
-from .errors import DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
-from .paths import path_digest
+from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
+from envstart.paths import path_digest
+from envstart.system import rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .host import Host
-    from .plan import Plan, Server
+    from envstart.plan import Plan, Server
+    from envstart.system.host import Host
 
 # Seconds for a connection. Over a longer way than this a server counts as down, until BREAKER seconds are over.
 _QUICK = 0.1
@@ -30,13 +30,13 @@ async def admit(plan: Plan, host: Host) -> None:
     if host.by_hand or not plan.config["BREAKER"]:
         return
     for servers in _needed(plan):
-        known = {server: state.age(record(server)) for server in servers}
+        known = {server: rundir.age(record(server)) for server in servers}
         if any(age is None or age >= plan.config["BREAKER"] for age in known.values()):
             continue
         if not await connects(host, servers):
             age = max(age for age in known.values() if age is not None)
             names = " and ".join(f"{name}:{port}" for name, port in servers)
-            from . import remedies
+            from envstart import remedies
 
             raise TemporaryError(
                 f"cannot start {plan.environment.name}: {names} gave no answer {age:.0f} s ago, and takes no "
@@ -55,7 +55,7 @@ async def consider(plan: Plan, host: Host) -> None:
         try:
             if not await connects(host, servers):
                 for server in servers:
-                    state.stamp(record(server))
+                    rundir.stamp(record(server))
         except EnvstartError:
             # No time is left, or no child can be had: nothing is known.
             return
@@ -71,7 +71,7 @@ async def connects(host: Host, servers: tuple[Server, ...], timeout: float = _QU
     # Not in the child: on a slow host that takes longer than the connection may.
     import socket  # noqa: F401
 
-    from . import network
+    from envstart.system import network
 
     for name, port in servers:
         try:
@@ -91,4 +91,4 @@ def record(server: Server) -> str:
 
 def _forget(server: Server) -> None:
     with contextlib.suppress(OSError):
-        os.unlink(state.path(record(server)))
+        os.unlink(rundir.path(record(server)))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 
-from . import environment, guests, inventory, record
-from .errors import ConfigError, NotFoundError
+from envstart import environment, inventory, record
+from envstart.errors import ConfigError, NotFoundError
+from envstart.system import guests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .environment import Environment
-    from .host import Host
-    from .inventory import Found
+    from envstart.environment import Environment
+    from envstart.inventory import Found
+    from envstart.system.host import Host
 
 _VARIABLES = "jname, data and workdir are not all set; CBSD sets them for what install has put in its directories"
 

@@ -5,16 +5,16 @@ A key is never among them: only the name of the file that holds it.
 
 from __future__ import annotations
 
-from .block import secret
-from .errors import PermissionDeniedError
-from .options import ALNUM, NAME, Option, directory, host_port, plain, words
+from envstart.block import secret
+from envstart.errors import PermissionDeniedError
+from envstart.options import ALNUM, NAME, Option, directory, host_port, plain, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .children import Result
-    from .config import Config
-    from .diagnosis import Rows
-    from .host import Host
+    from envstart.config import Config
+    from envstart.diagnosis import Rows
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 
 def monitors(value: str) -> tuple[str, ...]:

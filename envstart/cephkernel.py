@@ -22,19 +22,19 @@ from envstart.errors import (
 from envstart.mount import Mount
 from envstart.mounts import table_linux
 from envstart.options import ALNUM, mount_words
-from envstart.report import paste
+from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from envstart.children import Result
     from envstart.config import Config
     from envstart.environment import Environment
-    from envstart.host import Host
     from envstart.layout import Wanted
     from envstart.mountpoint import Undo
     from envstart.mounts.table import Entry, Table
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 # Where mount(8) looks for it.
 _HELPER = "/sbin/mount.ceph"

@@ -5,37 +5,25 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from envstart import (
-    backends,
-    hook,
-    observe,
-    plan,
-    processes,
-    record,
-    remedies,
-    show,
-    started,
-    stopping,
-    touch,
-    unregistered,
-)
+from envstart import backends, hook, observe, plan, record, remedies, show, started, stopping, unregistered
 from envstart.environment import file_name
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
 from envstart.inventory import Found
 from envstart.mount import Mount
 from envstart.plan import State
-from envstart.report import paste
+from envstart.system import filesystem, process_table
+from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from envstart.environment import Environment
-    from envstart.host import Host
     from envstart.inventory import Inventory
     from envstart.mounts.table import Entry
     from envstart.plan import Plan, Step
     from envstart.show import Record
+    from envstart.system.host import Host
 
     Planner = Callable[[str, Environment], Plan]
 
@@ -207,7 +195,7 @@ def _hidden(host: Host, bare: list[Seen]) -> list[Seen]:
     """Of mount points without a mount, those that have files, which the next start will hide (docs/faults.md, 33)."""
     points = [one.point for one in bare]
     try:
-        inside = host.wait(host.bounded(touch.bare, points, timeout=_PATIENCE))
+        inside = host.wait(host.bounded(filesystem.bare, points, timeout=_PATIENCE))
     except (NoResponseError, DeadlineExceededError):
         return []
     found = []
@@ -300,7 +288,7 @@ def _counts_at_once(row: Seen) -> bool:
     A stub database keeps its VM from being started, and a removal of what is not registered deletes it, unless CBSD is
     just making it.
     """
-    return row.state.word == STUB or (row.state.word == unregistered.STATE and not processes.creating())
+    return row.state.word == STUB or (row.state.word == unregistered.STATE and not process_table.creating())
 
 
 def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) -> list[Record]:

@@ -6,20 +6,21 @@ import contextlib
 import os
 import time
 
-from . import check, hook, locks, monitoring, operate, show, state
-from .errors import EnvstartError
-from .host import Host
-from .paths import path_digest
-from .report import printable, tell
+from envstart import check, hook, monitoring, operate, show
+from envstart.errors import EnvstartError
+from envstart.paths import path_digest
+from envstart.system import locks, rundir
+from envstart.system.host import Host
+from envstart.system.log import printable, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from .plan import Plan
-    from .report import Report
-    from .show import Record
+    from envstart.plan import Plan
+    from envstart.show import Record
+    from envstart.system.log import Report
 
 # Seconds that another check is waited for. Most take less than one; one at a dead server can take PROBE_TIMEOUT, but
 # check_nrpe(8) gives up after ten, and ours comes after the wait.
@@ -165,7 +166,7 @@ def _metrics(arguments: argparse.Namespace, report: Report, records: Sequence[Re
 def _last(arguments: argparse.Namespace) -> str:
     """Return the path of what a check of the same ones has told last; EnvstartError if nobody can keep that."""
     scope = (arguments.workdirs, arguments.names, arguments.level, arguments.list, arguments.config, arguments.name)
-    return f"{state.directory()}/check.{path_digest(repr(scope))}.last"
+    return f"{rundir.directory()}/check.{path_digest(repr(scope))}.last"
 
 
 def _differs(arguments: argparse.Namespace, report: Report, records: Sequence[Record]) -> bool:

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from . import (
+from envstart import (
     __version__,
     backends,
     check,
@@ -21,18 +21,18 @@ from . import (
     sample,
     show,
 )
-from .errors import EnvstartError, UsageError
-from .host import Host
-from .report import Report, tell
+from envstart.errors import EnvstartError, UsageError
+from envstart.system.host import Host
+from envstart.system.log import Report, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
-    from .environment import Environment
-    from .plan import Plan
-    from .show import Record
+    from envstart.environment import Environment
+    from envstart.plan import Plan
+    from envstart.show import Record
 
 _EPILOG = """\
 examples:
@@ -386,7 +386,7 @@ def _jail_files() -> list[str]:
 
 
 def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
-    from . import install, jailconf
+    from envstart import install, jailconf
 
     jail = jailconf.Jail(
         arguments.name,

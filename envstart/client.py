@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import mountpoint, plan, processes, state, unmount, usable
+from envstart import mountpoint, plan, unmount, usable
 from envstart.block.base import Looks
 from envstart.environment import file_name
 from envstart.errors import (
@@ -24,19 +24,20 @@ from envstart.errors import (
 )
 from envstart.mount import Mount
 from envstart.options import directory
-from envstart.report import paste
+from envstart.system import process_table, rundir
+from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.children import Result
     from envstart.config import Config
     from envstart.environment import Environment
-    from envstart.host import Host
     from envstart.layout import Wanted
     from envstart.mountpoint import Undo
     from envstart.mounts.table import Entry, Table
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 # Seconds the search for processes may take; it reads the arguments of all.
 _SEARCH = 5.0
@@ -56,7 +57,7 @@ def one_word(value: str) -> str:
 
 def is_noted(environment: Environment) -> bool:
     """Whether a client of this environment was started, and not yet stopped."""
-    return bool(state.noted(_note(environment)))
+    return bool(rundir.noted(_note(environment)))
 
 
 def _note(environment: Environment) -> str:
@@ -135,7 +136,7 @@ class Client(Mount):
 
     def _noted(self, host: Host) -> tuple[str, str]:
         """Source and number of what was mounted here last; "" for what is not known."""
-        source, _, number = state.noted(self._note).partition("\n")
+        source, _, number = rundir.noted(self._note).partition("\n")
         return source, number
 
     def _recorded(self, host: Host) -> str:
@@ -153,7 +154,7 @@ class Client(Mount):
 
     def _usable(self, host: Host, entry: Entry) -> None:
         if not host.rehearsing:
-            state.note(self._note, f"{self.source}\n{entry.number or _UNTOLD}")
+            rundir.note(self._note, f"{self.source}\n{entry.number or _UNTOLD}")
 
     async def check(self, host: Host) -> EnvstartError | None:
         lack = await super().check(host)
@@ -174,7 +175,7 @@ class Client(Mount):
         if await self._ours(host, await host.mounts(), point) is None:
             if host.platform == "freebsd":
                 await self._load_module(host)
-            state.note(self._note, f"{self.source}\n")
+            rundir.note(self._note, f"{self.source}\n")
             await super()._attempt(host, point, undo)
         # Mounted is not yet usable, and a client that is turned away by a server ends after its success.
         lack: EnvstartError | None
@@ -231,7 +232,7 @@ class Client(Mount):
         undo.cut_off = False
         await super()._take_back(host, point, undo)
         if undo.tried and ended:
-            state.note(self._note, "")
+            rundir.note(self._note, "")
 
     async def _unmount(self, host: Host, entries: Sequence[Entry]) -> None:
         await super()._unmount(host, entries)
@@ -250,7 +251,7 @@ class Client(Mount):
         point = await self._real_point(host)
         looks = Looks(host, _FAREWELL, f"the client of {point} to end")
         try:
-            while await host.bounded(processes.naming, self.programs, point, timeout=_SEARCH):
+            while await host.bounded(process_table.naming, self.programs, point, timeout=_SEARCH):
                 if not await looks.again():
                     await self._end_processes(host, point)
                     return
@@ -298,14 +299,14 @@ class Client(Mount):
         known: set[int] = set()
         while True:
             try:
-                pids = await host.bounded(processes.naming, self.programs, point, timeout=_SEARCH)
+                pids = await host.bounded(process_table.naming, self.programs, point, timeout=_SEARCH)
             except (NoResponseError, DeadlineExceededError):
                 return bool(known)
             if known.issuperset(pids):
                 return True
             known.update(pids)
             # One of CephFS that is not asked to end leaves a session, which holds the next one up for a minute.
-            await processes.end(pids)
+            await process_table.end(pids)
             host.forget()
 
     # Take it away.
@@ -319,7 +320,7 @@ class Client(Mount):
         if host.rehearsing:
             return
         try:
-            state.note(self._note, "")
+            rundir.note(self._note, "")
         except EnvstartError as error:
             # It is unmounted, and a note of what is not mounted harms nobody.
             host.report.warn(str(error))

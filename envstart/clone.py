@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import os
 
-from . import environment, hook, layout, staging, touch
-from .block.base import Block
-from .environment import file_name
-from .errors import ConfigError, EnvstartError, NotFoundError, NotOnServerError, TemporaryError, UsageError
-from .mount import Mount
-from .options import ALNUM
-from .plan import NOT_READY, Plan, State
-from .report import tell
+from envstart import environment, hook, layout, staging
+from envstart.block.base import Block
+from envstart.environment import file_name
+from envstart.errors import ConfigError, EnvstartError, NotFoundError, NotOnServerError, TemporaryError, UsageError
+from envstart.mount import Mount
+from envstart.options import ALNUM
+from envstart.plan import NOT_READY, Plan, State
+from envstart.system import filesystem
+from envstart.system.log import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .children import Result
-    from .environment import Environment
-    from .host import Host
+    from envstart.environment import Environment
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 PROGRAM = "env_clone_nfs"
 # What neither this host nor a shell on the server takes for anything else.
@@ -47,7 +48,7 @@ def main(argv: Sequence[str], host: Host) -> int:
     plan = planned(old, new, arguments.values.get("-c"))
     report.about(new.name, plan.config["LOG_FACILITY"])
     if arguments.dry_run:
-        from . import show
+        from envstart import show
 
         error = show.plan(plan, report, "start")
         if error is not None:
@@ -182,7 +183,7 @@ class Copy(Block):
         await look.withdraw(host)
         if self._made:
             # It was for this question alone.
-            await host.bounded(touch.remove_empty, [look.point], timeout=self.config["PROBE_TIMEOUT"])
+            await host.bounded(filesystem.remove_empty, [look.point], timeout=self.config["PROBE_TIMEOUT"])
         return True
 
     async def check(self, host: Host) -> EnvstartError | None:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import stat
 
-from . import libraries, shell
-from .environment import Environment
-from .errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError, UsageError, reason
-from .libraries import ROOT
-from .options import fill
-from .report import paste
-from .verdict import open_regular
+from envstart import shell
+from envstart.environment import Environment
+from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError, UsageError, reason
+from envstart.options import fill
+from envstart.system import site_packages
+from envstart.system.log import paste
+from envstart.system.probe import open_regular
+from envstart.system.site_packages import ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from .options import Option
+    from envstart.options import Option
 
 # In place of an environment's name, where a value is read for none.
 ANY = "x"
@@ -112,7 +113,7 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
     """The configuration of ``backend`` for the environment ``name``; ConfigError or PermissionDeniedError with every
     mistake."""
     if path is None and any(option.default is None for option in options):
-        from . import remedies
+        from envstart import remedies
 
         places = candidates(backend, workdir)
         raise ConfigError(
@@ -206,11 +207,11 @@ def examples(path: str, options: Sequence[Option]) -> dict[str, str]:
 def environments(path: str) -> list[Environment]:
     """The environments of a list file, for hosts without CBSD: a section for each, named like it, with ``data``,
     ``system`` and perhaps ``fstab`` and ``rcconf``. That is ConfigObj's own format, so ConfigObj reads it."""
-    libraries.reach()
+    site_packages.reach()
     try:
         from configobj import ConfigObj, ConfigObjError, Section
     except ImportError:
-        remedy = libraries.how_to_install("configobj")
+        remedy = site_packages.how_to_install("configobj")
         raise UnavailableError(f"cannot read {path}: Python's configobj is missing", hint=remedy) from None
     text = trusted_text(path)
     try:
@@ -236,7 +237,7 @@ def environments(path: str) -> list[Environment]:
 def mistakes(path: str | None, problems: list[tuple[int, str]], checked: Sequence[str]) -> EnvstartError:
     """One error for all of them: each on a line of its own, and the first again in the last line. ``checked``: the
     arguments of ``envstart config check`` that show them."""
-    from . import remedies
+    from envstart import remedies
 
     # What is not set comes last: it can be no more than what a mistake above led to.
     ordered = sorted(problems, key=lambda problem: (problem[0] == 0, problem[0]))

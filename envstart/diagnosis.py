@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from .errors import (
+from envstart.errors import (
     ConfigError,
     EnvstartError,
     NotFoundError,
@@ -19,9 +19,9 @@ from .errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .children import Result
-    from .host import Host
-    from .mount import Mount
+    from envstart.mount import Mount
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 # (words, kind of error, what to do); the first row that fits counts.
 Rows = tuple[tuple[str, type[EnvstartError], str], ...]
@@ -101,7 +101,7 @@ async def explain(host: Host, mount: Mount, result: Result, doing: str) -> Envst
     """Return why a mount command has mounted nothing; of an NFS server that takes more than its words."""
     if mount.fstype != "nfs":
         return mount.diagnose(result, doing)
-    from . import nfs_failure
+    from envstart import nfs_failure
 
     return await nfs_failure.explain(host, mount, result, doing)
 

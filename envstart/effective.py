@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from . import backends
-from .options import fill
-from .report import paste
+from envstart import backends
+from envstart.options import fill
+from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .host import Host
-    from .options import Option
-    from .plan import Plan
+    from envstart.options import Option
+    from envstart.plan import Plan
+    from envstart.system.host import Host
 
 
 def lines(plan: Plan, host: Host) -> Iterator[str]:

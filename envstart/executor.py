@@ -6,17 +6,17 @@ Knows nothing about file systems; the steps do.
 
 from __future__ import annotations
 
-from . import breaker, mountpoint, record, started
-from .errors import BlockedError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
-from .plan import waves
+from envstart import breaker, mountpoint, record, started
+from envstart.errors import BlockedError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
+from envstart.plan import waves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .host import Host
-    from .mount import Mount
-    from .plan import Plan, Step
+    from envstart.mount import Mount
+    from envstart.plan import Plan, Step
+    from envstart.system.host import Host
 
 
 def start(plan: Plan, host: Host) -> int:
@@ -100,7 +100,7 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
 
 def take_away(plan: Plan, host: Host, steps: Sequence[Mount]) -> None:
     """Unmount what is broken of these mounts, in their order; what is found well by then stays."""
-    from . import recovery
+    from envstart import recovery
 
     with host.locks(plan.locks, needed=False):
         host.signals.arm()

@@ -17,17 +17,18 @@ import posix
 import sys
 import time
 
-from envstart import children, locks, started, state, verdict
+from envstart import started
 from envstart.mounts.table import Entry, Table
 from envstart.paths import ancestors
+from envstart.system import locks, probe, process, rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from envstart.host import Host
     from envstart.plan import Plan, Step
+    from envstart.system.host import Host
 
 # Seconds that a directory may take here; hook.py gives it PROBE_TIMEOUT.
 _QUICK = 0.5
@@ -42,7 +43,7 @@ _LINUX = not sys.platform.startswith("freebsd")
 def main(program: str, argv: Sequence[str]) -> int:
     """Run the hook ``program`` and return its exit status."""
     began = time.monotonic()
-    hung: list[children.Child] = []
+    hung: list[process.Child] = []
     try:
         if _is_so(program, list(argv), hung):
             return 0
@@ -54,14 +55,14 @@ def main(program: str, argv: Sequence[str]) -> int:
     return hook.main(program, argv, began, hung)
 
 
-def _is_so(program: str, argv: list[str], hung: list[children.Child]) -> bool:
+def _is_so(program: str, argv: list[str], hung: list[process.Child]) -> bool:
     """Whether a start has nothing to do. ``hung``: a child that asked a directory in vain."""
     if posix.geteuid():
         return False
     for descriptor in (0, 1, 2):
         # What is opened here must not become one of them.
         posix.fstat(descriptor)
-    known, files, lock, ground, points, rows = _unsealed(state.read(_name(program, argv)))
+    known, files, lock, ground, points, rows = _unsealed(rundir.read(_name(program, argv)))
     if known != argv or any(_identity(path) != identity for path, identity in files):
         return False
     claimed, _ = locks.claim(lock)
@@ -98,9 +99,9 @@ def _shown(ground: tuple[str, str], points: set[str], rows: list[Any]) -> bool:
     return True
 
 
-def _usable(rows: list[Any], hung: list[children.Child]) -> bool:
+def _usable(rows: list[Any], hung: list[process.Child]) -> bool:
     """Whether all of them answer, and nobody else uses the environment; asked by one child."""
-    answers, child = children.within(_QUICK, verdict.examine, [row[4] for row in rows])
+    answers, child = process.within(_QUICK, probe.examine, [row[4] for row in rows])
     if answers is None:
         hung.append(child)
         return False
@@ -111,9 +112,9 @@ def _usable(rows: list[Any], hung: list[children.Child]) -> bool:
 def _is_fine(row: Any, answer: tuple[str, str, tuple[str, int] | None, str]) -> bool:
     _, fstype, _, read_only, (_, required, *_) = row
     word, detail, *_ = answer
-    if word == verdict.EMPTY:
-        return not required and verdict.may_be_empty(fstype, read_only, detail)
-    return answer == (verdict.USABLE, "", None, "")
+    if word == probe.EMPTY:
+        return not required and probe.may_be_empty(fstype, read_only, detail)
+    return answer == (probe.USABLE, "", None, "")
 
 
 # What a start leaves for the next.
@@ -126,7 +127,7 @@ def remember(program: str, argv: Sequence[str], plan: Plan, host: Host) -> None:
     try:
         record = _record(program, argv, plan, host)
         if record is not None:
-            state.write(_name(program, argv), _sealed(marshal.dumps(record)))
+            rundir.write(_name(program, argv), _sealed(marshal.dumps(record)))
     except (EnvstartError, OSError, ValueError):
         # The start was good, and is over. The next one takes the long way.
         pass
@@ -150,7 +151,7 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
         places = [path]
     # Those before the one that was found are looked at first, should they come.
     absent = places[: places.index(path)]
-    absent += [state.path(breaker.record(server)) for step in plan.steps for server in step.servers]
+    absent += [rundir.path(breaker.record(server)) for step in plan.steps for server in step.servers]
     recorded = record.path(plan.environment)
     if any(map(_identity, absent)) or _identity(recorded) is None:
         # Each start tries to write its record.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envstart.environment import Environment
-    from envstart.host import Host
+    from envstart.system.host import Host
 
 # Seconds for Linux to take a mount out of the table, whatever it waits for then.
 _DETACHED = 5.0

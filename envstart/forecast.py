@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 
-from . import breaker, links, mountpoint, observe, started, state
-from .errors import EnvstartError, TemporaryError, UnavailableError
-from .mount import Mount
-from .plan import NOT_MOUNTED, waves
+from envstart import breaker, links, mountpoint, observe, started
+from envstart.errors import EnvstartError, TemporaryError, UnavailableError
+from envstart.mount import Mount
+from envstart.plan import NOT_MOUNTED, waves
+from envstart.system import rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from typing import Any
 
-    from .plan import Plan, State, Step
-    from .rehearsal import Rehearsal
+    from envstart.plan import Plan, State, Step
+    from envstart.rehearsal import Rehearsal
 
     Commands = list[tuple[str, ...]]
 
@@ -144,8 +145,8 @@ class Forecast:
 
 async def _check_lock_directory() -> None:
     """Raise what keeps a start from its lock; a directory that is missing is made by the run."""
-    if os.geteuid() == 0 and os.path.lexists(state.DIR):
-        state.directory()
+    if os.geteuid() == 0 and os.path.lexists(rundir.DIR):
+        rundir.directory()
 
 
 async def _prepare(host: Rehearsal, mount: Mount) -> None:

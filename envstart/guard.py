@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 
-from . import children, processes
-from .signals import CONTINUE, HALT
+from envstart.system import process, process_table
+from envstart.system.signals import CONTINUE, HALT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .host import Host
+    from envstart.system.host import Host
 
 
 class Guard:
@@ -44,7 +44,7 @@ class Guard:
         if self._pid == 0:
             try:
                 # Without the pipe's other end, so that it is closed when the process beside this one is gone.
-                children.become_child((None, 1, 2), (read,))
+                process.become_child((None, 1, 2), (read,))
                 if not os.read(read, 1):
                     self._act()
             finally:
@@ -63,7 +63,7 @@ class Guard:
             os.waitpid(self._pid, 0)
 
     def _act(self) -> None:
-        callers = [pid for pid, began in reversed(self._callers) if processes.is_still(pid, began)]
+        callers = [pid for pid, began in reversed(self._callers) if process_table.is_still(pid, began)]
         self._send(callers, HALT)
         try:
             danger = self._endangered()
@@ -76,7 +76,7 @@ class Guard:
             f"env_remove was ended too early, and CBSD is too now (pid {', '.join(map(str, callers))}), so that it "
             f"deletes nothing: {danger}"
         )
-        self._host.wait(processes.end(callers, gently=False))
+        self._host.wait(process_table.end(callers, gently=False))
 
     def _send(self, pids: Sequence[int], number: int) -> None:
         for pid in pids:

@@ -9,17 +9,17 @@ import gc
 import os
 import time
 
-from . import backends, config, environment, executor
-from .errors import EnvstartError, PermissionDeniedError, TemporaryError, UsageError, exhausted, reason
-from .host import Host
-from .report import Report, tell, write
+from envstart import backends, config, environment, executor
+from envstart.errors import EnvstartError, PermissionDeniedError, TemporaryError, UsageError, exhausted, reason
+from envstart.system.host import Host
+from envstart.system.log import Report, tell, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .children import Child
-    from .plan import Plan
+    from envstart.plan import Plan
+    from envstart.system.process import Child
 
 
 # What sh(1) adds to the number of the signal that has ended a command.
@@ -42,11 +42,11 @@ def main(program: str, argv: Sequence[str], began: float | None = None, hung: Se
 def _main(program: str, argv: Sequence[str], host: Host) -> int:
     report = host.report
     if program in ("env_poststop", "env_remove"):
-        from . import poststop
+        from envstart import poststop
 
         return poststop.main(program, argv, report)
     if program == "env_clone_nfs":
-        from . import clone
+        from envstart import clone
 
         return clone.main(argv, host)
     verb, backend = _meaning(program)
@@ -62,7 +62,7 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
     plan = planned(verb, backend, wanted, arguments.values.get("-c"), host)
     report.about(wanted.name, plan.config["LOG_FACILITY"])
     if arguments.dry_run:
-        from . import show
+        from envstart import show
 
         error = show.plan(plan, report, verb)
         if error is not None:
@@ -70,7 +70,7 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
         return os.EX_OK
     act(verb, plan, host)
     if verb == "start" and not (report.verbose or arguments.repeated):
-        from . import fast
+        from envstart import fast
 
         fast.remember(program, argv, plan, host)
     return os.EX_OK
@@ -88,7 +88,7 @@ def planned(verb: str, backend: str, wanted: environment.Environment, path: str 
     """Plan a start or a stop: a stop is never stricter than a start."""
     if verb == "start":
         return load(backend, wanted, path)
-    from . import stopping
+    from envstart import stopping
 
     return stopping.plan(host, backend, wanted, path)
 
@@ -122,7 +122,7 @@ def act(
 def only_root(verb: str, name: str, host: Host) -> None:
     """PermissionDeniedError for anybody else."""
     if os.geteuid() != 0:
-        from . import remedies
+        from envstart import remedies
 
         again = remedies.again(host.report.program, host.report.argv)
         raise PermissionDeniedError(f"cannot {verb} {name}: only root can", hint=f"try: {again}")

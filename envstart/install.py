@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from envstart import remedies, touch
+from envstart import remedies
 from envstart.errors import (
     ConfigError,
     DeadlineExceededError,
@@ -20,15 +20,16 @@ from envstart.errors import (
     UnavailableError,
     reason,
 )
-from envstart.libraries import ROOT
+from envstart.system import filesystem
+from envstart.system.site_packages import ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from envstart.host import Host
     from envstart.inventory import Found, Inventory
     from envstart.mounts.table import Table
+    from envstart.system.host import Host
 
 LINK = "envstart"
 PROGRAMS = {"master_poststop.d": "env_poststop", "remove.d": "env_remove"}
@@ -102,13 +103,13 @@ def missing(system: str) -> list[str]:
 
 def put(host: Host, system: str) -> list[str]:
     """Make the links below ``system``; returns those that were not there before. EnvstartError."""
-    made: list[str] = _act(host, touch.put_links, system, programs())
+    made: list[str] = _act(host, filesystem.put_links, system, programs())
     return made
 
 
 def take(host: Host, system: str) -> list[str]:
     """Take our links below ``system`` away; returns those that were there. EnvstartError."""
-    taken: list[str] = _act(host, touch.take_links, system, PROGRAMS)
+    taken: list[str] = _act(host, filesystem.take_links, system, PROGRAMS)
     return taken
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import sys
 
-from . import backends, config, guests, shell, verdict
-from .environment import Environment
-from .errors import DeadlineExceededError, EnvstartError, NoResponseError, UsageError, reason
+from envstart import backends, config, shell
+from envstart.environment import Environment
+from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, UsageError, reason
+from envstart.system import guests, probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from .host import Host
+    from envstart.system.host import Host
 
 RC_CONF = "/etc/rc.conf"
 # Seconds that a reading may take: CBSD itself waits 25 s for a lock of its database, a check each minute cannot.
@@ -287,7 +288,7 @@ def _database(path: str) -> list[dict[str, Any]]:
         # CBSD lets its own group in, and nobody else (docs/cbsd.md#databases).
         as_root = ""
         if os.geteuid() and isinstance(error, PermissionError):
-            from . import remedies
+            from envstart import remedies
 
             as_root = f"; run it as root: {remedies.known('check', [], [path[: -len(_DATABASE)]])}"
         raise ValueError(f"cannot read {path}: {reason(error)}{as_root}") from None
@@ -341,7 +342,7 @@ def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
     for name in names:
         try:
             with open(
-                verdict.open_regular(f"{directory}/{name}", follow=True), encoding="utf-8", errors="surrogateescape"
+                probe.open_regular(f"{directory}/{name}", follow=True), encoding="utf-8", errors="surrogateescape"
             ) as file:
                 reading = shell.read(file.read(1 << 20))
         except OSError as error:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envstart.environment import Environment
-    from envstart.host import Host
     from envstart.mounts.table import Entry, Table
+    from envstart.system.host import Host
 
 _CLIENTS = ("fuse.glusterfs", "fuse.ceph-fuse", "fusefs", "fusefs.glusterf", "fusefs.glusterfs", "fusefs.ceph-fus")
 _VOLUME = ("nullfs", "ufs", "ext4")

@@ -6,17 +6,17 @@ as strictly as for a start, so that nothing is guessed about what is mounted whe
 
 from __future__ import annotations
 
-from . import config, remedies, shell
-from .errors import ConfigError
-from .options import BEHAVIOUR
+from envstart import config, remedies, shell
+from envstart.errors import ConfigError
+from envstart.options import BEHAVIOUR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .config import Config
-    from .options import Option
-    from .report import Report
+    from envstart.config import Config
+    from envstart.options import Option
+    from envstart.system.log import Report
 
 
 def load(

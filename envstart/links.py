@@ -6,16 +6,17 @@ It can be made at any moment. So it is looked for right before the mount, and af
 
 from __future__ import annotations
 
-from envstart import touch, unmount
+from envstart import unmount
 from envstart.errors import DeadlineExceededError, NoResponseError, PermissionDeniedError, TemporaryError
 from envstart.paths import is_below
+from envstart.system import filesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.environment import Environment
-    from envstart.host import Host
     from envstart.mount import Mount
     from envstart.mounts.table import Table
+    from envstart.system.host import Host
 
 
 def outer(environment: Environment, point: str) -> str:
@@ -75,5 +76,5 @@ async def _ways(host: Host, mount: Mount, point: str) -> tuple[list[str], list[s
     if mount.inside:
         expected.append(await place(host, mount.inside, mount.source))
     mounted = frozenset((await host.mounts()).points)
-    answers = await host.bounded(touch.resolve, expected, mounted, timeout=mount.patience)
+    answers = await host.bounded(filesystem.resolve, expected, mounted, timeout=mount.patience)
     return expected, [real for real, _ in answers]

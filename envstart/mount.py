@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from envstart import breaker, diagnosis, errors, links, mountpoint, plan, sources, touch, unmount, usable
+from envstart import breaker, diagnosis, errors, links, mountpoint, plan, sources, unmount, usable
 from envstart.mountpoint import Undo
 from envstart.mounts import commands
 from envstart.mounts.table import normal_source
 from envstart.paths import is_below
-from envstart.report import paste
 from envstart.retry import until_it_heals
+from envstart.system import filesystem
+from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from envstart.block.base import Block
-    from envstart.children import Result
     from envstart.config import Config
     from envstart.environment import Environment
-    from envstart.host import Host
     from envstart.mounts.table import Entry, Table
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 # The directories of an environment that have keys of their own.
 DIRECTORIES = ("data", "system", "fstab", "rcconf")
@@ -321,7 +322,7 @@ class Mount(plan.Step):
                     # Seconds old and used by nobody: force harms no one, and a plain umount would hang.
                     await self._force(host, entry)
         if undo.made:
-            await host.bounded(touch.remove_empty, undo.made, timeout=self.patience)
+            await host.bounded(filesystem.remove_empty, undo.made, timeout=self.patience)
 
     # Take it away.
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from envstart import touch
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
-from envstart.report import paste
+from envstart.system import filesystem
+from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.host import Host
     from envstart.mount import Mount
     from envstart.mounts.table import Entry, Table
+    from envstart.system.host import Host
 
 
 class Undo:
@@ -76,7 +76,7 @@ async def refuse_twins(host: Host, points: Sequence[str]) -> None:
 
 async def is_file(host: Host, mount: Mount) -> bool:
     """Return whether a source on this host, of a mount that takes files, is one; OSError if it is missing."""
-    answer: bool = await host.bounded(touch.is_file, mount.source, timeout=mount.patience)
+    answer: bool = await host.bounded(filesystem.is_file, mount.source, timeout=mount.patience)
     return answer
 
 
@@ -90,7 +90,11 @@ async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None
     below, create, patience = mount.create_below, config["CREATE_MOUNT_POINTS"], mount.patience
     try:
         of_file = mount.takes_files and await is_file(host, mount)
-        survey, make = (touch.survey_file, touch.make_file) if of_file else (touch.survey, touch.make_directories)
+        survey, make = (
+            (filesystem.survey_file, filesystem.make_file)
+            if of_file
+            else (filesystem.survey, filesystem.make_directories)
+        )
         missing, hidden = await host.bounded(survey, point, mount.point, below, create, timeout=patience)
         if missing:
             made += missing

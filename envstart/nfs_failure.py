@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from . import diagnosis, network
-from .children import Result
-from .errors import (
+from envstart import diagnosis
+from envstart.errors import (
     ConfigError,
     DeadlineExceededError,
     EnvstartError,
@@ -15,13 +14,15 @@ from .errors import (
     TemporaryError,
     UnavailableError,
 )
+from envstart.system import network
+from envstart.system.process import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from .host import Host
-    from .mount import Mount
+    from envstart.mount import Mount
+    from envstart.system.host import Host
 
 # Options, and the kind of address that each leaves out.
 _EXCLUDE = {

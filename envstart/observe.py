@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import contextlib
 
-from . import plan, probes, usable
-from .errors import EnvstartError
-from .mount import Mount
-from .plan import State
+from envstart import plan, usable
+from envstart.errors import EnvstartError
+from envstart.mount import Mount
+from envstart.plan import State
+from envstart.system import bulk_probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .host import Host
-    from .plan import Step
+    from envstart.plan import Step
+    from envstart.system.host import Host
 
 # How much is asked of a mounted directory: nothing, to show its entries, to take a file.
 LEVELS = ("table", "read", "write")
@@ -58,7 +59,7 @@ def _look(host: Host, steps: Sequence[Step], states: Sequence[State], writing: b
     """Look into what is mounted: one child for each server, and none where something tells that it cannot answer."""
     table = host.wait(host.mounts())
     found = list(states)
-    asked: list[tuple[int, Mount, str, probes.Probe]] = []
+    asked: list[tuple[int, Mount, str, bulk_probe.Probe]] = []
     mounted = [
         (number, step)
         for number, (step, state) in enumerate(zip(steps, states))
@@ -71,9 +72,9 @@ def _look(host: Host, steps: Sequence[Step], states: Sequence[State], writing: b
             found[number] = State(plan.NO_ANSWER, down, states[number].start, states[number].stop)
         else:
             write = writing and "ro" not in step.options
-            probe = probes.Probe(step.server(table), point, tuple(step.required), step.lease(point), write)
+            probe = bulk_probe.Probe(step.server(table), point, tuple(step.required), step.lease(point), write)
             asked.append((number, step, point, probe))
-    probes.ask(host, [probe for *_, probe in asked], max((step.patience for _, step, *_ in asked), default=0.0))
+    bulk_probe.ask(host, [probe for *_, probe in asked], max((step.patience for _, step, *_ in asked), default=0.0))
     for number, step, point, probe in asked:
         host.looked[point] = probe.answer
         if probe.answer.verdict == probe.answer.HUNG:

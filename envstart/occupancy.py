@@ -4,8 +4,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .environment import Environment
-    from .host import Host
+    from envstart.environment import Environment
+    from envstart.system.host import Host
 
 
 async def users(host: Host, environment: Environment, point: str) -> str:
@@ -15,8 +15,9 @@ async def users(host: Host, environment: Environment, point: str) -> str:
     Of others CBSD's database says which emulator they have; where that does not help, the processes count that have
     something open there.
     """
-    from . import guests, inventory, processes, unmount
-    from .paths import is_below
+    from envstart import inventory, unmount
+    from envstart.paths import is_below
+    from envstart.system import guests, process_table
 
     name = environment.name
     if host.platform == "freebsd":
@@ -44,7 +45,7 @@ async def users(host: Host, environment: Environment, point: str) -> str:
     dead = host.platform == "freebsd" and point in host.silent
     pids = None if dead else await unmount.holders(host, point)
     if pids:
-        return f"it is used by {processes.describe(pids[:3])}"
+        return f"it is used by {process_table.describe(pids[:3])}"
     # What is in no workdir of CBSD's is a jail of jail.conf(5), as far as the kernel of FreeBSD does not say otherwise.
     alone = host.platform == "freebsd" and environment.workdir is None
     if pids is None and running is None and not alone:

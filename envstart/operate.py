@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 
-from . import (
+from envstart import (
     backends,
     check,
     executor,
-    guests,
     hook,
     install,
     inventory,
     occupancy,
     overview,
-    processes,
     recovery,
     remedies,
     show,
@@ -22,21 +20,22 @@ from . import (
     stopping,
     unregistered,
 )
-from .errors import ConfigError, EnvstartError, NoResponseError, TemporaryError, UsageError
-from .host import Host
-from .mount import Mount
-from .plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
-from .report import paste, tell, write
+from envstart.errors import ConfigError, EnvstartError, NoResponseError, TemporaryError, UsageError
+from envstart.mount import Mount
+from envstart.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
+from envstart.system import guests, process_table
+from envstart.system.host import Host
+from envstart.system.log import paste, tell, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from .check import Seen, Watched
-    from .inventory import Inventory
-    from .plan import Plan
-    from .report import Report
+    from envstart.check import Seen, Watched
+    from envstart.inventory import Inventory
+    from envstart.plan import Plan
+    from envstart.system.log import Report
 
 # Seconds that a look at everything may take.
 _LOOK = 600.0
@@ -114,7 +113,7 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
 
 def doctor(arguments: argparse.Namespace, report: Report) -> int:
     """``envstart doctor``: what will go wrong later; the status is that of a check."""
-    from . import doctor as examination
+    from envstart import doctor as examination
 
     host = looking(report)
     findings = examination.examine(inventories(arguments, host), arguments.names, host)
@@ -254,10 +253,10 @@ def _stop(report: Report, one: Watched, grace: float, left: float, silent: set[s
         now = host.wait(inventory.read(host, one.found.workdir)).get(one.found.name)
         if now is not None and now.running:
             return "it runs"
-        at_work = processes.working(("/sudoexec/",), one.found.name)
+        at_work = process_table.working(("/sudoexec/",), one.found.name)
         if at_work:
             return f"CBSD is at work on it (pid {at_work})"
-        if maker := processes.creating():
+        if maker := process_table.creating():
             return f"CBSD makes a jail or VM that pid {maker} does not name"
         table = host.wait(host.mounts())
         servers.update({step.point: table.server(step.point) for step in plan.steps if table.at(step.point)})

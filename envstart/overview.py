@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from . import check, plan, remedies, started
-from .check import Seen
-from .environment import file_name
-from .mount import Mount
-from .plan import State
-from .report import paste
+from envstart import check, plan, remedies, started
+from envstart.check import Seen
+from envstart.environment import file_name
+from envstart.mount import Mount
+from envstart.plan import State
+from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .check import Watched
-    from .host import Host
-    from .inventory import Inventory
+    from envstart.check import Watched
+    from envstart.inventory import Inventory
+    from envstart.system.host import Host
 
 
 def active(one: Watched, grace: float = check.GRACE) -> bool:

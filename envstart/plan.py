@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from .environment import file_name
-from .errors import ConfigError
-from .paths import path_digest
+from envstart.environment import file_name
+from envstart.errors import ConfigError
+from envstart.paths import path_digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .config import Config
-    from .environment import Environment
-    from .errors import EnvstartError
-    from .host import Host
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.errors import EnvstartError
+    from envstart.system.host import Host
 
     # Name or address, and TCP port.
     Server = tuple[str, int]

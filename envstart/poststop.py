@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import called, children, hook, processes, started, stopping
+from envstart import called, hook, started, stopping
 from envstart.environment import file_name
 from envstart.errors import NotFoundError, TemporaryError, UsageError
-from envstart.host import Host
-from envstart.report import tell
+from envstart.system import process, process_table
+from envstart.system.host import Host
+from envstart.system.log import tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from envstart.inventory import Found
     from envstart.mounts.table import Table
     from envstart.plan import Plan
-    from envstart.report import Report
+    from envstart.system.log import Report
 
 # Programs of CBSD's that write into a system directory after a stop has called us.
 _WRITING = ("/save-jail-info", *(f"/sudoexec/{letter}stop" for letter in "jbqx"))
@@ -50,12 +51,12 @@ def main(program: str, argv: Sequence[str], report: Report) -> int:
 def poststop(report: Report) -> int:
     """Return at once; what has to be done is done when CBSD has ended."""
     wanted = called.subject()
-    mark, callers = started.mark(file_name(wanted)), processes.callers("/sudoexec/")
+    mark, callers = started.mark(file_name(wanted)), process_table.callers("/sudoexec/")
     if os.fork():
         return os.EX_OK
     # CBSD lists its hooks in a pipe, and reads it to its end: nothing of it may stay open.
     null = os.open(os.devnull, os.O_RDWR)
-    children.become_child((None, null, null), ())
+    process.become_child((None, null, null), ())
     os._exit(hook.guarded(report, lambda: _when_ended(report, wanted, mark, callers)))
 
 
@@ -97,7 +98,7 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
         if started.mark(file_name(wanted)) != mark:
             return "it was started again"
         # Where no mark can be made, on a full disk, that is all that tells.
-        if at_work := processes.working(_STARTING, wanted.name):
+        if at_work := process_table.working(_STARTING, wanted.name):
             return f"CBSD starts it (pid {at_work})"
         now = called.look_up(host, wanted)
         if now is None:
@@ -110,12 +111,12 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
 
 def _busy(host: Host, found: Found, plan: Plan, callers: list[tuple[int, float]]) -> str:
     """What shows that CBSD has not ended yet."""
-    alive = [pid for pid, began in callers if processes.is_still(pid, began)]
+    alive = [pid for pid, began in callers if process_table.is_still(pid, began)]
     if alive:
         return f"CBSD is still at work (pid {alive[0]})"
     # What writes into the system directory later: what CBSD leaves in the background (docs/cbsd.md#directory-hooks),
     # and another stop, such as that by which the wrapper of a VM ends.
-    others = processes.working(_WRITING, found.name)
+    others = process_table.working(_WRITING, found.name)
     if others:
         return f"CBSD is still at work (pid {others})"
     points = [step.point for step in plan.steps if step.point]

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import os
 
-from . import backends, shell, state
-from .config import Config
-from .environment import Environment, file_name
-from .errors import ConfigError, EnvstartError, reason
-from .system.files import atomic_write
-from .verdict import open_regular
+from envstart import backends, shell
+from envstart.config import Config
+from envstart.environment import Environment, file_name
+from envstart.errors import ConfigError, EnvstartError, reason
+from envstart.system import rundir
+from envstart.system.files import atomic_write
+from envstart.system.probe import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from .plan import Plan
-    from .report import Report
+    from envstart.plan import Plan
+    from envstart.system.log import Report
 
 DIR = "/var/db/envstart"
 _SUFFIX = ".record"
@@ -202,7 +203,7 @@ def _trusted(name: str) -> str:
     """Return the text of a file that only root can have written. OSError."""
     directory = os.path.dirname(name)
     try:
-        state.require_private(directory)
+        rundir.require_private(directory)
     except PermissionError:
         raise PermissionError(1, f"{directory} must be a directory that only root can write") from None
     with open(open_regular(name), "rb") as file:
@@ -245,5 +246,5 @@ def _write(name: str, text: str) -> None:
     """
     directory = os.path.dirname(name)
     os.makedirs(os.path.dirname(directory), mode=0o755, exist_ok=True)
-    state.make_private(directory)
+    rundir.make_private(directory)
     atomic_write(name, os.fsencode(text))

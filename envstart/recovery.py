@@ -13,8 +13,8 @@ from envstart.options import flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.host import Host
     from envstart.mount import Mount
+    from envstart.system.host import Host
 
 
 async def wait_for_answer(mount: Mount, host: Host, entry: Entry) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from envstart.children import Result
-from envstart.host import Host
-from envstart.report import Report
+from envstart.system.host import Host
+from envstart.system.log import Report
+from envstart.system.process import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
-from .libraries import ROOT
-from .report import paste
+from envstart.system.log import paste
+from envstart.system.site_packages import ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .environment import Environment
-    from .inventory import Found
-    from .plan import Plan
+    from envstart.environment import Environment
+    from envstart.inventory import Found
+    from envstart.plan import Plan
 
 
 def known(verb: str, names: Sequence[str], workdirs: Sequence[str] = (), *options: str) -> str:
@@ -32,7 +32,7 @@ def of_plan(plan: Plan | None, verb: str, *options: str) -> str:
 def of(backend: str, environment: Environment, path: str | None, verb: str, *options: str) -> str:
     """Return the command line of ``verb`` for one environment, by its workdir or its directories; ``path`` is its
     configuration file."""
-    from . import config
+    from envstart import config
 
     usual = path is None or path in config.candidates(backend, environment.workdir)
     words = [] if usual or path is None else ["-c", path]
@@ -60,8 +60,8 @@ def again(program: str, argv: Sequence[str]) -> str:
 def tool(program: str = "envstart") -> str:
     """Return how a shell finds a program of ours: by its name where it lies in a directory of the system, else by its
     path. Nothing is asked of the caller's PATH, whose directories can be on a dead server."""
-    from . import config
-    from .host import SYSTEM_PATH
+    from envstart import config
+    from envstart.system.host import SYSTEM_PATH
 
     places = (f"{ROOT}/hooks", os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(sys.argv[0])))
     own = next((f"{place}/{program}" for place in places if os.access(f"{place}/{program}", os.X_OK)), program)

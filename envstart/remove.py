@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import called, children, hook, leftover, processes, record, stopping
-from envstart.deadline import Deadline
+from envstart import called, hook, leftover, record, stopping
 from envstart.errors import (
     DeadlineExceededError,
     EnvstartError,
@@ -22,9 +21,11 @@ from envstart.errors import (
     reason,
 )
 from envstart.guard import Guard
-from envstart.host import Host
 from envstart.paths import is_below
-from envstart.tasks import Wait
+from envstart.system import process, process_table
+from envstart.system.deadline import Deadline
+from envstart.system.host import Host
+from envstart.system.loop import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from envstart.inventory import Found
     from envstart.mounts.table import Entry
     from envstart.plan import Plan
-    from envstart.report import Report
+    from envstart.system.log import Report
 
 _TERM = 15
 # CBSD's command that stops a VM; VirtualBox's is no program of sudoexec/.
@@ -69,7 +70,7 @@ class _Removal:
         self._wanted = wanted
         self.callers = _callers(host)
         self._began = self._said = time.monotonic()
-        self._attempt: children.Child | None = None
+        self._attempt: process.Child | None = None
         # Where anything of it was seen mounted.
         self._seen: set[str] = set()
 
@@ -113,9 +114,9 @@ class _Removal:
             report.warn(f"cannot try to unmount: {reason(error)}; see limits(1)")
             return None
         if pid == 0:
-            children.become_child((None, 1, 2), ())
+            process.become_child((None, 1, 2), ())
             os._exit(hook.guarded(report, lambda: _attempt(report, wanted)))
-        self._attempt = child = children.Child(pid, "an attempt to unmount")
+        self._attempt = child = process.Child(pid, "an attempt to unmount")
         while not child.ended():
             self._until(child.ended, _SAYS)
             self._say(places)
@@ -161,7 +162,7 @@ class _Removal:
         self._renew()
         try:
             for point in self._seen:
-                if self._host.wait(self._host.bounded(processes.naming, ("umount",), point, timeout=_SEARCH)):
+                if self._host.wait(self._host.bounded(process_table.naming, ("umount",), point, timeout=_SEARCH)):
                     return False
         except (NoResponseError, DeadlineExceededError):
             return False
@@ -179,9 +180,9 @@ class _Removal:
         """End CBSD, from its outermost process inwards, so that none of its shells goes on; then the attempt."""
         report = self._host.report
         for pid, began in reversed(self.callers):
-            while processes.is_still(pid, began):
+            while process_table.is_still(pid, began):
                 self._renew()
-                self._host.wait(processes.end([pid]))
+                self._host.wait(process_table.end([pid]))
         if self._attempt is not None and not self._attempt.ended():
             self._attempt.kill(_TERM)
             self._until(self._attempt.ended, _FAREWELL)
@@ -204,7 +205,7 @@ def _never() -> bool:
 
 def _callers(host: Host) -> list[tuple[int, float]]:
     try:
-        return processes.callers("/sudoexec/")
+        return process_table.callers("/sudoexec/")
     except UnavailableError as error:
         host.report.warn(f"{error}; an interruption of this does not end CBSD")
         return []

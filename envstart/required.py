@@ -3,17 +3,17 @@ are the empty directories that the mount would hide."""
 
 from __future__ import annotations
 
-from . import plan
-from .errors import ConfigError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
-from .options import REQUIRE_MOUNTED, SELF
-from .paths import is_below
+from envstart import plan
+from envstart.errors import ConfigError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
+from envstart.options import REQUIRE_MOUNTED, SELF
+from envstart.paths import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .config import Config
-    from .host import Host
+    from envstart.config import Config
+    from envstart.system.host import Host
 
 
 def steps(config: Config, prefix: str, used: str, itself: str) -> list[plan.Step]:

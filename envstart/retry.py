@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 
-from . import libraries
-from .errors import DeadlineExceededError, TemporaryError, UnavailableError
+from envstart.errors import DeadlineExceededError, TemporaryError, UnavailableError
+from envstart.system import site_packages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
-    from .host import Host
+    from envstart.system.host import Host
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 15.0
@@ -36,14 +36,14 @@ async def until_it_heals(act: Callable[[], Awaitable[None]], host: Host, what: s
         first = [error]
     if attempts == 1 or trial.is_too_late():
         raise first[0]
-    libraries.reach()
-    from . import progress
+    site_packages.reach()
+    from envstart.system import progress
 
     try:
         from tenacity import retry_if_exception_type, wait_random_exponential
         from tenacity.asyncio import AsyncRetrying
     except ImportError:
-        remedy = libraries.how_to_install("tenacity")
+        remedy = site_packages.how_to_install("tenacity")
         raise UnavailableError(
             f"{first[0]}; it is not tried again, since Python's tenacity is missing: {remedy}"
         ) from None

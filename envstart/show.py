@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import time
 
-from . import __version__, packages, remedies
-from . import plan as plans
-from .report import paste, printable, tell
+from envstart import __version__, packages, remedies
+from envstart import plan as plans
+from envstart.system.log import paste, printable, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from .errors import EnvstartError
-    from .forecast import Act
-    from .inventory import Found
-    from .plan import Plan
-    from .report import Report
+    from envstart.errors import EnvstartError
+    from envstart.forecast import Act
+    from envstart.inventory import Found
+    from envstart.plan import Plan
+    from envstart.system.log import Report
 
     Record = dict[str, Any]
 
@@ -42,8 +42,8 @@ def document(report: Report, **values: Any) -> None:
 def plan(plan: Plan, report: Report, verb: str) -> EnvstartError | None:
     """Print what there is and the commands that ``verb`` would run now, as lines that can be pasted; return the error
     that it would end with."""
-    from .forecast import Forecast
-    from .rehearsal import Rehearsal
+    from envstart.forecast import Forecast
+    from envstart.rehearsal import Rehearsal
 
     report.plan = plan
     host = Rehearsal(report)

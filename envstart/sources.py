@@ -8,9 +8,9 @@ from envstart.errors import DeadlineExceededError, NoResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.host import Host
     from envstart.mount import Mount
     from envstart.mounts.table import Entry, Table
+    from envstart.system.host import Host
 
 # What is to be mounted on this host (fstab(5)).
 FSTAB = "/etc/fstab"

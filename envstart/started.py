@@ -4,7 +4,7 @@ failed has left at work."""
 
 from __future__ import annotations
 
-from . import state
+from envstart.system import rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 def note(name: str) -> None:
     """Say that the environment of this lock was started now. Without room for that, nobody is told."""
-    state.stamp(f"{name}.started")
+    rundir.stamp(f"{name}.started")
 
 
 def mark(name: str) -> bytes:
     """What is another one after each start."""
-    return state.read(f"{name}.started")
+    return rundir.read(f"{name}.started")
 
 
 def age(name: str) -> float | None:
     """Return how many seconds ago the environment was last started; None if that is not written anywhere."""
-    return state.age(f"{name}.started")
+    return rundir.age(f"{name}.started")
 
 
 def within(name: str, seconds: float) -> bool:
@@ -34,23 +34,23 @@ def within(name: str, seconds: float) -> bool:
 
 def leave(name: str, pids: Sequence[int]) -> None:
     """Say that a start has left these commands behind: nothing ends them, and each can still mount."""
-    from . import processes
+    from envstart.system import process_table
 
-    state.write(f"{name}.left", "".join(f"{pid} {processes.began(pid)}\n" for pid in pids).encode())
+    rundir.write(f"{name}.left", "".join(f"{pid} {process_table.began(pid)}\n" for pid in pids).encode())
 
 
 def left(name: str) -> list[int]:
     """Which of them are still at work."""
-    rows = [line.split() for line in state.read(f"{name}.left").splitlines()]
+    rows = [line.split() for line in rundir.read(f"{name}.left").splitlines()]
     if not rows:
         return []
-    from . import processes
+    from envstart.system import process_table
 
     try:
-        found = [int(pid) for pid, began in rows if processes.is_still(int(pid), float(began))]
+        found = [int(pid) for pid, began in rows if process_table.is_still(int(pid), float(began))]
     except ValueError:
         # Only a part of it was written: the disk was full. A stop must not fail by that.
         found = []
     if not found:
-        state.write(f"{name}.left", b"")
+        rundir.write(f"{name}.left", b"")
     return found

@@ -6,20 +6,20 @@ Everything that unmounts plans here (docs/promises.md, 11): a mistake in the con
 
 from __future__ import annotations
 
-from . import backends, config, record
-from .errors import EnvstartError
-from .options import BEHAVIOUR
-from .plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
+from envstart import backends, config, record
+from envstart.errors import EnvstartError
+from envstart.options import BEHAVIOUR
+from envstart.plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .config import Config
-    from .environment import Environment
-    from .host import Host
-    from .plan import Plan
-    from .record import Record
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.plan import Plan
+    from envstart.record import Record
+    from envstart.system.host import Host
 
 
 def plan(host: Host, backend: str, environment: Environment, path: str | None = None, *, force: bool = False) -> Plan:
@@ -48,7 +48,7 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
         try:
             if found is None:
                 raise mistake
-            from . import lenient
+            from envstart import lenient
 
             texts = {key: value for key, value in recorded.texts.items() if key in BEHAVIOUR} if recorded else {}
             settings = lenient.load(backend, options, environment.name, found, recorded=texts, report=host.report)
@@ -101,7 +101,7 @@ def _without_configuration(
             host.report.warn(str(error))
             host.report.warn(f"using the record of the start instead: {recorded.path}")
             return by_record
-    from . import leftover
+    from envstart import leftover
 
     by_table = leftover.plan(host, backend, environment, force=force)
     if not by_table.steps:

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import os
 
-from . import children, mountpoint, touch
-from .config import mistakes, trusted_text
-from .errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
-from .layout import Wanted
-from .mount import Mount
-from .options import ALNUM, NAME, Option, directory
-from .paths import is_below
-from .report import paste
+from envstart import mountpoint
+from envstart.config import mistakes, trusted_text
+from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
+from envstart.layout import Wanted
+from envstart.mount import Mount
+from envstart.options import ALNUM, NAME, Option, directory
+from envstart.paths import is_below
+from envstart.system import filesystem, process
+from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
 
-    from .children import Result
-    from .config import Config
-    from .environment import Environment
-    from .errors import EnvstartError
-    from .host import Host
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.errors import EnvstartError
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 SKELETON = "skeleton"
 # Links of the base, and where they lead: what a jail writes.
@@ -158,7 +159,7 @@ def _text(path: str, patience: float) -> str:
     """trusted_text() of a file that can lie where the bases do, on a server: TemporaryError if that is dead."""
     place = path.rpartition("/")[0]
     if place not in _WAITING:
-        answers, child = children.within(patience, touch.opens, [path])
+        answers, child = process.within(patience, filesystem.opens, [path])
         _WAITING[place] = 0 if answers is not None else child.pid
     if _WAITING[place]:
         raise TemporaryError(
@@ -284,8 +285,8 @@ class Base(Mount):
     async def _survey(self, host: Host) -> None:
         doing, patience = f"cannot use {self.source} as a base", self.config["PROBE_TIMEOUT"]
         try:
-            wrong = await host.bounded(touch.wrong_links, self.source, LINKS, timeout=patience)
-            there = await host.bounded(touch.is_directory, f"{self.source}/{SKELETON}", timeout=patience)
+            wrong = await host.bounded(filesystem.wrong_links, self.source, LINKS, timeout=patience)
+            there = await host.bounded(filesystem.is_directory, f"{self.source}/{SKELETON}", timeout=patience)
         except (NoResponseError, DeadlineExceededError) as error:
             raise TemporaryError(f"{doing}: it gives {error}") from None
         except OSError as error:

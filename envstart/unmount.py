@@ -5,8 +5,7 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed; so it is probed 
 
 from __future__ import annotations
 
-from envstart import diagnosis, touch, verdict
-from envstart.children import Result
+from envstart import diagnosis
 from envstart.errors import (
     BlockedError,
     DeadlineExceededError,
@@ -18,13 +17,15 @@ from envstart.errors import (
 )
 from envstart.mounts import commands
 from envstart.retry import until_it_heals
+from envstart.system import filesystem, probe
+from envstart.system.process import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.host import Host
     from envstart.mounts.table import Entry
+    from envstart.system.host import Host
 
 # Seconds the search for holders may take; it looks at every open file of the host.
 _SEARCH = 5.0
@@ -44,7 +45,7 @@ class HangingError(BlockedError):
 async def answers(host: Host, point: str, timeout: float) -> bool:
     """Whether a mounted directory answers, be it with an error: then a plain umount comes back too."""
     try:
-        await host.probe(verdict.look, point, (), None, timeout=timeout)
+        await host.probe(probe.look, point, (), None, timeout=timeout)
     except NoResponseError:
         return False
     except DeadlineExceededError as error:
@@ -82,19 +83,19 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
             )
         if not diagnosis.busy(result):
             raise EnvstartError(f"{doing}: {result.words or 'it is still mounted'}")
-        from envstart import processes
+        from envstart.system import process_table
 
         above = [*table.below(entry.point), *table.uppers(entry.point)]
         # One that is cut off hangs at the files of another server, perhaps for ever; what was known still counts.
         found = await holders(host, entry.point) if searching else None
         searching, pids = found is not None, found or pids
-        by = f"mounted on it: {', '.join(above)}" if above else processes.describe(pids[:_HOLDERS_SHOWN])
+        by = f"mounted on it: {', '.join(above)}" if above else process_table.describe(pids[:_HOLDERS_SHOWN])
         if not told:
             told = True
             host.report.trace(f"{entry.point} is busy: {by}")
         if kill and pids and await _is_still_there(host, entry, depth):
-            host.report.warn(f"{entry.point} is busy: ending {processes.describe(pids)}")
-            await processes.end(pids)
+            host.report.warn(f"{entry.point} is busy: ending {process_table.describe(pids)}")
+            await process_table.end(pids)
         raise BusyError(f"{doing}: it is busy ({by})", hint="end what uses it, and stop again")
 
     await until_it_heals(attempt, host, entry.point, attempts)
@@ -126,7 +127,7 @@ async def _resolves(host: Host, server: str) -> bool:
     bare = server.strip("[]")
     if ":" in bare or bare.replace(".", "").isdigit():
         return True
-    from envstart import network
+    from envstart.system import network
 
     try:
         await host.bounded(network.resolve, bare, timeout=_RESOLVED)
@@ -166,7 +167,7 @@ async def holders(host: Host, point: str) -> list[int] | None:
             # The process numbers are all that fuser(1) prints on stdout (docs/freebsd.md#fuser).
             result = await host.run(("fuser", "-c", point), timeout=_SEARCH, reads=True)
             return [int(word) for word in result.out.split() if word.isdigit()] if result.status == 0 else None
-        return list(await host.bounded(touch.holders, point, timeout=_SEARCH))
+        return list(await host.bounded(filesystem.holders, point, timeout=_SEARCH))
     except (EnvstartError, OSError) as error:
         host.report.trace(f"cannot tell who uses {point}: {error}")
         return None

@@ -6,12 +6,13 @@ the directories, mounted or not (sudoexec/jdestroy of CBSD 14.1.3a).
 
 from __future__ import annotations
 
-from . import remedies, touch
-from .errors import EnvstartError
+from envstart import remedies
+from envstart.errors import EnvstartError
+from envstart.system import filesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .host import Host
+    from envstart.system.host import Host
 
 STATE = "mounted and not registered"
 # Seconds that the system directory may take to answer.
@@ -30,6 +31,6 @@ def has_left_rc_conf(host: Host, workdir: str, name: str) -> bool:
     """Tell whether jdestroy would take a jail that CBSD does not list for an unregistered one."""
     path = f"{workdir}/jails-system/{name}/rc.conf_{name}"
     try:
-        return bool(host.wait(host.bounded(touch.is_file, path, timeout=_PATIENCE)))
+        return bool(host.wait(host.bounded(filesystem.is_file, path, timeout=_PATIENCE)))
     except (EnvstartError, OSError):
         return False

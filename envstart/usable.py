@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 
-from . import plan, verdict
-from .errors import (
+from envstart import plan
+from envstart.errors import (
     DeadlineExceededError,
     EnvstartError,
     NoResponseError,
@@ -19,11 +19,12 @@ from .errors import (
     TemporaryError,
     reason,
 )
+from envstart.system import probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .host import Host
-    from .mount import Mount
+    from envstart.mount import Mount
+    from envstart.system.host import Host
 
 # CBSD's own rule for a lease (docs/cbsd.md#lease): cbsdd touches it every 5 minutes.
 LEASE_SECONDS = 30 * 60
@@ -105,9 +106,7 @@ async def look(mount: Mount, host: Host, point: str, patience: float | None = No
 
 async def _ask(mount: Mount, host: Host, point: str, patience: float) -> Answer:
     try:
-        return Answer(
-            *await host.probe(verdict.look, point, tuple(mount.required), mount.lease(point), timeout=patience)
-        )
+        return Answer(*await host.probe(probe.look, point, tuple(mount.required), mount.lease(point), timeout=patience))
     except NoResponseError as error:
         return Answer(Answer.HUNG, str(error))
     except DeadlineExceededError as error:
@@ -122,35 +121,35 @@ def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health
     """Tell what an answer means. Pure."""
     using, detail = f"cannot use {point}: {mount.source}", answer.detail
     word = answer.verdict
-    if word == verdict.UNREADABLE and not (mount.fstype == "nfs" and platform == "freebsd"):
+    if word == probe.UNREADABLE and not (mount.fstype == "nfs" and platform == "freebsd"):
         # FreeBSD's NFSv4 server lists nothing in what it does not export, and answers all the same; of all else that
         # cannot be listed something is broken.
-        word = verdict.BROKEN
+        word = probe.BROKEN
     if word == Answer.HUNG:
         silence = detail if detail.startswith("no answer") else f"no answer ({detail})"
         problem: EnvstartError = NoResponseError(
             f"{using} is mounted there but gives {silence}", hint="is the server up?"
         )
         return Health(plan.NO_ANSWER, detail, problem, curable=True)
-    if word == verdict.BROKEN:
+    if word == probe.BROKEN:
         problem = TemporaryError(f"{using} is mounted there but broken: {detail}")
         return Health(plan.BROKEN, detail, problem, curable=True)
     if word == Answer.FAILED:
         return Health(plan.NOT_USABLE, detail, EnvstartError(f"{using}: {detail}"))
-    if word == verdict.DENIED:
+    if word == probe.DENIED:
         return Health(
             plan.NOT_USABLE,
             detail,
             PermissionDeniedError(f"{using}: {detail}", hint=_AS_ROOT if mount.fstype == "nfs" else _LOCAL_ROOT),
         )
-    if word == verdict.LACKING:
+    if word == probe.LACKING:
         problem = NotFoundError(f"{using} has no {detail}, which {mount.requires()}", hint="is it the right directory?")
         return Health(plan.NOT_USABLE, f"it has no {detail}", problem)
-    if word == verdict.EMPTY and verdict.may_be_empty(mount.fstype, "ro" in mount.options, detail):
+    if word == probe.EMPTY and probe.may_be_empty(mount.fstype, "ro" in mount.options, detail):
         if mount.required:
-            return interpret(mount, platform, point, Answer(verdict.LACKING, mount.required[0]))
+            return interpret(mount, platform, point, Answer(probe.LACKING, mount.required[0]))
         return Health()
-    if word in (verdict.EMPTY, verdict.UNREADABLE) and mount.config["EMPTY_DIR"] != "ignore":
+    if word in (probe.EMPTY, probe.UNREADABLE) and mount.config["EMPTY_DIR"] != "ignore":
         return _bare(mount, using, word, detail)
     if answer.other is not None and answer.other[1] < LEASE_SECONDS and mount.config["LEASE"] != "ignore":
         return _leased(mount, using, point, *answer.other)
@@ -163,10 +162,10 @@ def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health
 
 def _bare(mount: Mount, using: str, word: str, detail: str) -> Health:
     """Judge a directory that is empty and takes no file, or that cannot be listed."""
-    what = "is empty and takes no file" if word == verdict.EMPTY else "cannot be listed"
+    what = "is empty and takes no file" if word == probe.EMPTY else "cannot be listed"
     text, seen = f"{using} {what} ({detail})", f"it {what} ({detail})"
     # A server can show like that what it does not export, but tells nobody that its disk is full.
-    unexported = mount.fstype == "nfs" and detail not in (*NOT_ROOT, *_FULL, _READ_ONLY, verdict.IN_THE_WAY)
+    unexported = mount.fstype == "nfs" and detail not in (*NOT_ROOT, *_FULL, _READ_ONLY, probe.IN_THE_WAY)
     if unexported:
         seen += ": is it exported?"
         text += ": an NFSv4 server shows what it does not export to this host like that"
@@ -178,7 +177,7 @@ def _bare(mount: Mount, using: str, word: str, detail: str) -> Health:
         return Health(plan.NOT_USABLE, seen, problem, curable=True)
     if detail in _FULL:
         problem = TemporaryError(f"{text}: the disk is full", hint="make room there, or set EMPTY_DIR=warn")
-    elif detail == verdict.IN_THE_WAY:
+    elif detail == probe.IN_THE_WAY:
         problem = NotFoundError(text, hint="move that away, or set EMPTY_DIR=warn")
     elif detail == _READ_ONLY:
         problem = PermissionDeniedError(

@@ -22,12 +22,12 @@ from envstart.plan import MOUNTED, NOT_READY, READY, UNKNOWN, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.children import Result
     from envstart.config import Config
     from envstart.environment import Environment
-    from envstart.host import Host
     from envstart.mounts.table import Entry
     from envstart.plan import Step
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
     # mountpoint and canmount of a dataset, or None if there is none of that name.
     Properties = tuple[str, str] | None

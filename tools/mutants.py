@@ -65,27 +65,27 @@ MUTANTS = (
     ),
     Mutant(
         "rolled back is what is oldest first",
-        "envstart.host:Host.roll_back", "reversed(journal)", "journal",
+        "envstart.system.host:Host.roll_back", "reversed(journal)", "journal",
         ("tests/hooks/test_thin.py::test_a_skeleton_that_lacks_what_a_link_leads_to_is_taken_back",),
     ),
     Mutant(
         "the deadline is ignored",
-        "envstart.host:Host.run", "self.deadline.limit", "began + 45",
+        "envstart.system.host:Host.run", "self.deadline.limit", "began + 45",
         ("tests/hooks/test_promises.py::test_promise_05_a_child_that_does_not_end",),
     ),
     Mutant(
         "a command that ignores TERM is not killed",
-        "envstart.host:Host._end", "(_TERM, _KILL)", "(_TERM,)",
+        "envstart.system.host:Host._end", "(_TERM, _KILL)", "(_TERM,)",
         ("tests/hooks/test_promises.py::test_promise_05_a_child_that_ignores_term_is_killed",),
     ),
     Mutant(
         "the cached table is not dropped",
-        "envstart.host:Host.forget", "self._table = None", "pass",
+        "envstart.system.host:Host.forget", "self._table = None", "pass",
         ("tests/hooks/test_lifecycle.py::test_start_start_stop_stop",),
     ),
     Mutant(
         "a killed hook's command holds no lock",
-        "envstart.host:Host.run", "self.own if ... else ...", "()",
+        "envstart.system.host:Host.run", "self.own if ... else ...", "()",
         ("tests/hooks/test_faults_process.py::test_fault_54_power_loss_while_it_mounts",),
     ),
     Mutant(
@@ -159,7 +159,7 @@ MUTANTS = (
     ),
     Mutant(
         "devices are attached side by side on a full disk",
-        "envstart.locks:Locks.__aenter__", "self._take_all(...)", "self._take_all()",
+        "envstart.system.locks:Locks.__aenter__", "self._take_all(...)", "self._take_all()",
         ("tests/hooks/test_faults_block.py::test_fault_48_disk_is_full_and_two_start_at_once",),
     ),
     Mutant(

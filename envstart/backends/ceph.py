@@ -6,18 +6,25 @@ Facts are in docs/freebsd.md#ceph-fuse; what is said of Linux was seen of Ceph 1
 
 from __future__ import annotations
 
-from .. import ceph, cephkernel, client, diagnosis, layout, staging
-from ..errors import ConfigError, EnvstartError, NotFoundError, PermissionDeniedError, TemporaryError, UnavailableError
-from ..options import COMMON, Option, choice, plain, whole
-from ..paths import is_below
-from ..plan import Plan
+from envstart import ceph, cephkernel, client, diagnosis, layout, staging
+from envstart.errors import (
+    ConfigError,
+    EnvstartError,
+    NotFoundError,
+    PermissionDeniedError,
+    TemporaryError,
+    UnavailableError,
+)
+from envstart.options import COMMON, Option, choice, plain, whole
+from envstart.paths import is_below
+from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..config import Config
-    from ..environment import Environment
-    from ..host import Host
-    from ..mountpoint import Undo
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.mountpoint import Undo
+    from envstart.system.host import Host
 
 _SAID: diagnosis.Rows = (
     *ceph.REFUSED,

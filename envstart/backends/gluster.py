@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import time
 
-from .. import client, diagnosis, layout, staging
-from ..errors import (
+from envstart import client, diagnosis, layout, staging
+from envstart.errors import (
     ConfigError,
     DeadlineExceededError,
     EnvstartError,
@@ -19,14 +19,14 @@ from ..errors import (
     TemporaryError,
     UnavailableError,
 )
-from ..options import ALNUM, COMMON, NAME, Option, host_name, mount_words, plain, whole, words
-from ..plan import Plan
+from envstart.options import ALNUM, COMMON, NAME, Option, host_name, mount_words, plain, whole, words
+from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..config import Config
-    from ..environment import Environment
-    from ..host import Host
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.system.host import Host
 
 # The client's scripts leave out longer names without a word.
 _NAME_MAX = 63

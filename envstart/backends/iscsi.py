@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import string
 
-from ..block import volume
-from ..block.fsck import Fsck
-from ..block.initiator import normal_portal
-from ..block.initiators import initiator_of
-from ..block.reservation import Reservation
-from ..block.session import Session
-from ..errors import ConfigError
-from ..options import ALNUM, COMMON, NAME, Option, choice, directory, flag, host_port, plain, whole, words
-from ..plan import Plan
+from envstart.block import volume
+from envstart.block.fsck import Fsck
+from envstart.block.initiator import normal_portal
+from envstart.block.initiators import initiator_of
+from envstart.block.reservation import Reservation
+from envstart.block.session import Session
+from envstart.errors import ConfigError
+from envstart.options import ALNUM, COMMON, NAME, Option, choice, directory, flag, host_port, plain, whole, words
+from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..block.base import Block
-    from ..config import Config
-    from ..environment import Environment
-    from ..host import Host
-    from ..plan import Step
+    from envstart.block.base import Block
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.plan import Step
+    from envstart.system.host import Host
 
 # iscsictl(8) cuts what is longer, without a word (docs/freebsd.md#iscsictl).
 _NAME_MAX, _PORTAL_MAX = 223, 46

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import os
 
-from .. import layout
-from ..errors import ConfigError
-from ..mount import Mount
-from ..options import COMMON, Option, choice, inet6, one_mode, whole, words
-from ..options import host_name as host_or_inet
-from ..plan import Plan
+from envstart import layout
+from envstart.errors import ConfigError
+from envstart.mount import Mount
+from envstart.options import COMMON, Option, choice, inet6, one_mode, whole, words
+from envstart.options import host_name as host_or_inet
+from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..config import Config
-    from ..environment import Environment
-    from ..host import Host
+    from envstart.config import Config
+    from envstart.environment import Environment
+    from envstart.system.host import Host
 
 # The kernel copies the path into a buffer of 100 bytes and cuts what is longer (docs/freebsd.md#nfs-limits).
 _V4_PATH_MAX = 99

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 
-from .. import plan
-from ..errors import EnvstartError, NotFoundError, TemporaryError, UnavailableError
+from envstart import plan
+from envstart.errors import EnvstartError, NotFoundError, TemporaryError, UnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..host import Host
+    from envstart.system.host import Host
 
 # Seconds between two looks at something that comes by itself: the first, and the longest.
 _FIRST_LOOK, _LONGEST_LOOK = 0.01, 0.5

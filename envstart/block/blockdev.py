@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import string
 
-from envstart import processes, touch
 from envstart.block.geom import Consumer, Geom, Graph, Provider
 from envstart.errors import NoResponseError
+from envstart.system import filesystem, process_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.host import Host
     from envstart.mounts.table import Table
+    from envstart.system.host import Host
 
 _USED = "r1w1e1"
 # Offset of the serial number in the page "unit serial number" of a disk (SPC-4, 7.8.15).
@@ -130,7 +130,7 @@ async def others(host: Host, provider: Provider, blocking: bool) -> list[str]:
     try:
         pids = await host.bounded(openers, devices, blocking, timeout=_SEARCH)
         if pids:
-            return [f"{processes.describe(pids)} (a process that has /dev/{provider.name} open)"]
+            return [f"{process_table.describe(pids)} (a process that has /dev/{provider.name} open)"]
         if not blocking and await host.bounded(claimed, devices, timeout=_SEARCH):
             return [f"something in the kernel that has claimed /dev/{provider.name}"]
     except NoResponseError:
@@ -141,7 +141,7 @@ async def others(host: Host, provider: Provider, blocking: bool) -> list[str]:
 
 def openers(devices: list[str], writing: bool) -> list[int]:
     """Processes that have one of these open, or only those that may write. For a child."""
-    found = {pid for device in devices for pid in touch.holders(device) if _has(pid, device, writing)}
+    found = {pid for device in devices for pid in filesystem.holders(device) if _has(pid, device, writing)}
     return sorted(pid for pid in found - {os.getpid()} if _line(f"/proc/{pid}/comm") not in _LOOKERS)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from envstart import plan, touch, unmount
+from envstart import plan, unmount
 from envstart.block import geom, owner, preen, superblock
 from envstart.block.base import Block
 from envstart.errors import (
@@ -20,14 +20,15 @@ from envstart.errors import (
     reason,
 )
 from envstart.mounts import commands
+from envstart.system import filesystem
 from envstart.usable import LEASE_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.children import Result
     from envstart.config import Config
     from envstart.environment import Environment
-    from envstart.host import Host
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 # fsck_ffs(8) and e2fsck(8): what is all right, and what another run of the same would mend (docs/freebsd.md#fsck).
 _FINE = {"ufs": (0,), "ext4": (0, 1)}
@@ -217,7 +218,7 @@ class Fsck(Block):
     async def _unmount(self, host: Host) -> None:
         for entry in await host.stack(self._looking):
             await unmount.plain(host, entry, attempts=3)
-        await host.bounded(touch.remove_empty, [self._looking], timeout=self.config["PROBE_TIMEOUT"])
+        await host.bounded(filesystem.remove_empty, [self._looking], timeout=self.config["PROBE_TIMEOUT"])
 
     async def stop(self, host: Host) -> None:
         self._seen = ""

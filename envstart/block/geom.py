@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from envstart.children import Result
-    from envstart.host import Host
     from envstart.mounts.table import Entry
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 _ASK = ("sysctl", "-n", "kern.geom.confxml")
 # Seconds it may take; it is memory that is read.

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import os
 
-from .. import diagnosis
-from ..errors import UNREADABLE, ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
-from . import secret
+from envstart import diagnosis
+from envstart.block import secret
+from envstart.errors import UNREADABLE, ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from ..children import Result
-    from ..config import Config
-    from ..host import Host
+    from envstart.config import Config
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 _LIST = ("iscsictl", "-L", "--libxo", "json")
 # The only listing that names the session of a bus; it has the secrets of all sessions in it as well.

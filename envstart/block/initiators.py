@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from . import initiator
+from envstart.block import initiator
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    from .. import diagnosis
-    from ..children import Result
-    from ..config import Config
-    from ..host import Host
-    from .initiator import Listed
+    from envstart import diagnosis
+    from envstart.block.initiator import Listed
+    from envstart.config import Config
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
     class Initiator(Protocol):
         """What the modules initiator and open_iscsi have in common: see there."""
@@ -45,6 +45,6 @@ def initiator_of(host: Host) -> Initiator:
     """The iSCSI initiator of this kind of host."""
     if host.platform == "freebsd":
         return initiator
-    from . import open_iscsi
+    from envstart.block import open_iscsi
 
     return open_iscsi

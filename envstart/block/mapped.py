@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 
-from .. import ceph, diagnosis, plan, processes
-from ..errors import (
+from envstart import ceph, diagnosis, plan
+from envstart.block import geom
+from envstart.block.base import Block, appears
+from envstart.errors import (
     UNREADABLE,
     ConfigError,
     DeadlineExceededError,
@@ -19,17 +21,16 @@ from ..errors import (
     PermissionDeniedError,
     TemporaryError,
 )
-from ..retry import until_it_heals
-from . import geom
-from .base import Block, appears
+from envstart.retry import until_it_heals
+from envstart.system import process_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..children import Result
-    from ..config import Config
-    from ..host import Host
+    from envstart.config import Config
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 _PROGRAMS = ("rbd-ggate", "rbd")
 # Seconds the search for processes may take.
@@ -163,13 +164,13 @@ class Mapped(Block):
     async def _end(self, host: Host) -> None:
         """End what is on its way to map the image: it is a daemon by then, and maps when the cluster answers."""
         try:
-            pids = await host.bounded(processes.naming, _PROGRAMS, "map", self._spec, timeout=_SEARCH)
+            pids = await host.bounded(process_table.naming, _PROGRAMS, "map", self._spec, timeout=_SEARCH)
         except (NoResponseError, DeadlineExceededError) as error:
             raise TemporaryError(
                 f"cannot use {self.source}: the search for what maps it already gives {error}"
             ) from None
         if pids:
-            await processes.end(pids, gently=False)
+            await process_table.end(pids, gently=False)
             host.forget()
 
     def _of_map(self, result: Result) -> EnvstartError:

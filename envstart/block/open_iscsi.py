@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import os
 
-from .. import diagnosis
-from ..errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError, reason
-from ..paths import path_digest
-from . import secret
-from .initiator import CONNECTED, Listed, split_portal
+from envstart import diagnosis
+from envstart.block import secret
+from envstart.block.initiator import CONNECTED, Listed, split_portal
+from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError, reason
+from envstart.paths import path_digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..children import Result
-    from ..config import Config
-    from ..host import Host
+    from envstart.config import Config
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 DISK = "/dev/sdN"
 # Seconds until a silent target is taken for lost: node.conn[0].timeo.noop_out_interval and noop_out_timeout, 5 each.

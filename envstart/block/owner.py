@@ -12,16 +12,17 @@ import stat
 import string
 from contextlib import suppress
 
-from .. import plan, verdict
-from ..errors import DeadlineExceededError, EnvstartError, NotFoundError, TemporaryError, reason
-from ..system.files import atomic_write
+from envstart import plan
+from envstart.errors import DeadlineExceededError, EnvstartError, NotFoundError, TemporaryError, reason
+from envstart.system import probe
+from envstart.system.files import atomic_write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..children import Result
-    from ..config import Config
-    from ..host import Host
-    from ..mount import Mount
+    from envstart.config import Config
+    from envstart.mount import Mount
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 NAME = ".envstart.owner"
 _SIZE_MAX = 1024
@@ -175,7 +176,7 @@ def look(top: str) -> str:
 
 def look_all(top: str, lease: tuple[str, str] | None) -> tuple[str, tuple[str, int] | None]:
     """look(), and whose lease there is: see verdict.other_node()."""
-    return look(top), verdict.other_node(*lease) if lease else None
+    return look(top), probe.other_node(*lease) if lease else None
 
 
 def make_private(directories: list[str]) -> None:

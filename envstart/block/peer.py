@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from ..network import INET, INET6, connected, received
+from envstart.system.network import INET, INET6, connected, received
 
 # hastd's own (sbin/hastd/hast.h).
 _PORT = 8457

@@ -13,16 +13,16 @@ from __future__ import annotations
 import os
 
 from envstart import paths
-from envstart.children import Result
 from envstart.errors import TemporaryError, UnavailableError
 from envstart.mounts import commands
+from envstart.system.process import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.host import Host
     from envstart.mounts.table import Entry, Table
+    from envstart.system.host import Host
 
 # Seconds to remove a jail in which nothing can be running any more.
 _REMOVAL = 5.0

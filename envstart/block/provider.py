@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 
-from .. import diagnosis, plan
-from ..errors import (
+from envstart import diagnosis, plan
+from envstart.block import geom, secret
+from envstart.block.base import Block, appears, only_on_freebsd
+from envstart.errors import (
     BlockedError,
     ConfigError,
     DeadlineExceededError,
@@ -20,17 +22,15 @@ from ..errors import (
     TemporaryError,
     UnavailableError,
 )
-from ..retry import until_it_heals
-from . import geom, secret
-from .base import Block, appears, only_on_freebsd
+from envstart.retry import until_it_heals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..children import Result
-    from ..config import Config
-    from ..host import Host
+    from envstart.config import Config
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 # Of geli attach (docs/freebsd.md#geli-errors), any line; what is not here may heal.
 _FINAL: diagnosis.Rows = (

@@ -8,18 +8,18 @@ itself has no session, is ours. open-iscsi keeps the portal (persistent_address)
 
 from __future__ import annotations
 
-from .. import state
-from ..errors import EnvstartError
-from ..paths import path_digest
-from .initiator import normal_portal
+from envstart.block.initiator import normal_portal
+from envstart.errors import EnvstartError
+from envstart.paths import path_digest
+from envstart.system import rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from ..host import Host
-    from .initiator import Listed
-    from .initiators import Initiator
+    from envstart.block.initiator import Listed
+    from envstart.block.initiators import Initiator
+    from envstart.system.host import Host
 
 # In place of the number of a session, as long as that is not known.
 _UNKNOWN = "-"
@@ -84,7 +84,7 @@ class Logins:
         """Return the logins, with the numbers of their sessions, and the addresses where other sessions were."""
         if self._own is not None:
             return dict(self._own[0]), set(self._own[1])
-        lines = [line.split() for line in state.noted(self._name).splitlines()]
+        lines = [line.split() for line in rundir.noted(self._name).splitlines()]
         logins = {words[1]: words[2] for words in lines if len(words) == 3 and words[0] == "login"}
         return logins, {words[1] for words in lines if len(words) == 2 and words[0] == "other"}
 
@@ -92,7 +92,7 @@ class Logins:
         lines = [f"login {portal} {number}\n" for portal, number in logins.items()]
         lines += [f"other {address}\n" for address in sorted(others)]
         try:
-            state.note(self._name, "".join(lines) if logins else "")
+            rundir.note(self._name, "".join(lines) if logins else "")
             self._own = None
         except EnvstartError:
             self._own = logins, others

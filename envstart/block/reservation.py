@@ -7,22 +7,22 @@ does. It belongs to one session: hence not with multipath, and hence it is taken
 
 from __future__ import annotations
 
-from .. import plan
-from ..errors import BlockedError, ConfigError, EnvstartError, NoResponseError, TemporaryError
-from . import geom, persist
-from .base import Block
-from .initiators import initiator_of
-from .owner import host_id, whence
+from envstart import plan
+from envstart.block import geom, persist
+from envstart.block.base import Block
+from envstart.block.initiators import initiator_of
+from envstart.block.owner import host_id, whence
+from envstart.errors import BlockedError, ConfigError, EnvstartError, NoResponseError, TemporaryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..children import Result
-    from ..config import Config
-    from ..host import Host
-    from .fsck import Fsck
+    from envstart.block.fsck import Fsck
+    from envstart.config import Config
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 # A command that meets a unit attention (somebody cleared, or took, a reservation) fails once without a word.
 _TRIES = 3
@@ -84,7 +84,7 @@ class Reservation(Block):
         disk = await self._disk(host, device)
         own, holder = await own_key(host), await self._holder(host, device)
         if holder is not None and holder != own and not host.takeover:
-            from .. import remedies
+            from envstart import remedies
 
             raise BlockedError(
                 f"cannot reserve {self.source}: the host with key {holder:#x} holds it",

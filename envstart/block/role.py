@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 
-from .. import plan
-from ..errors import (
+from envstart import plan
+from envstart.block import geom, peer
+from envstart.block.base import Block, Looks, only_on_freebsd
+from envstart.errors import (
     BlockedError,
     ConfigError,
     DeadlineExceededError,
@@ -20,14 +22,12 @@ from ..errors import (
     TemporaryError,
     UnavailableError,
 )
-from . import geom, peer
-from .base import Block, Looks, only_on_freebsd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..children import Result
-    from ..config import Config
-    from ..host import Host
+    from envstart.config import Config
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 # Seconds that a secondary may take to join a new primary before that counts as degraded, and to say what it is.
 _JOIN = 2.0

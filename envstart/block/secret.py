@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from ..errors import (
+from envstart.errors import (
     DeadlineExceededError,
     NoResponseError,
     NotFoundError,
@@ -18,15 +18,15 @@ from ..errors import (
     TemporaryError,
     reason,
 )
-from ..report import paste
-from ..verdict import open_regular
+from envstart.system.log import paste
+from envstart.system.probe import open_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..host import Host
+    from envstart.system.host import Host
 
 # More than any key file has; a device or a log given by mistake is not read to its end.
 _SIZE_MAX = 1 << 20

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import os
 
-from .. import diagnosis, plan, state
-from ..errors import ConfigError, EnvstartError, NoResponseError, NotFoundError, TemporaryError, UnavailableError
-from ..paths import path_digest
-from ..retry import until_it_heals
-from . import geom
-from .base import Block, Looks, only_on_freebsd
-from .initiator import CONNECTED, Listed, normal_portal, split_portal
-from .initiators import initiator_of
-from .redirection import Logins
+from envstart import diagnosis, plan
+from envstart.block import geom
+from envstart.block.base import Block, Looks, only_on_freebsd
+from envstart.block.initiator import CONNECTED, Listed, normal_portal, split_portal
+from envstart.block.initiators import initiator_of
+from envstart.block.redirection import Logins
+from envstart.errors import ConfigError, EnvstartError, NoResponseError, NotFoundError, TemporaryError, UnavailableError
+from envstart.paths import path_digest
+from envstart.retry import until_it_heals
+from envstart.system import rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..config import Config
-    from ..host import Host
+    from envstart.config import Config
+    from envstart.system.host import Host
 
 # Seconds that iscsid may take to notice a new session, and that a scan for a new LUN may take.
 _NOTICE = 2.0
@@ -365,7 +366,7 @@ class Session(Block):
             await host.run(initiator_of(host).logging_out(found))
             return
         portals = [portal for portal, one in (await self._by_portal(host)).items() if one.portal == found.portal]
-        state.stamp(_departure(found))
+        rundir.stamp(_departure(found))
         result = await initiator_of(host).logout(host, found)
         # The command only asks for it; until the kernel has done it, the session is listed as it was.
         looks = Looks(host, _LEAVING, f"the end of the session to {self.target}")
@@ -373,7 +374,7 @@ class Session(Block):
             if result.status != 0 or not await looks.again():
                 why = "the kernel still has it" if result.status == 0 else result.words
                 raise TemporaryError(f"cannot log out of {found.target} at {found.portal}: {why}")
-        state.write(_departure(found), b"")
+        rundir.write(_departure(found), b"")
         self._logins.end(portals)
 
     async def _forget(self, host: Host, portal: str) -> None:
@@ -439,7 +440,7 @@ def _departure(session: Listed) -> str:
 
 
 def _leaves(session: Listed) -> bool:
-    age = state.age(_departure(session))
+    age = rundir.age(_departure(session))
     return age is not None and age < _LEAVING
 
 

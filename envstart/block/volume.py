@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from envstart import plan
     from envstart.config import Config
     from envstart.environment import Environment
-    from envstart.host import Host
     from envstart.mounts.table import Entry, Table
+    from envstart.system.host import Host
 
 
 def files(value: str) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.host import Host
     from envstart.inventory import Found, Inventory
+    from envstart.system.host import Host
 
 __all__ = ["Finding", "examine", "records", "text"]
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 
-from .. import nfs_failure, remedies, state
-from ..backends.nfs import version
-from ..errors import EnvstartError, TemporaryError
-from .finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_error, of_several, several
+from envstart import nfs_failure, remedies
+from envstart.backends.nfs import version
+from envstart.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_error, of_several, several
+from envstart.errors import EnvstartError, TemporaryError
+from envstart.system import rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
     from typing import Any
 
-    from ..children import Result
-    from ..host import Host
-    from ..plan import Step
-    from .finding import Case, Scene
+    from envstart.doctor.finding import Case, Scene
+    from envstart.plan import Step
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 # Programs that a step of this kind runs, and the module that the kernel needs for it: as kldstat -m calls it, and its
 # file. What mount(8) or a daemon loads by itself must at least be there to load.
@@ -104,9 +105,9 @@ async def _own(host: Host, scene: Scene) -> list[Finding]:
     if os.geteuid() != 0:
         again = remedies.known("doctor", [], [inventory.workdir for inventory in scene.inventories])
         found.append(Finding(WARNING, HOST, "not all can be seen by others than root", again))
-    elif os.path.lexists(state.DIR):
+    elif os.path.lexists(rundir.DIR):
         try:
-            state.directory()
+            rundir.directory()
         except EnvstartError as error:
             found.append(of_error(CRITICAL, HOST, error))
     known = _PROGRAMS[host.platform]

@@ -8,20 +8,21 @@ from __future__ import annotations
 import contextlib
 import os
 
-from .. import children, install, packages, remedies, shell, verdict
-from ..block import secret
-from ..errors import EnvstartError, TemporaryError
-from ..report import paste
-from .finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, see_check, several
+from envstart import install, packages, remedies, shell
+from envstart.block import secret
+from envstart.doctor.finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, see_check, several
+from envstart.errors import EnvstartError, TemporaryError
+from envstart.system import probe, process
+from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
     from typing import Any
 
-    from ..host import Host
-    from ..inventory import Found
-    from .finding import Case, Scene
+    from envstart.doctor.finding import Case, Scene
+    from envstart.inventory import Found
+    from envstart.system.host import Host
 
 # Switches of CBSD that must be off where the data come from elsewhere (docs/cbsd.md#switches).
 _FEATURES = ("zfsfeat", "hammerfeat")
@@ -192,7 +193,7 @@ async def _check_secrets(host: Host, scene: Scene, secrets: dict[str, str]) -> l
     found = []
     answers, _ = await host.each(lambda path: secret.refuse_untrusted([path]), list(secrets), timeout=_PATIENCE)
     for (path, name), (number, answer) in zip(secrets.items(), answers):
-        error = children.raised(number, answer)
+        error = process.raised(number, answer)
         if isinstance(error, EnvstartError):
             found.append(Finding(CRITICAL, name, error.message, error.hint or _close(path)))
         elif error is not None:
@@ -289,7 +290,7 @@ def look_at_system(item: tuple[str, str]) -> tuple[list[str], int, str]:
 def _text(path: str, *, follow: bool = True) -> str:
     """The text of a file, "" if it is not there; ``follow``: see verdict.open_regular(). OSError."""
     try:
-        with open(verdict.open_regular(path, follow=follow), encoding="utf-8", errors="replace") as file:
+        with open(probe.open_regular(path, follow=follow), encoding="utf-8", errors="replace") as file:
             return file.read(_SIZE_MAX)
     except (FileNotFoundError, NotADirectoryError):
         return ""

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 
-from .. import network, nfs_failure
-from ..backends.nfs import version
-from ..errors import DeadlineExceededError, NoResponseError, UnavailableError, reason
-from ..paths import is_below
-from .finding import CRITICAL, NOTE, WARNING, Finding, guarded, of_several, several
+from envstart import nfs_failure
+from envstart.backends.nfs import version
+from envstart.doctor.finding import CRITICAL, NOTE, WARNING, Finding, guarded, of_several, several
+from envstart.errors import DeadlineExceededError, NoResponseError, UnavailableError, reason
+from envstart.paths import is_below
+from envstart.system import network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from typing import Any
 
-    from ..host import Host
-    from ..plan import Step
-    from .finding import Scene
+    from envstart.doctor.finding import Scene
+    from envstart.plan import Step
+    from envstart.system.host import Host
 
 # Seconds for a name, for a connection, and for showmount(8); together less than a doctor has.
 _RESOLVING, _CONNECTING, _LISTING = 4.0, 2.0, 4.0

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from .. import sources, thin, verdict
-from ..mount import Mount
-from ..paths import is_below
-from ..plan import NOT_READY
-from ..required import MountedDirectory
-from .finding import CRITICAL, WARNING, Finding, guarded, of_several
+from envstart import sources, thin
+from envstart.doctor.finding import CRITICAL, WARNING, Finding, guarded, of_several
+from envstart.mount import Mount
+from envstart.paths import is_below
+from envstart.plan import NOT_READY
+from envstart.required import MountedDirectory
+from envstart.system import probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from typing import Any
 
-    from ..host import Host
-    from .finding import Case, Scene
+    from envstart.doctor.finding import Case, Scene
+    from envstart.system.host import Host
 
 _PATIENCE = 3.0
 
@@ -77,7 +78,7 @@ async def _unmounted(host: Host, users: dict[str, list[str]]) -> list[Finding]:
 def fstab_points(path: str) -> list[str]:
     """In a child: the directories that fstab(5) lists, but for the root; none without the file. OSError."""
     try:
-        with open(verdict.open_regular(path, follow=True), encoding="utf-8", errors="surrogateescape") as file:
+        with open(probe.open_regular(path, follow=True), encoding="utf-8", errors="surrogateescape") as file:
             rows = [line.split() for line in file if not line.lstrip().startswith("#")]
     except FileNotFoundError:
         return []

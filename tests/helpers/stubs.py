@@ -8,15 +8,16 @@ from typing import Any, TypeVar, cast
 
 from sim import transcript
 
-from envstart import backends, config, tasks
-from envstart.children import Result
+from envstart import backends, config
 from envstart.config import Config
-from envstart.deadline import Deadline
 from envstart.environment import Environment, in_workdir
 from envstart.errors import TemporaryError
-from envstart.host import Host
 from envstart.mounts.table import Entry, Table
 from envstart.plan import Plan
+from envstart.system import loop
+from envstart.system.deadline import Deadline
+from envstart.system.host import Host
+from envstart.system.process import Result
 from envstart.usable import Answer
 
 _T = TypeVar("_T")
@@ -63,8 +64,8 @@ class Stub:
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
-    def waiting(self, what: str, until: float | None = None, since: float | None = None) -> tasks.Waiting:
-        return tasks.Waiting([], what, 0.0, 0.0)
+    def waiting(self, what: str, until: float | None = None, since: float | None = None) -> loop.Waiting:
+        return loop.Waiting([], what, 0.0, 0.0)
 
     def forget(self) -> None:
         self._kept.clear()
@@ -104,7 +105,7 @@ class Stub:
 
 def done(coroutine: Coroutine[Any, Any, _T]) -> _T:
     """The result of something that waits for nothing."""
-    result: _T = tasks.together([coroutine])[0]
+    result: _T = loop.together([coroutine])[0]
     return result
 
 

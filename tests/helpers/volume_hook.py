@@ -16,9 +16,9 @@ from envstart import config, environment, hook, observe, show
 from envstart.backends import geli
 from envstart.block import volume
 from envstart.block.base import Node
-from envstart.host import Host
 from envstart.plan import Plan
-from envstart.report import Report
+from envstart.system.host import Host
+from envstart.system.log import Report
 
 
 def plan(path: str, argv: list[str]) -> Plan:

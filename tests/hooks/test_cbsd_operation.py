@@ -15,9 +15,10 @@ import toy
 from cbsd import NFS4, SERVER, Site, last_line
 from toy import Toy, at_rest, hand, until
 
-from envstart import inventory, poststop, processes, touch
+from envstart import inventory, poststop
 from envstart.errors import UnavailableError
-from envstart.report import Report
+from envstart.system import filesystem, process_table
+from envstart.system.log import Report
 
 # What is at work on an environment is told by the command lines of the whole host: those of other tests are among them.
 pytestmark = pytest.mark.alone
@@ -370,7 +371,7 @@ def test_a_python_without_sqlite(cbsd: Toy, monkeypatch: pytest.MonkeyPatch) -> 
     assert f"has no sqlite3; pkg install py{sys.version_info[0]}{sys.version_info[1]}-sqlite3" in problems[0]
     stub = cbsd.site.point("system") / "local.sqlite"
     stub.write_bytes(b"")
-    assert touch.bare([str(stub.parent)]) == [(["local.sqlite"], False)]
+    assert filesystem.bare([str(stub.parent)]) == [(["local.sqlite"], False)]
 
 
 # A dead server.
@@ -447,14 +448,14 @@ def test_without_psutil_the_same_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     with subprocess.Popen(["/bin/sh", "-c", "sleep 60; : jname=env1", "/sudoexec/jstart", "jname=env0"]) as child:
         for library in (psutil, None):
             monkeypatch.setitem(sys.modules, "psutil", library)
-            began = processes.began(child.pid)
+            began = process_table.began(child.pid)
             told.append(
                 (
-                    processes.working(["/sudoexec/jstart"], "env0"),
-                    processes.naming(["sh"], "jname=env0"),
-                    [pid for pid, _ in processes.callers("pytest")],
-                    processes.is_still(child.pid, began),
-                    processes.is_still(child.pid, began - 60),
+                    process_table.working(["/sudoexec/jstart"], "env0"),
+                    process_table.naming(["sh"], "jname=env0"),
+                    [pid for pid, _ in process_table.callers("pytest")],
+                    process_table.is_still(child.pid, began),
+                    process_table.is_still(child.pid, began - 60),
                 )
             )
         child.kill()
@@ -467,7 +468,7 @@ def test_without_psutil_and_ps_nothing_is_stopped_under_cbsds_hands(cbsd: Toy, m
     for name, value in cbsd.stop_variables().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(sys.modules, "psutil", None)
-    monkeypatch.setattr(processes, "_by_ps", dict)
+    monkeypatch.setattr(process_table, "_by_ps", dict)
     monkeypatch.setattr(os, "fork", None)
     with pytest.raises(UnavailableError) as caught:
         poststop.poststop(Report("env_poststop"))

@@ -20,10 +20,11 @@ from stubs import Stub, done, planned
 from toy import Toy, processes
 
 from envstart import plan as plans
-from envstart import usable, verdict
+from envstart import usable
 from envstart.errors import EnvstartError
 from envstart.mount import Mount
 from envstart.plan import BROKEN, NOT_USABLE
+from envstart.system import probe as verdict
 from envstart.usable import Answer, interpret
 
 SECOND = "172.16.0.2"
@@ -711,7 +712,7 @@ def test_fault_4_a_look_is_not_answered_by_the_kernels_memory(tmp_path: Path, mo
         asked.append(path)
         return lstat(path)
 
-    monkeypatch.setattr("envstart.verdict.posix.lstat", noting)
+    monkeypatch.setattr("envstart.system.probe.posix.lstat", noting)
     for _ in range(2):
         assert verdict.look(str(tmp_path), (), None) == (verdict.USABLE, "", None)
     assert len(set(asked)) == 2
@@ -724,7 +725,7 @@ def test_fault_6_a_stale_directory_that_the_kernel_remembers(tmp_path: Path, mon
         raise OSError(errno.ESTALE, "Stale NFS file handle")
 
     (tmp_path / "etc").mkdir()
-    monkeypatch.setattr("envstart.verdict.posix.lstat", stale)
+    monkeypatch.setattr("envstart.system.probe.posix.lstat", stale)
     assert verdict.look(str(tmp_path), (), None)[0] == verdict.BROKEN
 
 
@@ -736,6 +737,6 @@ def test_fault_10_a_directory_that_is_not_exported_has_no_answer_for_a_name(
     def refused(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("envstart.verdict.posix.lstat", refused)
-    monkeypatch.setattr("envstart.verdict.posix.open", refused)
+    monkeypatch.setattr("envstart.system.probe.posix.lstat", refused)
+    monkeypatch.setattr("envstart.system.probe.posix.open", refused)
     assert verdict.look(str(tmp_path), (), None)[0] == verdict.EMPTY

@@ -20,10 +20,11 @@ from cbsd import NFS4, NULLFS, SERVER, Site, Variant
 from doctor_site import ROOT, database, examine, hook, well
 from stubs import planned
 
-from envstart import doctor, network, packages
+from envstart import doctor, packages
 from envstart.doctor import machine, places
 from envstart.doctor.finding import Finding
 from envstart.errors import reason
+from envstart.system import network
 
 NFS3 = Variant("nfs 3", "nfs", {"NFS_VERSION": "3"}, ("system", "fstab", "data"))
 KRB5 = "-overs=4 -ominorversion=2 -osec=krb5p"

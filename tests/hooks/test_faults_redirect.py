@@ -14,11 +14,12 @@ from cbsd import last_line
 from harmless import OTHER, SHARED, add_on_lun, by_hand, by_hooks, scene, seen, sessions
 from stubs import Stub, done
 
-from envstart import paths, state
+from envstart import paths
 from envstart.block import initiator
 from envstart.block.initiator import CONNECTED, Listed
 from envstart.block.redirection import Logins
-from envstart.host import Host
+from envstart.system import rundir
+from envstart.system.host import Host
 
 ELSEWHERE = f"{OTHER}:3260"
 NOTE = f"login.{paths.path_digest(SHARED)}.note"
@@ -178,7 +179,7 @@ def test_case_b7_from_one_of_our_portals_to_the_other(site: BlockSite) -> None:
 
 def test_case_b7_where_there_is_no_room_for_the_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run that has made the session knows it; and says that no other will."""
-    monkeypatch.setattr(state, "DIR", str(tmp_path / "nowhere" / "at all"))
+    monkeypatch.setattr(rundir, "DIR", str(tmp_path / "nowhere" / "at all"))
     logins, stub = Logins(SHARED), Stub()
     monkeypatch.setattr(initiator, "numbers", numbers)
     before, after = listed("10.0.0.9"), listed("10.0.0.2")
@@ -199,6 +200,6 @@ async def numbers(_: Host) -> dict[tuple[str, str], int]:
 
 
 def test_a_note_that_somebody_has_spoilt_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "DIR", str(tmp_path))
+    monkeypatch.setattr(rundir, "DIR", str(tmp_path))
     (tmp_path / NOTE).write_text("login\nlogin a\nother\nlogin a b c\n\n\x00\n")
     assert Logins(SHARED)._noted() == ({}, set())

@@ -9,9 +9,10 @@ import pytest
 from cbsd import NULLFS, SERVER, Site, last_line
 from stubs import Stub, done, planned
 
-from envstart import usable, verdict
+from envstart import usable
 from envstart.errors import EnvstartError, NotFoundError, PermissionDeniedError
 from envstart.mount import Mount
+from envstart.system import probe as verdict
 
 
 def mount_calls(site: Site) -> int:

@@ -12,12 +12,12 @@ import pytest
 from cbsd import SERVER, Variant, last_line
 from clients import CEPH, GLUSTER, MOUNTS, VOLUME, ClientSite
 
-from envstart import state
 from envstart.backends import gluster
 from envstart.backends.gluster import log_errors
 from envstart.client import one_word
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
+from envstart.system import rundir
 
 
 @pytest.fixture
@@ -342,9 +342,9 @@ def test_a_start_notes_again_what_the_record_confirms(site: ClientSite) -> None:
 
 
 def test_where_no_note_can_be_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "DIR", str(tmp_path / "run"))
+    monkeypatch.setattr(rundir, "DIR", str(tmp_path / "run"))
     (tmp_path / "run").write_text("no directory")
-    assert state.noted("client") == ""
+    assert rundir.noted("client") == ""
 
 
 def test_another_mount_than_the_noted_one_is_unknown(site: ClientSite) -> None:

@@ -12,8 +12,8 @@ from blocks import HAST
 from cbsd import NULLFS, Site, last_line
 from harmless import scene
 
-from envstart import touch
 from envstart.block import owner
+from envstart.system import filesystem
 
 SECRET = "root:$6$verysecret:0:0::0:0:Charlie &:/root:/bin/sh\n"
 
@@ -103,11 +103,11 @@ def test_links_for_cbsd_are_put_nowhere_else(tmp_path: Path, trap: Trap) -> None
     trap(system / "master_poststop.d", elsewhere)
     targets = {"master_poststop.d": "/y/env_poststop"}
     if trap is directory:
-        assert touch.put_links(str(system), targets, "envstart") == [f"{system}/master_poststop.d/envstart"]
+        assert filesystem.put_links(str(system), targets, "envstart") == [f"{system}/master_poststop.d/envstart"]
     else:
         with pytest.raises(OSError):
-            touch.put_links(str(system), targets, "envstart")
-    touch.take_links(str(system), {"master_poststop.d": "env_poststop"}, "envstart")
+            filesystem.put_links(str(system), targets, "envstart")
+    filesystem.take_links(str(system), {"master_poststop.d": "env_poststop"}, "envstart")
     assert os.listdir(elsewhere) == ["envstart"]
     assert os.readlink(elsewhere / "envstart") == "/x/env_poststop"
 
@@ -127,7 +127,7 @@ def test_a_directory_that_is_swapped_while_it_is_made(
     monkeypatch.setattr(os, "mkdir", swapped)
     umask = os.umask(0o077)
     try:
-        touch.make_directories([str(tmp_path / "made")], 0o755)
+        filesystem.make_directories([str(tmp_path / "made")], 0o755)
     finally:
         os.umask(umask)
     assert host.stat().st_mode & 0o777 == 0o600
@@ -150,7 +150,7 @@ def test_directories_that_another_start_makes_and_takes_away_meanwhile(
     monkeypatch.setattr(os, "mkdir", raced)
     umask = os.umask(0o022)
     try:
-        touch.make_directories([str(parent), str(parent / "own")], 0o700)
+        filesystem.make_directories([str(parent), str(parent / "own")], 0o700)
     finally:
         os.umask(umask)
     assert (parent / "own").is_dir()
@@ -162,7 +162,7 @@ def test_what_stands_in_the_place_of_a_directory_is_told(tmp_path: Path) -> None
     umask = os.umask(0o022)
     try:
         with pytest.raises(FileExistsError):
-            touch.make_directories([str(tmp_path / "link")], 0o700)
+            filesystem.make_directories([str(tmp_path / "link")], 0o700)
     finally:
         os.umask(umask)
 

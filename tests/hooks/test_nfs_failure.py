@@ -11,8 +11,8 @@ from cbsd import SERVER, Site, last_line
 
 from envstart import diagnosis, nfs_failure
 from envstart.backends import nfs
-from envstart.children import Result
 from envstart.mounts import commands
+from envstart.system.process import Result
 
 DEFAULT = next(option.default for option in nfs.OPTIONS if option.name == "MOUNT_NFS_OPT")
 

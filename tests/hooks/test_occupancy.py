@@ -16,11 +16,12 @@ import pytest
 from cbsd import NFS4, SERVER, Ended, Site, last_line
 from toy import Toy
 
-from envstart import guests, inventory, occupancy, processes, state, unmount
+from envstart import inventory, occupancy, unmount
 from envstart.environment import Environment
-from envstart.host import Host
 from envstart.inventory import Found
-from envstart.report import Report
+from envstart.system import guests, process_table, rundir
+from envstart.system.host import Host
+from envstart.system.log import Report
 
 # Processes are found by the command lines of the whole host: those of other tests are among them.
 pytestmark = pytest.mark.alone
@@ -181,7 +182,7 @@ def test_case_a6_orphans_leaves_a_vm_that_runs_alone(cbsd: Toy) -> None:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setattr(state, "DIR", str(tmp_path))
+    monkeypatch.setattr(rundir, "DIR", str(tmp_path))
     return Host(Report("test"))
 
 
@@ -219,7 +220,7 @@ def test_case_a6_on_linux(
 
     monkeypatch.setattr(inventory, "find", find)
     monkeypatch.setattr(unmount, "holders", answer)
-    monkeypatch.setattr(processes, "machines", lambda: named)
+    monkeypatch.setattr(process_table, "machines", lambda: named)
     environment = Environment(VM, f"/W/jails-data/{VM}-data", f"/W/jails-system/{VM}")
     told = host.wait(occupancy.users(host, environment, environment.data))
     assert told.startswith(used)

@@ -16,9 +16,9 @@ from cbsd import SERVER, Site, wears
 from terminal import Terminal
 from toy import Toy
 
-from envstart import progress
 from envstart.errors import TemporaryError
-from envstart.tasks import Waiting
+from envstart.system import progress
+from envstart.system.loop import Waiting
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = re.compile(r", (\d+) of (\d+) s( \(and \d+ more\))?$")

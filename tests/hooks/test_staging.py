@@ -16,10 +16,10 @@ from envstart.block import owner
 from envstart.doctor import machine
 from envstart.doctor.finding import CRITICAL, Scene
 from envstart.environment import Environment, file_name
-from envstart.host import Host
 from envstart.mounts import table_linux
 from envstart.mounts.table import Entry, Table
-from envstart.report import Report
+from envstart.system.host import Host
+from envstart.system.log import Report
 
 GELI_TREE = Variant("geli, tree", "geli", {**GELI.config, "VOLUME_LAYOUT": "tree"}, ("system", "fstab", "data"))
 # Of FreeBSD 14 and of FreeBSD 12 (libexec/rc/rc.d/cleanvar).

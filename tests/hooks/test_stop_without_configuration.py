@@ -19,10 +19,10 @@ import toy
 from cbsd import NFS4, SERVER, Site
 from toy import Toy, at_rest, hand, until
 
-from envstart import processes
 from envstart.guard import Guard
-from envstart.host import Host
-from envstart.report import Report
+from envstart.system import process_table
+from envstart.system.host import Host
+from envstart.system.log import Report
 
 # What is at work on an environment is told by the command lines of the whole host: those of other tests are among them.
 pytestmark = pytest.mark.alone
@@ -283,7 +283,7 @@ def test_case_a1_who_interrupts_it_loses_nothing(cbsd: Toy, number: signal.Signa
 @pytest.mark.parametrize(("danger", "how"), [("a mount", "fails"), ("", "fails"), ("a mount", "ends")])
 def test_case_a1_the_guard_ends_cbsd_if_something_is_mounted(danger: str, how: str) -> None:
     with subprocess.Popen(["/bin/sleep", "60"]) as cbsd:
-        callers = [(cbsd.pid, processes.began(cbsd.pid))]
+        callers = [(cbsd.pid, process_table.began(cbsd.pid))]
         with contextlib.suppress(ValueError), Guard(Host(Report("env_remove")), callers, lambda: danger):
             if how == "fails":
                 raise ValueError("a bug")

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from envstart import fast, hook
 from envstart.environment import in_workdir
-from envstart.host import Host
 from envstart.mount import Mount
 from envstart.mounts.table import Entry, Table
-from envstart.report import Report
+from envstart.system.host import Host
+from envstart.system.log import Report
 
 
 @pytest.fixture

@@ -38,8 +38,8 @@ from envstart import linux
 read = linux.mount_table
 def count(*args):
     counted["tables"] += 1
-    if "envstart.askers" in sys.modules:
-        sys.modules["envstart.askers"]._TURN = 60
+    if "envstart.system.workers" in sys.modules:
+        sys.modules["envstart.system.workers"]._TURN = 60
     return read(*args)
 linux.mount_table = count
 if sys.argv[2] == "envstart":
@@ -70,16 +70,16 @@ print(*filter(is_taken_without, files))
 SHORT = {
     "_signal",
     "envstart",
-    "envstart.children",
+    "envstart.system.process",
     "envstart.fast",
     "envstart.mounts.table_linux",
-    "envstart.locks",
-    "envstart.signals",
+    "envstart.system.locks",
+    "envstart.system.signals",
     "envstart.paths",
     "envstart.started",
-    "envstart.state",
+    "envstart.system.rundir",
     "envstart.mounts.table",
-    "envstart.verdict",
+    "envstart.system.probe",
     "errno",
     "fcntl",
     "marshal",
@@ -94,18 +94,18 @@ SHORT = {
 LONG = SHORT | {
     f"envstart.{name}"
     for name in (
-        "askers",
+        "system.workers",
         "backends",
         "backends.nullfs",
         "breaker",
         "mounts.commands",
         "config",
-        "deadline",
+        "system.deadline",
         "diagnosis",
         "environment",
         "executor",
         "hook",
-        "host",
+        "system.host",
         "layout",
         "links",
         "mount",
@@ -113,19 +113,19 @@ LONG = SHORT | {
         "options",
         "plan",
         "record",
-        "report",
+        "system.log",
         "retry",
-        "libraries",
-        "scratch",
+        "system.site_packages",
+        "system.tempfiles",
         "shell",
         "sources",
         "stopping",
-        "tasks",
+        "system.loop",
         "thin",
         "unmount",
         "usable",
         "errors",
-        "touch",
+        "system.filesystem",
         "system",
         "system.files",
     )

@@ -18,8 +18,8 @@ def main(state: str, program: str, args: list[str]) -> int:
     fakes.install_getfsstat(state)
     network.install(state)
     shim.install(state)
-    from envstart import config, diagnosis, fast, host, packages, record, sources, staging
-    from envstart import state as rundir
+    from envstart import config, diagnosis, fast, packages, record, sources, staging
+    from envstart.system import host, rundir
 
     # Set by name: a checker would hold the length of the real tuple against ours.
     vars(host)["SYSTEM_PATH"] = (f"{state}/bin",)

@@ -7,11 +7,11 @@ import pickle
 
 import pytest
 
-from envstart import children
 from envstart.block.fsck import DamagedError
 from envstart.errors import ConfigError, EnvstartError, SignalError, TemporaryError
-from envstart.host import Host
-from envstart.report import Report
+from envstart.system import process
+from envstart.system.host import Host
+from envstart.system.log import Report
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_errors_of_items_are_told_apart_from_answers_and_from_others() -> None:
 
     host = Host(Report("program"))
     answers, _ = host.wait(host.each(of, ["error", "/nothing", "text"], timeout=10.0))
-    error, missing, none = (children.raised(*answer) for answer in answers)
+    error, missing, none = (process.raised(*answer) for answer in answers)
     assert isinstance(error, EnvstartError)
     assert error.hint == "do Y; then Z"
     assert isinstance(missing, FileNotFoundError)

@@ -20,15 +20,16 @@ from hypothesis import strategies as st
 from sim.fakes import statfs
 from stubs import answer, jail, outputs
 
-from envstart import backends, cli, config, environment, fast, inventory, options, state, thin, touch, verdict, zfs
+from envstart import backends, cli, config, environment, fast, inventory, options, thin, zfs
 from envstart.backends import gluster
 from envstart.block import geom, initiator, mapped, owner, persist, role, superblock
-from envstart.children import Result
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UsageError
-from envstart.host import Host
 from envstart.mounts import table as tables
 from envstart.mounts import table_freebsd, table_linux
-from envstart.report import Report, printable
+from envstart.system import filesystem, probe, rundir
+from envstart.system.host import Host
+from envstart.system.log import Report, printable
+from envstart.system.process import Result
 
 T = TypeVar("T")
 Parse = Callable[[Result], Any]
@@ -237,24 +238,24 @@ def written(path: Path, data: bytes, mode: int = 0o644) -> str:
 @given(data=mutants([b"node2.example.com\n"], [b"\x1b[31m", b"\xe2\x80\xae"]))
 def test_a_lease(tmp_path: Path, data: bytes) -> None:
     name = written(tmp_path / "nodename", b"node1\n")
-    found = verdict.other_node(written(tmp_path / "locked", data), name)
+    found = probe.other_node(written(tmp_path / "locked", data), name)
     assert found is None or printable(found[0]).isprintable()
 
 
 @tries(100)
 @given(data=mutants([b"123.456 77\n", f"{time.monotonic():.3f} 1\n".encode()], [b"nan", b"inf", b"-", b"1e999", b"_"]))
 def test_records_of_the_state_directory(tmp_path: Path, data: bytes) -> None:
-    before, state.DIR = state.DIR, str(tmp_path)
+    before, rundir.DIR = rundir.DIR, str(tmp_path)
     try:
         written(tmp_path / "x.started", data)
-        age = state.age("x.started")
+        age = rundir.age("x.started")
         assert age is None or age >= 0
         written(tmp_path / "x.note", data)
-        source, _, number = state.noted("x").partition("\n")
-        state.note("x", f"{source}\n{number}")
-        assert os.fsencode(state.noted("x")).replace(b"\r\n", b"\n").startswith(os.fsencode(source))
+        source, _, number = rundir.noted("x").partition("\n")
+        rundir.note("x", f"{source}\n{number}")
+        assert os.fsencode(rundir.noted("x")).replace(b"\r\n", b"\n").startswith(os.fsencode(source))
     finally:
-        state.DIR = before
+        rundir.DIR = before
 
 
 @tries(60)
@@ -399,7 +400,7 @@ def test_a_database_that_was_cut_at_every_page(tmp_path: Path, whole: bytes) -> 
         for cut in (size, size + 1, size + 100):
             collected(tmp_path, whole[:cut])
             written(tmp_path / "local.sqlite", whole[:cut])
-            touch.bare([str(tmp_path)])
+            filesystem.bare([str(tmp_path)])
 
 
 def test_a_database_whose_error_is_no_text(tmp_path: Path, whole: bytes) -> None:
@@ -409,7 +410,7 @@ def test_a_database_whose_error_is_no_text(tmp_path: Path, whole: bytes) -> None
         pytest.raises(UnicodeError),
     ):
         connection.execute("SELECT 1 FROM sqlite_master")
-    assert touch.bare([str(tmp_path)]) == [(["local.sqlite"], True)]
+    assert filesystem.bare([str(tmp_path)]) == [(["local.sqlite"], True)]
 
 
 @tries(150)
@@ -418,7 +419,7 @@ def test_a_database_with_accidents(tmp_path: Path, whole: bytes, data: st.DataOb
     broken = data.draw(mutants([whole], [b"jname", b"INTEGER", b"\0" * 8]))
     collected(tmp_path, broken)
     written(tmp_path / "local.sqlite", broken)
-    touch.bare([str(tmp_path)])
+    filesystem.bare([str(tmp_path)])
 
 
 @tries(100)

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from envstart import breaker, network
-from envstart.host import Host
-from envstart.report import Report
+from envstart import breaker
+from envstart.system import network
+from envstart.system.host import Host
+from envstart.system.log import Report
 
 
 @pytest.mark.parametrize("listening", [True, False])

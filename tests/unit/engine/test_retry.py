@@ -9,10 +9,11 @@ from typing import cast
 import pytest
 from stubs import Stub, done
 
-from envstart import deadline, retry
+from envstart import retry
 from envstart.block import base
 from envstart.errors import DeadlineExceededError, EnvstartError, TemporaryError, UnavailableError
-from envstart.host import Host
+from envstart.system import deadline
+from envstart.system.host import Host
 
 TIMEOUT = 20.0
 # TIMEOUT without the reserve of the roll back.

@@ -7,9 +7,9 @@ import os
 import pytest
 
 from envstart import diagnosis
-from envstart.children import Result
 from envstart.mounts import commands
-from envstart.report import paste
+from envstart.system.log import paste
+from envstart.system.process import Result
 
 SAMPLE = ("rw", "vers=4", "intr", "rsize=32768", "hard", "proto=tcp", "timeout=300")
 

@@ -11,7 +11,6 @@ from stubs import Stub, answer, done, planned
 
 from envstart import ceph, cephkernel, client
 from envstart.cephkernel import KernelMount
-from envstart.children import Result
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -21,11 +20,12 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.host import Host
 from envstart.mountpoint import Undo
 from envstart.mounts import commands, table_linux
 from envstart.mounts.table import Entry, Table
 from envstart.plan import Plan
+from envstart.system.host import Host
+from envstart.system.process import Result
 
 KEYS = {"CEPH_USER": "host1", "CEPH_MONITORS": "10.0.0.1 mon2:6789", "CEPH_CLIENT": "kernel", "MOUNT_FSTAB": "0"}
 POINT = "/usr/jails/jails-data/env1-data"
@@ -128,7 +128,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where notes are kept."""
     directory = tmp_path / "state"
     directory.mkdir()
-    monkeypatch.setattr("envstart.state.DIR", str(directory))
+    monkeypatch.setattr("envstart.system.rundir.DIR", str(directory))
     return directory
 
 

@@ -10,8 +10,9 @@ import pytest
 from cbsd import SERVER
 from stubs import planned
 
-from envstart import fast, verdict
+from envstart import fast
 from envstart.mount import Mount
+from envstart.system import probe
 from envstart.usable import Answer, interpret
 
 FULL, QUOTA, READ_ONLY = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
@@ -50,26 +51,26 @@ def test_case_c10_an_empty_directory_that_takes_no_file(
 ) -> None:
     """Only a server can show like that what it does not export, and only what it shall let be written to."""
     data = data_of(tmp_path, fstype, *options)
-    health = interpret(data, "freebsd", data.point, Answer(verdict.EMPTY, why))
+    health = interpret(data, "freebsd", data.point, Answer(probe.EMPTY, why))
     assert (health.problem is None) == (not words)
     assert words in str(health.problem or "")
     assert ("not export" in str(health.problem)) == ("not export" in words)
     row = (data.point, fstype, "", "ro" in options, (data.point, (), None, False))
-    assert fast._is_fine(row, (verdict.EMPTY, why, None, "")) == (not words)
+    assert fast._is_fine(row, (probe.EMPTY, why, None, "")) == (not words)
 
 
 def test_case_c10_what_is_asked_for_is_missed_in_an_empty_directory(tmp_path: Path) -> None:
     data = data_of(tmp_path, "nullfs", "ro", REQUIRE_DATA="etc")
-    health = interpret(data, "freebsd", data.point, Answer(verdict.EMPTY, READ_ONLY))
+    health = interpret(data, "freebsd", data.point, Answer(probe.EMPTY, READ_ONLY))
     assert "has no etc, which REQUIRE_DATA asks for" in str(health.problem)
     row = (data.point, "nullfs", "", True, (data.point, ("etc",), None, False))
-    assert not fast._is_fine(row, (verdict.EMPTY, READ_ONLY, None, ""))
+    assert not fast._is_fine(row, (probe.EMPTY, READ_ONLY, None, ""))
 
 
 @pytest.mark.parametrize(("fstype", "words"), [("nfs", "let the server map root"), ("nullfs", "may root use it?")])
 def test_case_c12_who_refuses_root(tmp_path: Path, fstype: str, words: str) -> None:
     data = data_of(tmp_path, fstype, "rw")
-    health = interpret(data, "freebsd", data.point, Answer(verdict.DENIED, "Permission denied"))
+    health = interpret(data, "freebsd", data.point, Answer(probe.DENIED, "Permission denied"))
     assert words in str(health.problem)
     assert ("server" in str(health.problem)) == (fstype == "nfs")
 
@@ -81,12 +82,12 @@ def test_case_c16_what_a_nullfs_shows_was_removed_and_made_anew(tmp_path: Path) 
     file.touch()
     held = [os.open(path, os.O_RDONLY) for path in (directory, file)]
     shown, shown_file = (f"/proc/self/fd/{number}" for number in held)
-    assert verdict.look(shown, (), None)[0] == verdict.USABLE
-    assert not verdict.was_removed(shown_file)
+    assert probe.look(shown, (), None)[0] == probe.USABLE
+    assert not probe.was_removed(shown_file)
     directory.rmdir()
     directory.mkdir()
     file.unlink()
-    assert verdict.look(shown, (), None) == (verdict.BROKEN, "the directory that it shows was removed", None)
-    assert verdict.was_removed(shown_file)
+    assert probe.look(shown, (), None) == (probe.BROKEN, "the directory that it shows was removed", None)
+    assert probe.was_removed(shown_file)
     for number in held:
         os.close(number)

@@ -18,18 +18,20 @@ from typing import Any, NoReturn
 import pytest
 import stubs
 
-from envstart import children, executor, forced, guests, plan, processes, state
-from envstart import report as reports
+from envstart import executor, forced, plan
 from envstart.errors import NoSpaceError, TemporaryError
-from envstart.host import Host
 from envstart.mounts.table import Entry, Table
-from envstart.report import Report
-from envstart.tasks import Wait
+from envstart.system import guests, process_table, rundir
+from envstart.system import log as reports
+from envstart.system import process as children
+from envstart.system.host import Host
+from envstart.system.log import Report
+from envstart.system.loop import Wait
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setattr(state, "DIR", str(tmp_path))
+    monkeypatch.setattr(rundir, "DIR", str(tmp_path))
     return Host(Report("test"))
 
 
@@ -104,7 +106,7 @@ def test_an_answer_that_was_asked_for_before_a_command_ended_is_not_kept(host: H
 
 
 def test_a_child_that_has_no_group_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envstart.children.posix.setsid", lambda: time.sleep(60))
+    monkeypatch.setattr("envstart.system.process.posix.setsid", lambda: time.sleep(60))
     child, descriptor = children.call(abs, (-1,))
     os.close(descriptor)
     child.kill(9)
@@ -126,14 +128,14 @@ def test_a_process_is_still_itself_when_the_clock_is_set(monkeypatch: pytest.Mon
     import psutil
 
     pid, step, boot = os.getpid(), 0.0, psutil.boot_time
-    began = processes.began(pid)
+    began = process_table.began(pid)
     create = psutil.Process.create_time
     monkeypatch.setattr(psutil, "boot_time", lambda: boot() + step)
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: create(process) + step)
     for step in (0.0, 3600.5, -1e6):  # noqa: B007 (the two above read it)
-        assert processes.is_still(pid, began)
-        assert not processes.is_still(pid, began + 3)
-    assert not processes.is_still(pid, 0.0)
+        assert process_table.is_still(pid, began)
+        assert not process_table.is_still(pid, began + 3)
+    assert not process_table.is_still(pid, 0.0)
 
 
 def test_no_room_for_the_directory_of_locks(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,10 +150,10 @@ def test_no_room_for_the_directory_of_locks(host: Host, monkeypatch: pytest.Monk
 
     told: list[str] = []
     vars(host.report)["warn"] = told.append
-    monkeypatch.setattr(state, "_directory", full)
+    monkeypatch.setattr(rundir, "_directory", full)
     with host.locks(["jail1"]):
         (line,) = told
-        assert line == f"cannot make {state.DIR}: No space left on device; going on without a lock"
+        assert line == f"cannot make {rundir.DIR}: No space left on device; going on without a lock"
     with pytest.raises(NoSpaceError):
         host.wait(devices())
     assert NoSpaceError.status == 75

@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from envstart import children, state, touch, verdict
 from envstart.errors import NoResponseError, TemporaryError
-from envstart.host import Host
-from envstart.report import Report
+from envstart.system import filesystem, probe, process, rundir
+from envstart.system.host import Host
+from envstart.system.log import Report
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setattr(state, "DIR", str(tmp_path))
+    monkeypatch.setattr(rundir, "DIR", str(tmp_path))
     for function in (pid, hang, umask):
-        monkeypatch.setattr(touch, function.__name__, function, raising=False)
-        monkeypatch.setattr(function, "__module__", touch.__name__)
+        monkeypatch.setattr(filesystem, function.__name__, function, raising=False)
+        monkeypatch.setattr(function, "__module__", filesystem.__name__)
     return Host(Report("test"))
 
 
@@ -49,14 +49,14 @@ def ask(host: Host, function: Any, *arguments: Any, timeout: float = 5) -> Any:
 @pytest.fixture
 def first(host: Host) -> int:
     """The child that waits for a question now."""
-    assert ask(host, touch.is_directory, "/") is True
+    assert ask(host, filesystem.is_directory, "/") is True
     return int(ask(host, pid))
 
 
 def test_one_child_answers_them_all(host: Host, first: int) -> None:
-    assert ask(host, touch.is_directory, "/nothing") is False
+    assert ask(host, filesystem.is_directory, "/nothing") is False
     with pytest.raises(FileNotFoundError):
-        ask(host, verdict.look, "/nothing", (), None)
+        ask(host, probe.look, "/nothing", (), None)
     assert host.together([host.bounded(pid, timeout=5) for _ in range(4)]) == [first] * 4
     assert first != os.getpid()
 
@@ -91,7 +91,7 @@ def test_a_question_that_hangs_holds_nobody_up(host: Host, first: int) -> None:
 def test_one_that_cannot_be_ended_is_left_behind_and_told(
     host: Host, first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(children.Child, "kill", lambda *_: None)
+    monkeypatch.setattr(process.Child, "kill", lambda *_: None)
     with pytest.raises(NoResponseError):
         ask(host, hang, 60, timeout=0.1)
     assert host.left_behind() == [f"pid {first} (hang 60)"]
@@ -101,7 +101,7 @@ def test_one_that_cannot_be_ended_is_left_behind_and_told(
 
 def test_an_interrupted_question_is_not_answered_to_the_next_one(host: Host, first: int) -> None:
     async def fails() -> None:
-        await host.bounded(touch.is_directory, "/", timeout=5)
+        await host.bounded(filesystem.is_directory, "/", timeout=5)
         raise TemporaryError("elsewhere")
 
     with pytest.raises(TemporaryError, match="elsewhere"):
@@ -114,7 +114,7 @@ def test_it_holds_no_lock_no_pipe_and_no_terminal(host: Host, tmp_path: Path) ->
     read, write = os.pipe()
     os.set_inheritable(write, True)
     with host.locks(["one"]):
-        ask(host, touch.is_directory, "/")
+        ask(host, filesystem.is_directory, "/")
         child = ask(host, pid)
         files = [os.readlink(f"/proc/{child}/fd/{name}") for name in os.listdir(f"/proc/{child}/fd")]
         assert [name for name in files if not name.startswith("pipe:")] == ["/dev/null"] * files.count("/dev/null")
@@ -131,7 +131,7 @@ def test_it_ends_with_whoever_asked(host: Host) -> None:
     read, write = os.pipe()
     hook = os.fork()
     if not hook:
-        ask(host, touch.is_directory, "/")
+        ask(host, filesystem.is_directory, "/")
         os.write(write, str(ask(host, pid)).encode())
         time.sleep(60)
     child = int(os.read(read, 100))
@@ -162,7 +162,7 @@ def test_a_question_that_has_no_room_waits_for_nobody(host: Host, first: int) ->
     os.kill(first, signal.SIGSTOP)
     many = frozenset(f"/directory/{number}" for number in range(100_000))
     try:
-        assert ask(host, touch.resolve, ["/"], many) == [("/", False)]
+        assert ask(host, filesystem.resolve, ["/"], many) == [("/", False)]
     finally:
         os.kill(first, signal.SIGKILL)
     assert ask(host, pid) != first
@@ -171,7 +171,7 @@ def test_a_question_that_has_no_room_waits_for_nobody(host: Host, first: int) ->
 def test_nothing_of_a_question_is_left_for_the_next_one(host: Host, first: int, tmp_path: Path) -> None:
     before = ask(host, umask)
     assert before
-    ask(host, touch.make_directories, [str(tmp_path / "new")], 0o755)
+    ask(host, filesystem.make_directories, [str(tmp_path / "new")], 0o755)
     assert ask(host, umask) == before
     assert ask(host, pid) == first
 
@@ -198,7 +198,7 @@ def test_without_descriptors_for_questions_it_answers_once(host: Host, free: int
     os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + free, limits[1]))
     try:
-        assert ask(host, touch.is_directory, "/") is True
+        assert ask(host, filesystem.is_directory, "/") is True
         assert ask(host, pid) != ask(host, pid)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)

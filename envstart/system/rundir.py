@@ -20,7 +20,7 @@ def directory() -> str:
     try:
         return _directory()
     except OSError as error:
-        from .errors import NoSpaceError, NotFoundError, PermissionDeniedError, full, reason
+        from envstart.errors import NoSpaceError, NotFoundError, PermissionDeniedError, full, reason
 
         if isinstance(error, PermissionError):
             # Never to be removed with what is in it: volumes of an older version can be mounted below.
@@ -98,7 +98,7 @@ def noted(name: str) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
-        from .errors import TemporaryError, reason
+        from envstart.errors import TemporaryError, reason
 
         raise TemporaryError(f"cannot read {path(name)}.note: {reason(error)}", hint="run it as root") from None
 
@@ -107,7 +107,7 @@ def note(name: str, text: str) -> None:
     """Keep ``text``, whole or not at all; "" takes the note away. TemporaryError if it cannot be kept."""
     from contextlib import suppress
 
-    from .system.files import atomic_write
+    from envstart.system.files import atomic_write
 
     file_name = f"{directory()}/{name}.note"
     try:
@@ -117,6 +117,6 @@ def note(name: str, text: str) -> None:
             with suppress(FileNotFoundError):
                 posix.unlink(file_name)
     except OSError as error:
-        from .errors import TemporaryError, reason
+        from envstart.errors import TemporaryError, reason
 
         raise TemporaryError(f"cannot write {file_name}: {reason(error)}") from None

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from . import children, touch, verdict
-from .tasks import Wait
+from envstart.system import filesystem, probe, process
+from envstart.system.loop import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Seconds to wait for a child that answers somebody else, before there is another one.
 _TURN = 0.02
 # Whose functions leave nothing behind in a child that is asked again.
-_WELL_KNOWN = (touch.__name__, verdict.__name__)
+_WELL_KNOWN = (filesystem.__name__, probe.__name__)
 
 
 class Asker:
@@ -39,7 +39,7 @@ class Asker:
         if again:
             read, self._questions = os.pipe()
         try:
-            self.child, answers = children.call(function, arguments, keep, read)
+            self.child, answers = process.call(function, arguments, keep, read)
         except OSError:
             if self._questions is not None:
                 os.close(self._questions)
@@ -47,7 +47,7 @@ class Asker:
         finally:
             if read is not None:
                 os.close(read)
-        self.pipe = children.Pipe(answers)
+        self.pipe = process.Pipe(answers)
         if self._questions is not None:
             os.set_blocking(self._questions, False)
 
@@ -55,9 +55,9 @@ class Asker:
         """Let it call this one; whether it could be told. Nothing is waited for: it may be gone, or have no room."""
         if self._questions is None:
             return False
-        self.child.what = children.named(function, arguments)
+        self.child.what = process.named(function, arguments)
         try:
-            data = children.framed((function.__module__, function.__name__, tuple(arguments)))
+            data = process.framed((function.__module__, function.__name__, tuple(arguments)))
             return os.write(self._questions, data) == len(data)
         except (OSError, ValueError):
             return False
@@ -65,15 +65,15 @@ class Asker:
     def answered(self) -> bool:
         """Whether its answer has come. One that is not asked again has let go of all that it had open, too."""
         self.pipe.fill()
-        return self.pipe.closed or (self._questions is not None and bool(children.answers(self.pipe.data)[0]))
+        return self.pipe.closed or (self._questions is not None and bool(process.answers(self.pipe.data)[0]))
 
     def answer(self) -> Any:
         """The result; its OSError or EnvstartError is raised, EOFError if it ended before."""
-        found, self.pipe.data = children.answers(self.pipe.data)
+        found, self.pipe.data = process.answers(self.pipe.data)
         if not found:
             raise EOFError
         number, value = found[0]
-        if error := children.raised(number, value):
+        if error := process.raised(number, value):
             raise error
         return value
 

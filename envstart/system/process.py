@@ -12,7 +12,7 @@ import select
 import sys
 import time
 
-from .signals import DEFAULT_IN_CHILD, forget_in_child
+from envstart.system.signals import DEFAULT_IN_CHILD, forget_in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _outcome(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[in
     except OSError as error:
         return error.errno or -1, error.strerror or str(error)
     except Exception as error:
-        from .errors import EnvstartError
+        from envstart.errors import EnvstartError
 
         if isinstance(error, EnvstartError):
             import pickle

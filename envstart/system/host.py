@@ -9,10 +9,6 @@ import os
 import sys
 import time
 
-from envstart import children, scratch, touch
-from envstart.askers import Askers
-from envstart.children import Result
-from envstart.deadline import Deadline
 from envstart.errors import (
     UNREADABLE,
     DeadlineExceededError,
@@ -25,18 +21,22 @@ from envstart.errors import (
     reason,
     unreadable,
 )
-from envstart.locks import Locks
 from envstart.mounts import commands, table
-from envstart.report import erase
-from envstart.signals import Signals
-from envstart.tasks import Turn, Wait, Waiting, Waits, together
+from envstart.system import filesystem, process, tempfiles
+from envstart.system.deadline import Deadline
+from envstart.system.locks import Locks
+from envstart.system.log import erase
+from envstart.system.loop import Turn, Wait, Waiting, Waits, together
+from envstart.system.process import Result
+from envstart.system.signals import Signals
+from envstart.system.workers import Askers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
-    from envstart.report import Report
+    from envstart.system.log import Report
 
     Undo = Callable[[], Coroutine[Any, Any, None]]
 
@@ -56,7 +56,7 @@ class Host:
 
     rehearsing = False  # Whether what changes something by other means than a command must not be done.
 
-    def __init__(self, report: Report, began: float | None = None, left_behind: Sequence[children.Child] = ()) -> None:
+    def __init__(self, report: Report, began: float | None = None, left_behind: Sequence[process.Child] = ()) -> None:
         self.report = report
         self.platform = "freebsd" if sys.platform.startswith("freebsd") else "linux"
         self.deadline = Deadline(began)
@@ -189,13 +189,13 @@ class Host:
         self.signals.arm()
         began = time.monotonic()
         # Files, not pipes: a client that makes itself a daemon keeps a pipe open for ever.
-        out, err = scratch.nameless(), scratch.nameless()
+        out, err = tempfiles.nameless(), tempfiles.nameless()
         try:
             environment = {"LC_ALL": "C", "PATH": ":".join(SYSTEM_PATH), "HOME": "/"}
             try:
-                given = None if stdin is None else scratch.holding(stdin)
+                given = None if stdin is None else tempfiles.holding(stdin)
                 try:
-                    child = children.command(path, argv, environment, (given, out, err), self.own if hold else ())
+                    child = process.command(path, argv, environment, (given, out, err), self.own if hold else ())
                 finally:
                     if given is not None:
                         os.close(given)
@@ -214,7 +214,11 @@ class Host:
                 self._left_behind.remove(child)
             alive = child in self._left_behind
             result = Result(
-                child.status if ended else None, scratch.text(out), scratch.text(err), time.monotonic() - began, alive
+                child.status if ended else None,
+                tempfiles.text(out),
+                tempfiles.text(err),
+                time.monotonic() - began,
+                alive,
             )
         finally:
             if not reads:
@@ -266,22 +270,22 @@ class Host:
             self._asking.remove(key)
         raise kind(f"cannot tell what {argv[0]} knows: {last}; nothing was changed because of it")
 
-    async def _waited(self, child: children.Child, wait: Wait, what: str = "") -> bool:
+    async def _waited(self, child: process.Child, wait: Wait, what: str = "") -> bool:
         with self.waiting(what or child.what, wait.until):
             return await wait
 
-    async def _end(self, child: children.Child, gently: bool, leave: bool = False) -> None:
+    async def _end(self, child: process.Child, gently: bool, leave: bool = False) -> None:
         """TERM if ``gently``, then KILL; one that outlives both is left behind."""
         for number in () if leave else (_TERM, _KILL) if gently else (_KILL,):
             child.kill(number)
             grace = min(_GRACE if gently else _KILLED, max(0.05, self.deadline.to_the_end() / 4))
             until = time.monotonic() + grace
             if await Wait(until, child.ended):
-                from envstart import processes
+                from envstart.system import process_table
 
                 # Whoever else is of its group ends without a word to us.
                 while (
-                    not (gone := child.group_is_gone() or processes.only_zombies(child.pid))
+                    not (gone := child.group_is_gone() or process_table.only_zombies(child.pid))
                     and time.monotonic() < until
                 ):
                     await Wait(time.monotonic() + 0.01)
@@ -324,7 +328,7 @@ class Host:
         mounts = await self.mounts()
         unknown = [path for path in dict.fromkeys(paths) if path not in self._real and not mounts.at(path)]
         if unknown:
-            answers = await self.bounded(touch.resolve, unknown, frozenset(mounts.points), timeout=_RESOLVE)
+            answers = await self.bounded(filesystem.resolve, unknown, frozenset(mounts.points), timeout=_RESOLVE)
             for path, (real, empty) in zip(unknown, answers):
                 self._real[path] = real
                 if empty:
@@ -393,7 +397,7 @@ class Host:
         answered = False
         try:
             wait = Wait(min(until, self.deadline.limit), asker.answered, asker.pipe.descriptor, finish)
-            answered = await self._waited(asker.child, wait, what or children.answer_of(arguments))
+            answered = await self._waited(asker.child, wait, what or process.answer_of(arguments))
         finally:
             self._askers.done(asker, answered)
             if not answered:
@@ -416,17 +420,17 @@ class Host:
         each, and 0. They end with the first that gives none in time; the child is left behind with ``keep``, its pid is
         returned."""
         try:
-            child, descriptor = children.each(function, items, keep)
+            child, descriptor = process.each(function, items, keep)
         except OSError as error:
             raise no_child(error) from None
-        pipe = children.Pipe(descriptor)
+        pipe = process.Pipe(descriptor)
         found: list[tuple[int, Any]] = []
         alive = True
         try:
             while alive and not pipe.closed:
                 wait = Wait(min(time.monotonic() + timeout, self.deadline.limit), pipe.fill, pipe.descriptor)
-                alive = await self._waited(child, wait, children.answer_of(items[len(found) :]))
-                new, pipe.data = children.answers(pipe.data)
+                alive = await self._waited(child, wait, process.answer_of(items[len(found) :]))
+                new, pipe.data = process.answers(pipe.data)
                 found += new
         finally:
             os.close(pipe.descriptor)

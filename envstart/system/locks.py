@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import posix
 
-from . import state
+from envstart.system import rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from .host import Host
+    from envstart.system.host import Host
 
 
 class Locks:
@@ -58,17 +58,17 @@ class Locks:
     async def _take_all(self, turns: bool = False) -> None:
         """``turns``: for what is done to devices. Without room for a lock of its own, all such take turns, by the lock
         of the directory, which needs none."""
-        from .errors import EnvstartError, NoSpaceError
+        from envstart.errors import EnvstartError, NoSpaceError
 
         try:
             for name in self._names:
                 try:
-                    descriptor = self._open(name, f"{state.directory()}/{name}.lock", posix.O_RDWR | posix.O_CREAT)
+                    descriptor = self._open(name, f"{rundir.directory()}/{name}.lock", posix.O_RDWR | posix.O_CREAT)
                 except NoSpaceError as error:
                     if not turns:
                         self._host.report.warn(f"{error}; going on without a lock")
                         continue
-                    descriptor = self._open(name, state.directory(), posix.O_RDONLY | posix.O_DIRECTORY)
+                    descriptor = self._open(name, rundir.directory(), posix.O_RDONLY | posix.O_DIRECTORY)
                 except EnvstartError as error:
                     # What takes away is not kept from it by a /var/run that cannot be written.
                     if self._needed:
@@ -81,7 +81,7 @@ class Locks:
             raise
 
     def _open(self, name: str, path: str, how: int) -> int:
-        from .errors import NoSpaceError, TemporaryError, full, reason
+        from envstart.errors import NoSpaceError, TemporaryError, full, reason
 
         try:
             descriptor = posix.open(path, how | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
@@ -95,7 +95,7 @@ class Locks:
     async def _take(self, name: str, descriptor: int) -> None:
         import fcntl
 
-        from .errors import DeadlineExceededError, NoResponseError, TemporaryError
+        from envstart.errors import DeadlineExceededError, NoResponseError, TemporaryError
 
         host = self._host
         try:
@@ -136,7 +136,7 @@ def claim(name: str) -> tuple[int | None, str]:
     (descriptor, ""), or (None, what its holder has noted). OSError, PermissionDeniedError, NotFoundError."""
     import fcntl
 
-    path = f"{state.directory()}/{name}.lock"
+    path = f"{rundir.directory()}/{name}.lock"
     descriptor = posix.open(path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

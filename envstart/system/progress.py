@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 
-from . import report
+from envstart.system import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .errors import EnvstartError
-    from .report import Report
-    from .tasks import Waiting
+    from envstart.errors import EnvstartError
+    from envstart.system.log import Report
+    from envstart.system.loop import Waiting
 
 # Seconds between two renewals of the line.
 _RENEWAL = 1.0
@@ -44,7 +44,7 @@ def renew(to: Report, waits: Sequence[Waiting], now: float) -> float:
     if _in_foreground() and waits:
         # What fills the last column makes some terminals begin a new line.
         text = line(to.line(""), waits, now, width - 1)
-        report.renew(text, _columns(text))
+        log.renew(text, _columns(text))
     return now + _RENEWAL
 
 
@@ -62,7 +62,7 @@ def line(prefix: str, waits: Sequence[Waiting], now: float, width: int) -> str:
     oldest, *others = sorted(waits, key=_since)
     clock = _clock(oldest, now) + (f" (and {len(others)} more)" if others else "")
     start = f"{prefix}waiting for "
-    text = report.printable(oldest.what)
+    text = log.printable(oldest.what)
     if _columns(start + text + clock) > width:
         room = width - _columns(start + _CUT + clock)
         # Where there is no room for a subject, who waits need not be told either.

@@ -11,9 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .children import Result
-    from .errors import EnvstartError
-    from .plan import Plan
+    from envstart.errors import EnvstartError
+    from envstart.plan import Plan
+    from envstart.system.process import Result
 
 IDENT = "envstart"
 # Where syslogd(8) of Linux, or journald, listens.
@@ -151,7 +151,7 @@ def printable(text: str) -> str:
 def tell(text: str) -> None:
     """Write what somebody has asked for to standard output, as the last act, however slow its reader is; EnvstartError
     where there is no room. A reader that has gone away wants no more."""
-    from .signals import disarm
+    from envstart.system.signals import disarm
 
     disarm()
     data = text.encode("utf-8", "backslashreplace")
@@ -165,7 +165,7 @@ def tell(text: str) -> None:
     except BrokenPipeError:
         pass
     except OSError as error:
-        from .errors import EnvstartError, reason
+        from envstart.errors import EnvstartError, reason
 
         raise EnvstartError(f"cannot write to standard output: {reason(error)}") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import state
+from envstart.system import rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,15 +16,15 @@ _OUTPUT_MAX = 8 << 20
 
 def nameless() -> int:
     """A descriptor to read and write; where there is no room anywhere, what is written is lost."""
-    found = _new((state.DIR, "/tmp", "/var/tmp"))
+    found = _new((rundir.DIR, "/tmp", "/var/tmp"))
     return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if found is None else found
 
 
 def holding(text: str) -> int:
     """A descriptor to read ``text`` from. It can be a secret: its file has no name that could outlive us. OSError."""
-    descriptor = _new((state.directory(),))
+    descriptor = _new((rundir.directory(),))
     if descriptor is None:
-        raise OSError(0, f"no private file can be made in {state.DIR}")
+        raise OSError(0, f"no private file can be made in {rundir.DIR}")
     try:
         data = text.encode()
         while data:

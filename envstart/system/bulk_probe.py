@@ -6,16 +6,17 @@ from __future__ import annotations
 import os
 import time
 
-from . import locks, verdict
-from .errors import EnvstartError
-from .paths import path_digest
-from .usable import Answer
+from envstart.errors import EnvstartError
+from envstart.paths import path_digest
+from envstart.system import locks
+from envstart.system import probe as verdict
+from envstart.usable import Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .host import Host
+    from envstart.system.host import Host
 
 # Servers that are asked side by side.
 _SIDE_BY_SIDE = 16

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Sequence
     from typing import Any, Self
 
-    from .deadline import Deadline
-    from .report import Report
+    from envstart.system.deadline import Deadline
+    from envstart.system.log import Report
 
 # Seconds of a run before a terminal shows what is waited for.
 _QUIET = 1.0
@@ -90,7 +90,7 @@ class Waits:
 
     def answer(self) -> None:
         """Tell the one who has asked."""
-        from . import progress
+        from envstart.system import progress
 
         self._report.answer(progress.full(self._deadline.elapsed(), self._all, time.monotonic()))
 
@@ -101,7 +101,7 @@ class Waits:
             return self._renewal
         self._renewal = float("inf")
         if os.isatty(2):
-            from . import progress
+            from envstart.system import progress
 
             self._renewal = progress.renew(self._report, self._all, now)
         return self._renewal

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import signal
     from types import FrameType
 
-    from .errors import SignalError
+    from envstart.errors import SignalError
 else:
     # The C half of the module. The other half wraps its numbers in enums, which takes 8 ms to import: as much as the
     # interpreter's own start.
@@ -67,7 +67,7 @@ class Signals:
         """What to raise because of a signal; None also while ``deaf``: a roll back is not interrupted."""
         if not self._received or self.deaf:
             return None
-        from .errors import SignalError
+        from envstart.errors import SignalError
 
         return SignalError(self._received)
 

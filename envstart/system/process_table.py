@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 import time
 
-from . import children, libraries, scratch
-from .environment import is_name
-from .errors import UnavailableError
-from .tasks import Wait
+from envstart.environment import is_name
+from envstart.errors import UnavailableError
+from envstart.system import process as children
+from envstart.system import site_packages, tempfiles
+from envstart.system.loop import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _PS = ("ps", "-axww", "-o", "pid=", "-o", "ppid=", "-o", "etimes=", "-o", "state
 
 def _psutil() -> Any:
     """The library; None if it is missing."""
-    libraries.reach()
+    site_packages.reach()
     try:
         import psutil
     except ImportError:
@@ -52,11 +53,11 @@ class _Process:
 
 def _by_ps() -> dict[int, _Process]:
     """Return all processes by their pid; none if ps(1) does not tell them."""
-    out = scratch.nameless()
+    out = tempfiles.nameless()
     try:
         ps = children.command("/bin/ps", _PS, {"LC_ALL": "C"}, (None, out, out), ())
         os.waitpid(ps.pid, 0)
-        found = [_Process(line) for line in scratch.text(out).splitlines()]
+        found = [_Process(line) for line in tempfiles.text(out).splitlines()]
     except (OSError, ValueError):
         return {}
     finally:
@@ -147,7 +148,7 @@ def _callers_by_ps(part: str) -> list[tuple[int, float]]:
     table = _by_ps()
     one = table.get(os.getpid())
     if one is None:
-        remedy = libraries.how_to_install("psutil")
+        remedy = site_packages.how_to_install("psutil")
         raise UnavailableError(
             "cannot tell who has called this: Python's psutil is missing, and ps(1) fails", hint=remedy
         )

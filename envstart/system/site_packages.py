@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from .report import paste
+from envstart.system.log import paste
 
 # What the package lies in: a checkout, the directory of ``make install``, or site-packages.
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -12,8 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .children import Result
-    from .host import Host
+    from envstart.system.host import Host
+    from envstart.system.process import Result
 
 # Seconds that a look at all processes may take, and a question to Xen.
 _SEARCH = 5.0
@@ -84,7 +84,7 @@ class Machines:
 async def _domains(host: Host) -> frozenset[str] | None:
     """Return the names of the Xen domains, none where nothing is installed that could run one; None if xl(1) does not
     tell."""
-    from .errors import EnvstartError
+    from envstart.errors import EnvstartError
 
     if host.find("xl") is None:
         return frozenset()
@@ -98,11 +98,11 @@ async def _domains(host: Host) -> frozenset[str] | None:
 async def _named(host: Host) -> frozenset[str] | None:
     """Return the words on the command lines of emulators, among them the names of their VMs; None if these cannot be
     told."""
-    from . import processes
-    from .errors import DeadlineExceededError, NoResponseError
+    from envstart.errors import DeadlineExceededError, NoResponseError
+    from envstart.system import process_table
 
     try:
-        words = await host.bounded(processes.machines, timeout=_SEARCH)
+        words = await host.bounded(process_table.machines, timeout=_SEARCH)
     except (NoResponseError, DeadlineExceededError, OSError):
         return None
     return None if words is None else frozenset(words)
