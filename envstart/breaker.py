@@ -36,7 +36,7 @@ async def admit(plan: Plan, host: Host) -> None:
         if not await connects(host, servers):
             age = max(age for age in known.values() if age is not None)
             names = " and ".join(f"{name}:{port}" for name, port in servers)
-            from envstart import remedies
+            from envstart.config import remedies
 
             raise TemporaryError(
                 f"cannot start {plan.environment.name}: {names} gave no answer {age:.0f} s ago, and takes no "

@@ -6,12 +6,12 @@ A key is never among them: only the name of the file that holds it.
 from __future__ import annotations
 
 from envstart.block import secret
+from envstart.config.schema import ALNUM, NAME, Option, directory, host_port, plain, words
 from envstart.errors import PermissionDeniedError
-from envstart.options import ALNUM, NAME, Option, directory, host_port, plain, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.diagnosis import Rows
     from envstart.system.host import Host
     from envstart.system.process import Result

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from envstart import ceph, diagnosis, usable
+from envstart.config.schema import ALNUM, mount_words
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -21,16 +22,15 @@ from envstart.errors import (
 )
 from envstart.mount import Mount
 from envstart.mounts import table_linux
-from envstart.options import ALNUM, mount_words
 from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from envstart.config import Config
+    from envstart.config.directories import Wanted
+    from envstart.config.load import Config
     from envstart.environment import Environment
-    from envstart.layout import Wanted
     from envstart.mountpoint import Undo
     from envstart.mounts.table import Entry, Table
     from envstart.system.host import Host

@@ -5,7 +5,8 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from envstart import backends, hook, observe, plan, record, remedies, show, started, stopping, unregistered
+from envstart import backends, hook, observe, plan, record, show, started, stopping, unregistered
+from envstart.config import remedies
 from envstart.environment import file_name
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
 from envstart.inventory import Found

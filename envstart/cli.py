@@ -11,16 +11,15 @@ from envstart import (
     backends,
     check,
     checking,
-    config,
     effective,
     environment,
     hook,
     inventory,
     observe,
     operate,
-    sample,
     show,
 )
+from envstart.config import load, sample
 from envstart.errors import EnvstartError, UsageError
 from envstart.system.host import Host
 from envstart.system.log import Report, tell
@@ -270,7 +269,7 @@ def _environments(arguments: argparse.Namespace, report: Report) -> list[Environ
     if not options:
         raise UsageError("cannot tell which jail or VM is meant: give -w and -j, or -l, or -d, -s and -j")
     if arguments.list:
-        found = config.environments(arguments.list)
+        found = load.environments(arguments.list)
         if arguments.name:
             found = [one for one in found if one.name == arguments.name]
             if not found:
@@ -418,8 +417,8 @@ def _config_check(arguments: argparse.Namespace, report: Report) -> int:
         wanted = [(one, one.name) for one in _environments(arguments, report)]
     else:
         workdir = arguments.workdir or inventory.from_rc_conf() or "/usr/jails"
-        path = config.find(arguments.backend, workdir, path)
-        names = config.examples(path, backends.backend(arguments.backend).OPTIONS) if path else {"any": "any"}
+        path = load.find(arguments.backend, workdir, path)
+        names = load.examples(path, backends.backend(arguments.backend).OPTIONS) if path else {"any": "any"}
         wanted = [(environment.in_workdir(name, workdir), meaning) for name, meaning in names.items()]
     failed: dict[str, tuple[EnvstartError, list[str]]] = {}
     for one, meaning in wanted:

@@ -13,6 +13,7 @@ import time
 
 from envstart import mountpoint, plan, unmount, usable
 from envstart.block.base import Looks
+from envstart.config.schema import directory
 from envstart.environment import file_name
 from envstart.errors import (
     ConfigError,
@@ -23,7 +24,6 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.mount import Mount
-from envstart.options import directory
 from envstart.system import process_table, rundir
 from envstart.system.log import paste
 
@@ -31,9 +31,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.config import Config
+    from envstart.config.directories import Wanted
+    from envstart.config.load import Config
     from envstart.environment import Environment
-    from envstart.layout import Wanted
     from envstart.mountpoint import Undo
     from envstart.mounts.table import Entry, Table
     from envstart.system.host import Host

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 
-from envstart import environment, hook, layout, staging
+from envstart import environment, hook
 from envstart.block.base import Block
+from envstart.config import directories, staging
+from envstart.config.schema import ALNUM
 from envstart.environment import file_name
 from envstart.errors import ConfigError, EnvstartError, NotFoundError, NotOnServerError, TemporaryError, UsageError
 from envstart.mount import Mount
-from envstart.options import ALNUM
 from envstart.plan import NOT_READY, Plan, State
 from envstart.system import filesystem
 from envstart.system.log import tell
@@ -86,9 +87,11 @@ def planned(old: Environment, new: Environment, path: str | None) -> Plan:
             f"{doing} on the server: one is on {source.config['NFS_SERVER']}, the other on {config['NFS_SERVER']}"
         )
     (data,) = (step for step in target.steps if isinstance(step, Mount) and step.name == "data")
-    originals = {item.name: item.path for item in layout.wanted(old, source.config, "NFS_SERVER") if not item.shared}
+    originals = {
+        item.name: item.path for item in directories.wanted(old, source.config, "NFS_SERVER") if not item.shared
+    }
     copies: list[Copy] = []
-    for item in layout.wanted(new, config, "NFS_SERVER"):
+    for item in directories.wanted(new, config, "NFS_SERVER"):
         original = originals.get(item.name)
         if original is None or item.shared:
             continue

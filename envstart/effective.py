@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from envstart import backends
-from envstart.options import fill
+from envstart.config.schema import fill
 from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from envstart.options import Option
+    from envstart.config.schema import Option
     from envstart.plan import Plan
     from envstart.system.host import Host
 

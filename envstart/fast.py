@@ -143,9 +143,10 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
     makers, settled = _makers(), time.time() - SETTLED - host.deadline.elapsed()
     if any(posix.stat(file).st_ctime > settled for file in (path, *makers)):
         return None
-    from envstart import breaker, config, record
+    from envstart import breaker, record
+    from envstart.config import load
 
-    places = config.candidates(plan.backend, plan.environment.workdir)
+    places = load.candidates(plan.backend, plan.environment.workdir)
     if path not in places:
         # Given by -c, in one word or in two.
         places = [path]

@@ -9,7 +9,8 @@ import gc
 import os
 import time
 
-from envstart import backends, config, environment, executor
+from envstart import backends, environment, executor
+from envstart.config import load as config
 from envstart.errors import EnvstartError, PermissionDeniedError, TemporaryError, UsageError, exhausted, reason
 from envstart.system.host import Host
 from envstart.system.log import Report, tell, write
@@ -122,7 +123,7 @@ def act(
 def only_root(verb: str, name: str, host: Host) -> None:
     """PermissionDeniedError for anybody else."""
     if os.geteuid() != 0:
-        from envstart import remedies
+        from envstart.config import remedies
 
         again = remedies.again(host.report.program, host.report.argv)
         raise PermissionDeniedError(f"cannot {verb} {name}: only root can", hint=f"try: {again}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from envstart import remedies
+from envstart.config import remedies
 from envstart.errors import (
     ConfigError,
     DeadlineExceededError,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
-from envstart import backends, config, shell
+from envstart import backends
+from envstart.config import load, shell
 from envstart.environment import Environment
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, UsageError, reason
 from envstart.system import guests, probe
@@ -288,7 +289,7 @@ def _database(path: str) -> list[dict[str, Any]]:
         # CBSD lets its own group in, and nobody else (docs/cbsd.md#databases).
         as_root = ""
         if os.geteuid() and isinstance(error, PermissionError):
-            from envstart import remedies
+            from envstart.config import remedies
 
             as_root = f"; run it as root: {remedies.known('check', [], [path[: -len(_DATABASE)]])}"
         raise ValueError(f"cannot read {path}: {reason(error)}{as_root}") from None
@@ -367,7 +368,7 @@ def _directories(workdir: str) -> list[str]:
 
 def _only_hook(workdir: str) -> str:
     """Without the database: the hook of the one backend that has a configuration, if it is one."""
-    there = [name for name in backends.NAMES if config.find(name, workdir)]
+    there = [name for name in backends.NAMES if load.find(name, workdir)]
     return f"env_start_{there[0]}" if len(there) == 1 else ""
 
 

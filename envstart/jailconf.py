@@ -8,9 +8,9 @@ next start finds it; mount.fstab would mount it once more.
 
 from __future__ import annotations
 
-from .errors import UsageError
-from .options import ALNUM
-from .thin import SKELETON
+from envstart.config.schema import ALNUM
+from envstart.errors import UsageError
+from envstart.thin import SKELETON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ below, a device or a session, cannot be known.
 
 from __future__ import annotations
 
-from envstart.config import Config
+from envstart.config.load import Config
+from envstart.config.schema import COMMON
 from envstart.errors import EnvstartError
 from envstart.mount import Mount
-from envstart.options import COMMON
 from envstart.plan import Plan
 
 TYPE_CHECKING = False

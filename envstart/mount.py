@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from envstart.block.base import Block
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.mounts.table import Entry, Table
     from envstart.system.host import Host

@@ -14,12 +14,12 @@ from envstart import (
     occupancy,
     overview,
     recovery,
-    remedies,
     show,
     started,
     stopping,
     unregistered,
 )
+from envstart.config import remedies
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, TemporaryError, UsageError
 from envstart.mount import Mount
 from envstart.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves

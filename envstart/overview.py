@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from envstart import check, plan, remedies, started
+from envstart import check, plan, started
 from envstart.check import Seen
+from envstart.config import remedies
 from envstart.environment import file_name
 from envstart.mount import Mount
 from envstart.plan import State

@@ -84,7 +84,7 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
         if not busy:
             break
         if time.monotonic() >= until:
-            from envstart import remedies
+            from envstart.config import remedies
 
             later = remedies.known("orphans", [wanted.name], [found.workdir], "--stop")
             raise TemporaryError(f"cannot stop {wanted.name}: {busy}", hint=f"later: {later}")

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 
-from envstart import backends, shell
-from envstart.config import Config
+from envstart import backends
+from envstart.config import shell
+from envstart.config.load import Config
 from envstart.environment import Environment, file_name
 from envstart.errors import ConfigError, EnvstartError, reason
 from envstart.system import rundir

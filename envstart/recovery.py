@@ -5,11 +5,12 @@ For the steps that end in a mount (mount.py), and for ``envstart recover``; a st
 
 from __future__ import annotations
 
-from envstart import forced, remedies, unmount, usable
+from envstart import forced, unmount, usable
+from envstart.config import remedies
+from envstart.config.schema import flag
 from envstart.errors import DeadlineExceededError, NoResponseError, NotFoundError, PermissionDeniedError, TemporaryError
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
-from envstart.options import flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,15 +4,15 @@ are the empty directories that the mount would hide."""
 from __future__ import annotations
 
 from envstart import plan
+from envstart.config.schema import REQUIRE_MOUNTED, SELF
 from envstart.errors import ConfigError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
-from envstart.options import REQUIRE_MOUNTED, SELF
 from envstart.paths import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.system.host import Host
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import __version__, packages, remedies
+from envstart import __version__, packages
 from envstart import plan as plans
+from envstart.config import remedies
 from envstart.system.log import paste, printable, tell
 
 TYPE_CHECKING = False

@@ -6,16 +6,17 @@ Everything that unmounts plans here (docs/promises.md, 11): a mistake in the con
 
 from __future__ import annotations
 
-from envstart import backends, config, record
+from envstart import backends, record
+from envstart.config import load
+from envstart.config.schema import BEHAVIOUR
 from envstart.errors import EnvstartError
-from envstart.options import BEHAVIOUR
 from envstart.plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.plan import Plan
     from envstart.record import Record
@@ -28,7 +29,7 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
     ``path`` is the configuration to use instead of the usual places. ``force`` lets it use force in any case.
     """
     options = backends.backend(backend).OPTIONS
-    found = config.find(backend, environment.workdir, path)
+    found = load.find(backend, environment.workdir, path)
     text = record.read(environment, host.report)
 
     def planned(settings: Config) -> Plan:
@@ -37,7 +38,7 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
 
     mistake: EnvstartError | None = None
     try:
-        configured = planned(config.load(backend, options, environment.name, found, environment.workdir))
+        configured = planned(load.load(backend, options, environment.name, found, environment.workdir))
         if text == record.text_of(configured):
             # As nearly always, nothing has changed since the start: the record need not be parsed.
             return configured
@@ -48,7 +49,7 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
         try:
             if found is None:
                 raise mistake
-            from envstart import lenient
+            from envstart.config import lenient
 
             texts = {key: value for key, value in recorded.texts.items() if key in BEHAVIOUR} if recorded else {}
             settings = lenient.load(backend, options, environment.name, found, recorded=texts, report=host.report)

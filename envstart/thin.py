@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 
 from envstart import mountpoint
-from envstart.config import mistakes, trusted_text
+from envstart.config.directories import Wanted
+from envstart.config.load import mistakes, trusted_text
+from envstart.config.schema import ALNUM, NAME, Option, directory
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
-from envstart.layout import Wanted
 from envstart.mount import Mount
-from envstart.options import ALNUM, NAME, Option, directory
 from envstart.paths import is_below
 from envstart.system import filesystem, process
 from envstart.system.log import paste
@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
 
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.errors import EnvstartError
     from envstart.system.host import Host

@@ -6,7 +6,7 @@ the directories, mounted or not (sudoexec/jdestroy of CBSD 14.1.3a).
 
 from __future__ import annotations
 
-from envstart import remedies
+from envstart.config import remedies
 from envstart.errors import EnvstartError
 from envstart.system import filesystem
 

@@ -22,7 +22,7 @@ from envstart.plan import MOUNTED, NOT_READY, READY, UNKNOWN, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.mounts.table import Entry
     from envstart.plan import Step

@@ -15,7 +15,8 @@ import mdoc
 import packing
 from verbs import verbs
 
-from envstart import backends, sample
+from envstart import backends
+from envstart.config import sample
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from verbs import Verb, said, takes
 
-from envstart.options import Option
+from envstart.config.schema import Option
 
 
 def synopsis(verbs: Sequence[Verb]) -> str:

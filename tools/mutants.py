@@ -144,7 +144,7 @@ MUTANTS = (
     ),
     Mutant(
         "a configuration that others can write is read",
-        "envstart.config:trusted_text", "0o022", "0",
+        "envstart.config.load:trusted_text", "0o022", "0",
         ("tests/unit/config/test_load.py::test_fault_98_writable_by_others",),
     ),
     Mutant(

@@ -13,9 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from ..config import Config
-    from ..environment import Environment
-    from ..plan import Plan
+    from envstart.config.load import Config
+    from envstart.environment import Environment
+    from envstart.plan import Plan
 
 # Name and what it brings, in the order of the README's table.
 NAMES = {
@@ -39,7 +39,7 @@ def read_inputs(module: ModuleType, environment: Environment, config: Config) ->
     """Read what the plan of this backend takes from elsewhere on the host; ConfigError, PermissionDeniedError,
     TemporaryError."""
     if any(key.endswith(("VOLUME_DIR", "_MOUNT_DIR")) for key in config):
-        from .. import staging
+        from envstart.config import staging
 
         config = staging.keep_old(config, environment)
     read = getattr(module, "inputs", None)

@@ -6,7 +6,9 @@ Facts are in docs/freebsd.md#ceph-fuse; what is said of Linux was seen of Ceph 1
 
 from __future__ import annotations
 
-from envstart import ceph, cephkernel, client, diagnosis, layout, staging
+from envstart import ceph, cephkernel, client, diagnosis
+from envstart.config import directories, staging
+from envstart.config.schema import COMMON, Option, choice, plain, whole
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -15,13 +17,12 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.options import COMMON, Option, choice, plain, whole
 from envstart.paths import is_below
 from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.mountpoint import Undo
     from envstart.system.host import Host
@@ -38,7 +39,7 @@ _SAID: diagnosis.Rows = (
 OPTIONS = (
     *ceph.OPTIONS,
     Option("CEPH_FS_NAME", plain, "", "name of the file system", "the cluster's default"),
-    *layout.options("CEPH", "/", "in the file system"),
+    *directories.options("CEPH", "/", "in the file system"),
     Option(
         "CEPH_CLIENT",
         choice("auto", "kernel", "fuse"),
@@ -112,7 +113,7 @@ def inputs(environment: Environment, config: Config) -> dict[str, str]:
 def plan(environment: Environment, config: Config) -> Plan:
     """The directories; by ceph-fuse, its mount first, which they are shown from."""
     root = config["CEPH_ROOT_DIR"]
-    wanted = layout.wanted(environment, config, "CEPH")
+    wanted = directories.wanted(environment, config, "CEPH")
     for item in wanted:
         # The client may have rights to that part of the file system alone, and so mounts nothing else.
         if not is_below(item.path, root):

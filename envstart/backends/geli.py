@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 
-from ..block import volume
-from ..block.base import Block, Node
-from ..block.provider import Image
-from ..errors import ConfigError
-from ..options import COMMON, NAME, Option, directory, require_mounted
-from ..plan import Plan
+from envstart.block import volume
+from envstart.block.base import Block, Node
+from envstart.block.provider import Image
+from envstart.config.schema import COMMON, NAME, Option, directory, require_mounted
+from envstart.errors import ConfigError
+from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..config import Config
-    from ..environment import Environment
-    from ..plan import Step
+    from envstart.config.load import Config
+    from envstart.environment import Environment
+    from envstart.plan import Step
 
 
 def provider(value: str) -> str:
@@ -54,7 +54,7 @@ def plan(environment: Environment, config: Config) -> Plan:
     device: Block = Node(path, config["PROBE_TIMEOUT"]) if path.startswith("/dev/") else Image(config, path, read_only)
     steps: list[Step] = [device, *volume.steps(environment, config, device, guarded=False)]
     if config["GELI_REQUIRE_MOUNTED"]:
-        from .. import required
+        from envstart import required
 
         if path.startswith("/dev/"):
             raise ConfigError(

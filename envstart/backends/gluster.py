@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import client, diagnosis, layout, staging
+from envstart import client, diagnosis
+from envstart.config import directories, staging
+from envstart.config.schema import ALNUM, COMMON, NAME, Option, host_name, mount_words, plain, whole, words
 from envstart.errors import (
     ConfigError,
     DeadlineExceededError,
@@ -19,12 +21,11 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.options import ALNUM, COMMON, NAME, Option, host_name, mount_words, plain, whole, words
 from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.system.host import Host
 
@@ -86,7 +87,7 @@ def mount_options(value: str) -> tuple[str, ...]:
 OPTIONS = (
     Option("GLUSTER_SERVER", servers, None, "name or IPv4 address of a server; of several the next one is asked"),
     Option("GLUSTER_VOLUME", volume, None, "name of the volume"),
-    *layout.options("GLUSTER", "/", "in the volume"),
+    *directories.options("GLUSTER", "/", "in the volume"),
     Option(
         "MOUNT_GLUSTERFS_OPT",
         mount_options,
@@ -170,7 +171,7 @@ def log_errors(path: str, since: str) -> str:
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The client, and the directories from its mount."""
-    wanted = layout.wanted(environment, config, "GLUSTER")
+    wanted = directories.wanted(environment, config, "GLUSTER")
     log = config["GLUSTER_LOG_FILE"]
     options = [*config["MOUNT_GLUSTERFS_OPT"], f"log-file={log}"]
     if config["GLUSTER_SERVER"][1:]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ..block import volume
-from ..block.role import Role
-from ..options import COMMON, NAME, Option, choice, flag, plain, whole
-from ..plan import Plan
+from envstart.block import volume
+from envstart.block.role import Role
+from envstart.config.schema import COMMON, NAME, Option, choice, flag, plain, whole
+from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..config import Config
-    from ..environment import Environment
+    from envstart.config.load import Config
+    from envstart.environment import Environment
 
 
 def resource(value: str) -> str:

@@ -14,14 +14,14 @@ from envstart.block.initiator import normal_portal
 from envstart.block.initiators import initiator_of
 from envstart.block.reservation import Reservation
 from envstart.block.session import Session
+from envstart.config.schema import ALNUM, COMMON, NAME, Option, choice, directory, flag, host_port, plain, whole, words
 from envstart.errors import ConfigError
-from envstart.options import ALNUM, COMMON, NAME, Option, choice, directory, flag, host_port, plain, whole, words
 from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.block.base import Block
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.plan import Step
     from envstart.system.host import Host

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 
-from envstart import layout
+from envstart.config import directories
+from envstart.config.schema import COMMON, Option, choice, inet6, one_mode, whole, words
+from envstart.config.schema import host_name as host_or_inet
 from envstart.errors import ConfigError
 from envstart.mount import Mount
-from envstart.options import COMMON, Option, choice, inet6, one_mode, whole, words
-from envstart.options import host_name as host_or_inet
 from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.system.host import Host
 
@@ -124,7 +124,7 @@ def _says_version(option: str) -> bool:
 
 OPTIONS = (
     Option("NFS_SERVER", host_name, None, "name or address of the server"),
-    *layout.options("NFS_SERVER", "/nfs", "on the server"),
+    *directories.options("NFS_SERVER", "/nfs", "on the server"),
     Option(
         "MOUNT_NFS_OPT",
         mount_options,
@@ -166,7 +166,7 @@ def plan(environment: Environment, config: Config) -> Plan:
     options = _options(config)
     server = config["NFS_SERVER"]
     steps = []
-    wanted = layout.wanted(environment, config, "NFS_SERVER")
+    wanted = directories.wanted(environment, config, "NFS_SERVER")
     for item in wanted:
         _check_length(options, server, item.path)
         step = Mount(

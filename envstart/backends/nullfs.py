@@ -5,22 +5,23 @@ The smallest backend: begin here to write one.
 
 from __future__ import annotations
 
-from .. import layout, thin
-from ..errors import ConfigError
-from ..mount import Mount
-from ..options import COMMON, Option, mount_words, require_mounted
-from ..paths import is_below
-from ..plan import Plan
+from envstart import thin
+from envstart.config import directories
+from envstart.config.schema import COMMON, Option, mount_words, require_mounted
+from envstart.errors import ConfigError
+from envstart.mount import Mount
+from envstart.paths import is_below
+from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..config import Config
-    from ..environment import Environment
-    from ..plan import Step
+    from envstart.config.load import Config
+    from envstart.environment import Environment
+    from envstart.plan import Step
 
 
 OPTIONS = (
-    *layout.options("NULLFS", None, "of this host"),
+    *directories.options("NULLFS", None, "of this host"),
     require_mounted("NULLFS", "NULLFS_ROOT_DIR", "NULLFS_ROOT_DIR itself"),
     Option(
         "MOUNT_NULLFS_OPT",
@@ -43,7 +44,7 @@ def inputs(environment: Environment, config: Config) -> dict[str, str]:
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The mounts of one environment."""
-    wanted = layout.wanted(environment, config, "NULLFS")
+    wanted = directories.wanted(environment, config, "NULLFS")
     layers = thin.lines(environment, config)
     if layers:
         wanted = [item for item in wanted if item.name != "data"]
@@ -66,7 +67,7 @@ def plan(environment: Environment, config: Config) -> Plan:
         for item in wanted
     ]
     if config["ZFS_CLONE"]:
-        from .. import zfs
+        from envstart import zfs
 
         own = next(item for item in (*layers, *wanted) if item.name == ("skeleton" if layers else "data"))
         steps += zfs.steps(environment, config, own.path)
@@ -77,7 +78,7 @@ def plan(environment: Environment, config: Config) -> Plan:
         if isinstance(step, Mount):
             step.beside = {item.point for item in (*wanted, *layers)}
     if config["NULLFS_REQUIRE_MOUNTED"]:
-        from .. import required
+        from envstart import required
 
         root: str = config["NULLFS_ROOT_DIR"]
         steps = [*required.steps(config, "NULLFS", root, root), *steps]

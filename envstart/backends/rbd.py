@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from .. import ceph
-from ..block import volume
-from ..block.mapped import Mapped
-from ..options import ALNUM, COMMON, NAME, Option, whole
-from ..plan import Plan
+from envstart import ceph
+from envstart.block import volume
+from envstart.block.mapped import Mapped
+from envstart.config.schema import ALNUM, COMMON, NAME, Option, whole
+from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..config import Config
-    from ..environment import Environment
+    from envstart.config.load import Config
+    from envstart.environment import Environment
 
 
 def image(value: str) -> str:

@@ -25,7 +25,7 @@ from envstart.usable import LEASE_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.system.host import Host
     from envstart.system.process import Result
@@ -201,7 +201,7 @@ class Fsck(Block):
         if mark and mark != await owner.mine(host):
             known = mark.split()[0] == await owner.host_id(host)
             text = " of this one's id: it had another name, or two have the same" if known else ""
-            from envstart import remedies
+            from envstart.config import remedies
 
             by_force = remedies.of_plan(host.report.plan, "recover", "--preempt")
             raise BlockedError(

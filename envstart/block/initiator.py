@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.system.host import Host
     from envstart.system.process import Result
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from envstart import diagnosis
     from envstart.block.initiator import Listed
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.system.host import Host
     from envstart.system.process import Result
 

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.system.host import Host
     from envstart.system.process import Result
 

@@ -19,7 +19,7 @@ from envstart.system.files import atomic_write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.mount import Mount
     from envstart.system.host import Host
     from envstart.system.process import Result

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envstart.block.fsck import Fsck
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.system.host import Host
     from envstart.system.process import Result
 
@@ -84,7 +84,7 @@ class Reservation(Block):
         disk = await self._disk(host, device)
         own, holder = await own_key(host), await self._holder(host, device)
         if holder is not None and holder != own and not host.takeover:
-            from envstart import remedies
+            from envstart.config import remedies
 
             raise BlockedError(
                 f"cannot reserve {self.source}: the host with key {holder:#x} holds it",

@@ -25,7 +25,7 @@ from envstart.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.system.host import Host
     from envstart.system.process import Result
 

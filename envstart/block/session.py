@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.system.host import Host
 
 # Seconds that iscsid may take to notice a new session, and that a scan for a new LUN may take.

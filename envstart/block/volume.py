@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import os
 
-from envstart import diagnosis, staging
+from envstart import diagnosis
 from envstart.block import geom
 from envstart.block.base import Block, is_node
 from envstart.block.fsck import Fsck
 from envstart.block.owner import Mark
 from envstart.block.provider import Provider
+from envstart.config import staging
+from envstart.config.schema import NAME, Option, choice, directory, mount_words, whole, words
 from envstart.environment import file_name
 from envstart.errors import ConfigError, TemporaryError
 from envstart.mount import Mount
-from envstart.options import NAME, Option, choice, directory, mount_words, whole, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envstart import plan
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.mounts.table import Entry, Table
     from envstart.system.host import Host

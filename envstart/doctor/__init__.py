@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-from envstart import hook, remedies, unregistered
+from envstart import hook, unregistered
+from envstart.config import remedies
 from envstart.doctor import machine, places, servers, sources
 from envstart.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Case, Finding, Scene, of_error, see_check, several
 from envstart.errors import EnvstartError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envstart import remedies
+from envstart.config import remedies
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, reason
 
 TYPE_CHECKING = False

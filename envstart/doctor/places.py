@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 
-from envstart import install, packages, remedies, shell
+from envstart import install, packages
 from envstart.block import secret
+from envstart.config import remedies, shell
 from envstart.doctor.finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, see_check, several
 from envstart.errors import EnvstartError, TemporaryError
 from envstart.system import probe, process

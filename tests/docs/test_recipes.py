@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from envstart import backends, hook
+from envstart.config.schema import NAME
 from envstart.environment import in_workdir
-from envstart.options import NAME
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 JAIL = in_workdir("jail1", "/usr/jails")

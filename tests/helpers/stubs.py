@@ -8,8 +8,9 @@ from typing import Any, TypeVar, cast
 
 from sim import transcript
 
-from envstart import backends, config
-from envstart.config import Config
+from envstart import backends
+from envstart.config import load
+from envstart.config.load import Config
 from envstart.environment import Environment, in_workdir
 from envstart.errors import TemporaryError
 from envstart.mounts.table import Entry, Table
@@ -118,7 +119,7 @@ def configured(path: Path, backend: str, name: str = "env1", **keys: str) -> Con
     file = path / f"env_start_{backend}.conf"
     file.write_text("".join(f'{key}="{value}"\n' for key, value in keys.items()))
     file.chmod(0o644)
-    return config.load(backend, backends.backend(backend).OPTIONS, name, str(file), WORKDIR)
+    return load.load(backend, backends.backend(backend).OPTIONS, name, str(file), WORKDIR)
 
 
 def planned(path: Path, backend: str, name: str = "env1", **keys: str) -> Plan:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from envstart import config, environment, hook, observe, show
+from envstart import environment, hook, observe, show
 from envstart.backends import geli
 from envstart.block import volume
 from envstart.block.base import Node
+from envstart.config import load
 from envstart.plan import Plan
 from envstart.system.host import Host
 from envstart.system.log import Report
@@ -23,7 +24,7 @@ from envstart.system.log import Report
 
 def plan(path: str, argv: list[str]) -> Plan:
     wanted = environment.parse(argv).environment()
-    values = config.load("geli", geli.OPTIONS, wanted.name, path, wanted.workdir)
+    values = load.load("geli", geli.OPTIONS, wanted.name, path, wanted.workdir)
     device = Node(values["GELI_PROVIDER"], values["PROBE_TIMEOUT"])
     return Plan("test", wanted, values, [device, *volume.steps(wanted, values, device, guarded=False)])
 

@@ -14,7 +14,7 @@ import pytest
 from cbsd import NFS4, SERVER, Ended, Site, last_line
 from toy import Toy
 
-from envstart import remedies
+from envstart.config import remedies
 from envstart.environment import Environment, in_workdir
 
 JAIL = in_workdir("jail1", "/usr/jails")

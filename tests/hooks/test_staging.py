@@ -10,9 +10,10 @@ from blocks import GELI, ISCSI_TREE
 from cbsd import Variant
 from harmless import scene
 
-from envstart import hook, staging
+from envstart import hook
 from envstart.backends import NAMES, backend
 from envstart.block import owner
+from envstart.config import staging
 from envstart.doctor import machine
 from envstart.doctor.finding import CRITICAL, Scene
 from envstart.environment import Environment, file_name

@@ -18,7 +18,8 @@ def main(state: str, program: str, args: list[str]) -> int:
     fakes.install_getfsstat(state)
     network.install(state)
     shim.install(state)
-    from envstart import config, diagnosis, fast, packages, record, sources, staging
+    from envstart import diagnosis, fast, packages, record, sources
+    from envstart.config import load, staging
     from envstart.system import host, rundir
 
     # Set by name: a checker would hold the length of the real tuple against ours.
@@ -28,7 +29,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     record.DIR = f"{state}/var/db/envstart"
     # Tests change a file and go on at once; its size or its name is another one then.
     fast.SETTLED = 0.0
-    config.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
+    load.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
     # The machine of the tests may have been started a moment ago, too.
     diagnosis.BOOTING = float("inf") if store.Store(state).read()["settings"]["just_booted"] else 0.0
     packages.HOST_CONF = f"{state}/usr/local/etc/pkg.conf"

@@ -14,7 +14,7 @@ import toy
 from cbsd import NFS4, NULLFS, SERVER, Site
 from toy import Toy
 
-from envstart import shell
+from envstart.config import shell
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ DOORS = {
     "subprocess": set(),
     "psutil": {"process_table"},
     "tenacity": {"retry"},
-    "configobj": {"config"},
+    "configobj": {"load"},
     "fcntl": {"locks", "owner"},
     "_signal": {"signals"},
     "ctypes": {"table_freebsd"},

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from sim.fakes import statfs
 from stubs import answer, jail, outputs
 
-from envstart import backends, cli, config, environment, fast, inventory, options, thin, zfs
+from envstart import backends, cli, environment, fast, inventory, thin, zfs
 from envstart.backends import gluster
 from envstart.block import geom, initiator, mapped, owner, persist, role, superblock
+from envstart.config import load, schema
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UsageError
 from envstart.mounts import table as tables
 from envstart.mounts import table_freebsd, table_linux
@@ -314,7 +315,7 @@ LIST = b"[j1]\ndata = /srv/j1/data\nsystem = /srv/j1/system\n[j2]\ndata=\"/srv/j
 )
 def test_a_list_of_environments(tmp_path: Path, data: bytes) -> None:
     try:
-        found = config.environments(written(tmp_path / "list", data))
+        found = load.environments(written(tmp_path / "list", data))
     except EnvstartError as error:
         clear(error)
         return
@@ -334,14 +335,14 @@ def test_the_configuration_of_every_backend(tmp_path: Path, data: bytes, backend
     path = written(tmp_path / "conf", data)
     module = backends.backend(backend)
     try:
-        backends.make_plan(module, jail("web1"), config.load(backend, module.OPTIONS, "web1", path, None))
+        backends.make_plan(module, jail("web1"), load.load(backend, module.OPTIONS, "web1", path, None))
     except EnvstartError as error:
         clear(error)
 
 
 @tries(200)
 @given(st.sampled_from([(n, o) for n in backends.NAMES for o in backends.backend(n).OPTIONS]), st.text(max_size=20))
-def test_the_value_of_every_key(row: tuple[str, options.Option], value: str) -> None:
+def test_the_value_of_every_key(row: tuple[str, schema.Option], value: str) -> None:
     try:
         row[1].parse(value)
     except ValueError as error:

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envstart import backends, config, hook
-from envstart.config import Config
+from envstart import backends, hook
+from envstart.config import load
+from envstart.config.load import Config
+from envstart.config.remedies import tool
+from envstart.config.schema import COMMON, Option, text
 from envstart.environment import in_workdir
 from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
 from envstart.mount import Mount
-from envstart.options import COMMON, Option, text
-from envstart.remedies import tool
 
 W = "/usr/jails"
 _BAD = Path(__file__).with_name("bad_conf")
@@ -43,7 +44,7 @@ def _write(directory: Path, content: str | bytes, name: str = "x.conf") -> str:
 
 
 def _load(path: str | None, name: str = "j1", backend: str = "nfs") -> Config:
-    return config.load(backend, backends.backend(backend).OPTIONS, name, path, W)
+    return load.load(backend, backends.backend(backend).OPTIONS, name, path, W)
 
 
 def _nfs(directory: Path, content: str | bytes, name: str = "j1") -> Config:
@@ -70,23 +71,23 @@ def _lines(error: EnvstartError, path: str) -> list[str]:
 def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """-c, the workdir's etc, the two directories of the system: the first that is there counts."""
     system = (str(tmp_path / "local"), str(tmp_path / "root"))
-    monkeypatch.setattr(config, "SYSTEM_CONFIG_DIRS", system)
+    monkeypatch.setattr(load, "SYSTEM_CONFIG_DIRS", system)
     workdir = str(tmp_path / "jails")
     places = [f"{workdir}/etc", *system]
-    assert config.candidates("nfs", workdir) == [f"{place}/env_start_nfs.conf" for place in places]
-    assert config.candidates("nfs", None) == [f"{place}/env_start_nfs.conf" for place in system]
-    assert config.find("nfs", workdir) is None
+    assert load.candidates("nfs", workdir) == [f"{place}/env_start_nfs.conf" for place in places]
+    assert load.candidates("nfs", None) == [f"{place}/env_start_nfs.conf" for place in system]
+    assert load.find("nfs", workdir) is None
     for place in reversed(places):
         os.makedirs(place)
         Path(place, "env_start_nfs.conf").touch()
-        assert config.find("nfs", workdir) == f"{place}/env_start_nfs.conf"
-        assert config.find("nullfs", workdir) is None
-    assert config.find("nfs", None) == f"{system[0]}/env_start_nfs.conf"
-    assert config.find("nfs", workdir, "/x/y.conf") == "/x/y.conf"
+        assert load.find("nfs", workdir) == f"{place}/env_start_nfs.conf"
+        assert load.find("nullfs", workdir) is None
+    assert load.find("nfs", None) == f"{system[0]}/env_start_nfs.conf"
+    assert load.find("nfs", workdir, "/x/y.conf") == "/x/y.conf"
 
 
 def test_the_usual_places() -> None:
-    assert config.candidates("nfs", W) == [
+    assert load.candidates("nfs", W) == [
         "/usr/jails/etc/env_start_nfs.conf",
         "/usr/local/etc/envstart/env_start_nfs.conf",
         "/root/etc/env_start_nfs.conf",
@@ -95,11 +96,11 @@ def test_the_usual_places() -> None:
 
 def test_a_file_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dangling link in the first place must not mean the second place's server."""
-    monkeypatch.setattr(config, "SYSTEM_CONFIG_DIRS", (str(tmp_path),))
+    monkeypatch.setattr(load, "SYSTEM_CONFIG_DIRS", (str(tmp_path),))
     _write(tmp_path, 'NFS_SERVER="other"', "env_start_nfs.conf")
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "env_start_nfs.conf").symlink_to("nowhere")
-    found = config.find("nfs", str(tmp_path))
+    found = load.find("nfs", str(tmp_path))
     assert found == f"{tmp_path}/etc/env_start_nfs.conf"
     with pytest.raises(ConfigError, match=r"cannot read .*: No such file or directory"):
         _load(found)
@@ -116,7 +117,7 @@ def test_defect_2_no_file_is_an_error_not_a_default_server(backend: str) -> None
 
 
 def test_no_file_is_needed_when_nothing_is_required() -> None:
-    found = config.load("x", COMMON, "j1", None, None)
+    found = load.load("x", COMMON, "j1", None, None)
     assert (found.path, found["TIMEOUT"], found.origin("TIMEOUT")) == (None, 120, "default")
 
 
@@ -333,7 +334,7 @@ ATTEMPTS=5
     ],
 )
 def test_who_sees_all_of_a_file(tmp_path: Path, content: str, wanted: dict[str, str]) -> None:
-    assert config.examples(_write(tmp_path, content), backends.backend("nfs").OPTIONS) == wanted
+    assert load.examples(_write(tmp_path, content), backends.backend("nfs").OPTIONS) == wanted
 
 
 def test_a_section_alone_can_name_the_server(tmp_path: Path) -> None:
@@ -558,12 +559,12 @@ def test_case_b4_without_configobj_a_list_is_refused_with_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "configobj", None)
     with pytest.raises(UnavailableError, match="Python's configobj is missing; "):
-        config.environments(_write(tmp_path, "[j1]\ndata = /a/j1\nsystem = /b/j1\n"))
+        load.environments(_write(tmp_path, "[j1]\ndata = /a/j1\nsystem = /b/j1\n"))
 
 
 def test_list_of_environments(tmp_path: Path) -> None:
     path = _write(tmp_path, "[j1]\ndata = /a/j1\nsystem = /b/j1\n[j2]\ndata=/a, b/j2\nsystem=/b/j2\nfstab=/c/j2\n")
-    found = config.environments(path)
+    found = load.environments(path)
     assert [(one.name, one.data, one.system, one.fstab) for one in found] == [
         ("j1", "/a/j1", "/b/j1", None),
         ("j2", "/a, b/j2", "/b/j2", "/c/j2"),
@@ -587,7 +588,7 @@ def test_list_of_environments(tmp_path: Path) -> None:
 def test_list_of_environments_that_is_wrong(tmp_path: Path, content: str, text: str) -> None:
     path = _write(tmp_path, content)
     with pytest.raises(ConfigError) as caught:
-        config.environments(path)
+        load.environments(path)
     assert str(caught.value).startswith(f"cannot use {path}: {text}")
 
 
@@ -595,14 +596,14 @@ def test_list_of_environments_is_trusted_like_the_configuration(tmp_path: Path) 
     path = _write(tmp_path, "[j1]\ndata=/a\nsystem=/b\n")
     os.chmod(path, 0o666)
     with pytest.raises(PermissionDeniedError):
-        config.environments(path)
+        load.environments(path)
 
 
 def test_text_of_an_option_without_default_help() -> None:
     """A row alone, as a new backend's author meets it."""
     rows = (Option("A", text, None, "the a"), Option("B", text, "b", "the b"))
     with pytest.raises(ConfigError, match=r"cannot find env_start_x\.conf in /usr/local/etc/envstart, /root/etc"):
-        config.load("x", rows, "j1", None, None)
+        load.load("x", rows, "j1", None, None)
 
 
 @pytest.mark.parametrize(
@@ -618,4 +619,4 @@ def test_text_of_an_option_without_default_help() -> None:
 def test_case_c9_the_package_knows_its_prefix(tmp_path: Path, root: str, prefix: str) -> None:
     (tmp_path / "opt/x/libexec/envstart/hooks").mkdir(parents=True)
     (tmp_path / "link").symlink_to("opt/x")
-    assert config.prefix(f"{tmp_path}/{root}") == prefix.format(top=tmp_path)
+    assert load.prefix(f"{tmp_path}/{root}") == prefix.format(top=tmp_path)

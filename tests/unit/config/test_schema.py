@@ -10,37 +10,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envstart import backends, options
+from envstart import backends
 from envstart.backends import nfs
+from envstart.config import schema
 
-_SECONDS = options.whole(2, 86400, "seconds")
-_WORD = options.choice("refuse", "warn")
+_SECONDS = schema.whole(2, 86400, "seconds")
+_WORD = schema.choice("refuse", "warn")
 
 
 @pytest.mark.parametrize(
     ("parse", "value", "read"),
     [
-        (options.text, "a b", "a b"),
-        (options.text, "é\udce9", "é\udce9"),
-        (options.words, "", ()),
-        (options.words, "  a  b ", ("a", "b")),
-        (options.words, "a\tb\n  c", ("a", "b", "c")),
-        (options.words, "a\u00a0b\u3000c", ("a\u00a0b\u3000c",)),
-        (options.flag, "1", True),
-        (options.flag, "YES", True),
-        (options.flag, "on", True),
-        (options.flag, "0", False),
-        (options.flag, "False", False),
+        (schema.text, "a b", "a b"),
+        (schema.text, "é\udce9", "é\udce9"),
+        (schema.words, "", ()),
+        (schema.words, "  a  b ", ("a", "b")),
+        (schema.words, "a\tb\n  c", ("a", "b", "c")),
+        (schema.words, "a\u00a0b\u3000c", ("a\u00a0b\u3000c",)),
+        (schema.flag, "1", True),
+        (schema.flag, "YES", True),
+        (schema.flag, "on", True),
+        (schema.flag, "0", False),
+        (schema.flag, "False", False),
         (_WORD, "warn", "warn"),
         (_SECONDS, "2", 2),
         (_SECONDS, "0007", 7),
         (_SECONDS, "86400", 86400),
-        (options.directory, "/", "/"),
-        (options.directory, "//a/./b//", "/a/b"),
-        (options.directory, "/a b", "/a b"),
-        (options.directory, "/...", "/..."),
-        (options.names, "etc bin/sh", ("etc", "bin/sh")),
-        (options.names, "..a", ("..a",)),
+        (schema.directory, "/", "/"),
+        (schema.directory, "//a/./b//", "/a/b"),
+        (schema.directory, "/a b", "/a b"),
+        (schema.directory, "/...", "/..."),
+        (schema.names, "etc bin/sh", ("etc", "bin/sh")),
+        (schema.names, "..a", ("..a",)),
     ],
 )
 def test_read(parse: Callable[[str], Any], value: str, read: object) -> None:
@@ -50,15 +51,15 @@ def test_read(parse: Callable[[str], Any], value: str, read: object) -> None:
 @pytest.mark.parametrize(
     ("parse", "value", "text"),
     [
-        (options.text, "a\nb", "has a control character"),
-        (options.text, "a\tb", "has a control character"),
-        (options.text, "\x7f", "has a control character"),
-        (options.text, "\x9b2J", "has a control character"),
-        (options.text, "a\u2028b", "has a control character"),
-        (options.words, "a\x1bb", "has a control character"),
-        (options.flag, "2", "is neither 1 nor 0"),
-        (options.flag, "", "is neither 1 nor 0"),
-        (options.flag, " 1", "is neither 1 nor 0"),
+        (schema.text, "a\nb", "has a control character"),
+        (schema.text, "a\tb", "has a control character"),
+        (schema.text, "\x7f", "has a control character"),
+        (schema.text, "\x9b2J", "has a control character"),
+        (schema.text, "a\u2028b", "has a control character"),
+        (schema.words, "a\x1bb", "has a control character"),
+        (schema.flag, "2", "is neither 1 nor 0"),
+        (schema.flag, "", "is neither 1 nor 0"),
+        (schema.flag, " 1", "is neither 1 nor 0"),
         (_WORD, "Warn", "is none of refuse, warn"),
         (_SECONDS, "1", "is no whole number of seconds from 2 to 86400"),
         (_SECONDS, "86401", "is no whole number of seconds from 2 to 86400"),
@@ -70,12 +71,12 @@ def test_read(parse: Callable[[str], Any], value: str, read: object) -> None:
         (_SECONDS, "\u0663", "is no whole number of seconds from 2 to 86400"),
         (_SECONDS, "\u00b2", "is no whole number of seconds from 2 to 86400"),
         (_SECONDS, "9" * 5000, "is no whole number of seconds from 2 to 86400"),
-        (options.directory, "a", "is not an absolute path"),
-        (options.directory, "", "is not an absolute path"),
-        (options.directory, "/a/../b", "has a .. in it"),
-        (options.directory, "/a\nb", "has a control character"),
-        (options.names, "/etc", "has '/etc', which is no name below the directory"),
-        (options.names, "etc a/../..", "has 'a/../..', which is no name below the directory"),
+        (schema.directory, "a", "is not an absolute path"),
+        (schema.directory, "", "is not an absolute path"),
+        (schema.directory, "/a/../b", "has a .. in it"),
+        (schema.directory, "/a\nb", "has a control character"),
+        (schema.names, "/etc", "has '/etc', which is no name below the directory"),
+        (schema.names, "etc a/../..", "has 'a/../..', which is no name below the directory"),
     ],
 )
 def test_fault_103_refused(parse: Callable[[str], Any], value: str, text: str) -> None:
@@ -85,7 +86,7 @@ def test_fault_103_refused(parse: Callable[[str], Any], value: str, text: str) -
     assert str(caught.value) == text
 
 
-_PARSERS = [options.text, options.words, options.flag, _WORD, _SECONDS, options.directory, options.names]
+_PARSERS = [schema.text, schema.words, schema.flag, _WORD, _SECONDS, schema.directory, schema.names]
 
 
 @given(st.sampled_from(_PARSERS), st.text())
@@ -97,13 +98,13 @@ def test_a_parser_raises_nothing_else(parse: Callable[[str], Any], value: str) -
 @given(st.text(alphabet="/.ab ~é", max_size=12))
 def test_a_directory_is_normal_and_stays_so(value: str) -> None:
     try:
-        found = options.directory(value)
+        found = schema.directory(value)
     except ValueError:
         return
     assert found.startswith("/")
     assert found == "/" or not found.endswith("/")
     assert not {"", ".", ".."} & set(found[1:].split("/")) or found == "/"
-    assert options.directory(found) == found
+    assert schema.directory(found) == found
 
 
 @pytest.mark.parametrize("backend", backends.NAMES)
@@ -149,7 +150,7 @@ _FILLED = {
 def test_the_name_of_the_environment_is_filled_in() -> None:
     """The help of such a key says so, and no other key's."""
     rows = {row.name: row for backend in backends.NAMES for row in backends.backend(backend).OPTIONS}
-    said = {name for name, row in rows.items() if options.NAME in row.help}
+    said = {name for name, row in rows.items() if schema.NAME in row.help}
     assert said == set(_FILLED)
     for name, (value, read) in _FILLED.items():
         assert rows[name].read(value, "jail1") == read
@@ -160,22 +161,22 @@ def test_the_name_of_the_environment_is_filled_in() -> None:
     [
         ((), "/a/{name}", "has '{name}'; nothing is filled in here; write it out, in a section [NAME] if need be"),
         ((), "{}{a}", "has '{a}'; nothing is filled in here; write it out, in a section [NAME] if need be"),
-        ((options.NAME,), "{name}-{jname}", "has '{jname}'; of words with braces there is {name}"),
-        ((options.NAME,), "{{NAME}}", "has '{NAME}'; of words with braces there is {name}"),
+        ((schema.NAME,), "{name}-{jname}", "has '{jname}'; of words with braces there is {name}"),
+        ((schema.NAME,), "{{NAME}}", "has '{NAME}'; of words with braces there is {name}"),
         (("{old}", "{new}"), "{old} {name}", "has '{name}'; of words with braces there is {old} and {new}"),
     ],
 )
 def test_what_nothing_is_filled_in_for(fills: tuple[str, ...], value: str, text: str) -> None:
     """A key file of the name {name}.key was looked for, and was not there."""
     with pytest.raises(ValueError) as caught:
-        options.Option("A", options.text, "", "the a", fills=fills).read(value, "jail1")
+        schema.Option("A", schema.text, "", "the a", fills=fills).read(value, "jail1")
     assert str(caught.value) == text
 
 
 @pytest.mark.parametrize("value", ["{", "}", "{}", "a}{b", "{a,b}", "{ name }", "{5ad0c3f1-9b}", "{name"])
 def test_braces_that_are_no_word_stay(value: str) -> None:
-    for fills in ((), (options.NAME,)):
-        assert options.Option("A", options.text, "", "the a", fills=fills).read(value, "jail1") == value
+    for fills in ((), (schema.NAME,)):
+        assert schema.Option("A", schema.text, "", "the a", fills=fills).read(value, "jail1") == value
 
 
 @pytest.mark.parametrize("backend", backends.NAMES)

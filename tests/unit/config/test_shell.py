@@ -24,7 +24,7 @@ from fuzzing import FACTOR
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from envstart import shell
+from envstart.config import shell
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Shells

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from mesh_text import Geom, Makes, Uses, text
 from stubs import UUID, WORKDIR, Stub, answer, done, outputs, planned
 
-from envstart import options
 from envstart import plan as plans
 from envstart.backends import iscsi
 from envstart.block import initiator, owner
 from envstart.block.initiator import Listed, normal_portal, parse
 from envstart.block.reservation import Reservation, own_key
 from envstart.block.session import Session
+from envstart.config import schema
 from envstart.errors import ConfigError, PermissionDeniedError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry
 from envstart.plan import Plan, waves
@@ -85,7 +85,7 @@ def row(
         (iscsi.portals, "[fd00::1]:3260 fd00::1 [fd00::1]", ("[fd00::1]:3260",)),
         (iscsi.portals, "fe80::1%em0", ("fe80::1%em0",)),
         (iscsi.user, "host 1, of the lab", "host 1, of the lab"),
-        (options.plain, "DISK-disk0_1.a", "DISK-disk0_1.a"),
+        (schema.plain, "DISK-disk0_1.a", "DISK-disk0_1.a"),
     ],
 )
 def test_read(parse: Callable[[str], Any], value: str, read: object) -> None:
@@ -113,10 +113,10 @@ def test_read(parse: Callable[[str], Any], value: str, read: object) -> None:
         (iscsi.user, "a\nb"),
         (iscsi.user, "é"),
         (iscsi.user, "x" * 224),
-        (options.plain, "-f"),
-        (options.plain, "../da0"),
-        (options.plain, "p1/x"),
-        (options.plain, "p 1"),
+        (schema.plain, "-f"),
+        (schema.plain, "../da0"),
+        (schema.plain, "p1/x"),
+        (schema.plain, "p 1"),
     ],
 )
 def test_fault_83_refused(parse: Callable[[str], Any], value: str) -> None:
@@ -124,7 +124,7 @@ def test_fault_83_refused(parse: Callable[[str], Any], value: str) -> None:
         parse(value)
 
 
-@given(st.sampled_from([iscsi.iscsi_name, iscsi.portals, iscsi.user, options.plain]), st.text())
+@given(st.sampled_from([iscsi.iscsi_name, iscsi.portals, iscsi.user, schema.plain]), st.text())
 def test_fault_83_what_a_parser_lets_pass_can_stand_between_quotes(parse: Callable[[str], Any], value: str) -> None:
     with contextlib.suppress(ValueError):
         found = parse(value)

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from .errors import ConfigError
-from .options import Option, directory, flag
+from envstart.config.schema import Option, directory, flag
+from envstart.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .config import Config
-    from .environment import Environment
+    from envstart.config.load import Config
+    from envstart.environment import Environment
 
 _HOLDS = {"DATA": "its data", "SYSTEM": "its system data", "FSTAB": "its fstab files", "RCCONF": "its rc.conf files"}
 

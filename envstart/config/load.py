@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import stat
 
-from envstart import shell
+from envstart.config import shell
+from envstart.config.schema import fill
 from envstart.environment import Environment
 from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError, UsageError, reason
-from envstart.options import fill
 from envstart.system import site_packages
 from envstart.system.log import paste
 from envstart.system.probe import open_regular
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from envstart.options import Option
+    from envstart.config.schema import Option
 
 # In place of an environment's name, where a value is read for none.
 ANY = "x"
@@ -113,7 +113,7 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
     """The configuration of ``backend`` for the environment ``name``; ConfigError or PermissionDeniedError with every
     mistake."""
     if path is None and any(option.default is None for option in options):
-        from envstart import remedies
+        from envstart.config import remedies
 
         places = candidates(backend, workdir)
         raise ConfigError(
@@ -237,7 +237,7 @@ def environments(path: str) -> list[Environment]:
 def mistakes(path: str | None, problems: list[tuple[int, str]], checked: Sequence[str]) -> EnvstartError:
     """One error for all of them: each on a line of its own, and the first again in the last line. ``checked``: the
     arguments of ``envstart config check`` that show them."""
-    from envstart import remedies
+    from envstart.config import remedies
 
     # What is not set comes last: it can be no more than what a mistake above led to.
     ordered = sorted(problems, key=lambda problem: (problem[0] == 0, problem[0]))

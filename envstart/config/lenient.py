@@ -6,16 +6,17 @@ as strictly as for a start, so that nothing is guessed about what is mounted whe
 
 from __future__ import annotations
 
-from envstart import config, remedies, shell
+from envstart.config import load as config
+from envstart.config import remedies, shell
+from envstart.config.schema import BEHAVIOUR
 from envstart.errors import ConfigError
-from envstart.options import BEHAVIOUR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from envstart.config import Config
-    from envstart.options import Option
+    from envstart.config.load import Config
+    from envstart.config.schema import Option
     from envstart.system.log import Report
 
 

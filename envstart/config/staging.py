@@ -13,7 +13,7 @@ from envstart.environment import file_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.config import Config
+    from envstart.config.load import Config
     from envstart.environment import Environment
 
 DIR = "/var/db/envstart"

@@ -32,9 +32,9 @@ def of_plan(plan: Plan | None, verb: str, *options: str) -> str:
 def of(backend: str, environment: Environment, path: str | None, verb: str, *options: str) -> str:
     """Return the command line of ``verb`` for one environment, by its workdir or its directories; ``path`` is its
     configuration file."""
-    from envstart import config
+    from envstart.config import load
 
-    usual = path is None or path in config.candidates(backend, environment.workdir)
+    usual = path is None or path in load.candidates(backend, environment.workdir)
     words = [] if usual or path is None else ["-c", path]
     if environment.workdir:
         words += ["-w", environment.workdir]
@@ -60,7 +60,7 @@ def again(program: str, argv: Sequence[str]) -> str:
 def tool(program: str = "envstart") -> str:
     """Return how a shell finds a program of ours: by its name where it lies in a directory of the system, else by its
     path. Nothing is asked of the caller's PATH, whose directories can be on a dead server."""
-    from envstart import config
+    from envstart.config import load
     from envstart.system.host import SYSTEM_PATH
 
     places = (f"{ROOT}/hooks", os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(sys.argv[0])))
@@ -68,7 +68,7 @@ def tool(program: str = "envstart") -> str:
     real = os.path.realpath(own)
     if own == program or any(os.path.realpath(f"{place}/{program}") == real for place in SYSTEM_PATH):
         return program
-    installed = f"{config.prefix(ROOT)}/sbin/{program}"
+    installed = f"{load.prefix(ROOT)}/sbin/{program}"
     return installed if os.path.realpath(installed) == real else own
 
 

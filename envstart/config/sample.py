@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .options import Option
+    from envstart.config.schema import Option
 
 
 def conf(backend: str, options: Sequence[Option]) -> str:

@@ -1,0 +1,1 @@
+"""What a configuration file says: reading, checking, samples."""
