@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from envstart import environment, inventory, record
+from envstart import environment, inventory
+from envstart.engine import record
 from envstart.errors import ConfigError, NotFoundError
 from envstart.system import guests
 

@@ -5,13 +5,14 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from envstart import backends, hook, observe, plan, record, show, started, stopping, unregistered
+from envstart import backends, hook, observe, show, stopping, unregistered
 from envstart.config import remedies
+from envstart.engine import plan, record, start_marks
+from envstart.engine.plan import State
 from envstart.environment import file_name
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
 from envstart.inventory import Found
 from envstart.mount import Mount
-from envstart.plan import State
 from envstart.system import filesystem, process_table
 from envstart.system.log import paste
 
@@ -19,10 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from envstart.engine.plan import Plan, Step
     from envstart.environment import Environment
     from envstart.inventory import Inventory
     from envstart.mounts.table import Entry
-    from envstart.plan import Plan, Step
     from envstart.show import Record
     from envstart.system.host import Host
 
@@ -69,7 +70,7 @@ class Watched:
     def starting(self, grace: float) -> bool:
         """Whether it was started so few seconds ago that CBSD may still be about to run it."""
         wanted = self.found.environment
-        return wanted is not None and started.within(file_name(wanted), grace)
+        return wanted is not None and start_marks.within(file_name(wanted), grace)
 
     @property
     def changing(self) -> bool:

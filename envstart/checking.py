@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from envstart.plan import Plan
+    from envstart.engine.plan import Plan
     from envstart.show import Record
     from envstart.system.log import Report
 

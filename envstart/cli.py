@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
+    from envstart.engine.plan import Plan
     from envstart.environment import Environment
-    from envstart.plan import Plan
     from envstart.show import Record
 
 _EPILOG = """\

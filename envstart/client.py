@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import mountpoint, plan, unmount, usable
+from envstart import mountpoint, unmount, usable
 from envstart.block.base import Looks
 from envstart.config.schema import directory
+from envstart.engine import plan
 from envstart.environment import file_name
 from envstart.errors import (
     ConfigError,
@@ -142,7 +143,7 @@ class Client(Mount):
     def _recorded(self, host: Host) -> str:
         """Return what the record of the last start says of this directory: of a note that was lost with /var/run it
         tells the source, and nobody else can mount here. "" without a record."""
-        from envstart import record
+        from envstart.engine import record
 
         recorded = record.load(self.environment, host.report)
         try:

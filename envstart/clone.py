@@ -12,10 +12,10 @@ from envstart import environment, hook
 from envstart.block.base import Block
 from envstart.config import directories, staging
 from envstart.config.schema import ALNUM
+from envstart.engine.plan import NOT_READY, Plan, State
 from envstart.environment import file_name
 from envstart.errors import ConfigError, EnvstartError, NotFoundError, NotOnServerError, TemporaryError, UsageError
 from envstart.mount import Mount
-from envstart.plan import NOT_READY, Plan, State
 from envstart.system import filesystem
 from envstart.system.log import tell
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from envstart.config.schema import Option
-    from envstart.plan import Plan
+    from envstart.engine.plan import Plan
     from envstart.system.host import Host
 
 

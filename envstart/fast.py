@@ -17,7 +17,7 @@ import posix
 import sys
 import time
 
-from envstart import started
+from envstart.engine import start_marks
 from envstart.mounts.table import Entry, Table
 from envstart.paths import ancestors
 from envstart.system import locks, probe, process, rundir
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from envstart.plan import Plan, Step
+    from envstart.engine.plan import Plan, Step
     from envstart.system.host import Host
 
 # Seconds that a directory may take here; hook.py gives it PROBE_TIMEOUT.
@@ -72,7 +72,7 @@ def _is_so(program: str, argv: list[str], hung: list[process.Child]) -> bool:
     try:
         if not _shown(ground, points, rows) or not _usable(rows, hung):
             return False
-        started.note(lock)
+        start_marks.note(lock)
         return True
     finally:
         posix.close(claimed)
@@ -143,8 +143,8 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
     makers, settled = _makers(), time.time() - SETTLED - host.deadline.elapsed()
     if any(posix.stat(file).st_ctime > settled for file in (path, *makers)):
         return None
-    from envstart import breaker, record
     from envstart.config import load
+    from envstart.engine import circuit_breaker, record
 
     places = load.candidates(plan.backend, plan.environment.workdir)
     if path not in places:
@@ -152,7 +152,7 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
         places = [path]
     # Those before the one that was found are looked at first, should they come.
     absent = places[: places.index(path)]
-    absent += [rundir.path(breaker.record(server)) for step in plan.steps for server in step.servers]
+    absent += [rundir.path(circuit_breaker.record(server)) for step in plan.steps for server in step.servers]
     recorded = record.path(plan.environment)
     if any(map(_identity, absent)) or _identity(recorded) is None:
         # Each start tries to write its record.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from envstart import breaker, links, mountpoint, observe, started
+from envstart import links, mountpoint, observe
+from envstart.engine import circuit_breaker, start_marks
+from envstart.engine.plan import NOT_MOUNTED, waves
 from envstart.errors import EnvstartError, TemporaryError, UnavailableError
 from envstart.mount import Mount
-from envstart.plan import NOT_MOUNTED, waves
 from envstart.system import rundir
 
 TYPE_CHECKING = False
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from typing import Any
 
-    from envstart.plan import Plan, State, Step
+    from envstart.engine.plan import Plan, State, Step
     from envstart.rehearsal import Rehearsal
 
     Commands = list[tuple[str, ...]]
@@ -70,7 +71,7 @@ class Forecast:
         """Follow executor.start()."""
         host, plan = self._host, self._plan
         self._do(None, _check_lock_directory())
-        self._do(None, breaker.admit(plan, host))
+        self._do(None, circuit_breaker.admit(plan, host))
         self._do(None, mountpoint.refuse_twins(host, [step.point for step in plan.steps if step.point]))
         for act in self.acts:
             act.lack = self._do(act, act.step.check(host))
@@ -109,7 +110,7 @@ class Forecast:
     def _stop(self) -> None:
         """Follow executor.stop()."""
         host, plan = self._host, self._plan
-        if left := started.left(plan.locks[0]):
+        if left := start_marks.left(plan.locks[0]):
             self.error = TemporaryError(
                 f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
                 "it, can still mount when its server is back",

@@ -9,8 +9,9 @@ import gc
 import os
 import time
 
-from envstart import backends, environment, executor
+from envstart import backends, environment
 from envstart.config import load as config
+from envstart.engine import executor
 from envstart.errors import EnvstartError, PermissionDeniedError, TemporaryError, UsageError, exhausted, reason
 from envstart.system.host import Host
 from envstart.system.log import Report, tell, write
@@ -19,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from envstart.plan import Plan
+    from envstart.engine.plan import Plan
     from envstart.system.process import Child
 
 

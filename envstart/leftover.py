@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from envstart.config.load import Config
 from envstart.config.schema import COMMON
+from envstart.engine.plan import Plan
 from envstart.errors import EnvstartError
 from envstart.mount import Mount
-from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from envstart import breaker, diagnosis, errors, links, mountpoint, plan, sources, unmount, usable
+from envstart import diagnosis, errors, links, mountpoint, sources, unmount, usable
+from envstart.engine import circuit_breaker, plan
+from envstart.engine.retry import until_it_heals
 from envstart.mountpoint import Undo
 from envstart.mounts import commands
 from envstart.mounts.table import normal_source
 from envstart.paths import is_below
-from envstart.retry import until_it_heals
 from envstart.system import filesystem
 from envstart.system.log import paste
 
@@ -115,7 +116,7 @@ class Mount(plan.Step):
             host.report.warn(f"{point}: {doubt}")
         lack = await usable.judge(self, host, point)
         silent = self._new and isinstance(lack, errors.NoResponseError)
-        if silent and await breaker.connects(host, self.servers, self.patience):
+        if silent and await circuit_breaker.connects(host, self.servers, self.patience):
             # A server that has just been started mounts, and opens no file, while those have time who had files open
             # before (RFC 8881 8.4.2: 90 s on Linux, up to two minutes on FreeBSD).
             host.report.note(f"{point}: {self.source} is mounted, and opens no file yet; waiting for it")

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import contextlib
 
-from envstart import plan, usable
+from envstart import usable
+from envstart.engine import plan
+from envstart.engine.plan import State
 from envstart.errors import EnvstartError
 from envstart.mount import Mount
-from envstart.plan import State
 from envstart.system import bulk_probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.plan import Step
+    from envstart.engine.plan import Step
     from envstart.system.host import Host
 
 # How much is asked of a mounted directory: nothing, to show its entries, to take a file.

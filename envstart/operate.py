@@ -7,7 +7,6 @@ import os
 from envstart import (
     backends,
     check,
-    executor,
     hook,
     install,
     inventory,
@@ -15,14 +14,14 @@ from envstart import (
     overview,
     recovery,
     show,
-    started,
     stopping,
     unregistered,
 )
 from envstart.config import remedies
+from envstart.engine import executor, start_marks
+from envstart.engine.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, TemporaryError, UsageError
 from envstart.mount import Mount
-from envstart.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
 from envstart.system import guests, process_table
 from envstart.system.host import Host
 from envstart.system.log import paste, tell, write
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from envstart.check import Seen, Watched
+    from envstart.engine.plan import Plan
     from envstart.inventory import Inventory
-    from envstart.plan import Plan
     from envstart.system.log import Report
 
 # Seconds that a look at everything may take.
@@ -248,7 +247,7 @@ def _stop(report: Report, one: Watched, grace: float, left: float, silent: set[s
     servers: dict[str, str] = {}
 
     def unless() -> str:
-        if started.within(plan.locks[0], grace):
+        if start_marks.within(plan.locks[0], grace):
             return "it was started a moment ago"
         now = host.wait(inventory.read(host, one.found.workdir)).get(one.found.name)
         if now is not None and now.running:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from envstart import check, plan, started
+from envstart import check
 from envstart.check import Seen
 from envstart.config import remedies
+from envstart.engine import plan, start_marks
+from envstart.engine.plan import State
 from envstart.environment import file_name
 from envstart.mount import Mount
-from envstart.plan import State
 from envstart.system.log import paste
 
 TYPE_CHECKING = False
@@ -46,7 +47,7 @@ def recent(host: Host, inventory: Inventory, names: Sequence[str], grace: float)
             continue
         points = [step.point for step in one.plan.steps if isinstance(step, Mount) and not step.shared]
         if any(host.wait(host.stack(point)) for point in points):
-            age = started.age(file_name(one.plan.environment)) or 0.0
+            age = start_marks.age(file_name(one.plan.environment)) or 0.0
             lines.append(
                 f"{one.found.name}: not running, started {age:.0f} s ago: its mounts are no orphans before "
                 f"{grace:.0f} s have passed (--grace)"

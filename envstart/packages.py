@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .plan import Plan
+    from envstart.engine.plan import Plan
 
 # Below an environment's data directory, and the host's own, which counts for pkg -j and pkg -r.
 CONF = "usr/local/etc/pkg.conf"
@@ -16,8 +16,8 @@ _TRUE = ("true", "yes", "on")
 
 def needs_locking(plan: Plan) -> bool:
     """Whether pkg(8) keeps its database on NFSv3 or GlusterFS there (docs/cbsd.md#pkg)."""
-    from .backends.nfs import version
-    from .mount import Mount
+    from envstart.backends.nfs import version
+    from envstart.mount import Mount
 
     data = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
     return plan.backend == "gluster" or any(step.fstype == "nfs" and version(step.options) != "4" for step in data)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import called, hook, started, stopping
+from envstart import called, hook, stopping
+from envstart.engine import start_marks
 from envstart.environment import file_name
 from envstart.errors import NotFoundError, TemporaryError, UsageError
 from envstart.system import process, process_table
@@ -20,10 +21,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envstart.engine.plan import Plan
     from envstart.environment import Environment
     from envstart.inventory import Found
     from envstart.mounts.table import Table
-    from envstart.plan import Plan
     from envstart.system.log import Report
 
 # Programs of CBSD's that write into a system directory after a stop has called us.
@@ -51,7 +52,7 @@ def main(program: str, argv: Sequence[str], report: Report) -> int:
 def poststop(report: Report) -> int:
     """Return at once; what has to be done is done when CBSD has ended."""
     wanted = called.subject()
-    mark, callers = started.mark(file_name(wanted)), process_table.callers("/sudoexec/")
+    mark, callers = start_marks.mark(file_name(wanted)), process_table.callers("/sudoexec/")
     if os.fork():
         return os.EX_OK
     # CBSD lists its hooks in a pipe, and reads it to its end: nothing of it may stay open.
@@ -68,7 +69,7 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
     until = began + _PATIENCE
     plan: Plan | None = None
     while True:
-        if started.mark(file_name(wanted)) != mark:
+        if start_marks.mark(file_name(wanted)) != mark:
             report.trace("was started again")
             return os.EX_OK
         try:
@@ -95,7 +96,7 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
 
     def unless() -> str:
         host.forget()
-        if started.mark(file_name(wanted)) != mark:
+        if start_marks.mark(file_name(wanted)) != mark:
             return "it was started again"
         # Where no mark can be made, on a full disk, that is all that tells.
         if at_work := process_table.working(_STARTING, wanted.name):

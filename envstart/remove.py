@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import called, hook, leftover, record, stopping
+from envstart import called, hook, leftover, stopping
+from envstart.engine import record
 from envstart.errors import (
     DeadlineExceededError,
     EnvstartError,
@@ -31,10 +32,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from envstart.engine.plan import Plan
     from envstart.environment import Environment
     from envstart.inventory import Found
     from envstart.mounts.table import Entry
-    from envstart.plan import Plan
     from envstart.system.log import Report
 
 _TERM = 15

@@ -3,8 +3,8 @@ are the empty directories that the mount would hide."""
 
 from __future__ import annotations
 
-from envstart import plan
 from envstart.config.schema import REQUIRE_MOUNTED, SELF
+from envstart.engine import plan
 from envstart.errors import ConfigError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
 from envstart.paths import is_below
 

@@ -6,8 +6,8 @@ import os
 import time
 
 from envstart import __version__, packages
-from envstart import plan as plans
 from envstart.config import remedies
+from envstart.engine import plan as plans
 from envstart.system.log import paste, printable, tell
 
 TYPE_CHECKING = False
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from envstart.engine.plan import Plan
     from envstart.errors import EnvstartError
     from envstart.forecast import Act
     from envstart.inventory import Found
-    from envstart.plan import Plan
     from envstart.system.log import Report
 
     Record = dict[str, Any]

@@ -6,20 +6,21 @@ Everything that unmounts plans here (docs/promises.md, 11): a mistake in the con
 
 from __future__ import annotations
 
-from envstart import backends, record
+from envstart import backends
 from envstart.config import load
 from envstart.config.schema import BEHAVIOUR
+from envstart.engine import record
+from envstart.engine.plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
 from envstart.errors import EnvstartError
-from envstart.plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from envstart.config.load import Config
+    from envstart.engine.plan import Plan
+    from envstart.engine.record import Record
     from envstart.environment import Environment
-    from envstart.plan import Plan
-    from envstart.record import Record
     from envstart.system.host import Host
 
 

@@ -6,6 +6,7 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed; so it is probed 
 from __future__ import annotations
 
 from envstart import diagnosis
+from envstart.engine.retry import until_it_heals
 from envstart.errors import (
     BlockedError,
     DeadlineExceededError,
@@ -16,7 +17,6 @@ from envstart.errors import (
     reason,
 )
 from envstart.mounts import commands
-from envstart.retry import until_it_heals
 from envstart.system import filesystem, probe
 from envstart.system.process import Result
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from envstart import plan
+from envstart.engine import plan
 from envstart.errors import (
     DeadlineExceededError,
     EnvstartError,

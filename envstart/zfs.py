@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from envstart import diagnosis
 from envstart.block.base import Block, only_on_freebsd
+from envstart.engine.plan import MOUNTED, NOT_READY, READY, UNKNOWN, State
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -18,14 +19,13 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.mount import Mount
-from envstart.plan import MOUNTED, NOT_READY, READY, UNKNOWN, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
+    from envstart.engine.plan import Step
     from envstart.environment import Environment
     from envstart.mounts.table import Entry
-    from envstart.plan import Step
     from envstart.system.host import Host
     from envstart.system.process import Result
 

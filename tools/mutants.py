@@ -39,12 +39,12 @@ class Mutant(NamedTuple):
 MUTANTS = (
     Mutant(
         "confirm is skipped",
-        "envstart.executor:_bring", "await step.check(...)", "None",
+        "envstart.engine.executor:_bring", "await step.check(...)", "None",
         ("tests/hooks/test_faults_server.py::test_fault_10_names_that_must_be_there",),
     ),
     Mutant(
         "no lock is taken",
-        "envstart.executor:_start", "host.locks(...)", "host.locks(())",
+        "envstart.engine.executor:_start", "host.locks(...)", "host.locks(())",
         (
             "tests/hooks/test_faults_process.py::test_fault_49_start_and_start_at_once",
             "tests/hooks/test_promises.py::test_promise_10_several_starts_at_once",
@@ -52,12 +52,12 @@ MUTANTS = (
     ),
     Mutant(
         "nothing is rolled back",
-        "envstart.executor:_take_back", "host.roll_back()", "[]",
+        "envstart.engine.executor:_take_back", "host.roll_back()", "[]",
         ("tests/hooks/test_promises.py::test_promise_04_a_failed_start_takes_back_what_it_did",),
     ),
     Mutant(
         "a failure is not raised",
-        "envstart.executor:_start", "raise", "pass",
+        "envstart.engine.executor:_start", "raise", "pass",
         (
             "tests/hooks/test_promises.py::test_never_0_unless_the_table_says_so",
             "tests/hooks/test_faults_process.py::test_fault_53_signal_while_it_mounts",
@@ -118,7 +118,7 @@ MUTANTS = (
     ),
     Mutant(
         "a stop does not ask all before it begins",
-        "envstart.executor:stop", "[step.before_stop(...) for step in steps]", "[]",
+        "envstart.engine.executor:stop", "[step.before_stop(...) for step in steps]", "[]",
         (
             "tests/hooks/test_faults_server.py::test_fault_5_server_died_before_the_stop",
             "tests/hooks/test_faults_stop.py::test_fault_112_environment_still_runs",
@@ -131,7 +131,7 @@ MUTANTS = (
     ),
     Mutant(
         "everything is tried again",
-        "envstart.retry:until_it_heals", "TemporaryError", "Exception",
+        "envstart.engine.retry:until_it_heals", "TemporaryError", "Exception",
         ("tests/hooks/test_promises.py::test_promise_06_what_does_not_heal_fails_at_once",),
     ),
     Mutant(

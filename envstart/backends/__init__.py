@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from envstart.config.load import Config
+    from envstart.engine.plan import Plan
     from envstart.environment import Environment
-    from envstart.plan import Plan
 
 # Name and what it brings, in the order of the README's table.
 NAMES = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from envstart import ceph, cephkernel, client, diagnosis
 from envstart.config import directories, staging
 from envstart.config.schema import COMMON, Option, choice, plain, whole
+from envstart.engine.plan import Plan
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -18,7 +19,6 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.paths import is_below
-from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

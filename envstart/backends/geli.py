@@ -8,14 +8,14 @@ from envstart.block import volume
 from envstart.block.base import Block, Node
 from envstart.block.provider import Image
 from envstart.config.schema import COMMON, NAME, Option, directory, require_mounted
+from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
-from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
+    from envstart.engine.plan import Step
     from envstart.environment import Environment
-    from envstart.plan import Step
 
 
 def provider(value: str) -> str:

@@ -11,6 +11,7 @@ import time
 from envstart import client, diagnosis
 from envstart.config import directories, staging
 from envstart.config.schema import ALNUM, COMMON, NAME, Option, host_name, mount_words, plain, whole, words
+from envstart.engine.plan import Plan
 from envstart.errors import (
     ConfigError,
     DeadlineExceededError,
@@ -21,7 +22,6 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from envstart.block import volume
 from envstart.block.role import Role
 from envstart.config.schema import COMMON, NAME, Option, choice, flag, plain, whole
-from envstart.plan import Plan
+from envstart.engine.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

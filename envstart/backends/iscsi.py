@@ -15,15 +15,15 @@ from envstart.block.initiators import initiator_of
 from envstart.block.reservation import Reservation
 from envstart.block.session import Session
 from envstart.config.schema import ALNUM, COMMON, NAME, Option, choice, directory, flag, host_port, plain, whole, words
+from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
-from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.block.base import Block
     from envstart.config.load import Config
+    from envstart.engine.plan import Step
     from envstart.environment import Environment
-    from envstart.plan import Step
     from envstart.system.host import Host
 
 # iscsictl(8) cuts what is longer, without a word (docs/freebsd.md#iscsictl).

@@ -11,9 +11,9 @@ import os
 from envstart.config import directories
 from envstart.config.schema import COMMON, Option, choice, inet6, one_mode, whole, words
 from envstart.config.schema import host_name as host_or_inet
+from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
 from envstart.mount import Mount
-from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

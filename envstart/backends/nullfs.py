@@ -8,16 +8,16 @@ from __future__ import annotations
 from envstart import thin
 from envstart.config import directories
 from envstart.config.schema import COMMON, Option, mount_words, require_mounted
+from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
 from envstart.mount import Mount
 from envstart.paths import is_below
-from envstart.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
+    from envstart.engine.plan import Step
     from envstart.environment import Environment
-    from envstart.plan import Step
 
 
 OPTIONS = (

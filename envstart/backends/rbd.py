@@ -6,7 +6,7 @@ from envstart import ceph
 from envstart.block import volume
 from envstart.block.mapped import Mapped
 from envstart.config.schema import ALNUM, COMMON, NAME, Option, whole
-from envstart.plan import Plan
+from envstart.engine.plan import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

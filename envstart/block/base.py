@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import plan
+from envstart.engine import plan
 from envstart.errors import EnvstartError, NotFoundError, TemporaryError, UnavailableError
 
 TYPE_CHECKING = False

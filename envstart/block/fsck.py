@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 
-from envstart import plan, unmount
+from envstart import unmount
 from envstart.block import geom, owner, preen, superblock
 from envstart.block.base import Block
+from envstart.engine import plan
 from envstart.errors import (
     BlockedError,
     ConfigError,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 
-from envstart import ceph, diagnosis, plan
+from envstart import ceph, diagnosis
 from envstart.block import geom
 from envstart.block.base import Block, appears
+from envstart.engine import plan
+from envstart.engine.retry import until_it_heals
 from envstart.errors import (
     UNREADABLE,
     ConfigError,
@@ -21,7 +23,6 @@ from envstart.errors import (
     PermissionDeniedError,
     TemporaryError,
 )
-from envstart.retry import until_it_heals
 from envstart.system import process_table
 
 TYPE_CHECKING = False

@@ -12,7 +12,7 @@ import stat
 import string
 from contextlib import suppress
 
-from envstart import plan
+from envstart.engine import plan
 from envstart.errors import DeadlineExceededError, EnvstartError, NotFoundError, TemporaryError, reason
 from envstart.system import probe
 from envstart.system.files import atomic_write

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 
-from envstart import diagnosis, plan
+from envstart import diagnosis
 from envstart.block import geom, secret
 from envstart.block.base import Block, appears, only_on_freebsd
+from envstart.engine import plan
+from envstart.engine.retry import until_it_heals
 from envstart.errors import (
     BlockedError,
     ConfigError,
@@ -22,7 +24,6 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.retry import until_it_heals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

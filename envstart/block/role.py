@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 
-from envstart import plan
 from envstart.block import geom, peer
 from envstart.block.base import Block, Looks, only_on_freebsd
+from envstart.engine import plan
 from envstart.errors import (
     BlockedError,
     ConfigError,

@@ -23,8 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart import plan
     from envstart.config.load import Config
+    from envstart.engine import plan
     from envstart.environment import Environment
     from envstart.mounts.table import Entry, Table
     from envstart.system.host import Host

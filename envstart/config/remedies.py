@@ -12,9 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envstart.engine.plan import Plan
     from envstart.environment import Environment
     from envstart.inventory import Found
-    from envstart.plan import Plan
 
 
 def known(verb: str, names: Sequence[str], workdirs: Sequence[str] = (), *options: str) -> str:

@@ -9,9 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from envstart.engine.plan import Plan
     from envstart.inventory import Found, Inventory
     from envstart.mounts.table import Table
-    from envstart.plan import Plan
 
 HOST = "host"
 CRITICAL, WARNING, NOTE = "critical", "warning", "note"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envstart.doctor.finding import Case, Scene
-    from envstart.plan import Step
+    from envstart.engine.plan import Step
     from envstart.system.host import Host
     from envstart.system.process import Result
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envstart.doctor.finding import Scene
-    from envstart.plan import Step
+    from envstart.engine.plan import Step
     from envstart.system.host import Host
 
 # Seconds for a name, for a connection, and for showmount(8); together less than a doctor has.

@@ -11,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envstart.engine.plan import Plan
     from envstart.errors import EnvstartError
-    from envstart.plan import Plan
     from envstart.system.process import Result
 
 IDENT = "envstart"

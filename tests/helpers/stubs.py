@@ -11,10 +11,10 @@ from sim import transcript
 from envstart import backends
 from envstart.config import load
 from envstart.config.load import Config
+from envstart.engine.plan import Plan
 from envstart.environment import Environment, in_workdir
 from envstart.errors import TemporaryError
 from envstart.mounts.table import Entry, Table
-from envstart.plan import Plan
 from envstart.system import loop
 from envstart.system.deadline import Deadline
 from envstart.system.host import Host

@@ -17,7 +17,7 @@ from envstart.backends import geli
 from envstart.block import volume
 from envstart.block.base import Node
 from envstart.config import load
-from envstart.plan import Plan
+from envstart.engine.plan import Plan
 from envstart.system.host import Host
 from envstart.system.log import Report
 

@@ -12,9 +12,9 @@ from clients import GLUSTER, ClientSite
 from stubs import Stub, done, planned
 from variants import STACKS, site_of
 
-from envstart import plan as plans
 from envstart.block.base import Node
 from envstart.block.fsck import Fsck
+from envstart.engine import plan as plans
 from envstart.errors import ConfigError
 from envstart.mounts.commands import fsck
 

@@ -14,9 +14,9 @@ from thin_site import LINKS, THIN, THIN_FSTAB, ThinSite
 
 from envstart import poststop, thin
 from envstart.backends import nullfs
+from envstart.engine.plan import waves
 from envstart.errors import ConfigError
 from envstart.mounts.table import Entry, Table
-from envstart.plan import waves
 
 ROOT = "/j/web-root"
 DATA = f"{WORKDIR}/jails-data/env1-data"

@@ -12,9 +12,9 @@ from stubs import planned
 from thin_site import THIN_ZFS, ThinSite, make_skeleton
 
 from envstart import thin
+from envstart.engine.plan import waves
 from envstart.errors import ConfigError
 from envstart.mounts import commands
-from envstart.plan import waves
 
 GET = ["zfs", "get", "-H", "-p", "-o", "value", "mountpoint,canmount", "pool/jail1"]
 CLONE = ["zfs", "clone", "-o", "canmount=noauto", "pool/template@base", "pool/jail1"]

@@ -66,7 +66,8 @@ def test_what_is_heavy_is_imported_when_it_is_needed(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [ROOT / "envstart" / f"{name}.py" for name in ("executor", "plan", "system/loop", "retry")]
+    "path",
+    [ROOT / "envstart" / f"{name}.py" for name in ("engine/executor", "engine/plan", "system/loop", "engine/retry")],
 )
 def test_the_engine_knows_nothing_about_file_systems(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

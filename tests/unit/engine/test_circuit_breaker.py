@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from envstart import breaker
+from envstart.engine import circuit_breaker
 from envstart.system import network
 from envstart.system.host import Host
 from envstart.system.log import Report
@@ -28,4 +28,4 @@ def test_faults_18_19_on_a_slow_host(monkeypatch: pytest.MonkeyPatch, listening:
         server.bind(("127.0.0.1", 0))
         if listening:
             server.listen()
-        assert host.wait(breaker.connects(host, (server.getsockname(),))) is listening
+        assert host.wait(circuit_breaker.connects(host, (server.getsockname(),))) is listening

@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 from stubs import Stub, done
 
-from envstart import retry
 from envstart.block import base
+from envstart.engine import retry
 from envstart.errors import DeadlineExceededError, EnvstartError, TemporaryError, UnavailableError
 from envstart.system import deadline
 from envstart.system.host import Host

@@ -11,6 +11,7 @@ from stubs import Stub, answer, done, planned
 
 from envstart import ceph, cephkernel, client
 from envstart.cephkernel import KernelMount
+from envstart.engine.plan import Plan
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -23,7 +24,6 @@ from envstart.errors import (
 from envstart.mountpoint import Undo
 from envstart.mounts import commands, table_linux
 from envstart.mounts.table import Entry, Table
-from envstart.plan import Plan
 from envstart.system.host import Host
 from envstart.system.process import Result
 

@@ -10,11 +10,12 @@ import pytest
 from mesh_text import Geom, Makes, Uses, text
 from stubs import Stub, answer, done, outputs, planned
 
-from envstart import plan as plans
 from envstart.block import provider as block
 from envstart.block import volume
 from envstart.block.base import Node
 from envstart.block.provider import Image, Provider
+from envstart.engine import plan as plans
+from envstart.engine.plan import Plan, waves
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -23,7 +24,6 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.plan import Plan, waves
 
 MESH = "sysctl -n kern.geom.confxml"
 DISK = Geom("DISK", "ada0", (Makes("ada0"),))

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from mesh_text import Geom, Makes, Uses, text
 from stubs import Stub, answer, done, outputs, planned
 
-from envstart import plan as plans
 from envstart.backends import hast
 from envstart.block import peer
 from envstart.block.role import Resource, Role
+from envstart.engine import plan as plans
+from envstart.engine.plan import Plan, waves
 from envstart.errors import ConfigError, NoResponseError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry
-from envstart.plan import Plan, waves
 
 LIST = "hastctl list env1"
 

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from mesh_text import Geom, Makes, Uses, text
 from stubs import UUID, WORKDIR, Stub, answer, done, outputs, planned
 
-from envstart import plan as plans
 from envstart.backends import iscsi
 from envstart.block import initiator, owner
 from envstart.block.initiator import Listed, normal_portal, parse
 from envstart.block.reservation import Reservation, own_key
 from envstart.block.session import Session
 from envstart.config import schema
+from envstart.engine import plan as plans
+from envstart.engine.plan import Plan, waves
 from envstart.errors import ConfigError, PermissionDeniedError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry
-from envstart.plan import Plan, waves
 
 DISK0 = "iqn.2026-11.lab.storage:disk0"
 LIST = "iscsictl -L --libxo json"

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from stubs import Stub, answer, done, planned
 
-from envstart import plan as plans
 from envstart.block import blockdev, geom, initiator, open_iscsi, owner, persist
 from envstart.block.initiators import initiator_of
 from envstart.block.reservation import Reservation
 from envstart.block.session import Session
+from envstart.engine import plan as plans
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry, Table
 

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 import pytest
 import stubs
 
-from envstart import executor, forced, plan
+from envstart import forced
+from envstart.engine import executor, plan
 from envstart.errors import NoSpaceError, TemporaryError
 from envstart.mounts.table import Entry, Table
 from envstart.system import guests, process_table, rundir

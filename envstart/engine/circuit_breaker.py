@@ -16,7 +16,7 @@ from envstart.system import rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.plan import Plan, Server
+    from envstart.engine.plan import Plan, Server
     from envstart.system.host import Host
 
 # Seconds for a connection. Over a longer way than this a server counts as down, until BREAKER seconds are over.

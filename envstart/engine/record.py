@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from envstart.plan import Plan
+    from envstart.engine.plan import Plan
     from envstart.system.log import Report
 
 DIR = "/var/db/envstart"

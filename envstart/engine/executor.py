@@ -6,27 +6,28 @@ Knows nothing about file systems; the steps do.
 
 from __future__ import annotations
 
-from envstart import breaker, mountpoint, record, started
+from envstart import mountpoint
+from envstart.engine import circuit_breaker, record, start_marks
+from envstart.engine.plan import waves
 from envstart.errors import BlockedError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
-from envstart.plan import waves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from envstart.engine.plan import Plan, Step
     from envstart.mount import Mount
-    from envstart.plan import Plan, Step
     from envstart.system.host import Host
 
 
 def start(plan: Plan, host: Host) -> int:
     """Make everything of the plan so, or leave everything as it was and raise; returns how many steps it took."""
     groups = waves(plan.steps)
-    host.wait(breaker.admit(plan, host))
+    host.wait(circuit_breaker.admit(plan, host))
     try:
         return _start(plan, host, groups)
     except (TemporaryError, BlockedError):
-        host.wait(breaker.consider(plan, host))
+        host.wait(circuit_breaker.consider(plan, host))
         raise
 
 
@@ -38,7 +39,7 @@ def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
         pending = {step.name for step, lack in zip(plan.steps, lacking) if lack is not None}
         recorded = record.save(plan, host.report)
         if not pending:
-            started.note(plan.locks[0])
+            start_marks.note(plan.locks[0])
             return 0
         host.signals.arm()
         try:
@@ -51,11 +52,11 @@ def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
         except BaseException as error:
             failures = _take_back(host, error)
             if unfinished := host.unfinished():
-                started.leave(plan.locks[0], unfinished)
+                start_marks.leave(plan.locks[0], unfinished)
             if not (failures or unfinished):
                 record.restore(plan.environment, recorded)
             raise
-        started.note(plan.locks[0])
+        start_marks.note(plan.locks[0])
     return len(pending)
 
 
@@ -71,7 +72,7 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
         why = unless()
         if why:
             raise TemporaryError(f"cannot stop {plan.environment.name}: {why}; it is left as it is")
-        if left := started.left(plan.locks[0]):
+        if left := start_marks.left(plan.locks[0]):
             raise TemporaryError(
                 f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
                 "it, can still mount when its server is back",
