@@ -5,14 +5,15 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from envstart import backends, hook, observe, show, stopping, unregistered
+from envstart import backends, hook, show, stopping, unregistered
 from envstart.config import remedies
 from envstart.engine import plan, record, start_marks
 from envstart.engine.plan import State
 from envstart.environment import file_name
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
 from envstart.inventory import Found
-from envstart.mount import Mount
+from envstart.steps import observe
+from envstart.steps.mount import Mount
 from envstart.system import filesystem, process_table
 from envstart.system.log import paste
 

@@ -6,21 +6,10 @@ import argparse
 import os
 import sys
 
-from envstart import (
-    __version__,
-    backends,
-    check,
-    checking,
-    effective,
-    environment,
-    hook,
-    inventory,
-    observe,
-    operate,
-    show,
-)
+from envstart import __version__, backends, check, checking, effective, environment, hook, inventory, operate, show
 from envstart.config import load, sample
 from envstart.errors import EnvstartError, UsageError
+from envstart.steps import observe
 from envstart.system.host import Host
 from envstart.system.log import Report, tell
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 
 from envstart import environment, hook
-from envstart.block.base import Block
 from envstart.config import directories, staging
 from envstart.config.schema import ALNUM
 from envstart.engine.plan import NOT_READY, Plan, State
 from envstart.environment import file_name
 from envstart.errors import ConfigError, EnvstartError, NotFoundError, NotOnServerError, TemporaryError, UsageError
-from envstart.mount import Mount
+from envstart.steps.block import Block
+from envstart.steps.mount import Mount
 from envstart.system import filesystem
 from envstart.system.log import tell
 

@@ -170,8 +170,8 @@ def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[
 
 def known(step: Step, table: Table, linux: bool) -> tuple[Any, ...] | None:
     """What the table must show for a step to be so; None if that cannot be told by it alone."""
-    from envstart.mount import Mount
-    from envstart.mountpoint import drift
+    from envstart.steps.mount import Mount
+    from envstart.steps.mountpoint import drift
 
     stack = table.at(step.point)
     if type(step) is not Mount or step.lower is not None or step.shared or len(stack) != 1:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from envstart import links, mountpoint, observe
 from envstart.engine import circuit_breaker, start_marks
 from envstart.engine.plan import NOT_MOUNTED, waves
 from envstart.errors import EnvstartError, TemporaryError, UnavailableError
-from envstart.mount import Mount
+from envstart.steps import mountpoint, observe, symlinks
+from envstart.steps.mount import Mount
 from envstart.system import rundir
 
 TYPE_CHECKING = False
@@ -152,5 +152,5 @@ async def _check_lock_directory() -> None:
 
 async def _prepare(host: Rehearsal, mount: Mount) -> None:
     point = await host.real(mount.point)
-    await links.refuse(host, mount, point)
+    await symlinks.refuse(host, mount, point)
     await mountpoint.prepare(host, mount, point, [])

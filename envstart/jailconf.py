@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from envstart.config.schema import ALNUM
 from envstart.errors import UsageError
-from envstart.thin import SKELETON
+from envstart.steps.thin import SKELETON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from envstart.config.load import Config
 from envstart.config.schema import COMMON
 from envstart.engine.plan import Plan
 from envstart.errors import EnvstartError
-from envstart.mount import Mount
+from envstart.steps.mount import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import os
 
-from envstart import (
-    backends,
-    check,
-    hook,
-    install,
-    inventory,
-    occupancy,
-    overview,
-    recovery,
-    show,
-    stopping,
-    unregistered,
-)
+from envstart import backends, check, hook, install, inventory, overview, show, stopping, unregistered
 from envstart.config import remedies
 from envstart.engine import executor, start_marks
 from envstart.engine.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, TemporaryError, UsageError
-from envstart.mount import Mount
+from envstart.steps import occupancy, recovery
+from envstart.steps.mount import Mount
 from envstart.system import guests, process_table
 from envstart.system.host import Host
 from envstart.system.log import paste, tell, write

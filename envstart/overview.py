@@ -8,7 +8,7 @@ from envstart.config import remedies
 from envstart.engine import plan, start_marks
 from envstart.engine.plan import State
 from envstart.environment import file_name
-from envstart.mount import Mount
+from envstart.steps.mount import Mount
 from envstart.system.log import paste
 
 TYPE_CHECKING = False

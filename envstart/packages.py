@@ -17,7 +17,7 @@ _TRUE = ("true", "yes", "on")
 def needs_locking(plan: Plan) -> bool:
     """Whether pkg(8) keeps its database on NFSv3 or GlusterFS there (docs/cbsd.md#pkg)."""
     from envstart.backends.nfs import version
-    from envstart.mount import Mount
+    from envstart.steps.mount import Mount
 
     data = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
     return plan.backend == "gluster" or any(step.fstype == "nfs" and version(step.options) != "4" for step in data)

@@ -98,22 +98,22 @@ MUTANTS = (
     ),
     Mutant(
         "only the mount point is compared",
-        "envstart.mount:Mount._ours", "not await self._matches(...)", "False",
+        "envstart.steps.mount:Mount._ours", "not await self._matches(...)", "False",
         ("tests/hooks/test_faults_table.py::test_fault_22_other_source",),
     ),
     Mutant(
         "a stack of mounts is taken for one",
-        "envstart.mountpoint:seen", "len(stack) > 1", "False",
+        "envstart.steps.mountpoint:seen", "len(stack) > 1", "False",
         ("tests/hooks/test_faults_table.py::test_fault_26_two_of_ours_stacked",),
     ),
     Mutant(
         "it is not journalled before the act",
-        "envstart.mount:Mount.start", "host.on_failure(...)", "None",
+        "envstart.steps.mount:Mount.start", "host.on_failure(...)", "None",
         ("tests/hooks/test_promises.py::test_promise_04_a_failed_start_takes_back_what_it_did",),
     ),
     Mutant(
         "what lands late is not looked for",
-        "envstart.mount:Mount._take_back", "_LATE", "0.0",
+        "envstart.steps.mount:Mount._take_back", "_LATE", "0.0",
         ("tests/hooks/test_faults_process.py::test_fault_67_mount_that_lands_after_it_was_given_up",),
     ),
     Mutant(
@@ -164,7 +164,7 @@ MUTANTS = (
     ),
     Mutant(
         "a mount that is hidden passes for mounted",
-        "envstart.mountpoint:seen", "refuse_hidden(...)", "None",
+        "envstart.steps.mountpoint:seen", "refuse_hidden(...)", "None",
         (
             "tests/hooks/test_faults_table.py::test_a_mount_above_hides_all",
             "tests/hooks/test_unchanged.py::test_the_table_is_read_in_the_same_way",

@@ -6,7 +6,6 @@ Facts are in docs/freebsd.md#ceph-fuse; what is said of Linux was seen of Ceph 1
 
 from __future__ import annotations
 
-from envstart import ceph, cephkernel, client, diagnosis
 from envstart.config import directories, staging
 from envstart.config.schema import COMMON, Option, choice, plain, whole
 from envstart.engine.plan import Plan
@@ -19,12 +18,13 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.paths import is_below
+from envstart.steps import ceph, cephfs_kernel, diagnosis, fuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
     from envstart.environment import Environment
-    from envstart.mountpoint import Undo
+    from envstart.steps.mountpoint import Undo
     from envstart.system.host import Host
 
 _SAID: diagnosis.Rows = (
@@ -50,13 +50,13 @@ OPTIONS = (
     Option("CEPH_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
     Option(
         "CEPH_MOUNT_DIR",
-        client.one_word,
+        fuse.one_word,
         staging.CEPH,
         "ceph-fuse: directory for root alone, below which CEPH_ROOT_DIR itself is mounted, once for each environment",
     ),
     Option(
         "MOUNT_CEPH_OPT",
-        cephkernel.mount_options,
+        cephfs_kernel.mount_options,
         "",
         'kernel: options of mount.ceph(8), as in "noatime ms_mode=secure", the latter with HOST:3300 as monitors',
         "none",
@@ -65,7 +65,7 @@ OPTIONS = (
 )
 
 
-class CephFS(client.Client):
+class CephFS(fuse.Client):
     """CEPH_ROOT_DIR of the file system; the table tells neither it nor the cluster."""
 
     fstype = "ceph-fuse"
@@ -106,7 +106,7 @@ def inputs(environment: Environment, config: Config) -> dict[str, str]:
     mount.ceph was installed in between."""
     if config["CEPH_CLIENT"] != "auto":
         return {}
-    kernel = cephkernel.is_there() and not client.is_noted(environment)
+    kernel = cephfs_kernel.is_there() and not fuse.is_noted(environment)
     return {"CEPH_CLIENT": "kernel" if kernel else "fuse"}
 
 
@@ -119,9 +119,11 @@ def plan(environment: Environment, config: Config) -> Plan:
         if not is_below(item.path, root):
             raise ConfigError(f"cannot use {item.path} for {item.name}: it does not lie in CEPH_ROOT_DIR, {root}")
     if config.inputs.get("CEPH_CLIENT", config["CEPH_CLIENT"]) == "kernel":
-        client.refuse_shared(wanted)
-        return Plan("ceph", environment, config, [cephkernel.KernelMount(item, environment, config) for item in wanted])
+        fuse.refuse_shared(wanted)
+        return Plan(
+            "ceph", environment, config, [cephfs_kernel.KernelMount(item, environment, config) for item in wanted]
+        )
     for item in wanted:
         item.path = item.path[len(root.rstrip("/")) :]
     volume = CephFS(environment, config, root, [item.path.lstrip("/") for item in wanted])
-    return Plan("ceph", environment, config, client.steps(volume, wanted, environment, config))
+    return Plan("ceph", environment, config, fuse.steps(volume, wanted, environment, config))

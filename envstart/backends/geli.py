@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from envstart.block import volume
-from envstart.block.base import Block, Node
 from envstart.block.provider import Image
 from envstart.config.schema import COMMON, NAME, Option, directory, require_mounted
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
+from envstart.steps.block import Block, Node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def plan(environment: Environment, config: Config) -> Plan:
     device: Block = Node(path, config["PROBE_TIMEOUT"]) if path.startswith("/dev/") else Image(config, path, read_only)
     steps: list[Step] = [device, *volume.steps(environment, config, device, guarded=False)]
     if config["GELI_REQUIRE_MOUNTED"]:
-        from envstart import required
+        from envstart.steps import required
 
         if path.startswith("/dev/"):
             raise ConfigError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import client, diagnosis
 from envstart.config import directories, staging
 from envstart.config.schema import ALNUM, COMMON, NAME, Option, host_name, mount_words, plain, whole, words
 from envstart.engine.plan import Plan
@@ -22,6 +21,7 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
+from envstart.steps import diagnosis, fuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ OPTIONS = (
     ),
     Option(
         "GLUSTER_LOG_FILE",
-        client.one_word,
+        fuse.one_word,
         "/var/log/glusterfs/envstart.log",
         "log of the client",
         fills=(NAME,),
@@ -104,7 +104,7 @@ OPTIONS = (
     Option("GLUSTER_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
     Option(
         "GLUSTER_MOUNT_DIR",
-        client.one_word,
+        fuse.one_word,
         staging.GLUSTER,
         "directory for root alone, below which the volume itself is mounted, once for each environment",
     ),
@@ -112,7 +112,7 @@ OPTIONS = (
 )
 
 
-class Gluster(client.Client):
+class Gluster(fuse.Client):
     """The volume. ``log`` is the file that its client writes to."""
 
     fstype = "glusterfs"
@@ -180,7 +180,7 @@ def plan(environment: Environment, config: Config) -> Plan:
     warnings = []
     if not config["GLUSTER_SERVER"][1:]:
         warnings.append("GLUSTER_SERVER has one server: while it is down nothing is mounted, whatever bricks there are")
-    return Plan("gluster", environment, config, client.steps(volume, wanted, environment, config), warnings)
+    return Plan("gluster", environment, config, fuse.steps(volume, wanted, environment, config), warnings)
 
 
 def _normal(source: str) -> str:

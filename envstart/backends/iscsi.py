@@ -20,10 +20,10 @@ from envstart.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.block.base import Block
     from envstart.config.load import Config
     from envstart.engine.plan import Step
     from envstart.environment import Environment
+    from envstart.steps.block import Block
     from envstart.system.host import Host
 
 # iscsictl(8) cuts what is longer, without a word (docs/freebsd.md#iscsictl).

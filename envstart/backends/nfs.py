@@ -13,7 +13,7 @@ from envstart.config.schema import COMMON, Option, choice, inet6, one_mode, whol
 from envstart.config.schema import host_name as host_or_inet
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
-from envstart.mount import Mount
+from envstart.steps.mount import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ The smallest backend: begin here to write one.
 
 from __future__ import annotations
 
-from envstart import thin
 from envstart.config import directories
 from envstart.config.schema import COMMON, Option, mount_words, require_mounted
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
-from envstart.mount import Mount
 from envstart.paths import is_below
+from envstart.steps import thin
+from envstart.steps.mount import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def plan(environment: Environment, config: Config) -> Plan:
         for item in wanted
     ]
     if config["ZFS_CLONE"]:
-        from envstart import zfs
+        from envstart.steps import zfs
 
         own = next(item for item in (*layers, *wanted) if item.name == ("skeleton" if layers else "data"))
         steps += zfs.steps(environment, config, own.path)
@@ -78,7 +78,7 @@ def plan(environment: Environment, config: Config) -> Plan:
         if isinstance(step, Mount):
             step.beside = {item.point for item in (*wanted, *layers)}
     if config["NULLFS_REQUIRE_MOUNTED"]:
-        from envstart import required
+        from envstart.steps import required
 
         root: str = config["NULLFS_ROOT_DIR"]
         steps = [*required.steps(config, "NULLFS", root, root), *steps]

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 
-from envstart import unmount
 from envstart.block import geom, owner, preen, superblock
-from envstart.block.base import Block
 from envstart.engine import plan
 from envstart.errors import (
     BlockedError,
@@ -21,8 +19,10 @@ from envstart.errors import (
     reason,
 )
 from envstart.mounts import commands
+from envstart.steps import unmount
+from envstart.steps.block import Block
+from envstart.steps.health import LEASE_SECONDS
 from envstart.system import filesystem
-from envstart.usable import LEASE_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 
-from envstart import diagnosis
-from envstart.block import secret
 from envstart.errors import UNREADABLE, ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
+from envstart.steps import diagnosis, keyfile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,7 +209,7 @@ async def read_secret(host: Host, path: str | None, timeout: float) -> str:
     """The secret in a file that only root can read; "" without a path."""
     if path is None:
         return ""
-    text = await secret.read(host, path, timeout)
+    text = await keyfile.read(host, path, timeout)
     if not text or '"' in text or not text.isprintable():
         raise ConfigError(f"cannot use the secret in {path}: iscsi.conf(5) cannot hold an empty one, nor a quote")
     if len(text) > _SECRET_MAX:

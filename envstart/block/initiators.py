@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    from envstart import diagnosis
     from envstart.block.initiator import Listed
     from envstart.config.load import Config
+    from envstart.steps import diagnosis
     from envstart.system.host import Host
     from envstart.system.process import Result
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 
-from envstart import ceph, diagnosis
 from envstart.block import geom
-from envstart.block.base import Block, appears
 from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
 from envstart.errors import (
@@ -23,6 +21,8 @@ from envstart.errors import (
     PermissionDeniedError,
     TemporaryError,
 )
+from envstart.steps import ceph, diagnosis
+from envstart.steps.block import Block, appears
 from envstart.system import process_table
 
 TYPE_CHECKING = False

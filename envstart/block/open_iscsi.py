@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 
-from envstart import diagnosis
-from envstart.block import secret
 from envstart.block.initiator import CONNECTED, Listed, split_portal
 from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError, reason
 from envstart.paths import path_digest
+from envstart.steps import diagnosis, keyfile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ async def settings(host: Host, config: Config, target: str, portal: str) -> str:
 async def _secret(host: Host, path: str | None, timeout: float) -> str:
     if path is None:
         return ""
-    text = await secret.read(host, path, timeout)
+    text = await keyfile.read(host, path, timeout)
     if not text or text != text.strip() or not text.isprintable() or len(text) > _SECRET_MAX:
         raise ConfigError(
             f"cannot use the secret in {path}: open-iscsi cannot hold an empty one, blanks at its ends, or more than "

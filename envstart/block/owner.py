@@ -20,7 +20,7 @@ from envstart.system.files import atomic_write
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
-    from envstart.mount import Mount
+    from envstart.steps.mount import Mount
     from envstart.system.host import Host
     from envstart.system.process import Result
 

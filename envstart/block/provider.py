@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 
-from envstart import diagnosis
-from envstart.block import geom, secret
-from envstart.block.base import Block, appears, only_on_freebsd
+from envstart.block import geom
 from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
 from envstart.errors import (
@@ -24,6 +22,8 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
+from envstart.steps import diagnosis, keyfile
+from envstart.steps.block import Block, appears, only_on_freebsd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Provider(_Attached):
 
     async def before_start(self, host: Host) -> None:
         remedy = "correct GELI_KEYFILE and GELI_PASSFILE"
-        await secret.check(host, [*self._keys, *self._passes], self.config["PROBE_TIMEOUT"], remedy)
+        await keyfile.check(host, [*self._keys, *self._passes], self.config["PROBE_TIMEOUT"], remedy)
 
     async def start(self, host: Host) -> None:
         device = await self.below(host)

@@ -8,11 +8,11 @@ does. It belongs to one session: hence not with multipath, and hence it is taken
 from __future__ import annotations
 
 from envstart.block import geom, persist
-from envstart.block.base import Block
 from envstart.block.initiators import initiator_of
 from envstart.block.owner import host_id, whence
 from envstart.engine import plan
 from envstart.errors import BlockedError, ConfigError, EnvstartError, NoResponseError, TemporaryError
+from envstart.steps.block import Block
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

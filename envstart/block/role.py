@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 
 from envstart.block import geom, peer
-from envstart.block.base import Block, Looks, only_on_freebsd
 from envstart.engine import plan
 from envstart.errors import (
     BlockedError,
@@ -22,6 +21,7 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
+from envstart.steps.block import Block, Looks, only_on_freebsd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

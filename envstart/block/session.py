@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 
-from envstart import diagnosis
 from envstart.block import geom
-from envstart.block.base import Block, Looks, only_on_freebsd
 from envstart.block.initiator import CONNECTED, Listed, normal_portal, split_portal
 from envstart.block.initiators import initiator_of
 from envstart.block.redirection import Logins
@@ -17,6 +15,8 @@ from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, NotFoundError, TemporaryError, UnavailableError
 from envstart.paths import path_digest
+from envstart.steps import diagnosis
+from envstart.steps.block import Block, Looks, only_on_freebsd
 from envstart.system import rundir
 
 TYPE_CHECKING = False

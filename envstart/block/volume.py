@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 
-from envstart import diagnosis
 from envstart.block import geom
-from envstart.block.base import Block, is_node
 from envstart.block.fsck import Fsck
 from envstart.block.owner import Mark
 from envstart.block.provider import Provider
@@ -17,7 +15,9 @@ from envstart.config import staging
 from envstart.config.schema import NAME, Option, choice, directory, mount_words, whole, words
 from envstart.environment import file_name
 from envstart.errors import ConfigError, TemporaryError
-from envstart.mount import Mount
+from envstart.steps import diagnosis
+from envstart.steps.block import Block, is_node
+from envstart.steps.mount import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from envstart import nfs_failure
 from envstart.backends.nfs import version
 from envstart.config import remedies
 from envstart.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_error, of_several, several
 from envstart.errors import EnvstartError, TemporaryError
+from envstart.steps import nfs_failure
 from envstart.system import rundir
 
 TYPE_CHECKING = False

@@ -9,10 +9,10 @@ import contextlib
 import os
 
 from envstart import install, packages
-from envstart.block import secret
 from envstart.config import remedies, shell
 from envstart.doctor.finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, see_check, several
 from envstart.errors import EnvstartError, TemporaryError
+from envstart.steps import keyfile
 from envstart.system import probe, process
 from envstart.system.log import paste
 
@@ -192,7 +192,7 @@ def _close(path: str) -> str:
 
 async def _check_secrets(host: Host, scene: Scene, secrets: dict[str, str]) -> list[Finding]:
     found = []
-    answers, _ = await host.each(lambda path: secret.refuse_untrusted([path]), list(secrets), timeout=_PATIENCE)
+    answers, _ = await host.each(lambda path: keyfile.refuse_untrusted([path]), list(secrets), timeout=_PATIENCE)
     for (path, name), (number, answer) in zip(secrets.items(), answers):
         error = process.raised(number, answer)
         if isinstance(error, EnvstartError):

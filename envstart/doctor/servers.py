@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from envstart import nfs_failure
 from envstart.backends.nfs import version
 from envstart.doctor.finding import CRITICAL, NOTE, WARNING, Finding, guarded, of_several, several
 from envstart.errors import DeadlineExceededError, NoResponseError, UnavailableError, reason
 from envstart.paths import is_below
+from envstart.steps import nfs_failure
 from envstart.system import network
 
 TYPE_CHECKING = False

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from envstart import sources, thin
 from envstart.doctor.finding import CRITICAL, WARNING, Finding, guarded, of_several
 from envstart.engine.plan import NOT_READY
-from envstart.mount import Mount
 from envstart.paths import is_below
-from envstart.required import MountedDirectory
+from envstart.steps import sources, thin
+from envstart.steps.mount import Mount
+from envstart.steps.required import MountedDirectory
 from envstart.system import probe
 
 TYPE_CHECKING = False

@@ -6,17 +6,17 @@ Knows nothing about file systems; the steps do.
 
 from __future__ import annotations
 
-from envstart import mountpoint
 from envstart.engine import circuit_breaker, record, start_marks
 from envstart.engine.plan import waves
 from envstart.errors import BlockedError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
+from envstart.steps import mountpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from envstart.engine.plan import Plan, Step
-    from envstart.mount import Mount
+    from envstart.steps.mount import Mount
     from envstart.system.host import Host
 
 
@@ -101,7 +101,7 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
 
 def take_away(plan: Plan, host: Host, steps: Sequence[Mount]) -> None:
     """Unmount what is broken of these mounts, in their order; what is found well by then stays."""
-    from envstart import recovery
+    from envstart.steps import recovery
 
     with host.locks(plan.locks, needed=False):
         host.signals.arm()

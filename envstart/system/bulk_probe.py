@@ -8,9 +8,9 @@ import time
 
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
+from envstart.steps.health import Answer
 from envstart.system import locks
 from envstart.system import probe as verdict
-from envstart.usable import Answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from envstart.engine.plan import Plan
 from envstart.environment import Environment, in_workdir
 from envstart.errors import TemporaryError
 from envstart.mounts.table import Entry, Table
+from envstart.steps.health import Answer
 from envstart.system import loop
 from envstart.system.deadline import Deadline
 from envstart.system.host import Host
 from envstart.system.process import Result
-from envstart.usable import Answer
 
 _T = TypeVar("_T")
 

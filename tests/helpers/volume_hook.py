@@ -12,12 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from envstart import environment, hook, observe, show
+from envstart import environment, hook, show
 from envstart.backends import geli
 from envstart.block import volume
-from envstart.block.base import Node
 from envstart.config import load
 from envstart.engine.plan import Plan
+from envstart.steps import observe
+from envstart.steps.block import Node
 from envstart.system.host import Host
 from envstart.system.log import Report
 

@@ -19,13 +19,13 @@ from cbsd import NFS4, SERVER, Ended, Site, Variant, last_line
 from stubs import Stub, done, planned
 from toy import Toy, processes
 
-from envstart import usable
 from envstart.engine import plan as plans
 from envstart.engine.plan import BROKEN, NOT_USABLE
 from envstart.errors import EnvstartError
-from envstart.mount import Mount
+from envstart.steps import health as usable
+from envstart.steps.health import Answer, interpret
+from envstart.steps.mount import Mount
 from envstart.system import probe as verdict
-from envstart.usable import Answer, interpret
 
 SECOND = "172.16.0.2"
 

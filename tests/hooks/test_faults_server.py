@@ -9,9 +9,9 @@ import pytest
 from cbsd import NULLFS, SERVER, Site, last_line
 from stubs import Stub, done, planned
 
-from envstart import usable
 from envstart.errors import EnvstartError, NotFoundError, PermissionDeniedError
-from envstart.mount import Mount
+from envstart.steps import health
+from envstart.steps.mount import Mount
 from envstart.system import probe as verdict
 
 
@@ -349,7 +349,7 @@ def test_fault_10_an_empty_directory_that_takes_no_file(
     plan = planned(tmp_path, "nfs", NFS_SERVER=SERVER)
     (data,) = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
     try:
-        lack = done(usable.judge(data, Answered().host, data.point))
+        lack = done(health.judge(data, Answered().host, data.point))
     except PermissionDeniedError as error:
         lack = error
     assert type(lack) is kind

@@ -14,9 +14,9 @@ from clients import CEPH, GLUSTER, MOUNTS, VOLUME, ClientSite
 
 from envstart.backends import gluster
 from envstart.backends.gluster import log_errors
-from envstart.client import one_word
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
+from envstart.steps.fuse import one_word
 from envstart.system import rundir
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from cbsd import SERVER, Site, last_line
 
-from envstart import diagnosis, nfs_failure
 from envstart.backends import nfs
 from envstart.mounts import commands
+from envstart.steps import diagnosis, nfs_failure
 from envstart.system.process import Result
 
 DEFAULT = next(option.default for option in nfs.OPTIONS if option.name == "MOUNT_NFS_OPT")

@@ -16,9 +16,10 @@ import pytest
 from cbsd import NFS4, SERVER, Ended, Site, last_line
 from toy import Toy
 
-from envstart import inventory, occupancy, unmount
+from envstart import inventory
 from envstart.environment import Environment
 from envstart.inventory import Found
+from envstart.steps import occupancy, unmount
 from envstart.system import guests, process_table, rundir
 from envstart.system.host import Host
 from envstart.system.log import Report

@@ -20,10 +20,10 @@ from blocks import RBD, BlockSite
 from cbsd import last_line
 from stubs import Stub, done, planned
 
-from envstart import ceph
 from envstart.backends import rbd
 from envstart.block.mapped import Mapped
 from envstart.errors import NoResponseError, TemporaryError
+from envstart.steps import ceph
 
 SPEC = "jails/jail1"
 

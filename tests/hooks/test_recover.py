@@ -11,8 +11,8 @@ import pytest
 from cbsd import SERVER, Ended, Site, last_line
 from toy import Toy
 
-from envstart import forced
 from envstart.mounts.table import Entry, Table
+from envstart.steps import forced
 
 # What a dead server may cost, in seconds of the simulated machine.
 MINUTE = 60.0

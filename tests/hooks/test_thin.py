@@ -12,11 +12,12 @@ from cbsd import last_line
 from stubs import WORKDIR, configured, jail, planned
 from thin_site import LINKS, THIN, THIN_FSTAB, ThinSite
 
-from envstart import poststop, thin
+from envstart import poststop
 from envstart.backends import nullfs
 from envstart.engine.plan import waves
 from envstart.errors import ConfigError
 from envstart.mounts.table import Entry, Table
+from envstart.steps import thin
 
 ROOT = "/j/web-root"
 DATA = f"{WORKDIR}/jails-data/env1-data"

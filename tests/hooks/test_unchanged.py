@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from envstart import fast, hook
 from envstart.environment import in_workdir
-from envstart.mount import Mount
 from envstart.mounts.table import Entry, Table
+from envstart.steps.mount import Mount
 from envstart.system.host import Host
 from envstart.system.log import Report
 

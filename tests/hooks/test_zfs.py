@@ -11,10 +11,10 @@ from cbsd import NULLFS, Site, last_line
 from stubs import planned
 from thin_site import THIN_ZFS, ThinSite, make_skeleton
 
-from envstart import thin
 from envstart.engine.plan import waves
 from envstart.errors import ConfigError
 from envstart.mounts import commands
+from envstart.steps import thin
 
 GET = ["zfs", "get", "-H", "-p", "-o", "value", "mountpoint,canmount", "pool/jail1"]
 CLONE = ["zfs", "clone", "-o", "canmount=noauto", "pool/template@base", "pool/jail1"]

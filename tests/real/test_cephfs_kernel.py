@@ -13,8 +13,8 @@ import pytest
 from cephd import CephWorkdir, Cluster, cluster_of
 from real import DIRECTORIES, Namespace, lacking, namespace_of, until
 
-from envstart import cephkernel
 from envstart.mounts import table_linux
+from envstart.steps import cephfs_kernel
 
 _PROGRAMS = ("mount.ceph", "ceph-mon", "ceph-osd", "ceph-mds", "ceph-fuse", "ceph", "rbd", "ip")
 _WHY_NOT = lacking(*_PROGRAMS) or ("" if table_linux.has_file_system("ceph") else "the kernel has no module ceph")
@@ -67,7 +67,7 @@ def check_all_there(cbsd: KernelWorkdir) -> None:
 
 
 def test_start_twice_and_stop_twice(cbsd: KernelWorkdir) -> None:
-    assert cephkernel.is_there()
+    assert cephfs_kernel.is_there()
     for _ in range(2):
         cbsd.start()
         check_all_there(cbsd)

@@ -18,9 +18,10 @@ def main(state: str, program: str, args: list[str]) -> int:
     fakes.install_getfsstat(state)
     network.install(state)
     shim.install(state)
-    from envstart import diagnosis, fast, packages, sources
+    from envstart import fast, packages
     from envstart.config import load, staging
     from envstart.engine import record
+    from envstart.steps import diagnosis, sources
     from envstart.system import host, rundir
 
     # Set by name: a checker would hold the length of the real tuple against ours.

@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from sim.fakes import statfs
 from stubs import answer, jail, outputs
 
-from envstart import backends, cli, environment, fast, inventory, thin, zfs
+from envstart import backends, cli, environment, fast, inventory
 from envstart.backends import gluster
 from envstart.block import geom, initiator, mapped, owner, persist, role, superblock
 from envstart.config import load, schema
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UsageError
 from envstart.mounts import table as tables
 from envstart.mounts import table_freebsd, table_linux
+from envstart.steps import thin, zfs
 from envstart.system import filesystem, probe, rundir
 from envstart.system.host import Host
 from envstart.system.log import Report, printable

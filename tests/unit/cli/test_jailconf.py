@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from jail_conf import filled, jail, statements, tokens
 
-from envstart import jailconf, thin
+from envstart import jailconf
 from envstart.errors import UsageError
+from envstart.steps import thin
 
 ROOT = Path(__file__).resolve().parents[3]
 # What the two documents that the layout comes from set, for all jails and for one of them.

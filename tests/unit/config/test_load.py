@@ -20,7 +20,7 @@ from envstart.config.remedies import tool
 from envstart.config.schema import COMMON, Option, text
 from envstart.environment import in_workdir
 from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
-from envstart.mount import Mount
+from envstart.steps.mount import Mount
 
 W = "/usr/jails"
 _BAD = Path(__file__).with_name("bad_conf")

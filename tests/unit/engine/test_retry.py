@@ -9,9 +9,9 @@ from typing import cast
 import pytest
 from stubs import Stub, done
 
-from envstart.block import base
 from envstart.engine import retry
 from envstart.errors import DeadlineExceededError, EnvstartError, TemporaryError, UnavailableError
+from envstart.steps import block
 from envstart.system import deadline
 from envstart.system.host import Host
 
@@ -129,10 +129,10 @@ def test_case_b4_without_tenacity_nothing_is_tried_again_and_that_is_an_error(
 def test_case_b4_the_last_look_at_a_device_has_time_of_its_own(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
-    monkeypatch.setattr(base, "time", clock)
+    monkeypatch.setattr(block, "time", clock)
     scene = Scene(clock, 0.0)
     began = scene.deadline.elapsed()
-    looks = base.Looks(cast(Host, scene), patience, "a disk")
+    looks = block.Looks(cast(Host, scene), patience, "a disk")
     while done(looks.again()):
         pass
     assert scene.deadline.elapsed() - began == pytest.approx(min(patience, LIMIT - 0.25), abs=TICKS)

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from envstart import diagnosis
 from envstart.mounts import commands
+from envstart.steps import diagnosis
 from envstart.system.log import paste
 from envstart.system.process import Result
 

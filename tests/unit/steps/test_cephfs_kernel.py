@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from stubs import Stub, answer, done, planned
 
-from envstart import ceph, cephkernel, client
-from envstart.cephkernel import KernelMount
 from envstart.engine.plan import Plan
 from envstart.errors import (
     ConfigError,
@@ -21,9 +19,11 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.mountpoint import Undo
 from envstart.mounts import commands, table_linux
 from envstart.mounts.table import Entry, Table
+from envstart.steps import ceph, cephfs_kernel, fuse
+from envstart.steps.cephfs_kernel import KernelMount
+from envstart.steps.mountpoint import Undo
 from envstart.system.host import Host
 from envstart.system.process import Result
 
@@ -102,13 +102,13 @@ def test_what_is_not_set_is_left_to_ceph(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["noatime,nowsync", "-o recover_session=clean", "ip=10.0.0.7", "snapdirname=.snap"])
 def test_options(value: str) -> None:
-    assert cephkernel.mount_options(value)
+    assert cephfs_kernel.mount_options(value)
 
 
 @pytest.mark.parametrize("value", ["secret=abc", "name=x", "ro", "fs=x", "conf=/x", "a;b", "a=$b"])
 def test_what_is_no_option(value: str) -> None:
     with pytest.raises(ValueError, match=r"key of its own|no option has"):
-        cephkernel.mount_options(value)
+        cephfs_kernel.mount_options(value)
 
 
 def test_the_shared_rcconf_directory_is_refused(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_auto_is_the_kernel_where_it_can(
     there: bool, tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cephkernel, "is_there", lambda: there)
+    monkeypatch.setattr(cephfs_kernel, "is_there", lambda: there)
     assert by_kernel(tmp_path, CEPH_CLIENT="auto") is there
     assert by_kernel(tmp_path, CEPH_CLIENT="") is there
     assert by_kernel(tmp_path, CEPH_CLIENT="kernel")
@@ -147,9 +147,9 @@ def test_auto_stays_with_ceph_fuse_while_that_is_mounted(
     tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """mount.ceph can be installed while an environment runs."""
-    monkeypatch.setattr(cephkernel, "is_there", lambda: True)
+    monkeypatch.setattr(cephfs_kernel, "is_there", lambda: True)
     environment = plan(tmp_path).environment
-    (notes / f"{client._note(environment)}.note").write_text("host1@10.0.0.1:/\n0:45")
+    (notes / f"{fuse._note(environment)}.note").write_text("host1@10.0.0.1:/\n0:45")
     assert not by_kernel(tmp_path, CEPH_CLIENT="auto")
     assert by_kernel(tmp_path, CEPH_CLIENT="kernel")
 
@@ -246,7 +246,7 @@ def test_a_mount_that_gives_no_answer_yet_is_asked_again(tmp_path: Path, monkeyp
     async def judge(mount: object, host: Host, point: str) -> EnvstartError | None:
         return answers.pop(0)
 
-    monkeypatch.setattr("envstart.usable.judge", judge)
+    monkeypatch.setattr("envstart.steps.health.judge", judge)
     step = mount(tmp_path)
     with pytest.raises(NoResponseError):
         done(step._attempt(stub.host, POINT, Undo()))

@@ -11,9 +11,9 @@ from cbsd import SERVER
 from stubs import planned
 
 from envstart import fast
-from envstart.mount import Mount
+from envstart.steps.health import Answer, interpret
+from envstart.steps.mount import Mount
 from envstart.system import probe
-from envstart.usable import Answer, interpret
 
 FULL, QUOTA, READ_ONLY = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from envstart.block import secret
 from envstart.errors import PermissionDeniedError
+from envstart.steps import keyfile
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root's files are trusted, and only root can make them")
 
 NOBODY = 65534
-_WAYS: tuple[Callable[[str], object], ...] = (lambda path: secret.refuse_untrusted([path]), secret.first_line)
+_WAYS: tuple[Callable[[str], object], ...] = (lambda path: keyfile.refuse_untrusted([path]), keyfile.first_line)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def missing(path: Path) -> str:
 def test_fault_91_what_only_root_can_use_is_trusted(key: Path, mode: int) -> None:
     key.chmod(mode)
     assert wrong(key) == ""
-    assert secret.first_line(str(key)) == "swordfish"
+    assert keyfile.first_line(str(key)) == "swordfish"
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644, 0o666, 0o777])
@@ -135,10 +135,10 @@ def test_the_first_that_is_wrong_is_told(keys: Path, key: Path) -> None:
     other.write_bytes(b"")
     other.chmod(0o644)
     with pytest.raises(PermissionDeniedError) as caught:
-        secret.refuse_untrusted([str(key), str(other), str(keys / "none")])
+        keyfile.refuse_untrusted([str(key), str(other), str(keys / "none")])
     assert caught.value.message == f"{other} can be used by others than root"
     assert caught.value.hint == f"chmod 600 {other}"
-    secret.refuse_untrusted([])
+    keyfile.refuse_untrusted([])
 
 
 # The way to it.
@@ -191,7 +191,7 @@ def test_a_link_of_roots_is_followed(keys: Path, key: Path, absolute: bool) -> N
     link = keys / "link"
     link.symlink_to(key if absolute else "key")
     assert wrong(link) == ""
-    assert secret.first_line(str(link)) == "swordfish"
+    assert keyfile.first_line(str(link)) == "swordfish"
 
 
 def test_a_link_of_roots_in_a_directory_of_all(tmp_path: Path, key: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_link_by_way_of_the_parent(tmp_path: Path, key: Path) -> None:
     other.mkdir()
     (other / "link").symlink_to("../keys/./key")
     assert wrong(other / "link") == ""
-    assert secret.first_line(str(other / "link")) == "swordfish"
+    assert keyfile.first_line(str(other / "link")) == "swordfish"
 
 
 def test_a_chain_of_links_each_of_which_is_looked_at(tmp_path: Path, keys: Path, key: Path) -> None:
@@ -259,17 +259,17 @@ def test_a_link_that_leads_nowhere(keys: Path) -> None:
 )
 def test_the_first_line(key: Path, content: bytes, line: str) -> None:
     key.write_bytes(content)
-    assert secret.first_line(str(key)) == line
+    assert keyfile.first_line(str(key)) == line
 
 
 def test_characters_that_are_none_of_ascii(key: Path) -> None:
     key.write_bytes("schlüssel\n".encode())
-    assert refusal(secret.first_line, str(key)) == f"{key} has characters that iscsi.conf(5) cannot hold"
+    assert refusal(keyfile.first_line, str(key)) == f"{key} has characters that iscsi.conf(5) cannot hold"
 
 
 def test_what_is_wrong_never_tells_the_secret(keys: Path, key: Path) -> None:
     key.write_bytes(b"swordfish\xff\n")
-    assert "swordfish" not in refusal(secret.first_line, str(key))
+    assert "swordfish" not in refusal(keyfile.first_line, str(key))
     key.chmod(0o644)
     assert "swordfish" not in wrong(key)
 
@@ -314,5 +314,5 @@ def test_what_is_read_is_what_was_checked(swapper: Path) -> None:
     seen = set()
     for _ in range(2000):
         with contextlib.suppress(PermissionDeniedError):
-            seen.add(secret.first_line(str(swapper)))
+            seen.add(keyfile.first_line(str(swapper)))
     assert seen <= {"swordfish"}

@@ -12,7 +12,6 @@ from stubs import Stub, answer, done, outputs, planned
 
 from envstart.block import provider as block
 from envstart.block import volume
-from envstart.block.base import Node
 from envstart.block.provider import Image, Provider
 from envstart.engine import plan as plans
 from envstart.engine.plan import Plan, waves
@@ -24,6 +23,7 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
+from envstart.steps.block import Node
 
 MESH = "sysctl -n kern.geom.confxml"
 DISK = Geom("DISK", "ada0", (Makes("ada0"),))

@@ -18,10 +18,10 @@ from typing import Any, NoReturn
 import pytest
 import stubs
 
-from envstart import forced
 from envstart.engine import executor, plan
 from envstart.errors import NoSpaceError, TemporaryError
 from envstart.mounts.table import Entry, Table
+from envstart.steps import forced
 from envstart.system import guests, process_table, rundir
 from envstart.system import log as reports
 from envstart.system import process as children

@@ -10,8 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.mount import Mount
     from envstart.mounts.table import Entry, Table
+    from envstart.steps.mount import Mount
     from envstart.system.host import Host
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 
-from envstart import ceph, diagnosis, usable
 from envstart.config.schema import ALNUM, mount_words
 from envstart.errors import (
     ConfigError,
@@ -20,8 +19,9 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.mount import Mount
 from envstart.mounts import table_linux
+from envstart.steps import ceph, diagnosis, health
+from envstart.steps.mount import Mount
 from envstart.system.log import paste
 
 TYPE_CHECKING = False
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from envstart.config.directories import Wanted
     from envstart.config.load import Config
     from envstart.environment import Environment
-    from envstart.mountpoint import Undo
     from envstart.mounts.table import Entry, Table
+    from envstart.steps.mountpoint import Undo
     from envstart.system.host import Host
     from envstart.system.process import Result
 
@@ -137,7 +137,7 @@ class KernelMount(Mount):
         if await self._ours(host, await host.mounts(), point) is None:
             await super()._attempt(host, point, undo)
         # For a minute the MDS keeps for a client what it had, also when that is gone, as after a crash of this host.
-        lack = await usable.judge(self, host, point)
+        lack = await health.judge(self, host, point)
         if isinstance(lack, NoResponseError):
             host.silent.discard(point)
             raise lack

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from envstart import diagnosis, errors, links, mountpoint, sources, unmount, usable
+from envstart import errors
 from envstart.engine import circuit_breaker, plan
 from envstart.engine.retry import until_it_heals
-from envstart.mountpoint import Undo
 from envstart.mounts import commands
 from envstart.mounts.table import normal_source
 from envstart.paths import is_below
+from envstart.steps import diagnosis, health, mountpoint, sources, symlinks, unmount
+from envstart.steps.mountpoint import Undo
 from envstart.system import filesystem
 from envstart.system.log import paste
 
@@ -16,10 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from envstart.block.base import Block
     from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.mounts.table import Entry, Table
+    from envstart.steps.block import Block
     from envstart.system.host import Host
     from envstart.system.process import Result
 
@@ -74,7 +75,7 @@ class Mount(plan.Step):
         self.lower, self.inside = lower, inside
         self.servers = tuple(servers)
         # A directory of the same environment that the mount point lies in: whoever is root in there can make links.
-        self.outer = links.outer(environment, point)
+        self.outer = symlinks.outer(environment, point)
         self.create_below = environment.workdir
         # Seconds that the mounted directory may take to answer.
         self.patience: float = config["PROBE_TIMEOUT"]
@@ -114,14 +115,14 @@ class Mount(plan.Step):
             return errors.NotFoundError(f"cannot find {self.source} on {point}: nothing is mounted there")
         for doubt in await sources.doubts(self, host, table, entry):
             host.report.warn(f"{point}: {doubt}")
-        lack = await usable.judge(self, host, point)
+        lack = await health.judge(self, host, point)
         silent = self._new and isinstance(lack, errors.NoResponseError)
         if silent and await circuit_breaker.connects(host, self.servers, self.patience):
             # A server that has just been started mounts, and opens no file, while those have time who had files open
             # before (RFC 8881 8.4.2: 90 s on Linux, up to two minutes on FreeBSD).
             host.report.note(f"{point}: {self.source} is mounted, and opens no file yet; waiting for it")
             host.silent.discard(point)
-            lack = await usable.judge(self, host, point, host.deadline.left())
+            lack = await health.judge(self, host, point, host.deadline.left())
         return lack
 
     async def _ours(self, host: Host, table: Table, point: str) -> Entry | None:
@@ -141,7 +142,7 @@ class Mount(plan.Step):
             return True
         if self.fstype != "nullfs":
             return False
-        real = await links.place(host, self.inside, self.source) if self.inside else await host.real(self.source)
+        real = await symlinks.place(host, self.inside, self.source) if self.inside else await host.real(self.source)
         return table.shows(entry, self.fstype, real, linux) or table.showed(entry, self.fstype, real)
 
     def _origin(self, table: Table, source: str) -> str:
@@ -196,20 +197,20 @@ class Mount(plan.Step):
         if entry is None or await self.down(host):  # With its device it can come back.
             return None
         if self.borrowed and not await self.answers(host, entry.point, self.patience):
-            from envstart import recovery
+            from envstart.steps import recovery
 
             await recovery.wait_for_answer(self, host, entry)
-            if await usable.judge(self, host, entry.point) is None:
+            if await health.judge(self, host, entry.point) is None:
                 return None
         if users := await self.users(host, entry.point):
-            from envstart import recovery
+            from envstart.steps import recovery
 
             raise recovery.used_error(self, host, entry, users)
         return entry
 
     async def before_clear(self, host: Host) -> None:
         if (entry := await self._to_clear(host)) and not await self.answers(host, entry.point, self.patience):
-            from envstart import recovery
+            from envstart.steps import recovery
 
             await recovery.check_force(self, host, entry)
 
@@ -225,7 +226,7 @@ class Mount(plan.Step):
             if lack := await self.check(host):
                 raise lack
             return
-        await links.refuse(host, self, point)
+        await symlinks.refuse(host, self, point)
         undo = Undo()
         host.on_failure(lambda: self._take_back(host, point, undo))
         await mountpoint.prepare(host, self, point, undo.made)
@@ -253,7 +254,7 @@ class Mount(plan.Step):
 
     async def users(self, host: Host, point: str) -> str:
         """Return who uses what is mounted, "" if nobody does."""
-        from envstart import occupancy
+        from envstart.steps import occupancy
 
         return await occupancy.users(host, self.environment, point)
 
@@ -266,7 +267,7 @@ class Mount(plan.Step):
                 # The kernel has done it when the device went away.
                 host.silent.discard(entry.point)
                 return
-        from envstart import forced, recovery
+        from envstart.steps import forced, recovery
 
         await recovery.check_force(self, host, entry, asked=asked)
         await forced.unmount(host, entry, dead=dead, alone=await self.alone(host, entry))
@@ -288,7 +289,7 @@ class Mount(plan.Step):
         try:
             entry = await self._ours(host, await host.mounts(), point)
         except errors.ConfigError:
-            await links.recall(host, self, point, before)
+            await symlinks.recall(host, self, point, before)
             raise
         if entry is not None:
             if result.status != 0:
@@ -297,7 +298,7 @@ class Mount(plan.Step):
                     undo.tried = False
                 host.report.warn(f"{argv[0]} failed ({result.words}), but {self.source} is mounted on {point}")
             return
-        await links.recall(host, self, point, before)
+        await symlinks.recall(host, self, point, before)
         error = await self._explained(host, argv[0], result, doing)
         # Another attempt would hang at the same place.
         raise errors.BlockedError(error.message, hint=error.hint) if result.alive else error
@@ -337,7 +338,7 @@ class Mount(plan.Step):
                     f"cannot unmount {entry.point}: {self.source}: {why}",
                     hint="set STOP_FORCE=1 to unmount it nonetheless",
                 )
-            from envstart import recovery
+            from envstart.steps import recovery
 
             await recovery.check_force(self, host, entry)
 
@@ -408,7 +409,7 @@ class Mount(plan.Step):
             matching = [await self._matches(host, table, entry) for entry in table.at(point)]
             gone = await self.gone(host) if matching == [True] else ""
         except (errors.EnvstartError, OSError) as error:
-            from envstart import recovery
+            from envstart.steps import recovery
 
             if isinstance(error, errors.NoResponseError) and await recovery.hidden(self, host) is not None:
                 return plan.State(plan.NO_ANSWER, "an unmount of it hangs, so that the mount table leaves it out")
@@ -438,7 +439,7 @@ class Mount(plan.Step):
         """The directory as the mount table names it. It is touched only when the table does not know it."""
         try:
             if self.outer:
-                return await links.place(host, self.outer, self.point)
+                return await symlinks.place(host, self.outer, self.point)
             real = await host.real(self.point)
         except (errors.NoResponseError, errors.DeadlineExceededError) as error:
             # The table does not know it by this name; by which one it would, only what it lies on can tell.

@@ -19,7 +19,7 @@ from envstart.errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.mount import Mount
+    from envstart.steps.mount import Mount
     from envstart.system.host import Host
     from envstart.system.process import Result
 
@@ -101,7 +101,7 @@ async def explain(host: Host, mount: Mount, result: Result, doing: str) -> Envst
     """Return why a mount command has mounted nothing; of an NFS server that takes more than its words."""
     if mount.fstype != "nfs":
         return mount.diagnose(result, doing)
-    from envstart import nfs_failure
+    from envstart.steps import nfs_failure
 
     return await nfs_failure.explain(host, mount, result, doing)
 

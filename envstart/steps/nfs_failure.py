@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 
-from envstart import diagnosis
 from envstart.errors import (
     ConfigError,
     DeadlineExceededError,
@@ -14,6 +13,7 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
+from envstart.steps import diagnosis
 from envstart.system import network
 from envstart.system.process import Result
 
@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from envstart.mount import Mount
+    from envstart.steps.mount import Mount
     from envstart.system.host import Host
 
 # Options, and the kind of address that each leaves out.

@@ -7,8 +7,6 @@ dataset that zfs(8) mounts there by itself stays mounted. Nothing of ZFS is ever
 
 from __future__ import annotations
 
-from envstart import diagnosis
-from envstart.block.base import Block, only_on_freebsd
 from envstart.engine.plan import MOUNTED, NOT_READY, READY, UNKNOWN, State
 from envstart.errors import (
     ConfigError,
@@ -18,7 +16,9 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.mount import Mount
+from envstart.steps import diagnosis
+from envstart.steps.block import Block, only_on_freebsd
+from envstart.steps.mount import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ A key is never among them: only the name of the file that holds it.
 
 from __future__ import annotations
 
-from envstart.block import secret
 from envstart.config.schema import ALNUM, NAME, Option, directory, host_port, plain, words
 from envstart.errors import PermissionDeniedError
+from envstart.steps import keyfile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
-    from envstart.diagnosis import Rows
+    from envstart.steps.diagnosis import Rows
     from envstart.system.host import Host
     from envstart.system.process import Result
 
@@ -90,7 +90,7 @@ def reach(config: Config) -> tuple[str, ...]:
 async def check_key(host: Host, config: Config) -> None:
     """Raise unless only root can read the key."""
     if config["CEPH_KEYRING"]:
-        await secret.check(host, [config["CEPH_KEYRING"]], config["PROBE_TIMEOUT"], "correct CEPH_KEYRING")
+        await keyfile.check(host, [config["CEPH_KEYRING"]], config["PROBE_TIMEOUT"], "correct CEPH_KEYRING")
 
 
 async def key(host: Host, config: Config) -> str | None:

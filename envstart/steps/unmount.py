@@ -5,7 +5,6 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed; so it is probed 
 
 from __future__ import annotations
 
-from envstart import diagnosis
 from envstart.engine.retry import until_it_heals
 from envstart.errors import (
     BlockedError,
@@ -17,6 +16,7 @@ from envstart.errors import (
     reason,
 )
 from envstart.mounts import commands
+from envstart.steps import diagnosis
 from envstart.system import filesystem, probe
 from envstart.system.process import Result
 

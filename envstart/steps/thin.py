@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 
-from envstart import mountpoint
 from envstart.config.directories import Wanted
 from envstart.config.load import mistakes, trusted_text
 from envstart.config.schema import ALNUM, NAME, Option, directory
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
-from envstart.mount import Mount
 from envstart.paths import is_below
+from envstart.steps import mountpoint
+from envstart.steps.mount import Mount
 from envstart.system import filesystem, process
 from envstart.system.log import paste
 

@@ -23,7 +23,7 @@ from envstart.system import probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.mount import Mount
+    from envstart.steps.mount import Mount
     from envstart.system.host import Host
 
 # CBSD's own rule for a lease (docs/cbsd.md#lease): cbsdd touches it every 5 minutes.

@@ -11,8 +11,6 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import mountpoint, unmount, usable
-from envstart.block.base import Looks
 from envstart.config.schema import directory
 from envstart.engine import plan
 from envstart.environment import file_name
@@ -24,7 +22,9 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.mount import Mount
+from envstart.steps import health, mountpoint, unmount
+from envstart.steps.block import Looks
+from envstart.steps.mount import Mount
 from envstart.system import process_table, rundir
 from envstart.system.log import paste
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from envstart.config.directories import Wanted
     from envstart.config.load import Config
     from envstart.environment import Environment
-    from envstart.mountpoint import Undo
     from envstart.mounts.table import Entry, Table
+    from envstart.steps.mountpoint import Undo
     from envstart.system.host import Host
     from envstart.system.process import Result
 
@@ -181,7 +181,7 @@ class Client(Mount):
         # Mounted is not yet usable, and a client that is turned away by a server ends after its success.
         lack: EnvstartError | None
         try:
-            lack = await usable.judge(self, host, point)
+            lack = await health.judge(self, host, point)
         except EnvstartError as error:
             lack = error
         host.forget()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 
-from envstart import usable
 from envstart.engine import plan
 from envstart.engine.plan import State
 from envstart.errors import EnvstartError
-from envstart.mount import Mount
+from envstart.steps import health as usable
+from envstart.steps.mount import Mount
 from envstart.system import bulk_probe
 
 TYPE_CHECKING = False

@@ -5,16 +5,16 @@ For the steps that end in a mount (mount.py), and for ``envstart recover``; a st
 
 from __future__ import annotations
 
-from envstart import forced, unmount, usable
 from envstart.config import remedies
 from envstart.config.schema import flag
 from envstart.errors import DeadlineExceededError, NoResponseError, NotFoundError, PermissionDeniedError, TemporaryError
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
+from envstart.steps import forced, health, unmount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.mount import Mount
+    from envstart.steps.mount import Mount
     from envstart.system.host import Host
 
 
@@ -110,7 +110,7 @@ async def take_away(mount: Mount, host: Host) -> None:
         return
     try:
         entry = await mount._ours(host, await host.mounts(), point)
-        lack = await usable.judge(mount, host, point) if entry is not None else None
+        lack = await health.judge(mount, host, point) if entry is not None else None
     except (PermissionDeniedError, NotFoundError):
         return
     # What answers is not what is to be recovered.

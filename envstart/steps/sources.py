@@ -3,13 +3,13 @@ mount of Linux does not show it either."""
 
 from __future__ import annotations
 
-from envstart import mountpoint
 from envstart.errors import DeadlineExceededError, NoResponseError
+from envstart.steps import mountpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.mount import Mount
     from envstart.mounts.table import Entry, Table
+    from envstart.steps.mount import Mount
     from envstart.system.host import Host
 
 # What is to be mounted on this host (fstab(5)).

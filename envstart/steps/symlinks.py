@@ -6,16 +6,16 @@ It can be made at any moment. So it is looked for right before the mount, and af
 
 from __future__ import annotations
 
-from envstart import unmount
 from envstart.errors import DeadlineExceededError, NoResponseError, PermissionDeniedError, TemporaryError
 from envstart.paths import is_below
+from envstart.steps import unmount
 from envstart.system import filesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.environment import Environment
-    from envstart.mount import Mount
     from envstart.mounts.table import Table
+    from envstart.steps.mount import Mount
     from envstart.system.host import Host
 
 

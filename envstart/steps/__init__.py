@@ -1,0 +1,1 @@
+"""One reversible act each: a mount, a client, a dataset."""
