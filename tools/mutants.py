@@ -136,7 +136,7 @@ MUTANTS = (
     ),
     Mutant(
         "the session is ended although others use it",
-        "envstart.block.session:Session.stop", "await self._users(...)", "{}",
+        "envstart.storage.iscsi:Session.stop", "await self._users(...)", "{}",
         (
             "tests/hooks/test_faults_session.py::test_fault_77_79_two_environments_on_one_target",
             "tests/hooks/test_faults_session.py::test_fault_79_disk_that_is_attached_by_geli",
@@ -154,7 +154,7 @@ MUTANTS = (
     ),
     Mutant(
         "a disk that has gone is not noticed",
-        "envstart.block.geom:lost", "return True", "return False",
+        "envstart.storage.devices:lost", "return True", "return False",
         ("tests/hooks/test_faults_session.py::test_a_volume_whose_disk_has_gone_is_mounted_anew",),
     ),
     Mutant(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from envstart.block import volume
-from envstart.block.provider import Image
 from envstart.config.schema import COMMON, NAME, Option, directory, require_mounted
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
 from envstart.steps.block import Block, Node
+from envstart.storage import volume
+from envstart.storage.geli import Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from envstart.block import volume
-from envstart.block.role import Role
 from envstart.config.schema import COMMON, NAME, Option, choice, flag, plain, whole
 from envstart.engine.plan import Plan
+from envstart.storage import volume
+from envstart.storage.hast import Role
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import string
 
-from envstart.block import volume
-from envstart.block.fsck import Fsck
-from envstart.block.initiator import normal_portal
-from envstart.block.initiators import initiator_of
-from envstart.block.reservation import Reservation
-from envstart.block.session import Session
 from envstart.config.schema import ALNUM, COMMON, NAME, Option, choice, directory, flag, host_port, plain, whole, words
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
+from envstart.storage import volume
+from envstart.storage.fsck import Fsck
+from envstart.storage.iscsi import Session
+from envstart.storage.iscsi_freebsd import normal_portal
+from envstart.storage.iscsi_initiator import initiator_of
+from envstart.storage.reservation import Reservation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from envstart.block import volume
-from envstart.block.mapped import Mapped
 from envstart.config.schema import ALNUM, COMMON, NAME, Option, whole
 from envstart.engine.plan import Plan
 from envstart.steps import ceph
+from envstart.storage import volume
+from envstart.storage.rbd import Mapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from envstart import environment, hook, show
 from envstart.backends import geli
-from envstart.block import volume
 from envstart.config import load
 from envstart.engine.plan import Plan
 from envstart.steps import observe
 from envstart.steps.block import Node
+from envstart.storage import volume
 from envstart.system.host import Host
 from envstart.system.log import Report
 

@@ -11,8 +11,8 @@ from blocks import GELI, ISCSI_GELI, BlockSite
 from cbsd import Variant, last_line
 from harmless import by_hooks, image_of, scene
 
-from envstart.block import preen
 from envstart.paths import path_digest
+from envstart.storage import fsck_preen
 
 SERVER = "filer"
 # The jail that the volume is checked in.
@@ -178,8 +178,8 @@ def test_case_a5_a_jail_that_a_killed_run_has_left(site: BlockSite) -> None:
 @pytest.mark.parametrize("other", ["gpt/jail1_eli", "gpt_jail1.eli", "gpt-jail1.eli"])
 def test_case_a5_the_check_of_another_device_goes_on(site: BlockSite, other: str) -> None:
     """The names of the two differ in a character that no jail can have in its own."""
-    site.world.jail(preen._jail_name(f"/dev/{other}"), 7)
+    site.world.jail(fsck_preen._jail_name(f"/dev/{other}"), 7)
     nullfs(site)
     unclean(site)
     timed_start(site)
-    assert list(site.world.state["jails"]) == [preen._jail_name(f"/dev/{other}")]
+    assert list(site.world.state["jails"]) == [fsck_preen._jail_name(f"/dev/{other}")]

@@ -15,9 +15,9 @@ from harmless import OTHER, SHARED, add_on_lun, by_hand, by_hooks, scene, seen, 
 from stubs import Stub, done
 
 from envstart import paths
-from envstart.block import initiator
-from envstart.block.initiator import CONNECTED, Listed
-from envstart.block.redirection import Logins
+from envstart.storage import iscsi_freebsd
+from envstart.storage.iscsi_freebsd import CONNECTED, Listed
+from envstart.storage.iscsi_redirection import Logins
 from envstart.system import rundir
 from envstart.system.host import Host
 
@@ -181,14 +181,14 @@ def test_case_b7_where_there_is_no_room_for_the_note(tmp_path: Path, monkeypatch
     """The run that has made the session knows it; and says that no other will."""
     monkeypatch.setattr(rundir, "DIR", str(tmp_path / "nowhere" / "at all"))
     logins, stub = Logins(SHARED), Stub()
-    monkeypatch.setattr(initiator, "numbers", numbers)
+    monkeypatch.setattr(iscsi_freebsd, "numbers", numbers)
     before, after = listed("10.0.0.9"), listed("10.0.0.2")
     logins.begin(PORTAL, [], [before])
-    done(logins.arrived(stub.host, initiator, PORTAL, after))
+    done(logins.arrived(stub.host, iscsi_freebsd, PORTAL, after))
     assert "add that address to ISCSI_PORTAL" in stub.warnings[0]
-    assert done(logins.by_portal(stub.host, initiator, [PORTAL], [before, after])) == {PORTAL: after}
+    assert done(logins.by_portal(stub.host, iscsi_freebsd, [PORTAL], [before, after])) == {PORTAL: after}
     logins.end([PORTAL])
-    assert done(logins.by_portal(stub.host, initiator, [PORTAL], [before, after])) == {}
+    assert done(logins.by_portal(stub.host, iscsi_freebsd, [PORTAL], [before, after])) == {}
 
 
 def listed(portal: str) -> Listed:

@@ -12,7 +12,7 @@ from blocks import HAST
 from cbsd import NULLFS, Site, last_line
 from harmless import scene
 
-from envstart.block import owner
+from envstart.storage import host_mark
 from envstart.system import filesystem
 
 SECRET = "root:$6$verysecret:0:0::0:0:Charlie &:/root:/bin/sh\n"
@@ -77,7 +77,7 @@ def test_a_probe_harms_no_file(tmp_path: Path, host: Path, trap: Trap) -> None:
 
 
 @trapped
-@pytest.mark.parametrize("name", [owner.NAME, f"{owner.NAME}.new"])
+@pytest.mark.parametrize("name", [host_mark.NAME, f"{host_mark.NAME}.new"])
 def test_a_mark_that_is_no_mark_keeps_nobody_from_stopping(tmp_path: Path, host: Path, trap: Trap, name: str) -> None:
     with scene(tmp_path, HAST) as site:
         assert site.start().returncode == 0

@@ -12,11 +12,11 @@ from clients import GLUSTER, ClientSite
 from stubs import Stub, done, planned
 from variants import STACKS, site_of
 
-from envstart.block.fsck import Fsck
 from envstart.engine import plan as plans
 from envstart.errors import ConfigError
 from envstart.mounts.commands import fsck
 from envstart.steps.block import Node
+from envstart.storage.fsck import Fsck
 
 # What a run asks, and what a plan makes that a run does by itself.
 _READS = (["mount", "--libxo"], ["jls"], ["fuser"], ["sysctl"], ["df"])

@@ -21,9 +21,9 @@ from cbsd import last_line
 from stubs import Stub, done, planned
 
 from envstart.backends import rbd
-from envstart.block.mapped import Mapped
 from envstart.errors import NoResponseError, TemporaryError
 from envstart.steps import ceph
+from envstart.storage.rbd import Mapped
 
 SPEC = "jails/jail1"
 

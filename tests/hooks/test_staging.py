@@ -12,13 +12,13 @@ from harmless import scene
 
 from envstart import hook
 from envstart.backends import NAMES, backend
-from envstart.block import owner
 from envstart.config import staging
 from envstart.doctor import machine
 from envstart.doctor.finding import CRITICAL, Scene
 from envstart.environment import Environment, file_name
 from envstart.mounts import table_linux
 from envstart.mounts.table import Entry, Table
+from envstart.storage import host_mark
 from envstart.system.host import Host
 from envstart.system.log import Report
 
@@ -98,7 +98,7 @@ def test_case_a7_what_is_made_is_for_root_alone(tmp_path: Path) -> None:
     """Whatever the umask is: CBSD's is 002."""
     before = os.umask(0o002)
     try:
-        owner.make_private([f"{tmp_path}/db/envstart/volumes", f"{tmp_path}/db/envstart/volumes/jail1.look"])
+        host_mark.make_private([f"{tmp_path}/db/envstart/volumes", f"{tmp_path}/db/envstart/volumes/jail1.look"])
     finally:
         assert os.umask(before) == 0o002
     for path in ("db/envstart", "db/envstart/volumes", "db/envstart/volumes/jail1.look"):

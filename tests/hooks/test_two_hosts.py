@@ -17,7 +17,7 @@ from cbsd import Variant, last_line
 from harmless import SHARED, harm, sessions
 from sim.store import STATE
 
-from envstart.block import owner
+from envstart.storage import host_mark
 
 FENCED = Variant("iscsi, fenced", "iscsi", {"FENCE": "scsi3"}, ("data",))
 PLAIN_TREE = Variant("iscsi, tree", "iscsi", {"VOLUME_LAYOUT": "tree"}, ("system", "fstab", "data"))
@@ -355,8 +355,8 @@ def test_fault_94_the_name_of_the_mark_is_on_the_disk_too(tmp_path: Path, monkey
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noting)
-    owner.write(str(tmp_path), "this host", False)
-    assert synced[-1] == f"{tmp_path} {owner.NAME}"
+    host_mark.write(str(tmp_path), "this host", False)
+    assert synced[-1] == f"{tmp_path} {host_mark.NAME}"
 
 
 @unfenced

@@ -22,12 +22,12 @@ from stubs import answer, jail, outputs
 
 from envstart import backends, cli, environment, fast, inventory
 from envstart.backends import gluster
-from envstart.block import geom, initiator, mapped, owner, persist, role, superblock
 from envstart.config import load, schema
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UsageError
 from envstart.mounts import table as tables
 from envstart.mounts import table_freebsd, table_linux
 from envstart.steps import thin, zfs
+from envstart.storage import devices, hast, host_mark, iscsi_freebsd, rbd, reservation_argv, superblock
 from envstart.system import filesystem, probe, rundir
 from envstart.system.host import Host
 from envstart.system.log import Report, printable
@@ -139,18 +139,18 @@ BUSES = b"""scbus2 on iscsi3 bus 0:
 @pytest.mark.parametrize("text", DEEP, ids=["lists", "objects"])
 def test_json_that_is_nested_without_end(text: str) -> None:
     table(lambda: tables.parse_libxo(text))
-    step = mapped.Mapped.__new__(mapped.Mapped)
-    for parse in (initiator.parse, initiator.parse_ids, step._listed):
+    step = rbd.Mapped.__new__(rbd.Mapped)
+    for parse in (iscsi_freebsd.parse, iscsi_freebsd.parse_ids, step._listed):
         assert isinstance(asked(parse, answer(text)), TemporaryError)
 
 
 @tries(150)
 @given(bent(SESSIONS) | mutants([text.encode() for text in SESSIONS]).map(os.fsdecode))
 def test_sessions_of_iscsictl(text: str) -> None:
-    found = asked(initiator.parse, answer(text))
+    found = asked(iscsi_freebsd.parse, answer(text))
     for one in found if isinstance(found, list) else ():
-        initiator.normal_portal(one.portal)
-        initiator.split_portal(one.portal)
+        iscsi_freebsd.normal_portal(one.portal)
+        iscsi_freebsd.split_portal(one.portal)
         assert isinstance(one.bus, int)
 
 
@@ -158,14 +158,14 @@ def test_sessions_of_iscsictl(text: str) -> None:
 @given(bent([VERBOSE]) | mutants([VERBOSE.encode()]).map(os.fsdecode))
 def test_numbers_of_sessions_never_tell_a_secret(text: str) -> None:
     assert SECRET in VERBOSE
-    found = asked(initiator.parse_ids, answer(text))
+    found = asked(iscsi_freebsd.parse_ids, answer(text))
     assert not isinstance(found, EnvstartError) or SECRET not in str(found)
 
 
 @tries(100)
 @given(mutants([BUSES], [b" lun ", b"(da0)", b"scbus2 on iscsi"]))
 def test_buses_of_camcontrol(text: bytes) -> None:
-    asked(initiator.parse_buses, answer(os.fsdecode(text)))
+    asked(iscsi_freebsd.parse_buses, answer(os.fsdecode(text)))
 
 
 RESERVATIONS = [text.encode() for text in outputs("iscsi-reservations", "camcontrol")]
@@ -175,9 +175,9 @@ RESERVATIONS = [text.encode() for text in outputs("iscsi-reservations", "camcont
 @given(mutants(RESERVATIONS, [b"Reservation Key:", b"0: 0x", b": 0x"]))
 def test_reservations_of_camcontrol(text: bytes) -> None:
     result = answer(os.fsdecode(text))
-    asked(lambda result: persist.holder("freebsd", result.out), result)
-    asked(lambda result: persist.keys("freebsd", result.out), result)
-    asked(lambda result: persist.holding_initiator("freebsd", result.out), result)
+    asked(lambda result: reservation_argv.holder("freebsd", result.out), result)
+    asked(lambda result: reservation_argv.keys("freebsd", result.out), result)
+    asked(lambda result: reservation_argv.holding_initiator("freebsd", result.out), result)
 
 
 RESOURCES = [text.encode() for text in outputs("hast", "hastctl list env1")]
@@ -186,7 +186,7 @@ RESOURCES = [text.encode() for text in outputs("hast", "hastctl list env1")]
 @tries(100)
 @given(mutants(RESOURCES, [b"role: ", b"status: "]), st.sampled_from((0, 1, 71)))
 def test_resources_of_hastctl(text: bytes, status: int) -> None:
-    step = role.Role.__new__(role.Role)
+    step = hast.Role.__new__(hast.Role)
     vars(step)["_name"] = "env1"
     asked(step._parse, answer(os.fsdecode(text), status=status))
 
@@ -194,7 +194,7 @@ def test_resources_of_hastctl(text: bytes, status: int) -> None:
 @tries(100)
 @given(bent(IMAGES) | mutants([text.encode() for text in IMAGES]).map(os.fsdecode))
 def test_images_of_rbd(text: str) -> None:
-    step = mapped.Mapped.__new__(mapped.Mapped)
+    step = rbd.Mapped.__new__(rbd.Mapped)
     vars(step)["_spec"] = "jails/j1"
     found = asked(step._listed, answer(text))
     assert isinstance(found, EnvstartError) or all(isinstance(device, str) for device in found)
@@ -212,8 +212,8 @@ MESH = mesh_text.text(
 @tries(150)
 @given(mutants([MESH], [b"r1w1e1", b"<consumer", b"</geom>", b"<name>da0</name>"]))
 def test_the_graph_of_geom(text: bytes) -> None:
-    graph = asked(geom._parsed, answer(os.fsdecode(text)))
-    for provider in graph if isinstance(graph, geom.Graph) else ():
+    graph = asked(devices._parsed, answer(os.fsdecode(text)))
+    for provider in graph if isinstance(graph, devices.Graph) else ():
         graph.users(provider)
         graph.blocking(provider)
         graph.on(provider, "ELI")
@@ -223,7 +223,7 @@ def test_the_graph_of_geom(text: bytes) -> None:
 @tries(60)
 @given(mutants([b"2c4b9a1e-0000-11f0-8000-525400123456\n"]), mutants([b"/pool/j1\nnoauto\n", b"none\non\n"]))
 def test_small_answers(uuid: bytes, properties: bytes) -> None:
-    asked(owner._uuid, answer(os.fsdecode(uuid)))
+    asked(host_mark._uuid, answer(os.fsdecode(uuid)))
     asked(zfs._parse, answer(os.fsdecode(properties)))
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from mesh_text import Geom, Makes, Uses, text
 from stubs import Stub, done
 
-from envstart.block import geom
-from envstart.block.geom import Consumer, Graph
 from envstart.mounts.table import Entry
+from envstart.storage import devices
+from envstart.storage.devices import Consumer, Graph
 
 DISK = Geom("DISK", "da0", (Makes("da0", {"ident": "disk0", "descr": "LAB CTLDISK", "lunid": "LAB     disk0"}),))
 DISKID = Geom("LABEL", "da0", (Uses("da0"), Makes("diskid/DISK-disk0")))
@@ -47,7 +47,7 @@ STACK = (
 
 
 def graph(*geoms: Geom) -> Graph:
-    return geom.parse(text(*geoms))
+    return devices.parse(text(*geoms))
 
 
 def names(consumers: list[Consumer]) -> list[str]:
@@ -131,8 +131,8 @@ def test_what_is_on_its_way_out_is_not_there(order: int) -> None:
 
 
 def test_a_host_without_a_disk() -> None:
-    assert list(geom.parse("<mesh>\n</mesh>\n")) == []
-    assert list(geom.parse('<mesh>\n  <class id="0x1">\n    <name>DISK</name>\n  </class>\n</mesh>\n')) == []
+    assert list(devices.parse("<mesh>\n</mesh>\n")) == []
+    assert list(devices.parse('<mesh>\n  <class id="0x1">\n    <name>DISK</name>\n  </class>\n</mesh>\n')) == []
 
 
 def test_an_empty_drive_has_a_geom_without_a_provider() -> None:
@@ -142,7 +142,7 @@ def test_an_empty_drive_has_a_geom_without_a_provider() -> None:
 
 def test_a_consumer_that_is_not_attached_uses_nothing() -> None:
     reference = text(DISK, mounted("da9"))
-    found = geom.parse(reference)
+    found = devices.parse(reference)
     assert users(found, "da0") == []
 
 
@@ -151,20 +151,20 @@ def test_a_consumer_that_is_not_attached_uses_nothing() -> None:
 )
 def test_what_is_not_whole_is_refused(broken: str) -> None:
     with pytest.raises(ValueError, match=r"kern\.geom\.confxml"):
-        geom.parse(broken)
+        devices.parse(broken)
 
 
 @given(st.data())
 def test_a_text_that_was_cut_is_refused(data: st.DataObject) -> None:
     whole = text(*STACK).rstrip()
     with pytest.raises(ValueError):
-        geom.parse(whole[: data.draw(st.integers(0, len(whole) - 1))])
+        devices.parse(whole[: data.draw(st.integers(0, len(whole) - 1))])
 
 
 @given(st.text())
 def test_no_text_breaks_it_in_another_way(anything: str) -> None:
     with contextlib.suppress(ValueError):
-        geom.parse(anything)
+        devices.parse(anything)
 
 
 @pytest.mark.parametrize("mode", ["", "r1w1", "1 2 3 4", "rwe"])
@@ -273,7 +273,7 @@ def test_an_attached_provider_is_used_although_nobody_uses_the_eli() -> None:
 
 
 def test_a_process_that_has_it_open() -> None:
-    found = geom.parse(text(DISK).replace("r0w0e0</mode>\n      </consumer>", "r1w0e0</mode>\n      </consumer>"))
+    found = devices.parse(text(DISK).replace("r0w0e0</mode>\n      </consumer>", "r1w0e0</mode>\n      </consumer>"))
     provider = found.provider("da0")
     assert provider is not None
     assert [consumer.geom.kind for consumer in found.users(provider)] == ["DEV"]
@@ -328,16 +328,16 @@ def test_who_has_it(forgets: bool) -> None:
     opened = text(DISK, DISKID, encrypted("da0"), mounted("da0.eli"))
     stub = Stub({"sysctl -n kern.geom.confxml": opened}, [Entry("/dev/da0.eli", "/mnt/x", "ufs")])
     stub.forgets = forgets
-    found = done(geom.read(stub.host))
+    found = done(devices.read(stub.host))
     disk, eli = found.provider("da0"), found.provider("da0.eli")
     assert disk is not None
     assert eli is not None
-    assert done(geom.who(stub.host, disk)) == ["da0.eli (ELI)"]
-    assert done(geom.who(stub.host, eli)) == ["/mnt/x (mounted from /dev/da0.eli)"]
+    assert done(devices.who(stub.host, disk)) == ["da0.eli (ELI)"]
+    assert done(devices.who(stub.host, eli)) == ["/mnt/x (mounted from /dev/da0.eli)"]
 
 
 def test_who_has_it_although_the_table_does_not_tell() -> None:
     stub = Stub({"sysctl -n kern.geom.confxml": text(DISK, mounted("da0"))})
-    disk = done(geom.read(stub.host)).provider("da0")
+    disk = done(devices.read(stub.host)).provider("da0")
     assert disk is not None
-    assert done(geom.who(stub.host, disk)) == ["a file system (mounted from /dev/da0)"]
+    assert done(devices.who(stub.host, disk)) == ["a file system (mounted from /dev/da0)"]

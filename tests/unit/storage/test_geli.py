@@ -10,9 +10,6 @@ import pytest
 from mesh_text import Geom, Makes, Uses, text
 from stubs import Stub, answer, done, outputs, planned
 
-from envstart.block import provider as block
-from envstart.block import volume
-from envstart.block.provider import Image, Provider
 from envstart.engine import plan as plans
 from envstart.engine.plan import Plan, waves
 from envstart.errors import (
@@ -24,6 +21,9 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.steps.block import Node
+from envstart.storage import geli as block
+from envstart.storage import volume
+from envstart.storage.geli import Image, Provider
 
 MESH = "sysctl -n kern.geom.confxml"
 DISK = Geom("DISK", "ada0", (Makes("ada0"),))

@@ -15,12 +15,12 @@ from mesh_text import Geom, Makes, Uses, text
 from stubs import Stub, answer, done, outputs, planned
 
 from envstart.backends import hast
-from envstart.block import peer
-from envstart.block.role import Resource, Role
 from envstart.engine import plan as plans
 from envstart.engine.plan import Plan, waves
 from envstart.errors import ConfigError, NoResponseError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry
+from envstart.storage import hast_protocol
+from envstart.storage.hast import Resource, Role
 
 LIST = "hastctl list env1"
 
@@ -305,7 +305,7 @@ def test_the_role_while_geom_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_addresses_of_hast_conf(address: str, found: tuple[str, int]) -> None:
-    assert peer._host_and_port(address) == found
+    assert hast_protocol._host_and_port(address) == found
 
 
 @pytest.mark.parametrize("forgets", [False, True])

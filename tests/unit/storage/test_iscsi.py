@@ -16,15 +16,15 @@ from mesh_text import Geom, Makes, Uses, text
 from stubs import UUID, WORKDIR, Stub, answer, done, outputs, planned
 
 from envstart.backends import iscsi
-from envstart.block import initiator, owner
-from envstart.block.initiator import Listed, normal_portal, parse
-from envstart.block.reservation import Reservation, own_key
-from envstart.block.session import Session
 from envstart.config import schema
 from envstart.engine import plan as plans
 from envstart.engine.plan import Plan, waves
 from envstart.errors import ConfigError, PermissionDeniedError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry
+from envstart.storage import host_mark, iscsi_freebsd
+from envstart.storage.iscsi import Session
+from envstart.storage.iscsi_freebsd import Listed, normal_portal, parse
+from envstart.storage.reservation import Reservation, own_key
 
 DISK0 = "iqn.2026-11.lab.storage:disk0"
 LIST = "iscsictl -L --libxo json"
@@ -257,7 +257,7 @@ def test_doubts(tmp_path: Path, keys: dict[str, str], words: list[str]) -> None:
 
 
 def configuration(step: Session, portal: str = "172.16.0.1") -> str:
-    return done(initiator.settings(Stub().host, step.config, step.target, portal))
+    return done(iscsi_freebsd.settings(Stub().host, step.config, step.target, portal))
 
 
 def test_the_least_configuration(tmp_path: Path) -> None:
@@ -643,7 +643,7 @@ def test_every_host_has_a_key_that_fits(uuid: object) -> None:
 )
 def test_a_host_without_an_id_is_told(text: str) -> None:
     with pytest.raises(TemporaryError, match=r"kern\.hostuuid"):
-        done(owner.host_id(Stub({"sysctl -n kern.hostuuid": text}).host))
+        done(host_mark.host_id(Stub({"sysctl -n kern.hostuuid": text}).host))
 
 
 def test_a_host_whose_id_was_never_made_goes_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -652,7 +652,7 @@ def test_a_host_whose_id_was_never_made_goes_by_its_name(monkeypatch: pytest.Mon
     def named(name: str) -> str:
         monkeypatch.setattr(os, "uname", lambda: os.uname_result(("FreeBSD", name, "14.0", "", "amd64")))
         zeros = "00000000-0000-0000-0000-000000000000\n"
-        return done(owner.host_id(Stub({"sysctl -n kern.hostuuid": zeros}).host))
+        return done(host_mark.host_id(Stub({"sysctl -n kern.hostuuid": zeros}).host))
 
     one, two = named("node1.example.com"), named("node2.example.com")
     assert one != two
@@ -665,7 +665,7 @@ def test_a_host_whose_id_was_never_made_goes_by_its_name(monkeypatch: pytest.Mon
 def test_a_mark_that_cannot_be_looked_for_is_unknown(tmp_path: Path) -> None:
     """One disk can hold all of GEOM up; the other lines of a report must come nonetheless."""
     plan = planned(tmp_path, "iscsi", ISCSI_PORTAL="10.0.0.5", ISCSI_TARGET=DISK0)
-    (mark,) = [step for step in plan.steps if isinstance(step, owner.Mark)]
+    (mark,) = [step for step in plan.steps if isinstance(step, host_mark.Mark)]
     there = Entry("/dev/da0", f"{WORKDIR}/jails-data/env1-data", "ufs")
     silent = {name: answer(err="it waits", status=1) for name in (MESH, LIST)}
     state = done(mark.state(Stub(silent, [there]).host))

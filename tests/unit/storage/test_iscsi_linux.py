@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from stubs import Stub, answer, done, planned
 
-from envstart.block import blockdev, geom, initiator, open_iscsi, owner, persist
-from envstart.block.initiators import initiator_of
-from envstart.block.reservation import Reservation
-from envstart.block.session import Session
 from envstart.engine import plan as plans
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry, Table
+from envstart.storage import devices as geom
+from envstart.storage import devices_linux, host_mark, iscsi_freebsd, iscsi_linux, reservation_argv
+from envstart.storage.iscsi import Session
+from envstart.storage.iscsi_initiator import initiator_of
+from envstart.storage.reservation import Reservation
 
 TARGET = "iqn.2026-11.lab:disk0"
 MACHINE = "0123456789abcdef0123456789abcdef"
@@ -82,11 +83,11 @@ def sysfs(tmp_path: Path) -> Sysfs:
 
 
 def told(sysfs: Sysfs) -> list[tuple[Any, ...]]:
-    return [(one.target, one.portal, one.state, one.disks, one.bus) for one in open_iscsi.read(str(sysfs))]
+    return [(one.target, one.portal, one.state, one.disks, one.bus) for one in iscsi_linux.read(str(sysfs))]
 
 
 def test_a_kernel_without_iscsi_has_no_sessions(sysfs: Sysfs) -> None:
-    assert open_iscsi.read(str(sysfs)) == []
+    assert iscsi_linux.read(str(sysfs)) == []
 
 
 def test_a_session_and_its_disks(sysfs: Sysfs) -> None:
@@ -110,8 +111,8 @@ def test_a_session_and_its_disks(sysfs: Sysfs) -> None:
 )
 def test_the_portal_is_the_one_that_was_configured(sysfs: Sysfs, address: str, port: str, portal: str) -> None:
     sysfs.session(1, address=address, port=port)
-    (found,) = open_iscsi.read(str(sysfs))
-    assert initiator.normal_portal(found.portal) == initiator.normal_portal(portal)
+    (found,) = iscsi_linux.read(str(sysfs))
+    assert iscsi_freebsd.normal_portal(found.portal) == iscsi_freebsd.normal_portal(portal)
 
 
 @pytest.mark.parametrize(("state", "read"), [("FAILED", "Disconnected"), ("FREE", "FREE"), ("", "")])
@@ -119,16 +120,16 @@ def test_disks_of_a_session_that_is_down(sysfs: Sysfs, state: str, read: str) ->
     """They are there, and hang: no device for anybody, but its users are to be found."""
     sysfs.session(1, state=state)
     sysfs.lun(1, 0, 0, "sda")
-    (found,) = open_iscsi.read(str(sysfs))
+    (found,) = iscsi_linux.read(str(sysfs))
     assert (found.state, found.disks) == (read, {})
-    assert done(open_iscsi.disks(Stub().host, found)) == {0: "sda"}
+    assert done(iscsi_linux.disks(Stub().host, found)) == {0: "sda"}
 
 
 def test_a_session_that_comes_or_goes_is_left_out(sysfs: Sysfs) -> None:
     sysfs.session(1)
     sysfs.session(2, target="iqn.2026-11.lab:disk1")
     os.unlink(f"{sysfs}/class/iscsi_connection/connection1:0/persistent_port")
-    assert [one.target for one in open_iscsi.read(str(sysfs))] == ["iqn.2026-11.lab:disk1"]
+    assert [one.target for one in iscsi_linux.read(str(sysfs))] == ["iqn.2026-11.lab:disk1"]
 
 
 # Records and command lines.
@@ -148,7 +149,7 @@ def linux(**answers: str) -> Stub:
 
 
 def rows(step: Session, portal: str = "10.0.0.1") -> dict[str, str]:
-    text = done(open_iscsi.settings(linux().host, step.config, step.target, portal))
+    text = done(iscsi_linux.settings(linux().host, step.config, step.target, portal))
     return dict(line.split(" = ", 1) for line in text.splitlines())
 
 
@@ -156,7 +157,7 @@ def test_the_least_record(tmp_path: Path) -> None:
     assert rows(session(tmp_path)) == {
         "node.name": TARGET,
         "node.startup": "manual",
-        "iface.iscsi_ifacename": open_iscsi.interface(TARGET),
+        "iface.iscsi_ifacename": iscsi_linux.interface(TARGET),
         "iface.transport_name": "tcp",
         "node.session.timeo.replacement_timeout": "-1",
         "node.session.initial_login_retry_max": "1",
@@ -210,41 +211,41 @@ def test_iser_is_refused(tmp_path: Path) -> None:
 
 def test_a_record_is_for_root_alone_and_goes_without_a_trace(tmp_path: Path) -> None:
     etc = tmp_path / "iscsi"
-    path = open_iscsi.record(TARGET, "10.0.0.1", str(etc))
+    path = iscsi_linux.record(TARGET, "10.0.0.1", str(etc))
     before = os.umask(0)
     try:
         for text in ("a = b\n", "a = c\n"):
-            open_iscsi.write(path, text)
+            iscsi_linux.write(path, text)
     finally:
         os.umask(before)
     assert Path(path).read_text() == "a = c\n"
     assert os.stat(path).st_mode & 0o777 == 0o600
     assert os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o700
     for _ in range(2):
-        open_iscsi.tidy(TARGET, ["10.0.0.1", "10.0.0.2"], str(etc))
+        iscsi_linux.tidy(TARGET, ["10.0.0.1", "10.0.0.2"], str(etc))
         assert list((etc / "nodes").iterdir()) == []
 
 
 def test_records_that_are_not_ours_stay(tmp_path: Path) -> None:
     etc = tmp_path / "iscsi"
-    path = open_iscsi.record(TARGET, "10.0.0.1", str(etc))
-    open_iscsi.write(path, "")
+    path = iscsi_linux.record(TARGET, "10.0.0.1", str(etc))
+    iscsi_linux.write(path, "")
     theirs = Path(path).with_name("default")
     theirs.write_text("")
-    open_iscsi.tidy(TARGET, ["10.0.0.1"], str(etc))
+    iscsi_linux.tidy(TARGET, ["10.0.0.1"], str(etc))
     assert list(theirs.parent.iterdir()) == [theirs]
 
 
 def test_a_place_that_takes_no_record_is_told(tmp_path: Path) -> None:
     (tmp_path / "iscsi").write_text("")
-    path = open_iscsi.record(TARGET, "10.0.0.1", str(tmp_path / "iscsi"))
+    path = iscsi_linux.record(TARGET, "10.0.0.1", str(tmp_path / "iscsi"))
     with pytest.raises(EnvstartError, match=f"cannot write {path}"):
-        open_iscsi.write(path, "secret")
-    open_iscsi.tidy(TARGET, ["10.0.0.1"], str(tmp_path / "iscsi"))
+        iscsi_linux.write(path, "secret")
+    iscsi_linux.tidy(TARGET, ["10.0.0.1"], str(tmp_path / "iscsi"))
 
 
 def test_two_targets_have_two_interfaces() -> None:
-    assert open_iscsi.interface(TARGET) != open_iscsi.interface("iqn.2026-11.lab:disk1")
+    assert iscsi_linux.interface(TARGET) != iscsi_linux.interface("iqn.2026-11.lab:disk1")
 
 
 @pytest.mark.parametrize(
@@ -252,16 +253,16 @@ def test_two_targets_have_two_interfaces() -> None:
     [("10.0.0.1", "10.0.0.1:3260"), ("Store:3261", "store:3261"), ("fd00::1", "[fd00::1]:3260")],
 )
 def test_the_command_of_a_login(portal: str, word: str) -> None:
-    name = open_iscsi.interface(TARGET)
-    assert open_iscsi.logging_in(TARGET, portal) == (
+    name = iscsi_linux.interface(TARGET)
+    assert iscsi_linux.logging_in(TARGET, portal) == (
         ("iscsiadm", "-m", "node", "-T", TARGET, "-p", word, "-I", name, "--login")
     )
 
 
 def test_the_command_of_a_logout_names_the_session(sysfs: Sysfs) -> None:
     sysfs.session(12)
-    (found,) = open_iscsi.read(str(sysfs))
-    assert open_iscsi.logging_out(found) == ("iscsiadm", "-m", "session", "-r", "12", "--logout")
+    (found,) = iscsi_linux.read(str(sysfs))
+    assert iscsi_linux.logging_out(found) == ("iscsiadm", "-m", "session", "-r", "12", "--logout")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +276,7 @@ def test_the_command_of_a_logout_names_the_session(sysfs: Sysfs) -> None:
     ],
 )
 def test_what_iscsiadm_says(words: str, kind: str) -> None:
-    found = [row[1].__name__ for row in open_iscsi.OF_LOGIN if row[0] in words]
+    found = [row[1].__name__ for row in iscsi_linux.OF_LOGIN if row[0] in words]
     assert found == ([kind] if kind else [])
 
 
@@ -290,12 +291,12 @@ def test_what_iscsiadm_says(words: str, kind: str) -> None:
     ],
 )
 def test_what_lies_on_a_disk(source: str, disk: str, whether: bool) -> None:
-    assert open_iscsi.is_on(source, disk) is whether
+    assert iscsi_linux.is_on(source, disk) is whether
 
 
 def test_each_system_has_its_own(tmp_path: Path) -> None:
-    assert initiator_of(Stub().host) is initiator
-    assert initiator_of(linux().host) is open_iscsi
+    assert initiator_of(Stub().host) is iscsi_freebsd
+    assert initiator_of(linux().host) is iscsi_linux
     assert session(tmp_path).expected(linux().host) == "/dev/sdN"
 
 
@@ -308,7 +309,7 @@ def test_multipath_is_refused(tmp_path: Path) -> None:
 
 
 def graph(sysfs: Sysfs, *mounts: Entry, proc: str = "/nonexistent") -> geom.Graph:
-    return blockdev.read(Table(mounts), str(sysfs), proc)
+    return devices_linux.read(Table(mounts), str(sysfs), proc)
 
 
 def users(found: geom.Graph, device: str) -> list[tuple[str, str]]:
@@ -386,9 +387,9 @@ def test_processes_that_have_a_device_open(tmp_path: Path) -> None:
         os._exit(0)
     try:
         os.waitpid(child, os.WUNTRACED)
-        assert blockdev.openers([device], False) == [child]
-        assert blockdev.openers([device], True) == []
-        assert blockdev.openers([f"{device}1"], False) == []
+        assert devices_linux.openers([device], False) == [child]
+        assert devices_linux.openers([device], True) == []
+        assert devices_linux.openers([f"{device}1"], False) == []
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
@@ -423,34 +424,43 @@ FULL = """  PR generation=0x2
 
 def test_what_sg_persist_says() -> None:
     """As sg3-utils 1.46 says it of a LUN of Linux's own target."""
-    assert persist.keys("linux", READ_KEYS) == [0xABC1, (1 << 64) - 1]
-    assert persist.keys("linux", "  PR generation=0x0, there are NO registered reservation keys\n") == []
-    assert persist.holder("linux", HELD) == 0xABC1
-    assert persist.holder("linux", "  PR generation=0x0, there is NO reservation held\n") is None
-    assert persist.holding_initiator("linux", FULL) == "iqn.2026-11.lab:node1"
-    assert persist.holding_initiator("linux", "  PR generation=0x1\n  No full status descriptors\n") == ""
+    assert reservation_argv.keys("linux", READ_KEYS) == [0xABC1, (1 << 64) - 1]
+    assert reservation_argv.keys("linux", "  PR generation=0x0, there are NO registered reservation keys\n") == []
+    assert reservation_argv.holder("linux", HELD) == 0xABC1
+    assert reservation_argv.holder("linux", "  PR generation=0x0, there is NO reservation held\n") is None
+    assert reservation_argv.holding_initiator("linux", FULL) == "iqn.2026-11.lab:node1"
+    assert reservation_argv.holding_initiator("linux", "  PR generation=0x1\n  No full status descriptors\n") == ""
 
 
 @pytest.mark.parametrize(
     ("act", "freebsd", "linux"),
     [
-        (persist.READ_KEYS, "-i read_keys", "--in --read-keys"),
-        (persist.READ_HOLDER, "-i read_reservation", "--in --read-reservation"),
-        (persist.READ_ALL, "-i read_full_status", "--in --read-full-status"),
-        (persist.REGISTER, "-o register_ignore -K 0xabc1", "--out --register-ignore --param-sark=0xabc1"),
-        (persist.UNREGISTER, "-o register -k 0xabc1 -K 0", "--out --register --param-rk=0xabc1 --param-sark=0"),
-        (persist.RESERVE, "-o reserve -k 0xabc1 -T wr_ex", "--out --reserve --param-rk=0xabc1 --prout-type=1"),
-        (persist.RELEASE, "-o release -k 0xabc1 -T wr_ex", "--out --release --param-rk=0xabc1 --prout-type=1"),
+        (reservation_argv.READ_KEYS, "-i read_keys", "--in --read-keys"),
+        (reservation_argv.READ_HOLDER, "-i read_reservation", "--in --read-reservation"),
+        (reservation_argv.READ_ALL, "-i read_full_status", "--in --read-full-status"),
+        (reservation_argv.REGISTER, "-o register_ignore -K 0xabc1", "--out --register-ignore --param-sark=0xabc1"),
         (
-            persist.PREEMPT,
+            reservation_argv.UNREGISTER,
+            "-o register -k 0xabc1 -K 0",
+            "--out --register --param-rk=0xabc1 --param-sark=0",
+        ),
+        (reservation_argv.RESERVE, "-o reserve -k 0xabc1 -T wr_ex", "--out --reserve --param-rk=0xabc1 --prout-type=1"),
+        (reservation_argv.RELEASE, "-o release -k 0xabc1 -T wr_ex", "--out --release --param-rk=0xabc1 --prout-type=1"),
+        (
+            reservation_argv.PREEMPT,
             "-o preempt -k 0xabc1 -K 0xabc2 -T wr_ex",
             "--out --preempt --param-rk=0xabc1 --param-sark=0xabc2 --prout-type=1",
         ),
     ],
 )
 def test_the_commands_of_reservations(act: str, freebsd: str, linux: str) -> None:
-    assert persist.argv("freebsd", act, "da0", 0xABC1, 0xABC2) == ("camcontrol", "persist", "da0", *freebsd.split())
-    assert persist.argv("linux", act, "sda", 0xABC1, 0xABC2) == (
+    assert reservation_argv.argv("freebsd", act, "da0", 0xABC1, 0xABC2) == (
+        "camcontrol",
+        "persist",
+        "da0",
+        *freebsd.split(),
+    )
+    assert reservation_argv.argv("linux", act, "sda", 0xABC1, 0xABC2) == (
         ("sg_persist", "--no-inquiry", *linux.split(), "/dev/sda")
     )
 
@@ -460,10 +470,10 @@ def test_the_state_of_a_reservation(tmp_path: Path, sysfs: Sysfs, monkeypatch: p
     sysfs.lun(1, 0, 0, "sda")
     sysfs.disk("sda", "8:0")
     (tmp_path / "machine-id").write_text(f"{MACHINE}\n")
-    monkeypatch.setattr(owner, "_MACHINE", str(tmp_path / "machine-id"))
-    sessions, devices = open_iscsi.read(str(sysfs)), graph(sysfs)
-    monkeypatch.setattr(open_iscsi, "read", lambda: sessions)
-    monkeypatch.setattr(blockdev, "read", lambda table: devices)
+    monkeypatch.setattr(host_mark, "_MACHINE", str(tmp_path / "machine-id"))
+    sessions, devices = iscsi_linux.read(str(sysfs)), graph(sysfs)
+    monkeypatch.setattr(iscsi_linux, "read", lambda: sessions)
+    monkeypatch.setattr(devices_linux, "read", lambda table: devices)
     exists = os.path.exists
     monkeypatch.setattr(os.path, "exists", lambda path: path == "/dev/sda" or exists(path))
     step = planned(
@@ -482,7 +492,7 @@ def test_the_id_of_a_machine_does_not_leave_it(tmp_path: Path) -> None:
     found = []
     for text in (MACHINE, MACHINE[::-1]):
         file.write_text(f"{text}\n")
-        found.append(owner._of_machine(str(file)))
+        found.append(host_mark._of_machine(str(file)))
     assert found[0] != found[1]
     assert MACHINE not in found
     assert all(len(one) == 32 and set(one) <= set("0123456789abcdef") for one in found)
@@ -494,7 +504,7 @@ def test_a_machine_without_an_id_is_told(tmp_path: Path, text: str | None) -> No
     if text is not None:
         file.write_text(text)
     with pytest.raises(TemporaryError, match="machine-id"):
-        owner._of_machine(str(file))
+        host_mark._of_machine(str(file))
 
 
 def test_answers_of_a_failed_login_are_short() -> None:
@@ -504,6 +514,6 @@ def test_answers_of_a_failed_login_are_short() -> None:
         "iscsiadm: Could not log into all portals\n"
     )
     result = answer("Logging in to [iface: x, target: y, portal: 10.0.0.1,3260]\n", said, 24)
-    assert open_iscsi.shortened(result).words == "24 - iSCSI login failed due to authorization failure"
+    assert iscsi_linux.shortened(result).words == "24 - iSCSI login failed due to authorization failure"
     whole = answer("", "iscsiadm: No records found\n", 21)
-    assert open_iscsi.shortened(whole).words == "iscsiadm: No records found"
+    assert iscsi_linux.shortened(whole).words == "iscsiadm: No records found"

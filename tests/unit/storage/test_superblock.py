@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from envstart.block import superblock
-from envstart.block.superblock import CLEAN, DIRTY, DUE, UNKNOWN
+from envstart.storage import superblock
+from envstart.storage.superblock import CLEAN, DIRTY, DUE, UNKNOWN
 
 NEEDS_MAKEFS = pytest.mark.skipif(shutil.which("makefs") is None, reason="makefs(8) is not installed")
 NEEDS_EXT4 = pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="mkfs.ext4(8) is not installed")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import string
 
-from envstart.block.geom import Consumer, Geom, Graph, Provider
 from envstart.errors import NoResponseError
+from envstart.storage.devices import Consumer, Geom, Graph, Provider
 from envstart.system import filesystem, process_table
 
 TYPE_CHECKING = False

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 
-from envstart.block.initiator import CONNECTED, Listed, split_portal
 from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError, reason
 from envstart.paths import path_digest
 from envstart.steps import diagnosis, keyfile
+from envstart.storage.iscsi_freebsd import CONNECTED, Listed, split_portal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 
-from envstart.block import geom
-from envstart.block.initiator import CONNECTED, Listed, normal_portal, split_portal
-from envstart.block.initiators import initiator_of
-from envstart.block.redirection import Logins
 from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, NotFoundError, TemporaryError, UnavailableError
 from envstart.paths import path_digest
 from envstart.steps import diagnosis
 from envstart.steps.block import Block, Looks, only_on_freebsd
+from envstart.storage import devices
+from envstart.storage.iscsi_freebsd import CONNECTED, Listed, normal_portal, split_portal
+from envstart.storage.iscsi_initiator import initiator_of
+from envstart.storage.iscsi_redirection import Logins
 from envstart.system import rundir
 
 TYPE_CHECKING = False
@@ -78,7 +78,7 @@ class Session(Block):
         disks = await self._disks(host)
         if not disks:
             return None
-        graph = await geom.read(host)
+        graph = await devices.read(host)
         whole = f"/dev/multipath/{self.multipath}" if self.multipath else disks[0]
         found = whole + (self.config["ISCSI_PARTITION"] or "")
         # The disk is known to CAM first, then to GEOM, then to devfs.
@@ -94,7 +94,7 @@ class Session(Block):
         whole = f"/dev/multipath/{self.multipath}" if self.multipath else initiator_of(host).DISK
         return whole + (self.config["ISCSI_PARTITION"] or "")
 
-    async def _check_paths(self, host: Host, graph: geom.Graph, whole: str, disks: list[str]) -> None:
+    async def _check_paths(self, host: Host, graph: devices.Graph, whole: str, disks: list[str]) -> None:
         """ConfigError when the multipath device is made of other disks than ours."""
         provider = graph.provider(whole)
         paths = (
@@ -108,7 +108,7 @@ class Session(Block):
                 hint="correct ISCSI_MULTIPATH",
             )
 
-    def _check_identity(self, graph: geom.Graph, disk: str) -> None:
+    def _check_identity(self, graph: devices.Graph, disk: str) -> None:
         """The number in daN changes from login to login; the disk's own serial number does not (docs/faults.md, 78)."""
         wanted = self.config["ISCSI_SERIAL"]
         provider = graph.provider(disk)
@@ -293,8 +293,8 @@ class Session(Block):
         ours = [one.portal for one in await self._sessions(host)]
         for other in [one for one in await self._all(host) if one.portal not in ours]:
             disk = (await initiator_of(host).disks(host, other)).get(self._lun, "")
-            provider = (await geom.read(host)).provider(disk)
-            users = await geom.who(host, provider) if provider else []
+            provider = (await devices.read(host)).provider(disk)
+            users = await devices.who(host, provider) if provider else []
             if users:
                 raise ConfigError(
                     f"cannot log in to {self.target}: a session by way of {other.portal} has the same LUN, and "
@@ -346,7 +346,7 @@ class Session(Block):
 
     async def _users(self, host: Host, sessions: Sequence[Listed]) -> dict[int, list[str]]:
         """Who uses the disks of these sessions, by LUN; a multipath device that nobody uses is no user."""
-        graph = await geom.read(host)
+        graph = await devices.read(host)
         found: dict[int, list[str]] = {}
         for one in sessions:
             for lun, device in (await initiator_of(host).disks(host, one)).items():
@@ -354,7 +354,7 @@ class Session(Block):
                 if provider is None:
                     continue
                 for upper in graph.on(provider, "MULTIPATH") or [provider]:
-                    users = await geom.who(host, upper)
+                    users = await devices.who(host, upper)
                     if users:
                         found.setdefault(lun, []).extend(users)
         return found

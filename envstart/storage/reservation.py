@@ -7,20 +7,20 @@ does. It belongs to one session: hence not with multipath, and hence it is taken
 
 from __future__ import annotations
 
-from envstart.block import geom, persist
-from envstart.block.initiators import initiator_of
-from envstart.block.owner import host_id, whence
 from envstart.engine import plan
 from envstart.errors import BlockedError, ConfigError, EnvstartError, NoResponseError, TemporaryError
 from envstart.steps.block import Block
+from envstart.storage import devices, reservation_argv
+from envstart.storage.host_mark import host_id, whence
+from envstart.storage.iscsi_initiator import initiator_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from envstart.block.fsck import Fsck
     from envstart.config.load import Config
+    from envstart.storage.fsck import Fsck
     from envstart.system.host import Host
     from envstart.system.process import Result
 
@@ -61,7 +61,7 @@ class Reservation(Block):
         return None if holder == own and (used or self._seen_to == device) else lacking
 
     async def _used(self, host: Host, device: str) -> bool:
-        graph = await geom.read(host)
+        graph = await devices.read(host)
         provider = graph.provider(device)
         return provider is not None and bool(graph.users(provider))
 
@@ -114,16 +114,16 @@ class Reservation(Block):
         # Of a session that was cut off; nobody can give that one back, and the next stop would leave it to the target.
         left = (await self._keys(host, disk)).count(own) > 1
         if holder in (None, own):
-            if await self._done(host, disk, persist.RESERVE, own):
+            if await self._done(host, disk, reservation_argv.RESERVE, own):
                 if left:
-                    await self._done(host, disk, persist.PREEMPT, own, own)
+                    await self._done(host, disk, reservation_argv.PREEMPT, own, own)
                 return True
             if await self._holder(host, f"/dev/{disk}") != own:
                 return False
             # An earlier session of this host's holds it; it becomes this one's, and the old registration goes.
             await self._check_whose(host, disk, own)
             holder = own
-        return await self._done(host, disk, persist.PREEMPT, own, holder)
+        return await self._done(host, disk, reservation_argv.PREEMPT, own, holder)
 
     async def _done(self, host: Host, disk: str, act: str, own: int, other: int = 0) -> bool:
         """Whether the disk has taken it, be it at the second or third try."""
@@ -134,7 +134,7 @@ class Reservation(Block):
 
     async def _register(self, host: Host, disk: str, own: int) -> None:
         for _ in range(_TRIES):
-            await self._persist(host, disk, persist.REGISTER, own)
+            await self._persist(host, disk, reservation_argv.REGISTER, own)
             if own in await self._keys(host, disk):
                 return
         raise TemporaryError(
@@ -143,7 +143,7 @@ class Reservation(Block):
 
     async def _check_whose(self, host: Host, disk: str, own: int) -> None:
         """Two hosts with one host id would take each other's reservation for their own."""
-        name: str = await self._read(host, disk, persist.READ_ALL, persist.holding_initiator)
+        name: str = await self._read(host, disk, reservation_argv.READ_ALL, reservation_argv.holding_initiator)
         own_name = initiator_of(host).own_name(self.config)
         if name and own_name and name.lower() != own_name.lower():
             raise ConfigError(
@@ -179,10 +179,10 @@ class Reservation(Block):
         own = await own_key(host)
         for _ in range(_TRIES):
             if await self._holder(host, f"/dev/{disk}") == own:
-                await self._persist(host, disk, persist.RELEASE, own)
+                await self._persist(host, disk, reservation_argv.RELEASE, own)
             if own not in await self._keys(host, disk):
                 return
-            await self._persist(host, disk, persist.UNREGISTER, own)
+            await self._persist(host, disk, reservation_argv.UNREGISTER, own)
         if await self._holder(host, f"/dev/{disk}") == own:
             raise TemporaryError(f"cannot release {self.source}: {disk} is still reserved with key {own:#x}")
 
@@ -195,18 +195,24 @@ class Reservation(Block):
         except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
         if holder == own:
-            stop = [persist.argv(host.platform, act, disk, own) for act in (persist.RELEASE, persist.UNREGISTER)]
+            stop = [
+                reservation_argv.argv(host.platform, act, disk, own)
+                for act in (reservation_argv.RELEASE, reservation_argv.UNREGISTER)
+            ]
             return plan.State(plan.READY, f"key {own:#x}", stop=stop)
         if holder is not None:
             return plan.State(plan.LOST, f"the host with key {holder:#x} holds it")
-        start = [persist.argv(host.platform, act, disk, own) for act in (persist.REGISTER, persist.RESERVE)]
+        start = [
+            reservation_argv.argv(host.platform, act, disk, own)
+            for act in (reservation_argv.REGISTER, reservation_argv.RESERVE)
+        ]
         return plan.State(plan.NOT_READY, "not reserved", start=start)
 
     # What the disk says.
 
     async def _disk(self, host: Host, device: str) -> str:
         """The whole disk that the device is, or is a partition of: it is what is reserved."""
-        graph = await geom.read(host)
+        graph = await devices.read(host)
         provider = graph.provider(device)
         while provider is not None and provider.geom.kind in ("PART", "LABEL") and provider.geom.consumers:
             provider = provider.geom.consumers[0].provider
@@ -217,16 +223,16 @@ class Reservation(Block):
     async def _holder(self, host: Host, device: str) -> int | None:
         """The key of whoever holds it; None if nobody does."""
         disk = await self._disk(host, device)
-        found: int | None = await self._read(host, disk, persist.READ_HOLDER, persist.holder)
+        found: int | None = await self._read(host, disk, reservation_argv.READ_HOLDER, reservation_argv.holder)
         return found
 
     async def _keys(self, host: Host, disk: str) -> list[int]:
         """The keys that are registered, of all hosts."""
-        found: list[int] = await self._read(host, disk, persist.READ_KEYS, persist.keys)
+        found: list[int] = await self._read(host, disk, reservation_argv.READ_KEYS, reservation_argv.keys)
         return found
 
     async def _read(self, host: Host, disk: str, what: str, parse: Callable[[str, str], Any]) -> Any:
-        argv = persist.argv(host.platform, what, disk)
+        argv = reservation_argv.argv(host.platform, what, disk)
         for left in reversed(range(_TRIES)):
             try:
                 return await host.ask(argv, lambda result: parse(host.platform, _output(result)), patience=_PATIENCE)
@@ -242,7 +248,7 @@ class Reservation(Block):
 
     async def _persist(self, host: Host, disk: str, act: str, own: int, other: int = 0) -> Result:
         timeout = max(5.0, min(_PATIENCE, host.deadline.left() / 2))
-        argv = persist.argv(host.platform, act, disk, own, other)
+        argv = reservation_argv.argv(host.platform, act, disk, own, other)
         result = await host.run(argv, timeout=timeout, reserve=True)
         if result.status is None:
             raise NoResponseError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from envstart.block import geom
 from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
 from envstart.errors import (
@@ -24,6 +23,7 @@ from envstart.errors import (
 )
 from envstart.steps import diagnosis, keyfile
 from envstart.steps.block import Block, appears, only_on_freebsd
+from envstart.storage import devices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,17 +58,17 @@ class _Attached(Block):
 
     config: Config
 
-    async def _attached(self, host: Host) -> geom.Provider | None:
+    async def _attached(self, host: Host) -> devices.Provider | None:
         raise NotImplementedError
 
-    def _detaching(self, found: geom.Provider) -> tuple[str, ...]:
+    def _detaching(self, found: devices.Provider) -> tuple[str, ...]:
         raise NotImplementedError
 
     async def device(self, host: Host) -> str | None:
         found = await self._attached(host)
         return f"/dev/{found.name}" if found else None
 
-    async def _appears(self, host: Host, found: geom.Provider) -> None:
+    async def _appears(self, host: Host, found: devices.Provider) -> None:
         if not await appears(host, f"/dev/{found.name}", self.config["PROBE_TIMEOUT"]):
             raise TemporaryError(f"cannot use /dev/{found.name}: it is attached, but the device does not appear")
 
@@ -83,7 +83,7 @@ class _Attached(Block):
         found = await self._attached(host)
         if found is None:
             return
-        users = await geom.who(host, found)
+        users = await devices.who(host, found)
         if users:
             raise TemporaryError(
                 f"cannot detach {found.name}: {', '.join(users)} uses it", hint="end that, and stop again"
@@ -118,18 +118,18 @@ class Provider(_Attached):
         # The whole path: a name without it is first looked for in the working directory (docs/freebsd.md#geli-attach).
         return ("geli", "attach", *words, device)
 
-    async def _attached(self, host: Host) -> geom.Provider | None:
+    async def _attached(self, host: Host) -> devices.Provider | None:
         """The .eli of what it lies on, under whatever name it was attached (docs/faults.md, 89)."""
         only_on_freebsd(host, "GELI")
         below = await self.underneath(host)
-        graph = await geom.read(host)
+        graph = await devices.read(host)
         provider = graph.provider(below) if below else None
         if provider is None:
             return None
         found = graph.on(provider, "ELI")
         return found[0] if found else None
 
-    def _detaching(self, found: geom.Provider) -> tuple[str, ...]:
+    def _detaching(self, found: devices.Provider) -> tuple[str, ...]:
         return ("geli", "detach", found.name)
 
     def expected(self, host: Host) -> str:
@@ -158,11 +158,11 @@ class Provider(_Attached):
             host.forget()
             if await self._attached(host):
                 return
-            graph = await geom.read(host)
+            graph = await devices.read(host)
             provider = graph.provider(device)
             if provider is None:
                 raise TemporaryError(f"cannot attach {device}: it is not there any more", hint="try again")
-            users = ", ".join(await geom.who(host, provider, blocking=True))
+            users = ", ".join(await devices.who(host, provider, blocking=True))
             if users:
                 raise TemporaryError(f"cannot attach {device}: it is in use ({users})", hint="end that first")
             host.on_failure(lambda: self._take_back(host))
@@ -207,7 +207,7 @@ class Image(_Attached):
         self.config = config
         self._read_only = read_only
 
-    async def _attached(self, host: Host) -> geom.Provider | None:
+    async def _attached(self, host: Host) -> devices.Provider | None:
         only_on_freebsd(host, "an image file")
         try:
             path = await host.real(self.source)
@@ -215,7 +215,7 @@ class Image(_Attached):
             raise NoResponseError(
                 f"cannot use {self.source}: it gives {error}", hint="is it on a dead server?"
             ) from None
-        found = [provider for provider in await geom.read(host) if _file(provider) == path]
+        found = [provider for provider in await devices.read(host) if _file(provider) == path]
         if len(found) > 1:
             names = ", ".join(provider.name for provider in found)
             raise ConfigError(
@@ -223,7 +223,7 @@ class Image(_Attached):
             )
         return found[0] if found else None
 
-    def _detaching(self, found: geom.Provider) -> tuple[str, ...]:
+    def _detaching(self, found: devices.Provider) -> tuple[str, ...]:
         return ("mdconfig", "-d", "-u", found.name)
 
     def expected(self, host: Host) -> str:
@@ -252,7 +252,7 @@ class Image(_Attached):
 
     async def _check_other_names(self, host: Host) -> None:
         """ConfigError if it is a disk by another name, that of a hard link or of a nullfs mount."""
-        files = {_file(provider): provider.name for provider in await geom.read(host) if _file(provider)}
+        files = {_file(provider): provider.name for provider in await devices.read(host) if _file(provider)}
         try:
             same = await host.bounded(twins, self.source, list(files), timeout=self.config["PROBE_TIMEOUT"])
         except (NoResponseError, OSError) as error:
@@ -279,7 +279,7 @@ class Image(_Attached):
         return plan.State(plan.READY, f"/dev/{found.name}", stop=[self._detaching(found)])
 
 
-def _file(provider: geom.Provider) -> str:
+def _file(provider: devices.Provider) -> str:
     """The file that a memory disk is of; "" for what is none."""
     return {**provider.geom.config, **provider.config}.get("file", "") if provider.geom.kind == "MD" else ""
 

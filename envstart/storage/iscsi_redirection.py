@@ -8,17 +8,17 @@ itself has no session, is ours. open-iscsi keeps the portal (persistent_address)
 
 from __future__ import annotations
 
-from envstart.block.initiator import normal_portal
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
+from envstart.storage.iscsi_freebsd import normal_portal
 from envstart.system import rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from envstart.block.initiator import Listed
-    from envstart.block.initiators import Initiator
+    from envstart.storage.iscsi_freebsd import Listed
+    from envstart.storage.iscsi_initiator import Initiator
     from envstart.system.host import Host
 
 # In place of the number of a session, as long as that is not known.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from envstart.block import geom
 from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
 from envstart.errors import (
@@ -23,6 +22,7 @@ from envstart.errors import (
 )
 from envstart.steps import ceph, diagnosis
 from envstart.steps.block import Block, appears
+from envstart.storage import devices
 from envstart.system import process_table
 
 TYPE_CHECKING = False
@@ -213,8 +213,8 @@ class Mapped(Block):
         if host.platform != "freebsd":
             # The kernel refuses by itself to unmap what is in use.
             return []
-        provider = (await geom.read(host)).provider(device)
-        return await geom.who(host, provider) if provider else []
+        provider = (await devices.read(host)).provider(device)
+        return await devices.who(host, provider) if provider else []
 
     async def state(self, host: Host) -> plan.State:
         try:

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import os
 
-from envstart.block import geom
-from envstart.block.fsck import Fsck
-from envstart.block.owner import Mark
-from envstart.block.provider import Provider
 from envstart.config import staging
 from envstart.config.schema import NAME, Option, choice, directory, mount_words, whole, words
 from envstart.environment import file_name
@@ -18,6 +14,10 @@ from envstart.errors import ConfigError, TemporaryError
 from envstart.steps import diagnosis
 from envstart.steps.block import Block, is_node
 from envstart.steps.mount import Mount
+from envstart.storage import devices
+from envstart.storage.fsck import Fsck
+from envstart.storage.geli import Provider
+from envstart.storage.host_mark import Mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Volume(Mount):
         if entry.kind != self.fstype:
             return False
         # A disk that is gone, or whose session is down, cannot be compared; but it was mounted here, and is no more.
-        if await geom.lost(host, entry):
+        if await devices.lost(host, entry):
             return True
         try:
             device = await self.lower.device(host)
@@ -121,11 +121,11 @@ class Volume(Mount):
             return bool(await self.lower.dead(host))
         if host.platform != "freebsd":
             return is_node(device, entry.device)
-        return (await geom.read(host)).same(entry.source, device)
+        return (await devices.read(host)).same(entry.source, device)
 
     async def gone(self, host: Host) -> str:
         stack = (await host.mounts()).at(await self._real_point(host))
-        return "its disk has gone" if stack and await geom.lost(host, stack[-1]) else ""
+        return "its disk has gone" if stack and await devices.lost(host, stack[-1]) else ""
 
     def requires(self) -> str:
         return super().requires() if self.name == "data" else "VOLUME_LAYOUT=tree asks for"

@@ -145,9 +145,9 @@ async def read(host: Host) -> Graph:
     disk: whoever opens it first waits for its capacity with GEOM's lock in hand (g_disk_access in
     sys/geom/geom_disk.c, daopen). On Linux it is made of what sysfs tells (blockdev.py)."""
     if host.platform != "freebsd":
-        from envstart.block import blockdev
+        from envstart.storage import devices_linux
 
-        return blockdev.read(await host.mounts())
+        return devices_linux.read(await host.mounts())
     try:
         graph: Graph = await host.ask(_ASK, _parsed, patience=_PATIENCE)
     except NoResponseError as error:
@@ -177,9 +177,9 @@ async def who(host: Host, provider: Provider, blocking: bool = False) -> list[st
         else:
             found.append(f"{consumer.geom.name} ({consumer.geom.kind})")
     if now is not None and not found and host.platform != "freebsd":
-        from envstart.block import blockdev
+        from envstart.storage import devices_linux
 
-        return await blockdev.others(host, now, blocking)
+        return await devices_linux.others(host, now, blocking)
     return found
 
 

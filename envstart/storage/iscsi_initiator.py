@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from envstart.block import initiator
+from envstart.storage import iscsi_freebsd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    from envstart.block.initiator import Listed
     from envstart.config.load import Config
     from envstart.steps import diagnosis
+    from envstart.storage.iscsi_freebsd import Listed
     from envstart.system.host import Host
     from envstart.system.process import Result
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 def initiator_of(host: Host) -> Initiator:
     """The iSCSI initiator of this kind of host."""
     if host.platform == "freebsd":
-        return initiator
-    from envstart.block import open_iscsi
+        return iscsi_freebsd
+    from envstart.storage import iscsi_linux
 
-    return open_iscsi
+    return iscsi_linux

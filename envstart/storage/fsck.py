@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 
-from envstart.block import geom, owner, preen, superblock
 from envstart.engine import plan
 from envstart.errors import (
     BlockedError,
@@ -22,6 +21,7 @@ from envstart.mounts import commands
 from envstart.steps import unmount
 from envstart.steps.block import Block
 from envstart.steps.health import LEASE_SECONDS
+from envstart.storage import devices, fsck_preen, host_mark, superblock
 from envstart.system import filesystem
 
 TYPE_CHECKING = False
@@ -73,7 +73,7 @@ class Fsck(Block):
         mounted = await host.stack(self._target)
         if mounted:
             # What is mounted there is judged by the step that mounts it.
-            return lacking if await geom.lost(host, mounted[-1]) else None
+            return lacking if await devices.lost(host, mounted[-1]) else None
         if await host.stack(self._looking):
             # A start that was killed has left it.
             return lacking
@@ -90,9 +90,9 @@ class Fsck(Block):
             )
 
     async def _users(self, host: Host, device: str) -> list[str]:
-        graph = await geom.read(host)
+        graph = await devices.read(host)
         provider = graph.provider(device)
-        return await geom.who(host, provider, blocking=True) if provider else []
+        return await devices.who(host, provider, blocking=True) if provider else []
 
     async def start(self, host: Host) -> None:
         device = await self.below(host)
@@ -151,7 +151,7 @@ class Fsck(Block):
         timeout, patience = self.config["FSCK_TIMEOUT"], self.config["PROBE_TIMEOUT"]
         # Twice: what must be run again says so.
         for _ in range(2):
-            result = await preen.run(host, self._kind, device, timeout, patience)
+            result = await fsck_preen.run(host, self._kind, device, timeout, patience)
             if result.status not in _AGAIN[self._kind]:
                 break
         if result.status in _FINE[self._kind]:
@@ -185,7 +185,7 @@ class Fsck(Block):
         host.on_failure(lambda: self._unmount(host))
         patience = self.config["PROBE_TIMEOUT"]
         made = [self._looking.rpartition("/")[0], self._looking]
-        await host.bounded(owner.make_private, made, timeout=patience)
+        await host.bounded(host_mark.make_private, made, timeout=patience)
         argv = commands.mount(host.platform, self._kind, ("ro",), device, self._looking)
         result = await host.run(argv, timeout=patience, hold=True)
         if not await host.stack(self._looking):
@@ -195,12 +195,12 @@ class Fsck(Block):
         if self.config["VOLUME_LAYOUT"] == "tree" and workdir and self.config["LEASE"] == "refuse":
             lease = (f"{self._looking}/system/locked", f"{workdir}/nodename")
         try:
-            mark, other = await host.bounded(owner.look_all, self._looking, lease, timeout=patience)
+            mark, other = await host.bounded(host_mark.look_all, self._looking, lease, timeout=patience)
         except OSError as error:
             raise TemporaryError(f"{doing}: whose it is cannot be told: {reason(error)}") from None
         await self._unmount(host)
-        if mark and mark != await owner.mine(host):
-            known = mark.split()[0] == await owner.host_id(host)
+        if mark and mark != await host_mark.mine(host):
+            known = mark.split()[0] == await host_mark.host_id(host)
             text = " of this one's id: it had another name, or two have the same" if known else ""
             from envstart.config import remedies
 
@@ -236,7 +236,7 @@ class Fsck(Block):
             return plan.State(plan.READY, "mounted")
         if self._is_of_elsewhere(host) or not self._preens or (device and await self._is_clean(host, device)):
             return plan.State(plan.NOT_READY, "not mounted" if device else "no device")
-        start = [await preen.argv(host, self._kind, device or self.expected(host))]
+        start = [await fsck_preen.argv(host, self._kind, device or self.expected(host))]
         found = "not mounted; to be checked" if device else "no device; to be checked unless it is clean"
         return plan.State(plan.NOT_READY, found, start=start)
 

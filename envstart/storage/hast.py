@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 
-from envstart.block import geom, peer
 from envstart.engine import plan
 from envstart.errors import (
     BlockedError,
@@ -22,6 +21,7 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.steps.block import Block, Looks, only_on_freebsd
+from envstart.storage import devices, hast_protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Role(Block):
             return None
         try:
             told: str = await host.bounded(
-                peer.role, found.remote, found.source, self._name, _ASKED, timeout=_ASKED + _JOIN
+                hast_protocol.role, found.remote, found.source, self._name, _ASKED, timeout=_ASKED + _JOIN
             )
         except DeadlineExceededError:
             raise
@@ -225,7 +225,7 @@ class Role(Block):
         looks = Looks(host, _CONNECTING, f"hastd(8) to serve {self._name}")
         while True:
             try:
-                await geom.read(host)
+                await devices.read(host)
                 return
             except NoResponseError:
                 if not await looks.again():
@@ -243,7 +243,7 @@ class Role(Block):
         """Both nodes have the same two addresses; the one with the lower keeps what both took at the same moment."""
         remote = (await self._resource(host)).remote
         try:
-            own, other = await host.bounded(peer.addresses, remote, timeout=_JOIN)
+            own, other = await host.bounded(hast_protocol.addresses, remote, timeout=_JOIN)
         except (TemporaryError, OSError):
             return False
         return bool(own < other)
@@ -265,8 +265,8 @@ class Role(Block):
         if not os.path.exists(device):
             return
         try:
-            provider = (await geom.read(host)).provider(device)
-            users = await geom.who(host, provider) if provider else []
+            provider = (await devices.read(host)).provider(device)
+            users = await devices.who(host, provider) if provider else []
         except NoResponseError:
             if not self._made:
                 raise

@@ -1,1 +1,0 @@
-"""Steps below a file system: iSCSI sessions, reservations, GELI providers, HAST roles, file system checks."""

@@ -1,0 +1,1 @@
+"""Block devices below a mount: iSCSI, HAST, RBD, GELI, and the file system on them."""
