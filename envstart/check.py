@@ -5,13 +5,14 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from envstart import backends, hook, show, stopping, unregistered
+from envstart import backends, hook, show, unregistered
 from envstart.config import remedies
 from envstart.engine import plan, record, start_marks
 from envstart.engine.plan import State
 from envstart.environment import file_name
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
 from envstart.inventory import Found
+from envstart.lifecycle import stopping
 from envstart.steps import observe
 from envstart.steps.mount import Mount
 from envstart.system import filesystem, process_table

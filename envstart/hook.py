@@ -90,7 +90,7 @@ def planned(verb: str, backend: str, wanted: environment.Environment, path: str 
     """Plan a start or a stop: a stop is never stricter than a start."""
     if verb == "start":
         return load(backend, wanted, path)
-    from envstart import stopping
+    from envstart.lifecycle import stopping
 
     return stopping.plan(host, backend, wanted, path)
 

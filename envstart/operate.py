@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-from envstart import backends, check, hook, install, inventory, overview, show, stopping, unregistered
+from envstart import backends, check, hook, install, inventory, overview, show, unregistered
 from envstart.config import remedies
 from envstart.engine import executor, start_marks
 from envstart.engine.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, TemporaryError, UsageError
+from envstart.lifecycle import stopping
 from envstart.steps import occupancy, recovery
 from envstart.steps.mount import Mount
 from envstart.system import guests, process_table

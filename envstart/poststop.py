@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import called, hook, stopping
+from envstart import called, hook
 from envstart.engine import start_marks
 from envstart.environment import file_name
 from envstart.errors import NotFoundError, TemporaryError, UsageError
+from envstart.lifecycle import stopping
 from envstart.system import process, process_table
 from envstart.system.host import Host
 from envstart.system.log import tell

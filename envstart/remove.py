@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import called, hook, leftover, stopping
+from envstart import called, hook
 from envstart.engine import record
 from envstart.errors import (
     DeadlineExceededError,
@@ -22,6 +22,7 @@ from envstart.errors import (
     reason,
 )
 from envstart.guard import Guard
+from envstart.lifecycle import leftover, stopping
 from envstart.paths import is_below
 from envstart.system import process, process_table
 from envstart.system.deadline import Deadline

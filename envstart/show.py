@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from envstart.engine.plan import Plan
     from envstart.errors import EnvstartError
-    from envstart.forecast import Act
     from envstart.inventory import Found
+    from envstart.lifecycle.forecast import Act
     from envstart.system.log import Report
 
     Record = dict[str, Any]
@@ -43,8 +43,8 @@ def document(report: Report, **values: Any) -> None:
 def plan(plan: Plan, report: Report, verb: str) -> EnvstartError | None:
     """Print what there is and the commands that ``verb`` would run now, as lines that can be pasted; return the error
     that it would end with."""
-    from envstart.forecast import Forecast
-    from envstart.rehearsal import Rehearsal
+    from envstart.lifecycle.forecast import Forecast
+    from envstart.lifecycle.rehearsal import Rehearsal
 
     report.plan = plan
     host = Rehearsal(report)

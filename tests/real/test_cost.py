@@ -119,7 +119,7 @@ LONG = SHORT | {
         "system.tempfiles",
         "config.shell",
         "steps.sources",
-        "stopping",
+        "lifecycle.stopping",
         "system.loop",
         "steps.thin",
         "steps.unmount",

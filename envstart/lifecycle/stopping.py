@@ -103,7 +103,7 @@ def _without_configuration(
             host.report.warn(str(error))
             host.report.warn(f"using the record of the start instead: {recorded.path}")
             return by_record
-    from envstart import leftover
+    from envstart.lifecycle import leftover
 
     by_table = leftover.plan(host, backend, environment, force=force)
     if not by_table.steps:

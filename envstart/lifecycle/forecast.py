@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envstart.engine.plan import Plan, State, Step
-    from envstart.rehearsal import Rehearsal
+    from envstart.lifecycle.rehearsal import Rehearsal
 
     Commands = list[tuple[str, ...]]
 

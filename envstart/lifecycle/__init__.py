@@ -1,0 +1,1 @@
+"""A start and a stop as a whole, for hooks and tool alike."""
