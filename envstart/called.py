@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 
-from envstart import environment, inventory
+from envstart import environment
+from envstart.cbsd import inventory
 from envstart.engine import record
 from envstart.errors import ConfigError, NotFoundError
 from envstart.system import guests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from envstart.cbsd.inventory import Found
     from envstart.environment import Environment
-    from envstart.inventory import Found
     from envstart.system.host import Host
 
 _VARIABLES = "jname, data and workdir are not all set; CBSD sets them for what install has put in its directories"

@@ -6,7 +6,8 @@ import contextlib
 import os
 import time
 
-from envstart import check, hook, monitoring, operate, show
+from envstart import hook, monitoring, operate, show
+from envstart.cbsd import survey
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
 from envstart.system import locks, rundir
@@ -99,14 +100,14 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
 
 
 def _of_plans(host: Host, plans: Sequence[Plan], level: str) -> _Found:
-    seen = check.running(host, [check.Watched.given(one) for one in plans], level)
+    seen = survey.running(host, [survey.Watched.given(one) for one in plans], level)
     records = [one.record(one.watched.found.workdir if one.watched else "") for one in seen]
     return _Found(records, f"{_count(len(plans), 'jail')}, {monitoring.things(records)}")
 
 
 def _of_all(arguments: argparse.Namespace, host: Host) -> _Found:
     inventories = operate.inventories(arguments, host)
-    records = [row for one in inventories for row in check.records(host, one, arguments.names, arguments.level)]
+    records = [row for one in inventories for row in survey.records(host, one, arguments.names, arguments.level)]
     managed = [found for one in inventories for found in one.chosen(arguments.names)]
     if not managed and not records:
         return _Found(records, show.NOTHING, show.NOTHING)

@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 
-from envstart import __version__, backends, check, checking, effective, environment, hook, inventory, operate, show
+from envstart import __version__, backends, checking, effective, environment, hook, operate, show
+from envstart.cbsd import inventory, survey
 from envstart.config import load, sample
 from envstart.errors import EnvstartError, UsageError
 from envstart.steps import observe
@@ -197,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         "--grace",
         metavar="SECONDS",
         type=_seconds,
-        default=check.GRACE,
+        default=survey.GRACE,
         help="leave alone what was started so short a time ago (default: %(default).0f)",
     )
     verb.add_argument(
@@ -374,7 +375,8 @@ def _jail_files() -> list[str]:
 
 
 def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
-    from envstart import install, jailconf
+    from envstart import jailconf
+    from envstart.cbsd import links
 
     jail = jailconf.Jail(
         arguments.name,
@@ -382,7 +384,7 @@ def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
         arguments.bridge,
         arguments.base,
         arguments.dir,
-        arguments.hooks or os.path.dirname(install.programs()["remove.d"]),
+        arguments.hooks or os.path.dirname(links.programs()["remove.d"]),
         arguments.gateway,
         arguments.id,
         arguments.config,

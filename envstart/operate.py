@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-from envstart import backends, check, hook, install, inventory, overview, show, unregistered
+from envstart import backends, hook, overview, show
+from envstart.cbsd import inventory, survey, unregistered
+from envstart.cbsd import links as install
 from envstart.config import remedies
 from envstart.engine import executor, start_marks
 from envstart.engine.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from envstart.check import Seen, Watched
+    from envstart.cbsd.inventory import Inventory
+    from envstart.cbsd.survey import Seen, Watched
     from envstart.engine.plan import Plan
-    from envstart.inventory import Inventory
     from envstart.system.log import Report
 
 # Seconds that a look at everything may take.
@@ -72,7 +74,7 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
     groups: list[show.Group] = []
     listings = inventories(arguments, host)
     for found in listings:
-        seen = check.by_environment(overview.rows(host, check.watched(found, arguments.names)))
+        seen = survey.by_environment(overview.rows(host, survey.watched(found, arguments.names)))
         # A system directory that has just given no answer is not asked for links.
         systems = {
             one: one.found.environment.system
@@ -86,7 +88,7 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
             links = lacking.get(systems.get(one, ""), ())
             groups.append(show.Group(one.found, records, links, active=overview.active(one)))
         if not arguments.names:
-            left = [row.record(found.workdir) for row in check.lost(host, found)]
+            left = [row.record(found.workdir) for row in survey.lost(host, found)]
             if left:
                 groups.append(show.Group(None, left))
     if arguments.json:
@@ -124,14 +126,14 @@ def recover(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan]
         listings = inventories(arguments, host)
         status = _warn(report, listings)
         planner = stopping.planner(host)
-        environments = [one for found in listings for one in check.watched(found, arguments.names, planner)]
+        environments = [one for found in listings for one in survey.watched(found, arguments.names, planner)]
     else:
-        environments = [check.Watched.given(one) for one in plans]
+        environments = [survey.Watched.given(one) for one in plans]
         for one in environments:
             one.found.running = host.wait(guests.runs(host, one.found.name))
     words = (NO_ANSWER, BROKEN, *((NOT_MOUNTED, NOT_READY) if arguments.remount and arguments.names else ()))
-    seen = check.running(host, environments, "read")
-    broken = check.by_environment([one for one in seen if one.state.word in words])
+    seen = survey.running(host, environments, "read")
+    broken = survey.by_environment([one for one in seen if one.state.word in words])
     status = max(status, _without_plan(report, seen))
     for line in overview.left_to_others(host, environments, seen, words):
         write(1, f"# {line}\n")
@@ -140,7 +142,7 @@ def recover(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan]
 
 def _without_plan(report: Report, seen: Sequence[Seen]) -> int:
     """Tell for which environments nothing can be done; EX_CONFIG if there are any."""
-    environments = [one.watched for one in seen if one.state.word == check.CONFIGURATION and one.watched is not None]
+    environments = [one.watched for one in seen if one.state.word == survey.CONFIGURATION and one.watched is not None]
     for one in environments:
         report.warn(f"{one.found.name}: {one.error}")
     return os.EX_CONFIG if environments else os.EX_OK
@@ -215,9 +217,9 @@ def orphans(arguments: argparse.Namespace, report: Report) -> int:
     listings = inventories(arguments, host)
     status = _warn(report, listings)
     for found in listings:
-        every = check.orphans(host, found, arguments.names, arguments.grace)
+        every = survey.orphans(host, found, arguments.names, arguments.grace)
         status = max(status, _without_plan(report, every))
-        seen = [row for row in every if row.state.word in (check.ORPHAN, unregistered.STATE)]
+        seen = [row for row in every if row.state.word in (survey.ORPHAN, unregistered.STATE)]
         planned = [row.watched for row in seen if row.watched is not None and row.watched.plan is not None]
         left += [row.state.found for row in seen if not arguments.stop or row.watched not in planned]
         for line in () if arguments.stop else overview.recent(host, found, arguments.names, arguments.grace):
@@ -290,7 +292,7 @@ def _refuse_bare(host: Host, found: Inventory, system: str, verb: str) -> None:
     one = found.get(os.path.basename(system)) if os.path.dirname(system).endswith("/jails-system") else None
     if one is None:
         return
-    watched = check.Watched(one)
+    watched = survey.Watched(one)
     if watched.plan is None:
         if verb == "uninstall":
             # A link that is there can be taken away, whatever the configuration has become.

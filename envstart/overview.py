@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from envstart import check
-from envstart.check import Seen
+from envstart.cbsd import survey
+from envstart.cbsd.survey import Seen
 from envstart.config import remedies
 from envstart.engine import plan, start_marks
 from envstart.engine.plan import State
@@ -15,23 +15,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.check import Watched
-    from envstart.inventory import Inventory
+    from envstart.cbsd.inventory import Inventory
+    from envstart.cbsd.survey import Watched
     from envstart.system.host import Host
 
 
-def active(one: Watched, grace: float = check.GRACE) -> bool:
+def active(one: Watched, grace: float = survey.GRACE) -> bool:
     """Tell whether a jail or VM is running, may be about to run, or is being changed by CBSD."""
     return one.found.running or one.changing or one.starting(grace)
 
 
 def rows(host: Host, environments: Sequence[Watched]) -> list[Seen]:
     """Return the state of every step, looked at as `check` does; of what is not running also what is left of it."""
-    seen = check.running(host, [one for one in environments if active(one)], "read")
+    seen = survey.running(host, [one for one in environments if active(one)], "read")
     idle = [one for one in environments if not active(one)]
-    instead = {(row.watched, row.step): row for row in check.resting(host, idle)}
-    for row in check.running(host, idle, "table"):
-        if row.state.word == check.CONFIGURATION and (row.watched, None) not in instead:
+    instead = {(row.watched, row.step): row for row in survey.resting(host, idle)}
+    for row in survey.running(host, idle, "table"):
+        if row.state.word == survey.CONFIGURATION and (row.watched, None) not in instead:
             # As long as nothing is mounted, doctor tells it.
             row = Seen(row.watched, None, State(plan.NOT_MOUNTED, row.state.found))
         seen.append(instead.pop((row.watched, row.step), row))
@@ -42,7 +42,7 @@ def recent(host: Host, inventory: Inventory, names: Sequence[str], grace: float)
     """Return a line for each jail or VM that has mounts, does not run, and was started too short a time ago to be an
     orphan."""
     lines = []
-    for one in check.watched(inventory, names):
+    for one in survey.watched(inventory, names):
         if one.found.running or one.plan is None or not one.starting(grace):
             continue
         points = [step.point for step in one.plan.steps if isinstance(step, Mount) and not step.shared]
@@ -70,7 +70,7 @@ def advice(seen: Seen) -> str:
             plan.NOT_WRITABLE: "correct that where the files are, or in the configuration",
             plan.LOST: f"look at the other host; see {doctor}",
             plan.DEGRADED: f"stop and start {name}; see {doctor}",
-            check.CONFIGURATION: _check_configuration(seen.watched),
+            survey.CONFIGURATION: _check_configuration(seen.watched),
         }.get(seen.state.word, "")
         if seen.level != "ok"
         else ""
@@ -95,11 +95,11 @@ def left_to_others(
 ) -> list[str]:
     """Return a line for each problem that `check` reports and recover, which acts on the states ``words``, does not."""
     idle = [one for one in environments if not active(one)]
-    orphans = [row for row in check.resting(host, idle, bare=False) if row.state.word not in words]
+    orphans = [row for row in survey.resting(host, idle, bare=False) if row.state.word not in words]
     acted_on = {row.step for row in seen if row.state.word in words}
     lines = [f"{_named(row)}{row.state}" for row in orphans if row.step not in acted_on and row.step is not None]
     for row in seen:
-        if row.watched in idle or row.state.word in words or row.state.word == check.CONFIGURATION:
+        if row.watched in idle or row.state.word in words or row.state.word == survey.CONFIGURATION:
             continue
         if remedy := advice(row):
             lines.append(f"{_named(row)}{row.state}; recover does nothing about it: {remedy}")

@@ -22,9 +22,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envstart.cbsd.inventory import Found
     from envstart.engine.plan import Plan
     from envstart.environment import Environment
-    from envstart.inventory import Found
     from envstart.mounts.table import Table
     from envstart.system.log import Report
 

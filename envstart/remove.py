@@ -33,9 +33,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from envstart.cbsd.inventory import Found
     from envstart.engine.plan import Plan
     from envstart.environment import Environment
-    from envstart.inventory import Found
     from envstart.mounts.table import Entry
     from envstart.system.log import Report
 

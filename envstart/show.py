@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from envstart.cbsd.inventory import Found
     from envstart.engine.plan import Plan
     from envstart.errors import EnvstartError
-    from envstart.inventory import Found
     from envstart.lifecycle.forecast import Act
     from envstart.system.log import Report
 

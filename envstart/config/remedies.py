@@ -12,9 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from envstart.cbsd.inventory import Found
     from envstart.engine.plan import Plan
     from envstart.environment import Environment
-    from envstart.inventory import Found
 
 
 def known(verb: str, names: Sequence[str], workdirs: Sequence[str] = (), *options: str) -> str:

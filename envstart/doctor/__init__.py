@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-from envstart import hook, unregistered
+from envstart import hook
+from envstart.cbsd import unregistered
 from envstart.config import remedies
 from envstart.doctor import machine, places, servers, sources
 from envstart.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Case, Finding, Scene, of_error, see_check, several
@@ -19,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.inventory import Found, Inventory
+    from envstart.cbsd.inventory import Found, Inventory
     from envstart.system.host import Host
 
 __all__ = ["Finding", "examine", "records", "text"]

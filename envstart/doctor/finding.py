@@ -9,8 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from envstart.cbsd.inventory import Found, Inventory
     from envstart.engine.plan import Plan
-    from envstart.inventory import Found, Inventory
     from envstart.mounts.table import Table
 
 HOST = "host"

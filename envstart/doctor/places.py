@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 
-from envstart import install, packages
+from envstart import packages
+from envstart.cbsd import links
 from envstart.config import remedies, shell
 from envstart.doctor.finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, see_check, several
 from envstart.errors import EnvstartError, TemporaryError
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
     from typing import Any
 
+    from envstart.cbsd.inventory import Found
     from envstart.doctor.finding import Case, Scene
-    from envstart.inventory import Found
     from envstart.system.host import Host
 
 # Switches of CBSD that must be off where the data come from elsewhere (docs/cbsd.md#switches).
@@ -281,7 +282,7 @@ def look_at_system(item: tuple[str, str]) -> tuple[list[str], int, str]:
     import time
 
     system, data = item
-    lacking = [f"{directory}/{install.LINK}" for directory in install.missing(system)]
+    lacking = [f"{directory}/{links.LINK}" for directory in links.missing(system)]
     times = [os.stat(system).st_mtime]
     with contextlib.suppress(FileNotFoundError):
         times.append(os.stat(f"{system}/locked").st_mtime)

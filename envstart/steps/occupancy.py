@@ -15,7 +15,7 @@ async def users(host: Host, environment: Environment, point: str) -> str:
     Of others CBSD's database says which emulator they have; where that does not help, the processes count that have
     something open there.
     """
-    from envstart import inventory
+    from envstart.cbsd import inventory
     from envstart.paths import is_below
     from envstart.steps import unmount
     from envstart.system import guests, process_table

@@ -15,7 +15,8 @@ import toy
 from cbsd import NFS4, SERVER, Site, last_line
 from toy import Toy, at_rest, hand, until
 
-from envstart import inventory, poststop
+from envstart import poststop
+from envstart.cbsd import inventory
 from envstart.errors import UnavailableError
 from envstart.system import filesystem, process_table
 from envstart.system.log import Report

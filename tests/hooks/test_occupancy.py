@@ -16,9 +16,9 @@ import pytest
 from cbsd import NFS4, SERVER, Ended, Site, last_line
 from toy import Toy
 
-from envstart import inventory
+from envstart.cbsd import inventory
+from envstart.cbsd.inventory import Found
 from envstart.environment import Environment
-from envstart.inventory import Found
 from envstart.steps import occupancy, unmount
 from envstart.system import guests, process_table, rundir
 from envstart.system.host import Host

@@ -16,7 +16,8 @@ import pytest
 from cbsd import NULLFS, SERVER, Site, last_line
 from toy import HOOKS, Toy
 
-from envstart import cli, inventory
+from envstart import cli
+from envstart.cbsd import inventory
 from envstart.errors import UsageError
 
 TOOL = str(HOOKS / "envstart")

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from sim.fakes import statfs
 from stubs import answer, jail, outputs
 
-from envstart import backends, cli, environment, fast, inventory
+from envstart import backends, cli, environment, fast
 from envstart.backends import gluster
+from envstart.cbsd import inventory
 from envstart.config import load, schema
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UsageError
 from envstart.mounts import table as tables

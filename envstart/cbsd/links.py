@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from envstart.inventory import Found, Inventory
+    from envstart.cbsd.inventory import Found, Inventory
     from envstart.mounts.table import Table
     from envstart.system.host import Host
 

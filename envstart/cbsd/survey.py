@@ -5,13 +5,14 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from envstart import backends, hook, show, unregistered
+from envstart import backends, hook, show
+from envstart.cbsd import unregistered
+from envstart.cbsd.inventory import Found
 from envstart.config import remedies
 from envstart.engine import plan, record, start_marks
 from envstart.engine.plan import State
 from envstart.environment import file_name
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
-from envstart.inventory import Found
 from envstart.lifecycle import stopping
 from envstart.steps import observe
 from envstart.steps.mount import Mount
@@ -22,9 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from envstart.cbsd.inventory import Inventory
     from envstart.engine.plan import Plan, Step
     from envstart.environment import Environment
-    from envstart.inventory import Inventory
     from envstart.mounts.table import Entry
     from envstart.show import Record
     from envstart.system.host import Host
