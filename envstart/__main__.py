@@ -1,5 +1,5 @@
 """``python -m envstart``."""
 
-from .cli import run
+from envstart.cli.main import run
 
 run()

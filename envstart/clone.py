@@ -49,9 +49,9 @@ def main(argv: Sequence[str], host: Host) -> int:
     plan = planned(old, new, arguments.values.get("-c"))
     report.about(new.name, plan.config["LOG_FACILITY"])
     if arguments.dry_run:
-        from envstart import show
+        from envstart.cli import output
 
-        error = show.plan(plan, report, "start")
+        error = output.plan(plan, report, "start")
         if error is not None:
             raise error
     else:

@@ -64,9 +64,9 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
     plan = planned(verb, backend, wanted, arguments.values.get("-c"), host)
     report.about(wanted.name, plan.config["LOG_FACILITY"])
     if arguments.dry_run:
-        from envstart import show
+        from envstart.cli import output
 
-        error = show.plan(plan, report, verb)
+        error = output.plan(plan, report, verb)
         if error is not None:
             raise error
         return os.EX_OK

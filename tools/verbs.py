@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from envstart import cli
+from envstart.cli import main
 
 
 class Verb(NamedTuple):
@@ -20,7 +20,7 @@ class Verb(NamedTuple):
 
 def verbs() -> list[Verb]:
     """All verbs, in the order of the help; those that only lead to others are not among them."""
-    return list(_below(cli._parser(), "", ""))
+    return list(_below(main._parser(), "", ""))
 
 
 def _below(parser: argparse.ArgumentParser, name: str, text: str) -> Iterator[Verb]:

@@ -5,9 +5,10 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from envstart import backends, hook, show
+from envstart import backends, hook
 from envstart.cbsd import unregistered
 from envstart.cbsd.inventory import Found
+from envstart.cli import output
 from envstart.config import remedies
 from envstart.engine import plan, record, start_marks
 from envstart.engine.plan import State
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from envstart.cbsd.inventory import Inventory
+    from envstart.cli.output import Record
     from envstart.engine.plan import Plan, Step
     from envstart.environment import Environment
     from envstart.mounts.table import Entry
-    from envstart.show import Record
     from envstart.system.host import Host
 
     Planner = Callable[[str, Environment], Plan]
@@ -113,7 +114,7 @@ class Seen:
         """Plain values: those of show.record(), and the workdir."""
         found = self.watched.found if self.watched else None
         name, backend = (found.name, found.backend) if found else ("", "")
-        return {"workdir": workdir, **show.record(name, backend, self.step, self.point, self.state, self.level)}
+        return {"workdir": workdir, **output.record(name, backend, self.step, self.point, self.state, self.level)}
 
 
 def by_environment(seen: Sequence[Seen]) -> dict[Watched, list[Seen]]:

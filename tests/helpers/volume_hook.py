@@ -12,8 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from envstart import environment, hook, show
+from envstart import environment, hook
 from envstart.backends import geli
+from envstart.cli import output
 from envstart.config import load
 from envstart.engine.plan import Plan
 from envstart.steps import observe
@@ -37,7 +38,7 @@ def main(verb: str, path: str, argv: list[str]) -> int:
     def body() -> int:
         made, host = plan(path, argv), Host(report)
         if verb == "status":
-            print(json.dumps(show.rows(made, observe.states(host, made.steps))))
+            print(json.dumps(output.rows(made, observe.states(host, made.steps))))
         else:
             hook.act(verb, made, host)
         return os.EX_OK

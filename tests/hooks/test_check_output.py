@@ -17,7 +17,8 @@ from cbsd import SERVER, Ended, Site, last_line
 from sim.world import LOOKS_LIKE_CBSD
 from toy import Toy
 
-from envstart import checking, cli, hook
+from envstart import hook
+from envstart.cli import checking, main
 from envstart.errors import SignalError
 
 NONE = "no jail or VM uses an envstart hook"
@@ -162,7 +163,7 @@ def test_case_c4_a_bug_is_unknown(form: list[str], monkeypatch: pytest.MonkeyPat
         raise ZeroDivisionError("division | by zero")
 
     monkeypatch.setattr(checking, "look", bug)
-    assert cli.main(["check", *form, "-w", "/nonexistent"]) == 3
+    assert main.main(["check", *form, "-w", "/nonexistent"]) == 3
     out, err = capfd.readouterr()
     assert "a bug in envstart, ZeroDivisionError" in err
     if form == ["--nagios"]:
@@ -182,8 +183,8 @@ def test_a_signal_is_no_answer(caught: BaseException, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(checking, "look", interrupted)
     number = signal.SIGTERM if isinstance(caught, SignalError) else signal.SIGINT
-    assert cli.main(["check", "-w", "/nonexistent"]) == hook.SIGNALLED + number
-    assert cli.main(["check", "--nagios", "-w", "/nonexistent"]) == 3
+    assert main.main(["check", "-w", "/nonexistent"]) == hook.SIGNALLED + number
+    assert main.main(["check", "--nagios", "-w", "/nonexistent"]) == 3
     assert capfd.readouterr().out.startswith("ENVSTART UNKNOWN - ")
 
 
@@ -266,6 +267,6 @@ def test_a_relative_path_where_the_working_directory_is_no_more(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert cli.main(["check", *words]) == 3
+    assert main.main(["check", *words]) == 3
     assert f"cannot use {words[-1]}: the working directory is no more; give the whole path" in capfd.readouterr().err
-    assert cli.main(["status", *words]) == os.EX_USAGE
+    assert main.main(["status", *words]) == os.EX_USAGE

@@ -12,7 +12,7 @@ from doctor_site import examine, well
 from stubs import planned
 from thin_site import THIN_FSTAB, ThinSite
 
-from envstart.doctor.sources import fstab_points
+from envstart.cli.doctor.sources import fstab_points
 from envstart.errors import ConfigError
 from envstart.mounts.table import Entry, Table
 

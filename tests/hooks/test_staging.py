@@ -12,9 +12,9 @@ from harmless import scene
 
 from envstart import hook
 from envstart.backends import NAMES, backend
+from envstart.cli.doctor import machine
+from envstart.cli.doctor.finding import CRITICAL, Scene
 from envstart.config import staging
-from envstart.doctor import machine
-from envstart.doctor.finding import CRITICAL, Scene
 from envstart.environment import Environment, file_name
 from envstart.mounts import table_linux
 from envstart.mounts.table import Entry, Table

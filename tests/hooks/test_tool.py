@@ -16,8 +16,8 @@ import pytest
 from cbsd import NULLFS, SERVER, Site, last_line
 from toy import HOOKS, Toy
 
-from envstart import cli
 from envstart.cbsd import inventory
+from envstart.cli import main
 from envstart.errors import UsageError
 
 TOOL = str(HOOKS / "envstart")
@@ -513,7 +513,7 @@ def test_a_slow_reader_gets_it_all(site: Site) -> None:
 @pytest.mark.parametrize("option", ["--grace", "--timeout"])
 def test_a_length_of_time_that_is_none(option: str, value: str) -> None:
     with pytest.raises(UsageError, match=f"{option}: expected seconds, 0 or more, got '{value}'"):
-        cli._parser().parse_args(["orphans", f"{option}={value}"])
+        main._parser().parse_args(["orphans", f"{option}={value}"])
 
 
 @pytest.mark.parametrize("words", ["config sample nfs", "-h", "status -h", "--version"])
@@ -559,7 +559,7 @@ def test_config_check_looks_where_cbsd_is(
     rc_conf = tmp_path / "rc.conf"
     rc_conf.write_text(f'cbsd_workdir="{site.workdir}"\n')
     monkeypatch.setattr(inventory, "RC_CONF", str(rc_conf))
-    assert cli.main(["config", "check", "nfs"]) == os.EX_CONFIG
+    assert main.main(["config", "check", "nfs"]) == os.EX_CONFIG
     assert "TIMEOUT" in capfd.readouterr().err
 
 

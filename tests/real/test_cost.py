@@ -246,7 +246,7 @@ def test_a_check_of_many(work: Workdir, count: int) -> None:
     assert check.forks <= 3
     assert check.tables <= 1
     assert within(check.opened, {".conf": count, ".lock": 2}, check.tables)
-    assert not {name for name in check.modules if name.startswith(("envstart.block", "envstart.doctor"))}
+    assert not {name for name in check.modules if name.startswith(("envstart.block", "envstart.cli.doctor"))}
 
 
 def within(opened: dict[str, int], limits: dict[str, int], tables: int) -> bool:

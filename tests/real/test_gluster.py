@@ -50,7 +50,7 @@ def status(cbsd: GlusterWorkdir) -> tuple[dict[str, tuple[str, str]], float]:
         sys.executable,
         "-I",
         "-c",
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from envstart.cli import run; run()",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from envstart.cli.main import run; run()",
     ]
     process = cbsd.namespace.popen([*argv, "status", "gluster", "-w", str(cbsd.path), "-j", cbsd.name, "--json"])
     out, err = process.communicate(timeout=PATIENCE)

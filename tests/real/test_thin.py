@@ -12,7 +12,7 @@ from jail_conf import jail as parsed
 from real import HOOKS, Namespace, Workdir, gated, why_not
 from thin_site import make_base, make_skeleton
 
-from envstart import jailconf
+from envstart.cli import jailconf
 from envstart.fast import SETTLED
 
 _WHY_NOT = why_not()

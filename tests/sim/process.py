@@ -18,7 +18,8 @@ def main(state: str, program: str, args: list[str]) -> int:
     fakes.install_getfsstat(state)
     network.install(state)
     shim.install(state)
-    from envstart import fast, packages
+    from envstart import fast
+    from envstart.cli.doctor import pkg
     from envstart.config import load, staging
     from envstart.engine import record
     from envstart.steps import diagnosis, sources
@@ -34,13 +35,13 @@ def main(state: str, program: str, args: list[str]) -> int:
     load.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
     # The machine of the tests may have been started a moment ago, too.
     diagnosis.BOOTING = float("inf") if store.Store(state).read()["settings"]["just_booted"] else 0.0
-    packages.HOST_CONF = f"{state}/usr/local/etc/pkg.conf"
+    pkg.HOST_CONF = f"{state}/usr/local/etc/pkg.conf"
     sources.FSTAB = f"{state}/root/etc/fstab"
     # Packages that were not installed with it.
     sys.modules.update(dict.fromkeys(store.Store(state).read()["settings"]["no_modules"]))  # type: ignore[arg-type]
     if program.startswith("env_"):
         return fast.main(program, args)
-    from envstart import cli
+    from envstart.cli import main as cli
 
     return cli.main(args)
 

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from sim.fakes import statfs
 from stubs import answer, jail, outputs
 
-from envstart import backends, cli, environment, fast
+from envstart import backends, environment, fast
 from envstart.backends import gluster
 from envstart.cbsd import inventory
+from envstart.cli import main
 from envstart.config import load, schema
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UsageError
 from envstart.mounts import table as tables
@@ -475,7 +476,7 @@ def test_the_variables_of_a_hook(variables: dict[str, str]) -> None:
 @given(st.lists(st.sampled_from(VERBS + WORDS) | st.text(max_size=5), max_size=7))
 def test_the_command_line_of_the_hand_tool(argv: list[str]) -> None:
     try:
-        cli._parser().parse_args(argv)
+        main._parser().parse_args(argv)
     except UsageError as error:
         clear(error)
     except SystemExit as end:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jail_conf import filled, jail, statements, tokens
 
-from envstart import jailconf
+from envstart.cli import jailconf
 from envstart.errors import UsageError
 from envstart.steps import thin
 

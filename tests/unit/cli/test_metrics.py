@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envstart import monitoring, show
+from envstart.cli import metrics, output
 from envstart.errors import EnvstartError
 
 # Monitoring plugins' guidelines: 'label'=value[unit];[warn];[crit];[min];[max], between blanks.
@@ -36,7 +36,7 @@ record = st.fixed_dictionaries(
         "fstype": st.just("nfs"),
         "state": words,
         "found": words,
-        "level": st.sampled_from(list(show.SEVERITY)),
+        "level": st.sampled_from(list(output.SEVERITY)),
     }
 )
 records = st.lists(record, max_size=6)
@@ -44,11 +44,11 @@ records = st.lists(record, max_size=6)
 
 @given(records, st.floats(0, 1000))
 def test_nagios(rows: list[dict[str, Any]], seconds: float) -> None:
-    text = monitoring.nagios(rows, show.problems(rows), seconds)
+    text = metrics.nagios(rows, output.problems(rows), seconds)
     first, _, rest = text.partition("\n")
     status, bar, data = first.partition(" | ")
     assert bar
-    assert status.split(" - ")[0] == f"ENVSTART {monitoring.worst(rows).upper()}"
+    assert status.split(" - ")[0] == f"ENVSTART {metrics.worst(rows).upper()}"
     assert all(PERFORMANCE.fullmatch(word) for word in data.split())
     assert "|" not in rest
     assert len(rest.splitlines()) == sum(row["level"] != "ok" for row in rows)
@@ -56,7 +56,7 @@ def test_nagios(rows: list[dict[str, Any]], seconds: float) -> None:
 
 @given(records, st.floats(0, 1000))
 def test_prometheus(rows: list[dict[str, Any]], seconds: float) -> None:
-    text = monitoring.prometheus(rows, seconds)
+    text = metrics.prometheus(rows, seconds)
     assert text.endswith("\n")
     types: dict[str, str] = {}
     series: set[str] = set()
@@ -77,14 +77,14 @@ def test_prometheus(rows: list[dict[str, Any]], seconds: float) -> None:
         if "environment" in labels:
             decoded = re.sub(r'\\([\\"n])', lambda found: {"n": "\n"}.get(found[1], found[1]), labels["environment"])
             assert decoded in {row["environment"] for row in rows}
-    for level in show.SEVERITY:
+    for level in output.SEVERITY:
         assert f'envstart_problems{{level="{level}"}} {sum(row["level"] == level for row in rows)}\n' in text
 
 
 @given(records)
 def test_the_worst_level(rows: list[dict[str, Any]]) -> None:
-    order = list(show.SEVERITY)
-    assert monitoring.worst(rows) == min((row["level"] for row in rows), key=order.index, default="ok")
+    order = list(output.SEVERITY)
+    assert metrics.worst(rows) == min((row["level"] for row in rows), key=order.index, default="ok")
 
 
 def row(**values: str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "envstart.prom"
     path.write_text("old\n")
     with path.open() as reader:
-        monitoring.replace(str(path), "new\n")
+        metrics.replace(str(path), "new\n")
         assert reader.read() == "old\n"
     assert path.read_text() == "new\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
@@ -105,14 +105,14 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(EnvstartError, match=r"cannot write .*/no/x: No such file or directory"):
-        monitoring.replace(str(tmp_path / "no" / "x"), "text")
+        metrics.replace(str(tmp_path / "no" / "x"), "text")
 
 
 def test_what_changes_at_each_look_is_no_change(tmp_path: Path) -> None:
     path = str(tmp_path / "last")
-    assert not monitoring.changed(path, [])
-    assert monitoring.changed(path, [row(state="no answer", found="pid 1 waits since 10:00:00")])
-    assert not monitoring.changed(path, [row(state="no answer", found="pid 1 waits since 10:01:00")])
-    assert monitoring.changed(path, [row(state="broken")])
-    assert monitoring.changed(path, [row(level="ok")])
-    assert not monitoring.changed(path, [])
+    assert not metrics.changed(path, [])
+    assert metrics.changed(path, [row(state="no answer", found="pid 1 waits since 10:00:00")])
+    assert not metrics.changed(path, [row(state="no answer", found="pid 1 waits since 10:01:00")])
+    assert metrics.changed(path, [row(state="broken")])
+    assert metrics.changed(path, [row(level="ok")])
+    assert not metrics.changed(path, [])

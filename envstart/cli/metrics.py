@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .errors import EnvstartError, reason
-from .show import SEVERITY
-from .system.files import atomic_write
+from envstart.cli.output import SEVERITY
+from envstart.errors import EnvstartError, reason
+from envstart.system.files import atomic_write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from envstart.backends.nfs import version
+from envstart.cli.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_error, of_several, several
 from envstart.config import remedies
-from envstart.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_error, of_several, several
 from envstart.errors import EnvstartError, TemporaryError
 from envstart.steps import nfs_failure
 from envstart.system import rundir
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
     from typing import Any
 
-    from envstart.doctor.finding import Case, Scene
+    from envstart.cli.doctor.finding import Case, Scene
     from envstart.engine.plan import Step
     from envstart.system.host import Host
     from envstart.system.process import Result

@@ -10,9 +10,20 @@ import os
 
 from envstart import hook
 from envstart.cbsd import unregistered
+from envstart.cli.doctor import machine, places, servers, sources
+from envstart.cli.doctor.finding import (
+    CRITICAL,
+    HOST,
+    NOTE,
+    WARNING,
+    Case,
+    Finding,
+    Scene,
+    of_error,
+    see_check,
+    several,
+)
 from envstart.config import remedies
-from envstart.doctor import machine, places, servers, sources
-from envstart.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Case, Finding, Scene, of_error, see_check, several
 from envstart.errors import EnvstartError
 from envstart.mounts.table import Table
 

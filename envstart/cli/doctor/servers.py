@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from envstart.backends.nfs import version
-from envstart.doctor.finding import CRITICAL, NOTE, WARNING, Finding, guarded, of_several, several
+from envstart.cli.doctor.finding import CRITICAL, NOTE, WARNING, Finding, guarded, of_several, several
 from envstart.errors import DeadlineExceededError, NoResponseError, UnavailableError, reason
 from envstart.paths import is_below
 from envstart.steps import nfs_failure
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from typing import Any
 
-    from envstart.doctor.finding import Scene
+    from envstart.cli.doctor.finding import Scene
     from envstart.engine.plan import Step
     from envstart.system.host import Host
 

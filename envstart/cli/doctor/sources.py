@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envstart.doctor.finding import CRITICAL, WARNING, Finding, guarded, of_several
+from envstart.cli.doctor.finding import CRITICAL, WARNING, Finding, guarded, of_several
 from envstart.engine.plan import NOT_READY
 from envstart.paths import is_below
 from envstart.steps import sources, thin
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from typing import Any
 
-    from envstart.doctor.finding import Case, Scene
+    from envstart.cli.doctor.finding import Case, Scene
     from envstart.system.host import Host
 
 _PATIENCE = 3.0

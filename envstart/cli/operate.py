@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from envstart import backends, hook, overview, show
+from envstart import backends, hook
 from envstart.cbsd import inventory, survey, unregistered
 from envstart.cbsd import links as install
+from envstart.cli import output, overview
 from envstart.config import remedies
 from envstart.engine import executor, start_marks
 from envstart.engine.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
@@ -71,7 +72,7 @@ def looking(report: Report) -> Host:
 def status(arguments: argparse.Namespace, report: Report) -> int:
     """``envstart status``: every environment with its directories, those with a problem first."""
     host = looking(report)
-    groups: list[show.Group] = []
+    groups: list[output.Group] = []
     listings = inventories(arguments, host)
     for found in listings:
         seen = survey.by_environment(overview.rows(host, survey.watched(found, arguments.names)))
@@ -86,17 +87,17 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
             # What all share says nothing about one that does not run.
             records = [row.record(found.workdir) for row in rows if one.found.running or not row.shared]
             links = lacking.get(systems.get(one, ""), ())
-            groups.append(show.Group(one.found, records, links, active=overview.active(one)))
+            groups.append(output.Group(one.found, records, links, active=overview.active(one)))
         if not arguments.names:
             left = [row.record(found.workdir) for row in survey.lost(host, found)]
             if left:
-                groups.append(show.Group(None, left))
+                groups.append(output.Group(None, left))
     if arguments.json:
         _warn(report, listings)
-        reason = {} if groups else {"reason": show.NOTHING}
-        show.document(report, environments=[group.plain() for group in groups], **reason)
+        reason = {} if groups else {"reason": output.NOTHING}
+        output.document(report, environments=[group.plain() for group in groups], **reason)
     else:
-        tell(show.overview(groups) or f"{show.NOTHING}\n")
+        tell(output.overview(groups) or f"{output.NOTHING}\n")
         _warn(report, listings)
     problems = any(found.problems for found in listings)
     return os.EX_OK if not problems and all(group.well for group in groups) else 1
@@ -104,15 +105,15 @@ def status(arguments: argparse.Namespace, report: Report) -> int:
 
 def doctor(arguments: argparse.Namespace, report: Report) -> int:
     """``envstart doctor``: what will go wrong later; the status is that of a check."""
-    from envstart import doctor as examination
+    from envstart.cli import doctor as examination
 
     host = looking(report)
     findings = examination.examine(inventories(arguments, host), arguments.names, host)
     if arguments.json:
-        show.document(report, findings=examination.records(findings))
+        output.document(report, findings=examination.records(findings))
     else:
         tell(examination.text(findings))
-    return max((show.SEVERITY.get(one.level, 0) for one in findings), default=0)
+    return max((output.SEVERITY.get(one.level, 0) for one in findings), default=0)
 
 
 # Acting.

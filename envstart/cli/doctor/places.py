@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 
-from envstart import packages
 from envstart.cbsd import links
+from envstart.cli.doctor import pkg as packages
+from envstart.cli.doctor.finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, see_check, several
 from envstart.config import remedies, shell
-from envstart.doctor.finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, see_check, several
 from envstart.errors import EnvstartError, TemporaryError
 from envstart.steps import keyfile
 from envstart.system import probe, process
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envstart.cbsd.inventory import Found
-    from envstart.doctor.finding import Case, Scene
+    from envstart.cli.doctor.finding import Case, Scene
     from envstart.system.host import Host
 
 # Switches of CBSD that must be off where the data come from elsewhere (docs/cbsd.md#switches).

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import __version__, packages
+from envstart import __version__
+from envstart.cli.doctor import pkg
 from envstart.config import remedies
 from envstart.engine import plan as plans
 from envstart.system.log import paste, printable, tell
@@ -51,9 +52,9 @@ def plan(plan: Plan, report: Report, verb: str) -> EnvstartError | None:
     host.by_hand = report.program == "envstart"
     lines = [f"# {verb} {plan.environment.name} ({plan.backend}, {plan.config.path or 'no configuration file'})"]
     lines += [f"# warning: {warning}" for warning in plan.warnings]
-    if packages.needs_locking(plan):
-        where = f"{plan.environment.data}/{packages.CONF}"
-        lines.append(f"# pkg(8) in there needs a line in {where}: {packages.LINE}  (doctor looks for it)")
+    if pkg.needs_locking(plan):
+        where = f"{plan.environment.data}/{pkg.CONF}"
+        lines.append(f"# pkg(8) in there needs a line in {where}: {pkg.LINE}  (doctor looks for it)")
     forecast = Forecast(plan, host, verb)
     error = forecast.error
     lines += [f"# warning: {printable(warning)}" for warning in forecast.warnings]

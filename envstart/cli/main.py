@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 
-from envstart import __version__, backends, checking, effective, environment, hook, operate, show
+from envstart import __version__, backends, environment, hook
 from envstart.cbsd import inventory, survey
+from envstart.cli import checking, effective, operate, output
 from envstart.config import load, sample
 from envstart.errors import EnvstartError, UsageError
 from envstart.steps import observe
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
+    from envstart.cli.output import Record
     from envstart.engine.plan import Plan
     from envstart.environment import Environment
-    from envstart.show import Record
 
 _EPILOG = """\
 examples:
@@ -307,7 +308,7 @@ def _plan(arguments: argparse.Namespace, report: Report) -> int:
     status = os.EX_OK
     for plan in _plans(arguments, report, arguments.verb):
         report.subject = plan.environment.name
-        error = show.plan(plan, report, arguments.verb)
+        error = output.plan(plan, report, arguments.verb)
         if error is not None:
             report.fail(error)
             status = max(status, error.status)
@@ -333,7 +334,7 @@ def _one(arguments: argparse.Namespace) -> bool:
 def _records(arguments: argparse.Namespace, report: Report) -> list[Record]:
     """What there is of each step of each environment that is meant."""
     host = Host(report)
-    return [row for plan in _plans(arguments, report) for row in show.rows(plan, observe.states(host, plan.steps))]
+    return [row for plan in _plans(arguments, report) for row in output.rows(plan, observe.states(host, plan.steps))]
 
 
 def _status(arguments: argparse.Namespace, report: Report) -> int:
@@ -341,9 +342,9 @@ def _status(arguments: argparse.Namespace, report: Report) -> int:
         return operate.status(arguments, report)
     records = _records(arguments, report)
     if arguments.json:
-        show.document(report, directories=records)
+        output.document(report, directories=records)
     else:
-        tell(show.status(records))
+        tell(output.status(records))
     return os.EX_OK if all(record["level"] in ("ok", "warning") for record in records) else 1
 
 
@@ -375,8 +376,8 @@ def _jail_files() -> list[str]:
 
 
 def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
-    from envstart import jailconf
     from envstart.cbsd import links
+    from envstart.cli import jailconf
 
     jail = jailconf.Jail(
         arguments.name,

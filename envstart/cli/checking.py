@@ -6,8 +6,9 @@ import contextlib
 import os
 import time
 
-from envstart import hook, monitoring, operate, show
+from envstart import hook
 from envstart.cbsd import survey
+from envstart.cli import metrics, operate, output
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
 from envstart.system import locks, rundir
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
+    from envstart.cli.output import Record
     from envstart.engine.plan import Plan
-    from envstart.show import Record
     from envstart.system.log import Report
 
 # Seconds that another check is waited for. Most take less than one; one at a dead server can take PROBE_TIMEOUT, but
 # check_nrpe(8) gives up after ten, and ours comes after the wait.
 _TURN = 5.0
 _PAUSE = 0.1
-_UNKNOWN = show.SEVERITY["unknown"]
+_UNKNOWN = output.SEVERITY["unknown"]
 
 
 def guarded(report: Report, argv: Sequence[str], body: Callable[[], int]) -> int:
@@ -41,7 +42,7 @@ def guarded(report: Report, argv: Sequence[str], body: Callable[[], int]) -> int
         if "--nagios" in argv:
             tell(f"ENVSTART UNKNOWN - {_one_line(str(error))}\n")
         elif "--json" in argv:
-            show.document(report, level="unknown", reason=str(error), directories=[])
+            output.document(report, level="unknown", reason=str(error), directories=[])
     except EnvstartError as second:
         report.warn(str(second))
     report.fail(error)
@@ -60,7 +61,7 @@ class _Found:
         self.records = list(records)
         self.summary = summary
         self.reason = reason
-        self.level = monitoring.worst(self.records)
+        self.level = metrics.worst(self.records)
 
 
 def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
@@ -74,7 +75,7 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
         found = _of_plans(host, plans, arguments.level) if plans is not None else _of_all(arguments, host)
     except EnvstartError as error:
         if error.status <= hook.SIGNALLED:
-            _metrics(arguments, report, [monitoring.unknown(str(error))], time.monotonic() - began)
+            _metrics(arguments, report, [metrics.unknown(str(error))], time.monotonic() - began)
         raise
     seconds = time.monotonic() - began
     _metrics(arguments, report, found.records, seconds)
@@ -83,7 +84,7 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
     if lock is not None:
         # A reader can take its time.
         os.close(lock)
-    status = show.SEVERITY[found.level]
+    status = output.SEVERITY[found.level]
     if arguments.nagios and found.reason:
         status = _UNKNOWN
     try:
@@ -95,14 +96,14 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
             # Nobody has read it: the next one tells it again.
             _forget(arguments)
         # What nobody could read was not told; what is critical stays that.
-        return show.SEVERITY[found.level] if found.level == "critical" else _UNKNOWN
+        return output.SEVERITY[found.level] if found.level == "critical" else _UNKNOWN
     return status
 
 
 def _of_plans(host: Host, plans: Sequence[Plan], level: str) -> _Found:
     seen = survey.running(host, [survey.Watched.given(one) for one in plans], level)
     records = [one.record(one.watched.found.workdir if one.watched else "") for one in seen]
-    return _Found(records, f"{_count(len(plans), 'jail')}, {monitoring.things(records)}")
+    return _Found(records, f"{_count(len(plans), 'jail')}, {metrics.things(records)}")
 
 
 def _of_all(arguments: argparse.Namespace, host: Host) -> _Found:
@@ -110,11 +111,11 @@ def _of_all(arguments: argparse.Namespace, host: Host) -> _Found:
     records = [row for one in inventories for row in survey.records(host, one, arguments.names, arguments.level)]
     managed = [found for one in inventories for found in one.chosen(arguments.names)]
     if not managed and not records:
-        return _Found(records, show.NOTHING, show.NOTHING)
+        return _Found(records, output.NOTHING, output.NOTHING)
     running = [found for found in managed if found.running]
     kinds = [(sum(found.is_jail for found in running), "jail"), (sum(not found.is_jail for found in running), "VM")]
     summary = ", ".join(_count(number, kind) for number, kind in kinds if number) or "none running"
-    return _Found(records, f"{summary}, {monitoring.things(records)}")
+    return _Found(records, f"{summary}, {metrics.things(records)}")
 
 
 def _count(number: int, kind: str) -> str:
@@ -145,7 +146,7 @@ def _left_to(other: str, arguments: argparse.Namespace, report: Report) -> int:
     if arguments.nagios:
         tell(f"ENVSTART UNKNOWN - {_one_line(other)}\n")
     elif arguments.json:
-        show.document(report, level="unknown", reason=other, directories=[])
+        output.document(report, level="unknown", reason=other, directories=[])
     else:
         if not arguments.changed:
             # cron would mail it, as long as a server is dead.
@@ -159,7 +160,7 @@ def _metrics(arguments: argparse.Namespace, report: Report, records: Sequence[Re
     """Write the file for Prometheus if there is to be one; that it cannot be written is told, and changes nothing."""
     if arguments.prometheus:
         try:
-            monitoring.replace(arguments.prometheus, monitoring.prometheus(records, seconds))
+            metrics.replace(arguments.prometheus, metrics.prometheus(records, seconds))
         except EnvstartError as error:
             report.warn(str(error))
 
@@ -173,10 +174,10 @@ def _last(arguments: argparse.Namespace) -> str:
 def _differs(arguments: argparse.Namespace, report: Report, records: Sequence[Record]) -> bool:
     """Tell whether the last check of the same ones said something else. Where that cannot be kept, problems count."""
     try:
-        return monitoring.changed(_last(arguments), records)
+        return metrics.changed(_last(arguments), records)
     except EnvstartError as error:
         report.warn(str(error))
-        return monitoring.worst(records) != "ok"
+        return metrics.worst(records) != "ok"
 
 
 def _forget(arguments: argparse.Namespace) -> None:
@@ -188,12 +189,12 @@ def _tell(arguments: argparse.Namespace, report: Report, found: _Found, seconds:
     records = found.records
     if arguments.json:
         reason = {"reason": found.reason} if found.reason else {}
-        show.document(report, level=found.level, **reason, seconds=round(seconds, 3), directories=records)
+        output.document(report, level=found.level, **reason, seconds=round(seconds, 3), directories=records)
     elif arguments.nagios and found.reason:
         tell(f"ENVSTART UNKNOWN - {found.reason}\n")
     elif arguments.nagios:
-        tell(monitoring.nagios(records, show.problems(records), seconds, found.summary))
+        tell(metrics.nagios(records, output.problems(records), seconds, found.summary))
     elif arguments.changed:
-        tell(show.problems(records) or "OK: all is well again\n")
+        tell(output.problems(records) or "OK: all is well again\n")
     else:
-        tell(show.problems(records) or (f"{found.reason}\n" if found.reason else ""))
+        tell(output.problems(records) or (f"{found.reason}\n" if found.reason else ""))

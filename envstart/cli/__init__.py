@@ -1,0 +1,1 @@
+"""What a person runs: the verbs of envstart(8)."""
