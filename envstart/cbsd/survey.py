@@ -5,7 +5,7 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from envstart import backends, hook
+from envstart import backends
 from envstart.cbsd import unregistered
 from envstart.cbsd.inventory import Found
 from envstart.cli import output
@@ -14,6 +14,7 @@ from envstart.engine import plan, record, start_marks
 from envstart.engine.plan import State
 from envstart.environment import file_name
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
+from envstart.hooks import dispatch
 from envstart.lifecycle import stopping
 from envstart.steps import observe
 from envstart.steps.mount import Mount
@@ -54,7 +55,7 @@ class Watched:
 
     __slots__ = ("found", "plan", "error")
 
-    def __init__(self, found: Found, plan: Plan | None = None, planner: Planner = hook.load) -> None:
+    def __init__(self, found: Found, plan: Plan | None = None, planner: Planner = dispatch.load) -> None:
         self.found = found
         self.plan = plan
         self.error = found.problem
@@ -126,7 +127,7 @@ def by_environment(seen: Sequence[Seen]) -> dict[Watched, list[Seen]]:
     return found
 
 
-def watched(inventory: Inventory, names: Sequence[str] = (), planner: Planner = hook.load) -> list[Watched]:
+def watched(inventory: Inventory, names: Sequence[str] = (), planner: Planner = dispatch.load) -> list[Watched]:
     """The environments of an inventory that are meant (see Inventory.chosen()); for what unmounts, ``planner`` is
     stopping.planner()."""
     return [Watched(found, planner=planner) for found in inventory.chosen(names)]

@@ -6,11 +6,12 @@ import argparse
 import os
 import sys
 
-from envstart import __version__, backends, environment, hook
+from envstart import __version__, backends, environment
 from envstart.cbsd import inventory, survey
 from envstart.cli import checking, effective, operate, output
 from envstart.config import load, sample
 from envstart.errors import EnvstartError, UsageError
+from envstart.hooks import dispatch
 from envstart.steps import observe
 from envstart.system.host import Host
 from envstart.system.log import Report, tell
@@ -55,12 +56,12 @@ def run() -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run one verb and return its exit status."""
-    hook.open_streams()
+    dispatch.open_streams()
     report = Report("envstart")
     report.argv = argv
     if argv[:1] == ["check"]:
         return checking.guarded(report, argv, lambda: _main(argv, report))
-    return hook.guarded(report, lambda: _main(argv, report))
+    return dispatch.guarded(report, lambda: _main(argv, report))
 
 
 def _main(argv: Sequence[str], report: Report) -> int:
@@ -285,7 +286,7 @@ def _environments(arguments: argparse.Namespace, report: Report) -> list[Environ
 
 def _plans(arguments: argparse.Namespace, report: Report, verb: str = "start") -> list[Plan]:
     return [
-        hook.planned(verb, arguments.backend, one, arguments.config, Host(report))
+        dispatch.planned(verb, arguments.backend, one, arguments.config, Host(report))
         for one in _environments(arguments, report)
     ]
 
@@ -300,7 +301,7 @@ def _act(arguments: argparse.Namespace, report: Report) -> int:
     host = Host(report)
     host.takeover = getattr(arguments, "preempt", False)
     host.by_hand = True
-    hook.act(arguments.verb, plans[0], host)
+    dispatch.act(arguments.verb, plans[0], host)
     return os.EX_OK
 
 
@@ -397,7 +398,7 @@ def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
 
 def _config_show(arguments: argparse.Namespace, report: Report) -> int:
     for one in _environments(arguments, report):
-        plan = hook.load(arguments.backend, one, arguments.config)
+        plan = dispatch.load(arguments.backend, one, arguments.config)
         tell("\n".join([f"# {one.name}", *effective.lines(plan, Host(report))]) + "\n")
     return os.EX_OK
 
@@ -415,7 +416,7 @@ def _config_check(arguments: argparse.Namespace, report: Report) -> int:
     failed: dict[str, tuple[EnvstartError, list[str]]] = {}
     for one, meaning in wanted:
         try:
-            plan = hook.load(arguments.backend, one, path)
+            plan = dispatch.load(arguments.backend, one, path)
         except EnvstartError as error:
             failed.setdefault(str(error), (error, []))[1].append(meaning)
             continue

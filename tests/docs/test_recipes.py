@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from envstart import backends, hook
+from envstart import backends
 from envstart.config.schema import NAME
 from envstart.environment import in_workdir
+from envstart.hooks import dispatch
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 JAIL = in_workdir("jail1", "/usr/jails")
@@ -45,7 +46,7 @@ def test_it_can_be_planned(tmp_path: Path, backend: str, text: str) -> None:
     path.write_text(text)
     for file in tmp_path.iterdir():
         file.chmod(0o644)
-    plan = hook.load(backend, JAIL, str(path))
+    plan = dispatch.load(backend, JAIL, str(path))
     assert plan.config.notes == ()
     assert not [step.source for step in plan.steps if "{" in step.source]
     assert not [key for key in plan.config if NAME in str(plan.config[key])]

@@ -12,11 +12,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from envstart import environment, hook
+from envstart import environment
 from envstart.backends import geli
 from envstart.cli import output
 from envstart.config import load
 from envstart.engine.plan import Plan
+from envstart.hooks import dispatch
 from envstart.steps import observe
 from envstart.steps.block import Node
 from envstart.storage import volume
@@ -40,10 +41,10 @@ def main(verb: str, path: str, argv: list[str]) -> int:
         if verb == "status":
             print(json.dumps(output.rows(made, observe.states(host, made.steps))))
         else:
-            hook.act(verb, made, host)
+            dispatch.act(verb, made, host)
         return os.EX_OK
 
-    return hook.guarded(report, body)
+    return dispatch.guarded(report, body)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import toy
 from cbsd import NFS4, SERVER, Site, last_line
 from toy import Toy, at_rest, hand, until
 
-from envstart import poststop
 from envstart.cbsd import inventory
 from envstart.errors import UnavailableError
+from envstart.hooks import poststop
 from envstart.system import filesystem, process_table
 from envstart.system.log import Report
 

@@ -19,7 +19,7 @@ import toy
 from cbsd import NFS4, SERVER, Site
 from toy import Toy, at_rest, hand, until
 
-from envstart.guard import Guard
+from envstart.hooks.guard import Guard
 from envstart.system import process_table
 from envstart.system.host import Host
 from envstart.system.log import Report

@@ -12,10 +12,10 @@ from cbsd import last_line
 from stubs import WORKDIR, configured, jail, planned
 from thin_site import LINKS, THIN, THIN_FSTAB, ThinSite
 
-from envstart import poststop
 from envstart.backends import nullfs
 from envstart.engine.plan import waves
 from envstart.errors import ConfigError
+from envstart.hooks import poststop
 from envstart.mounts.table import Entry, Table
 from envstart.steps import thin
 

@@ -13,8 +13,8 @@ from cbsd import SERVER, Ended, Site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envstart import fast, hook
 from envstart.environment import in_workdir
+from envstart.hooks import dispatch, unchanged
 from envstart.mounts.table import Entry, Table
 from envstart.steps.mount import Mount
 from envstart.system.host import Host
@@ -147,7 +147,7 @@ def test_a_configuration_that_comes_while_a_start_waits(site: Site, nearer: bool
         time.sleep(1)
         site.conf.write_text(later)
         # More than makes a file one that has settled.
-        time.sleep(fast.SETTLED + 0.2)
+        time.sleep(unchanged.SETTLED + 0.2)
     assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
     assert not note(site).exists()
@@ -190,7 +190,7 @@ def test_a_note_in_which_anything_was_changed(site: Site) -> None:
     for at in range(len(whole)):
         for bit in (1, 128):
             with pytest.raises(ValueError, match="it was changed"):
-                fast._unsealed(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+                unchanged._unsealed(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
     # A dictionary with a tuple as its key that is not yet complete: marshal ends the interpreter by it.
     for text in (b"\xa9\x01{r\0\0\0\0r\0\0\0\0", b"", whole[:4], whole[4:]):
         note(site).write_bytes(text)
@@ -260,11 +260,11 @@ def test_the_table_is_read_in_the_same_way(
     there: list[int],
     more: list[Entry],
 ) -> None:
-    steps = hook.load("nfs", in_workdir("j", "/w"), _conf(tmp_path_factory, configuration, by_section)).steps
+    steps = dispatch.load("nfs", in_workdir("j", "/w"), _conf(tmp_path_factory, configuration, by_section)).steps
     options = ("read-only",) if "ro" in configuration.get("MOUNT_NFS_OPT", "") else ()
     wanted = [Entry(step.source, step.point, "nfs", options) for step in steps if isinstance(step, Mount)]
     assert len(wanted) == len(steps)
-    rows = [fast.known(step, Table(wanted), False) for step in steps]
+    rows = [unchanged.known(step, Table(wanted), False) for step in steps]
     assert None not in rows
     # Most of the wanted ones are there, in any order with the others.
     table = [*(entry for entry, number in zip(wanted, there) if number), *more]
@@ -290,13 +290,13 @@ def test_the_table_is_read_in_the_same_way(
 def _shown(table: list[Entry], rows: list[Any]) -> bool:
     import envstart.mounts.table_freebsd
 
-    before, linux = envstart.mounts.table_freebsd.mount_table, fast._LINUX
+    before, linux = envstart.mounts.table_freebsd.mount_table, unchanged._LINUX
     envstart.mounts.table_freebsd.mount_table = lambda wanted: [entry for entry in table if entry.point in wanted]  # type: ignore
-    fast._LINUX = False
+    unchanged._LINUX = False
     try:
-        return fast._shown(("", "/"), fast._places(rows), rows)
+        return unchanged._shown(("", "/"), unchanged._places(rows), rows)
     finally:
-        envstart.mounts.table_freebsd.mount_table, fast._LINUX = before, linux
+        envstart.mounts.table_freebsd.mount_table, unchanged._LINUX = before, linux
 
 
 def _conf(factory: pytest.TempPathFactory, configuration: dict[str, str], by_section: bool) -> str:

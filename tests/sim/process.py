@@ -18,10 +18,10 @@ def main(state: str, program: str, args: list[str]) -> int:
     fakes.install_getfsstat(state)
     network.install(state)
     shim.install(state)
-    from envstart import fast
     from envstart.cli.doctor import pkg
     from envstart.config import load, staging
     from envstart.engine import record
+    from envstart.hooks import unchanged
     from envstart.steps import diagnosis, sources
     from envstart.system import host, rundir
 
@@ -31,7 +31,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     staging.DIR, staging.PARENT = f"{state}/var/db/envstart", state
     record.DIR = f"{state}/var/db/envstart"
     # Tests change a file and go on at once; its size or its name is another one then.
-    fast.SETTLED = 0.0
+    unchanged.SETTLED = 0.0
     load.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
     # The machine of the tests may have been started a moment ago, too.
     diagnosis.BOOTING = float("inf") if store.Store(state).read()["settings"]["just_booted"] else 0.0
@@ -40,7 +40,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     # Packages that were not installed with it.
     sys.modules.update(dict.fromkeys(store.Store(state).read()["settings"]["no_modules"]))  # type: ignore[arg-type]
     if program.startswith("env_"):
-        return fast.main(program, args)
+        return unchanged.main(program, args)
     from envstart.cli import main as cli
 
     return cli.main(args)

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from sim.fakes import statfs
 from stubs import answer, jail, outputs
 
-from envstart import backends, environment, fast
+from envstart import backends, environment
 from envstart.backends import gluster
 from envstart.cbsd import inventory
 from envstart.cli import main
 from envstart.config import load, schema
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UsageError
+from envstart.hooks import unchanged
 from envstart.mounts import table as tables
 from envstart.mounts import table_freebsd, table_linux
 from envstart.steps import thin, zfs
@@ -263,11 +264,11 @@ def test_records_of_the_state_directory(tmp_path: Path, data: bytes) -> None:
 
 
 @tries(60)
-@given(mutants([fast._sealed(b"\xa9\x01{r\0\0\0\0r\0\0\0\0")]))
+@given(mutants([unchanged._sealed(b"\xa9\x01{r\0\0\0\0r\0\0\0\0")]))
 def test_the_record_of_a_good_start(data: bytes) -> None:
-    if data != fast._sealed(b"\xa9\x01{r\0\0\0\0r\0\0\0\0"):
+    if data != unchanged._sealed(b"\xa9\x01{r\0\0\0\0r\0\0\0\0"):
         with pytest.raises(ValueError):
-            fast._unsealed(data)
+            unchanged._unsealed(data)
 
 
 LOG = b"[2026-11-22 11:01:18.331592 +0000] E [MSGID: 114058] [client.c:1:x] 0-gv0: failed to get the port\n"

@@ -10,7 +10,7 @@ import pytest
 from cbsd import SERVER
 from stubs import planned
 
-from envstart import fast
+from envstart.hooks import unchanged
 from envstart.steps.health import Answer, interpret
 from envstart.steps.mount import Mount
 from envstart.system import probe
@@ -56,7 +56,7 @@ def test_case_c10_an_empty_directory_that_takes_no_file(
     assert words in str(health.problem or "")
     assert ("not export" in str(health.problem)) == ("not export" in words)
     row = (data.point, fstype, "", "ro" in options, (data.point, (), None, False))
-    assert fast._is_fine(row, (probe.EMPTY, why, None, "")) == (not words)
+    assert unchanged._is_fine(row, (probe.EMPTY, why, None, "")) == (not words)
 
 
 def test_case_c10_what_is_asked_for_is_missed_in_an_empty_directory(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_case_c10_what_is_asked_for_is_missed_in_an_empty_directory(tmp_path: Pa
     health = interpret(data, "freebsd", data.point, Answer(probe.EMPTY, READ_ONLY))
     assert "has no etc, which REQUIRE_DATA asks for" in str(health.problem)
     row = (data.point, "nullfs", "", True, (data.point, ("etc",), None, False))
-    assert not fast._is_fine(row, (probe.EMPTY, READ_ONLY, None, ""))
+    assert not unchanged._is_fine(row, (probe.EMPTY, READ_ONLY, None, ""))
 
 
 @pytest.mark.parametrize(("fstype", "words"), [("nfs", "let the server map root"), ("nullfs", "may root use it?")])

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 
-from envstart import environment, hook
+from envstart import environment
 from envstart.config import directories, staging
 from envstart.config.schema import ALNUM
 from envstart.engine.plan import NOT_READY, Plan, State
 from envstart.environment import file_name
 from envstart.errors import ConfigError, EnvstartError, NotFoundError, NotOnServerError, TemporaryError, UsageError
+from envstart.hooks import dispatch
 from envstart.steps.block import Block
 from envstart.steps.mount import Mount
 from envstart.system import filesystem
@@ -55,7 +56,7 @@ def main(argv: Sequence[str], host: Host) -> int:
         if error is not None:
             raise error
     else:
-        hook.act("start", plan, host)
+        dispatch.act("start", plan, host)
     return os.EX_OK
 
 
@@ -75,7 +76,7 @@ def environments(variables: Mapping[str, str]) -> tuple[Environment, Environment
 
 def planned(old: Environment, new: Environment, path: str | None) -> Plan:
     """Copies of all directories that ``old`` has to itself on the server, and the mount of the new data."""
-    source, target = (hook.load("nfs", one, path) for one in (old, new))
+    source, target = (dispatch.load("nfs", one, path) for one in (old, new))
     config = target.config
     doing = f"cannot clone {old.name} to {new.name}"
     if config["CLONE_COMMAND"] is None:

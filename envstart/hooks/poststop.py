@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import called, hook
 from envstart.engine import start_marks
 from envstart.environment import file_name
 from envstart.errors import NotFoundError, TemporaryError, UsageError
+from envstart.hooks import called, dispatch
 from envstart.lifecycle import stopping
 from envstart.system import process, process_table
 from envstart.system.host import Host
@@ -45,7 +45,7 @@ def main(program: str, argv: Sequence[str], report: Report) -> int:
         raise UsageError(f"cannot use {argv[0]!r}: {program} takes no arguments", hint="-h tells what it needs")
     if program == "env_poststop":
         return poststop(report)
-    from envstart import remove
+    from envstart.hooks import remove
 
     return remove.main(report)
 
@@ -59,7 +59,7 @@ def poststop(report: Report) -> int:
     # CBSD lists its hooks in a pipe, and reads it to its end: nothing of it may stay open.
     null = os.open(os.devnull, os.O_RDWR)
     process.become_child((None, null, null), ())
-    os._exit(hook.guarded(report, lambda: _when_ended(report, wanted, mark, callers)))
+    os._exit(dispatch.guarded(report, lambda: _when_ended(report, wanted, mark, callers)))
 
 
 def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[tuple[int, float]]) -> int:
@@ -107,7 +107,7 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
             return "it has another hook now"
         return "it runs" if now.running else ""
 
-    hook.act("stop", plan, Host(report), unless)
+    dispatch.act("stop", plan, Host(report), unless)
     return os.EX_OK
 
 

@@ -50,9 +50,9 @@ def main(program: str, argv: Sequence[str]) -> int:
     except Exception:
         # Whatever it is, it is looked at again, and told, below.
         pass
-    from envstart import hook
+    from envstart.hooks import dispatch
 
-    return hook.main(program, argv, began, hung)
+    return dispatch.main(program, argv, began, hung)
 
 
 def _is_so(program: str, argv: list[str], hung: list[process.Child]) -> bool:

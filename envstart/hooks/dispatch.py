@@ -44,11 +44,11 @@ def main(program: str, argv: Sequence[str], began: float | None = None, hung: Se
 def _main(program: str, argv: Sequence[str], host: Host) -> int:
     report = host.report
     if program in ("env_poststop", "env_remove"):
-        from envstart import poststop
+        from envstart.hooks import poststop
 
         return poststop.main(program, argv, report)
     if program == "env_clone_nfs":
-        from envstart import clone
+        from envstart.hooks import clone
 
         return clone.main(argv, host)
     verb, backend = _meaning(program)
@@ -72,9 +72,9 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
         return os.EX_OK
     act(verb, plan, host)
     if verb == "start" and not (report.verbose or arguments.repeated):
-        from envstart import fast
+        from envstart.hooks import unchanged
 
-        fast.remember(program, argv, plan, host)
+        unchanged.remember(program, argv, plan, host)
     return os.EX_OK
 
 
