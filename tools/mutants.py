@@ -90,7 +90,9 @@ MUTANTS = (
     ),
     Mutant(
         "nocover is forgotten",
-        "envstart.mounts.commands:mount", '(*program, *words, "-o", "nocover", ..., ...)', "(*program, *words, source, point)",
+        "envstart.mounts.commands:mount",
+        '(*program, *words, "-o", "nocover", ..., ...)',
+        "(*program, *words, source, point)",
         (
             "tests/hooks/test_promises.py::test_promise_03_the_kernel_refuses_to_stack",
             "tests/hooks/test_faults_table.py::test_fault_27_somebody_else_mounts_it_in_between",
