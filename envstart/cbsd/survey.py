@@ -5,16 +5,15 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
-from envstart import backends
+from envstart import backends, lifecycle
 from envstart.cbsd import unregistered
 from envstart.cbsd.inventory import Found
-from envstart.cli import output
+from envstart.cbsd.records import record as plain
 from envstart.config import remedies
 from envstart.engine import plan, record, start_marks
 from envstart.engine.plan import State
 from envstart.environment import file_name
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
-from envstart.hooks import dispatch
 from envstart.lifecycle import stopping
 from envstart.steps import observe
 from envstart.steps.mount import Mount
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from envstart.cbsd.inventory import Inventory
-    from envstart.cli.output import Record
+    from envstart.cbsd.records import Record
     from envstart.engine.plan import Plan, Step
     from envstart.environment import Environment
     from envstart.mounts.table import Entry
@@ -55,7 +54,7 @@ class Watched:
 
     __slots__ = ("found", "plan", "error")
 
-    def __init__(self, found: Found, plan: Plan | None = None, planner: Planner = dispatch.load) -> None:
+    def __init__(self, found: Found, plan: Plan | None = None, planner: Planner = lifecycle.load) -> None:
         self.found = found
         self.plan = plan
         self.error = found.problem
@@ -115,7 +114,7 @@ class Seen:
         """Plain values: those of show.record(), and the workdir."""
         found = self.watched.found if self.watched else None
         name, backend = (found.name, found.backend) if found else ("", "")
-        return {"workdir": workdir, **output.record(name, backend, self.step, self.point, self.state, self.level)}
+        return {"workdir": workdir, **plain(name, backend, self.step, self.point, self.state, self.level)}
 
 
 def by_environment(seen: Sequence[Seen]) -> dict[Watched, list[Seen]]:
@@ -127,7 +126,7 @@ def by_environment(seen: Sequence[Seen]) -> dict[Watched, list[Seen]]:
     return found
 
 
-def watched(inventory: Inventory, names: Sequence[str] = (), planner: Planner = dispatch.load) -> list[Watched]:
+def watched(inventory: Inventory, names: Sequence[str] = (), planner: Planner = lifecycle.load) -> list[Watched]:
     """The environments of an inventory that are meant (see Inventory.chosen()); for what unmounts, ``planner`` is
     stopping.planner()."""
     return [Watched(found, planner=planner) for found in inventory.chosen(names)]

@@ -6,10 +6,10 @@ import contextlib
 import os
 import time
 
+from envstart import lifecycle
 from envstart.cbsd import survey
 from envstart.cli import metrics, operate, output
 from envstart.errors import EnvstartError
-from envstart.hooks import dispatch
 from envstart.paths import path_digest
 from envstart.system import locks, rundir
 from envstart.system.host import Host
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from envstart.cli.output import Record
+    from envstart.cbsd.records import Record
     from envstart.engine.plan import Plan
     from envstart.system.log import Report
 
@@ -37,7 +37,7 @@ def guarded(report: Report, argv: Sequence[str], body: Callable[[], int]) -> int
     try:
         return body()
     except (Exception, KeyboardInterrupt) as caught:
-        error = dispatch.failure(caught, report)
+        error = lifecycle.failure(caught, report)
     try:
         if "--nagios" in argv:
             tell(f"ENVSTART UNKNOWN - {_one_line(str(error))}\n")
@@ -46,7 +46,7 @@ def guarded(report: Report, argv: Sequence[str], body: Callable[[], int]) -> int
     except EnvstartError as second:
         report.warn(str(second))
     report.fail(error)
-    return error.status if error.status > dispatch.SIGNALLED and "--nagios" not in argv else _UNKNOWN
+    return error.status if error.status > lifecycle.SIGNALLED and "--nagios" not in argv else _UNKNOWN
 
 
 def _one_line(text: str) -> str:
@@ -74,7 +74,7 @@ def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | 
     try:
         found = _of_plans(host, plans, arguments.level) if plans is not None else _of_all(arguments, host)
     except EnvstartError as error:
-        if error.status <= dispatch.SIGNALLED:
+        if error.status <= lifecycle.SIGNALLED:
             _metrics(arguments, report, [metrics.unknown(str(error))], time.monotonic() - began)
         raise
     seconds = time.monotonic() - began

@@ -6,12 +6,13 @@ import argparse
 import os
 import sys
 
-from envstart import __version__, backends, environment
+from envstart import __version__, backends, environment, lifecycle
 from envstart.cbsd import inventory, survey
+from envstart.cbsd.records import rows
 from envstart.cli import checking, effective, operate, output
 from envstart.config import load, sample
 from envstart.errors import EnvstartError, UsageError
-from envstart.hooks import dispatch
+from envstart.lifecycle.describe import describe
 from envstart.steps import observe
 from envstart.system.host import Host
 from envstart.system.log import Report, tell
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
-    from envstart.cli.output import Record
+    from envstart.cbsd.records import Record
     from envstart.engine.plan import Plan
     from envstart.environment import Environment
 
@@ -56,12 +57,12 @@ def run() -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run one verb and return its exit status."""
-    dispatch.open_streams()
+    lifecycle.open_streams()
     report = Report("envstart")
     report.argv = argv
     if argv[:1] == ["check"]:
         return checking.guarded(report, argv, lambda: _main(argv, report))
-    return dispatch.guarded(report, lambda: _main(argv, report))
+    return lifecycle.guarded(report, lambda: _main(argv, report))
 
 
 def _main(argv: Sequence[str], report: Report) -> int:
@@ -286,7 +287,7 @@ def _environments(arguments: argparse.Namespace, report: Report) -> list[Environ
 
 def _plans(arguments: argparse.Namespace, report: Report, verb: str = "start") -> list[Plan]:
     return [
-        dispatch.planned(verb, arguments.backend, one, arguments.config, Host(report))
+        lifecycle.planned(verb, arguments.backend, one, arguments.config, Host(report))
         for one in _environments(arguments, report)
     ]
 
@@ -301,7 +302,7 @@ def _act(arguments: argparse.Namespace, report: Report) -> int:
     host = Host(report)
     host.takeover = getattr(arguments, "preempt", False)
     host.by_hand = True
-    dispatch.act(arguments.verb, plans[0], host)
+    lifecycle.act(arguments.verb, plans[0], host)
     return os.EX_OK
 
 
@@ -309,7 +310,7 @@ def _plan(arguments: argparse.Namespace, report: Report) -> int:
     status = os.EX_OK
     for plan in _plans(arguments, report, arguments.verb):
         report.subject = plan.environment.name
-        error = output.plan(plan, report, arguments.verb)
+        error = describe(plan, report, arguments.verb)
         if error is not None:
             report.fail(error)
             status = max(status, error.status)
@@ -335,7 +336,7 @@ def _one(arguments: argparse.Namespace) -> bool:
 def _records(arguments: argparse.Namespace, report: Report) -> list[Record]:
     """What there is of each step of each environment that is meant."""
     host = Host(report)
-    return [row for plan in _plans(arguments, report) for row in output.rows(plan, observe.states(host, plan.steps))]
+    return [row for plan in _plans(arguments, report) for row in rows(plan, observe.states(host, plan.steps))]
 
 
 def _status(arguments: argparse.Namespace, report: Report) -> int:
@@ -398,7 +399,7 @@ def _jailconf(arguments: argparse.Namespace, report: Report) -> int:
 
 def _config_show(arguments: argparse.Namespace, report: Report) -> int:
     for one in _environments(arguments, report):
-        plan = dispatch.load(arguments.backend, one, arguments.config)
+        plan = lifecycle.load(arguments.backend, one, arguments.config)
         tell("\n".join([f"# {one.name}", *effective.lines(plan, Host(report))]) + "\n")
     return os.EX_OK
 
@@ -416,7 +417,7 @@ def _config_check(arguments: argparse.Namespace, report: Report) -> int:
     failed: dict[str, tuple[EnvstartError, list[str]]] = {}
     for one, meaning in wanted:
         try:
-            plan = dispatch.load(arguments.backend, one, path)
+            plan = lifecycle.load(arguments.backend, one, path)
         except EnvstartError as error:
             failed.setdefault(str(error), (error, []))[1].append(meaning)
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from envstart import backends
+from envstart import backends, lifecycle
 from envstart.cbsd import inventory, survey, unregistered
 from envstart.cbsd import links as install
 from envstart.cli import output, overview
@@ -12,7 +12,6 @@ from envstart.config import remedies
 from envstart.engine import executor, start_marks
 from envstart.engine.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, waves
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, TemporaryError, UsageError
-from envstart.hooks import dispatch
 from envstart.lifecycle import stopping
 from envstart.steps import occupancy, recovery
 from envstart.steps.mount import Mount
@@ -184,11 +183,11 @@ def _recover(arguments: argparse.Namespace, report: Report, one: Watched, broken
                 "mount point from then on",
                 hint=f"stop it first, or: {by_force}",
             )
-        dispatch.only_root("recover", plan.environment.name, host)
+        lifecycle.only_root("recover", plan.environment.name, host)
         executor.take_away(plan, host, steps)
         if arguments.remount:
             # As strictly as any start: what was taken away is not mounted by a record.
-            dispatch.act("start", dispatch.load(plan.backend, plan.environment, arguments.config), Host(report))
+            lifecycle.act("start", lifecycle.load(plan.backend, plan.environment, arguments.config), Host(report))
     except EnvstartError as error:
         report.fail(error)
         return error.status
@@ -257,7 +256,7 @@ def _stop(report: Report, one: Watched, grace: float, left: float, silent: set[s
         return f"{dead[0]} gave no answer a moment ago" if dead and not plan.config["STOP_FORCE"] else ""
 
     try:
-        dispatch.act("stop", plan, host, unless, left)
+        lifecycle.act("stop", plan, host, unless, left)
         count = len(servers)
         report.note(f"not running: unmounted {count} director{'y' if count == 1 else 'ies'}")
     except EnvstartError as error:
@@ -271,7 +270,7 @@ def links(arguments: argparse.Namespace, report: Report) -> int:
     """``envstart install`` and ``uninstall``."""
     host = looking(report)
     act: Callable[[Host, str], list[str]] = install.put if arguments.verb == "install" else install.take
-    dispatch.only_root(arguments.verb, "for " + " ".join(arguments.names), host)
+    lifecycle.only_root(arguments.verb, "for " + " ".join(arguments.names), host)
     listings = inventories(arguments, host)
     status = _warn(report, listings)
     for found in listings:

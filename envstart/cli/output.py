@@ -6,10 +6,9 @@ import os
 import time
 
 from envstart import __version__
-from envstart.cli.doctor import pkg
 from envstart.config import remedies
 from envstart.engine import plan as plans
-from envstart.system.log import paste, printable, tell
+from envstart.system.log import printable, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envstart.cbsd.inventory import Found
-    from envstart.engine.plan import Plan
-    from envstart.errors import EnvstartError
-    from envstart.lifecycle.forecast import Act
     from envstart.system.log import Report
 
     Record = dict[str, Any]
@@ -39,97 +35,6 @@ def document(report: Report, **values: Any) -> None:
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     tell(json.dumps({**head, **values, "warnings": report.warnings}, indent=2) + "\n")
-
-
-def plan(plan: Plan, report: Report, verb: str) -> EnvstartError | None:
-    """Print what there is and the commands that ``verb`` would run now, as lines that can be pasted; return the error
-    that it would end with."""
-    from envstart.lifecycle.forecast import Forecast
-    from envstart.lifecycle.rehearsal import Rehearsal
-
-    report.plan = plan
-    host = Rehearsal(report)
-    host.by_hand = report.program == "envstart"
-    lines = [f"# {verb} {plan.environment.name} ({plan.backend}, {plan.config.path or 'no configuration file'})"]
-    lines += [f"# warning: {warning}" for warning in plan.warnings]
-    if pkg.needs_locking(plan):
-        where = f"{plan.environment.data}/{pkg.CONF}"
-        lines.append(f"# pkg(8) in there needs a line in {where}: {pkg.LINE}  (doctor looks for it)")
-    forecast = Forecast(plan, host, verb)
-    error = forecast.error
-    lines += [f"# warning: {printable(warning)}" for warning in forecast.warnings]
-    for act in forecast.backwards:
-        if act.first:
-            lines.append(f"# {_what(act)}: {act.state}; unmount it first")
-            lines += _commands(act, act.first, error)
-    for act in forecast.acts:
-        lines.append(f"# {_what(act)}: {_why(act, verb)}")
-        lines += _commands(act, act.commands, error)
-    if error is not None:
-        lines.append(f"# {verb} would end with exit status {error.status}: {printable(str(error))}")
-    tell("\n".join(lines) + "\n")
-    return error
-
-
-def _what(act: Act) -> str:
-    return printable(f"{act.step.name}: {act.step.source}{' on ' + act.step.point if act.step.point else ''}")
-
-
-def _commands(act: Act, commands: Sequence[tuple[str, ...]], error: EnvstartError | None) -> list[str]:
-    """Lines to paste; those that nothing would run, or that say less than the run knows, are comments."""
-    return [
-        f"{'# ' if error is not None or not act.state.pastable or plans.is_guess(argv) else ''}{paste(argv)}"
-        for argv in commands
-    ]
-
-
-def _why(act: Act, verb: str) -> str:
-    state = act.state
-    if act.error is not None:
-        if state.word in (plans.NOT_MOUNTED, plans.NOT_READY):
-            return f"{state}; {verb} would fail"
-        return f"{state.word}: {state.found}; {verb} would refuse and not touch it"
-    if verb == "stop":
-        if act.first:
-            return "unmounted by then"
-        if state.word == plans.MOUNTED:
-            return "mounted" if act.commands else "mounted; stays, because another environment has mounts from there"
-        return str(state) if act.commands else f"{state}; nothing to do"
-    if act.lack is None:
-        return f"{'mounted' if state.word == plans.MOUNTED else state}; nothing to do"
-    if act.first:
-        return "mounted anew"
-    if act.step.point and not act.commands:
-        return f"{state}; looked at again when what it lies on is back"
-    if state.word == plans.NOT_MOUNTED:
-        return f"not mounted; {state.found}" if state.found else "not mounted"
-    return str(state)
-
-
-def rows(plan: Plan, found: Sequence[plans.State]) -> list[Record]:
-    """One record for each wanted directory."""
-    name, levels = plan.environment.name, plans.LEVELS
-    return [
-        record(name, plan.backend, step, step.point, state, levels.get(state.word, "critical"))
-        for step, state in zip(plan.steps, found)
-    ]
-
-
-def record(
-    environment: str, backend: str, step: plans.Step | None, point: str, state: plans.State, level: str
-) -> Record:
-    """Plain values of a step, or of a directory that belongs to none; the keys are stable."""
-    return {
-        "environment": environment,
-        "backend": backend,
-        "directory": step.name if step else "",
-        "point": point,
-        "source": step.source if step else "",
-        "fstype": step.fstype if step else "",
-        "state": state.word,
-        "found": state.found,
-        "level": level,
-    }
 
 
 # Exit statuses of monitoring plugins, the worst first: unknown is less than what is known to be wrong.

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 
-from envstart import environment
+from envstart import environment, lifecycle
 from envstart.config import directories, staging
 from envstart.config.schema import ALNUM
 from envstart.engine.plan import NOT_READY, Plan, State
 from envstart.environment import file_name
 from envstart.errors import ConfigError, EnvstartError, NotFoundError, NotOnServerError, TemporaryError, UsageError
-from envstart.hooks import dispatch
 from envstart.steps.block import Block
 from envstart.steps.mount import Mount
 from envstart.system import filesystem
@@ -50,13 +49,13 @@ def main(argv: Sequence[str], host: Host) -> int:
     plan = planned(old, new, arguments.values.get("-c"))
     report.about(new.name, plan.config["LOG_FACILITY"])
     if arguments.dry_run:
-        from envstart.cli import output
+        from envstart.lifecycle.describe import describe
 
-        error = output.plan(plan, report, "start")
+        error = describe(plan, report, "start")
         if error is not None:
             raise error
     else:
-        dispatch.act("start", plan, host)
+        lifecycle.act("start", plan, host)
     return os.EX_OK
 
 
@@ -76,7 +75,7 @@ def environments(variables: Mapping[str, str]) -> tuple[Environment, Environment
 
 def planned(old: Environment, new: Environment, path: str | None) -> Plan:
     """Copies of all directories that ``old`` has to itself on the server, and the mount of the new data."""
-    source, target = (dispatch.load("nfs", one, path) for one in (old, new))
+    source, target = (lifecycle.load("nfs", one, path) for one in (old, new))
     config = target.config
     doing = f"cannot clone {old.name} to {new.name}"
     if config["CLONE_COMMAND"] is None:

@@ -5,40 +5,32 @@ argv -> Environment -> Config -> Plan -> executor; whatever goes wrong is one li
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 
-from envstart import backends, environment
-from envstart.config import load as config
-from envstart.engine import executor
-from envstart.errors import EnvstartError, PermissionDeniedError, TemporaryError, UsageError, exhausted, reason
+from envstart import backends, environment, lifecycle
+from envstart.errors import UsageError
 from envstart.system.host import Host
-from envstart.system.log import Report, tell, write
+from envstart.system.log import Report, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from envstart.engine.plan import Plan
     from envstart.system.process import Child
-
-
-# What sh(1) adds to the number of the signal that has ended a command.
-SIGNALLED = 128
 
 
 def main(program: str, argv: Sequence[str], began: float | None = None, hung: Sequence[Child] = ()) -> int:
     """Run the hook ``program`` and return its exit status. ``began`` (time.monotonic) and ``hung``: what fast.py has
     used of the time, and left behind."""
-    open_streams()
+    lifecycle.open_streams()
     # Not where the caller was: it can be deleted, on a dead server, or in the way of an unmount.
     os.chdir("/")
     # A start that CBSD has put into the background loses its output: what is wrong must be in syslog, from the first.
     report = Report(program, facility="local0")
     report.argv = argv
     began = time.monotonic() if began is None else began
-    return guarded(report, lambda: _main(program, argv, Host(report, began, hung)))
+    return lifecycle.guarded(report, lambda: _main(program, argv, Host(report, began, hung)))
 
 
 def _main(program: str, argv: Sequence[str], host: Host) -> int:
@@ -61,116 +53,21 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
     wanted = environment.from_variables(os.environ) if from_variables else arguments.environment()
     for option in arguments.repeated:
         report.warn(f"{option} is given more than once; the last one counts")
-    plan = planned(verb, backend, wanted, arguments.values.get("-c"), host)
+    plan = lifecycle.planned(verb, backend, wanted, arguments.values.get("-c"), host)
     report.about(wanted.name, plan.config["LOG_FACILITY"])
     if arguments.dry_run:
-        from envstart.cli import output
+        from envstart.lifecycle.describe import describe
 
-        error = output.plan(plan, report, verb)
+        error = describe(plan, report, verb)
         if error is not None:
             raise error
         return os.EX_OK
-    act(verb, plan, host)
+    lifecycle.act(verb, plan, host)
     if verb == "start" and not (report.verbose or arguments.repeated):
         from envstart.hooks import unchanged
 
         unchanged.remember(program, argv, plan, host)
     return os.EX_OK
-
-
-def load(backend: str, wanted: environment.Environment, path: str | None = None) -> Plan:
-    """Plan a start by the configuration; ``path`` is used instead of the usual places. Every mistake counts."""
-    module = backends.backend(backend)
-    found = config.find(backend, wanted.workdir, path)
-    settings = config.load(backend, module.OPTIONS, wanted.name, found, wanted.workdir)
-    return backends.make_plan(module, wanted, settings)
-
-
-def planned(verb: str, backend: str, wanted: environment.Environment, path: str | None, host: Host) -> Plan:
-    """Plan a start or a stop: a stop is never stricter than a start."""
-    if verb == "start":
-        return load(backend, wanted, path)
-    from envstart.lifecycle import stopping
-
-    return stopping.plan(host, backend, wanted, path)
-
-
-def act(
-    verb: str, plan: Plan, host: Host, unless: Callable[[], str] = lambda: "", seconds: float = float("inf")
-) -> None:
-    """Carry the plan out: ``start`` or ``stop``, within TIMEOUT, and ``seconds``; raises EnvstartError. ``unless``: see
-    executor.stop()."""
-    only_root(verb, plan.environment.name, host)
-    host.report.plan = plan
-    host.deadline.set(min(plan.config["TIMEOUT"], seconds))
-    # Disabled by hooks/run-hook, for the imports. Who waits for a server for minutes does leave some garbage.
-    gc.freeze()
-    gc.enable()
-    try:
-        if verb == "start":
-            count = executor.start(plan, host)
-            if count:
-                host.report.done(f"{count} of {len(plan.steps)} steps taken in {host.deadline.elapsed():.1f} s")
-        else:
-            executor.stop(plan, host, unless)
-            host.report.done(f"stopped in {host.deadline.elapsed():.1f} s")
-    except EnvstartError as error:
-        left_behind = host.left_behind()
-        if left_behind:
-            error.add_note(f"left behind, since nothing ends it: {', '.join(left_behind)}")
-        raise
-
-
-def only_root(verb: str, name: str, host: Host) -> None:
-    """PermissionDeniedError for anybody else."""
-    if os.geteuid() != 0:
-        from envstart.config import remedies
-
-        again = remedies.again(host.report.program, host.report.argv)
-        raise PermissionDeniedError(f"cannot {verb} {name}: only root can", hint=f"try: {again}")
-
-
-def open_streams() -> None:
-    """A caller can leave us with closed standard streams; a file opened later must not become one of them."""
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            # The lowest free number is given, which is this one.
-            os.open(os.devnull, os.O_RDWR)
-
-
-def guarded(report: Report, body: Callable[[], int]) -> int:
-    """Run ``body``; an EnvstartError becomes its line and its status, a bug one line and EX_SOFTWARE."""
-    try:
-        return body()
-    except (Exception, KeyboardInterrupt) as caught:
-        error = failure(caught, report)
-    report.fail(error)
-    return error.status
-
-
-def failure(caught: BaseException, report: Report) -> EnvstartError:
-    """Return the error that a run ends with because of this exception."""
-    if isinstance(caught, EnvstartError):
-        return caught
-    if isinstance(caught, KeyboardInterrupt):
-        error = EnvstartError("interrupted; nothing had been done yet")
-        error.status = SIGNALLED + 2
-        return error
-    if isinstance(caught, MemoryError):
-        return TemporaryError("cannot go on: there is no memory left", hint="see top(1) and limits(1), and try again")
-    if isinstance(caught, OSError) and exhausted(caught):
-        return TemporaryError(f"cannot go on: {reason(caught)}", hint="see limits(1), and try again")
-    if report.verbose:
-        import traceback
-
-        write(2, "".join(traceback.format_exception(type(caught), caught, caught.__traceback__)))
-    error = EnvstartError(
-        f"cannot go on: a bug in envstart, {type(caught).__name__}: {caught}", hint="-v shows where; please report it"
-    )
-    error.status = os.EX_SOFTWARE
-    return error
 
 
 def _meaning(program: str) -> tuple[str, str]:

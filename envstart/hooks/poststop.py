@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import time
 
+from envstart import lifecycle
 from envstart.engine import start_marks
 from envstart.environment import file_name
 from envstart.errors import NotFoundError, TemporaryError, UsageError
-from envstart.hooks import called, dispatch
+from envstart.hooks import called
 from envstart.lifecycle import stopping
 from envstart.system import process, process_table
 from envstart.system.host import Host
@@ -59,7 +60,7 @@ def poststop(report: Report) -> int:
     # CBSD lists its hooks in a pipe, and reads it to its end: nothing of it may stay open.
     null = os.open(os.devnull, os.O_RDWR)
     process.become_child((None, null, null), ())
-    os._exit(dispatch.guarded(report, lambda: _when_ended(report, wanted, mark, callers)))
+    os._exit(lifecycle.guarded(report, lambda: _when_ended(report, wanted, mark, callers)))
 
 
 def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[tuple[int, float]]) -> int:
@@ -107,7 +108,7 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
             return "it has another hook now"
         return "it runs" if now.running else ""
 
-    dispatch.act("stop", plan, Host(report), unless)
+    lifecycle.act("stop", plan, Host(report), unless)
     return os.EX_OK
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 
+from envstart import lifecycle
 from envstart.engine import record
 from envstart.errors import (
     DeadlineExceededError,
@@ -20,7 +21,7 @@ from envstart.errors import (
     UnavailableError,
     reason,
 )
-from envstart.hooks import called, dispatch
+from envstart.hooks import called
 from envstart.hooks.guard import Guard
 from envstart.lifecycle import leftover, stopping
 from envstart.paths import is_below
@@ -117,7 +118,7 @@ class _Removal:
             return None
         if pid == 0:
             process.become_child((None, 1, 2), ())
-            os._exit(dispatch.guarded(report, lambda: _attempt(report, wanted)))
+            os._exit(lifecycle.guarded(report, lambda: _attempt(report, wanted)))
         self._attempt = child = process.Child(pid, "an attempt to unmount")
         while not child.ended():
             self._until(child.ended, _SAYS)
@@ -262,7 +263,7 @@ def _attempt(report: Report, wanted: Environment) -> int:
     plan = _plan(host, backend, wanted)
     failure: EnvstartError | None = None
     try:
-        dispatch.act("stop", plan, Host(report))
+        lifecycle.act("stop", plan, Host(report))
     except SignalError:
         raise
     except EnvstartError as error:
@@ -274,7 +275,7 @@ def _attempt(report: Report, wanted: Environment) -> int:
         if failure is not None:
             report.warn(str(failure))
         report.warn("trying by the mount table alone")
-        dispatch.act("stop", by_table, Host(report))
+        lifecycle.act("stop", by_table, Host(report))
     elif failure is not None:
         raise failure
     return os.EX_OK

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from envstart import backends
+from envstart import backends, lifecycle
 from envstart.config.schema import NAME
 from envstart.environment import in_workdir
-from envstart.hooks import dispatch
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 JAIL = in_workdir("jail1", "/usr/jails")
@@ -46,7 +45,7 @@ def test_it_can_be_planned(tmp_path: Path, backend: str, text: str) -> None:
     path.write_text(text)
     for file in tmp_path.iterdir():
         file.chmod(0o644)
-    plan = dispatch.load(backend, JAIL, str(path))
+    plan = lifecycle.load(backend, JAIL, str(path))
     assert plan.config.notes == ()
     assert not [step.source for step in plan.steps if "{" in step.source]
     assert not [key for key in plan.config if NAME in str(plan.config[key])]

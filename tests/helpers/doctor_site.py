@@ -11,7 +11,7 @@ from pathlib import Path
 from cbsd import Site
 from sim.world import TESTS
 
-from envstart.cli.doctor import pkg
+from envstart.lifecycle import pkg_locking
 
 ROOT = TESTS.parent
 
@@ -46,9 +46,9 @@ def well(site: Site) -> None:
         (site.world.path / "boot" / f"{name}.ko").touch()
     site.world.set(sysctls={"kern.module_path": f"/boot/modules;{site.world.path}/boot"})
     (site.workdir / "nc.inventory").write_text('nodename="node1.example.com"\nzfsfeat="0"\nhammerfeat="0"\n')
-    conf = site.world.path / pkg.CONF
+    conf = site.world.path / pkg_locking.CONF
     conf.parent.mkdir(parents=True, exist_ok=True)
-    conf.write_text(f"# for NFS\n{pkg.LINE}\n")
+    conf.write_text(f"# for NFS\n{pkg_locking.LINE}\n")
     database(site, jail1=str(hook(site)))
     links(site, "jail1")
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from envstart import environment
+from envstart import environment, lifecycle
 from envstart.backends import geli
-from envstart.cli import output
+from envstart.cbsd import records
 from envstart.config import load
 from envstart.engine.plan import Plan
-from envstart.hooks import dispatch
 from envstart.steps import observe
 from envstart.steps.block import Node
 from envstart.storage import volume
@@ -39,12 +38,12 @@ def main(verb: str, path: str, argv: list[str]) -> int:
     def body() -> int:
         made, host = plan(path, argv), Host(report)
         if verb == "status":
-            print(json.dumps(output.rows(made, observe.states(host, made.steps))))
+            print(json.dumps(records.rows(made, observe.states(host, made.steps))))
         else:
-            dispatch.act(verb, made, host)
+            lifecycle.act(verb, made, host)
         return os.EX_OK
 
-    return dispatch.guarded(report, body)
+    return lifecycle.guarded(report, body)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from cbsd import SERVER, Ended, Site, last_line
 from sim.world import LOOKS_LIKE_CBSD
 from toy import Toy
 
+from envstart import lifecycle
 from envstart.cli import checking, main
 from envstart.errors import SignalError
-from envstart.hooks import dispatch
 
 NONE = "no jail or VM uses an envstart hook"
 
@@ -183,7 +183,7 @@ def test_a_signal_is_no_answer(caught: BaseException, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(checking, "look", interrupted)
     number = signal.SIGTERM if isinstance(caught, SignalError) else signal.SIGINT
-    assert main.main(["check", "-w", "/nonexistent"]) == dispatch.SIGNALLED + number
+    assert main.main(["check", "-w", "/nonexistent"]) == lifecycle.SIGNALLED + number
     assert main.main(["check", "--nagios", "-w", "/nonexistent"]) == 3
     assert capfd.readouterr().out.startswith("ENVSTART UNKNOWN - ")
 

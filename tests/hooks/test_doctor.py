@@ -21,9 +21,10 @@ from doctor_site import ROOT, database, examine, hook, well
 from stubs import planned
 
 from envstart.cli import doctor
-from envstart.cli.doctor import machine, pkg, places
+from envstart.cli.doctor import machine, places
 from envstart.cli.doctor.finding import Finding
 from envstart.errors import reason
+from envstart.lifecycle import pkg_locking
 from envstart.system import network
 
 NFS3 = Variant("nfs 3", "nfs", {"NFS_VERSION": "3"}, ("system", "fstab", "data"))
@@ -67,9 +68,9 @@ def test_a_host_that_is_well_has_no_findings(sick: Any, variant: Variant, starte
     site: Site = sick(variant)
     if variant is NFS3:
         site.world.set(daemons=["ntpd", "rpcbind", "statd", "lockd"], rc_conf=["rpcbind", "statd", "lockd"])
-        conf = site.held("data") / pkg.CONF
+        conf = site.held("data") / pkg_locking.CONF
         conf.parent.mkdir(parents=True)
-        conf.write_text(pkg.LINE)
+        conf.write_text(pkg_locking.LINE)
     if started and variant.backend in ("nfs", "nullfs"):
         site.preset()
     before = site.footprint()
@@ -576,13 +577,13 @@ def test_a_clock_that_is_behind_the_servers(sick: Any, name: str) -> None:
 def test_pkg_on_nfs_3(sick: Any) -> None:
     site: Site = sick(NFS3)
     site.configure(MOUNT_NFS_OPT="-overs=3 -onolockd")
-    (site.world.path / pkg.CONF).unlink()
+    (site.world.path / pkg_locking.CONF).unlink()
     one = the_only(examine(site), ("warning", "host", "does not say that locks work"))
-    assert pkg.LINE in one["remedy"]
+    assert pkg_locking.LINE in one["remedy"]
     site.preset()
     own, inside = examine(site)
     assert inside["about"] == "jail1"
-    assert inside["remedy"] == f"echo '{pkg.LINE}' >> {site.point('data')}/usr/local/etc/pkg.conf"
+    assert inside["remedy"] == f"echo '{pkg_locking.LINE}' >> {site.point('data')}/usr/local/etc/pkg.conf"
     assert own["about"] == "host"
 
 
@@ -603,7 +604,7 @@ def test_pkg_on_nfs_3(sick: Any) -> None:
     ],
 )
 def test_pkg_conf(text: str, expected: bool) -> None:
-    assert pkg.has_locking(text) is expected
+    assert pkg_locking.has_locking(text) is expected
 
 
 # Names, order, text.

@@ -94,13 +94,14 @@ TALKATIVE = {
 @pytest.mark.parametrize("way", TALKATIVE)
 def test_a_terminal_that_nobody_reads_holds_nobody_up(way: str) -> None:
     """As one that was stopped by ^S, or whose line is down."""
-    program = f"from envstart import report; one = report.Report('x')\n{TALKATIVE[way]}"
+    program = f"from envstart.system import log as report; one = report.Report('x')\n{TALKATIVE[way]}"
     with Terminal([sys.executable, "-c", program], {"PYTHONPATH": str(ROOT)}) as terminal:
         assert terminal.process.wait(timeout=20) == 0
 
 
 def test_a_terminal_that_is_gone_ends_nobody() -> None:
-    program = "import os, signal, time; signal.signal(signal.SIGHUP, signal.SIG_IGN); from envstart import report\n"
+    program = "import os, signal, time\n"
+    program += "signal.signal(signal.SIGHUP, signal.SIG_IGN); from envstart.system import log as report\n"
     program += "one = report.Report('x'); one.note('begun'); time.sleep(1); one.note('y'); report.renew('y', 1)"
     terminal = Terminal([sys.executable, "-c", program], {"PYTHONPATH": str(ROOT)})
     terminal.until(lambda it: "begun" in "".join(it.lines))
@@ -110,7 +111,7 @@ def test_a_terminal_that_is_gone_ends_nobody() -> None:
 
 def test_wide_characters_are_taken_away_whole() -> None:
     """The screen of this test gives a column to each: it must be wiped of twice as many."""
-    program = "from envstart import report; report.renew('目目目目', 8); report.renew('abcd', 4)"
+    program = "from envstart.system import log as report; report.renew('目目目目', 8); report.renew('abcd', 4)"
     with Terminal([sys.executable, "-c", program], {"PYTHONPATH": str(ROOT)}) as terminal:
         assert terminal.end() == 0
         assert (terminal.widest, terminal.lines) == (8, ["abcd    "])

@@ -10,12 +10,12 @@ from blocks import GELI, ISCSI_TREE
 from cbsd import Variant
 from harmless import scene
 
+from envstart import lifecycle
 from envstart.backends import NAMES, backend
 from envstart.cli.doctor import machine
 from envstart.cli.doctor.finding import CRITICAL, Scene
 from envstart.config import staging
 from envstart.environment import Environment, file_name
-from envstart.hooks import dispatch
 from envstart.mounts import table_linux
 from envstart.mounts.table import Entry, Table
 from envstart.storage import host_mark
@@ -88,7 +88,7 @@ def test_case_a7_the_mount_table_says_where_it_is(
     monkeypatch.setattr(table_linux, "mount_table", lambda: entries)
     conf = tmp_path / "env_start_geli.conf"
     conf.write_text(f'GELI_PROVIDER="/dev/da0"\nGELI_KEYFILE="/k"\nVOLUME_LAYOUT="tree"\n{settings}')
-    plan = dispatch.load("geli", environment, str(conf))
+    plan = lifecycle.load("geli", environment, str(conf))
     place = f"{tmp_path}/link/volumes" if kept else "/vol" if settings else "/var/db/envstart/volumes"
     assert [step.point for step in plan.steps if step.name == "volume"] == [f"{place}/{file_name(environment)}"]
     assert plan.config["VOLUME_DIR"] == plan.config.text("VOLUME_DIR") == place

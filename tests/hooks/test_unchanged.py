@@ -13,8 +13,9 @@ from cbsd import SERVER, Ended, Site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envstart import lifecycle
 from envstart.environment import in_workdir
-from envstart.hooks import dispatch, unchanged
+from envstart.hooks import unchanged
 from envstart.mounts.table import Entry, Table
 from envstart.steps.mount import Mount
 from envstart.system.host import Host
@@ -260,7 +261,7 @@ def test_the_table_is_read_in_the_same_way(
     there: list[int],
     more: list[Entry],
 ) -> None:
-    steps = dispatch.load("nfs", in_workdir("j", "/w"), _conf(tmp_path_factory, configuration, by_section)).steps
+    steps = lifecycle.load("nfs", in_workdir("j", "/w"), _conf(tmp_path_factory, configuration, by_section)).steps
     options = ("read-only",) if "ro" in configuration.get("MOUNT_NFS_OPT", "") else ()
     wanted = [Entry(step.source, step.point, "nfs", options) for step in steps if isinstance(step, Mount)]
     assert len(wanted) == len(steps)

@@ -34,7 +34,7 @@ def hear(event, args):
 before = set(sys.modules)
 sys.addaudithook(hear)
 sys.path.insert(0, sys.argv[1])
-from envstart import linux
+from envstart.mounts import table_linux as linux
 read = linux.mount_table
 def count(*args):
     counted["tables"] += 1
@@ -43,10 +43,10 @@ def count(*args):
     return read(*args)
 linux.mount_table = count
 if sys.argv[2] == "envstart":
-    from envstart import cli
+    from envstart.cli import main as cli
     counted["status"] = cli.main(sys.argv[3:])
 else:
-    from envstart import fast
+    from envstart.hooks import unchanged as fast
     counted["status"] = fast.main(sys.argv[2], sys.argv[3:])
 counted["modules"] = sorted(set(sys.modules) - before)
 import json
@@ -58,7 +58,7 @@ import sys
 root, program, count, *words = sys.argv[1:]
 files, argv = words[:int(count)], words[int(count):]
 sys.path.insert(0, root)
-from envstart import fast
+from envstart.hooks import unchanged as fast
 identity = fast._identity
 def is_taken_without(other):
     fast._identity = lambda path: None if path == other else identity(path)
@@ -76,6 +76,10 @@ SHORT = {
     "envstart.system.locks",
     "envstart.system.signals",
     "envstart.paths",
+    "envstart.system",
+    "envstart.mounts",
+    "envstart.hooks",
+    "envstart.engine",
     "envstart.engine.start_marks",
     "envstart.system.rundir",
     "envstart.mounts.table",
@@ -94,8 +98,11 @@ SHORT = {
 LONG = SHORT | {
     f"envstart.{name}"
     for name in (
-        "system.workers",
         "backends",
+        "config",
+        "lifecycle",
+        "steps",
+        "system.workers",
         "backends.nullfs",
         "engine.circuit_breaker",
         "mounts.commands",
@@ -246,7 +253,7 @@ def test_a_check_of_many(work: Workdir, count: int) -> None:
     assert check.forks <= 3
     assert check.tables <= 1
     assert within(check.opened, {".conf": count, ".lock": 2}, check.tables)
-    assert not {name for name in check.modules if name.startswith(("envstart.block", "envstart.cli.doctor"))}
+    assert not {name for name in check.modules if name.startswith(("envstart.storage", "envstart.cli.doctor"))}
 
 
 def within(opened: dict[str, int], limits: dict[str, int], tables: int) -> bool:

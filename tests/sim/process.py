@@ -18,10 +18,10 @@ def main(state: str, program: str, args: list[str]) -> int:
     fakes.install_getfsstat(state)
     network.install(state)
     shim.install(state)
-    from envstart.cli.doctor import pkg
     from envstart.config import load, staging
     from envstart.engine import record
     from envstart.hooks import unchanged
+    from envstart.lifecycle import pkg_locking
     from envstart.steps import diagnosis, sources
     from envstart.system import host, rundir
 
@@ -35,7 +35,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     load.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
     # The machine of the tests may have been started a moment ago, too.
     diagnosis.BOOTING = float("inf") if store.Store(state).read()["settings"]["just_booted"] else 0.0
-    pkg.HOST_CONF = f"{state}/usr/local/etc/pkg.conf"
+    pkg_locking.HOST_CONF = f"{state}/usr/local/etc/pkg.conf"
     sources.FSTAB = f"{state}/root/etc/fstab"
     # Packages that were not installed with it.
     sys.modules.update(dict.fromkeys(store.Store(state).read()["settings"]["no_modules"]))  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from envstart import lifecycle
 from envstart.cbsd import unregistered
 from envstart.cli.doctor import machine, places, servers, sources
 from envstart.cli.doctor.finding import (
@@ -24,7 +25,6 @@ from envstart.cli.doctor.finding import (
 )
 from envstart.config import remedies
 from envstart.errors import EnvstartError
-from envstart.hooks import dispatch
 from envstart.mounts.table import Table
 
 TYPE_CHECKING = False
@@ -113,7 +113,7 @@ def _case(found: Found) -> tuple[Case | None, list[Finding]]:
     if not found.backend or found.environment is None:
         return None, []
     try:
-        plan = dispatch.load(found.backend, found.environment)
+        plan = lifecycle.load(found.backend, found.environment)
     except EnvstartError as error:
         whole = of_error(CRITICAL, found.name, error)
         # Of several mistakes each has a line of its own, and the error repeats the first.

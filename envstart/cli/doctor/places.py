@@ -9,10 +9,10 @@ import contextlib
 import os
 
 from envstart.cbsd import links
-from envstart.cli.doctor import pkg as packages
 from envstart.cli.doctor.finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, see_check, several
 from envstart.config import remedies, shell
 from envstart.errors import EnvstartError, TemporaryError
+from envstart.lifecycle import pkg_locking
 from envstart.steps import keyfile
 from envstart.system import probe, process
 from envstart.system.log import paste
@@ -57,8 +57,8 @@ def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Findin
     secrets = {path: case.name for case in scene.cases for path in _secrets(case)}
     if secrets:
         yield guarded(scene, _check_secrets(host, scene, secrets), "key files")
-    if any(packages.needs_locking(case.plan) for case in scene.cases):
-        yield guarded(scene, _pkg(host), packages.HOST_CONF)
+    if any(pkg_locking.needs_locking(case.plan) for case in scene.cases):
+        yield guarded(scene, _pkg(host), pkg_locking.HOST_CONF)
     for group in _groups(host, scene).values():
         yield guarded(scene, _look_at(host, group), "system directories")
 
@@ -212,13 +212,13 @@ async def _check_secrets(host: Host, scene: Scene, secrets: dict[str, str]) -> l
 
 
 async def _pkg(host: Host) -> list[Finding]:
-    text = await host.bounded(_text, packages.HOST_CONF, timeout=_PATIENCE)
-    return [] if packages.has_locking(text) else [_lacks_locking(HOST, packages.HOST_CONF)]
+    text = await host.bounded(_text, pkg_locking.HOST_CONF, timeout=_PATIENCE)
+    return [] if pkg_locking.has_locking(text) else [_lacks_locking(HOST, pkg_locking.HOST_CONF)]
 
 
 def _lacks_locking(about: str, path: str) -> Finding:
     text = f"{path} does not say that locks work: pkg(8) will not trust its database on NFSv3 or GlusterFS"
-    return Finding(WARNING, about, text, f"echo '{packages.LINE}' >> {paste((path,))}")
+    return Finding(WARNING, about, text, f"echo '{pkg_locking.LINE}' >> {paste((path,))}")
 
 
 def _groups(host: Host, scene: Scene) -> dict[str, list[tuple[Case, tuple[str, str]]]]:
@@ -235,7 +235,7 @@ def _visible(host: Host, case: Case) -> tuple[str, str]:
     """(system directory, data directory whose pkg.conf matters); "" for what is not mounted, and so cannot be seen."""
     environment, steps = case.plan.environment, {step.name for step in case.plan.steps}
     system = environment.system if "system" not in steps or _is_mounted(host, environment.system) else ""
-    pkg = case.found.is_jail and packages.needs_locking(case.plan) and _is_mounted(host, environment.data)
+    pkg = case.found.is_jail and pkg_locking.needs_locking(case.plan) and _is_mounted(host, environment.data)
     return system, environment.data if pkg else ""
 
 
@@ -266,8 +266,8 @@ async def _look_at(host: Host, group: list[tuple[Case, tuple[str, str]]]) -> lis
             found.append(
                 Finding(WARNING, case.name, text, "let both have their time from one source; a lease needs it")
             )
-        if data and not packages.has_locking(conf):
-            found.append(_lacks_locking(case.name, f"{data}/{packages.CONF}"))
+        if data and not pkg_locking.has_locking(conf):
+            found.append(_lacks_locking(case.name, f"{data}/{pkg_locking.CONF}"))
     if len(answers) < len(group):
         rest = [case for case, _ in group[len(answers) :]]
         names, workdirs = [case.name for case in rest], list(dict.fromkeys(case.found.workdir for case in rest))
@@ -286,7 +286,7 @@ def look_at_system(item: tuple[str, str]) -> tuple[list[str], int, str]:
     times = [os.stat(system).st_mtime]
     with contextlib.suppress(FileNotFoundError):
         times.append(os.stat(f"{system}/locked").st_mtime)
-    return lacking, int(max(times) - time.time()), _text(f"{data}/{packages.CONF}", follow=False) if data else ""
+    return lacking, int(max(times) - time.time()), _text(f"{data}/{pkg_locking.CONF}", follow=False) if data else ""
 
 
 def _text(path: str, *, follow: bool = True) -> str:

@@ -13,14 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envstart import backends
+from envstart import backends, lifecycle
 from envstart.config import load
 from envstart.config.load import Config
 from envstart.config.remedies import tool
 from envstart.config.schema import COMMON, Option, text
 from envstart.environment import in_workdir
 from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
-from envstart.hooks import dispatch
 from envstart.steps.mount import Mount
 
 W = "/usr/jails"
@@ -263,7 +262,7 @@ def test_cbsd_sample_works_unchanged(tmp_path: Path) -> None:
     )
     assert found["NFS_MOUNT_TIMEOUT"] == 10
     assert not found.notes
-    plan = dispatch.load("nfs", in_workdir("j1", W), found.path)
+    plan = lifecycle.load("nfs", in_workdir("j1", W), found.path)
     assert [(step.source, step.point) for step in plan.steps] == [
         ("172.16.0.1:/nfs/system/j1", f"{W}/jails-system/j1"),
         ("172.16.0.1:/nfs/fstab/j1", f"{W}/jails-fstab/j1"),
@@ -467,12 +466,12 @@ def test_a_file_of_another_kind_is_told_in_bounds(tmp_path: Path) -> None:
 def test_cross_checks(tmp_path: Path, content: str, text: str) -> None:
     path = _write(tmp_path, f"NFS_SERVER=x\n{content}\n")
     with pytest.raises(ConfigError) as caught:
-        dispatch.load("nfs", in_workdir("j1", W), path)
+        lifecycle.load("nfs", in_workdir("j1", W), path)
     assert text in str(caught.value).replace(path, "FILE")
 
 
 def _mount_options(path: str) -> tuple[str, ...]:
-    step = dispatch.load("nfs", in_workdir("j1", W), path).steps[-1]
+    step = lifecycle.load("nfs", in_workdir("j1", W), path).steps[-1]
     assert isinstance(step, Mount)
     return tuple(step.options)
 
@@ -500,7 +499,7 @@ def test_what_waits_for_ever_is_taken_out_of_the_options(tmp_path: Path) -> None
 def test_an_ipv6_address_gets_its_brackets(tmp_path: Path) -> None:
     for written in ("2001:db8::1", "[2001:db8::1]"):
         path = _write(tmp_path, f"NFS_SERVER='{written}'\n")
-        plan = dispatch.load("nfs", in_workdir("j1", W), path)
+        plan = lifecycle.load("nfs", in_workdir("j1", W), path)
         assert plan.steps[-1].source == "[2001:db8::1]:/nfs/data/j1"
         assert "tcp" in _mount_options(path)
         content = f"NFS_SERVER='{written}'\nMOUNT_NFS_OPT='-orw -oproto=tcp'\n"
@@ -516,7 +515,7 @@ def test_bad_conf(path: Path, tmp_path: Path) -> None:
     """NAME.conf with the lines that it must draw in NAME.txt; the last of them is the last on stderr."""
     copy = _write(tmp_path, path.read_bytes())
     with pytest.raises(EnvstartError) as caught:
-        dispatch.load("nfs", in_workdir("j1", W), copy)
+        lifecycle.load("nfs", in_workdir("j1", W), copy)
     assert caught.value.status == 78
     assert _lines(caught.value, copy) == path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
 
@@ -546,7 +545,7 @@ def test_bad_conf_is_complete() -> None:
 def test_any_file_ends_in_a_plan_or_in_an_error(tmp_path: Path, lines: list[bytes]) -> None:
     path = _write(tmp_path, b"\n".join(lines))
     try:
-        dispatch.load("nfs", in_workdir("j1", W), path)
+        lifecycle.load("nfs", in_workdir("j1", W), path)
     except EnvstartError as error:
         assert error.status == 78  # noqa: PT017
 

@@ -1,0 +1,40 @@
+"""The state of a directory as plain values, whose keys are stable: for JSON, tables and metrics."""
+
+from __future__ import annotations
+
+from envstart.engine import plan as plans
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from envstart.engine.plan import Plan
+
+    Record = dict[str, Any]
+
+
+def rows(plan: Plan, found: Sequence[plans.State]) -> list[Record]:
+    """One record for each wanted directory."""
+    name, levels = plan.environment.name, plans.LEVELS
+    return [
+        record(name, plan.backend, step, step.point, state, levels.get(state.word, "critical"))
+        for step, state in zip(plan.steps, found)
+    ]
+
+
+def record(
+    environment: str, backend: str, step: plans.Step | None, point: str, state: plans.State, level: str
+) -> Record:
+    """Plain values of a step, or of a directory that belongs to none; the keys are stable."""
+    return {
+        "environment": environment,
+        "backend": backend,
+        "directory": step.name if step else "",
+        "point": point,
+        "source": step.source if step else "",
+        "fstype": step.fstype if step else "",
+        "state": state.word,
+        "found": state.found,
+        "level": level,
+    }
