@@ -1,50 +1,66 @@
-"""What Linux knows of block devices, as a graph of the shape that GEOM's has (geom.py): partitions, what lies on what,
-and who uses it.
+"""Block devices of Linux, as a graph of the shape that GEOM's has: partitions, what lies on what, and who uses it.
 
-sysfs and the mount table are read, which opens no device and never blocks. What they do not tell, others() does.
+sysfs and the mount table are read, which opens no device and never blocks. What they do not tell, other_users() does.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import string
+from collections.abc import Collection
 
 from envstart.errors import NoResponseError
-from envstart.storage.devices import Consumer, Geom, Graph, Provider
+from envstart.mounts.table import Entry, Table
+from envstart.storage.graph import Consumer, Geom, Graph, Provider
+from envstart.storage.sysfs import entries, line
 from envstart.system import filesystem, process_table
+from envstart.system.host import Host
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from envstart.mounts.table import Table
-    from envstart.system.host import Host
-
-_USED = "r1w1e1"
 # Offset of the serial number in the page "unit serial number" of a disk (SPC-4, 7.8.15).
 _SERIAL = 4
 # Seconds for a look at the open files of all processes.
 _SEARCH = 5.0
-# Of open(2): how a descriptor may be used.
-_ACCESS, _READS = 3, 0
+# Of open(2): the bits that say how a descriptor may be used.
+_ACCESS = 3
 # They look at a disk whenever somebody who could write to it has closed it, and lose nothing with it.
-_LOOKERS = ("(udev-worker)", "systemd-udevd", "udevd")
+_PASSING = ("(udev-worker)", "systemd-udevd", "udevd")
 
 
-class _Devices(Graph):
+class _LinkedGraph(Graph):
     def provider(self, device: str) -> Provider | None:
-        """As in Graph, also by a link to the device, as those in /dev/disk."""
+        """Return the provider as Graph does, also by a link to the device, as those in /dev/disk."""
         return super().provider(os.path.realpath(device) if device.startswith("/") else device)
 
 
-def read(table: Table, sysfs: str = "/sys", proc: str = "/proc") -> Graph:
-    """The devices below ``sysfs`` and who uses them; one that comes or goes at this moment may be left out."""
+async def read(host: Host) -> Graph:
+    """Return the graph as it is now."""
+    return graph_of(await host.mounts())
+
+
+async def is_lost(host: Host, entry: Entry) -> bool:
+    """Tell whether the disk of a mount is gone."""
+    return not os.path.exists(f"/sys/dev/block/{entry.device}")
+
+
+def graph_of(table: Table, sysfs: str = "/sys", proc: str = "/proc") -> Graph:
+    """Return the devices below ``sysfs`` and their users; one that comes or goes at this moment may be left out."""
     providers: dict[str, Provider] = {}
-    for name in _entries(f"{sysfs}/block"):
-        _disk(f"{sysfs}/block/{name}", name, providers)
-    numbers = {_line(f"{sysfs}/class/block/{name}/dev"): name for name in providers}
+    for name in entries(f"{sysfs}/block"):
+        _add_disk(f"{sysfs}/block/{name}", name, providers)
     for name, provider in providers.items():
-        for upper in _entries(f"{sysfs}/class/block/{name}/holders"):
+        for upper in entries(f"{sysfs}/class/block/{name}/holders"):
             if upper in providers:
                 _use(provider, providers[upper].geom)
+    swaps = [(name, Geom("swap", name)) for name in _swaps(proc)]
+    for name, geom in [*_file_systems(table, providers, sysfs), *swaps]:
+        if name in providers:
+            _use(providers[name], geom)
+    return _LinkedGraph(providers)
+
+
+def _file_systems(table: Table, names: Collection[str], sysfs: str) -> list[tuple[str, Geom]]:
+    numbers = {line(f"{sysfs}/class/block/{name}/dev"): name for name in names}
     points: dict[str, list[str]] = {}
     kinds = {}
     for entry in table:
@@ -52,36 +68,30 @@ def read(table: Table, sysfs: str = "/sys", proc: str = "/proc") -> Graph:
             name = numbers[entry.device]
             points.setdefault(name, []).append(entry.point)
             kinds[name] = entry.kind
-    for kind in _entries(f"{sysfs}/fs"):
+    for kind in entries(f"{sysfs}/fs"):
         # Also those that are mounted for other processes alone, or that were unmounted while they were in use.
-        for name in _entries(f"{sysfs}/fs/{kind}"):
-            if name in providers and name not in points:
+        for name in entries(f"{sysfs}/fs/{kind}"):
+            if name in names and name not in points:
                 points[name], kinds[name] = ["a file system that is mounted nowhere here"], kind
-    for name, where in points.items():
-        _use(providers[name], Geom(kinds[name], ", ".join(where), {}))
-    for name in _swaps(proc):
-        if name in providers:
-            _use(providers[name], Geom("swap", name, {}))
-    return _Devices(providers)
+    return [(name, Geom(kinds[name], ", ".join(where))) for name, where in points.items()]
 
 
-def _disk(path: str, name: str, providers: dict[str, Provider]) -> None:
-    """A disk, or what the kernel makes of others, and its partitions."""
-    made = name.rstrip(string.digits).rstrip("-")
-    geom = Geom("DISK" if os.path.exists(f"{path}/device") else made, name, {})
-    whole = providers[name] = Provider(geom, name, {"ident": _serial(path)})
-    geom.providers.append(whole)
-    parts = [part for part in _entries(path) if os.path.exists(f"{path}/{part}/partition")]
+def _add_disk(path: str, name: str, providers: dict[str, Provider]) -> None:
+    """Add a disk, or what the kernel makes of others, and its partitions."""
+    driver = name.rstrip(string.digits).rstrip("-")
+    geom = Geom("DISK" if os.path.exists(f"{path}/device") else driver, name)
+    disk = providers[name] = Provider(geom, name, {"ident": _serial(path)})
+    geom.providers.append(disk)
+    parts = [part for part in entries(path) if os.path.exists(f"{path}/{part}/partition")]
     if parts:
-        table = Geom("PART", name, {})
-        _use(whole, table)
-        for part in parts:
-            providers[part] = Provider(table, part, {})
-            table.providers.append(providers[part])
+        table = Geom("PART", name)
+        table.providers += [Provider(table, part, {}) for part in parts]
+        providers.update({part.name: part for part in table.providers})
+        _use(disk, table)
 
 
 def _use(provider: Provider, geom: Geom) -> None:
-    consumer = Consumer(geom, _USED, {})
+    consumer = Consumer(geom, "r1w1e1")
     consumer.provider = provider
     geom.consumers.append(consumer)
     provider.consumers.append(consumer)
@@ -99,39 +109,23 @@ def _serial(path: str) -> str:
 def _swaps(proc: str) -> list[str]:
     try:
         with open(f"{proc}/swaps", encoding="ascii", errors="replace") as file:
-            return [os.path.basename(line.split()[0]) for line in file if line.startswith("/dev/")]
+            return [os.path.basename(text.split()[0]) for text in file if text.startswith("/dev/")]
     except OSError:
         return []
 
 
-def _entries(directory: str) -> list[str]:
-    try:
-        return sorted(os.listdir(directory))
-    except OSError:
-        return []
+async def other_users(host: Host, provider: Provider, *, blocking: bool) -> list[str]:
+    """Describe the processes that have it, or a partition of it, open; ``blocking``: only those that may write.
 
-
-def _line(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.readline().strip()
-    except OSError:
-        return ""
-
-
-# Who is not in the graph.
-
-
-async def others(host: Host, provider: Provider, blocking: bool) -> list[str]:
-    """Processes that have it, or a partition of it, open, or only those that are ``blocking`` others: that may write;
-    else that something of the kernel has claimed it."""
+    If there is none, whatever else in the kernel has claimed it.
+    """
     parts = [part.name for user in provider.consumers if user.geom.kind == "PART" for part in user.geom.providers]
     devices = [f"/dev/{name}" for name in (provider.name, *parts)]
     try:
-        pids = await host.bounded(openers, devices, blocking, timeout=_SEARCH)
+        pids = await host.bounded(writers if blocking else openers, devices, timeout=_SEARCH)
         if pids:
             return [f"{process_table.describe(pids)} (a process that has /dev/{provider.name} open)"]
-        if not blocking and await host.bounded(claimed, devices, timeout=_SEARCH):
+        if not blocking and await host.bounded(is_claimed, devices, timeout=_SEARCH):
             return [f"something in the kernel that has claimed /dev/{provider.name}"]
     except NoResponseError:
         # Nobody can open it now.
@@ -139,30 +133,37 @@ async def others(host: Host, provider: Provider, blocking: bool) -> list[str]:
     return []
 
 
-def openers(devices: list[str], writing: bool) -> list[int]:
-    """Processes that have one of these open, or only those that may write. For a child."""
-    found = {pid for device in devices for pid in filesystem.holders(device) if _has(pid, device, writing)}
-    return sorted(pid for pid in found - {os.getpid()} if _line(f"/proc/{pid}/comm") not in _LOOKERS)
+def openers(devices: list[str]) -> list[int]:
+    """Return the processes that have one of these open. For a child."""
+    return _processes(devices, writing=False)
 
 
-def _has(pid: int, device: str, writing: bool) -> bool:
-    for descriptor in _entries(f"/proc/{pid}/fd"):
+def writers(devices: list[str]) -> list[int]:
+    """Return the processes that have one of these open and may write. For a child."""
+    return _processes(devices, writing=True)
+
+
+def _processes(devices: list[str], *, writing: bool) -> list[int]:
+    pids = {pid for device in devices for pid in filesystem.holders(device) if _has_open(pid, device, writing=writing)}
+    return sorted(pid for pid in pids - {os.getpid()} if line(f"/proc/{pid}/comm") not in _PASSING)
+
+
+def _has_open(pid: int, device: str, *, writing: bool) -> bool:
+    for descriptor in entries(f"/proc/{pid}/fd"):
         try:
             if os.readlink(f"/proc/{pid}/fd/{descriptor}") != device:
                 continue
             with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
-                flags = [line.split()[1] for line in file if line.startswith("flags:")]
+                flags = [int(text.split()[1], 8) for text in file if text.startswith("flags:")]
         except OSError:
             continue
-        if not writing or (flags and int(flags[0], 8) & _ACCESS != _READS):
+        if not writing or (flags and flags[0] & _ACCESS != os.O_RDONLY):
             return True
     return False
 
 
-def claimed(devices: list[str]) -> bool:
-    """Whether somebody has one of these for itself, be it the kernel. For a child."""
-    import errno
-
+def is_claimed(devices: list[str]) -> bool:
+    """Tell whether one of these is claimed for somebody alone, be it the kernel. For a child."""
     for device in devices:
         try:
             os.close(os.open(device, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))

@@ -73,7 +73,7 @@ class Fsck(Block):
         mounted = await host.stack(self._target)
         if mounted:
             # What is mounted there is judged by the step that mounts it.
-            return lacking if await devices.lost(host, mounted[-1]) else None
+            return lacking if await devices.is_lost(host, mounted[-1]) else None
         if await host.stack(self._looking):
             # A start that was killed has left it.
             return lacking
@@ -90,9 +90,7 @@ class Fsck(Block):
             )
 
     async def _users(self, host: Host, device: str) -> list[str]:
-        graph = await devices.read(host)
-        provider = graph.provider(device)
-        return await devices.who(host, provider, blocking=True) if provider else []
+        return await devices.users(host, device, blocking=True)
 
     async def start(self, host: Host) -> None:
         device = await self.below(host)

@@ -23,7 +23,7 @@ from envstart.errors import (
 )
 from envstart.steps import diagnosis, keyfile
 from envstart.steps.block import Block, appears, only_on_freebsd
-from envstart.storage import devices
+from envstart.storage import devices, graph
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,17 +58,17 @@ class _Attached(Block):
 
     config: Config
 
-    async def _attached(self, host: Host) -> devices.Provider | None:
+    async def _attached(self, host: Host) -> graph.Provider | None:
         raise NotImplementedError
 
-    def _detaching(self, found: devices.Provider) -> tuple[str, ...]:
+    def _detaching(self, found: graph.Provider) -> tuple[str, ...]:
         raise NotImplementedError
 
     async def device(self, host: Host) -> str | None:
         found = await self._attached(host)
         return f"/dev/{found.name}" if found else None
 
-    async def _appears(self, host: Host, found: devices.Provider) -> None:
+    async def _appears(self, host: Host, found: graph.Provider) -> None:
         if not await appears(host, f"/dev/{found.name}", self.config["PROBE_TIMEOUT"]):
             raise TemporaryError(f"cannot use /dev/{found.name}: it is attached, but the device does not appear")
 
@@ -83,7 +83,7 @@ class _Attached(Block):
         found = await self._attached(host)
         if found is None:
             return
-        users = await devices.who(host, found)
+        users = await devices.users(host, found.name)
         if users:
             raise TemporaryError(
                 f"cannot detach {found.name}: {', '.join(users)} uses it", hint="end that, and stop again"
@@ -118,18 +118,18 @@ class Provider(_Attached):
         # The whole path: a name without it is first looked for in the working directory (docs/freebsd.md#geli-attach).
         return ("geli", "attach", *words, device)
 
-    async def _attached(self, host: Host) -> devices.Provider | None:
+    async def _attached(self, host: Host) -> graph.Provider | None:
         """The .eli of what it lies on, under whatever name it was attached (docs/faults.md, 89)."""
         only_on_freebsd(host, "GELI")
         below = await self.underneath(host)
-        graph = await devices.read(host)
-        provider = graph.provider(below) if below else None
+        mesh = await devices.read(host)
+        provider = mesh.provider(below) if below else None
         if provider is None:
             return None
-        found = graph.on(provider, "ELI")
+        found = mesh.on(provider, "ELI")
         return found[0] if found else None
 
-    def _detaching(self, found: devices.Provider) -> tuple[str, ...]:
+    def _detaching(self, found: graph.Provider) -> tuple[str, ...]:
         return ("geli", "detach", found.name)
 
     def expected(self, host: Host) -> str:
@@ -158,11 +158,9 @@ class Provider(_Attached):
             host.forget()
             if await self._attached(host):
                 return
-            graph = await devices.read(host)
-            provider = graph.provider(device)
-            if provider is None:
+            if (await devices.read(host)).provider(device) is None:
                 raise TemporaryError(f"cannot attach {device}: it is not there any more", hint="try again")
-            users = ", ".join(await devices.who(host, provider, blocking=True))
+            users = ", ".join(await devices.users(host, device, blocking=True))
             if users:
                 raise TemporaryError(f"cannot attach {device}: it is in use ({users})", hint="end that first")
             host.on_failure(lambda: self._take_back(host))
@@ -207,7 +205,7 @@ class Image(_Attached):
         self.config = config
         self._read_only = read_only
 
-    async def _attached(self, host: Host) -> devices.Provider | None:
+    async def _attached(self, host: Host) -> graph.Provider | None:
         only_on_freebsd(host, "an image file")
         try:
             path = await host.real(self.source)
@@ -223,7 +221,7 @@ class Image(_Attached):
             )
         return found[0] if found else None
 
-    def _detaching(self, found: devices.Provider) -> tuple[str, ...]:
+    def _detaching(self, found: graph.Provider) -> tuple[str, ...]:
         return ("mdconfig", "-d", "-u", found.name)
 
     def expected(self, host: Host) -> str:
@@ -279,7 +277,7 @@ class Image(_Attached):
         return plan.State(plan.READY, f"/dev/{found.name}", stop=[self._detaching(found)])
 
 
-def _file(provider: devices.Provider) -> str:
+def _file(provider: graph.Provider) -> str:
     """The file that a memory disk is of; "" for what is none."""
     return {**provider.geom.config, **provider.config}.get("file", "") if provider.geom.kind == "MD" else ""
 

@@ -265,8 +265,7 @@ class Role(Block):
         if not os.path.exists(device):
             return
         try:
-            provider = (await devices.read(host)).provider(device)
-            users = await devices.who(host, provider) if provider else []
+            users = await devices.users(host, device)
         except NoResponseError:
             if not self._made:
                 raise

@@ -14,6 +14,7 @@ from envstart.paths import path_digest
 from envstart.steps import diagnosis
 from envstart.steps.block import Block, Looks, only_on_freebsd
 from envstart.storage import devices
+from envstart.storage.graph import Graph
 from envstart.storage.iscsi_freebsd import CONNECTED, Listed, normal_portal, split_portal
 from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.iscsi_redirection import Logins
@@ -94,7 +95,7 @@ class Session(Block):
         whole = f"/dev/multipath/{self.multipath}" if self.multipath else initiator_of(host).DISK
         return whole + (self.config["ISCSI_PARTITION"] or "")
 
-    async def _check_paths(self, host: Host, graph: devices.Graph, whole: str, disks: list[str]) -> None:
+    async def _check_paths(self, host: Host, graph: Graph, whole: str, disks: list[str]) -> None:
         """ConfigError when the multipath device is made of other disks than ours."""
         provider = graph.provider(whole)
         paths = (
@@ -108,7 +109,7 @@ class Session(Block):
                 hint="correct ISCSI_MULTIPATH",
             )
 
-    def _check_identity(self, graph: devices.Graph, disk: str) -> None:
+    def _check_identity(self, graph: Graph, disk: str) -> None:
         """The number in daN changes from login to login; the disk's own serial number does not (docs/faults.md, 78)."""
         wanted = self.config["ISCSI_SERIAL"]
         provider = graph.provider(disk)
@@ -293,8 +294,7 @@ class Session(Block):
         ours = [one.portal for one in await self._sessions(host)]
         for other in [one for one in await self._all(host) if one.portal not in ours]:
             disk = (await initiator_of(host).disks(host, other)).get(self._lun, "")
-            provider = (await devices.read(host)).provider(disk)
-            users = await devices.who(host, provider) if provider else []
+            users = await devices.users(host, disk)
             if users:
                 raise ConfigError(
                     f"cannot log in to {self.target}: a session by way of {other.portal} has the same LUN, and "
@@ -354,7 +354,7 @@ class Session(Block):
                 if provider is None:
                     continue
                 for upper in graph.on(provider, "MULTIPATH") or [provider]:
-                    users = await devices.who(host, upper)
+                    users = await devices.users(host, upper.name)
                     if users:
                         found.setdefault(lun, []).extend(users)
         return found

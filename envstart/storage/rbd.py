@@ -213,8 +213,7 @@ class Mapped(Block):
         if host.platform != "freebsd":
             # The kernel refuses by itself to unmap what is in use.
             return []
-        provider = (await devices.read(host)).provider(device)
-        return await devices.who(host, provider) if provider else []
+        return await devices.users(host, device)
 
     async def state(self, host: Host) -> plan.State:
         try:

@@ -111,7 +111,7 @@ class Volume(Mount):
         if entry.kind != self.fstype:
             return False
         # A disk that is gone, or whose session is down, cannot be compared; but it was mounted here, and is no more.
-        if await devices.lost(host, entry):
+        if await devices.is_lost(host, entry):
             return True
         try:
             device = await self.lower.device(host)
@@ -125,7 +125,7 @@ class Volume(Mount):
 
     async def gone(self, host: Host) -> str:
         stack = (await host.mounts()).at(await self._real_point(host))
-        return "its disk has gone" if stack and await devices.lost(host, stack[-1]) else ""
+        return "its disk has gone" if stack and await devices.is_lost(host, stack[-1]) else ""
 
     def requires(self) -> str:
         return super().requires() if self.name == "data" else "VOLUME_LAYOUT=tree asks for"

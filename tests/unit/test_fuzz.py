@@ -30,7 +30,8 @@ from envstart.hooks import unchanged
 from envstart.mounts import table as tables
 from envstart.mounts import table_freebsd, table_linux
 from envstart.steps import thin, zfs
-from envstart.storage import devices, hast, host_mark, iscsi_freebsd, rbd, reservation_argv, superblock
+from envstart.storage import devices_freebsd, hast, host_mark, iscsi_freebsd, rbd, reservation_argv, superblock
+from envstart.storage.graph import Graph
 from envstart.system import filesystem, probe, rundir
 from envstart.system.host import Host
 from envstart.system.log import Report, printable
@@ -215,8 +216,8 @@ MESH = mesh_text.text(
 @tries(150)
 @given(mutants([MESH], [b"r1w1e1", b"<consumer", b"</geom>", b"<name>da0</name>"]))
 def test_the_graph_of_geom(text: bytes) -> None:
-    graph = asked(devices._parsed, answer(os.fsdecode(text)))
-    for provider in graph if isinstance(graph, devices.Graph) else ():
+    graph = asked(devices_freebsd.parse, answer(os.fsdecode(text)))
+    for provider in graph if isinstance(graph, Graph) else ():
         graph.users(provider)
         graph.blocking(provider)
         graph.on(provider, "ELI")

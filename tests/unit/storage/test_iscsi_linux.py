@@ -12,8 +12,8 @@ from stubs import Stub, answer, done, planned
 from envstart.engine import plan as plans
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry, Table
-from envstart.storage import devices as geom
 from envstart.storage import devices_linux, host_mark, iscsi_freebsd, iscsi_linux, reservation_argv
+from envstart.storage.graph import Graph
 from envstart.storage.iscsi import Session
 from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.reservation import Reservation
@@ -308,11 +308,11 @@ def test_multipath_is_refused(tmp_path: Path) -> None:
 # Block devices.
 
 
-def graph(sysfs: Sysfs, *mounts: Entry, proc: str = "/nonexistent") -> geom.Graph:
-    return devices_linux.read(Table(mounts), str(sysfs), proc)
+def graph(sysfs: Sysfs, *mounts: Entry, proc: str = "/nonexistent") -> Graph:
+    return devices_linux.graph_of(Table(mounts), str(sysfs), proc)
 
 
-def users(found: geom.Graph, device: str) -> list[tuple[str, str]]:
+def users(found: Graph, device: str) -> list[tuple[str, str]]:
     provider = found.provider(device)
     assert provider is not None
     return [(user.geom.kind, user.geom.name) for user in found.users(provider)]
@@ -387,9 +387,9 @@ def test_processes_that_have_a_device_open(tmp_path: Path) -> None:
         os._exit(0)
     try:
         os.waitpid(child, os.WUNTRACED)
-        assert devices_linux.openers([device], False) == [child]
-        assert devices_linux.openers([device], True) == []
-        assert devices_linux.openers([f"{device}1"], False) == []
+        assert devices_linux.openers([device]) == [child]
+        assert devices_linux.writers([device]) == []
+        assert devices_linux.openers([f"{device}1"]) == []
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
@@ -473,7 +473,7 @@ def test_the_state_of_a_reservation(tmp_path: Path, sysfs: Sysfs, monkeypatch: p
     monkeypatch.setattr(host_mark, "_MACHINE", str(tmp_path / "machine-id"))
     sessions, devices = iscsi_linux.read(str(sysfs)), graph(sysfs)
     monkeypatch.setattr(iscsi_linux, "read", lambda: sessions)
-    monkeypatch.setattr(devices_linux, "read", lambda table: devices)
+    monkeypatch.setattr(devices_linux, "graph_of", lambda table: devices)
     exists = os.path.exists
     monkeypatch.setattr(os.path, "exists", lambda path: path == "/dev/sda" or exists(path))
     step = planned(
