@@ -8,7 +8,7 @@ import sys
 from envstart.system.log import paste
 
 # What the package lies in: a checkout, the directory of ``make install``, or site-packages.
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def reach() -> None:
