@@ -169,7 +169,7 @@ MUTANTS = (
         "envstart.steps.mountpoint:seen", "refuse_hidden(...)", "None",
         (
             "tests/hooks/test_faults_table.py::test_a_mount_above_hides_all",
-            "tests/hooks/test_unchanged.py::test_the_table_is_read_in_the_same_way",
+            "tests/unit/hooks/test_unchanged.py::test_the_table_is_read_in_the_same_way",
         ),
     ),
     Mutant(

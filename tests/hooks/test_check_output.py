@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cbsd import SERVER, Ended, Site, last_line
 from sim.world import LOOKS_LIKE_CBSD
 from toy import Toy
-
-from envstart import lifecycle
-from envstart.cli import checking, main
-from envstart.errors import SignalError
 
 NONE = "no jail or VM uses an envstart hook"
 
@@ -157,37 +150,6 @@ def test_case_c6_no_jail_of_ours(cbsd: Toy) -> None:
         assert json.loads(cbsd.site.hand(verb, "--json", *words).stdout)["reason"] == NONE
 
 
-@pytest.mark.parametrize("form", [[], ["--nagios"], ["--json"]], ids=["text", "nagios", "json"])
-def test_case_c4_a_bug_is_unknown(form: list[str], monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    def bug(*_: object) -> int:
-        raise ZeroDivisionError("division | by zero")
-
-    monkeypatch.setattr(checking, "look", bug)
-    assert main.main(["check", *form, "-w", "/nonexistent"]) == 3
-    out, err = capfd.readouterr()
-    assert "a bug in envstart, ZeroDivisionError" in err
-    if form == ["--nagios"]:
-        assert out.startswith(
-            "ENVSTART UNKNOWN - cannot go on: a bug in envstart, ZeroDivisionError: division / by zero"
-        )
-    elif form == ["--json"]:
-        assert json.loads(out)["level"] == "unknown"
-
-
-@pytest.mark.parametrize("caught", [KeyboardInterrupt(), SignalError(signal.SIGTERM)], ids=["^C", "TERM"])
-def test_a_signal_is_no_answer(caught: BaseException, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
-    """A shell is told which one it was; a plugin has a status of its own for it."""
-
-    def interrupted(*_: object) -> int:
-        raise caught
-
-    monkeypatch.setattr(checking, "look", interrupted)
-    number = signal.SIGTERM if isinstance(caught, SignalError) else signal.SIGINT
-    assert main.main(["check", "-w", "/nonexistent"]) == lifecycle.SIGNALLED + number
-    assert main.main(["check", "--nagios", "-w", "/nonexistent"]) == 3
-    assert capfd.readouterr().out.startswith("ENVSTART UNKNOWN - ")
-
-
 # What cannot be written.
 
 
@@ -258,15 +220,3 @@ def test_a_plugin_counts_jails_and_mounts(cbsd: Toy) -> None:
     assert hand(cbsd, "check", "--nagios").stdout.startswith("ENVSTART OK - 1 jail, 3 mounts | ")
     cbsd.site.world.freeze(SERVER)
     assert hand(cbsd, "check", "--nagios").stdout.startswith("ENVSTART CRITICAL - 3 critical: 1 jail, 3 mounts | ")
-
-
-@pytest.mark.parametrize("words", [["--prometheus", "metrics"], ["nfs", "-l", "list"], ["nfs", "-c", "file"]])
-def test_a_relative_path_where_the_working_directory_is_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, words: list[str]
-) -> None:
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    assert main.main(["check", *words]) == 3
-    assert f"cannot use {words[-1]}: the working directory is no more; give the whole path" in capfd.readouterr().err
-    assert main.main(["status", *words]) == os.EX_USAGE

@@ -10,9 +10,6 @@ import pytest
 from cbsd import SERVER, Site, last_line
 
 from envstart.backends import nfs
-from envstart.mounts import commands
-from envstart.steps import diagnosis, nfs_failure
-from envstart.system.process import Result
 
 DEFAULT = next(option.default for option in nfs.OPTIONS if option.name == "MOUNT_NFS_OPT")
 
@@ -73,26 +70,6 @@ def test_case_c11_an_address_that_the_options_leave_out_is_told(
     assert site.table == []
 
 
-def test_case_c11_linux_has_the_same_option() -> None:
-    """nfs(5): proto=tcp is IPv4 there too, and tcp any."""
-    argv = commands.mount("linux", "nfs", ("rw", "tcp"), "nas6:/x", "/y")
-    assert argv == ("mount.nfs", "nas6:/x", "/y", "-o", "rw", "-o", "tcp", "-o", "retry=0")
-
-
-@pytest.mark.parametrize(
-    ("options", "kinds"),
-    [
-        (("tcp",), ("IPv4", "IPv6")),
-        (("proto=tcp", "noinet6"), ("IPv4",)),
-        (("proto=tcp6",), ("IPv6",)),
-        (("noinet4", "noinet6"), ()),
-    ],
-)
-def test_case_c11_kinds_of_address(options: tuple[str, ...], kinds: tuple[str, ...]) -> None:
-    assert nfs_failure.kinds(options) == kinds
-    assert bool(nfs_failure.excluding(options, ["IPv6"])) == ("IPv6" not in kinds)
-
-
 @pytest.mark.parametrize(
     ("jailed", "options", "words"),
     [
@@ -111,16 +88,6 @@ def test_case_c12_what_is_not_permitted_to_root(site: Site, jailed: str, options
     assert words in last_line(ended)
     assert "as root" not in last_line(ended)
     assert ("this is a jail" in last_line(ended)) == (jailed == "1")
-
-
-@pytest.mark.parametrize(
-    "text", ["Permission denied", "Operation not permitted", "No such file or directory", "Input/output error"]
-)
-def test_case_c12_what_lies_on_this_host_is_not_a_servers(text: str) -> None:
-    """The same words of mount_nullfs(8): no server is to export it, and who starts it is root."""
-    local = str(diagnosis.of_mount(Result(1, "", f"mount_nullfs: /x: {text}\n", 0.1, False), "mount /x on /y"))
-    assert f"mount_nullfs: /x: {text}; " in local
-    assert not any(word in local for word in ("server", "as root", "export"))
 
 
 def test_case_c12_a_mount_point_is_not_looked_for_on_the_server(site: Site) -> None:

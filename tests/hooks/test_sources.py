@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 from cbsd import NULLFS, Site, last_line
 from doctor_site import examine, well
-from stubs import planned
 from thin_site import THIN_FSTAB, ThinSite
-
-from envstart.cli.doctor.sources import fstab_points
-from envstart.errors import ConfigError
-from envstart.mounts.table import Entry, Table
 
 
 @pytest.fixture
@@ -91,14 +86,6 @@ def test_case_c19_a_snapshot_that_somebody_has_looked_into_is_no_doubt(site: Sit
     assert not [one for one in examine(site) if "does not show" in one["text"]]
 
 
-def test_case_c19_mount_points_below_are_told_in_their_order() -> None:
-    points = ["/", "/a/z", "/a/b", "/a", "/ab", "/a/b/c", "/a.b"]
-    table = Table([Entry("x", point, "ufs") for point in points])
-    assert table.below("/a") == ["/a/z", "/a/b", "/a/b/c"]
-    assert table.below("/") == points[1:]
-    assert table.below("/nosuch") == []
-
-
 # What must be mounted.
 
 
@@ -139,33 +126,6 @@ def test_case_c20_a_stop_asks_for_no_disk(site: Site) -> None:
     assert site.table == []
 
 
-@pytest.mark.parametrize(("value", "steps"), [("", 0), ("0", 0), ("no", 0), ("1", 1), ("/z/", 1), ("/", 1)])
-def test_case_c20_what_the_key_can_be(tmp_path: Path, value: str, steps: int) -> None:
-    plan = planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/z", NULLFS_REQUIRE_MOUNTED=value)
-    assert len([step for step in plan.steps if step.name == "required"]) == steps
-
-
-@pytest.mark.parametrize(
-    ("backend", "keys", "words"),
-    [
-        ("nullfs", {"NULLFS_ROOT_DIR": "/z", "NULLFS_REQUIRE_MOUNTED": "/y"}, "/z does not lie in it"),
-        ("nullfs", {"NULLFS_ROOT_DIR": "/z", "NULLFS_REQUIRE_MOUNTED": "z"}, "is neither 1 nor 0, nor an absolute"),
-        ("geli", {"GELI_PROVIDER": "/dev/gpt/x", "GELI_REQUIRE_MOUNTED": "1"}, "is for an image file"),
-        ("geli", {"GELI_PROVIDER": "/i/x.img", "GELI_REQUIRE_MOUNTED": "/j"}, "/i/x.img does not lie in it"),
-    ],
-)
-def test_case_c20_what_the_key_cannot_be(tmp_path: Path, backend: str, keys: dict[str, str], words: str) -> None:
-    more = {"GELI_KEYFILE": "/k"} if backend == "geli" else {}
-    with pytest.raises(ConfigError) as caught:
-        planned(tmp_path, backend, **keys, **more)
-    assert words in str(caught.value)
-
-
-def test_case_c20_an_image_is_looked_for_on_its_disk(tmp_path: Path) -> None:
-    plan = planned(tmp_path, "geli", GELI_PROVIDER="/i/x.img", GELI_KEYFILE="/k", GELI_REQUIRE_MOUNTED="1")
-    assert [step.source for step in plan.steps if step.name == "required"] == ["/i"]
-
-
 def test_case_c20_the_doctor_knows_what_fstab_lists(site: Site) -> None:
     assert examine(site) == []
     (site.world.path / "root/etc/fstab").write_text(
@@ -177,10 +137,3 @@ def test_case_c20_the_doctor_knows_what_fstab_lists(site: Site) -> None:
     assert f"mount {site.files}; NULLFS_REQUIRE_MOUNTED" in finding["remedy"]
     site.world.mount("/dev/da1p1", site.files, "ufs")
     assert [one for one in examine(site) if "fstab" in one["text"]] == []
-
-
-def test_the_directories_of_fstab(tmp_path: Path) -> None:
-    path = tmp_path / "fstab"
-    assert fstab_points(str(path)) == []
-    path.write_text("# x\n/dev/a none swap sw 0 0\n/dev/b /\\040x/ ufs rw\n/dev/c /bad\\x ufs rw\n/dev/d / ufs rw\nx\n")
-    assert fstab_points(str(path)) == ["/ x"]

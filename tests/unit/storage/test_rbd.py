@@ -1,0 +1,103 @@
+"""RBD without a machine: keys, the list of disks, and which processes map an image."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from stubs import Stub, done, planned
+
+from envstart.backends import rbd
+from envstart.errors import NoResponseError, TemporaryError
+from envstart.steps import ceph
+from envstart.storage.rbd import Mapped
+
+SPEC = "jails/jail1"
+
+
+@pytest.mark.parametrize("value", ["rbd/img", "rbd/ns/img", "a.b/c-d_e"])
+def test_images(value: str) -> None:
+    assert rbd.image(value) == value
+
+
+@pytest.mark.parametrize("value", ["img", "a/b/c/d", "rbd/", "/img", "rbd/-x", "rbd/a b", "rbd/img@snap", "rbd/ü"])
+def test_what_is_no_image(value: str) -> None:
+    with pytest.raises(ValueError):
+        rbd.image(value)
+
+
+@pytest.mark.parametrize("value", ["-m", "a,b", "a b;c"])
+def test_what_is_no_monitor(value: str) -> None:
+    with pytest.raises(ValueError):
+        ceph.monitors(value)
+
+
+def test_only_what_maps_the_image_is_ended(tmp_path: Path) -> None:
+    """Not who takes another host's disk away, looks at the image, or edits a file of that name."""
+    plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1")
+    (image,) = [step for step in plan.steps if isinstance(step, Mapped)]
+    idle = ("-c", "import time; time.sleep(60)")
+    lines = [
+        ("rbd-ggate", *idle, "map", SPEC),
+        ("rbd-ggate", *idle, "map", "jails/jail10"),
+        ("rbd-ggate", *idle, "unmap", SPEC),
+        ("rbd", *idle, "info", SPEC),
+        ("vi", *idle, "map", SPEC),
+    ]
+    # With a name that ps shows, which need not be that of the file.
+    others = [subprocess.Popen(line, executable=sys.executable) for line in lines]
+    try:
+        done(image._end(Stub().host))
+        assert others[0].wait(10) == -signal.SIGKILL
+        assert [other.poll() for other in others[1:]] == [None] * 4
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def test_a_search_for_processes_that_gives_no_answer_is_told(tmp_path: Path) -> None:
+    class Slow(Stub):
+        async def bounded(self, *_: object, **__: object) -> NoReturn:
+            raise NoResponseError("no answer in 5.0 s")
+
+    plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1")
+    (image,) = [step for step in plan.steps if isinstance(step, Mapped)]
+    with pytest.raises(
+        TemporaryError, match=r"cannot use rbd image jails/jail1: the search .* gives no answer in 5\.0 s"
+    ):
+        done(image._end(Slow().host))
+
+
+def test_linux_asks_for_its_disks_not_for_images(tmp_path: Path) -> None:
+    """`rbd list` is about a pool; mapped for real: tests/real/test_rbd.py."""
+    plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1", VOLUME_FSTYPE="ext4")
+    (image,) = [step for step in plan.steps if isinstance(step, Mapped)]
+    row = {"id": "0", "pool": "jails", "namespace": "", "name": "jail1", "snap": "-", "device": "/dev/null"}
+    stub = Stub({"rbd device list --format json": json.dumps([row])})
+    stub.platform = "linux"
+    state = done(image.state(stub.host))
+    assert state.stop == (("rbd", "device", "unmap", "/dev/null"),)
+    stub = Stub({"rbd device list --format json": "[]"})
+    stub.platform = "linux"
+    (mapping,) = done(image.state(stub.host)).start
+    assert mapping == ("rbd", "device", "map", "--id=host1", "-o", "exclusive", SPEC)
+
+
+def test_the_list_of_both_systems() -> None:
+    from envstart.system.process import Result
+
+    one = Mapped({}, "jails/ns/jail1", read_only=False)  # type: ignore[arg-type]
+    rows = [
+        {"id": "0", "pool": "jails", "namespace": "ns", "image": "jail1", "snap": "-", "device": "/dev/ggate0"},
+        {"id": "1", "pool": "jails", "namespace": "", "image": "jail1", "snap": "", "device": "/dev/ggate1"},
+        {"id": "2", "pool": "jails", "namespace": "ns", "name": "jail1", "snap": "", "device": "/dev/rbd2"},
+        {"id": "3", "pool": "jails", "namespace": "ns", "image": "jail1", "snap": "s", "device": "/dev/ggate3"},
+    ]
+    assert one._listed(Result(0, json.dumps(rows), "", 0.1, False)) == ["/dev/ggate0", "/dev/rbd2"]
+    assert one._listed(Result(0, "", "", 0.1, False)) == []
