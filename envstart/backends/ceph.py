@@ -1,5 +1,5 @@
 """CephFS: a file system of a Ceph cluster holds the environments' directories, by ceph-fuse(8) or by Linux's kernel
-(cephkernel.py).
+(cephfs_kernel.py).
 
 Facts are in docs/freebsd.md#ceph-fuse; what is said of Linux was seen of Ceph 16.2.
 """

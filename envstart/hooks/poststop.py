@@ -1,4 +1,4 @@
-"""``env_poststop``, which CBSD runs after each stop from the jail's or VM's own directories (see install.py).
+"""``env_poststop``, which CBSD runs after each stop from the jail's or VM's own directories (see links.py).
 
 It gets no arguments but variables, and its status is ignored (docs/cbsd.md#directory-hooks). CBSD still uses the
 directories then; so it leaves a process behind that waits until CBSD has ended, and then unmounts.

@@ -2,8 +2,8 @@
 start needs for everything else is not even imported.
 
 A start that finds all mounted writes down what it took for that: its argv, which files its configuration came from, and
-what the mount table must show. The next one compares. Whatever is not just so, or odd in any way, is left to hook.py,
-which knows nothing of this; so a mistake here can cost time, and nothing else.
+what the mount table must show. The next one compares. Whatever is not just so, or odd in any way, is left to
+dispatch.py, which knows nothing of this; so a mistake here can cost time, and nothing else.
 
 This module, and all that it imports, takes from posix what others take from os: that is os without the half that is
 written in Python, which costs a millisecond to import, a tenth of such a start. (ctypes, by which FreeBSD's mount table
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from envstart.engine.plan import Plan, Step
     from envstart.system.host import Host
 
-# Seconds that a directory may take here; hook.py gives it PROBE_TIMEOUT.
+# Seconds that a directory may take here; dispatch.py gives it PROBE_TIMEOUT.
 _QUICK = 0.5
 # Seconds that a file must have been left alone: two changes within one tick of the file system's clock look the same.
 SETTLED = 2.0
@@ -67,7 +67,7 @@ def _is_so(program: str, argv: list[str], hung: list[process.Child]) -> bool:
         return False
     claimed, _ = locks.claim(lock)
     if claimed is None:
-        # Somebody works on it: hook.py waits.
+        # Somebody works on it: dispatch.py waits.
         return False
     try:
         if not _shown(ground, points, rows) or not _usable(rows, hung):

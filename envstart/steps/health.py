@@ -37,7 +37,7 @@ _AS_ROOT = "let the server map root to root for this host (maproot, no_root_squa
 
 
 class Answer:
-    """What a look into a mounted directory came to (see verdict.examine). ``verdict``: one of the words of verdict.py,
+    """What a look into a mounted directory came to (see probe.examine). ``verdict``: one of the words of probe.py,
     or HUNG or FAILED; with the ``detail``, the ``other`` node's lease, and why it takes no file (``refusal``)."""
 
     __slots__ = ("verdict", "detail", "other", "refusal")

@@ -1,7 +1,7 @@
 """Files that hold a secret: who can read them, and who could have put another one in their place.
 
-``untrusted`` and ``first_line`` run only in a child, like touch.py: the file may lie on a dead server. Their arguments
-and results are plain values. ``check`` and ``read`` are what the parent calls.
+``untrusted`` and ``first_line`` run only in a child, like filesystem.py: the file may lie on a dead server. Their
+arguments and results are plain values. ``check`` and ``read`` are what the parent calls.
 """
 
 from __future__ import annotations

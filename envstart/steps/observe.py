@@ -1,6 +1,6 @@
 """What there is of some steps: their states by one reading of the mount table, and one look into each mounted
 directory. `check`, `status`, `plan` and `recover` read this; a start judges what it sees by the same
-rules (usable.py).
+rules (health.py).
 """
 
 from __future__ import annotations

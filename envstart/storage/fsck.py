@@ -158,7 +158,7 @@ class Fsck(Block):
 
     def _verdict(self, result: Result, doing: str) -> EnvstartError:
         if result.alive:
-            # No mount of others is looked at by it (preen.py); but sync(2) goes through all (nfs_sync() in
+            # No mount of others is looked at by it (fsck_preen.py); but sync(2) goes through all (nfs_sync() in
             # sys/fs/nfsclient/nfs_clvfsops.c), and main() of sbin/fsck_ffs/main.c begins with it.
             others = (
                 "; or, since it begins with sync(2), a server that a jail was writing to" if self._kind == "ufs" else ""

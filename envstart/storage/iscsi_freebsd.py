@@ -1,6 +1,6 @@
 """The iSCSI initiator of FreeBSD: its sessions as iscsictl(8) lists them, their disks, its configuration file.
 
-open_iscsi.py is the same for Linux. What ``iscsictl -L`` says decides, never a command's status: a login is
+iscsi_linux.py is the same for Linux. What ``iscsictl -L`` says decides, never a command's status: a login is
 asynchronous, a removal does not care whether the disk is in use, and ``-w`` waits for the sessions of all others
 (docs/freebsd.md#iscsi).
 """
@@ -80,7 +80,7 @@ OF_LOGIN: diagnosis.Rows = (
 )
 # Somebody else was faster with the same session.
 ALREADY: tuple[str, ...] = ("ISCSISADD: Device busy",)
-# A session that the target has redirected is listed under its new address (see redirection.py).
+# A session that the target has redirected is listed under its new address (see iscsi_redirection.py).
 REDIRECTS = True
 
 

@@ -1,4 +1,4 @@
-"""The iSCSI initiator of this kind of host: initiator.py is FreeBSD's, open_iscsi.py that of Linux."""
+"""The iSCSI initiator of this kind of host: iscsi_freebsd.py is FreeBSD's, iscsi_linux.py that of Linux."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The iSCSI initiator of Linux, open-iscsi: its sessions as sysfs shows them, login and logout by iscsiadm(8).
 
-The same functions as in initiator.py. sysfs is read because it asks neither the daemon nor a disk, so that it answers
-at once whatever they do. What a login needs is a record in a file, the secret in it; each target's records have an
-interface of their own, so that they never are the ones that an administrator has made of the same target.
+The same functions as in iscsi_freebsd.py. sysfs is read because it asks neither the daemon nor a disk, so that it
+answers at once whatever they do. What a login needs is a record in a file, the secret in it; each target's records have
+an interface of their own, so that they never are the ones that an administrator has made of the same target.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _GROUP = 1
 _SECRET_MAX = 255
 # Seconds that iscsid needs to give up a login whose time is over, and that its answer may take.
 _GIVING_UP, _ANSWERING = 4, 5
-# Of a session in sysfs, in the words of initiator.py: a failed one is brought back by iscsid(8).
+# Of a session in sysfs, in the words of iscsi_freebsd.py: a failed one is brought back by iscsid(8).
 _STATES = {"LOGGED_IN": CONNECTED, "FAILED": "Disconnected"}
 # A LUN above 255 has the method of its address in front (SAM-5, flat space addressing).
 _FLAT, _FLAT_LUN = 0x4000, 0x3FFF

@@ -1,4 +1,4 @@
-"""What touches directories that may lie on a dead server, beside verdict.py. Run only in a child, by Host.bounded.
+"""What touches directories that may lie on a dead server, beside probe.py. Run only in a child, by Host.bounded.
 
 Arguments and results are plain values; an OSError is passed on to the parent.
 """

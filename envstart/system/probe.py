@@ -1,5 +1,5 @@
 """A look into a mounted directory, which may never come back: is it of use? Run only in a child, by Host.bounded, as
-touch.py is.
+filesystem.py is.
 
 Arguments and results are plain values; an OSError is passed on to the parent.
 """

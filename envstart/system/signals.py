@@ -1,4 +1,4 @@
-"""Signals as something to wait for: they never break into the code, they end what waits (tasks.py)."""
+"""Signals as something to wait for: they never break into the code, they end what waits (loop.py)."""
 
 from __future__ import annotations
 

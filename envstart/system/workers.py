@@ -1,4 +1,4 @@
-"""Children that are asked one thing after the other: a fork costs more than most of the questions of touch.py.
+"""Children that are asked one thing after the other: a fork costs more than most of the questions of filesystem.py.
 
 One of them answers what a start or a stop asks, as long as it answers at once: a directory that hangs holds nobody up
 who asks about another one, and its child is ended, or left behind, like any other.
@@ -95,8 +95,8 @@ class Askers:
     async def ask(
         self, function: Callable[..., Any], arguments: Sequence[Any], keep: Sequence[int], limit: float
     ) -> Asker:
-        """Who was asked: for what touch.py and verdict.py do, one that has answered before, if it comes to it at once.
-        ``limit``: the time (time.monotonic) from which on nobody is waited for. OSError."""
+        """Who was asked: for what filesystem.py and probe.py do, one that has answered before, if it comes to it at
+        once. ``limit``: the time (time.monotonic) from which on nobody is waited for. OSError."""
         if keep or not self._again or function.__module__ not in _WELL_KNOWN:
             return Asker(function, arguments, keep)
         if self._busy and not self._idle:

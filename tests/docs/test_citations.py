@@ -23,12 +23,24 @@ NUMBERED = {"fault": "faults.md", "promise": "promises.md", "case": "cases.md", 
 
 PAGE = re.compile(r"docs/([\w-]+\.md)(?:((?:(?:, )?#[\w-]+)+)|, ([A-C]?\d+(?:(?:, | and | to )[A-C]?\d+)*))?")
 OURS = re.compile(rf"(?<![\w/.-])((?:{'|'.join(TOPS)})/[\w./-]*\.\w[\w-]*)")
+MODULE = re.compile(r"(?<![\w/.*-])((?:[a-z_]\w*/)*[a-z_][a-z0-9_]*\.py)\b")
 SOURCE = re.compile(r"(?<![\w/.<\[-])[a-z]\w*\.(?:c|cc|h)\b(?!:\d)")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 NUMBER = re.compile(rf"\b({'|'.join(NUMBERED)})s? ([A-C]?\d+)\b", re.IGNORECASE)
+# Recorded, and generated.
+NOT_WRITTEN = ("tests/transcripts/", "port/pkg-plist")
+PYTHONS_OWN = ("sitecustomize.py", "usercustomize.py")
 NOT_HERE = re.compile(
     r"[Cc]ontract §|§\d|\bpeers:|\b(?:answers|commands|contract|design|peers|words)\.md|\blive\.txt|/work/"
 )
+
+
+@cache
+def modules() -> frozenset[str]:
+    """Return every Python file by each of the paths that end with its name: ``backends/nfs.py`` and ``nfs.py``."""
+    paths = [ROOT / "setup.py", *(path for top in TOPS for path in (ROOT / top).rglob("*.py"))]
+    parts = [path.relative_to(ROOT).parts for path in paths]
+    return frozenset("/".join(part[at:]) for part in parts for at in range(len(part)))
 
 
 @cache
@@ -48,9 +60,11 @@ def problems(text: str) -> Iterator[str]:
     """Yield each citation in TEXT that a reader cannot follow."""
     yield from (f"not in the repository: {found[0]}" for found in NOT_HERE.finditer(text))
     yield from (f"no path: {found[0]}" for found in SOURCE.finditer(text))
+    wrong = set(MODULE.findall(text)) - modules() - set(PYTHONS_OWN)
+    yield from (f"no such module: {name}" for name in sorted(wrong))
     for found in OURS.finditer(text):
-        # NAME stands for any name.
-        if not re.search(r"[A-Z]{3}", found[1].replace("README", "")) and not (ROOT / found[1]).exists():
+        # NAME stands for any name; a module can be named from the package's directory.
+        if not (re.search(r"[A-Z]{3}", found[1]) or (ROOT / found[1]).exists() or found[1] in modules()):
             yield f"no such file: {found[1]}"
     for found in PAGE.finditer(text):
         page = ROOT / "docs" / found[1]
@@ -83,7 +97,7 @@ def files() -> Iterator[Path]:
     for top in TOPS:
         for path in sorted((ROOT / top).rglob("*")):
             shown = path.relative_to(ROOT).as_posix()
-            if path.is_file() and path.suffix not in (".pyc", ".md") and not shown.startswith("tests/transcripts/"):
+            if path.is_file() and path.suffix not in (".pyc", ".md") and not shown.startswith(NOT_WRITTEN):
                 yield path
 
 
@@ -121,6 +135,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         "fault 999",
         "tests/transcripts/no-such.txt",
         "vfs_mount.c",
+        "no_such_module.py",
     ],
 )
 def test_a_wrong_citation_is_reported(text: str) -> None:

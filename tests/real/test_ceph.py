@@ -136,7 +136,7 @@ def test_a_silent_cluster(cbsd: CephWorkdir) -> None:
 
 
 def test_what_rbd_tells_of_an_image(cbsd: CephWorkdir) -> None:
-    """The words and the shapes that block/mapped.py reads; this machine's kernel maps none."""
+    """The words and the shapes that storage/rbd.py reads; this machine's kernel maps none."""
     run, cluster = cbsd.namespace.run, cbsd.cluster
     access = ["--id=admin", "-c", str(cluster.conf), "-m", ADDRESS, "--keyring", str(cluster.keyring)]
     cluster.ceph("osd", "pool", "create", "jails", "4")
