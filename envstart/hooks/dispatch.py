@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 
 def main(program: str, argv: Sequence[str], began: float | None = None, hung: Sequence[Child] = ()) -> int:
-    """Run the hook ``program`` and return its exit status. ``began`` (time.monotonic) and ``hung``: what unchanged.py has
-    used of the time, and left behind."""
+    """Run the hook ``program`` and return its exit status; ``began`` and ``hung``: of the short way."""
     lifecycle.open_streams()
     # Not where the caller was: it can be deleted, on a dead server, or in the way of an unmount.
     os.chdir("/")
