@@ -20,7 +20,7 @@ class Verb(NamedTuple):
 
 def verbs() -> list[Verb]:
     """All verbs, in the order of the help; those that only lead to others are not among them."""
-    return list(_below(main._parser(), "", ""))
+    return list(_below(main.parser(), "", ""))
 
 
 def _below(parser: argparse.ArgumentParser, name: str, text: str) -> Iterator[Verb]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from envstart.engine import plan as plans
+from envstart.engine.plan import Plan
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
-
-    from envstart.engine.plan import Plan
-
-    Record = dict[str, Any]
+Record = dict[str, Any]
 
 
 def rows(plan: Plan, found: Sequence[plans.State]) -> list[Record]:

@@ -76,6 +76,10 @@ class Watched:
         wanted = self.found.environment
         return wanted is not None and start_marks.within(file_name(wanted), grace)
 
+    def is_active(self, grace: float = GRACE) -> bool:
+        """Tell whether it is running, may be about to run, or is being changed by CBSD."""
+        return self.found.running or self.changing or self.starting(grace)
+
     @property
     def changing(self) -> bool:
         """Tell whether CBSD itself is at work on it: it stops a VM, or makes a jail (docs/cbsd.md#running)."""

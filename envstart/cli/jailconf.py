@@ -1,20 +1,28 @@
-"""The files of a VNET thin jail for jail(8) without CBSD: its jail.conf(5), whose exec.prepare and exec.release run the
-hooks, and the fstab(5) that THIN_FSTAB names. Pure.
+"""``envstart jailconf``: files of a VNET thin jail for jail(8) without CBSD.
 
-jail(8) runs exec.prepare before all of its own mounts, and exec.release after they are gone; a start of it that fails
-runs neither exec.poststop nor exec.release (docs/freebsd.md#jail). So the hooks mount all that the fstab lists, and a
-next start finds it; mount.fstab would mount it once more.
+Its jail.conf(5), whose exec.prepare and exec.release run the hooks, and the fstab(5) that THIN_FSTAB names. jail(8)
+runs exec.prepare before all of its own mounts, and exec.release after they are gone; a start of it that fails runs
+neither exec.poststop nor exec.release (docs/freebsd.md#jail). So the hooks mount all that the fstab lists, and a next
+start finds it; mount.fstab would mount it once more.
 """
 
 from __future__ import annotations
 
+import argparse
+import glob
+import ipaddress
+import os
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from envstart.cbsd import links
+from envstart.cli.arguments import CONFIG, Verbs, add_verb
 from envstart.config.schema import ALNUM
 from envstart.errors import UsageError
 from envstart.steps.thin import SKELETON
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from envstart.system.log import Report, tell
 
 # What needs no quotes in jail.conf(5), and what jail(8) hands to its commands without a shell.
 _PLAIN = ALNUM | set("/._-+")
@@ -23,59 +31,94 @@ _NAME = ALNUM | set("_-")
 _INTERFACE_MAX, _ID_MAX = 15, 32767
 
 
+def add_parsers(verbs: Verbs) -> None:
+    """Add the parser of the verb."""
+    parser = add_verb(verbs, "jailconf", "print the jail.conf(5) of a VNET thin jail", run, [CONFIG])
+    parser.add_argument("name", metavar="NAME", help="name of the jail")
+    parser.add_argument("--address", required=True, metavar="ADDRESS/LENGTH", help="its IPv4 address")
+    parser.add_argument("--bridge", required=True, metavar="INTERFACE", help="bridge(4) of this host that it is put on")
+    parser.add_argument("--base", required=True, metavar="DIR", help="the base that it shares")
+    parser.add_argument("--gateway", metavar="ADDRESS", help="its default route")
+    parser.add_argument("--id", metavar="NUMBER", help="number of its epair(4), instead of one that no other jail has")
+    parser.add_argument("--dir", default="/usr/local/jails", metavar="DIR", help="with containers/NAME, its skeleton")
+    parser.add_argument("--hooks", metavar="DIR", help="where env_start_nullfs is, if not beside this command")
+    parser.add_argument("--print-fstab", action="store_true", help="print the fstab(5) that goes with it instead")
+
+
+def run(options: argparse.Namespace, report: Report) -> int:
+    """Print one of the files."""
+    jail = Jail(
+        name=options.name,
+        address=options.address,
+        bridge=options.bridge,
+        base=options.base,
+        directory=options.dir,
+        hooks=options.hooks or os.path.dirname(links.programs()["remove.d"]),
+        gateway=options.gateway,
+        number=options.id,
+        config=options.config,
+        used=numbers_in(_jail_files()),
+    )
+    tell(fstab(jail) if options.print_fstab else conf(jail))
+    return os.EX_OK
+
+
+def _jail_files() -> list[str]:
+    """Return the texts of this host's files for jail(8), as far as they can be read."""
+    texts = []
+    for path in ("/etc/jail.conf", *sorted(glob.glob("/etc/jail.conf.d/*.conf"))):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                texts.append(file.read())
+        except OSError:
+            continue
+    return texts
+
+
+@dataclass(kw_only=True)
 class Jail:
-    """What the files are made from; UsageError if it cannot be. ``address`` is IPv4, with the length of its prefix.
+    """Values that the files are made from; UsageError if they cannot be. ``address``: IPv4/LENGTH.
 
     ``directory`` holds ``containers/NAME``, the skeleton, and ``NAME-nullfs-base``, where the jail is put together.
     ``used``: numbers of epair(4) and the jails that have them (numbers_in).
     """
 
-    def __init__(
-        self,
-        name: str,
-        address: str,
-        bridge: str,
-        base: str,
-        directory: str,
-        hooks: str,
-        gateway: str | None = None,
-        number: str | None = None,
-        config: str | None = None,
-        used: Mapping[str, str] | None = None,
-    ) -> None:
-        if not name or not _NAME.issuperset(name) or name.startswith("-") or name.isdigit():
-            raise UsageError(f"cannot name a jail {name!r}: use letters, digits, _ and -, and not digits alone")
-        if not bridge or not _NAME.issuperset(bridge) or len(bridge) > _INTERFACE_MAX:
-            raise UsageError(f"cannot use --bridge {bridge!r}: that is no name of a network interface")
-        for option, path in (("--base", base), ("--dir", directory), ("--hooks", hooks), ("-c", config)):
+    name: str
+    address: str
+    bridge: str
+    base: str
+    directory: str
+    hooks: str
+    gateway: str | None = None
+    number: str | None = None
+    config: str | None = None
+    used: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the values, and choose the number that is not given."""
+        if not self.name or not _NAME.issuperset(self.name) or self.name.startswith("-") or self.name.isdigit():
+            raise UsageError(f"cannot name a jail {self.name!r}: use letters, digits, _ and -, and not digits alone")
+        if not self.bridge or not _NAME.issuperset(self.bridge) or len(self.bridge) > _INTERFACE_MAX:
+            raise UsageError(f"cannot use --bridge {self.bridge!r}: that is no name of a network interface")
+        paths = {"--base": self.base, "--dir": self.directory, "--hooks": self.hooks, "-c": self.config}
+        for option, path in paths.items():
             if path is not None and (not path.startswith("/") or not _PLAIN.issuperset(path)):
                 raise UsageError(f"cannot use {option} {path!r}: use an absolute path of letters, digits and . _ - +")
-        self.name = name
-        self.bridge = bridge
-        self.base = base
-        self.skeleton = f"{directory}/containers/{name}"
-        self.directory = directory
-        self.hooks = hooks
-        self.config = config
-        self.address, self.gateway = _network(address, gateway)
-        self.number = _unused(name, self.address, used or {}) if number is None else number
-        if not (self.number.isascii() and self.number.isdigit()) or int(self.number) > _ID_MAX:
-            raise UsageError(f"cannot use --id {self.number!r}: it is the number of an epair(4) that no other jail has")
-        owner = (used or {}).get(str(int(self.number)), name)
-        if owner != name:
-            raise UsageError(
-                f"cannot use --id {self.number}: jail {owner} has epair{self.number}", hint="leave --id out"
-            )
+        self.address, self.gateway = _network(self.address, self.gateway)
+        number = self.number = _unused(self.name, self.address, self.used) if self.number is None else self.number
+        if not (number.isascii() and number.isdigit()) or int(number) > _ID_MAX:
+            raise UsageError(f"cannot use --id {number!r}: it is the number of an epair(4) that no other jail has")
+        owner = self.used.get(str(int(number)), self.name)
+        if owner != self.name:
+            raise UsageError(f"cannot use --id {number}: jail {owner} has epair{number}", hint="leave --id out")
 
 
 def _unused(name: str, address: str, used: Mapping[str, str]) -> str:
-    """Return the number that the jail has already, else one made of its name and its whole address that no other has:
-    the last part of an address can be that of a jail in another network."""
-    import zlib
-
+    """Return the number that the jail has already, else one of no other jail's, made of its name and whole address."""
     for number, owner in used.items():
         if owner == name:
             return number
+    # The last part of an address can be that of a jail in another network.
     first = zlib.crc32(f"{name} {address}".encode()) % _ID_MAX
     return next(str(1 + (first + step) % _ID_MAX) for step in range(_ID_MAX) if _is_free(first + step, used))
 
@@ -86,8 +129,6 @@ def _is_free(index: int, used: Mapping[str, str]) -> bool:
 
 def numbers_in(texts: Iterable[str]) -> dict[str, str]:
     """Return the number of each epair(4) that these files in the form of jail.conf(5) name, and its jail."""
-    import re
-
     used: dict[str, str] = {}
     for text in texts:
         name = "*"
@@ -101,9 +142,7 @@ def numbers_in(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _network(address: str, gateway: str | None) -> tuple[str, str | None]:
-    """Address and gateway as they are written in the end."""
-    import ipaddress
-
+    """Return address and gateway as they are written in the end."""
     try:
         if "/" not in address:
             raise ValueError("it has no prefix length, as in 192.168.7.111/24")
@@ -124,7 +163,7 @@ def _network(address: str, gateway: str | None) -> tuple[str, str | None]:
 
 
 def conf(jail: Jail) -> str:
-    """``/etc/jail.conf.d/NAME.conf``: the FreeBSD Handbook's layout, with the hooks in place of mount.fstab."""
+    """Return ``/etc/jail.conf.d/NAME.conf``: the FreeBSD Handbook's, with the hooks in place of mount.fstab."""
     words = "-j ${name} -d ${path} -s ${path}.system" + (f" -c {jail.config}" if jail.config else "")
     variables = {"id": jail.number, "ip": jail.address, "gateway": jail.gateway, "bridge": jail.bridge}
     lines = [
@@ -171,7 +210,8 @@ def conf(jail: Jail) -> str:
 
 
 def fstab(jail: Jail) -> str:
-    """The file that THIN_FSTAB names: the base, and the skeleton in it."""
+    """Return the file that THIN_FSTAB names: the base, and the skeleton in it."""
     root = f"{jail.directory}/{jail.name}-nullfs-base"
-    rows = ((jail.base, root, "ro"), (jail.skeleton, f"{root}/{SKELETON}", "rw"))
+    skeleton = f"{jail.directory}/containers/{jail.name}"
+    rows = ((jail.base, root, "ro"), (skeleton, f"{root}/{SKELETON}", "rw"))
     return "".join(f"{source}\t{point}\tnullfs\t{mode}\t0\t0\n" for source, point, mode in rows)

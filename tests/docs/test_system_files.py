@@ -49,7 +49,7 @@ def run(*argv: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROO
 
 def is_accepted(words: Sequence[str]) -> None:
     """The hand tool can read this command line; Usage if it cannot."""
-    main._parser().parse_args(words)
+    main.parser().parse_args(words)
 
 
 # Manual pages.
@@ -102,7 +102,7 @@ def test_the_configurations_page_has_every_key() -> None:
 def examples() -> list[str]:
     """The command lines of the tool that texts for people show."""
     texts = [*PAGES, PORT / "files" / "pkg-message.in", *(ROOT / "freebsd" / "examples").iterdir()]
-    text = "\n".join([*(path.read_text() for path in texts), main._EPILOG])
+    text = "\n".join([*(path.read_text() for path in texts), main.EPILOG])
     lines = re.findall(r"(?:^\.Dl # |^  |/usr/local/sbin/|by: )(envstart .*)", text, re.M)
     return [re.split(r"  | > ", line)[0].replace("BACKEND", "nfs") for line in lines]
 

@@ -30,7 +30,7 @@ def check(ended: subprocess.CompletedProcess[str], workdir: str) -> subprocess.C
             continue
         plain = words[: words.index(">")] if ">" in words else words
         try:
-            main._parser().parse_args(plain)
+            main.parser().parse_args(plain)
         except UsageError as error:
             raise AssertionError(f"{shlex.join(words)}: {error}") from None
         # Where a file is named it need not be in the workdir; and a thin jail's fstab is no configuration.

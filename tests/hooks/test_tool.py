@@ -513,7 +513,7 @@ def test_a_slow_reader_gets_it_all(site: Site) -> None:
 @pytest.mark.parametrize("option", ["--grace", "--timeout"])
 def test_a_length_of_time_that_is_none(option: str, value: str) -> None:
     with pytest.raises(UsageError, match=f"{option}: expected seconds, 0 or more, got '{value}'"):
-        main._parser().parse_args(["orphans", f"{option}={value}"])
+        main.parser().parse_args(["orphans", f"{option}={value}"])
 
 
 @pytest.mark.parametrize("words", ["config sample nfs", "-h", "status -h", "--version"])

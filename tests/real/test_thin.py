@@ -124,7 +124,15 @@ def test_the_files_of_jailconf_are_what_the_hooks_need(cbsd: Workdir) -> None:
     (cbsd.store / "skeleton" / "j1").rename(top / "containers" / "web")
     conf, fstab = top / "thin.conf", top / "web-nullfs-base.fstab"
     base, hooks = str(cbsd.store / "base"), str(HOOKS)
-    jail = jailconf.Jail("web", "10.0.0.7/24", "bridge0", base, str(top), hooks, config=str(conf))
+    jail = jailconf.Jail(
+        name="web",
+        address="10.0.0.7/24",
+        bridge="bridge0",
+        base=base,
+        directory=str(top),
+        hooks=hooks,
+        config=str(conf),
+    )
     fstab.write_text(jailconf.fstab(jail))
     conf.write_text(f'NULLFS_ROOT_DIR="{top}"\nTHIN_FSTAB="{top}/{{name}}-nullfs-base.fstab"\nMOUNT_SYSTEM="0"\n')
     for path in (fstab, conf):

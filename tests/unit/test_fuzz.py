@@ -478,7 +478,7 @@ def test_the_variables_of_a_hook(variables: dict[str, str]) -> None:
 @given(st.lists(st.sampled_from(VERBS + WORDS) | st.text(max_size=5), max_size=7))
 def test_the_command_line_of_the_hand_tool(argv: list[str]) -> None:
     try:
-        main._parser().parse_args(argv)
+        main.parser().parse_args(argv)
     except UsageError as error:
         clear(error)
     except SystemExit as end:

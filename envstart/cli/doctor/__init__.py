@@ -1,138 +1,28 @@
-"""``envstart doctor``: everything that will go wrong later, each with the remedy. It changes nothing.
-
-A check is one short function, and all of them run side by side under one short deadline; what can hang runs in a child.
-Where a check would have to touch a mount whose server does not answer, that is what it says.
-"""
+"""``envstart doctor``: what will go wrong later, each with its remedy."""
 
 from __future__ import annotations
 
-import os
+import argparse
 
-from envstart import lifecycle
-from envstart.cbsd import unregistered
-from envstart.cli.doctor import machine, places, servers, sources
-from envstart.cli.doctor.finding import (
-    CRITICAL,
-    HOST,
-    NOTE,
-    WARNING,
-    Case,
-    Finding,
-    Scene,
-    of_error,
-    see_check,
-    several,
-)
-from envstart.config import remedies
-from envstart.errors import EnvstartError
-from envstart.mounts.table import Table
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.cbsd.inventory import Found, Inventory
-    from envstart.system.host import Host
-
-__all__ = ["Finding", "examine", "records", "text"]
-
-# Seconds for all of it.
-_PATIENCE = 14.0
-_ORDER = (CRITICAL, WARNING, NOTE)
+from envstart.cli import output, select
+from envstart.cli.arguments import JSON, LISTED, Verbs, add_verb
+from envstart.system.log import Report, tell
 
 
-def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) -> list[Finding]:
-    """All findings, worst first; with ``names`` only of these environments, and of what they need from the host."""
-    wanted = [found for inventory in inventories for found in (inventory.chosen(names) if names else inventory.found)]
-    host.deadline.set(host.deadline.elapsed() + _PATIENCE)
-    findings = [
-        Finding(CRITICAL, HOST, problem, f"look at {inventory.workdir}; envstart knows less until it can be read")
-        for inventory in inventories
-        for problem in inventory.problems
-    ]
-    # One that gave the inventory nothing but a problem has been waited for long enough.
-    asked = [inventory for inventory in inventories if inventory.found or not inventory.problems]
-    looks = dict(zip(asked, host.together([places.workdir(host, inventory.workdir) for inventory in asked])))
-    alive = {inventory.workdir: look for inventory, look in looks.items() if look is not None}
-    for inventory in asked:
-        if inventory.workdir not in alive:
-            text = f"{inventory.workdir} does not answer: nothing below it is looked at"
-            findings.append(Finding(CRITICAL, HOST, text, see_check([inventory.workdir])))
-    cases = []
-    for found in wanted:
-        if found.workdir not in alive:
-            continue
-        findings += _of_row(found)
-        case, mistakes = _case(found)
-        findings += mistakes
-        cases += [case] if case else []
-    try:
-        mounts = host.wait(host.mounts())
-    except EnvstartError as error:
-        findings.append(of_error(CRITICAL, HOST, error))
-        mounts = Table(())
-    findings += _unregistered(inventories, wanted, mounts)
-    scene = Scene(inventories, cases, mounts)
-    for workdir, look in alive.items():
-        findings += places.of_workdir(workdir, look, scene)
-    parts = (machine, places, servers, sources)
-    checks = [check for part in parts for check in part.checks(host, scene)]
-    for answer in host.together(checks):
-        findings += answer
-    return sorted(findings, key=lambda one: (_ORDER.index(one.level), one.about != HOST, one.about))
+def add_parsers(verbs: Verbs) -> None:
+    """Add the parser of the verb."""
+    add_verb(verbs, "doctor", "what will go wrong later, each with its remedy", run, [LISTED, JSON])
 
 
-def _of_row(found: Found) -> list[Finding]:
-    """What CBSD's own record of an environment says."""
-    if found.problem:
-        return [Finding(CRITICAL, found.name, found.problem, f"correct it: cbsd jset jname={found.name} ...")]
-    if os.path.basename(found.hook).startswith("env_stop_"):
-        text = f"mnt_start is {found.hook}: each start would unmount"
-        return [Finding(CRITICAL, found.name, text, remedies.set_hook(found, found.hook.rpartition("_")[2]))]
-    if found.hook and not found.backend:
-        text = f"mnt_start is {found.hook}, which is none of envstart's hooks: it is not looked at"
-        return [Finding(NOTE, found.name, text, "nothing, if that is meant")]
-    return []
+def run(options: argparse.Namespace, report: Report) -> int:
+    """Print the findings; the status is that of a check."""
+    # No other verb needs what examines.
+    from envstart.cli.doctor import examine, finding
 
-
-def _unregistered(inventories: Sequence[Inventory], wanted: Sequence[Found], mounts: Table) -> list[Finding]:
-    """Find what is mounted of jails and VMs that were unregistered: a removal deletes what is in it."""
-    listed = {found.name: found for found in wanted if not found.registered}
-    findings = []
-    for inventory in inventories:
-        for entry in mounts:
-            found = listed.get(inventory.owner(entry.point) or "")
-            if found is not None and found.workdir == inventory.workdir:
-                danger = unregistered.danger(found.name, found.workdir, str(entry), entry.point, is_jail=found.is_jail)
-                findings.append(Finding(CRITICAL, found.name, *danger))
-    return findings
-
-
-def _case(found: Found) -> tuple[Case | None, list[Finding]]:
-    """The plan of an environment, and what is wrong, or doubtful, with its configuration."""
-    if not found.backend or found.environment is None:
-        return None, []
-    try:
-        plan = lifecycle.load(found.backend, found.environment)
-    except EnvstartError as error:
-        whole = of_error(CRITICAL, found.name, error)
-        # Of several mistakes each has a line of its own, and the error repeats the first.
-        return None, [Finding(CRITICAL, found.name, line, whole.remedy) for line in error.details] or [whole]
-    remedy = f"correct {plan.config.path or 'the configuration'}, or leave it if it is meant"
-    return Case(found, plan), [Finding(WARNING, found.name, warning, remedy) for warning in plan.warnings]
-
-
-def text(findings: Sequence[Finding]) -> str:
-    """Two lines for each: what is wrong, and the remedy. What several environments share is told once."""
-    shared: dict[tuple[str, str, str], list[str]] = {}
-    for one in findings:
-        shared.setdefault((one.level, one.text, one.remedy), []).append(one.about)
-    return "".join(
-        f"{level.upper()}: {several(abouts)}: {what}\n" + (f"    {remedy}\n" if remedy else "")
-        for (level, what, remedy), abouts in shared.items()
-    )
-
-
-def records(findings: Sequence[Finding]) -> list[dict[str, str]]:
-    """One record for each; the keys are stable."""
-    return [{"level": one.level, "about": one.about, "text": one.text, "remedy": one.remedy} for one in findings]
+    host = select.machine(report)
+    findings = examine.examine(select.inventories(options, host), options.names, host)
+    if options.json:
+        output.document(report, findings=[each._asdict() for each in findings])
+    else:
+        tell(finding.text(findings))
+    return max((output.SEVERITY.get(each.level, 0) for each in findings), default=0)

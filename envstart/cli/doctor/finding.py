@@ -1,17 +1,15 @@
-"""What a check has found, and the guard that every check runs under."""
+"""Findings of the doctor, what they are made from, and the guard that every check runs under."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Sequence
+from typing import NamedTuple
+
+from envstart.cbsd.inventory import Found, Inventory
 from envstart.config import remedies
+from envstart.engine.plan import Plan
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, reason
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
-
-    from envstart.cbsd.inventory import Found, Inventory
-    from envstart.engine.plan import Plan
-    from envstart.mounts.table import Table
+from envstart.mounts.table import Table
 
 HOST = "host"
 CRITICAL, WARNING, NOTE = "critical", "warning", "note"
@@ -19,32 +17,45 @@ CRITICAL, WARNING, NOTE = "critical", "warning", "note"
 _NAMED = 3
 
 
-class Finding:
-    """Something that is wrong, or will be. ``level``: critical: the next start fails, or hurts; warning: so it will one
-    day; note: it may be meant. ``about``: "host", or an environment's name."""
+class Finding(NamedTuple):
+    """Something that is wrong, or will be; the fields are the keys of the JSON document.
 
-    __slots__ = ("level", "about", "text", "remedy")
+    ``level``: critical: the next start fails, or hurts; warning: so it will one day; note: it may be meant. ``about``:
+    "host", or a jail's or VM's name.
+    """
 
-    def __init__(self, level: str, about: str, text: str, remedy: str) -> None:
-        self.level = level
-        self.about = about
-        self.text = text
-        self.remedy = remedy
+    level: str
+    about: str
+    text: str
+    remedy: str
 
 
-class Case:
-    """An environment that one of our backends brings, and its plan."""
+class Case(NamedTuple):
+    """Jail or VM that a backend of ours mounts for, and its plan."""
 
-    __slots__ = ("found", "plan")
-
-    def __init__(self, found: Found, plan: Plan) -> None:
-        self.found = found
-        self.plan = plan
+    found: Found
+    plan: Plan
 
     @property
     def name(self) -> str:
-        """The environment's."""
+        """Return the name of the jail or VM."""
         return self.found.name
+
+
+class Scene(NamedTuple):
+    """What is examined: the inventories, the jails and VMs that have a plan, and the mount table."""
+
+    inventories: Sequence[Inventory]
+    cases: Sequence[Case]
+    mounts: Table
+
+    def see_check(self) -> str:
+        """Return the remedy where something gives no answer."""
+        return see_check([inventory.workdir for inventory in self.inventories])
+
+    def fstypes(self) -> set[str]:
+        """Return the kinds of all steps of all plans."""
+        return {step.fstype for case in self.cases for step in case.plan.steps}
 
 
 def see_check(workdirs: Sequence[str]) -> str:
@@ -52,27 +63,8 @@ def see_check(workdirs: Sequence[str]) -> str:
     return f"is it on a dead server? {remedies.known('check', [], workdirs)}"
 
 
-class Scene:
-    """What is examined: the inventories, the environments that have a plan, and the mount table."""
-
-    __slots__ = ("inventories", "cases", "mounts")
-
-    def __init__(self, inventories: Sequence[Inventory], cases: Sequence[Case], mounts: Table) -> None:
-        self.inventories = inventories
-        self.cases = cases
-        self.mounts = mounts
-
-    def see_check(self) -> str:
-        """Return the remedy where something gives no answer."""
-        return see_check([inventory.workdir for inventory in self.inventories])
-
-    def fstypes(self) -> set[str]:
-        """The kinds of all steps of all plans."""
-        return {step.fstype for case in self.cases for step in case.plan.steps}
-
-
 async def guarded(scene: Scene, check: Awaitable[list[Finding]], what: str) -> list[Finding]:
-    """A check that cannot be made is a finding like another."""
+    """Return the findings of a check; one that cannot be made is a finding like another."""
     try:
         return await check
     except (NoResponseError, DeadlineExceededError) as error:
@@ -88,14 +80,25 @@ def of_error(level: str, about: str, error: EnvstartError) -> Finding:
     return Finding(level, about, error.message, error.hint)
 
 
+def of_several(level: str, names: Sequence[str], text: str, remedy: str) -> Finding:
+    """Return what concerns all of these jails and VMs as one finding."""
+    if len(names) == 1:
+        return Finding(level, names[0], text, remedy)
+    return Finding(level, HOST, f"{text} (for {several(names)})", remedy)
+
+
 def several(names: Sequence[str]) -> str:
-    """Names for one line."""
+    """Return the names for one line."""
     rest = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def of_several(level: str, names: Sequence[str], text: str, remedy: str) -> Finding:
-    """What concerns all of these environments."""
-    if len(names) == 1:
-        return Finding(level, names[0], text, remedy)
-    return Finding(level, HOST, f"{text} (for {several(names)})", remedy)
+def text(findings: Sequence[Finding]) -> str:
+    """Return two lines for each finding, the second its remedy; what several jails and VMs share is told once."""
+    shared: dict[tuple[str, str, str], list[str]] = {}
+    for finding in findings:
+        shared.setdefault((finding.level, finding.text, finding.remedy), []).append(finding.about)
+    return "".join(
+        f"{level.upper()}: {several(abouts)}: {what}\n" + (f"    {remedy}\n" if remedy else "")
+        for (level, what, remedy), abouts in shared.items()
+    )

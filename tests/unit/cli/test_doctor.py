@@ -14,9 +14,8 @@ import pytest
 from doctor_site import ROOT
 from stubs import planned
 
-from envstart.cli import doctor
 from envstart.cli.doctor import machine, places
-from envstart.cli.doctor.finding import Finding
+from envstart.cli.doctor.finding import Finding, text
 from envstart.errors import reason
 from envstart.lifecycle import pkg_locking
 from envstart.system import network
@@ -80,11 +79,8 @@ def test_pkg_conf(text: str, expected: bool) -> None:
 def test_what_several_share_is_told_once() -> None:
     shared = [Finding("warning", name, "it is slow", "make it faster") for name in ("jail1", "jail2")]
     alone = Finding("note", "host", "it is there", "")
-    assert (
-        doctor.text([*shared, alone])
-        == "WARNING: jail1, jail2: it is slow\n    make it faster\nNOTE: host: it is there\n"
-    )
-    assert doctor.text([]) == ""
+    assert text([*shared, alone]) == "WARNING: jail1, jail2: it is slow\n    make it faster\nNOTE: host: it is there\n"
+    assert text([]) == ""
 
 
 def served(reply: bytes, version: int = 4) -> tuple[str, bytes]:

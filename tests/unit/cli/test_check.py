@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from envstart import lifecycle
-from envstart.cli import checking, main
+from envstart.cli import check, main
 from envstart.errors import SignalError
 
 
@@ -20,7 +20,7 @@ def test_case_c4_a_bug_is_unknown(form: list[str], monkeypatch: pytest.MonkeyPat
     def bug(*_: object) -> int:
         raise ZeroDivisionError("division | by zero")
 
-    monkeypatch.setattr(checking, "look", bug)
+    monkeypatch.setattr(check, "look", bug)
     assert main.main(["check", *form, "-w", "/nonexistent"]) == 3
     out, err = capfd.readouterr()
     assert "a bug in envstart, ZeroDivisionError" in err
@@ -39,7 +39,7 @@ def test_a_signal_is_no_answer(caught: BaseException, monkeypatch: pytest.Monkey
     def interrupted(*_: object) -> int:
         raise caught
 
-    monkeypatch.setattr(checking, "look", interrupted)
+    monkeypatch.setattr(check, "look", interrupted)
     number = signal.SIGTERM if isinstance(caught, SignalError) else signal.SIGINT
     assert main.main(["check", "-w", "/nonexistent"]) == lifecycle.SIGNALLED + number
     assert main.main(["check", "--nagios", "-w", "/nonexistent"]) == 3

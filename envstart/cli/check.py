@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import time
+from collections.abc import Callable, Sequence
 
 from envstart import lifecycle
 from envstart.cbsd import survey
-from envstart.cli import metrics, operate, output
+from envstart.cbsd.records import Record
+from envstart.cli import metrics, output, select
+from envstart.cli.arguments import EITHER, Verbs, add_verb
+from envstart.engine.plan import Plan
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
+from envstart.steps import observe
 from envstart.system import locks, rundir
 from envstart.system.host import Host
-from envstart.system.log import printable, tell
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Sequence
-
-    from envstart.cbsd.records import Record
-    from envstart.engine.plan import Plan
-    from envstart.system.log import Report
+from envstart.system.log import Report, printable, tell
 
 # Seconds that another check is waited for. Most take less than one; one at a dead server can take PROBE_TIMEOUT, but
 # check_nrpe(8) gives up after ten, and ours comes after the wait.
 _TURN = 5.0
 _PAUSE = 0.1
 _UNKNOWN = output.SEVERITY["unknown"]
+
+
+def add_parsers(verbs: Verbs) -> None:
+    """Add the parser of the verb."""
+    parser = add_verb(verbs, "check", "report problems, and nothing else", run, [EITHER])
+    parser.add_argument(
+        "--level",
+        choices=observe.LEVELS,
+        default="read",
+        help="table: ask nobody; read: each directory must answer; write: and take a file (default: read)",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as one JSON document")
+    form.add_argument("--nagios", action="store_true", help="as a monitoring plugin, with performance data")
+    parser.add_argument("--prometheus", metavar="FILE", help="write the metrics to a file, for node_exporter")
+    parser.add_argument("--changed", action="store_true", help="say nothing unless it differs from the last time")
+
+
+def run(options: argparse.Namespace, report: Report) -> int:
+    """Check all jails and VMs, or those that the command line names."""
+    return look(options, report, select.plans_if_given(options, report))
 
 
 def guarded(report: Report, argv: Sequence[str], body: Callable[[], int]) -> int:
@@ -66,7 +84,7 @@ class _Found:
 
 def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
     """Check all jails and VMs, those that are named, or those of ``plans``."""
-    host = operate.looking(report)
+    host = select.machine(report)
     lock, other = host.wait(_alone(host)) if plans is None else (None, "")
     if other:
         return _left_to(other, arguments, report)
@@ -107,7 +125,7 @@ def _of_plans(host: Host, plans: Sequence[Plan], level: str) -> _Found:
 
 
 def _of_all(arguments: argparse.Namespace, host: Host) -> _Found:
-    inventories = operate.inventories(arguments, host)
+    inventories = select.inventories(arguments, host)
     records = [row for one in inventories for row in survey.records(host, one, arguments.names, arguments.level)]
     managed = [found for one in inventories for found in one.chosen(arguments.names)]
     if not managed and not records:

@@ -1,0 +1,116 @@
+"""``envstart orphans``: what is mounted for jails and VMs that are not running, and, with --stop, its unmount."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from envstart import lifecycle
+from envstart.cbsd import inventory, survey, unregistered
+from envstart.cbsd.inventory import Inventory
+from envstart.cbsd.survey import Watched
+from envstart.cli import select
+from envstart.cli.arguments import LISTED, Verbs, add_verb, seconds
+from envstart.engine import start_marks
+from envstart.environment import file_name
+from envstart.errors import EnvstartError
+from envstart.steps.mount import Mount
+from envstart.system import process_table
+from envstart.system.host import Host
+from envstart.system.log import Report, tell
+
+
+def add_parsers(verbs: Verbs) -> None:
+    """Add the parser of the verb."""
+    parser = add_verb(verbs, "orphans", "what is mounted for jails and VMs that are not running", run, [LISTED])
+    parser.add_argument(
+        "--stop", action="store_true", help="unmount what the configuration or the record of a start names"
+    )
+    parser.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=seconds,
+        default=survey.GRACE,
+        help="leave alone what was started so short a time ago (default: %(default).0f)",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=seconds,
+        default=600.0,
+        help="for all of them together (default: %(default).0f)",
+    )
+
+
+def run(options: argparse.Namespace, report: Report) -> int:
+    """Print what stopped or removed jails and VMs have left mounted; with --stop unmount it."""
+    host = select.machine(report)
+    host.deadline.set(options.timeout)
+    # Servers that gave no answer to a stop: the next one would wait for them as long.
+    silent: set[str] = set()
+    left: list[str] = []
+    listings = select.inventories(options, host)
+    status = select.warn_of_problems(report, listings)
+    for listing in listings:
+        rows = survey.orphans(host, listing, options.names, options.grace)
+        status = max(status, select.warn_of_unplanned(report, rows))
+        rows = [row for row in rows if row.state.word in (survey.ORPHAN, unregistered.STATE)]
+        planned = [row.watched for row in rows if row.watched is not None and row.watched.plan is not None]
+        left += [row.state.found for row in rows if not options.stop or row.watched not in planned]
+        if options.stop:
+            for watched in dict.fromkeys(planned):
+                status = max(status, _stop(report, watched, options.grace, host.deadline.left(), silent))
+        else:
+            for line in _recent(host, listing, options.names, options.grace):
+                report.note(line)
+    tell("".join(f"{line}\n" for line in left))
+    return status
+
+
+def _stop(report: Report, watched: Watched, grace: float, timeout: float, silent: set[str]) -> int:
+    plan, record = watched.plan, watched.found
+    assert plan is not None
+    report.about(plan.environment.name, plan.config["LOG_FACILITY"])
+    host = Host(report)
+    servers: dict[str, str] = {}
+
+    def unless() -> str:
+        if start_marks.within(plan.locks[0], grace):
+            return "it was started a moment ago"
+        now = host.wait(inventory.read(host, record.workdir)).get(record.name)
+        if now is not None and now.running:
+            return "it runs"
+        if pid := process_table.working(("/sudoexec/",), record.name):
+            return f"CBSD is at work on it (pid {pid})"
+        if pid := process_table.creating():
+            return f"CBSD makes a jail or VM that pid {pid} does not name"
+        table = host.wait(host.mounts())
+        servers.update({step.point: table.server(step.point) for step in plan.steps if table.at(step.point)})
+        dead = sorted(silent.intersection(servers.values()))
+        return f"{dead[0]} gave no answer a moment ago" if dead and not plan.config["STOP_FORCE"] else ""
+
+    try:
+        lifecycle.act("stop", plan, host, unless, timeout)
+        count = len(servers)
+        report.note(f"not running: unmounted {count} director{'y' if count == 1 else 'ies'}")
+    except EnvstartError as error:
+        silent.update(server for point, server in servers.items() if point in host.silent)
+        report.fail(error)
+        return error.status
+    return 0
+
+
+def _recent(host: Host, listing: Inventory, names: Sequence[str], grace: float) -> list[str]:
+    """Return a line for each one with mounts that does not run, and was started too short a time ago for an orphan."""
+    lines = []
+    for watched in survey.watched(listing, names):
+        if watched.found.running or watched.plan is None or not watched.starting(grace):
+            continue
+        points = [step.point for step in watched.plan.steps if isinstance(step, Mount) and not step.shared]
+        if any(host.wait(host.stack(point)) for point in points):
+            age = start_marks.age(file_name(watched.plan.environment)) or 0.0
+            lines.append(
+                f"{watched.found.name}: not running, started {age:.0f} s ago: its mounts are no orphans before "
+                f"{grace:.0f} s have passed (--grace)"
+            )
+    return lines
