@@ -101,7 +101,7 @@ class SignalError(EnvstartError):
     """A signal asked us to end; sh(1) writes that as 128 + its number."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"interrupted by signal {signum}; what this run did was taken back")
+        super().__init__(f"interrupted by signal {signum}")
         self.status = 128 + signum
 
 

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from envstart.engine import circuit_breaker, record, start_marks
 from envstart.engine.plan import waves
-from envstart.errors import BlockedError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
+from envstart.errors import (
+    BlockedError,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    SignalError,
+    TemporaryError,
+)
 from envstart.steps import mountpoint
 
 TYPE_CHECKING = False
@@ -127,10 +134,13 @@ async def _bring(step: Step, host: Host) -> None:
 
 def _take_back(host: Host, error: BaseException) -> list[str]:
     """Roll back, and tell what could not be taken back, which is returned."""
+    has_begun = host.has_journalled()
     failures = host.roll_back()
     text = f"it could not all be taken back: {'; '.join(failures)}"
     if failures and isinstance(error, EnvstartError):
         error.add_note(f"and {text}")
     elif failures:
         host.report.warn(text)
+    elif has_begun and isinstance(error, SignalError):
+        error.hint = "what this run did was undone"
     return failures

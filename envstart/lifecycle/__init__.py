@@ -100,7 +100,7 @@ def failure(caught: BaseException, report: Report) -> EnvstartError:
     if isinstance(caught, EnvstartError):
         return caught
     if isinstance(caught, KeyboardInterrupt):
-        error = EnvstartError("interrupted; nothing had been done yet")
+        error = EnvstartError("interrupted", hint="no changes were made")
         error.status = SIGNALLED + 2
         return error
     if isinstance(caught, MemoryError):

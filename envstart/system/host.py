@@ -122,6 +122,10 @@ class Host:
             self.wave()
         self._journal[-1].append(undo)
 
+    def has_journalled(self) -> bool:
+        """Tell whether this run has begun anything that roll_back() undoes."""
+        return any(self._journal)
+
     def roll_back(self) -> list[str]:
         """Take back what was journalled, newest first, within the reserve; what could not be is returned as text."""
         self.deadline.use_reserve()

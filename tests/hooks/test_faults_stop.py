@@ -153,7 +153,7 @@ def test_fault_115_another_node_holds_a_fresh_lease(site: Site, minutes: int) ->
     lease(site, "node2.example.com", minutes)
     ended = site.start()
     assert ended.returncode == 75
-    assert f"node node2.example.com had environment jail1 in use {minutes} minutes ago" in last_line(ended)
+    assert f"node node2.example.com had jail1 in use {minutes} minutes ago" in last_line(ended)
     assert site.table == []
 
 
@@ -223,7 +223,7 @@ def test_fault_122_control_c_by_hand(site: Site) -> None:
         words = tool.communicate()[1]
     assert tool.returncode == 130
     assert "Traceback" not in words
-    assert "interrupted" in words.splitlines()[-1]
+    assert words.splitlines()[-1].endswith("interrupted by signal 2; what this run did was undone")
     assert site.table == []
 
 
