@@ -40,7 +40,7 @@ class Option:
         self.name = name
         self.parse = parse
         self.default = default
-        self.help = f"{help}; {NAME} in the value is the environment's name" if NAME in fills else help
+        self.help = f"{help}; {NAME} in the value is the name of the jail or VM" if NAME in fills else help
         self.default_help = default_help
         self.fills = fills
 
@@ -97,9 +97,8 @@ def whole(least: int, most: int, unit: str = "") -> Callable[[str], int]:
     """A whole number from ``least`` to ``most``."""
 
     def parse(value: str) -> int:
-        of = f" of {unit}" if unit else ""
         if not (value.isascii() and value.isdigit()) or len(value) > 10 or not least <= int(value) <= most:
-            raise ValueError(f"is no whole number{of} from {least} to {most}")
+            raise ValueError(f"is invalid: expected {least}..{most} {unit}".rstrip())
         return int(value)
 
     return parse
@@ -260,7 +259,7 @@ COMMON = (
         names,
         "",
         'names that must be in the data directory once it is mounted, as in "etc bin"; '
-        "not for an environment that CBSD has yet to create, whose directories are empty",
+        "not for a jail or VM that CBSD has yet to create, whose directories are empty",
     ),
     Option("REQUIRE_SYSTEM", names, "", "the same for the system directory"),
     Option("REQUIRE_FSTAB", names, "", "the same for the fstab directory"),
@@ -270,7 +269,7 @@ COMMON = (
         choice("refuse", "warn", "ignore"),
         "refuse",
         "what to do when the file `locked` in the system directory says that another node ran "
-        "the environment less than 30 minutes ago",
+        "the jail or VM less than 30 minutes ago",
     ),
     Option(
         "BREAKER",

@@ -320,7 +320,7 @@ def test_promise_08_configuration_is_never_run(site: Site, tmp_path: Path, text:
     ("keys", "reason", "remedy"),
     [
         ({"NFS_SERVER": ""}, "NFS_SERVER is empty", "envstart config check -c "),
-        ({"TIMEOUT": "soon"}, "TIMEOUT='soon' is no whole number", "envstart config check -c "),
+        ({"TIMEOUT": "soon"}, "TIMEOUT='soon' is invalid: expected", "envstart config check -c "),
         ({"NFS_SERVER_ROOT_DIR": "/elsewhere"}, "No such file or directory", "correct the path"),
         ({"REQUIRE_DATA": "bin"}, "has no bin", "is it the right directory"),
         ({"NFS_SERVER": "nowhere.example.com"}, "Name does not resolve", "correct the server's name"),

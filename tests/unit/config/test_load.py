@@ -430,7 +430,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     told = _told(tmp_path, "TIMEOT=5\n[j2]\nTIMEOUT=0\nMOUNT_FSTAB=$(x)\n[j3]\nEMPTY_DIR=x\n")
     assert told == [
         "FILE:1: has the unknown key TIMEOT; did you mean TIMEOUT?",
-        "FILE:3: TIMEOUT='0' is no whole number of seconds from 2 to 86400",
+        "FILE:3: TIMEOUT='0' is invalid: expected 2..86400 seconds",
         "FILE:4: has a command substitution, which is never run; write the value itself",
         "FILE:6: EMPTY_DIR='x' is none of refuse, warn, ignore",
         "FILE: NFS_SERVER is not set: name or address of the server",

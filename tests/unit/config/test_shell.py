@@ -457,15 +457,15 @@ _TOLD = {
     "control character": (b'A=1\nA="\\\x7f"', 2, "has the control character '\\x7f'"),
     "section that is not closed": (b"[j1\n", 1, "begins a section that is not closed: '[j1'"),
     "section with more behind": (b"[j1] A=1\n", 1, "begins a section that is not closed"),
-    "section of no name": (b"[]\n", 1, "has a section name that is no environment's name or pattern"),
+    "section of no name": (b"[]\n", 1, "has a section name that is no name or pattern of a jail or VM"),
     "section of a bad name": (
         b"[a/b]\n",
         1,
-        "has a section name that is no environment's name or pattern (* and ?): 'a/b'",
+        "has a section name that is no name or pattern of a jail or VM (* and ?): 'a/b'",
     ),
     "C1 control character": (b"zz\xc2\x9b2J", 1, "is not KEY=\"value\": 'zz\\x9b2J'"),
     "section with a control character": (b"[\xc2\x9b]\n", 1, "(* and ?): '\\x9b'"),
-    "section that no name can match": (b"[-x]\n", 1, "has a section name that is no environment's name"),
+    "section that no name can match": (b"[-x]\n", 1, "has a section name that is no name or pattern"),
 }
 
 
