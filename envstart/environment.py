@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 SYNOPSIS = "-d data [-f fstab] -j jname [-r rcconf] -s sysdata [-c config] [-nv]"
 _OPTIONS = {
-    "-d": "directory of the environment's data",
+    "-d": "data directory of the jail or VM",
     "-f": "directory of its fstab files (jails only)",
     "-j": "its name",
-    "-r": "directory of rc.conf files, shared by all environments",
+    "-r": "directory of rc.conf files, shared by all jails and VMs",
     "-s": "directory of its system data",
     "-c": "configuration file, instead of the usual places",
 }
@@ -95,13 +95,13 @@ class Environment:
             if self.workdir and any(is_below(path, f"{self.workdir}/{entry}") for entry in _CBSD_OWN):
                 raise UsageError(f"cannot use {option} {path}: it belongs to CBSD itself")
             if last in _SHARED and not named and not (option == "-r" and last == "jails-rcconf"):
-                raise UsageError(f"cannot use {option} {path}: it holds the directories of all environments")
+                raise UsageError(f"cannot use {option} {path}: it holds the directories of all jails and VMs")
             if last.startswith("-"):
                 raise UsageError(
                     f"cannot use {option} {path}: it was made from an empty name", hint="give CBSD a jname"
                 )
             if not named and (holder in _NAMED or (holder == "jails-data" and last.endswith("-data"))):
-                raise UsageError(f"cannot use {option} {path}: it does not belong to environment {self.name}")
+                raise UsageError(f"cannot use {option} {path}: it does not belong to {self.name}")
             if path in seen:
                 raise UsageError(f"cannot use {option} {path}: it is also {seen[path]}")
             seen[path] = option
@@ -165,7 +165,7 @@ def from_variables(variables: Mapping[str, str], otherwise: str = f"no arguments
     """The environment that CBSD's stop hooks name by variables instead of arguments (docs/cbsd.md#directory-hooks);
     Usage, with what should have been ``otherwise``, if it is not named."""
     if not all(variables.get(name) for name in ("jname", "data", "workdir")):
-        raise UsageError(f"cannot tell which environment is meant: {otherwise}")
+        raise UsageError(f"cannot tell which jail or VM is meant: {otherwise}")
     name, workdir = variables["jname"], variables["workdir"]
     return in_workdir(name, workdir, variables["data"])
 

@@ -52,7 +52,7 @@ OPTIONS = (
         "CEPH_MOUNT_DIR",
         fuse.one_word,
         staging.CEPH,
-        "ceph-fuse: directory for root alone, below which CEPH_ROOT_DIR itself is mounted, once for each environment",
+        "ceph-fuse: directory for root alone, below which CEPH_ROOT_DIR itself is mounted, once for each jail or VM",
     ),
     Option(
         "MOUNT_CEPH_OPT",

@@ -106,7 +106,7 @@ OPTIONS = (
         "GLUSTER_MOUNT_DIR",
         fuse.one_word,
         staging.GLUSTER,
-        "directory for root alone, below which the volume itself is mounted, once for each environment",
+        "directory for root alone, below which the volume itself is mounted, once for each jail or VM",
     ),
     *COMMON,
 )

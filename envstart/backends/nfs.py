@@ -245,7 +245,7 @@ def _warnings(options: tuple[str, ...], chosen: bool) -> list[str]:
             )
     else:
         if "soft" in names:
-            found.append("MOUNT_NFS_OPT has soft: a slow server becomes an input/output error in the environment")
+            found.append("MOUNT_NFS_OPT has soft: a slow server becomes an input/output error in the jail or VM")
         if "minorversion" in names:
             found.append("MOUNT_NFS_OPT has minorversion, which only NFSv4 has; add vers=4")
     for name in sorted(names & {"nconnect", "oneopenown"}):
@@ -254,5 +254,5 @@ def _warnings(options: tuple[str, ...], chosen: bool) -> list[str]:
     if "noresvport" in names:
         found.append("MOUNT_NFS_OPT has noresvport: many servers refuse a client whose port is not a reserved one")
     if "ro" in names:
-        found.append("MOUNT_NFS_OPT has ro: CBSD writes into the system directory of an environment that it starts")
+        found.append("MOUNT_NFS_OPT has ro: CBSD writes into the system directory of a jail or VM that it starts")
     return found

@@ -316,7 +316,7 @@ def _rows(connection: Any) -> list[dict[str, Any]]:
 
     there = [name for name in _COLUMNS if name in columns("jails")]
     if "jname" not in there:
-        raise ValueError("cannot read CBSD's database: it has no table of environments")
+        raise ValueError("cannot read CBSD's database: it has no table of jails")
     # Of a VM the table `bhyve` counts: bset changes it alone (docs/cbsd.md#mnt_start-value).
     counts = [name for name in ("mnt_start", "mnt_stop") if name in columns("bhyve")]
     machines = {}

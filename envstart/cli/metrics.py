@@ -50,7 +50,7 @@ def nagios(records: Sequence[dict[str, Any]], lines: str, seconds: float, summar
 def prometheus(records: Sequence[dict[str, Any]], seconds: float) -> str:
     """The text format of Prometheus, for node_exporter's textfile collector: no time stamps."""
     rows = [
-        "# HELP envstart_well Whether a directory or device of an environment is as it should be.",
+        "# HELP envstart_well Whether a directory or device of a jail or VM is as it should be.",
         "# TYPE envstart_well gauge",
     ]
     labels = ("workdir", "environment", "backend", "directory", "point")

@@ -38,7 +38,8 @@ def add_parsers(verbs: Verbs) -> None:
     parser.add_argument(
         "--preempt",
         action="store_true",
-        help="take over what another host holds: its reservation, its mark, its role; only if that host is surely down",
+        help="take over what another host holds: its reservation, its mark, its role; only if that host is known to be "
+        "down",
     )
 
 

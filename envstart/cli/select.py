@@ -78,12 +78,12 @@ def is_given(options: argparse.Namespace) -> bool:
     """Tell whether -j, -d, -s or -l names the jail or VM; its backend, in front of them, is then an option too."""
     if not any((options.name, options.data, options.system, options.list)):
         if options.config:
-            raise UsageError("cannot use -c for environments that CBSD knows: name one by -j")
+            raise UsageError("cannot use -c for jails and VMs that CBSD knows: name one by -j")
         return False
     if len(options.names) != 1 or options.names[0] not in backends.NAMES:
         raise UsageError(f"cannot tell which hook is meant: give one of {', '.join(backends.NAMES)} before the options")
     if len(options.workdirs) > 1:
-        raise UsageError("cannot look for one environment in several workdirs: give one -w")
+        raise UsageError("cannot look for one jail or VM in several workdirs: give one -w")
     options.backend = options.names[0]
     options.workdir = options.workdirs[0] if options.workdirs else None
     return True
@@ -97,8 +97,9 @@ def inventories(options: argparse.Namespace, host: Host) -> list[Inventory]:
         if name != "*" and not any(listing.chosen([name]) for listing in listings):
             problems = "; ".join(problem for listing in listings for problem in listing.problems)
             places = ", ".join(listing.workdir for listing in listings)
-            hint = f"; give -j NAME with the backend {name}" if name in backends.NAMES else ""
-            raise UsageError(f"cannot find jail or VM {name} in {places}{': ' + problems if problems else ''}{hint}")
+            hint = f"give -j NAME with the backend {name}" if name in backends.NAMES else ""
+            wrong = f"cannot find jail or VM {name} in {places}{': ' + problems if problems else ''}"
+            raise UsageError(wrong, hint=hint)
     return listings
 
 

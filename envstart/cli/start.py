@@ -25,7 +25,7 @@ def run(options: argparse.Namespace, report: Report, *, takeover: bool = False) 
         return plan.run(options, report)
     plans = select.plans(options, report, options.verb)
     if len(plans) > 1:
-        raise UsageError(f"cannot {options.verb} several environments at once: give -j")
+        raise UsageError(f"cannot {options.verb} several jails or VMs at once: give -j")
     report.about(plans[0].environment.name, plans[0].config["LOG_FACILITY"])
     host = Host(report)
     host.takeover = takeover

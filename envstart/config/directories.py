@@ -25,26 +25,26 @@ def options(prefix: str, root_default: str | None, place: str) -> tuple[Option, 
                 f"{prefix}_{name}_DIR",
                 directory,
                 "",
-                f"directory {place} with a directory per environment: {holds}",
+                f"directory {place} with a directory per jail or VM: {holds}",
                 f"{prefix}_ROOT_DIR/{name.lower()}",
             )
             for name, holds in _HOLDS.items()
         ),
         Option("MOUNT_SYSTEM", flag, "1", "mount the system directory (-s)"),
-        Option("MOUNT_FSTAB", flag, "1", "mount the fstab directory, for environments that have one (-f: jails)"),
+        Option("MOUNT_FSTAB", flag, "1", "mount the fstab directory, for jails, which have one (-f)"),
         Option(
             "MOUNT_RCCONF",
             flag,
             "0",
-            "mount an rcconf directory, on a directory of the environment's name below the shared one (-r), where CBSD "
-            "itself never looks",
+            "mount an rcconf directory, on a directory of the jail's or VM's name below the shared one (-r), where "
+            "CBSD itself never looks",
         ),
         Option(
             "RCCONF_SHARED",
             flag,
             "0",
-            "with MOUNT_RCCONF: one rcconf directory serves all environments, and is mounted on -r itself, where CBSD "
-            "leaves the rc.conf_NAME of an environment that it unregisters",
+            "with MOUNT_RCCONF: one rcconf directory serves all jails and VMs, and is mounted on -r itself, where CBSD "
+            "leaves the rc.conf_NAME of a jail or VM that it unregisters",
         ),
     )
 

@@ -17,7 +17,7 @@ def conf(backend: str, options: Sequence[Option]) -> str:
         f"# env_start_{backend}.conf: what env_start_{backend} and env_stop_{backend} read",
         f"# Made by: envstart config sample {backend}",
         '# KEY="value" as sh(1) reads it; nothing is run. A line [NAME] or [PATTERN*] begins a section that overrides',
-        "# the keys above it for the environments whose name it matches.",
+        "# the keys above it for the jails and VMs whose name it matches.",
     ]
     for option in options:
         lines.append("")

@@ -138,7 +138,7 @@ class _Scanner:
             raise ShellSyntaxError(f"begins a section that is not closed: {short(line.strip(_BLANK))!r}")
         if not name or name[0] == "-" or not _PATTERN.issuperset(name):
             raise ShellSyntaxError(
-                f"has a section name that is no environment's name or pattern (* and ?): {short(name)!r}"
+                f"has a section name that is no name or pattern of a jail or VM (* and ?): {short(name)!r}"
             )
         self._section = name
         self._values.setdefault(name, {})

@@ -34,7 +34,7 @@ def look_up(host: Host, wanted: Environment) -> Found | None:
     listed = host.wait(inventory.read(host, wanted.workdir))
     found: Found | None = listed.get(wanted.name)
     if found is None and listed.complete:
-        raise NotFoundError(f"cannot find {wanted.name}: {wanted.workdir} has no such environment")
+        raise NotFoundError(f"cannot find {wanted.name}: {wanted.workdir} has no such jail or VM")
     if found is not None and not found.backend and listed.complete:
         return None
     if found is not None and found.backend and found.environment is not None:

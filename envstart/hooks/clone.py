@@ -40,7 +40,7 @@ def main(argv: Sequence[str], host: Host) -> int:
         return os.EX_OK
     if set(arguments.values) - {"-c"}:
         raise UsageError(
-            f"cannot use {' '.join(arguments.values)}: CBSD names the environments by variables", hint="-h tells which"
+            f"cannot use {' '.join(arguments.values)}: CBSD names the jails by variables", hint="-h tells which"
         )
     report = host.report
     report.verbose = arguments.verbose

@@ -66,7 +66,7 @@ def _why(act: Act, verb: str) -> str:
         if act.first:
             return "unmounted by then"
         if state.word == plans.MOUNTED:
-            return "mounted" if act.commands else "mounted; stays, because another environment has mounts from there"
+            return "mounted" if act.commands else "mounted; stays, because another jail or VM has mounts from there"
         return str(state) if act.commands else f"{state}; nothing to do"
     if act.lack is None:
         return f"{'mounted' if state.word == plans.MOUNTED else state}; nothing to do"

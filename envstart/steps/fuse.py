@@ -102,7 +102,7 @@ class Client(Mount):
         self._began = 0.0
 
     def requires(self) -> str:
-        return "the environment needs"
+        return "the jail or VM needs"
 
     # Is it ours?
 
@@ -379,7 +379,7 @@ def refuse_shared(wanted: Sequence[Wanted]) -> None:
     """ConfigError if a directory is to serve all environments."""
     if any(item.shared for item in wanted):
         raise ConfigError(
-            "cannot use RCCONF_SHARED=1: each environment has mounts of its own here, which go with it",
+            "cannot use RCCONF_SHARED=1: each jail or VM has mounts of its own here, which go with it",
             hint="mount that directory by fstab(5), or set RCCONF_SHARED=0",
         )
 

@@ -193,8 +193,8 @@ def _bare(mount: Mount, using: str, word: str, detail: str) -> Health:
 def _leased(mount: Mount, using: str, point: str, node: str, age: int) -> Health:
     """Judge a system directory that another node has said to use."""
     name, when = mount.environment.name, f"{age // 60} minutes ago"
-    text = f"{using}: node {node} had environment {name} in use {when} ({point}/locked)"
-    seen = f"node {node} had the environment in use {when}"
+    text = f"{using}: node {node} had {name} in use {when} ({point}/locked)"
+    seen = f"node {node} had it in use {when}"
     if mount.config["LEASE"] == "warn":
         return Health(plan.DEGRADED, seen, warning=text)
     problem = TemporaryError(text, hint=f"stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")

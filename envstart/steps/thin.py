@@ -172,7 +172,7 @@ def _text(path: str, patience: float) -> str:
 def warnings(config: Config) -> list[str]:
     """Doubts about the configuration of a thin jail."""
     return [
-        f"{key} is {config[key]} for every environment: two jails would write to the same files"
+        f"{key} is {config[key]} for every jail: two jails would write to the same files"
         for key in ("SKELETON_DIR", "ZFS_CLONE")
         if config[key] and NAME not in config.text(key) and not config.origin(key).endswith("]")
     ]

@@ -205,11 +205,11 @@ class Fsck(Block):
             by_force = remedies.of_plan(host.report.plan, "recover", "--preempt")
             raise BlockedError(
                 f"{doing}: it was not cleanly unmounted, and carries the mark of another host ({mark}){text}",
-                hint=f"stop the environment there, or, if that host is surely down: {by_force}",
+                hint=f"stop the jail or VM there, or, if that host is known to be down: {by_force}",
             )
         if other is not None and other[1] < LEASE_SECONDS:
             raise BlockedError(
-                f"{doing}: it was not cleanly unmounted, and node {other[0]} had environment {self.environment.name} "
+                f"{doing}: it was not cleanly unmounted, and node {other[0]} had {self.environment.name} "
                 f"in use {other[1] // 60} minutes ago (system/locked)",
                 hint="stop it there, or wait",
             )

@@ -184,7 +184,7 @@ class Role(Block):
     def _occupied(self, found: Resource) -> EnvstartError:
         return BlockedError(
             f"cannot become primary of {self._name}: the other node, {found.remote}, is primary now",
-            hint="stop the environment there, or set HAST_TAKEOVER=1 if that node must not have it",
+            hint="stop the jail or VM there, or set HAST_TAKEOVER=1 if that node must not have it",
         )
 
     async def _peer(self, host: Host) -> str | None:

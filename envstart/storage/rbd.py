@@ -38,7 +38,7 @@ _PROGRAMS = ("rbd-ggate", "rbd")
 _SEARCH = 5.0
 # Of rbd-ggate(8) and rbd(8). Numbers of errors are those of the cluster's system: the words count.
 _FINAL: diagnosis.Rows = (
-    ("failed to acquire exclusive lock", TemporaryError, "another host has it mapped; stop the environment there"),
+    ("failed to acquire exclusive lock", TemporaryError, "another host has it mapped; stop the jail or VM there"),
     *ceph.REFUSED,
     ("Permission denied", PermissionDeniedError, "give CEPH_USER the capability profile rbd"),
     ("Operation not permitted", PermissionDeniedError, "correct CEPH_USER and CEPH_KEYRING"),
@@ -150,7 +150,7 @@ class Mapped(Block):
         if watchers:
             # Whoever has died is one for half a minute more.
             names = ", ".join(str(one.get("address", "?") if isinstance(one, dict) else one) for one in watchers)
-            raise TemporaryError(f"cannot map {self.source}: {names} has it open", hint="stop the environment there")
+            raise TemporaryError(f"cannot map {self.source}: {names} has it open", hint="stop the jail or VM there")
 
     async def _ask(self, host: Host, verb: str, key: str) -> list[Any]:
         argv = ("rbd", verb, *ceph.access(self.config), "--format", "json", self._spec)

@@ -55,7 +55,7 @@ class Reservation(Block):
             raise BlockedError(
                 f"cannot use {self.source}: it is in use here, but the host with key {holder:#x} has taken the "
                 "reservation over",
-                hint="stop the environment here at once (STOP_FORCE=1)",
+                hint="stop the jail or VM here at once (STOP_FORCE=1)",
             )
         # That the key is ours does not tell whether this session holds it, or one from before a restart.
         return None if holder == own and (used or self._seen_to == device) else lacking
@@ -88,8 +88,8 @@ class Reservation(Block):
 
             raise BlockedError(
                 f"cannot reserve {self.source}: the host with key {holder:#x} holds it",
-                hint="stop the environment there, "
-                f"or, if that host is surely down: {remedies.of_plan(host.report.plan, 'recover', '--preempt')}",
+                hint="stop the jail or VM there, "
+                f"or, if that host is known to be down: {remedies.of_plan(host.report.plan, 'recover', '--preempt')}",
             )
         if holder == own:
             await self._check_whose(host, disk, own)

@@ -55,7 +55,7 @@ VOLUME = (
         "VOLUME_LAYOUT",
         choice("data", "tree"),
         "data",
-        "data: the file system is the data directory; tree: it holds data/ system/ fstab/ for a whole environment",
+        "data: the file system is the data directory; tree: it holds data/ system/ fstab/ for a whole jail or VM",
     ),
     Option("VOLUME_FSTYPE", choice("ufs", "ext4"), "ufs", "its type (ext4: on Linux)"),
     Option("VOLUME_OPTIONS", mount_options, "rw", 'options of mount(8), as in "rw noatime"; nocover is always added'),

@@ -98,7 +98,7 @@ def test_a_program_knows_itself_behind_its_link(tmp_path: Path, program: str) ->
     link = tmp_path / "envstart"
     link.symlink_to(toy.HOOKS / program)
     ended = subprocess.run([link], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stderr.split(": ")[:2]) == (64, [program, "cannot tell which environment is meant"])
+    assert (ended.returncode, ended.stderr.split(": ")[:2]) == (64, [program, "cannot tell which jail or VM is meant"])
 
 
 # A stop that happens.

@@ -95,7 +95,7 @@ def test_another_node_uses_it_too(cbsd: Toy) -> None:
     (cbsd.sysdata() / "locked").write_text("node2.example.com\n")
     status, lines = check(cbsd)
     assert status == 2
-    assert "node node2.example.com had the environment in use 0 minutes ago" in lines[0]
+    assert "node node2.example.com had it in use 0 minutes ago" in lines[0]
 
 
 def test_a_stale_mount(cbsd: Toy) -> None:

@@ -259,7 +259,7 @@ def test_fault_94_host_that_was_taken_over_and_lives(tmp_path: Path, variant: Va
         assert (shown["reservation"]["state"], shown["reservation"]["level"]) == ("lost", "critical")
         started = one.start()
         assert started.returncode == 75
-        assert "stop the environment here" in last_line(started)
+        assert "stop the jail or VM here" in last_line(started)
         assert len(keys(two)) == 1, "the loser must not register"
         stopped = one.stop()
         if stopped.returncode:

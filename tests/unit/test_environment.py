@@ -253,7 +253,7 @@ def test_defect_1_directories_of_all_environments(option: str, name: str) -> Non
     if (option, name) == ("-r", "jails-rcconf"):
         return
     for path in (f"{W}/{name}", f"{W}/{name}/", f"/elsewhere/{name}"):
-        assert "it holds the directories of all environments" in _refusal(_with(option, path))
+        assert "it holds the directories of all jails and VMs" in _refusal(_with(option, path))
 
 
 @pytest.mark.parametrize("workdir", ["/jails", "/jails-data", "/x/jails-system", "/x/jails-fstab"])
@@ -261,7 +261,7 @@ def test_defect_1_directories_of_all_environments(option: str, name: str) -> Non
 def test_a_workdir_can_be_called_like_one_of_its_directories(workdir: str, name: str) -> None:
     assert in_workdir(name, workdir).workdir == workdir
     for shared in ("jails", "jails-data", "jails-fstab"):
-        with pytest.raises(UsageError, match="the directories of all environments"):
+        with pytest.raises(UsageError, match="the directories of all jails and VMs"):
             in_workdir(name, workdir, f"{workdir}/{shared}")
 
 
@@ -294,7 +294,7 @@ def test_a_name_that_was_empty_when_the_profile_was_read() -> None:
     ],
 )
 def test_directories_of_another_environment(option: str, path: str) -> None:
-    assert _refusal(_with(option, path)) == f"cannot use {option} {path}: it does not belong to environment j1"
+    assert _refusal(_with(option, path)) == f"cannot use {option} {path}: it does not belong to j1"
 
 
 @pytest.mark.parametrize("path", ["/zroot/vm/j1", f"{W}/jails-data/j1", f"{W}/vm/j1", f"{W}/jails-data/disks/j2-data"])
@@ -352,7 +352,7 @@ def test_a_stop_hook_names_the_environment_by_variables() -> None:
 @pytest.mark.parametrize("name", ["jname", "data", "workdir"])
 def test_a_variable_is_missing_or_empty(name: str) -> None:
     for variables in ({**_LIVE, name: ""}, {key: value for key, value in _LIVE.items() if key != name}):
-        with pytest.raises(UsageError, match=r"^cannot tell which environment is meant: no arguments; usage:"):
+        with pytest.raises(UsageError, match=r"^cannot tell which jail or VM is meant: no arguments; usage:"):
             from_variables(variables)
 
 

@@ -180,7 +180,7 @@ def _identity(values: Mapping[str, str], scene: Scene) -> list[Finding]:
     if not wrong:
         return []
     text = f"{wrong}: two such hosts take each other's files away, and reservations if they have one name"
-    return [of_several(CRITICAL, users, text, "service hostid reset, while no environment runs")]
+    return [of_several(CRITICAL, users, text, "service hostid reset, while no jail or VM runs")]
 
 
 def _tells_hosts_apart(step: Step) -> bool:

@@ -69,7 +69,7 @@ async def _unmounted(host: Host, users: dict[str, list[str]]) -> list[Finding]:
     for point in points:
         names = sorted({name for path, names in users.items() if is_below(path, point) for name in names})
         if names and not await host.stack(point):
-            text = f"{point} is in {sources.FSTAB}, and is not mounted; the directories of environments lie in it"
+            text = f"{point} is in {sources.FSTAB}, and is not mounted; directories of jails or VMs lie in it"
             remedy = f"mount {point}; NULLFS_REQUIRE_MOUNTED (images: GELI_REQUIRE_MOUNTED) lets a start refuse that"
             found.append(of_several(WARNING, names, text, remedy))
     return found

@@ -63,4 +63,4 @@ def test_what_cannot_be_planned(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ZFS_CLONE='pool/a@b' is no dataset.*name it in a section"):
         planned(tmp_path, "nullfs", name="a@b", NULLFS_ROOT_DIR="/z", ZFS_CLONE="pool/{name}")
     plan = planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/z", ZFS_CLONE="pool/one")
-    assert plan.warnings == ("ZFS_CLONE is pool/one for every environment: two jails would write to the same files",)
+    assert plan.warnings == ("ZFS_CLONE is pool/one for every jail: two jails would write to the same files",)
