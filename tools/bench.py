@@ -30,8 +30,8 @@ _SLOW = 0.05
 ALREADY, MOUNT, SLOWLY = "four already mounted", "four to mount", "four to mount, 50 ms each"
 STOP, DEAD = "four to take away", f"dead server, TIMEOUT={TIMEOUT}"
 BESIDE = "already mounted, {:,} in the table".format
-CHECK = "check, {:,} environments".format
-STATUS = "status, {:,} environments".format
+CHECK = "check, {:,} jails".format
+STATUS = "status, {:,} jails".format
 
 
 class Row(NamedTuple):
@@ -173,7 +173,7 @@ def report(found: Sequence[Row], rounds: int) -> tuple[str, bool]:
     about = f"Python {interpreter()}; {platform.system()} {release}; {os.cpu_count()} processors"
     text = (
         f"{about}. Medians of {rounds} rounds.\n\n{_table(verdicts)}\n{_table(lines)}\n"
-        f"Each environment more costs a check {(many - few) / 900 * 1000:.2f} ms.\n"
+        f"Each jail more costs a check {(many - few) / 900 * 1000:.2f} ms.\n"
     )
     return text, kept
 
@@ -207,7 +207,7 @@ mounts, beside a hook in plain sh(1) that does the same by df(1), timeout(1) and
 beside `python -c pass` of the same interpreter (bare), the three in turn. The ratios mean more than the milliseconds.
 In "50 ms each" every mount command waits as long before it mounts, as a server on a network does; with a dead server
 it never returns, and the shell hook, which gives up after the first one, has as long for each of the four. `check`
-looks at all environments of a host, each of four directories.
+looks at all jails and VMs of a host, each of four directories.
 
 """
 
