@@ -1,34 +1,25 @@
-"""Plan and status as text and as plain values for JSON."""
+"""What several verbs print: a JSON document, problems, a table, colours."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from envstart import __version__
-from envstart.config import remedies
+from envstart.cbsd.records import Record
 from envstart.engine import plan as plans
-from envstart.system.log import printable, tell
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
-
-    from envstart.cbsd.inventory import Found
-    from envstart.system.log import Report
-
-    Record = dict[str, Any]
-
+from envstart.system.log import Report, printable, tell
 
 # What is said where there is nothing to show.
 NOTHING = "no jail or VM uses an envstart hook"
+_COLUMNS = ("directory", "state", "source", "point")
 
 
 def document(report: Report, **values: Any) -> None:
     """Print one JSON document: ``values``, and what every document has."""
-    import json
-
     head = {
         "version": __version__,
         "host": os.uname().nodename,
@@ -42,12 +33,12 @@ SEVERITY = {"critical": 2, "unknown": 3, "warning": 1, "ok": 0}
 
 
 def problems(records: Sequence[Record]) -> str:
-    """A line for each record that is not well, the worst first; nothing if all is."""
+    """Return a line for each record that reports a problem, the worst first."""
     order = list(SEVERITY)
     bad = sorted((record for record in records if record["level"] != "ok"), key=lambda one: order.index(one["level"]))
     keys = ("environment", "directory", "source", "state", "found")
     return "".join(
-        f"{_coloured(record['level'], record['level'].upper())}: "
+        f"{coloured(record['level'], record['level'].upper())}: "
         f"{printable(': '.join(record[key] for key in keys if record[key]))}\n"
         for record in bad
     )
@@ -56,80 +47,19 @@ def problems(records: Sequence[Record]) -> str:
 _COLOURS = {"critical": "31;1", "unknown": "35", "warning": "33", "ok": "32"}
 
 
-def _coloured(level: str, text: str) -> str:
-    """In colour on a terminal, unless somebody does not want that (NO_COLOR, and CBSD's own NOCOLOR)."""
+def coloured(level: str, text: str) -> str:
+    """Return the text in colour on a terminal, unless NO_COLOR, or CBSD's own NOCOLOR, forbids that."""
     if not os.isatty(1) or os.environ.get("NO_COLOR") or os.environ.get("NOCOLOR"):
         return text
     return f"\033[{_COLOURS[level]}m{text}\033[0m"
 
 
-class Group:
-    """An environment (None: mounts of environments that are no more) and the records of its steps. ``lacking``: where
-    the links are not by which CBSD would stop it. ``active``: it runs, or may be about to."""
-
-    def __init__(
-        self, found: Found | None, records: Sequence[Record], lacking: Sequence[str] = (), *, active: bool = False
-    ) -> None:
-        self.found = found
-        self.records = list(records)
-        self.lacking = list(lacking)
-        self.active = active
-
-    @property
-    def running(self) -> bool:
-        """Whether the environment runs."""
-        return self.found is not None and self.found.running
-
-    @property
-    def well(self) -> bool:
-        """All is there while it runs, and nothing is when it does not."""
-        return all(record["level"] in (("ok", "warning") if self.active else ("ok",)) for record in self.records)
-
-    def plain(self) -> Record:
-        """For JSON; the keys are stable."""
-        found = self.found
-        return {
-            "environment": found.name if found else "",
-            "workdir": found.workdir if found else "",
-            "emulator": found.emulator if found else "",
-            "backend": found.backend if found else "",
-            "registered": bool(found and found.registered),
-            "running": self.running,
-            "well": self.well,
-            "links_lacking": self.lacking,
-            "directories": self.records,
-        }
+def table(records: Sequence[Record]) -> list[str]:
+    """Return an aligned line for each record: directory, state, source, mount point, and what is wrong."""
+    rows = [(*(str(record[key]) for key in _COLUMNS), _detail(record)) for record in records]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
-def overview(groups: Sequence[Group]) -> str:
-    """Environments with their directories, those that are not well first."""
-    rows = []
-    widths = {key: max((len(str(row[key])) for group in groups for row in group.records), default=0) for key in _SHOWN}
-    for group in sorted(groups, key=lambda one: (one.well, one.found.name if one.found else "")):
-        found = group.found
-        word = "running" if group.running else "not running" if found and found.registered else "not registered"
-        word += ", was started a moment ago" if group.active and not group.running else ""
-        kind = f"{found.emulator}, {found.backend or 'no hook of ours'}" if found else ""
-        heading = f"{found.name} ({kind}): {word}" if found else "not known to CBSD"
-        if group.lacking:
-            install = remedies.known("install", [found.name], [found.workdir]) if found else ""
-            heading += f"; warning: storage is not unmounted on stop: {install}".rstrip(": ")
-        rows.append(_coloured("ok" if group.well else "critical", heading))
-        for row in group.records:
-            words = "  ".join(str(row[key]).ljust(widths[key]) for key in _SHOWN)
-            rest = f"  {row['found']}" if row["state"] != plans.MOUNTED and row["found"] else ""
-            rows.append(printable(f"  {words}{rest}".rstrip()))
-    return "".join(f"{row}\n" for row in rows)
-
-
-_SHOWN = ("directory", "state", "source", "point")
-
-
-def status(records: Sequence[Record]) -> str:
-    """The records as an aligned table, what is not mounted first."""
-    header = {"directory": "DIRECTORY", "state": "STATE", "source": "SOURCE", "point": "MOUNT POINT", "found": "FOUND"}
-    ordered = sorted(records, key=lambda record: record["level"] == "ok")
-    shown = [{**record, "found": "" if record["state"] == plans.MOUNTED else record["found"]} for record in ordered]
-    table = [header, *shown]
-    widths = {key: max(len(str(row[key])) for row in table) for key in header}
-    return "".join("  ".join(str(row[key]).ljust(widths[key]) for key in header).rstrip() + "\n" for row in table)
+def _detail(record: Record) -> str:
+    return "" if record["state"] == plans.MOUNTED else record["found"]
