@@ -213,6 +213,6 @@ def _tell(arguments: argparse.Namespace, report: Report, found: _Found, seconds:
     elif arguments.nagios:
         tell(metrics.nagios(records, output.problems(records), seconds, found.summary))
     elif arguments.changed:
-        tell(output.problems(records) or "OK: all is well again\n")
+        tell(output.problems(records) or "OK: no problems left\n")
     else:
         tell(output.problems(records) or (f"{found.reason}\n" if found.reason else ""))

@@ -16,6 +16,7 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
+from envstart.paths import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,15 +101,33 @@ def first(rows: Rows, words: str, doing: str) -> EnvstartError | None:
 async def explain(host: Host, mount: Mount, result: Result, doing: str) -> EnvstartError:
     """Return why a mount command has mounted nothing; of an NFS server that takes more than its words."""
     if mount.fstype != "nfs":
-        return mount.diagnose(result, doing)
+        return _no_source(mount, result, doing) or mount.diagnose(result, doing)
     from envstart.steps import nfs_failure
 
     return await nfs_failure.explain(host, mount, result, doing)
 
 
+def _no_source(mount: Mount, result: Result, doing: str) -> EnvstartError | None:
+    """Return the error for a directory of this host that is not there to be shown elsewhere; else None.
+
+    mount_nullfs(8) names as much of its path as there is, mount(8) of Linux all of it, as a special device.
+    """
+    words = result.words.replace(f"{mount.point}: No such file", "")
+    absent = ("No such file or directory", f"special device {mount.source} does not exist")
+    if mount.fstype != "nullfs" or not any(text in words for text in absent):
+        return None
+    config = mount.config
+    keys = [key for key in config if key.startswith(("NULLFS_", "BASE_", "SKELETON_")) and key.endswith("_DIR")]
+    named = [key for key in keys if config[key] and is_below(mount.source, config[key])]
+    key = max(named, key=lambda name: len(config[name]), default="")
+    what = f"{key} ({config.origin(key)})" if key else "the path"
+    text = f"cannot {doing}: source directory {mount.source} does not exist"
+    return NotFoundError(text, hint=f"create it, or correct {what}")
+
+
 def of_mount(result: Result, doing: str) -> EnvstartError:
     """Return the error for a mount command that did not succeed; ``doing`` is "mount SOURCE on DIR"."""
-    return _of_any(result, doing, "is what it lies on well, and is it in use?")
+    return _of_any(result, doing, "is what it lies on healthy, and is it in use?")
 
 
 def _of_any(result: Result, doing: str, doubt: str) -> EnvstartError:

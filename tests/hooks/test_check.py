@@ -459,7 +459,7 @@ def test_fault_100_only_what_has_changed(cbsd: Toy) -> None:
     cbsd.site.world.command("umount", str(cbsd.site.point("data")))
     assert len(check(cbsd, "--changed")[1]) == 1
     cbsd.site.preset("data")
-    assert check(cbsd, "--changed") == (0, ["OK: all is well again"])
+    assert check(cbsd, "--changed") == (0, ["OK: no problems left"])
     assert check(cbsd, "--changed") == (0, [])
 
 

@@ -342,6 +342,13 @@ def test_fault_39_resource_deadlock(tmp_path: Path) -> None:
         assert site.count("mount_nullfs") <= 3, "it heals by no retry"
 
 
+def test_a_source_that_does_not_exist_is_named_with_its_key(tmp_path: Path) -> None:
+    with Site(tmp_path, NULLFS) as site:
+        shutil.rmtree(site.held("data"))
+        words = f"source directory {site.source('data')} does not exist; create it, or correct NULLFS_ROOT_DIR"
+        refused(site, 66, f"{words} ({site.conf}:1)")
+
+
 def test_fault_40_system_directory_within_the_data(site: Site) -> None:
     (site.held("data") / "system").mkdir()
     args = replaced(site.args(), "-s", f"{site.point('data')}/system")
