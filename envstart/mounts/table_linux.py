@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _PATH = "/proc/self/mountinfo"
-_ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
+# What the kernel writes as octal numbers, as vis(3) does.
+_ESCAPED = " \t\n#\\"
 # What os.fsdecode() takes.
 _ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
@@ -70,7 +71,7 @@ def parse_mountinfo(data: bytes, wanted: Collection[str] | None = None) -> list[
 
 def _lines_of(data: bytes, wanted: Collection[str]) -> list[bytes]:
     """The lines of these mount points, without a look at all the others: of 10,000 they are a handful."""
-    if any(character in path for path in wanted for _, character in _ESCAPES):
+    if any(character in path for path in wanted for character in _ESCAPED):
         # Which of them the kernel escapes depends on its version.
         return [row for row in data.split(b"\n")[:-1] if _unescape(_point_of(row).decode(*_ENCODING)) in wanted]
     found: dict[int, bytes] = {}
@@ -92,7 +93,8 @@ def _point_of(row: bytes) -> bytes:
 
 
 def _unescape(field: str) -> str:
-    if "\\" in field:
-        for escape, character in _ESCAPES:
-            field = field.replace(escape, character)
-    return field
+    if "\\" not in field:
+        return field
+    from envstart.mounts.vis import unvis
+
+    return unvis(field)

@@ -7,12 +7,11 @@ The layout is the FreeBSD Handbook's: ``etc``, ``var`` and the like are links in
 
 from __future__ import annotations
 
-import os
-
 from envstart.config.directories import Wanted
 from envstart.config.load import mistakes, trusted_text
 from envstart.config.schema import ALNUM, NAME, Option, directory
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
+from envstart.mounts.vis import unvis
 from envstart.paths import is_below
 from envstart.steps import mountpoint
 from envstart.steps.mount import Mount
@@ -21,8 +20,6 @@ from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import re
-
     from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.errors import EnvstartError
@@ -106,10 +103,6 @@ _SWALLOWED = ("late", "noauto")
 _WAITING: dict[str, int] = {}
 # fstab(5): a line with this option is passed over.
 _IGNORED = "xx"
-# What vis(3) writes, and unvis(3) reads: octal, hexadecimal, control and meta characters, a letter, or the character
-# itself.
-_ESCAPES = rb"\\(?:([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|(M?)\^(.)|M-(.)|([^xM^])?)"
-_CODES = dict(zip(b"nrbavtfsE", b"\n\r\b\a\v\t\f \x1b"))
 
 
 class Line(Wanted):
@@ -240,28 +233,6 @@ def _path(field: str) -> str:
         return directory(plain)
     except ValueError as error:
         raise ValueError(f"has {plain}, which {error}") from None
-
-
-def unvis(field: str) -> str:
-    """Decode a field as getfsent(3) does, which calls strunvis(3); ValueError where that reads no character."""
-    if "\\" not in field:
-        return field
-    import re
-
-    def decode(match: re.Match[bytes]) -> bytes:
-        octal, digits, meta, control, eighth, itself = match.groups()
-        if octal or digits:
-            return bytes([(int(octal, 8) if octal else int(digits, 16)) & 0xFF])
-        if control:
-            code = 0x7F if control == b"?" else control[0] & 0x1F
-            return bytes([code | (0x80 if meta else 0)])
-        if eighth:
-            return bytes([eighth[0] | 0x80])
-        if not itself or not itself.isascii():
-            raise ValueError(f"has a backslash in {field} that begins no character; write it as \\\\")
-        return b"" if itself == b"$" else bytes([_CODES.get(itself[0], itself[0])])
-
-    return os.fsdecode(re.sub(_ESCAPES, decode, os.fsencode(field), flags=re.DOTALL))
 
 
 class Base(Mount):

@@ -135,6 +135,7 @@ LONG = SHORT | {
         "system.filesystem",
         "system",
         "system.files",
+        "mounts.vis",
     )
 }
 # No time for these in a start or a stop that goes well; the rest of the standard library is at hand there.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from envstart.cli.doctor.finding import CRITICAL, WARNING, Finding, guarded, of_several
 from envstart.engine.plan import NOT_READY
+from envstart.mounts.vis import unvis
 from envstart.paths import is_below
-from envstart.steps import sources, thin
+from envstart.steps import sources
 from envstart.steps.mount import Mount
 from envstart.steps.required import MountedDirectory
 from envstart.system import probe
@@ -85,7 +86,7 @@ def fstab_points(path: str) -> list[str]:
     points = []
     for row in rows:
         try:
-            points += [thin.unvis(row[1]).rstrip("/")] if len(row) > 3 and row[1].startswith("/") else []
+            points += [unvis(row[1]).rstrip("/")] if len(row) > 3 and row[1].startswith("/") else []
         except ValueError:
             # A mistake in a line that is nobody's here.
             continue
