@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from envstart.environment import Environment
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 PROGRAM = "env_clone_nfs"
 # What neither this host nor a shell on the server takes for anything else.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from envstart.system.command import Result
 from envstart.system.host import Host
 from envstart.system.log import Report
-from envstart.system.process import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
     from envstart.steps.diagnosis import Rows
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 
 def monitors(value: str) -> tuple[str, ...]:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from envstart.environment import Environment
     from envstart.mounts.table import Entry, Table
     from envstart.steps.mountpoint import Undo
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 # Where mount(8) looks for it.
 _HELPER = "/sbin/mount.ceph"

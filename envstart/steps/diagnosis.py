@@ -21,8 +21,8 @@ from envstart.paths import is_below
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.steps.mount import Mount
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 # (words, kind of error, what to do); the first row that fits counts.
 Rows = tuple[tuple[str, type[EnvstartError], str], ...]

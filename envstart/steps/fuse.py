@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from envstart.environment import Environment
     from envstart.mounts.table import Entry, Table
     from envstart.steps.mountpoint import Undo
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 # Seconds the search for processes may take; it reads the arguments of all.
 _SEARCH = 5.0

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from envstart.environment import Environment
     from envstart.mounts.table import Entry, Table
     from envstart.steps.block import Block
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 # The directories of an environment that have keys of their own.
 DIRECTORIES = ("data", "system", "fstab", "rcconf")

@@ -15,7 +15,7 @@ from envstart.errors import (
 )
 from envstart.steps import diagnosis
 from envstart.system import network
-from envstart.system.process import Result
+from envstart.system.command import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.errors import EnvstartError
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 SKELETON = "skeleton"
 # Links of the base, and where they lead: what a jail writes.

@@ -18,7 +18,7 @@ from envstart.errors import (
 from envstart.mounts import commands
 from envstart.steps import diagnosis
 from envstart.system import filesystem, probe
-from envstart.system.process import Result
+from envstart.system.command import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from envstart.engine.plan import Step
     from envstart.environment import Environment
     from envstart.mounts.table import Entry
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
     # mountpoint and canmount of a dataset, or None if there is none of that name.
     Properties = tuple[str, str] | None

@@ -13,8 +13,8 @@ from typing import Any
 from envstart.errors import NoResponseError
 from envstart.mounts.table import Entry
 from envstart.storage.graph import Consumer, Geom, Graph, Provider
+from envstart.system.command import Result
 from envstart.system.host import Host
-from envstart.system.process import Result
 
 _LIST = ("sysctl", "-n", "kern.geom.confxml")
 # Seconds it may take; it is memory that is read.

@@ -28,8 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
     from envstart.environment import Environment
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 # fsck_ffs(8) and e2fsck(8): what is all right, and what another run of the same would mend (docs/freebsd.md#fsck).
 _FINE = {"ufs": (0,), "ext4": (0, 1)}

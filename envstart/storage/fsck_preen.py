@@ -15,7 +15,7 @@ import os
 from envstart import paths
 from envstart.errors import TemporaryError, UnavailableError
 from envstart.mounts import commands
-from envstart.system.process import Result
+from envstart.system.command import Result
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envstart.config.load import Config
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 # Of geli attach (docs/freebsd.md#geli-errors), any line; what is not here may heal.
 _FINAL: diagnosis.Rows = (

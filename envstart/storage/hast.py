@@ -26,8 +26,8 @@ from envstart.storage import devices, hast_protocol
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 # Seconds that a secondary may take to join a new primary before that counts as degraded, and to say what it is.
 _JOIN = 2.0

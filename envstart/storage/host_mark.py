@@ -21,8 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
     from envstart.steps.mount import Mount
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 NAME = ".envstart.owner"
 _SIZE_MAX = 1024

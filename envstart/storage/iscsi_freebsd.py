@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envstart.config.load import Config
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 _LIST = ("iscsictl", "-L", "--libxo", "json")
 # The only listing that names the session of a bus; it has the secrets of all sessions in it as well.

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from envstart.config.load import Config
     from envstart.steps import diagnosis
     from envstart.storage.iscsi_freebsd import Listed
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
     class Initiator(Protocol):
         """What the modules initiator and open_iscsi have in common: see there."""

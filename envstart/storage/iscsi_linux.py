@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envstart.config.load import Config
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 DISK = "/dev/sdN"
 # Seconds until a silent target is taken for lost: node.conn[0].timeo.noop_out_interval and noop_out_timeout, 5 each.
@@ -246,9 +246,7 @@ async def _login(host: Host, config: Config, target: str, portal: str) -> Result
 def shortened(result: Result) -> Result:
     """What iscsiadm(8) says why a login failed, without the rest, which says which one did."""
     told = result.err.partition("initiator reported error (")[2].partition(")")[0]
-    if told:
-        result.out, result.err = "", told
-    return result
+    return result._replace(out="", err=told) if told else result
 
 
 async def logout(host: Host, session: Listed) -> Result:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envstart.config.load import Config
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 _PROGRAMS = ("rbd-ggate", "rbd")
 # Seconds the search for processes may take.

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from envstart.config.load import Config
     from envstart.storage.fsck import Fsck
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 # A command that meets a unit attention (somebody cleared, or took, a reservation) fails once without a word.
 _TRIES = 3

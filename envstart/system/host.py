@@ -22,12 +22,12 @@ from envstart.errors import (
     unreadable,
 )
 from envstart.mounts import commands, table
-from envstart.system import filesystem, process, tempfiles
+from envstart.system import command, filesystem, process, tempfiles
+from envstart.system.command import Result
 from envstart.system.deadline import Deadline
 from envstart.system.locks import Locks
 from envstart.system.log import erase
 from envstart.system.loop import Turn, Wait, Waiting, Waits, together
-from envstart.system.process import Result
 from envstart.system.signals import Signals
 from envstart.system.workers import Askers
 
@@ -199,7 +199,7 @@ class Host:
             try:
                 given = None if stdin is None else tempfiles.holding(stdin)
                 try:
-                    child = process.command(path, argv, environment, (given, out, err), self.own if hold else ())
+                    child = command.start(path, argv, environment, (given, out, err), self.own if hold else ())
                 finally:
                     if given is not None:
                         os.close(given)

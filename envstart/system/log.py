@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from envstart.engine.plan import Plan
     from envstart.errors import EnvstartError
-    from envstart.system.process import Result
+    from envstart.system.command import Result
 
 IDENT = "envstart"
 # Where syslogd(8) of Linux, or journald, listens.

@@ -1,7 +1,6 @@
-"""Processes of our own making: a command, or a function that may hang. Each can be left behind at any time.
+"""Processes of our own making, above all for functions that may hang. Each can be left behind at any time.
 
-Written with fork(2) and exec(2), because subprocess takes longer to import (12 ms) than all else that a start does;
-there are no threads here that would make a fork dangerous.
+There are no threads here that would make a fork dangerous.
 """
 
 from __future__ import annotations
@@ -12,19 +11,16 @@ import select
 import sys
 import time
 
-from envstart.system.signals import DEFAULT_IN_CHILD, forget_in_child
+from envstart.system.signals import forget_in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
 _NULL = "/dev/null"
 # Highest descriptor that a caller may have left open for us.
 _DESCRIPTORS = 4096
-_CANNOT_EXECUTE = 126
-# That of FreeBSD makes no session.
-_CAN_SPAWN = sys.platform.startswith("linux")
 # Bytes of the length before each answer.
 _LENGTH = 4
 # In place of an errno: an EnvstartError, by pickle.
@@ -80,82 +76,6 @@ class Child:
                     posix.kill(self.pid, number)
         except OSError:
             pass
-
-
-class Result:
-    """How a command ended. ``status`` is its exit status, minus the signal that ended it, or None: not in time.
-    ``alive``: nothing could end it."""
-
-    __slots__ = ("status", "out", "err", "seconds", "alive")
-
-    def __init__(self, status: int | None, out: str, err: str, seconds: float, alive: bool) -> None:
-        self.status = status
-        self.out = out
-        self.err = err
-        self.seconds = seconds
-        self.alive = alive
-
-    @property
-    def words(self) -> str:
-        """What the command said, on one line; else how it ended."""
-        lines = [line.strip() for line in (self.err + "\n" + self.out).splitlines() if line.strip()]
-        said = " / ".join(lines[-4:])[:500]
-        if self.status is None:
-            return f"no answer in {self.seconds:.1f} s" + (f", after it said: {said}" if said else "")
-        if said:
-            return said
-        return f"ended by signal {-self.status}" if self.status < 0 else f"exit status {self.status}, without a word"
-
-
-def command(
-    path: str,
-    argv: Sequence[str],
-    environment: Mapping[str, str],
-    streams: tuple[int | None, int, int],
-    keep: Collection[int],
-) -> Child:
-    """Execute ``path`` in a session of its own: no terminal to ask at, nothing inherited but ``streams``, its standard
-    ones (the first None: nothing to read), and ``keep``. OSError."""
-    what = " ".join(argv)
-    if _CAN_SPAWN:
-        try:
-            return Child(_spawn(path, argv, environment, streams, keep), what, bool(keep))
-        except OSError:
-            # A forked one can tell why.
-            pass
-    pid = posix.fork()
-    if pid:
-        return Child(pid, what, bool(keep))
-    try:
-        become_child(streams, keep)
-        posix.execve(path, list(argv), environment)
-    except OSError as error:
-        posix.write(2, f"{path}: {error.strerror}\n".encode())
-    finally:
-        posix._exit(_CANNOT_EXECUTE)
-
-
-def _spawn(
-    path: str,
-    argv: Sequence[str],
-    environment: Mapping[str, str],
-    streams: tuple[int | None, int, int],
-    keep: Collection[int],
-) -> int:
-    """command() without a fork, after which each page that one of the two writes to is copied (1 ms and more). OSError.
-
-    We are in ``/`` already, what we have open is closed by execve(2), and what the caller had is (hooks/run-hook).
-    """
-    given, out, err = streams
-    duplicates = [(out, 1), (err, 2), *((descriptor, descriptor) for descriptor in keep)]
-    actions: list[tuple[Any, ...]] = [(posix.POSIX_SPAWN_DUP2, *pair) for pair in duplicates]
-    if given is None:
-        actions.append((posix.POSIX_SPAWN_OPEN, 0, _NULL, posix.O_RDWR, 0))
-    else:
-        actions.append((posix.POSIX_SPAWN_DUP2, given, 0))
-    return posix.posix_spawn(
-        path, list(argv), environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=DEFAULT_IN_CHILD
-    )
 
 
 def call(

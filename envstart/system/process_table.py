@@ -8,8 +8,7 @@ import time
 
 from envstart.environment import is_name
 from envstart.errors import UnavailableError
-from envstart.system import process as children
-from envstart.system import site_packages, tempfiles
+from envstart.system import command, site_packages, tempfiles
 from envstart.system.loop import Wait
 
 TYPE_CHECKING = False
@@ -55,7 +54,7 @@ def _by_ps() -> dict[int, _Process]:
     """Return all processes by their pid; none if ps(1) does not tell them."""
     out = tempfiles.nameless()
     try:
-        ps = children.command("/bin/ps", _PS, {"LC_ALL": "C"}, (None, out, out), ())
+        ps = command.start("/bin/ps", _PS, {"LC_ALL": "C"}, (None, out, out))
         os.waitpid(ps.pid, 0)
         found = [_Process(line) for line in tempfiles.text(out).splitlines()]
     except (OSError, ValueError):

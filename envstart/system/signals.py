@@ -19,7 +19,7 @@ else:
 _INFO = getattr(signal, "SIGINFO", signal.SIGUSR1)
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 # What has its default action in a child.
-DEFAULT_IN_CHILD = (*_ENDING, _INFO, signal.SIGCHLD, signal.SIGPIPE)
+_DEFAULT_IN_CHILD = (*_ENDING, _INFO, signal.SIGCHLD, signal.SIGPIPE)
 # What halts another process, and lets it go on.
 HALT, CONTINUE = int(signal.SIGSTOP), int(signal.SIGCONT)
 
@@ -51,12 +51,12 @@ class Signals:
                 posix.set_blocking(descriptor, False)
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         for number in _ENDING:
-            # What nohup(1) or a shell's & has made ignored stays so.
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self._note)
+            # What nohup(1) or a shell's & has made ignored stays so; in a command a handler becomes the default action.
+            is_ignored = signal.getsignal(number) in (signal.SIG_IGN, _pass_over)
+            signal.signal(number, _pass_over if is_ignored else self._note)
         signal.signal(_INFO, self._ask)
         # An ignored SIGCHLD, which a caller can leave us, would take the children's exit statuses away.
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.signal(signal.SIGCHLD, _pass_over)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
     def wake(self) -> int | None:
@@ -78,6 +78,10 @@ class Signals:
         self.asked = True
 
 
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    """Do nothing but wake whoever polls."""
+
+
 def disarm() -> None:
     """All work is done: there is nothing to clean up, and a signal may end what follows."""
     for number in _ENDING:
@@ -88,5 +92,5 @@ def disarm() -> None:
 def forget_in_child() -> None:
     """In a forked child: default actions, and no word into the parent's pipe."""
     signal.set_wakeup_fd(-1)
-    for number in DEFAULT_IN_CHILD:
+    for number in _DEFAULT_IN_CHILD:
         signal.signal(number, signal.SIG_DFL)

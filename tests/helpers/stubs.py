@@ -17,9 +17,9 @@ from envstart.errors import TemporaryError
 from envstart.mounts.table import Entry, Table
 from envstart.steps.health import Answer
 from envstart.system import loop
+from envstart.system.command import Result
 from envstart.system.deadline import Deadline
 from envstart.system.host import Host
-from envstart.system.process import Result
 
 _T = TypeVar("_T")
 

@@ -14,7 +14,7 @@ import pytest
 import real
 from cbsd import NULLFS, SERVER, Ended, Site, last_line, wears
 
-from envstart.system.process import Result
+from envstart.system.command import Result
 
 HOOKS = Path(__file__).resolve().parents[2] / "hooks"
 

@@ -77,7 +77,7 @@ LONG = SHORT | {f"envstart.{name}" for name in """
     engine.circuit_breaker engine.executor engine.plan engine.record engine.retry environment errors
     hooks.dispatch lifecycle lifecycle.stopping mounts.commands mounts.vis
     steps steps.diagnosis steps.health steps.mount steps.mountpoint steps.sources steps.symlinks steps.thin
-    steps.unmount system.deadline system.files system.filesystem system.host system.log system.loop
+    steps.unmount system.command system.deadline system.files system.filesystem system.host system.log system.loop
     system.site_packages system.tempfiles system.workers
 """.split()}  # fmt: skip
 # No time for these in a start or a stop that goes well; the rest of the standard library is at hand there.
@@ -98,7 +98,7 @@ class Cost(NamedTuple):
 def counted(work: Workdir, program: str, *words: str) -> Cost:
     argv = ["-I", "-S", "-c", COUNTING, str(ROOT), program, *(words or work.argv())]
     found = json.loads(work.namespace.run(sys.executable, *argv))
-    opened = Counter(path if path.startswith("/proc/") else Path(path).suffix for path in found["opened"])
+    opened = Counter(path if path.startswith(("/proc/", "/dev/")) else Path(path).suffix for path in found["opened"])
     # The interpreter's own come as they are used.
     modules = {name for name in found["modules"] if not name.startswith("encodings")}
     return Cost(found["status"], modules, found["forks"], found["tables"], dict(opened))
@@ -130,14 +130,14 @@ def test_a_start_and_a_stop_of_four(work: Workdir) -> None:
     assert start.tables <= 1 + 4
     # The record of what is mounted, looked for and written.
     files = {".env_start_nullfs": 2, ".conf": 1, ".lock": 1, ".started": 1, ".record": 1, ".new": 1}
-    assert within(start.opened, files, start.tables)
+    assert within(start, files)
     assert again.modules <= SHORT
     assert (again.forks, again.tables) == (1, 1)
     assert again.opened == {".env_start_nullfs": 1, ".lock": 1, ".started": 1, "/proc/self/mountinfo": 1}
     assert is_second_tier(stop.modules)
     assert stop.forks <= 1 + 4
     assert stop.tables <= 1 + 4
-    assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1, ".record": 1}, stop.tables)
+    assert within(stop, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1, ".record": 1})
 
 
 def test_the_short_way_ends_with_any_module_of_a_start(work: Workdir) -> None:
@@ -158,7 +158,7 @@ def test_a_stop_with_nothing_to_do(work: Workdir) -> None:
     assert is_second_tier(stop.modules)
     assert stop.forks <= 1
     assert stop.tables <= 1
-    assert within(stop.opened, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1, ".record": 1}, stop.tables)
+    assert within(stop, {".env_stop_nullfs": 1, ".conf": 1, ".lock": 1, ".left": 1, ".record": 1})
 
 
 @pytest.mark.parametrize("count", [10, 100])
@@ -183,14 +183,15 @@ def test_a_check_of_many(work: Workdir, count: int) -> None:
     # The database, the names of directories, and the one file system that all of them are on.
     assert check.forks <= 3
     assert check.tables <= 1
-    assert within(check.opened, {".conf": count, ".lock": 2}, check.tables)
-    assert not {}
+    assert within(check, {".conf": count, ".lock": 2})
+    assert not {name for name in check.modules if name.startswith(("envstart.storage", "envstart.cli.doctor"))}
 
 
-def within(opened: dict[str, int], limits: dict[str, int], tables: int) -> bool:
-    """A reading of the table takes two of its file, and one more whenever it changes in between."""
-    limits = {**limits, "/proc/self/mountinfo": 3 * tables}
-    return all(count <= limits.get(name, 0) for name, count in opened.items())
+def within(cost: Cost, limits: dict[str, int]) -> bool:
+    """A reading of the table takes two of its file, and one more whenever it changes in between; each command has
+    nothing to read."""
+    limits = {**limits, "/proc/self/mountinfo": 3 * cost.tables, "/dev/null": cost.forks}
+    return all(count <= limits.get(name, 0) for name, count in cost.opened.items())
 
 
 def is_second_tier(modules: set[str]) -> bool:

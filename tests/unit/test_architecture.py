@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "envstart").rglob("*.py"))
 # Each has one door, and is imported when it is first needed.
 DOORS = {
-    "subprocess": set(),
+    "subprocess": {"command"},
     "psutil": {"process_table"},
     "tenacity": {"retry"},
     "configobj": {"load"},

@@ -33,9 +33,9 @@ from envstart.steps import thin, zfs
 from envstart.storage import devices_freebsd, hast, host_mark, iscsi_freebsd, rbd, reservation_argv, superblock
 from envstart.storage.graph import Graph
 from envstart.system import filesystem, probe, rundir
+from envstart.system.command import Result
 from envstart.system.host import Host
 from envstart.system.log import Report, printable
-from envstart.system.process import Result
 
 T = TypeVar("T")
 Parse = Callable[[Result], Any]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from envstart.cli.doctor.finding import Case, Scene
     from envstart.engine.plan import Step
+    from envstart.system.command import Result
     from envstart.system.host import Host
-    from envstart.system.process import Result
 
 # Programs that a step of this kind runs, and the module that the kernel needs for it: as kldstat -m calls it, and its
 # file. What mount(8) or a daemon loads by itself must at least be there to load.

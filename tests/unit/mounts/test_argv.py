@@ -8,8 +8,8 @@ import pytest
 
 from envstart.mounts import commands
 from envstart.steps import diagnosis
+from envstart.system.command import Result
 from envstart.system.log import paste
-from envstart.system.process import Result
 
 SAMPLE = ("rw", "vers=4", "intr", "rsize=32768", "hard", "proto=tcp", "timeout=300")
 

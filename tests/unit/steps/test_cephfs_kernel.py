@@ -24,8 +24,8 @@ from envstart.mounts.table import Entry, Table
 from envstart.steps import ceph, cephfs_kernel, fuse
 from envstart.steps.cephfs_kernel import KernelMount
 from envstart.steps.mountpoint import Undo
+from envstart.system.command import Result
 from envstart.system.host import Host
-from envstart.system.process import Result
 
 KEYS = {"CEPH_USER": "host1", "CEPH_MONITORS": "10.0.0.1 mon2:6789", "CEPH_CLIENT": "kernel", "MOUNT_FSTAB": "0"}
 POINT = "/usr/jails/jails-data/env1-data"

@@ -6,7 +6,7 @@ import pytest
 
 from envstart.mounts import commands
 from envstart.steps import diagnosis, nfs_failure
-from envstart.system.process import Result
+from envstart.system.command import Result
 
 
 def test_case_c11_linux_has_the_same_option() -> None:

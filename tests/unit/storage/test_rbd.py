@@ -90,7 +90,7 @@ def test_linux_asks_for_its_disks_not_for_images(tmp_path: Path) -> None:
 
 
 def test_the_list_of_both_systems() -> None:
-    from envstart.system.process import Result
+    from envstart.system.command import Result
 
     one = Mapped({}, "jails/ns/jail1", read_only=False)  # type: ignore[arg-type]
     rows = [

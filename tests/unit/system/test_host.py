@@ -25,6 +25,7 @@ from envstart.steps import forced
 from envstart.system import guests, process_table, rundir
 from envstart.system import log as reports
 from envstart.system import process as children
+from envstart.system.command import Result
 from envstart.system.host import Host
 from envstart.system.log import Report
 from envstart.system.loop import Wait
@@ -163,10 +164,10 @@ def test_no_room_for_the_directory_of_locks(host: Host, monkeypatch: pytest.Monk
 def test_names_of_jails_that_are_lost_on_a_full_disk() -> None:
     """jls(8) does not look whether what it prints arrives (usr.sbin/jls/jls.c)."""
     for out, names in (("name\n", set()), ("name\njail1\nname\n", {"jail1", "name"})):
-        assert guests._names(children.Result(0, out, "", 0.0, False)) == names
+        assert guests._names(Result(0, out, "", 0.0, False)) == names
     for status, out in ((0, ""), (0, "jail1\n"), (1, "name\njail1\n")):
         with pytest.raises(ValueError, match=r"disk full|jail1"):
-            guests._names(children.Result(status, out, "", 0.0, False))
+            guests._names(Result(status, out, "", 0.0, False))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere syslog(3) does not wait")
@@ -198,11 +199,7 @@ echo "a word" >&2
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-@pytest.mark.parametrize("spawns", [True, False])
-def test_what_a_command_is_given(host: Host, monkeypatch: pytest.MonkeyPatch, spawns: bool) -> None:
-    """The same whichever way it is started."""
-    monkeypatch.setattr(children, "_CAN_SPAWN", spawns)
-    monkeypatch.chdir("/")
+def test_what_a_command_is_given(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "1")
     for number in (signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
@@ -218,9 +215,7 @@ def test_what_a_command_is_given(host: Host, monkeypatch: pytest.MonkeyPatch, sp
             assert (held == 0) == hold
 
 
-@pytest.mark.parametrize("spawns", [True, False])
-def test_what_cannot_be_executed(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spawns: bool) -> None:
-    monkeypatch.setattr(children, "_CAN_SPAWN", spawns and sys.platform.startswith("linux"))
+def test_what_cannot_be_executed(host: Host, tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_bytes(b"\0neither this nor that")
     program.chmod(0o755)
@@ -319,9 +314,9 @@ def test_a_forced_unmount_that_waits_for_the_server(platform: str, done: bool) -
     entry = Entry("nas:/a", "/mnt/a", "nfs")
 
     class Waiting(stubs.Stub):
-        async def run(self, argv: Sequence[str], **_: object) -> children.Result:
+        async def run(self, argv: Sequence[str], **_: object) -> Result:
             self._table = Table([Entry("/dev/ada0p2", "/", "ufs")])
-            return children.Result(None, "", "", 5.0, alive=True)
+            return Result(None, "", "", 5.0, alive=True)
 
     host = Waiting(mounts=[entry])
     host.platform = platform

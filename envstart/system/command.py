@@ -1,0 +1,69 @@
+"""Commands: processes of other programs, and how they end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from envstart.system.process import Child
+
+# What sh(1) ends with for a program that cannot be executed.
+_CANNOT_EXECUTE = 126
+
+
+class Result(NamedTuple):
+    """How a command ended. ``status`` is its exit status, minus the signal that ended it, or None: not in time.
+    ``alive``: nothing could end it."""
+
+    status: int | None
+    out: str
+    err: str
+    seconds: float
+    alive: bool
+
+    @property
+    def words(self) -> str:
+        """What the command said, on one line; else how it ended."""
+        lines = [line.strip() for line in (self.err + "\n" + self.out).splitlines() if line.strip()]
+        said = " / ".join(lines[-4:])[:500]
+        if self.status is None:
+            return f"no answer in {self.seconds:.1f} s" + (f", after it said: {said}" if said else "")
+        if said:
+            return said
+        return f"ended by signal {-self.status}" if self.status < 0 else f"exit status {self.status}, without a word"
+
+
+def start(
+    path: str,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    streams: tuple[int | None, int, int],
+    keep: Collection[int] = (),
+) -> Child:
+    """Execute ``path`` in a session of its own: no terminal to ask at, nothing inherited but ``streams``, its standard
+    ones (the first None: nothing to read), and ``keep``. OSError if no process can be made."""
+    given, out, err = streams
+    try:
+        process = subprocess.Popen(
+            argv,
+            executable=path,
+            stdin=subprocess.DEVNULL if given is None else given,
+            stdout=out,
+            stderr=err,
+            pass_fds=keep,
+            cwd="/",
+            env=environment,
+            start_new_session=True,
+        )
+    except OSError as error:
+        if error.filename != path:
+            raise
+        os.write(err, f"{path}: {error.strerror}\n".encode())
+        child = Child(0, " ".join(argv))
+        child.status = _CANNOT_EXECUTE
+        return child
+    # Its end is asked for by Child, which can leave it behind; Popen's destructor is to think no more of it.
+    process.returncode = 0
+    return Child(process.pid, " ".join(argv), bool(keep))
