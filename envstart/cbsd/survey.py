@@ -18,7 +18,6 @@ from envstart.lifecycle import stopping
 from envstart.steps import observe
 from envstart.steps.mount import Mount
 from envstart.system import filesystem, process_table
-from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -254,7 +253,7 @@ def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Seen]:
                     what = mounts.pop(point, step.source)
                     seen.append(Seen(one, step, _lost(host, inventory.workdir, name, what, point)))
         for point, what in mounts.items():
-            unmount = paste(("umount", point))
+            unmount = shlex.join(("umount", point))
             text = f"{what} is mounted on {point}, CBSD knows no {name}, and no configuration says so: {unmount}"
             seen.append(Seen(None, None, State(ORPHAN, text), point))
     return seen

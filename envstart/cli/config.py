@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Iterator
 
 from envstart import backends, lifecycle
@@ -16,7 +17,7 @@ from envstart.engine.plan import Plan
 from envstart.environment import in_workdir
 from envstart.errors import EnvstartError
 from envstart.system.host import Host
-from envstart.system.log import Report, paste, tell
+from envstart.system.log import Report, tell
 
 
 def add_parsers(verbs: Verbs) -> None:
@@ -82,7 +83,7 @@ def _values(plan: Plan, host: Host) -> Iterator[str]:
             text = derived.get(option.name, "") or _below_another(plan, option)
         if not text and option.default_help:
             origin += f": {option.default_help}"
-        yield f"{option.name}={paste([text])}  # {origin}"
+        yield f"{option.name}={shlex.quote(text)}  # {origin}"
 
 
 def _below_another(plan: Plan, option: Option) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 
 from envstart import lifecycle
@@ -20,7 +21,7 @@ from envstart.steps import occupancy, recovery
 from envstart.steps.mount import Mount
 from envstart.system import guests
 from envstart.system.host import Host
-from envstart.system.log import Report, paste, write
+from envstart.system.log import Report, write
 
 # Seconds that the recovery of one environment may take: umount -N of a dead server takes about a minute (transcript
 # nfs-dead-server), and there are three of them.
@@ -93,7 +94,7 @@ def _recover(options: argparse.Namespace, report: Report, watched: Watched, brok
     for step, argvs in zip(steps, lines):
         write(1, f"# {plan.environment.name}: {step.name}: {states[step]}\n")
         # What lies on two of them is unmounted once.
-        write(1, "".join(f"{paste(argv)}\n" for argv in argvs if argv not in told))
+        write(1, "".join(f"{shlex.join(argv)}\n" for argv in argvs if argv not in told))
         told.update(argvs)
     if options.remount:
         write(1, remedies.of_plan(plan, "start") + "\n")
@@ -158,7 +159,7 @@ def _advice(row: Seen) -> str:
     """Return what helps against a state that recover does nothing about; "" if there is nothing to do."""
     if row.level == "ok" or row.watched is None:
         return ""
-    record, word, unmount = row.watched.found, row.state.word, paste(("umount", row.point))
+    record, word, unmount = row.watched.found, row.state.word, shlex.join(("umount", row.point))
     workdirs = [record.workdir] if record.workdir else []
     doctor = remedies.known("doctor", [record.name], workdirs)
     if word in (plan.NOT_MOUNTED, plan.NOT_READY):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 
 from envstart.config import shell
@@ -10,7 +11,6 @@ from envstart.config.schema import fill
 from envstart.environment import Environment
 from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError, UsageError, reason
 from envstart.system import site_packages
-from envstart.system.log import paste
 from envstart.system.probe import open_regular
 from envstart.system.site_packages import ROOT
 
@@ -118,7 +118,7 @@ def load(backend: str, options: Sequence[Option], name: str, path: str | None, w
         places = candidates(backend, workdir)
         raise ConfigError(
             f"cannot find env_start_{backend}.conf in {', '.join(map(os.path.dirname, places))}",
-            hint=f"write one: {remedies.known('config sample', [backend])} > {paste((places[0],))}",
+            hint=f"write one: {remedies.known('config sample', [backend])} > {shlex.quote(places[0])}",
         )
     reading = _reading(trusted_text(path)) if path is not None else shell.Reading()
     return from_reading(backend, options, name, path, reading)
@@ -292,12 +292,12 @@ def trusted_text(path: str) -> str:
         with open(open_regular(path, follow=True), "rb") as file:
             status = os.fstat(file.fileno())
             if status.st_uid not in (0, os.geteuid()) and status.st_uid != _cbsd()[0]:
-                remedy = paste(("chown", "root", path))
+                remedy = shlex.join(("chown", "root", path))
                 raise PermissionDeniedError(f"cannot trust {path}: it belongs to user {status.st_uid}", hint=remedy)
             writable = status.st_mode & 0o022
             if writable and (writable != stat.S_IWGRP or status.st_gid != _cbsd()[1]):
                 raise PermissionDeniedError(
-                    f"cannot trust {path}: others can write it", hint=paste(("chmod", "go-w", path))
+                    f"cannot trust {path}: others can write it", hint=shlex.join(("chmod", "go-w", path))
                 )
             content = file.read(_SIZE_MAX + 1)
     except OSError as error:

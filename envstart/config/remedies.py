@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 
-from envstart.system.log import paste
 from envstart.system.site_packages import ROOT
 
 TYPE_CHECKING = False
@@ -49,12 +49,12 @@ def of(backend: str, environment: Environment, path: str | None, verb: str, *opt
 def set_hook(found: Found, backend: str) -> str:
     """Return CBSD's command line that gives a jail or VM the start hook of ``backend``."""
     hook = f"{os.path.dirname(os.path.realpath(tool()))}/env_start_{backend}"
-    return paste(("cbsd", "jset" if found.is_jail else "bset", f"jname={found.name}", f"mnt_start={hook}"))
+    return shlex.join(("cbsd", "jset" if found.is_jail else "bset", f"jname={found.name}", f"mnt_start={hook}"))
 
 
 def again(program: str, argv: Sequence[str]) -> str:
     """Return the command line ``argv`` of a hook, or of the tool, for root."""
-    return paste(("sudo", tool(program), *argv))
+    return shlex.join(("sudo", tool(program), *argv))
 
 
 def tool(program: str = "envstart") -> str:
@@ -73,4 +73,4 @@ def tool(program: str = "envstart") -> str:
 
 
 def _line(verb: str, *words: str) -> str:
-    return paste((*(("sudo",) if os.geteuid() else ()), tool(), *verb.split(), *words))
+    return shlex.join((*(("sudo",) if os.geteuid() else ()), tool(), *verb.split(), *words))

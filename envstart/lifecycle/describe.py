@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+
 from envstart.engine import plan as plans
 from envstart.lifecycle import pkg_locking
 from envstart.lifecycle.forecast import Forecast
 from envstart.lifecycle.rehearsal import Rehearsal
-from envstart.system.log import paste, printable, tell
+from envstart.system.log import printable, tell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def _what(act: Act) -> str:
 def _commands(act: Act, commands: Sequence[tuple[str, ...]], error: EnvstartError | None) -> list[str]:
     """Lines to paste; those that nothing would run, or that say less than the run knows, are comments."""
     return [
-        f"{'# ' if error is not None or not act.state.pastable or plans.is_guess(argv) else ''}{paste(argv)}"
+        f"{'# ' if error is not None or not act.state.pastable or plans.is_guess(argv) else ''}{shlex.join(argv)}"
         for argv in commands
     ]
 

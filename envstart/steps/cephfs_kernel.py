@@ -8,6 +8,7 @@ it to the kernel's key ring; the table shows ``secret=<hidden>``. Seen of Ceph 1
 from __future__ import annotations
 
 import os
+import shlex
 
 from envstart.config.schema import ALNUM, mount_words
 from envstart.errors import (
@@ -22,7 +23,6 @@ from envstart.errors import (
 from envstart.mounts import table_linux
 from envstart.steps import ceph, diagnosis, health
 from envstart.steps.mount import Mount
-from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class KernelMount(Mount):
             raise ConfigError(
                 f"cannot use {entry.point}: {entry} is mounted there, from {_named(name)}, and the configuration says "
                 f"{_named(wanted)}; it is not touched",
-                hint=f"{paste(('umount', entry.point))}, or correct CEPH_FS_NAME",
+                hint=f"{shlex.join(('umount', entry.point))}, or correct CEPH_FS_NAME",
             )
         return True
 

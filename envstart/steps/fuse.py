@@ -9,6 +9,7 @@ environments: a dead one could then not be taken away before the last of them is
 from __future__ import annotations
 
 import os
+import shlex
 import time
 
 from envstart.config.schema import directory
@@ -26,7 +27,6 @@ from envstart.steps import health, mountpoint, unmount
 from envstart.steps.block import Looks
 from envstart.steps.mount import Mount
 from envstart.system import process_table, rundir
-from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,13 +121,13 @@ class Client(Mount):
             raise ConfigError(
                 f"cannot tell what is mounted on {entry.point}: the mount table shows {entry} alone, and envstart has "
                 "no note of it; it is not touched",
-                hint=paste(("umount", entry.point)),
+                hint=shlex.join(("umount", entry.point)),
             )
         if entry.number and number not in ("", _UNTOLD, entry.number):
             raise ConfigError(
                 f"cannot tell what is mounted on {entry.point}: {entry}, but not the mount that envstart has made; it "
                 "is not touched",
-                hint=paste(("umount", entry.point)),
+                hint=shlex.join(("umount", entry.point)),
             )
         return source == self.source
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
 
 from envstart.errors import (
@@ -18,7 +19,6 @@ from envstart.errors import (
     TemporaryError,
     reason,
 )
-from envstart.system.log import paste
 from envstart.system.probe import open_regular
 
 TYPE_CHECKING = False
@@ -94,9 +94,9 @@ def _open(path: str) -> int:
     status = os.fstat(descriptor)
     wrong = hint = ""
     if status.st_uid != 0:
-        wrong, hint = f"{path} belongs to user {status.st_uid}", paste(("chown", "root", path))
+        wrong, hint = f"{path} belongs to user {status.st_uid}", shlex.join(("chown", "root", path))
     elif status.st_mode & 0o077:
-        wrong, hint = f"{path} can be used by others than root", paste(("chmod", "600", path))
+        wrong, hint = f"{path} can be used by others than root", shlex.join(("chmod", "600", path))
     elif status.st_size > _SIZE_MAX:
         wrong = f"{path} has more than {_SIZE_MAX} bytes"
     if wrong:

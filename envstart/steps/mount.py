@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from envstart import errors
 from envstart.engine import circuit_breaker, plan
 from envstart.engine.retry import until_it_heals
@@ -11,7 +13,6 @@ from envstart.paths import is_below
 from envstart.steps import diagnosis, health, mountpoint, sources, symlinks, unmount
 from envstart.steps.mountpoint import Undo
 from envstart.system import filesystem
-from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Mount(plan.Step):
         if entry is not None and not await self._matches(host, table, entry):
             raise errors.ConfigError(
                 f"cannot mount {self.source} on {point}: {entry} is mounted there; it is not touched",
-                hint=f"{paste(('umount', point))}, or correct the configuration",
+                hint=f"{shlex.join(('umount', point))}, or correct the configuration",
             )
         return entry
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
 from envstart.system import filesystem
-from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def seen(table: Table, point: str) -> Entry | None:
         found = " over ".join(str(entry) for entry in reversed(stack))
         raise ConfigError(
             f"cannot use {point}: {len(stack)} mounts are stacked on it, {found}; it is not touched",
-            hint=paste(("umount", point)),
+            hint=shlex.join(("umount", point)),
         )
     if not stack:
         return None
@@ -45,7 +46,7 @@ def refuse_hidden(table: Table, entry: Entry) -> None:
         raise ConfigError(
             f"cannot use {entry.point}: {entry} is mounted there, and hidden by {cover}, which was mounted on "
             f"{cover.point} later; it is not touched",
-            hint=paste(("umount", cover.point)),
+            hint=shlex.join(("umount", cover.point)),
         )
 
 

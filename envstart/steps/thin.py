@@ -7,6 +7,8 @@ The layout is the FreeBSD Handbook's: ``etc``, ``var`` and the like are links in
 
 from __future__ import annotations
 
+import shlex
+
 from envstart.config.directories import Wanted
 from envstart.config.load import mistakes, trusted_text
 from envstart.config.schema import ALNUM, NAME, Option, directory
@@ -16,7 +18,6 @@ from envstart.paths import is_below
 from envstart.steps import mountpoint
 from envstart.steps.mount import Mount
 from envstart.system import filesystem, process
-from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ class Base(Mount):
             raise ConfigError(
                 f"cannot use {self.point}: {self.source} is mounted there read-write, so that a jail could change the "
                 "base of all",
-                hint=f"{paste(('umount', self.point))}, and start again",
+                hint=f"{shlex.join(('umount', self.point))}, and start again",
             )
         return lack
 
@@ -265,7 +266,7 @@ class Base(Mount):
             raise NotFoundError(f"{doing}: {reason(error)}", hint=f"correct {key}") from None
         if not there:
             raise NotFoundError(
-                f"{doing}: it has no directory {SKELETON}", hint=paste(("mkdir", self.source + "/" + SKELETON))
+                f"{doing}: it has no directory {SKELETON}", hint=shlex.join(("mkdir", self.source + "/" + SKELETON))
             )
         if wrong:
             up = "../" * wrong[0].count("/")

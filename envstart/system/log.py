@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
+import socket
 import sys
 import time
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 IDENT = "envstart"
 # Where syslogd(8) of Linux, or journald, listens.
 _LOG = "/dev/log"
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%+=:,./_-")
 # Seconds to wait, once in a run, for a reader that does not read; what it does not take is dropped.
 _PATIENCE = 1.0
 # Lines of a command's output that -vv shows: the whole of GEOM has thousands.
@@ -56,13 +57,13 @@ class Report:
 
     def command(self, argv: Sequence[str]) -> None:
         """Tell that a command has been started."""
-        self.trace(paste(argv))
-        self._log("LOG_DEBUG", paste(argv))
+        self.trace(shlex.join(argv))
+        self._log("LOG_DEBUG", shlex.join(argv))
 
     def ended(self, argv: Sequence[str], result: Result, secret: bool = False) -> None:
         """Tell that a command has ended; without its output if that is ``secret``."""
         status = "cut off" if result.status is None else str(result.status)
-        self.trace(f"# {status}, {result.seconds:.2f} s: {paste(argv)}")
+        self.trace(f"# {status}, {result.seconds:.2f} s: {shlex.join(argv)}")
         lines = [] if secret else (result.out + result.err).splitlines()
         for line in lines[:_TRACED]:
             self.trace(f"  {line}", level=2)
@@ -119,28 +120,15 @@ class Report:
 
 def _send(priority: int, text: str) -> None:
     """What syslog(3) does, in the form of RFC 3164. That of Linux waits for ever for a daemon that does not read."""
-    # The half in C: the other one takes 6 ms to import.
-    import _socket
-
     line = f"<{priority}>{time.strftime('%b %e %H:%M:%S')} {IDENT}[{os.getpid()}]: {text}"
     try:
-        log = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
-        try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
             log.setblocking(False)
             log.connect(_LOG)
             log.send(line.encode("utf-8", "backslashreplace"))
-        finally:
-            log.close()
     except OSError:
         # Nobody is there, or has room.
         pass
-
-
-def paste(argv: Sequence[str]) -> str:
-    """A line that can be pasted into a shell (shlex.join, without its import of re: 8 ms at every start)."""
-    return " ".join(
-        word if word and _PLAIN.issuperset(word) else "'" + word.replace("'", "'\"'\"'") + "'" for word in argv
-    )
 
 
 def printable(text: str) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-
-from envstart.system.log import paste
 
 # What the package lies in: a checkout, the directory of ``make install``, or site-packages.
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -24,5 +23,5 @@ def how_to_install(name: str) -> str:
     if sys.platform.startswith("freebsd"):
         return "pkg install py{}{}-{}".format(*sys.version_info[:2], name)
     if os.path.exists(f"{ROOT}/Makefile"):
-        return paste(("make", "-C", ROOT, "env"))
-    return paste((sys.executable, "-m", "pip", "install", name))
+        return shlex.join(("make", "-C", ROOT, "env"))
+    return shlex.join((sys.executable, "-m", "pip", "install", name))

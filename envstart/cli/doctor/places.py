@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 
 from envstart.cbsd import links
 from envstart.cli.doctor.finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, see_check, several
@@ -15,7 +16,6 @@ from envstart.errors import EnvstartError, TemporaryError
 from envstart.lifecycle import pkg_locking
 from envstart.steps import keyfile
 from envstart.system import probe, process
-from envstart.system.log import paste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def of_workdir(top: str, look: dict[str, str], scene: Scene) -> list[Finding]:
     if not name:
         text = f"{top}/nodename is missing or empty: a lease cannot be told from another node's"
         known = database.removeprefix("inv.").removesuffix(".sqlite")
-        found.append(Finding(CRITICAL, HOST, text, f"echo {known or 'NAME'} > {paste((top + '/nodename',))}"))
+        found.append(Finding(CRITICAL, HOST, text, f"echo {known or 'NAME'} > {shlex.quote(top + '/nodename')}"))
     elif database and database != f"inv.{name}.sqlite":
         text = f"{top}/nodename says {name}, but CBSD's database is {database}"
         found.append(Finding(WARNING, HOST, text, f"correct {top}/nodename, or where {top}/var/db/local.sqlite leads"))
@@ -140,11 +140,11 @@ def _install(host: Host, hook: str, python: str, names: Sequence[str]) -> str:
     """Return how to install ``python``, or libraries for it, for the hook: in a checkout by its Makefile."""
     top = os.path.dirname(os.path.dirname(os.path.realpath(hook)))
     if os.path.exists(f"{top}/Makefile"):
-        return paste(("make", "-C", top, "env"))
+        return shlex.join(("make", "-C", top, "env"))
     if host.platform != "freebsd":
-        return paste((python, "-m", "pip", "install", *names)) if python else f"install {' '.join(names)}"
+        return shlex.join((python, "-m", "pip", "install", *names)) if python else f"install {' '.join(names)}"
     number = os.path.basename(os.path.realpath(python)).replace("python", "").replace(".", "") if python else ""
-    return paste(("pkg", "install", *(f"py{number}-{name}" if number else name for name in names)))
+    return shlex.join(("pkg", "install", *(f"py{number}-{name}" if number else name for name in names)))
 
 
 def look_at_hook(path: str) -> tuple[str, str]:
@@ -188,7 +188,7 @@ def _secrets(case: Case) -> Iterator[str]:
 
 
 def _close(path: str) -> str:
-    return f"{paste(('chown', 'root', path))} && {paste(('chmod', '600', path))}"
+    return f"{shlex.join(('chown', 'root', path))} && {shlex.join(('chmod', '600', path))}"
 
 
 async def _check_secrets(host: Host, scene: Scene, secrets: dict[str, str]) -> list[Finding]:
@@ -218,7 +218,7 @@ async def _pkg(host: Host) -> list[Finding]:
 
 def _lacks_locking(about: str, path: str) -> Finding:
     text = f"{path} does not say that locks work: pkg(8) will not trust its database on NFSv3 or GlusterFS"
-    return Finding(WARNING, about, text, f"echo '{pkg_locking.LINE}' >> {paste((path,))}")
+    return Finding(WARNING, about, text, f"echo '{pkg_locking.LINE}' >> {shlex.quote(path)}")
 
 
 def _groups(host: Host, scene: Scene) -> dict[str, list[tuple[Case, tuple[str, str]]]]:

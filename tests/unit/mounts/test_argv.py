@@ -9,7 +9,6 @@ import pytest
 from envstart.mounts import commands
 from envstart.steps import diagnosis
 from envstart.system.command import Result
-from envstart.system.log import paste
 
 SAMPLE = ("rw", "vers=4", "intr", "rsize=32768", "hard", "proto=tcp", "timeout=300")
 
@@ -94,7 +93,3 @@ def test_no_answer_can_heal() -> None:
     error = diagnosis.of_mount(Result(None, "", "", 10.0, alive=False), "mount nas:/x on /mnt")
     assert error.status == os.EX_TEMPFAIL
     assert "no answer in 10.0 s" in str(error)
-
-
-def test_a_line_that_can_be_pasted() -> None:
-    assert paste(["mount", "-o", "ro", "it's a/b", ""]) == """mount -o ro 'it'"'"'s a/b' ''"""
