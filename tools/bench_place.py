@@ -148,6 +148,11 @@ def floor() -> Command:
     return Command([str(ROOT / ".venv" / "bin" / "python"), "-c", "pass"], _PATH)
 
 
+def reading() -> Command:
+    """The same interpreter, which reads the mount table and does nothing with it."""
+    return Command([str(ROOT / ".venv" / "bin" / "python"), "-c", "open('/proc/self/mountinfo', 'rb').read()"], _PATH)
+
+
 def interpreter() -> str:
     """Its version, in its own words."""
     return sys.version.replace("\n", " ")

@@ -5,6 +5,8 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
+import shlex
+
 from envstart import backends, lifecycle
 from envstart.cbsd import unregistered
 from envstart.cbsd.inventory import Found
