@@ -12,6 +12,7 @@ Beyond sh(1), a line ``[pattern]`` begins a section, which lasts until the next 
 from __future__ import annotations
 
 import string
+from typing import NamedTuple
 
 _BLANK = " \t"
 _END = "\n;"
@@ -36,16 +37,13 @@ class ShellSyntaxError(Exception):
     """What cannot be read, and why; the line is where the statement begins."""
 
 
-class Assignment:
+class Assignment(NamedTuple):
     """``key=value`` on ``line`` (from 1), inside ``[section]`` or above all of them (None)."""
 
-    __slots__ = ("section", "key", "value", "line")
-
-    def __init__(self, section: str | None, key: str, value: str, line: int) -> None:
-        self.section = section
-        self.key = key
-        self.value = value
-        self.line = line
+    section: str | None
+    key: str
+    value: str
+    line: int
 
 
 class Reading:

@@ -9,6 +9,7 @@ the devices before it unmounts anything, as any stop does.
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from envstart import backends
 from envstart.config import shell
@@ -33,32 +34,19 @@ _SIZE_MAX = 1 << 20
 _HEADER = "# What envstart has mounted. A stop reads it where the configuration cannot be read. Do not edit it.\n"
 
 
-class Record:
+class Record(NamedTuple):
     """What a start was made of: the backend, the jail or VM, the text of each key, and the inputs of the plan.
 
     ``defaults`` names the keys that the configuration did not set; ``source`` is the file it was ("": none).
     """
 
-    __slots__ = ("path", "backend", "environment", "source", "texts", "defaults", "inputs")
-
-    def __init__(
-        self,
-        path: str,
-        backend: str,
-        environment: Environment,
-        *,
-        source: str,
-        texts: Mapping[str, str],
-        defaults: frozenset[str],
-        inputs: Mapping[str, str],
-    ) -> None:
-        self.path = path
-        self.backend = backend
-        self.environment = environment
-        self.source = source
-        self.texts = texts
-        self.defaults = defaults
-        self.inputs = inputs
+    path: str
+    backend: str
+    environment: Environment
+    source: str
+    texts: Mapping[str, str]
+    defaults: frozenset[str]
+    inputs: Mapping[str, str]
 
     def config(self) -> Config:
         """Return the configuration as it was; ConfigError if this version of envstart has no use for it."""

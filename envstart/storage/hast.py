@@ -8,6 +8,7 @@ soon as it has begun. So the other node is asked itself (hast_protocol.py).
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from envstart.engine import plan
 from envstart.errors import (
@@ -44,18 +45,15 @@ class AwayError(UnavailableError):
     """hastd(8) does not run."""
 
 
-class Resource:
+class Resource(NamedTuple):
     """What hastd says of it. ``status``: complete, degraded, "" without a worker; ``dirty``: bytes not replicated."""
 
-    __slots__ = ("device", "role", "status", "dirty", "remote", "source")
-
-    def __init__(self, device: str, role: str, status: str, dirty: str, remote: str, source: str) -> None:
-        self.device = device
-        self.role = role
-        self.status = status
-        self.dirty = dirty
-        self.remote = remote
-        self.source = source
+    device: str
+    role: str
+    status: str
+    dirty: str
+    remote: str
+    source: str
 
     def __str__(self) -> str:
         words = [self.role, *([self.status] if self.status else [])]

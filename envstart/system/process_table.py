@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import NamedTuple
 
 from envstart.environment import is_name
 from envstart.errors import UnavailableError
@@ -37,17 +38,19 @@ def _psutil() -> Any:
     return psutil
 
 
-class _Process:
+class _Process(NamedTuple):
     """One process, as ps(1) tells it; ``began`` as for is_still()."""
 
-    __slots__ = ("pid", "parent", "began", "is_zombie", "words")
+    pid: int
+    parent: int
+    began: float
+    is_zombie: bool
+    words: list[str]
 
-    def __init__(self, line: str) -> None:
-        pid, parent, elapsed, state, *words = line.split()
-        self.pid, self.parent = int(pid), int(parent)
-        self.began = time.monotonic() - int(elapsed)
-        self.is_zombie = state.startswith("Z")
-        self.words = words
+
+def _process(line: str) -> _Process:
+    pid, parent, elapsed, state, *words = line.split()
+    return _Process(int(pid), int(parent), time.monotonic() - int(elapsed), state.startswith("Z"), words)
 
 
 def _by_ps() -> dict[int, _Process]:
@@ -56,7 +59,7 @@ def _by_ps() -> dict[int, _Process]:
     try:
         ps = command.start("/bin/ps", _PS, {"LC_ALL": "C"}, (None, out, out))
         os.waitpid(ps.pid, 0)
-        found = [_Process(line) for line in tempfiles.text(out).splitlines()]
+        found = [_process(line) for line in tempfiles.text(out).splitlines()]
     except (OSError, ValueError):
         return {}
     finally:
