@@ -25,7 +25,6 @@ FRUGAL = {"posix", "marshal", "_signal"}
 SHORT_WAY = {"unchanged", "process", "table_linux", "locks", "signals", "start_marks", "rundir", "table", "probe"}
 # What costs a start more than it is worth: these are for the tool, and for what is needed seldom.
 HEAVY = {"argparse", "asyncio", "concurrent", "dataclasses", "json", "logging", "multiprocessing", "sqlite3", "xml"}
-TOOL = {"main", "output"}
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:
@@ -60,7 +59,7 @@ def test_only_the_short_way_is_frugal(path: Path) -> None:
     assert path.stem in SHORT_WAY or not {name for name, _ in imports(path)} & FRUGAL
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.stem not in TOOL], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in SOURCES if "cli" not in path.parts], ids=lambda path: path.stem)
 def test_what_is_heavy_is_imported_when_it_is_needed(path: Path) -> None:
     assert not {name for name, eager in imports(path) if eager} & HEAVY
 
