@@ -52,7 +52,7 @@ MUTANTS = (
     ),
     Mutant(
         "nothing is rolled back",
-        "envstart.engine.executor:_take_back", "host.roll_back()", "[]",
+        "envstart.engine.executor:_roll_back", "host.roll_back()", "[]",
         ("tests/hooks/test_promises.py::test_promise_04_a_failed_start_takes_back_what_it_did",),
     ),
     Mutant(
@@ -80,12 +80,12 @@ MUTANTS = (
     ),
     Mutant(
         "the cached table is not dropped",
-        "envstart.system.host:Host.forget", "self._table = None", "pass",
+        "envstart.system.host:Host.invalidate", "self._table = None", "pass",
         ("tests/hooks/test_lifecycle.py::test_start_start_stop_stop",),
     ),
     Mutant(
         "a killed hook's command holds no lock",
-        "envstart.system.host:Host.run", "self.own if ... else ...", "()",
+        "envstart.system.host:Host.run", "self.lock_fds if ... else ...", "()",
         ("tests/hooks/test_faults_process.py::test_fault_54_power_loss_while_it_mounts",),
     ),
     Mutant(
@@ -115,12 +115,12 @@ MUTANTS = (
     ),
     Mutant(
         "what lands late is not looked for",
-        "envstart.steps.mount:Mount._take_back", "_LATE", "0.0",
+        "envstart.steps.mount:Mount._undo_start", "_LATE", "0.0",
         ("tests/hooks/test_faults_process.py::test_fault_67_mount_that_lands_after_it_was_given_up",),
     ),
     Mutant(
         "a stop does not ask all before it begins",
-        "envstart.engine.executor:stop", "[step.before_stop(...) for step in steps]", "[]",
+        "envstart.engine.executor:stop", "[step.preflight_stop(...) for step in steps]", "[]",
         (
             "tests/hooks/test_faults_server.py::test_fault_5_server_died_before_the_stop",
             "tests/hooks/test_faults_stop.py::test_fault_112_environment_still_runs",
@@ -128,7 +128,7 @@ MUTANTS = (
     ),
     Mutant(
         "a dead mount is unmounted in the ordinary way",
-        "envstart.mounts.commands:unmount_dead", '("umount", "-N", ...)', '("umount", point)',
+        "envstart.mounts.commands:unmount_unresponsive", '("umount", "-N", ...)', '("umount", point)',
         ("tests/hooks/test_faults_server.py::test_fault_3_dead_mounts_of_a_stopped_environment_are_mounted_anew",),
     ),
     Mutant(

@@ -7,7 +7,7 @@ Facts are in docs/freebsd.md#ceph-fuse; what is said of Linux was seen of Ceph 1
 from __future__ import annotations
 
 from envstart.config import directories, staging
-from envstart.config.schema import COMMON, Option, choice, plain, whole
+from envstart.config.schema import COMMON, Option, choice, identifier, integer
 from envstart.engine.plan import Plan
 from envstart.errors import (
     ConfigError,
@@ -38,7 +38,7 @@ _SAID: diagnosis.Rows = (
 
 OPTIONS = (
     *ceph.OPTIONS,
-    Option("CEPH_FS_NAME", plain, "", "name of the file system", "the cluster's default"),
+    Option("CEPH_FS_NAME", identifier, "", "name of the file system", "the cluster's default"),
     *directories.options("CEPH", "/", "in the file system"),
     Option(
         "CEPH_CLIENT",
@@ -47,7 +47,7 @@ OPTIONS = (
         "fuse: ceph-fuse(8); kernel: that of Linux, by mount.ceph(8); auto: kernel where that and mount.ceph are there",
     ),
     Option("CEPH_MODE", choice("rw", "ro"), "rw", "ro: nothing can be written"),
-    Option("CEPH_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
+    Option("CEPH_MOUNT_TIMEOUT", integer(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
     Option(
         "CEPH_MOUNT_DIR",
         fuse.one_word,
@@ -72,7 +72,7 @@ class CephFS(fuse.Client):
     programs = ("ceph-fuse",)
     # On FreeBSD by libfuse 3 or by libfuse 2, whose subtype the kernel cuts.
     fstypes = ("fuse.ceph-fuse", "fusefs", "fusefs.ceph-fus", "fusefs.ceph-fuse")
-    nameless = ("ceph-fuse", "/dev/fuse")
+    anonymous_sources = ("ceph-fuse", "/dev/fuse")
 
     def __init__(self, environment: Environment, config: Config, root: str, required: list[str]) -> None:
         options = [*ceph.access(config)]

@@ -34,7 +34,7 @@ OPTIONS = (
         provider,
         None,
         "what is encrypted: a device by a name that stays (/dev/gpt/NAME, /dev/diskid/NAME), or an image file",
-        fills=(NAME,),
+        placeholders=(NAME,),
     ),
     require_mounted("GELI", "the image file", "the directory that it is in"),
     *volume.GELI,

@@ -9,7 +9,7 @@ import os
 import time
 
 from envstart.config import directories, staging
-from envstart.config.schema import ALNUM, COMMON, NAME, Option, host_name, mount_words, plain, whole, words
+from envstart.config.schema import ALNUM, COMMON, NAME, Option, host_name, identifier, integer, mount_words, words
 from envstart.engine.plan import Plan
 from envstart.errors import (
     ConfigError,
@@ -56,32 +56,32 @@ _LINES, _TAIL = 2, 1 << 16
 
 def servers(value: str) -> tuple[str, ...]:
     """Names or IPv4 addresses. The client's script parts several of them at colons, so that IPv6 needs a name."""
-    found = words(value)
-    for name in found:
+    names = words(value)
+    for name in names:
         if not (ALNUM | set(".-_")).issuperset(name) or name.startswith("-"):
             raise ValueError(f"has {name!r}, which is no host name or IPv4 address (for IPv6 write a name)")
         if len(name) > _NAME_MAX:
             raise ValueError(f"has {name!r}, which is longer than {_NAME_MAX} characters")
         host_name(name)
-    return found
+    return names
 
 
 def volume(value: str) -> str:
     """The name of a volume, without a directory in it."""
     if "/" in value:
         raise ValueError("has a slash: write the volume alone, as in gv0; a directory in it is GLUSTER_ROOT_DIR's")
-    return plain(value)
+    return identifier(value)
 
 
 def mount_options(value: str) -> tuple[str, ...]:
     """Options of mount_glusterfs, between blanks or commas, without ``-o``."""
-    found = mount_words(value)
-    for option in found:
+    options = mount_words(value)
+    for option in options:
         if not (ALNUM | set("=._:/*-%+")).issuperset(option):
             raise ValueError(f"has {option!r}, with a character that the client's script cannot take")
         if option.partition("=")[0] in _OWN:
             raise ValueError(f"has {option.partition('=')[0]}, which has a key of its own")
-    return found
+    return options
 
 
 OPTIONS = (
@@ -99,9 +99,9 @@ OPTIONS = (
         fuse.one_word,
         "/var/log/glusterfs/envstart.log",
         "log of the client",
-        fills=(NAME,),
+        placeholders=(NAME,),
     ),
-    Option("GLUSTER_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
+    Option("GLUSTER_MOUNT_TIMEOUT", integer(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
     Option(
         "GLUSTER_MOUNT_DIR",
         fuse.one_word,
@@ -141,7 +141,7 @@ class Gluster(fuse.Client):
         """In the words of the client's log, which alone has the reason."""
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(since))
         try:
-            said = await host.bounded(log_errors, self._log, moment, timeout=self.config["PROBE_TIMEOUT"])
+            said = await host.call_with_timeout(log_errors, self._log, moment, timeout=self.config["PROBE_TIMEOUT"])
         except (NoResponseError, DeadlineExceededError, OSError):
             said = ""
         text = f"{words} ({said})" if said else words
@@ -157,7 +157,7 @@ def log_errors(path: str, since: str) -> str:
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
         lines = file.read().decode("utf-8", "replace").splitlines()
-    found = []
+    errors = []
     for line in lines:
         mark, _, text = line.partition("] E ")
         if not text or mark[1:20] < since:
@@ -165,8 +165,8 @@ def log_errors(path: str, since: str) -> str:
         # [MSGID: 114058] [client-handshake.c:1193:client_query_portmap_cbk] 0-gv0-client-0: failed to get the port
         while text.startswith("["):
             text = text.partition("] ")[2]
-        found.append(text.strip())
-    return " / ".join(found[-_LINES:])
+        errors.append(text.strip())
+    return " / ".join(errors[-_LINES:])
 
 
 def plan(environment: Environment, config: Config) -> Plan:

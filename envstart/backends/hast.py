@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envstart.config.schema import COMMON, NAME, Option, choice, flag, plain, whole
+from envstart.config.schema import COMMON, NAME, Option, boolean, choice, identifier, integer
 from envstart.engine.plan import Plan
 from envstart.storage import volume
 from envstart.storage.hast import Role
@@ -19,20 +19,20 @@ def resource(value: str) -> str:
         raise ValueError("has a slash: write the resource's name, not its device")
     if value == "all":
         raise ValueError("is what hastctl(8) calls every resource")
-    return plain(value)
+    return identifier(value)
 
 
 OPTIONS = (
-    Option("HAST_RESOURCE", resource, None, "resource in hast.conf(5)", fills=(NAME,)),
+    Option("HAST_RESOURCE", resource, None, "resource in hast.conf(5)", placeholders=(NAME,)),
     Option(
         "HAST_TAKEOVER",
-        flag,
+        boolean,
         "0",
         "become primary although the other node is primary too; both then have data that the other lacks",
     ),
     Option(
         "HAST_WAIT",
-        whole(1, 3600, "seconds"),
+        integer(1, 3600, "seconds"),
         "25",
         "seconds that a primary on the other node gets to go away, and the device to appear; half of it is how long a "
         "start listens for such a primary, if that node does not say what it is",

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 import string
 
-from envstart.config.schema import ALNUM, COMMON, NAME, Option, choice, directory, flag, host_port, plain, whole, words
+from envstart.config.schema import (
+    ALNUM,
+    COMMON,
+    NAME,
+    Option,
+    boolean,
+    choice,
+    directory,
+    host_port,
+    identifier,
+    integer,
+    words,
+)
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
 from envstart.storage import volume
@@ -47,7 +59,7 @@ def iscsi_name(value: str) -> str:
 
 def portals(value: str) -> tuple[str, ...]:
     """Addresses or names, each with a port or without; an IPv6 address in brackets if it has one."""
-    found: dict[str, str] = {}
+    portals: dict[str, str] = {}
     if "\n" in value:
         raise ValueError("has more than one line")
     for word in words(value):
@@ -56,8 +68,8 @@ def portals(value: str) -> tuple[str, ...]:
         host_port(word)
         if len(word) > _PORTAL_MAX:
             raise ValueError(f"has {word!r}, which is longer than {_PORTAL_MAX} characters")
-        found.setdefault(normal_portal(word), word)
-    return tuple(found.values())
+        portals.setdefault(normal_portal(word), word)
+    return tuple(portals.values())
 
 
 def user(value: str) -> str:
@@ -69,41 +81,43 @@ def user(value: str) -> str:
 
 OPTIONS = (
     Option("ISCSI_PORTAL", portals, None, "portal of the target, HOST or HOST:PORT; of several the next one is tried"),
-    Option("ISCSI_TARGET", iscsi_name, None, "name of the target", fills=(NAME,)),
-    Option("ISCSI_LUN", whole(0, 16383), "0", "number of the LUN"),
+    Option("ISCSI_TARGET", iscsi_name, None, "name of the target", placeholders=(NAME,)),
+    Option("ISCSI_LUN", integer(0, 16383), "0", "number of the LUN"),
     Option(
         "ISCSI_SERIAL",
-        plain,
+        identifier,
         "",
         "serial number that the LUN must have (diskinfo -s; Linux: sg_vpd -p sn)",
         "any",
-        fills=(NAME,),
+        placeholders=(NAME,),
     ),
-    Option("ISCSI_PARTITION", plain, "", "partition of the LUN, as in p1 (Linux: 1)", "the whole LUN"),
+    Option("ISCSI_PARTITION", identifier, "", "partition of the LUN, as in p1 (Linux: 1)", "the whole LUN"),
     Option("ISCSI_INITIATOR", iscsi_name, "", "name of this host's initiator", "the system's own"),
     Option("ISCSI_PROTOCOL", choice("iSCSI", "iSER"), "iSCSI", "iSER: over InfiniBand or RoCE (FreeBSD: kldload iser)"),
-    Option("ISCSI_CHAP_USER", user, "", "CHAP: name this host logs in with", fills=(NAME,)),
-    Option("ISCSI_CHAP_SECRET_FILE", directory, "", "CHAP: file with the secret (root's, mode 600)", fills=(NAME,)),
-    Option("ISCSI_MUTUAL_USER", user, "", "mutual CHAP: name the target answers with", fills=(NAME,)),
+    Option("ISCSI_CHAP_USER", user, "", "CHAP: name this host logs in with", placeholders=(NAME,)),
+    Option(
+        "ISCSI_CHAP_SECRET_FILE", directory, "", "CHAP: file with the secret (root's, mode 600)", placeholders=(NAME,)
+    ),
+    Option("ISCSI_MUTUAL_USER", user, "", "mutual CHAP: name the target answers with", placeholders=(NAME,)),
     Option(
         "ISCSI_MUTUAL_SECRET_FILE",
         directory,
         "",
         "mutual CHAP: file with the target's secret (root's, mode 600)",
-        fills=(NAME,),
+        placeholders=(NAME,),
     ),
     Option("ISCSI_HEADER_DIGEST", choice("None", "CRC32C"), "None", "checksums of headers"),
     Option("ISCSI_DATA_DIGEST", choice("None", "CRC32C"), "None", "checksums of data"),
     Option(
         "ISCSI_MULTIPATH",
-        plain,
+        identifier,
         "",
         "FreeBSD: name of the gmultipath(8) device that the LUN is, over all portals at once; label it once, by hand",
         "one portal at a time",
-        fills=(NAME,),
+        placeholders=(NAME,),
     ),
-    Option("ISCSI_LOGIN_TIMEOUT", whole(1, 3600, "seconds"), "15", "seconds a login may take, disk included"),
-    Option("ISCSI_START_DAEMON", flag, "0", "start iscsid(8) when it does not run"),
+    Option("ISCSI_LOGIN_TIMEOUT", integer(1, 3600, "seconds"), "15", "seconds a login may take, disk included"),
+    Option("ISCSI_START_DAEMON", boolean, "0", "start iscsid(8) when it does not run"),
     Option(
         "FENCE",
         choice("none", "scsi3"),
@@ -142,20 +156,20 @@ def plan(environment: Environment, config: Config) -> Plan:
 
 
 def _warnings(config: Config, read_only: bool) -> list[str]:
-    found = []
+    warnings = []
     if config["FENCE"] == "none" and not read_only and not config["ISCSI_MULTIPATH"]:
-        found.append("FENCE is none: two hosts that start it at one moment both mount it; FENCE=scsi3 prevents that")
+        warnings.append("FENCE is none: two hosts that start it at one moment both mount it; FENCE=scsi3 prevents that")
     if config["FENCE"] == "scsi3" and read_only:
-        found.append("FENCE is not used: VOLUME_OPTIONS has ro")
+        warnings.append("FENCE is not used: VOLUME_OPTIONS has ro")
     if config["ISCSI_MULTIPATH"]:
         if len(config["ISCSI_PORTAL"]) < 2:
-            found.append("ISCSI_MULTIPATH with one portal is never more than degraded")
-        found.append(
+            warnings.append("ISCSI_MULTIPATH with one portal is never more than degraded")
+        warnings.append(
             "gmultipath(8) changes paths only if kern.iscsi.fail_on_disconnection=1 (else I/O waits for the lost path)"
         )
     if not config["ISCSI_CHAP_USER"]:
-        found.append("ISCSI_CHAP_USER is not set: whoever reaches the portal can log in")
-    return found
+        warnings.append("ISCSI_CHAP_USER is not set: whoever reaches the portal can log in")
+    return warnings
 
 
 def derived(plan: Plan, host: Host) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from envstart.config import directories
-from envstart.config.schema import COMMON, Option, choice, inet6, one_mode, whole, words
+from envstart.config.schema import COMMON, Option, choice, inet6, integer, one_mode, words
 from envstart.config.schema import host_name as host_or_inet
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
@@ -66,7 +66,7 @@ def host_name(value: str) -> str:
 
 def mount_options(value: str) -> tuple[str, ...]:
     """The ``-o`` options of a mount_nfs(8) command line, one by one: ``-orw -o vers=4,hard``."""
-    found: list[str] = []
+    options: list[str] = []
     rest = list(words(value))
     while rest:
         word = rest.pop(0)
@@ -80,7 +80,7 @@ def mount_options(value: str) -> tuple[str, ...]:
                 raise ValueError(f"has {name}, which {_REFUSED[name]}")
             if name == "vers" and argument.startswith("4.") and argument[2:] in ("0", "1", "2"):
                 # mount_nfs(8) refuses what Linux writes; this means the same on both.
-                found += ["vers=4", f"minorversion={argument[2:]}"]
+                options += ["vers=4", f"minorversion={argument[2:]}"]
             elif name == "vers" and argument not in ("2", "3", "4"):
                 raise ValueError(f"has vers={argument}, which is no version of NFS")
             elif name in _NUMBERS and not (argument.isascii() and argument.isdigit()):
@@ -90,25 +90,25 @@ def mount_options(value: str) -> tuple[str, ...]:
             elif name == "proto" and argument not in _PROTOCOLS:
                 raise ValueError(f"has {option}; of protocols there is {', '.join(_PROTOCOLS)}")
             elif name not in _OWN:
-                found.append(option)
-    if len({version((option,)) for option in found if _says_version(option)}) > 1:
+                options.append(option)
+    if len({version((option,)) for option in options if _says_version(option)}) > 1:
         raise ValueError("says two different versions of NFS")
-    return one_mode(tuple(found))
+    return one_mode(tuple(options))
 
 
 def clone_command(*places: str) -> Callable[[str], tuple[str, ...]]:
     """A command's words; each of ``places`` is a word of its own among them, so that no name can be more than one."""
 
     def parse(value: str) -> tuple[str, ...]:
-        found = words(value)
-        for word in found:
+        argv = words(value)
+        for word in argv:
             if ("{" in word or "}" in word) and word not in places:
                 raise ValueError(f"has {word!r}; of words with braces there is {' and '.join(places)}, each by itself")
-        if not set(places) <= set(found):
+        if not set(places) <= set(argv):
             raise ValueError(f"lacks {' or '.join(places)} as a word of its own")
-        if found[0] in places or ("/" in found[0] and not found[0].startswith("/")):
-            raise ValueError(f"begins with {found[0]!r}; begin with the name of a program, or its whole path")
-        return found
+        if argv[0] in places or ("/" in argv[0] and not argv[0].startswith("/")):
+            raise ValueError(f"begins with {argv[0]!r}; begin with the name of a program, or its whole path")
+        return argv
 
     return parse
 
@@ -133,14 +133,14 @@ OPTIONS = (
         "that does not answer, write -oproto=tcp (IPv4 alone) in place of -otcp",
     ),
     Option("NFS_VERSION", choice("3", "4"), "", "NFS version", "what MOUNT_NFS_OPT says"),
-    Option("NFS_MOUNT_TIMEOUT", whole(1, 3600, "seconds"), "10", "seconds one attempt to mount may take"),
+    Option("NFS_MOUNT_TIMEOUT", integer(1, 3600, "seconds"), "10", "seconds one attempt to mount may take"),
     Option(
         "CLONE_COMMAND",
         clone_command("{old}", "{new}"),
         "",
         "for env_clone_nfs: command that makes one directory of the server a copy of another one, both by their paths "
         "there, as in: ssh root@172.16.0.1 cp -a {old} {new}",
-        fills=("{old}", "{new}"),
+        placeholders=("{old}", "{new}"),
     ),
     Option(
         "CLONE_UNDO_COMMAND",
@@ -149,11 +149,11 @@ OPTIONS = (
         "for env_clone_nfs: command that removes a directory which this run has made, when the rest fails, as in: "
         "ssh root@172.16.0.1 rm -rf {new}",
         "it stays, and is named",
-        fills=("{new}",),
+        placeholders=("{new}",),
     ),
     Option(
         "CLONE_TIMEOUT",
-        whole(1, 604800, "seconds"),
+        integer(1, 604800, "seconds"),
         "3600",
         "for env_clone_nfs: seconds each of these commands may take; TIMEOUT is for all the rest",
     ),
@@ -190,10 +190,10 @@ def plan(environment: Environment, config: Config) -> Plan:
 def derived(plan: Plan, _: Host) -> dict[str, str]:
     """Return the values of keys whose defaults depend on others."""
     config, options = plan.config, _options(plan.config)
-    found = {"NFS_VERSION": version(options)}
+    values = {"NFS_VERSION": version(options)}
     if options != config["MOUNT_NFS_OPT"]:
-        found["MOUNT_NFS_OPT"] = " ".join(f"-o{option}" for option in options)
-    return found
+        values["MOUNT_NFS_OPT"] = " ".join(f"-o{option}" for option in options)
+    return values
 
 
 def _options(config: Config) -> tuple[str, ...]:
@@ -234,25 +234,25 @@ def _check_length(options: tuple[str, ...], server: str, path: str) -> None:
 
 def _warnings(options: tuple[str, ...], chosen: bool) -> list[str]:
     """What mount_nfs(8) takes, and an administrator will regret. ``chosen``: they are not the default."""
-    found = []
+    warnings = []
     names = {option.partition("=")[0] for option in options}
     if version(options) == "4":
         for name in sorted(names & {"intr", "soft"}):
-            found.append(f"MOUNT_NFS_OPT has {name}, which is not safe with NFSv4 (mount_nfs(8), BUGS)")
+            warnings.append(f"MOUNT_NFS_OPT has {name}, which is not safe with NFSv4 (mount_nfs(8), BUGS)")
         if chosen and "minorversion" not in names:
-            found.append(
+            warnings.append(
                 "MOUNT_NFS_OPT has no minorversion: it is the highest that both know, and another one after an upgrade"
             )
     else:
         if "soft" in names:
-            found.append("MOUNT_NFS_OPT has soft: a slow server becomes an input/output error in the jail or VM")
+            warnings.append("MOUNT_NFS_OPT has soft: a slow server becomes an input/output error in the jail or VM")
         if "minorversion" in names:
-            found.append("MOUNT_NFS_OPT has minorversion, which only NFSv4 has; add vers=4")
+            warnings.append("MOUNT_NFS_OPT has minorversion, which only NFSv4 has; add vers=4")
     for name in sorted(names & {"nconnect", "oneopenown"}):
         if version(options) != "4" or "minorversion=0" in options:
-            found.append(f"MOUNT_NFS_OPT has {name}, which needs minorversion 1 or 2 of NFSv4")
+            warnings.append(f"MOUNT_NFS_OPT has {name}, which needs minorversion 1 or 2 of NFSv4")
     if "noresvport" in names:
-        found.append("MOUNT_NFS_OPT has noresvport: many servers refuse a client whose port is not a reserved one")
+        warnings.append("MOUNT_NFS_OPT has noresvport: many servers refuse a client whose port is not a reserved one")
     if "ro" in names:
-        found.append("MOUNT_NFS_OPT has ro: CBSD writes into the system directory of a jail or VM that it starts")
-    return found
+        warnings.append("MOUNT_NFS_OPT has ro: CBSD writes into the system directory of a jail or VM that it starts")
+    return warnings

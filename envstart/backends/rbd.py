@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envstart.config.schema import ALNUM, COMMON, NAME, Option, whole
+from envstart.config.schema import ALNUM, COMMON, NAME, Option, integer
 from envstart.engine.plan import Plan
 from envstart.steps import ceph
 from envstart.storage import volume
@@ -33,10 +33,10 @@ OPTIONS = (
         image,
         None,
         "image, POOL/IMAGE or POOL/NAMESPACE/IMAGE; it must have the feature exclusive-lock",
-        fills=(NAME,),
+        placeholders=(NAME,),
     ),
     *ceph.OPTIONS,
-    Option("RBD_MAP_TIMEOUT", whole(1, 3600, "seconds"), "30", "seconds one attempt to map it may take"),
+    Option("RBD_MAP_TIMEOUT", integer(1, 3600, "seconds"), "30", "seconds one attempt to map it may take"),
     *volume.GELI,
     *volume.VOLUME,
     *COMMON,

@@ -44,7 +44,7 @@ _OWN = {"jails-system": "", "jails-data": "-data", "jails-fstab": ""}
 _DATABASE = "/var/db/local.sqlite"
 
 
-class Found:
+class EnvironmentRecord:
     """One environment that CBSD knows. ``hook`` is its mnt_start ("": none), ``backend`` "" if that is none of ours.
 
     ``environment`` is None if CBSD's row cannot be used; ``problem`` says why. ``running`` is what the kernel says, and
@@ -100,18 +100,18 @@ class Found:
             self.problem = str(error)
 
     @classmethod
-    def removed(cls, workdir: str, name: str, backend: str) -> Found:
+    def removed(cls, workdir: str, name: str, backend: str) -> EnvironmentRecord:
         """An environment that CBSD does not know any more, as if it had had this backend's hook."""
         return cls(workdir, {**_COLUMNS, "jname": name, "backend": backend, "registered": False})
 
     @classmethod
-    def given(cls, environment: Environment, backend: str) -> Found:
+    def given(cls, environment: Environment, backend: str) -> EnvironmentRecord:
         """An environment that somebody has named by its directories, and wants to be there."""
-        found = cls(
+        record = cls(
             environment.workdir or "", {**_COLUMNS, "jname": environment.name, "backend": backend, "registered": True}
         )
-        found.environment, found.problem, found.running = environment, "", True
-        return found
+        record.environment, record.problem, record.running = environment, "", True
+        return record
 
     @property
     def is_jail(self) -> bool:
@@ -126,30 +126,30 @@ class Inventory:
     def __init__(
         self,
         workdir: str,
-        found: Sequence[Found] = (),
+        environments: Sequence[EnvironmentRecord] = (),
         problems: Sequence[str] = (),
         complete: bool = False,
         real: str = "",
     ) -> None:
         self.workdir = workdir
         self._real = real or workdir
-        self.found = sorted(found, key=lambda one: one.name)
+        self.environments = sorted(environments, key=lambda one: one.name)
         self.problems = list(problems)
         self.complete = complete
 
-    def get(self, name: str) -> Found | None:
+    def get(self, name: str) -> EnvironmentRecord | None:
         """The environment of this name."""
-        return next((one for one in self.found if one.name == name), None)
+        return next((one for one in self.environments if one.name == name), None)
 
-    def chosen(self, names: Sequence[str]) -> list[Found]:
+    def chosen(self, names: Sequence[str]) -> list[EnvironmentRecord]:
         """Those that are named, whatever hook they have; of those that a pattern fits, or of all where there is no
         name, the ones that have a hook of ours."""
         import fnmatch
 
-        def fits(found: Found) -> bool:
-            return not names or any(fnmatch.fnmatchcase(found.name, name) for name in names)
+        def fits(record: EnvironmentRecord) -> bool:
+            return not names or any(fnmatch.fnmatchcase(record.name, name) for name in names)
 
-        return [one for one in self.found if one.name in names or (one.backend and fits(one))]
+        return [one for one in self.environments if one.name in names or (one.backend and fits(one))]
 
     def owner(self, point: str) -> str | None:
         """Return the name of the environment that a mount point in the workdir belongs to (docs/cbsd.md#paths)."""
@@ -163,13 +163,13 @@ class Inventory:
 def workdirs(given: Sequence[str]) -> list[str]:
     """The workdirs meant: ``given``, else what /etc/rc.conf says; UsageError if that is nothing
     (docs/cbsd.md#paths)."""
-    found = [os.path.normpath(path) for path in given] or [path for path in (from_rc_conf(),) if path]
-    if not found:
+    paths = [os.path.normpath(path) for path in given] or [path for path in (from_rc_conf(),) if path]
+    if not paths:
         raise UsageError(f"cannot tell where CBSD's workdir is: {RC_CONF} has no cbsd_workdir", hint="give -w")
-    for path in found:
+    for path in paths:
         if not path.startswith("/"):
             raise UsageError(f"cannot use -w {path!r}: the path is not absolute")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(paths))
 
 
 def from_rc_conf() -> str:
@@ -186,37 +186,37 @@ def from_rc_conf() -> str:
 async def read(host: Host, workdir: str) -> Inventory:
     """All environments of a workdir; never raises for what is in its files."""
     try:
-        rows, problems, complete, real = await host.bounded(collect, workdir, timeout=_PATIENCE)
+        rows, problems, complete, real = await host.call_with_timeout(collect, workdir, timeout=_PATIENCE)
     except (NoResponseError, DeadlineExceededError) as error:
         return Inventory(workdir, (), [f"{workdir} gives {error}; is it on a dead server?"])
     except OSError as error:
         return Inventory(workdir, (), [f"cannot read {workdir}: {reason(error)}"])
-    inventory = Inventory(workdir, [Found(workdir, row) for row in rows], problems, complete, real)
+    inventory = Inventory(workdir, [EnvironmentRecord(workdir, row) for row in rows], problems, complete, real)
     jails, machines = await _alive(host)
     others = guests.Machines(host)
-    for found in inventory.found:
-        if found.registered and not complete:
+    for record in inventory.environments:
+        if record.registered and not complete:
             # What it is, only the database could tell.
-            found.running = found.name in (jails or ()) or found.name in (machines or ())
-        elif found.is_jail and jails is not None:
-            found.running = found.name in jails
-        elif found.emulator == "bhyve" and machines is not None:
-            found.running = found.name in machines
-        elif found.registered and not found.is_jail and found.emulator != "bhyve":
-            known = await others.runs(found.name, found.emulator, found.jid, found.status)
+            record.running = record.name in (jails or ()) or record.name in (machines or ())
+        elif record.is_jail and jails is not None:
+            record.running = record.name in jails
+        elif record.emulator == "bhyve" and machines is not None:
+            record.running = record.name in machines
+        elif record.registered and not record.is_jail and record.emulator != "bhyve":
+            known = await others.runs(record.name, record.emulator, record.jid, record.status)
             # What cannot be told counts as running: its directories are not to be taken away.
-            found.running = known is not False
+            record.running = known is not False
     return inventory
 
 
-async def find(host: Host, workdir: str, name: str) -> tuple[Found | None, bool]:
+async def find(host: Host, workdir: str, name: str) -> tuple[EnvironmentRecord | None, bool]:
     """What CBSD's row says of an environment, as far as that can be told, and whether its database could be read; no
     command is run for it."""
     try:
-        rows, _, complete, _ = await host.bounded(collect, workdir, timeout=_PATIENCE)
+        rows, _, complete, _ = await host.call_with_timeout(collect, workdir, timeout=_PATIENCE)
     except (NoResponseError, DeadlineExceededError, OSError):
         return None, False
-    return next((Found(workdir, row) for row in rows if row["jname"] == name), None), complete
+    return next((EnvironmentRecord(workdir, row) for row in rows if row["jname"] == name), None), complete
 
 
 async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | None]:
@@ -323,13 +323,13 @@ def _rows(connection: Any) -> list[dict[str, Any]]:
     if counts:
         for row in connection.execute(f"SELECT jname, {', '.join(counts)} FROM bhyve"):
             machines[row[0]] = dict(zip(counts, row[1:]))
-    found = []
+    rows = []
     for row in connection.execute(f"SELECT {', '.join(there)} FROM jails"):
         values = {**_COLUMNS, **dict(zip(there, row))}
         if values["emulator"] == "bhyve":
             values.update(machines.get(values["jname"], {}))
-        found.append(_clean(values, registered=True))
-    return found
+        rows.append(_clean(values, registered=True))
+    return rows
 
 
 def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
@@ -339,7 +339,7 @@ def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
         names = sorted(name for name in os.listdir(directory) if name.startswith("rc.conf_"))
     except OSError:
         return []
-    found = []
+    rows = []
     for name in names:
         try:
             with open(
@@ -355,8 +355,8 @@ def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
                 values[one.key] = one.value.replace("CBSDROOT", workdir)
         values["jname"] = values["jname"] or name[len("rc.conf_") :]
         # It does not run, whatever it did when it was written down.
-        found.append(_clean({**values, "jid": 0}, registered=False))
-    return found
+        rows.append(_clean({**values, "jid": 0}, registered=False))
+    return rows
 
 
 def _directories(workdir: str) -> list[str]:

@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from envstart.cbsd.inventory import Found, Inventory
+    from envstart.cbsd.inventory import EnvironmentRecord, Inventory
     from envstart.mounts.table import Table
     from envstart.system.host import Host
 
@@ -41,18 +41,18 @@ _GLANCE = 3.0
 def programs() -> dict[str, str]:
     """Each directory's program by its absolute path: beside the hooks, or where this command was installed."""
     for directory in (f"{ROOT}/hooks", os.path.dirname(os.path.abspath(sys.argv[0]))):
-        found = {name: f"{directory}/{program}" for name, program in PROGRAMS.items()}
-        if all(os.access(path, os.X_OK) for path in found.values()):
-            return found
+        paths = {name: f"{directory}/{program}" for name, program in PROGRAMS.items()}
+        if all(os.access(path, os.X_OK) for path in paths.values()):
+            return paths
     raise UnavailableError(
         "cannot find env_poststop and env_remove beside the hooks or this command", hint="install envstart anew"
     )
 
 
-def chosen(inventory: Inventory, names: Sequence[str]) -> list[Found]:
+def chosen(inventory: Inventory, names: Sequence[str]) -> list[EnvironmentRecord]:
     """The environments that are meant. ConfigError if one of them has no hook of ours."""
-    found = inventory.chosen(names)
-    for one in found:
+    records = inventory.chosen(names)
+    for one in records:
         if not one.backend:
             if not inventory.complete:
                 raise ConfigError(f"cannot tell which hook {one.name} has: {'; '.join(inventory.problems)}")
@@ -60,7 +60,7 @@ def chosen(inventory: Inventory, names: Sequence[str]) -> list[Found]:
                 f"cannot find the links of {one.name}: not managed by envstart: mnt_start is {one.hook or 'not set'}",
                 hint=remedies.set_hook(one, "BACKEND"),
             )
-    return found
+    return records
 
 
 def skeletons(workdir: str) -> list[str]:
@@ -77,19 +77,19 @@ async def lacking(host: Host, systems: Sequence[str]) -> dict[str, list[str]]:
     """Of each system directory that can be looked at: the directories in it in which our link is not. One child looks
     at all that is on a server, so that a dead one costs one wait."""
     table = await host.mounts()
-    found: dict[str, list[str]] = {}
+    without: dict[str, list[str]] = {}
     groups: dict[str, list[str]] = {}
     for system in systems:
         groups.setdefault(_server(table, system), []).append(system)
     for group in groups.values():
-        answers, _ = await host.each(missing, group, timeout=_GLANCE)
-        found.update({system: answer for system, (number, answer) in zip(group, answers) if not number})
-    return found
+        answers, _ = await host.map_with_timeout(missing, group, timeout=_GLANCE)
+        without.update({system: answer for system, (number, answer) in zip(group, answers) if not number})
+    return without
 
 
 def _server(table: Table, system: str) -> str:
     """Return who must answer when a directory is looked at: of what nullfs shows, the file system that it lies on."""
-    entry = table.holding(system)
+    entry = table.mount_of(system)
     if entry is None or entry.fstype == "nullfs":
         return table.server(entry.source if entry is not None else system)
     return entry.device or entry.server
@@ -116,7 +116,7 @@ def take(host: Host, system: str) -> list[str]:
 def _act(host: Host, function: Callable[..., list[str]], system: str, what: dict[str, str]) -> list[str]:
     doing = f"cannot use {system}"
     try:
-        done: list[str] = host.wait(host.bounded(function, system, what, LINK, timeout=_PATIENCE))
+        done: list[str] = host.complete(host.call_with_timeout(function, system, what, LINK, timeout=_PATIENCE))
         return done
     except (NoResponseError, DeadlineExceededError) as error:
         raise NoResponseError(f"{doing}: it gives {error}", hint="is its server up?") from None

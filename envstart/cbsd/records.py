@@ -11,12 +11,12 @@ from envstart.engine.plan import Plan
 Record = dict[str, Any]
 
 
-def rows(plan: Plan, found: Sequence[plans.State]) -> list[Record]:
+def rows(plan: Plan, states: Sequence[plans.State]) -> list[Record]:
     """One record for each wanted directory."""
     name, levels = plan.environment.name, plans.LEVELS
     return [
-        record(name, plan.backend, step, step.point, state, levels.get(state.word, "critical"))
-        for step, state in zip(plan.steps, found)
+        record(name, plan.backend, step, step.point, state, levels.get(state.status, "critical"))
+        for step, state in zip(plan.steps, states)
     ]
 
 
@@ -31,7 +31,7 @@ def record(
         "point": point,
         "source": step.source if step else "",
         "fstype": step.fstype if step else "",
-        "state": state.word,
-        "found": state.found,
+        "state": state.status,
+        "found": state.detail,
         "level": level,
     }

@@ -31,6 +31,6 @@ def has_left_rc_conf(host: Host, workdir: str, name: str) -> bool:
     """Tell whether jdestroy would take a jail that CBSD does not list for an unregistered one."""
     path = f"{workdir}/jails-system/{name}/rc.conf_{name}"
     try:
-        return bool(host.wait(host.bounded(filesystem.is_file, path, timeout=_PATIENCE)))
+        return bool(host.complete(host.call_with_timeout(filesystem.is_file, path, timeout=_PATIENCE)))
     except (EnvstartError, OSError):
         return False

@@ -72,7 +72,7 @@ def _one_line(text: str) -> str:
     return printable(text).replace("|", "/")
 
 
-class _Found:
+class Outcome:
     """What a check has found: its records, and what they are of, in words. ``reason``: why there are none."""
 
     def __init__(self, records: Sequence[Record], summary: str, reason: str = "") -> None:
@@ -85,55 +85,55 @@ class _Found:
 def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
     """Check all jails and VMs, those that are named, or those of ``plans``."""
     host = select.machine(report)
-    lock, other = host.wait(_alone(host)) if plans is None else (None, "")
+    lock, other = host.complete(_alone(host)) if plans is None else (None, "")
     if other:
         return _left_to(other, arguments, report)
     began = time.monotonic()
     try:
-        found = _of_plans(host, plans, arguments.level) if plans is not None else _of_all(arguments, host)
+        outcome = _of_plans(host, plans, arguments.level) if plans is not None else _of_all(arguments, host)
     except EnvstartError as error:
         if error.status <= lifecycle.SIGNALLED:
             _metrics(arguments, report, [metrics.unknown(str(error))], time.monotonic() - began)
         raise
     seconds = time.monotonic() - began
-    _metrics(arguments, report, found.records, seconds)
+    _metrics(arguments, report, outcome.records, seconds)
     # A plugin always has its line.
-    told = not arguments.changed or _differs(arguments, report, found.records) or arguments.nagios
+    told = not arguments.changed or _differs(arguments, report, outcome.records) or arguments.nagios
     if lock is not None:
         # A reader can take its time.
         os.close(lock)
-    status = output.SEVERITY[found.level]
-    if arguments.nagios and found.reason:
+    status = output.SEVERITY[outcome.level]
+    if arguments.nagios and outcome.reason:
         status = _UNKNOWN
     try:
         if told:
-            _tell(arguments, report, found, seconds)
+            _tell(arguments, report, outcome, seconds)
     except EnvstartError as error:
         report.fail(error)
         if arguments.changed:
             # Nobody has read it: the next one tells it again.
             _forget(arguments)
         # What nobody could read was not told; what is critical stays that.
-        return output.SEVERITY[found.level] if found.level == "critical" else _UNKNOWN
+        return output.SEVERITY[outcome.level] if outcome.level == "critical" else _UNKNOWN
     return status
 
 
-def _of_plans(host: Host, plans: Sequence[Plan], level: str) -> _Found:
-    seen = survey.running(host, [survey.Watched.given(one) for one in plans], level)
-    records = [one.record(one.watched.found.workdir if one.watched else "") for one in seen]
-    return _Found(records, f"{_count(len(plans), 'jail')}, {metrics.things(records)}")
+def _of_plans(host: Host, plans: Sequence[Plan], level: str) -> Outcome:
+    seen = survey.running(host, [survey.Monitored.given(one) for one in plans], level)
+    records = [one.record(one.monitored.record.workdir if one.monitored else "") for one in seen]
+    return Outcome(records, f"{_count(len(plans), 'jail')}, {metrics.things(records)}")
 
 
-def _of_all(arguments: argparse.Namespace, host: Host) -> _Found:
+def _of_all(arguments: argparse.Namespace, host: Host) -> Outcome:
     inventories = select.inventories(arguments, host)
     records = [row for one in inventories for row in survey.records(host, one, arguments.names, arguments.level)]
-    managed = [found for one in inventories for found in one.chosen(arguments.names)]
+    managed = [record for one in inventories for record in one.chosen(arguments.names)]
     if not managed and not records:
-        return _Found(records, output.NOTHING, output.NOTHING)
-    running = [found for found in managed if found.running]
-    kinds = [(sum(found.is_jail for found in running), "jail"), (sum(not found.is_jail for found in running), "VM")]
+        return Outcome(records, output.NOTHING, output.NOTHING)
+    running = [record for record in managed if record.running]
+    kinds = [(sum(record.is_jail for record in running), "jail"), (sum(not record.is_jail for record in running), "VM")]
     summary = ", ".join(_count(number, kind) for number, kind in kinds if number) or "none running"
-    return _Found(records, f"{summary}, {metrics.things(records)}")
+    return Outcome(records, f"{summary}, {metrics.things(records)}")
 
 
 def _count(number: int, kind: str) -> str:
@@ -203,16 +203,16 @@ def _forget(arguments: argparse.Namespace) -> None:
         os.unlink(_last(arguments))
 
 
-def _tell(arguments: argparse.Namespace, report: Report, found: _Found, seconds: float) -> None:
-    records = found.records
+def _tell(arguments: argparse.Namespace, report: Report, outcome: Outcome, seconds: float) -> None:
+    records = outcome.records
     if arguments.json:
-        reason = {"reason": found.reason} if found.reason else {}
-        output.document(report, level=found.level, **reason, seconds=round(seconds, 3), directories=records)
-    elif arguments.nagios and found.reason:
-        tell(f"ENVSTART UNKNOWN - {found.reason}\n")
+        reason = {"reason": outcome.reason} if outcome.reason else {}
+        output.document(report, level=outcome.level, **reason, seconds=round(seconds, 3), directories=records)
+    elif arguments.nagios and outcome.reason:
+        tell(f"ENVSTART UNKNOWN - {outcome.reason}\n")
     elif arguments.nagios:
-        tell(metrics.nagios(records, output.problems(records), seconds, found.summary))
+        tell(metrics.nagios(records, output.problems(records), seconds, outcome.summary))
     elif arguments.changed:
         tell(output.problems(records) or "OK: no problems left\n")
     else:
-        tell(output.problems(records) or (f"{found.reason}\n" if found.reason else ""))
+        tell(output.problems(records) or (f"{outcome.reason}\n" if outcome.reason else ""))

@@ -48,12 +48,12 @@ def _refuse_bare(host: Host, listing: Inventory, system: str, verb: str) -> None
     record = listing.get(os.path.basename(system)) if os.path.dirname(system).endswith("/jails-system") else None
     if record is None:
         return
-    watched = survey.Watched(record)
+    watched = survey.Monitored(record)
     if watched.plan is None:
         if verb == "uninstall":
             # A link that is there can be taken away, whatever the configuration has become.
             return
         raise ConfigError(f"cannot use {system}: whether it must be mounted cannot be told: {watched.error}")
     is_mount_point = any(step.point == system for step in watched.plan.steps)
-    if is_mount_point and not host.wait(host.stack(system)):
+    if is_mount_point and not host.complete(host.stack(system)):
         raise TemporaryError(f"cannot use {system}: it is not mounted", hint="start the jail or VM first")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from envstart import lifecycle
 from envstart.cbsd import inventory, survey, unregistered
 from envstart.cbsd.inventory import Inventory
-from envstart.cbsd.survey import Watched
+from envstart.cbsd.survey import Monitored
 from envstart.cli import select
 from envstart.cli.arguments import LISTED, Verbs, add_verb, seconds
 from envstart.engine import start_marks
@@ -54,9 +54,9 @@ def run(options: argparse.Namespace, report: Report) -> int:
     for listing in listings:
         rows = survey.orphans(host, listing, options.names, options.grace)
         status = max(status, select.warn_of_unplanned(report, rows))
-        rows = [row for row in rows if row.state.word in (survey.ORPHAN, unregistered.STATE)]
-        planned = [row.watched for row in rows if row.watched is not None and row.watched.plan is not None]
-        left += [row.state.found for row in rows if not options.stop or row.watched not in planned]
+        rows = [row for row in rows if row.state.status in (survey.ORPHAN, unregistered.STATE)]
+        planned = [row.monitored for row in rows if row.monitored is not None and row.monitored.plan is not None]
+        left += [row.state.detail for row in rows if not options.stop or row.monitored not in planned]
         if options.stop:
             for watched in dict.fromkeys(planned):
                 status = max(status, _stop(report, watched, options.grace, host.deadline.left(), silent))
@@ -67,8 +67,8 @@ def run(options: argparse.Namespace, report: Report) -> int:
     return status
 
 
-def _stop(report: Report, watched: Watched, grace: float, timeout: float, silent: set[str]) -> int:
-    plan, record = watched.plan, watched.found
+def _stop(report: Report, watched: Monitored, grace: float, timeout: float, silent: set[str]) -> int:
+    plan, record = watched.plan, watched.record
     assert plan is not None
     report.about(plan.environment.name, plan.config["LOG_FACILITY"])
     host = Host(report)
@@ -77,14 +77,14 @@ def _stop(report: Report, watched: Watched, grace: float, timeout: float, silent
     def unless() -> str:
         if start_marks.within(plan.locks[0], grace):
             return "it was started a moment ago"
-        now = host.wait(inventory.read(host, record.workdir)).get(record.name)
+        now = host.complete(inventory.read(host, record.workdir)).get(record.name)
         if now is not None and now.running:
             return "it runs"
-        if pid := process_table.working(("/sudoexec/",), record.name):
+        if pid := process_table.find_cbsd_process(("/sudoexec/",), record.name):
             return f"CBSD is at work on it (pid {pid})"
         if pid := process_table.creating():
             return f"CBSD makes a jail or VM that pid {pid} does not name"
-        table = host.wait(host.mounts())
+        table = host.complete(host.mounts())
         servers.update({step.point: table.server(step.point) for step in plan.steps if table.at(step.point)})
         dead = sorted(silent.intersection(servers.values()))
         return f"{dead[0]} gave no answer a moment ago" if dead and not plan.config["STOP_FORCE"] else ""
@@ -94,7 +94,7 @@ def _stop(report: Report, watched: Watched, grace: float, timeout: float, silent
         count = len(servers)
         report.note(f"not running: unmounted {count} director{'y' if count == 1 else 'ies'}")
     except EnvstartError as error:
-        silent.update(server for point, server in servers.items() if point in host.silent)
+        silent.update(server for point, server in servers.items() if point in host.unresponsive)
         report.fail(error)
         return error.status
     return 0
@@ -103,14 +103,14 @@ def _stop(report: Report, watched: Watched, grace: float, timeout: float, silent
 def _recent(host: Host, listing: Inventory, names: Sequence[str], grace: float) -> list[str]:
     """Return a line for each one with mounts that does not run, and was started too short a time ago for an orphan."""
     lines = []
-    for watched in survey.watched(listing, names):
-        if watched.found.running or watched.plan is None or not watched.starting(grace):
+    for watched in survey.monitored(listing, names):
+        if watched.record.running or watched.plan is None or not watched.starting(grace):
             continue
         points = [step.point for step in watched.plan.steps if isinstance(step, Mount) and not step.shared]
-        if any(host.wait(host.stack(point)) for point in points):
+        if any(host.complete(host.stack(point)) for point in points):
             age = start_marks.age(file_name(watched.plan.environment)) or 0.0
             lines.append(
-                f"{watched.found.name}: not running, started {age:.0f} s ago: its mounts are no orphans before "
+                f"{watched.record.name}: not running, started {age:.0f} s ago: its mounts are no orphans before "
                 f"{grace:.0f} s have passed (--grace)"
             )
     return lines

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from envstart import lifecycle
 from envstart.cbsd import survey
-from envstart.cbsd.survey import Seen, Watched
+from envstart.cbsd.survey import Monitored, Observation
 from envstart.cli import select, start
 from envstart.cli.arguments import DRY_RUN, EITHER, Verbs, add_verb
 from envstart.config import remedies
 from envstart.engine import executor, plan
-from envstart.engine.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, Plan, waves
+from envstart.engine.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, Plan, stages
 from envstart.errors import EnvstartError, NoResponseError, TemporaryError, UsageError
 from envstart.lifecycle import stopping
 from envstart.steps import occupancy, recovery
@@ -61,32 +61,32 @@ def _recover_all(options: argparse.Namespace, report: Report, plans: Sequence[Pl
         listings = select.inventories(options, host)
         status = select.warn_of_problems(report, listings)
         planner = stopping.planner(host)
-        environments = [each for listing in listings for each in survey.watched(listing, options.names, planner)]
+        environments = [each for listing in listings for each in survey.monitored(listing, options.names, planner)]
     else:
-        environments = [Watched.given(plan) for plan in plans]
+        environments = [Monitored.given(plan) for plan in plans]
         for watched in environments:
-            watched.found.running = host.wait(guests.runs(host, watched.found.name))
+            watched.record.running = host.complete(guests.runs(host, watched.record.name))
     words = (NO_ANSWER, BROKEN, *((NOT_MOUNTED, NOT_READY) if options.remount and options.names else ()))
     rows = survey.running(host, environments, "read")
-    broken = survey.by_environment([row for row in rows if row.state.word in words])
+    broken = survey.by_environment([row for row in rows if row.state.status in words])
     status = max(status, select.warn_of_unplanned(report, rows))
     for line in _not_for_recover(host, environments, rows, words):
         write(1, f"# {line}\n")
     return max([status, *(_recover(options, report, watched, own) for watched, own in broken.items())])
 
 
-def _recover(options: argparse.Namespace, report: Report, watched: Watched, broken: list[Seen]) -> int:
+def _recover(options: argparse.Namespace, report: Report, watched: Monitored, broken: list[Observation]) -> int:
     plan = watched.plan
     assert plan is not None
     report.about(plan.environment.name, plan.config["LOG_FACILITY"])
     host = Host(report)
     host.deadline.set(max(plan.config["TIMEOUT"], _TIMEOUT))
-    order = [step for group in reversed(waves(plan.steps)) for step in group]
-    states = {row.step: row.state for row in broken if row.state.word in (NO_ANSWER, BROKEN)}
+    order = [step for group in reversed(stages(plan.steps)) for step in group]
+    states = {row.step: row.state for row in broken if row.state.status in (NO_ANSWER, BROKEN)}
     steps = [step for step in order if isinstance(step, Mount) and step in states]
     try:
         # All are asked before one is touched.
-        lines = host.together([recovery.lines(step, host) for step in steps])
+        lines = host.gather([recovery.lines(step, host) for step in steps])
     except EnvstartError as error:
         report.fail(error)
         return error.status
@@ -101,7 +101,7 @@ def _recover(options: argparse.Namespace, report: Report, watched: Watched, brok
     if options.dry_run:
         return os.EX_OK
     try:
-        users = "it runs" if watched.found.running else host.wait(_users(host, plan, steps))
+        users = "it runs" if watched.record.running else host.complete(_users(host, plan, steps))
         if users and not options.running:
             by_force = remedies.of_plan(plan, "recover", "--running")
             raise TemporaryError(
@@ -110,7 +110,7 @@ def _recover(options: argparse.Namespace, report: Report, watched: Watched, brok
                 hint=f"stop it first, or: {by_force}",
             )
         lifecycle.only_root("recover", plan.environment.name, host)
-        executor.take_away(plan, host, steps)
+        executor.recover(plan, host, steps)
         if options.remount:
             # As strictly as any start: what was taken away is not mounted by a record.
             lifecycle.act("start", lifecycle.load(plan.backend, plan.environment, options.config), Host(report))
@@ -135,36 +135,36 @@ async def _users(host: Host, plan: Plan, steps: Sequence[Mount]) -> str:
 
 
 def _not_for_recover(
-    host: Host, environments: Sequence[Watched], rows: Sequence[Seen], words: Sequence[str]
+    host: Host, environments: Sequence[Monitored], rows: Sequence[Observation], words: Sequence[str]
 ) -> list[str]:
     """Return a line for each problem that `check` reports and recover, which acts on the states ``words``, does not."""
     idle = [watched for watched in environments if not watched.is_active()]
-    orphans = [row for row in survey.resting(host, idle, bare=False) if row.state.word not in words]
-    acted_on = {row.step for row in rows if row.state.word in words}
+    orphans = [row for row in survey.resting(host, idle, bare=False) if row.state.status not in words]
+    acted_on = {row.step for row in rows if row.state.status in words}
     lines = [f"{_named(row)}{row.state}" for row in orphans if row.step not in acted_on and row.step is not None]
     for row in rows:
-        if row.watched in idle or row.state.word in words or row.state.word == survey.CONFIGURATION:
+        if row.monitored in idle or row.state.status in words or row.state.status == survey.CONFIGURATION:
             continue
         if remedy := _advice(row):
             lines.append(f"{_named(row)}{row.state}; recover does nothing about it: {remedy}")
     return lines
 
 
-def _named(row: Seen) -> str:
-    name = row.watched.found.name if row.watched else ""
+def _named(row: Observation) -> str:
+    name = row.monitored.record.name if row.monitored else ""
     return "".join(f"{word}: " for word in (name, row.step.name if row.step else "") if word)
 
 
-def _advice(row: Seen) -> str:
+def _advice(row: Observation) -> str:
     """Return what helps against a state that recover does nothing about; "" if there is nothing to do."""
-    if row.level == "ok" or row.watched is None:
+    if row.level == "ok" or row.monitored is None:
         return ""
-    record, word, unmount = row.watched.found, row.state.word, shlex.join(("umount", row.point))
+    record, word, unmount = row.monitored.record, row.state.status, shlex.join(("umount", row.point))
     workdirs = [record.workdir] if record.workdir else []
     doctor = remedies.known("doctor", [record.name], workdirs)
     if word in (plan.NOT_MOUNTED, plan.NOT_READY):
         if not workdirs:
-            return remedies.of_plan(row.watched.plan, "recover", "--remount")
+            return remedies.of_plan(row.monitored.plan, "recover", "--remount")
         return remedies.known("recover", [record.name], workdirs, "--remount")
     return {
         plan.STACKED: f"umount what lies on it, as in: {unmount}",

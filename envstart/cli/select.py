@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from envstart import backends, lifecycle
 from envstart.cbsd import inventory
 from envstart.cbsd.inventory import Inventory
-from envstart.cbsd.survey import CONFIGURATION, Seen
+from envstart.cbsd.survey import CONFIGURATION, Observation
 from envstart.config import load
 from envstart.engine.plan import Plan
 from envstart.environment import Environment, in_workdir
@@ -51,7 +51,7 @@ def _in_workdir(options: argparse.Namespace, report: Report) -> Environment:
     """Return the directories as CBSD's row has them, which may know them better than their usual names."""
     (workdir,) = inventory.workdirs([options.workdir])
     usual, host = in_workdir(options.name, workdir), Host(report)
-    record, complete = host.wait(inventory.find(host, workdir, usual.name))
+    record, complete = host.complete(inventory.find(host, workdir, usual.name))
     if record is None:
         if complete:
             report.warn(f"CBSD knows no {usual.name} in {workdir}")
@@ -91,7 +91,9 @@ def is_given(options: argparse.Namespace) -> bool:
 
 def inventories(options: argparse.Namespace, host: Host) -> list[Inventory]:
     """Return what CBSD knows in each workdir; UsageError if that has nothing of a name or for a pattern."""
-    listings: list[Inventory] = [host.wait(inventory.read(host, path)) for path in inventory.workdirs(options.workdirs)]
+    listings: list[Inventory] = [
+        host.complete(inventory.read(host, path)) for path in inventory.workdirs(options.workdirs)
+    ]
     for name in options.names:
         # All can be none.
         if name != "*" and not any(listing.chosen([name]) for listing in listings):
@@ -111,11 +113,11 @@ def warn_of_problems(report: Report, listings: Sequence[Inventory]) -> int:
     return os.EX_OK if all(listing.complete for listing in listings) else os.EX_TEMPFAIL
 
 
-def warn_of_unplanned(report: Report, rows: Sequence[Seen]) -> int:
+def warn_of_unplanned(report: Report, rows: Sequence[Observation]) -> int:
     """Say for which jails and VMs nothing can be done; EX_CONFIG if there are any."""
-    unplanned = [row.watched for row in rows if row.state.word == CONFIGURATION and row.watched is not None]
+    unplanned = [row.monitored for row in rows if row.state.status == CONFIGURATION and row.monitored is not None]
     for watched in unplanned:
-        report.warn(f"{watched.found.name}: {watched.error}")
+        report.warn(f"{watched.record.name}: {watched.error}")
     return os.EX_CONFIG if unplanned else os.EX_OK
 
 

@@ -29,6 +29,6 @@ def run(options: argparse.Namespace, report: Report, *, takeover: bool = False) 
     report.about(plans[0].environment.name, plans[0].config["LOG_FACILITY"])
     host = Host(report)
     host.takeover = takeover
-    host.by_hand = True
+    host.interactive = True
     lifecycle.act(options.verb, plans[0], host)
     return os.EX_OK

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from envstart.cbsd import links, survey
-from envstart.cbsd.inventory import Found
+from envstart.cbsd.inventory import EnvironmentRecord
 from envstart.cbsd.records import Record, rows
-from envstart.cbsd.survey import Seen, Watched
+from envstart.cbsd.survey import Monitored, Observation
 from envstart.cli import output, select
 from envstart.cli.arguments import EITHER, JSON, Verbs, add_verb
 from envstart.config import remedies
@@ -36,12 +36,12 @@ def run(options: argparse.Namespace, report: Report) -> int:
 
 @dataclass
 class Group:
-    """Records of a jail's or VM's steps; without one (``found`` is None), mounts of those that CBSD does not know.
+    """Records of a jail's or VM's steps; without one (``record`` is None), mounts of those that CBSD does not know.
 
     ``lacking``: directories without the links by which CBSD would stop it. ``active``: it runs, or may be about to.
     """
 
-    found: Found | None
+    record: EnvironmentRecord | None
     records: Sequence[Record]
     lacking: Sequence[str] = ()
     active: bool = False
@@ -49,7 +49,7 @@ class Group:
     @property
     def running(self) -> bool:
         """Tell whether it runs."""
-        return self.found is not None and self.found.running
+        return self.record is not None and self.record.running
 
     @property
     def well(self) -> bool:
@@ -58,13 +58,13 @@ class Group:
 
     def plain(self) -> Record:
         """Return the values for JSON, whose keys are stable."""
-        found = self.found
+        record = self.record
         return {
-            "environment": found.name if found else "",
-            "workdir": found.workdir if found else "",
-            "emulator": found.emulator if found else "",
-            "backend": found.backend if found else "",
-            "registered": bool(found and found.registered),
+            "environment": record.name if record else "",
+            "workdir": record.workdir if record else "",
+            "emulator": record.emulator if record else "",
+            "backend": record.backend if record else "",
+            "registered": bool(record and record.registered),
             "running": self.running,
             "well": self.well,
             "links_lacking": list(self.lacking),
@@ -73,15 +73,15 @@ class Group:
 
     def heading(self) -> str:
         """Return the line above its directories."""
-        found = self.found
-        if found is None:
+        record = self.record
+        if record is None:
             return "not known to CBSD"
-        state = "running" if found.running else "not running" if found.registered else "not registered"
-        text = f"{found.name} ({found.emulator}, {found.backend or 'no hook of ours'}): {state}"
-        if self.active and not found.running:
+        state = "running" if record.running else "not running" if record.registered else "not registered"
+        text = f"{record.name} ({record.emulator}, {record.backend or 'no hook of ours'}): {state}"
+        if self.active and not record.running:
             text += ", was started a moment ago"
         if self.lacking:
-            install = remedies.known("install", [found.name], [found.workdir])
+            install = remedies.known("install", [record.name], [record.workdir])
             text += f"; warning: storage is not unmounted on stop: {install}"
         return text
 
@@ -109,21 +109,21 @@ def _all(options: argparse.Namespace, report: Report) -> int:
     groups: list[Group] = []
     listings = select.inventories(options, host)
     for listing in listings:
-        rows = survey.by_environment(_rows(host, survey.watched(listing, options.names)))
+        rows = survey.by_environment(_rows(host, survey.monitored(listing, options.names)))
         # A system directory that has just given no answer is not asked for links.
         systems = {
-            watched: watched.found.environment.system
+            watched: watched.record.environment.system
             for watched, own in rows.items()
-            if watched.found.running
-            and watched.found.environment
-            and all(row.state.word != plan.NO_ANSWER for row in own)
+            if watched.record.running
+            and watched.record.environment
+            and all(row.state.status != plan.NO_ANSWER for row in own)
         }
-        lacking = host.wait(links.lacking(host, list(systems.values())))
+        lacking = host.complete(links.lacking(host, list(systems.values())))
         for watched, own in rows.items():
             # What all share says nothing about one that does not run.
-            records = [row.record(listing.workdir) for row in own if watched.found.running or not row.shared]
+            records = [row.record(listing.workdir) for row in own if watched.record.running or not row.shared]
             without = lacking.get(systems.get(watched, ""), ())
-            groups.append(Group(watched.found, records, without, active=watched.is_active()))
+            groups.append(Group(watched.record, records, without, active=watched.is_active()))
         lost = [] if options.names else [row.record(listing.workdir) for row in survey.lost(host, listing)]
         if lost:
             groups.append(Group(None, lost))
@@ -138,22 +138,22 @@ def _all(options: argparse.Namespace, report: Report) -> int:
     return os.EX_OK if not problems and all(group.well for group in groups) else 1
 
 
-def _rows(host: Host, environments: Sequence[Watched]) -> list[Seen]:
+def _rows(host: Host, environments: Sequence[Monitored]) -> list[Observation]:
     """Return the state of every step, looked at as `check` does; of what is not running also what is left of it."""
     rows = survey.running(host, [watched for watched in environments if watched.is_active()], "read")
     idle = [watched for watched in environments if not watched.is_active()]
-    left = {(row.watched, row.step): row for row in survey.resting(host, idle)}
+    left = {(row.monitored, row.step): row for row in survey.resting(host, idle)}
     for row in survey.running(host, idle, "table"):
-        if row.state.word == survey.CONFIGURATION and (row.watched, None) not in left:
+        if row.state.status == survey.CONFIGURATION and (row.monitored, None) not in left:
             # As long as nothing is mounted, doctor tells it.
-            row = Seen(row.watched, None, State(plan.NOT_MOUNTED, row.state.found))
-        rows.append(left.pop((row.watched, row.step), row))
+            row = Observation(row.monitored, None, State(plan.NOT_MOUNTED, row.state.detail))
+        rows.append(left.pop((row.monitored, row.step), row))
     return rows + list(left.values())
 
 
 def _overview(groups: Sequence[Group]) -> str:
     """Return jails and VMs with their directories, those with a problem first."""
-    ordered = sorted(groups, key=lambda group: (group.well, group.found.name if group.found else ""))
+    ordered = sorted(groups, key=lambda group: (group.well, group.record.name if group.record else ""))
     lines = iter(output.table([record for group in ordered for record in group.records]))
     rows = []
     for group in ordered:

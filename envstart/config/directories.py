@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from envstart.config.schema import Option, directory, flag
+from envstart.config.schema import Option, boolean, directory
 from envstart.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -30,18 +30,18 @@ def options(prefix: str, root_default: str | None, place: str) -> tuple[Option, 
             )
             for name, holds in _HOLDS.items()
         ),
-        Option("MOUNT_SYSTEM", flag, "1", "mount the system directory (-s)"),
-        Option("MOUNT_FSTAB", flag, "1", "mount the fstab directory, for jails, which have one (-f)"),
+        Option("MOUNT_SYSTEM", boolean, "1", "mount the system directory (-s)"),
+        Option("MOUNT_FSTAB", boolean, "1", "mount the fstab directory, for jails, which have one (-f)"),
         Option(
             "MOUNT_RCCONF",
-            flag,
+            boolean,
             "0",
             "mount an rcconf directory, on a directory of the jail's or VM's name below the shared one (-r), where "
             "CBSD itself never looks",
         ),
         Option(
             "RCCONF_SHARED",
-            flag,
+            boolean,
             "0",
             "with MOUNT_RCCONF: one rcconf directory serves all jails and VMs, and is mounted on -r itself, where CBSD "
             "leaves the rc.conf_NAME of a jail or VM that it unregisters",
@@ -70,22 +70,22 @@ def wanted(environment: Environment, config: Config, prefix: str) -> list[Wanted
         return own.rstrip("/") if own else f"{config[f'{prefix}_ROOT_DIR'].rstrip('/')}/{name}"
 
     own = environment.name
-    found = []
+    mounts = []
     if config["MOUNT_RCCONF"]:
         if environment.rcconf is None:
             raise ConfigError("cannot mount rcconf: MOUNT_RCCONF is set, but there is no -r")
         if config["RCCONF_SHARED"]:
-            found.append(Wanted("rcconf", held("rcconf"), environment.rcconf, shared=True))
+            mounts.append(Wanted("rcconf", held("rcconf"), environment.rcconf, shared=True))
         else:
-            found.append(Wanted("rcconf", f"{held('rcconf')}/{own}", f"{environment.rcconf}/{own}"))
+            mounts.append(Wanted("rcconf", f"{held('rcconf')}/{own}", f"{environment.rcconf}/{own}"))
     if config["MOUNT_SYSTEM"]:
-        found.append(Wanted("system", f"{held('system')}/{own}", environment.system))
+        mounts.append(Wanted("system", f"{held('system')}/{own}", environment.system))
     if config["MOUNT_FSTAB"] and environment.fstab is not None:
-        found.append(Wanted("fstab", f"{held('fstab')}/{own}", environment.fstab))
-    found.append(Wanted("data", f"{held('data')}/{own}", environment.data))
+        mounts.append(Wanted("fstab", f"{held('fstab')}/{own}", environment.fstab))
+    mounts.append(Wanted("data", f"{held('data')}/{own}", environment.data))
     seen: dict[str, str] = {}
-    for item in found:
+    for item in mounts:
         if item.path in seen:
             raise ConfigError(f"cannot use {item.path} for {item.name}: it is {seen[item.path]}'s too")
         seen[item.path] = item.name
-    return found
+    return mounts

@@ -53,12 +53,12 @@ def _relevant(
         ours = config.applies(assignment.section, name)
         problem = ""
         if option is None:
-            problem = "" if assignment.key in reading.used else f"has the unknown key {shell.short(assignment.key)}"
+            problem = "" if assignment.key in reading.used else f"has the unknown key {shell.shorten(assignment.key)}"
         else:
             try:
                 option.read(assignment.value, config.ANY)
             except ValueError as error:
-                problem = f"{option.name}={shell.short(assignment.value)!r} {error}"
+                problem = f"{option.name}={shell.shorten(assignment.value)!r} {error}"
         if problem and "\n" in assignment.value:
             # A quote is missing, and the value has swallowed other lines.
             raise ConfigError(f"cannot use the configuration: line {assignment.line} {problem}")

@@ -67,7 +67,7 @@ class Config:
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
 
-    def but(self, **values: Any) -> Config:
+    def replace(self, **values: Any) -> Config:
         """The same with other values."""
         return Config(self.path, {**self._values, **values}, self._texts, self._origins, self.notes, self.inputs)
 
@@ -147,7 +147,7 @@ def from_reading(
         if option is None:
             if assignment.key not in reading.used:
                 near = _nearest(assignment.key, known) if len(problems) < _SHOWN_MAX else ""
-                problems.append((assignment.line, f"has the unknown key {shell.short(assignment.key)}{near}"))
+                problems.append((assignment.line, f"has the unknown key {shell.shorten(assignment.key)}{near}"))
             continue
         if (assignment.section, assignment.key) in seen and assignment.key not in reading.used:
             notes.append(f"{path}:{assignment.line}: {assignment.key} is set again; the last one counts")
@@ -156,7 +156,7 @@ def from_reading(
             # Every value is read, so that a mistake in another environment's section is told before its start.
             option.read(assignment.value, ANY)
         except ValueError as error:
-            problems.append((assignment.line, f"{option.name}={shell.short(assignment.value)!r} {error}"))
+            problems.append((assignment.line, f"{option.name}={shell.shorten(assignment.value)!r} {error}"))
         if applies(assignment.section, name):
             chosen[assignment.key] = assignment
     values: dict[str, Any] = {}
@@ -183,7 +183,7 @@ def from_reading(
                 values[option.name] = option.read(given, name)
             except ValueError as error:
                 # It was good for another name.
-                value = shell.short(fill(given, name))
+                value = shell.shorten(fill(given, name))
                 problems.append((line, f"{option.name}={value!r} {error}; name it in a section [NAME]"))
     if problems:
         raise mistakes(path, problems, ("-c", path or "", backend))
@@ -194,14 +194,14 @@ def examples(path: str, options: Sequence[Option]) -> dict[str, str]:
     """Names of environments that between them see all of a file, and what each stands for: every section, and those of
     no section, unless a key that they need is set in sections alone."""
     assignments = shell.read(trusted_text(path)).assignments
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for section in filter(None, (assignment.section for assignment in assignments)):
         name = section.replace("*", ANY).replace("?", ANY)
-        found.setdefault(name, section if name == section else f"[{section}] (as {name})")
+        names.setdefault(name, section if name == section else f"[{section}] (as {name})")
     general = {assignment.key for assignment in assignments if assignment.section is None and assignment.value}
-    if not found or general.issuperset(option.name for option in options if option.default is None):
-        found.setdefault("any", "any other" if found else "any")
-    return found
+    if not names or general.issuperset(option.name for option in options if option.default is None):
+        names.setdefault("any", "any other" if names else "any")
+    return names
 
 
 def environments(path: str) -> list[Environment]:
@@ -218,7 +218,7 @@ def environments(path: str) -> list[Environment]:
         parsed = ConfigObj(text.splitlines(), interpolation=False, list_values=False, raise_errors=True)
     except ConfigObjError as error:
         raise ConfigError(f"cannot use {path}: {error}") from None
-    found = []
+    listed = []
     for name, section in parsed.items():
         if not isinstance(section, Section):
             raise ConfigError(f"cannot use {path}: {name} is in no section", hint="begin with [NAME]")
@@ -228,10 +228,10 @@ def environments(path: str) -> list[Environment]:
                 f"cannot use {path}: [{name}] has data, system and perhaps fstab and rcconf, nothing else"
             )
         try:
-            found.append(Environment(name, **{key: str(value) for key, value in section.items()}))
+            listed.append(Environment(name, **{key: str(value) for key, value in section.items()}))
         except UsageError as error:
             raise ConfigError(f"cannot use {path}: [{name}]: {error}") from None
-    return found
+    return listed
 
 
 def mistakes(path: str | None, problems: list[tuple[int, str]], checked: Sequence[str]) -> EnvstartError:

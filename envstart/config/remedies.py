@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.cbsd.inventory import Found
+    from envstart.cbsd.inventory import EnvironmentRecord
     from envstart.engine.plan import Plan
     from envstart.environment import Environment
 
@@ -46,10 +46,10 @@ def of(backend: str, environment: Environment, path: str | None, verb: str, *opt
     return _line(verb, *options, backend, *words, "-j", environment.name)
 
 
-def set_hook(found: Found, backend: str) -> str:
+def set_hook(record: EnvironmentRecord, backend: str) -> str:
     """Return CBSD's command line that gives a jail or VM the start hook of ``backend``."""
     hook = f"{os.path.dirname(os.path.realpath(tool()))}/env_start_{backend}"
-    return shlex.join(("cbsd", "jset" if found.is_jail else "bset", f"jname={found.name}", f"mnt_start={hook}"))
+    return shlex.join(("cbsd", "jset" if record.is_jail else "bset", f"jname={record.name}", f"mnt_start={hook}"))
 
 
 def again(program: str, argv: Sequence[str]) -> str:

@@ -23,10 +23,10 @@ class Option:
     """One key. ``default`` is text, read by ``parse`` like the file's; None: the key is required.
 
     An empty value means the default, as in CBSD's own sample, and an empty default is the value None, which
-    ``default_help`` explains. ``fills``: the words in braces that something is put in place of.
+    ``default_help`` explains. ``placeholders``: the words in braces that something is put in place of.
     """
 
-    __slots__ = ("name", "parse", "default", "help", "default_help", "fills")
+    __slots__ = ("name", "parse", "default", "help", "default_help", "placeholders")
 
     def __init__(
         self,
@@ -35,14 +35,14 @@ class Option:
         default: str | None,
         help: str,
         default_help: str = "",
-        fills: tuple[str, ...] = (),
+        placeholders: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.parse = parse
         self.default = default
-        self.help = f"{help}; {NAME} in the value is the name of the jail or VM" if NAME in fills else help
+        self.help = f"{help}; {NAME} in the value is the name of the jail or VM" if NAME in placeholders else help
         self.default_help = default_help
-        self.fills = fills
+        self.placeholders = placeholders
 
     def read(self, value: str, name: str) -> Any:
         """What a value means for the environment ``name``: None if it is empty. ValueError."""
@@ -51,8 +51,12 @@ class Option:
         for part in value.split("{")[1:]:
             word, closed, _ = part.partition("}")
             # Any other text between braces can be part of a name.
-            if closed and word.isidentifier() and f"{{{word}}}" not in self.fills:
-                known = f"of words with braces there is {' and '.join(self.fills)}" if self.fills else _WRITE_OUT
+            if closed and word.isidentifier() and f"{{{word}}}" not in self.placeholders:
+                known = (
+                    f"of words with braces there is {' and '.join(self.placeholders)}"
+                    if self.placeholders
+                    else _WRITE_OUT
+                )
                 raise ValueError(f"has '{{{word}}}'; {known}")
         return self.parse(fill(value, name))
 
@@ -74,7 +78,7 @@ def words(value: str) -> tuple[str, ...]:
     return tuple(filter(None, text(value.replace("\t", " ").replace("\n", " ")).split(" ")))
 
 
-def flag(value: str) -> bool:
+def boolean(value: str) -> bool:
     """``1`` or ``0``, or what rc.conf(5) knows instead."""
     known = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no": False, "false": False, "off": False}
     if value.lower() not in known:
@@ -93,7 +97,7 @@ def choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
-def whole(least: int, most: int, unit: str = "") -> Callable[[str], int]:
+def integer(least: int, most: int, unit: str = "") -> Callable[[str], int]:
     """A whole number from ``least`` to ``most``."""
 
     def parse(value: str) -> int:
@@ -104,7 +108,7 @@ def whole(least: int, most: int, unit: str = "") -> Callable[[str], int]:
     return parse
 
 
-def plain(value: str) -> str:
+def identifier(value: str) -> str:
     """A word of letters, digits and . _ -"""
     if not (ALNUM | set("._-")).issuperset(value) or value.startswith(("-", ".")):
         raise ValueError("has something else than letters, digits and . _ -")
@@ -113,8 +117,8 @@ def plain(value: str) -> str:
 
 def mount_words(value: str) -> tuple[str, ...]:
     """Options of mount(8), between blanks or commas, with or without ``-o`` before them."""
-    found = tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
-    return one_mode(found)
+    options = tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
+    return one_mode(options)
 
 
 def one_mode(options: tuple[str, ...]) -> tuple[str, ...]:
@@ -202,18 +206,18 @@ def self_or_directory(value: str) -> str:
     if value.startswith("/"):
         return directory(value)
     try:
-        return SELF if flag(value) else ""
+        return SELF if boolean(value) else ""
     except ValueError:
         raise ValueError("is neither 1 nor 0, nor an absolute path") from None
 
 
 def names(value: str) -> tuple[str, ...]:
     """Names of entries of a directory, relative to it."""
-    found = words(value)
-    for name in found:
+    entries = words(value)
+    for name in entries:
         if name.startswith("/") or ".." in name.split("/"):
             raise ValueError(f"has {name!r}, which is no name below the directory")
-    return found
+    return entries
 
 
 REQUIRE_MOUNTED = "{}_REQUIRE_MOUNTED"
@@ -232,12 +236,12 @@ def require_mounted(prefix: str, what: str, itself: str) -> Option:
 
 # What every backend has. Times are seconds.
 COMMON = (
-    Option("TIMEOUT", whole(2, 86400, "seconds"), "120", "seconds the whole hook may take, roll back included"),
-    Option("ATTEMPTS", whole(0, 1000), "0", "attempts for one step; 0: as many as TIMEOUT leaves room for"),
-    Option("PROBE_TIMEOUT", whole(1, 3600, "seconds"), "10", "seconds a mounted directory may take to answer"),
+    Option("TIMEOUT", integer(2, 86400, "seconds"), "120", "seconds the whole hook may take, roll back included"),
+    Option("ATTEMPTS", integer(0, 1000), "0", "attempts for one step; 0: as many as TIMEOUT leaves room for"),
+    Option("PROBE_TIMEOUT", integer(1, 3600, "seconds"), "10", "seconds a mounted directory may take to answer"),
     Option(
         "CREATE_MOUNT_POINTS",
-        flag,
+        boolean,
         "1",
         "make a missing mount point (0755), and missing directories between the CBSD workdir and it",
     ),
@@ -273,12 +277,12 @@ COMMON = (
     ),
     Option(
         "BREAKER",
-        whole(0, 86400, "seconds"),
+        integer(0, 86400, "seconds"),
         "60",
         "seconds for which hooks end at once when a server is down that an earlier one has waited for; 0: each waits",
     ),
-    Option("STOP_FORCE", flag, "0", "unmount by force when a server does not answer or a directory stays busy"),
-    Option("STOP_KILL", flag, "0", "end the processes that keep a directory busy: TERM, then KILL"),
+    Option("STOP_FORCE", boolean, "0", "unmount by force when a server does not answer or a directory stays busy"),
+    Option("STOP_KILL", boolean, "0", "end the processes that keep a directory busy: TERM, then KILL"),
     Option(
         "LOG_FACILITY",
         choice("none", "daemon", "user", *(f"local{number}" for number in range(8))),

@@ -133,10 +133,10 @@ class _Scanner:
         line = self._text[self._at : end if end >= 0 else len(self._text)]
         name, bracket, rest = line[1:].partition("]")
         if not bracket or (rest.strip(_BLANK) and not rest.lstrip(_BLANK).startswith("#")):
-            raise ShellSyntaxError(f"begins a section that is not closed: {short(line.strip(_BLANK))!r}")
+            raise ShellSyntaxError(f"begins a section that is not closed: {shorten(line.strip(_BLANK))!r}")
         if not name or name[0] == "-" or not _PATTERN.issuperset(name):
             raise ShellSyntaxError(
-                f"has a section name that is no name or pattern of a jail or VM (* and ?): {short(name)!r}"
+                f"has a section name that is no name or pattern of a jail or VM (* and ?): {shorten(name)!r}"
             )
         self._section = name
         self._values.setdefault(name, {})
@@ -144,26 +144,26 @@ class _Scanner:
 
     def _assignments(self, line: int) -> None:
         """``[export] K=v [K=v ...]``: kept only when the whole statement could be read."""
-        found: list[Assignment] = []
+        assignments: list[Assignment] = []
         exported = False
         while self.more() and self._peek() not in _END and self._peek() != "#":
             key = self._name()
-            if not found and not exported and key == "export" and self._peek() in _BLANK:
+            if not assignments and not exported and key == "export" and self._peek() in _BLANK:
                 exported = True
             elif key and self._peek() == "=":
                 if key in _SHELLS_OWN or key.startswith("BASH"):
                     raise ShellSyntaxError(f"sets {key}, which belongs to the shell")
                 self._at += 1
                 self._begun.append(key)
-                found.append(Assignment(self._section, key, self._word(key, exported), line))
+                assignments.append(Assignment(self._section, key, self._word(key, exported), line))
             elif not (exported and key and (not self.more() or self._peek() in _BLANK + _END)):
                 self._begun.append(key)
                 raise ShellSyntaxError(f'is not KEY="value": {self._rest_of_line(key)!r}')
             self._skip_blank()
         if self._peek() == "#":
             self._to_end_of_line()
-        self._reading.assignments += found
-        self._values[self._section].update((assignment.key, assignment.value) for assignment in found)
+        self._reading.assignments += assignments
+        self._values[self._section].update((assignment.key, assignment.value) for assignment in assignments)
 
     def _name(self) -> str:
         begin = self._at
@@ -288,9 +288,9 @@ class _Scanner:
 
     def _rest_of_line(self, begin: str) -> str:
         end = self._text.find("\n", self._at)
-        return short(begin + self._text[self._at : end if end >= 0 else len(self._text)])
+        return shorten(begin + self._text[self._at : end if end >= 0 else len(self._text)])
 
 
-def short(text: str) -> str:
+def shorten(text: str) -> str:
     """At most 40 characters of it, for a message."""
     return text if len(text) <= 40 else text[:37] + "..."

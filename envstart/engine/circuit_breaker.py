@@ -25,9 +25,9 @@ _QUICK = 0.1
 _AROUND = 1.0
 
 
-async def admit(plan: Plan, host: Host) -> None:
+async def check(plan: Plan, host: Host) -> None:
     """TemporaryError if a server of the plan is known to be down, and still is."""
-    if host.by_hand or not plan.config["BREAKER"]:
+    if host.interactive or not plan.config["BREAKER"]:
         return
     for servers in _needed(plan):
         known = {server: rundir.age(record(server)) for server in servers}
@@ -47,7 +47,7 @@ async def admit(plan: Plan, host: Host) -> None:
             _forget(server)
 
 
-async def consider(plan: Plan, host: Host) -> None:
+async def record_failure(plan: Plan, host: Host) -> None:
     """After a failed start: note the servers that take no connection."""
     if not plan.config["BREAKER"]:
         return
@@ -55,7 +55,7 @@ async def consider(plan: Plan, host: Host) -> None:
         try:
             if not await connects(host, servers):
                 for server in servers:
-                    rundir.stamp(record(server))
+                    rundir.touch(record(server))
         except EnvstartError:
             # No time is left, or no child can be had: nothing is known.
             return
@@ -75,7 +75,7 @@ async def connects(host: Host, servers: tuple[Server, ...], timeout: float = _QU
 
     for name, port in servers:
         try:
-            await host.bounded(network.connect, name, port, timeout, timeout=timeout + _AROUND)
+            await host.call_with_timeout(network.connect, name, port, timeout, timeout=timeout + _AROUND)
             return True
         except DeadlineExceededError:
             raise

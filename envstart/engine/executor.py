@@ -7,7 +7,7 @@ Knows nothing about file systems; the steps do.
 from __future__ import annotations
 
 from envstart.engine import circuit_breaker, record, start_marks
-from envstart.engine.plan import waves
+from envstart.engine.plan import stages
 from envstart.errors import (
     BlockedError,
     DeadlineExceededError,
@@ -29,41 +29,41 @@ if TYPE_CHECKING:
 
 def start(plan: Plan, host: Host) -> int:
     """Make everything of the plan so, or leave everything as it was and raise; returns how many steps it took."""
-    groups = waves(plan.steps)
-    host.wait(circuit_breaker.admit(plan, host))
+    groups = stages(plan.steps)
+    host.complete(circuit_breaker.check(plan, host))
     try:
         return _start(plan, host, groups)
     except (TemporaryError, BlockedError):
-        host.wait(circuit_breaker.consider(plan, host))
+        host.complete(circuit_breaker.record_failure(plan, host))
         raise
 
 
 def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
     with host.locks(plan.locks):
         _survey(plan, host)
-        host.wait(mountpoint.refuse_twins(host, [step.point for step in plan.steps if step.point]))
-        lacking = host.together([step.check(host) for step in plan.steps])
-        pending = {step.name for step, lack in zip(plan.steps, lacking) if lack is not None}
+        host.complete(mountpoint.refuse_twins(host, [step.point for step in plan.steps if step.point]))
+        lacking = host.gather([step.check(host) for step in plan.steps])
+        pending = {step.name for step, problem in zip(plan.steps, lacking) if problem is not None}
         recorded = record.save(plan, host.report)
         if not pending:
-            start_marks.note(plan.locks[0])
+            start_marks.record_start(plan.locks[0])
             return 0
         host.signals.arm()
         try:
-            host.together([step.before_clear(host) for step in plan.steps if step.name in pending])
+            host.gather([step.preflight_remove_stale(host) for step in plan.steps if step.name in pending])
             for group in reversed(groups):
-                host.together([step.clear(host) for step in group if step.name in pending])
+                host.gather([step.remove_stale(host) for step in group if step.name in pending])
             for group in groups:
-                host.wave()
-                host.together([_bring(step, host) for step in group if step.name in pending])
+                host.begin_stage()
+                host.gather([_bring(step, host) for step in group if step.name in pending])
         except BaseException as error:
-            failures = _take_back(host, error)
+            failures = _roll_back(host, error)
             if unfinished := host.unfinished():
-                start_marks.leave(plan.locks[0], unfinished)
+                start_marks.record_leftovers(plan.locks[0], unfinished)
             if not (failures or unfinished):
                 record.restore(plan.environment, recorded)
             raise
-        start_marks.note(plan.locks[0])
+        start_marks.record_start(plan.locks[0])
     return len(pending)
 
 
@@ -73,13 +73,13 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
     All are asked before one is touched; one that then turns out to be busy brings those back that went before it.
     ``unless``: asked when nobody else can work on the environment any more: why it must be left alone nonetheless.
     """
-    groups = waves(plan.steps)
+    groups = stages(plan.steps)
     steps = [step for group in groups for step in group]
     with host.locks(plan.locks, needed=False):
         why = unless()
         if why:
             raise TemporaryError(f"cannot stop {plan.environment.name}: {why}; it is left as it is")
-        if left := start_marks.left(plan.locks[0]):
+        if left := start_marks.leftovers(plan.locks[0]):
             raise TemporaryError(
                 f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
                 "it, can still mount when its server is back",
@@ -88,38 +88,38 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
         if _survey(plan, host) and host.platform == "freebsd":
             # To touch one waits for an unmount that is under way, which the table leaves out there
             # (docs/freebsd.md#mount-table); if that has failed, it is there again. One reading for all steps.
-            host.forget()
-            host.wait(host.mounts())
-        host.together([step.before_stop(host) for step in steps])
+            host.invalidate()
+            host.complete(host.mounts())
+        host.gather([step.preflight_stop(host) for step in steps])
         host.signals.arm()
         try:
             # Of these each can take a minute: side by side. An unmount that is at work when another one fails is not
             # cut off; what it has done is taken back with the rest.
             for group in reversed(groups):
-                host.together([step.give_up(host) for step in group])
+                host.gather([step.force_unresponsive(host) for step in group])
             for group in reversed(groups):
-                host.wave()
-                host.together([step.stop(host) for step in group])
+                host.begin_stage()
+                host.gather([step.stop(host) for step in group])
         except BaseException as error:
-            _take_back(host, error)
+            _roll_back(host, error)
             raise
         record.discard(plan.environment)
 
 
-def take_away(plan: Plan, host: Host, steps: Sequence[Mount]) -> None:
+def recover(plan: Plan, host: Host, steps: Sequence[Mount]) -> None:
     """Unmount what is broken of these mounts, in their order; what is found well by then stays."""
     from envstart.steps import recovery
 
     with host.locks(plan.locks, needed=False):
         host.signals.arm()
         for step in steps:
-            host.wait(recovery.take_away(step, host))
+            host.complete(recovery.recover(step, host))
 
 
 def _survey(plan: Plan, host: Host) -> bool:
     """One reading of the mount table, and of the directories' real names, for all steps; whether any was touched."""
     try:
-        return bool(host.wait(host.resolve([place for step in plan.steps for place in step.places])))
+        return bool(host.complete(host.resolve([place for step in plan.steps for place in step.touched_paths])))
     except (NoResponseError, DeadlineExceededError):
         # One of them lies on something dead; each is asked for by itself then, so that the right one is told.
         return True
@@ -127,12 +127,12 @@ def _survey(plan: Plan, host: Host) -> bool:
 
 async def _bring(step: Step, host: Host) -> None:
     await step.start(host)
-    lack = await step.check(host)
-    if lack is not None:
-        raise lack
+    problem = await step.check(host)
+    if problem is not None:
+        raise problem
 
 
-def _take_back(host: Host, error: BaseException) -> list[str]:
+def _roll_back(host: Host, error: BaseException) -> list[str]:
     """Roll back, and tell what could not be taken back, which is returned."""
     has_begun = host.has_journalled()
     failures = host.roll_back()

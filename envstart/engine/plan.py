@@ -51,25 +51,25 @@ class State:
     """What the mount table says of a step: one of the words above, what is there instead, and the commands
     that ``start`` or ``stop`` would run. ``pastable``: they need nothing else than what they say."""
 
-    __slots__ = ("word", "found", "start", "stop", "pastable")
+    __slots__ = ("status", "detail", "start", "stop", "pastable")
 
     def __init__(
         self,
-        word: str,
-        found: str = "",
+        status: str,
+        detail: str = "",
         start: Sequence[tuple[str, ...]] = (),
         stop: Sequence[tuple[str, ...]] = (),
         *,
         pastable: bool = True,
     ) -> None:
-        self.word = word
-        self.found = found
+        self.status = status
+        self.detail = detail
         self.start = tuple(start)
         self.stop = tuple(stop)
         self.pastable = pastable
 
     def __str__(self) -> str:
-        return f"{self.word} ({self.found})" if self.found else self.word
+        return f"{self.status} ({self.detail})" if self.detail else self.status
 
 
 class Step:
@@ -87,7 +87,7 @@ class Step:
     servers: tuple[Server, ...] = ()
 
     @property
-    def places(self) -> Sequence[str]:
+    def touched_paths(self) -> Sequence[str]:
         """The directories whose real names it asks for (Host.real)."""
         return (self.point,) if self.point else ()
 
@@ -99,23 +99,23 @@ class Step:
         """None if it is already so, else what is lacking. Raises if what is there must be left alone."""
         raise NotImplementedError
 
-    async def before_clear(self, host: Host) -> None:
+    async def preflight_remove_stale(self, host: Host) -> None:
         """Asked of all steps that a start has to do with before the first is cleared: raise if this one cannot be."""
 
-    async def clear(self, host: Host) -> None:
+    async def remove_stale(self, host: Host) -> None:
         """Take away what is there and broken, before anything is started: what lies on top of others comes first."""
 
-    async def before_start(self, host: Host) -> None:
+    async def preflight_start(self, host: Host) -> None:
         """Raise what start() would end with before it changes anything, as far as that can be told now: for plan."""
 
     async def start(self, host: Host) -> None:
         """Make it so. What has to be taken back is journalled (``host.on_failure``) before it is done."""
         raise NotImplementedError
 
-    async def before_stop(self, host: Host) -> None:
+    async def preflight_stop(self, host: Host) -> None:
         """Asked of all steps before the first is stopped: raise if this one cannot be, so that none is."""
 
-    async def give_up(self, host: Host) -> None:
+    async def force_unresponsive(self, host: Host) -> None:
         """After that, and before the first is stopped: take by force what gives no answer, and never comes back."""
 
     async def stop(self, host: Host) -> None:
@@ -125,11 +125,11 @@ class Step:
     def journal_stop(self, host: Host) -> None:
         """What is about to be taken away is brought back if the stop fails, however far it came with it."""
 
-        async def bring_back() -> None:
+        async def restart() -> None:
             if await self.check(host) is not None:
                 await self.start(host)
 
-        host.on_failure(bring_back)
+        host.on_failure(restart)
 
     async def state(self, host: Host) -> State:
         """For status and plan, without an effect."""
@@ -168,15 +168,15 @@ class Plan:
         return [file_name(self.environment), *shared]
 
 
-def waves(steps: Sequence[Step]) -> list[list[Step]]:
+def stages(steps: Sequence[Step]) -> list[list[Step]]:
     """The steps in groups that can be started side by side: each after those that it needs, else as listed."""
-    groups: list[list[Step]] = []
+    ordered: list[list[Step]] = []
     remaining = list(steps)
     while remaining:
         ready = [step for step in remaining if not any(step.needs(other) for other in remaining if other is not step)]
         if not ready:
             names = " and ".join(step.name for step in remaining)
             raise ConfigError(f"cannot order {names}: each needs the other")
-        groups.append(ready)
+        ordered.append(ready)
         remaining = [step for step in remaining if step not in ready]
-    return groups
+    return ordered

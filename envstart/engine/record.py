@@ -58,7 +58,7 @@ class Record(NamedTuple):
             try:
                 values[option.name] = option.read(text, self.environment.name)
             except ValueError as error:
-                raise ConfigError(f"cannot use {self.path}: {option.name}={shell.short(text)!r} {error}") from None
+                raise ConfigError(f"cannot use {self.path}: {option.name}={shell.shorten(text)!r} {error}") from None
             texts[option.name] = text
         origins = {key: self.path for key in values if key in self.texts and key not in self.defaults}
         return Config(self.source or None, values, texts, origins, (), self.inputs)

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def note(name: str) -> None:
+def record_start(name: str) -> None:
     """Say that the environment of this lock was started now. Without room for that, nobody is told."""
-    rundir.stamp(f"{name}.started")
+    rundir.touch(f"{name}.started")
 
 
-def mark(name: str) -> bytes:
+def start_token(name: str) -> bytes:
     """What is another one after each start."""
     return rundir.read(f"{name}.started")
 
@@ -32,14 +32,14 @@ def within(name: str, seconds: float) -> bool:
     return passed is not None and passed < seconds
 
 
-def leave(name: str, pids: Sequence[int]) -> None:
+def record_leftovers(name: str, pids: Sequence[int]) -> None:
     """Say that a start has left these commands behind: nothing ends them, and each can still mount."""
     from envstart.system import process_table
 
-    rundir.write(f"{name}.left", "".join(f"{pid} {process_table.began(pid)}\n" for pid in pids).encode())
+    rundir.write(f"{name}.left", "".join(f"{pid} {process_table.start_time(pid)}\n" for pid in pids).encode())
 
 
-def left(name: str) -> list[int]:
+def leftovers(name: str) -> list[int]:
     """Which of them are still at work."""
     rows = [line.split() for line in rundir.read(f"{name}.left").splitlines()]
     if not rows:
@@ -47,10 +47,10 @@ def left(name: str) -> list[int]:
     from envstart.system import process_table
 
     try:
-        found = [int(pid) for pid, began in rows if process_table.is_still(int(pid), float(began))]
+        alive = [int(pid) for pid, began in rows if process_table.same_process(int(pid), float(began))]
     except ValueError:
         # Only a part of it was written: the disk was full. A stop must not fail by that.
-        found = []
-    if not found:
+        alive = []
+    if not alive:
         rundir.write(f"{name}.left", b"")
-    return found
+    return alive

@@ -12,7 +12,7 @@ from envstart.system import guests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envstart.cbsd.inventory import Found
+    from envstart.cbsd.inventory import EnvironmentRecord
     from envstart.environment import Environment
     from envstart.system.host import Host
 
@@ -24,27 +24,27 @@ def subject() -> Environment:
     return environment.from_variables(os.environ, _VARIABLES)
 
 
-def look_up(host: Host, wanted: Environment) -> Found | None:
+def look_up(host: Host, wanted: Environment) -> EnvironmentRecord | None:
     """Return what CBSD says of a jail or VM; None if its hook is not ours: it has our links from a skeleton.
 
     Where CBSD's database cannot tell its hook, the record of its last start can. NotFoundError if CBSD does not know
     it any more, ConfigError if nothing tells its hook.
     """
     assert wanted.workdir is not None
-    listed = host.wait(inventory.read(host, wanted.workdir))
-    found: Found | None = listed.get(wanted.name)
-    if found is None and listed.complete:
+    listed = host.complete(inventory.read(host, wanted.workdir))
+    registered: EnvironmentRecord | None = listed.get(wanted.name)
+    if registered is None and listed.complete:
         raise NotFoundError(f"cannot find {wanted.name}: {wanted.workdir} has no such jail or VM")
-    if found is not None and not found.backend and listed.complete:
+    if registered is not None and not registered.backend and listed.complete:
         return None
-    if found is not None and found.backend and found.environment is not None:
-        return found
+    if registered is not None and registered.backend and registered.environment is not None:
+        return registered
     recorded = record.load(wanted, host.report)
     if recorded is None:
-        why = (found.problem if found else "") or "; ".join(listed.problems)
+        why = (registered.problem if registered else "") or "; ".join(listed.problems)
         raise ConfigError(f"cannot tell what to do for {wanted.name}: {why}")
-    by_record = inventory.Found.given(recorded.environment, recorded.backend)
+    by_record = inventory.EnvironmentRecord.given(recorded.environment, recorded.backend)
     variables = dict(os.environ)
     by_record.emulator = variables.get("emulator") or by_record.emulator
-    by_record.running = found.running if found else host.wait(guests.runs(host, wanted.name))
+    by_record.running = registered.running if registered else host.complete(guests.runs(host, wanted.name))
     return by_record

@@ -152,11 +152,11 @@ class Copy(Block):
 
     async def _run(self, host: Host, words: Sequence[str]) -> Result:
         """Run one of the configured commands; the time it takes does not count for TIMEOUT."""
-        patience, deadline = self.config["CLONE_TIMEOUT"], host.deadline
+        timeout, deadline = self.config["CLONE_TIMEOUT"], host.deadline
         began, end, limit = deadline.elapsed(), deadline.end, deadline.limit
-        deadline.end = deadline.limit = end + patience
+        deadline.end = deadline.limit = end + timeout
         try:
-            return await host.run(self._filled(words), timeout=patience, hold=True)
+            return await host.run(self._filled(words), timeout=timeout, keep_locks=True)
         finally:
             spent = deadline.elapsed() - began
             deadline.end, deadline.limit = end + spent, limit + spent
@@ -175,7 +175,7 @@ class Copy(Block):
         )
         look.create_below, look.mode = staging.PARENT, 0o700
         # What a run that was killed has left there.
-        await look.withdraw(host)
+        await look.discard(host)
         try:
             await look.start(host)
         except NotOnServerError:
@@ -183,10 +183,10 @@ class Copy(Block):
             if not os.path.isdir(look.point):
                 raise
             return False
-        await look.withdraw(host)
+        await look.discard(host)
         if self._made:
             # It was for this question alone.
-            await host.bounded(filesystem.remove_empty, [look.point], timeout=self.config["PROBE_TIMEOUT"])
+            await host.call_with_timeout(filesystem.remove_empty, [look.point], timeout=self.config["PROBE_TIMEOUT"])
         return True
 
     async def check(self, host: Host) -> EnvstartError | None:
@@ -199,7 +199,7 @@ class Copy(Block):
 
     async def start(self, host: Host) -> None:
         words = self.config["CLONE_COMMAND"]
-        host.on_failure(lambda: self._take_back(host))
+        host.on_failure(lambda: self._undo_start(host))
         result = await self._run(host, words)
         doing = f"cannot copy {self.source} to {self.target}: {words[0]}"
         if result.status is None:
@@ -208,7 +208,7 @@ class Copy(Block):
             raise EnvstartError(f"{doing}: {result.words}", hint="try the command by hand: -v shows it")
         self._made = True
 
-    async def _take_back(self, host: Host) -> None:
+    async def _undo_start(self, host: Host) -> None:
         """The new directory was not there before this run: what is there now is this run's."""
         if self._undo is None:
             host.report.warn(f"{self.target} stays as far as it was made: remove it, or set CLONE_UNDO_COMMAND")

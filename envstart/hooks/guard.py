@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 class Guard:
     """``with Guard(host, callers, endangered):`` if the block is left by an exception, or this process is killed in it,
-    the ``callers`` (processes.callers()) are ended, unless ``endangered()`` then says "".
+    the ``ancestors`` (processes.callers()) are ended, unless ``endangered()`` then says "".
 
     They are halted until that is known.
     """
 
-    def __init__(self, host: Host, callers: Sequence[tuple[int, float]], endangered: Callable[[], str]) -> None:
+    def __init__(self, host: Host, ancestors: Sequence[tuple[int, float]], endangered: Callable[[], str]) -> None:
         self._host = host
-        self._callers = callers
+        self._ancestors = ancestors
         self._endangered = endangered
         self._pid = self._pipe = -1
 
     def __enter__(self) -> None:
-        if not self._callers:
+        if not self._ancestors:
             return
         try:
             read, self._pipe = os.pipe()
@@ -63,20 +63,20 @@ class Guard:
             os.waitpid(self._pid, 0)
 
     def _act(self) -> None:
-        callers = [pid for pid, began in reversed(self._callers) if process_table.is_still(pid, began)]
-        self._send(callers, HALT)
+        ancestors = [pid for pid, began in reversed(self._ancestors) if process_table.same_process(pid, began)]
+        self._send(ancestors, HALT)
         try:
             danger = self._endangered()
         except Exception as error:
             danger = f"it cannot be told what is mounted: {error}"
         if not danger:
-            self._send(callers, CONTINUE)
+            self._send(ancestors, CONTINUE)
             return
         self._host.report.warn(
-            f"env_remove was ended too early, and CBSD is too now (pid {', '.join(map(str, callers))}), so that it "
+            f"env_remove was ended too early, and CBSD is too now (pid {', '.join(map(str, ancestors))}), so that it "
             f"deletes nothing: {danger}"
         )
-        self._host.wait(process_table.end(callers, gently=False))
+        self._host.complete(process_table.end(ancestors, gently=False))
 
     def _send(self, pids: Sequence[int], number: int) -> None:
         for pid in pids:

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.cbsd.inventory import Found
+    from envstart.cbsd.inventory import EnvironmentRecord
     from envstart.engine.plan import Plan
     from envstart.environment import Environment
     from envstart.mounts.table import Table
@@ -54,16 +54,16 @@ def main(program: str, argv: Sequence[str], report: Report) -> int:
 def poststop(report: Report) -> int:
     """Return at once; what has to be done is done when CBSD has ended."""
     wanted = called.subject()
-    mark, callers = start_marks.mark(file_name(wanted)), process_table.callers("/sudoexec/")
+    token, ancestors = start_marks.start_token(file_name(wanted)), process_table.cbsd_ancestors("/sudoexec/")
     if os.fork():
         return os.EX_OK
     # CBSD lists its hooks in a pipe, and reads it to its end: nothing of it may stay open.
     null = os.open(os.devnull, os.O_RDWR)
     process.become_child((None, null, null), ())
-    os._exit(lifecycle.guarded(report, lambda: _when_ended(report, wanted, mark, callers)))
+    os._exit(lifecycle.guarded(report, lambda: _when_ended(report, wanted, token, ancestors)))
 
 
-def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[tuple[int, float]]) -> int:
+def _when_ended(report: Report, wanted: Environment, token: bytes, ancestors: list[tuple[int, float]]) -> int:
     report.about(wanted.name, report.facility or "none")
     host = Host(report)
     host.deadline.set(2 * _PATIENCE)
@@ -71,37 +71,37 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
     until = began + _PATIENCE
     plan: Plan | None = None
     while True:
-        if start_marks.mark(file_name(wanted)) != mark:
+        if start_marks.start_token(file_name(wanted)) != token:
             report.trace("was started again")
             return os.EX_OK
         try:
-            found = called.look_up(host, wanted)
+            record = called.look_up(host, wanted)
         except NotFoundError:
             # It was removed, and env_remove has done what is to be done.
             return os.EX_OK
-        if found is None:
+        if record is None:
             return os.EX_OK
-        assert found.environment is not None
-        plan = plan or stopping.plan(host, found.backend, found.environment)
-        busy = _busy(host, found, plan, callers)
+        assert record.environment is not None
+        plan = plan or stopping.plan(host, record.backend, record.environment)
+        busy = _busy(host, record, plan, ancestors)
         if not busy:
             break
         if time.monotonic() >= until:
             from envstart.config import remedies
 
-            later = remedies.known("orphans", [wanted.name], [found.workdir], "--stop")
+            later = remedies.known("orphans", [wanted.name], [record.workdir], "--stop")
             raise TemporaryError(f"cannot stop {wanted.name}: {busy}", hint=f"later: {later}")
         with host.waiting(f"CBSD to end its stop: {busy}", until, began):
-            host.wait(host.sleep(pause))
-        host.forget()
+            host.complete(host.sleep(pause))
+        host.invalidate()
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def unless() -> str:
-        host.forget()
-        if start_marks.mark(file_name(wanted)) != mark:
+        host.invalidate()
+        if start_marks.start_token(file_name(wanted)) != token:
             return "it was started again"
         # Where no mark can be made, on a full disk, that is all that tells.
-        if at_work := process_table.working(_STARTING, wanted.name):
+        if at_work := process_table.find_cbsd_process(_STARTING, wanted.name):
             return f"CBSD starts it (pid {at_work})"
         now = called.look_up(host, wanted)
         if now is None:
@@ -112,26 +112,26 @@ def _when_ended(report: Report, wanted: Environment, mark: bytes, callers: list[
     return os.EX_OK
 
 
-def _busy(host: Host, found: Found, plan: Plan, callers: list[tuple[int, float]]) -> str:
+def _busy(host: Host, record: EnvironmentRecord, plan: Plan, ancestors: list[tuple[int, float]]) -> str:
     """What shows that CBSD has not ended yet."""
-    alive = [pid for pid, began in callers if process_table.is_still(pid, began)]
+    alive = [pid for pid, began in ancestors if process_table.same_process(pid, began)]
     if alive:
         return f"CBSD is still at work (pid {alive[0]})"
     # What writes into the system directory later: what CBSD leaves in the background (docs/cbsd.md#directory-hooks),
     # and another stop, such as that by which the wrapper of a VM ends.
-    others = process_table.working(_WRITING, found.name)
+    others = process_table.find_cbsd_process(_WRITING, record.name)
     if others:
         return f"CBSD is still at work (pid {others})"
     points = [step.point for step in plan.steps if step.point]
-    path, data, *own = (host.wait(host.real(name)) for name in (found.path, plan.environment.data, *points))
-    left = left_by_cbsd(host.wait(host.mounts()), path, data, own)
+    path, data, *own = (host.complete(host.real(name)) for name in (record.path, plan.environment.data, *points))
+    left = left_by_cbsd(host.complete(host.mounts()), path, data, own)
     return f"{left[0]} is still mounted" if left else ""
 
 
 def left_by_cbsd(table: Table, path: str, data: str, own: Sequence[str]) -> list[str]:
     """What is mounted on a jail's root ``path`` and on its ``data`` that CBSD has yet to unmount: all but our ``own``,
     as a thin jail's skeleton. All are named as the table names them."""
-    found = [*table.below(path), *table.below(data)]
+    points = [*table.below(path), *table.below(data)]
     # With baserw=1 the jail lives in its data directory itself (docs/cbsd.md#paths-of-a-jail).
-    found += [entry.point for entry in table.at(path)] if path != data else []
-    return [point for point in found if point not in own]
+    points += [entry.point for entry in table.at(path)] if path != data else []
+    return [point for point in points if point not in own]

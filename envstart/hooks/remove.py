@@ -28,13 +28,13 @@ from envstart.paths import is_below
 from envstart.system import process, process_table
 from envstart.system.deadline import Deadline
 from envstart.system.host import Host
-from envstart.system.loop import Wait
+from envstart.system.loop import WaitUntil
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from envstart.cbsd.inventory import Found
+    from envstart.cbsd.inventory import EnvironmentRecord
     from envstart.engine.plan import Plan
     from envstart.environment import Environment
     from envstart.mounts.table import Entry
@@ -63,7 +63,7 @@ def main(report: Report) -> int:
     host = Host(report)
     host.signals.arm()
     removal = _Removal(host, wanted)
-    with Guard(Host(report), removal.callers, removal.danger):
+    with Guard(Host(report), removal.ancestors, removal.danger):
         return removal.run()
 
 
@@ -71,7 +71,7 @@ class _Removal:
     def __init__(self, host: Host, wanted: Environment) -> None:
         self._host = host
         self._wanted = wanted
-        self.callers = _callers(host)
+        self.ancestors = _callers(host)
         self._began = self._said = time.monotonic()
         self._attempt: process.Child | None = None
         # Where anything of it was seen mounted.
@@ -149,7 +149,7 @@ class _Removal:
         """Return what is mounted on or below the directories, the newest last; None if that cannot be told."""
         self._renew()
         try:
-            table = self._host.wait(self._host.mounts())
+            table = self._host.complete(self._host.mounts())
         except SignalError:
             raise
         except EnvstartError as error:
@@ -165,7 +165,9 @@ class _Removal:
         self._renew()
         try:
             for point in self._seen:
-                if self._host.wait(self._host.bounded(process_table.naming, ("umount",), point, timeout=_SEARCH)):
+                if self._host.complete(
+                    self._host.call_with_timeout(process_table.find_by_argv, ("umount",), point, timeout=_SEARCH)
+                ):
                     return False
         except (NoResponseError, DeadlineExceededError):
             return False
@@ -173,23 +175,23 @@ class _Removal:
 
     def _renew(self) -> None:
         self._host.deadline = Deadline(timeout=_LOOK)
-        self._host.forget()
+        self._host.invalidate()
 
     def _until(self, done: Callable[[], bool], seconds: float) -> None:
         self._renew()
-        self._host.wait(_waited(done, seconds))
+        self._host.complete(_waited(done, seconds))
 
     def _interrupted(self, error: SignalError) -> int:
         """End CBSD, from its outermost process inwards, so that none of its shells goes on; then the attempt."""
         report = self._host.report
-        for pid, began in reversed(self.callers):
-            while process_table.is_still(pid, began):
+        for pid, began in reversed(self.ancestors):
+            while process_table.same_process(pid, began):
                 self._renew()
-                self._host.wait(process_table.end([pid]))
+                self._host.complete(process_table.end([pid]))
         if self._attempt is not None and not self._attempt.ended():
             self._attempt.kill(_TERM)
             self._until(self._attempt.ended, _FAREWELL)
-        ended = ", ".join(f"pid {pid}" for pid, _ in reversed(self.callers))
+        ended = ", ".join(f"pid {pid}" for pid, _ in reversed(self.ancestors))
         report.warn(
             f"interrupted: CBSD was ended first ({ended}), so that it deletes nothing of {self._wanted.name}"
             if ended
@@ -199,7 +201,7 @@ class _Removal:
 
 
 async def _waited(done: Callable[[], bool], seconds: float) -> None:
-    await Wait(time.monotonic() + seconds, done)
+    await WaitUntil(time.monotonic() + seconds, done)
 
 
 def _never() -> bool:
@@ -208,7 +210,7 @@ def _never() -> bool:
 
 def _callers(host: Host) -> list[tuple[int, float]]:
     try:
-        return process_table.callers("/sudoexec/")
+        return process_table.cbsd_ancestors("/sudoexec/")
     except UnavailableError as error:
         host.report.warn(f"{error}; an interruption of this does not end CBSD")
         return []
@@ -220,7 +222,7 @@ def _places(host: Host, wanted: Environment) -> list[str]:
     real = {}
     for name in names:
         try:
-            real[host.wait(host.real(name))] = name
+            real[host.complete(host.real(name))] = name
         except SignalError:
             raise
         except (EnvstartError, OSError):
@@ -248,18 +250,18 @@ def _told(left: list[Entry]) -> str:
 def _attempt(report: Report, wanted: Environment) -> int:
     host = Host(report)
     host.deadline.set(2 * _STOPPING)
-    found: Found | None = None
+    record: EnvironmentRecord | None = None
     try:
-        found = called.look_up(host, wanted)
+        record = called.look_up(host, wanted)
     except NotFoundError as error:
         report.trace(str(error))
     except EnvstartError as error:
         report.trace(str(error))
-    if found is not None and found.running:
-        _stop_by_cbsd(host, found)
-    if found is not None and found.environment is not None:
-        wanted = found.environment
-    backend = found.backend if found is not None else ""
+    if record is not None and record.running:
+        _stop_by_cbsd(host, record)
+    if record is not None and record.environment is not None:
+        wanted = record.environment
+    backend = record.backend if record is not None else ""
     plan = _plan(host, backend, wanted)
     failure: EnvstartError | None = None
     try:
@@ -269,7 +271,7 @@ def _attempt(report: Report, wanted: Environment) -> int:
     except EnvstartError as error:
         failure = error
     # What the configuration of today does not name can be left of an earlier one.
-    host.forget()
+    host.invalidate()
     by_table = leftover.plan(host, plan.backend, wanted, force=True)
     if by_table.steps:
         if failure is not None:
@@ -295,10 +297,12 @@ def _plan(host: Host, backend: str, wanted: Environment) -> Plan:
     return leftover.plan(host, backend, wanted, force=True)
 
 
-def _stop_by_cbsd(host: Host, found: Found) -> None:
+def _stop_by_cbsd(host: Host, record: EnvironmentRecord) -> None:
     """Let CBSD stop it, as it does next anyway: only then the directories can be unmounted."""
-    verb = "jstop" if found.is_jail else _STOPS.get(found.emulator, "bstop")
-    variables = (f"workdir={found.workdir}", "NOINTER=1")
-    result = host.wait(host.run(("env", *variables, "cbsd", verb, "inter=0", f"jname={found.name}"), timeout=_STOPPING))
+    verb = "jstop" if record.is_jail else _STOPS.get(record.emulator, "bstop")
+    variables = (f"workdir={record.workdir}", "NOINTER=1")
+    result = host.complete(
+        host.run(("env", *variables, "cbsd", verb, "inter=0", f"jname={record.name}"), timeout=_STOPPING)
+    )
     if result.status != 0:
-        host.report.warn(f"cbsd {verb} {found.name}: {result.words}")
+        host.report.warn(f"cbsd {verb} {record.name}: {result.words}")

@@ -72,7 +72,7 @@ def _is_so(program: str, argv: list[str], hung: list[process.Child]) -> bool:
     try:
         if not _shown(ground, points, rows) or not _usable(rows, hung):
             return False
-        start_marks.note(lock)
+        start_marks.record_start(lock)
         return True
     finally:
         posix.close(claimed)
@@ -94,7 +94,7 @@ def _shown(ground: tuple[str, str], points: set[str], rows: list[Any]) -> bool:
         stack = table.at(point)
         if len(stack) != 1 or stack[0].read_only != read_only or not table.shows(stack[0], fstype, source, _LINUX):
             return False
-        if table.cover(point) or table.replaced(stack[0]):
+        if table.hidden_by(point) or table.shadowed_by(stack[0]):
             return False
     return True
 
@@ -135,7 +135,7 @@ def remember(program: str, argv: Sequence[str], plan: Plan, host: Host) -> None:
 
 def _record(program: str, argv: Sequence[str], plan: Plan, host: Host) -> tuple[Any, ...] | None:
     path = plan.config.path
-    table = host.wait(host.mounts())
+    table = host.complete(host.mounts())
     rows = [known(step, table, _LINUX) for step in plan.steps]
     if path is None or len(plan.locks) != 1 or None in rows:
         return None

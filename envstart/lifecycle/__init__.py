@@ -26,8 +26,8 @@ SIGNALLED = 128
 def load(backend: str, wanted: environment.Environment, path: str | None = None) -> Plan:
     """Plan a start by the configuration; ``path`` is used instead of the usual places. Every mistake counts."""
     module = backends.backend(backend)
-    found = config.find(backend, wanted.workdir, path)
-    settings = config.load(backend, module.OPTIONS, wanted.name, found, wanted.workdir)
+    file = config.find(backend, wanted.workdir, path)
+    settings = config.load(backend, module.OPTIONS, wanted.name, file, wanted.workdir)
     return backends.make_plan(module, wanted, settings)
 
 

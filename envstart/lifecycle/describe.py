@@ -24,7 +24,7 @@ def describe(plan: Plan, report: Report, verb: str) -> EnvstartError | None:
     """Print what there is and the commands that ``verb`` would run now; return the error that it would end with."""
     report.plan = plan
     host = Rehearsal(report)
-    host.by_hand = report.program == "envstart"
+    host.interactive = report.program == "envstart"
     lines = [f"# {verb} {plan.environment.name} ({plan.backend}, {plan.config.path or 'no configuration file'})"]
     lines += [f"# warning: {warning}" for warning in plan.warnings]
     if pkg_locking.needs_locking(plan):
@@ -61,21 +61,21 @@ def _commands(act: Act, commands: Sequence[tuple[str, ...]], error: EnvstartErro
 def _why(act: Act, verb: str) -> str:
     state = act.state
     if act.error is not None:
-        if state.word in (plans.NOT_MOUNTED, plans.NOT_READY):
+        if state.status in (plans.NOT_MOUNTED, plans.NOT_READY):
             return f"{state}; {verb} would fail"
-        return f"{state.word}: {state.found}; {verb} would refuse and not touch it"
+        return f"{state.status}: {state.detail}; {verb} would refuse and not touch it"
     if verb == "stop":
         if act.first:
             return "unmounted by then"
-        if state.word == plans.MOUNTED:
+        if state.status == plans.MOUNTED:
             return "mounted" if act.commands else "mounted; stays, because another jail or VM has mounts from there"
         return str(state) if act.commands else f"{state}; nothing to do"
-    if act.lack is None:
-        return f"{'mounted' if state.word == plans.MOUNTED else state}; nothing to do"
+    if act.problem is None:
+        return f"{'mounted' if state.status == plans.MOUNTED else state}; nothing to do"
     if act.first:
         return "mounted anew"
     if act.step.point and not act.commands:
         return f"{state}; looked at again when what it lies on is back"
-    if state.word == plans.NOT_MOUNTED:
-        return f"not mounted; {state.found}" if state.found else "not mounted"
+    if state.status == plans.NOT_MOUNTED:
+        return f"not mounted; {state.detail}" if state.detail else "not mounted"
     return str(state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from envstart.engine import circuit_breaker, start_marks
-from envstart.engine.plan import NOT_MOUNTED, waves
+from envstart.engine.plan import NOT_MOUNTED, stages
 from envstart.errors import EnvstartError, TemporaryError, UnavailableError
 from envstart.steps import mountpoint, observe, symlinks
 from envstart.steps.mount import Mount
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class Act:
-    """What would be done about one step. ``lack``: what is missing before a start. ``first``: commands that come before
-    those of all steps; ``error``: why the run would refuse, or fail, here."""
+    """What would be done about one step. ``problem``: what is missing before a start. ``first``: commands that come
+    before those of all steps; ``error``: why the run would refuse, or fail, here."""
 
-    __slots__ = ("step", "state", "lack", "first", "commands", "error")
+    __slots__ = ("step", "state", "problem", "first", "commands", "error")
 
     def __init__(self, step: Step, state: State) -> None:
         self.step = step
         self.state = state
-        self.lack: EnvstartError | None = None
+        self.problem: EnvstartError | None = None
         self.first: Commands = []
         self.commands: Commands = []
         self.error: EnvstartError | None = None
@@ -45,7 +45,7 @@ class Forecast:
         self.error: EnvstartError | None = None
         self._host = host
         self._plan = plan
-        self._groups = waves(plan.steps)
+        self._groups = stages(plan.steps)
         states = dict(zip(plan.steps, observe.states(host, plan.steps)))
         order = [step for group in self._groups for step in group]
         self.acts = [Act(step, states[step]) for step in (order if verb == "start" else reversed(order))]
@@ -59,7 +59,7 @@ class Forecast:
     def _do(self, act: Act | None, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run something of the run's; an EnvstartError is the act's, or that of all."""
         try:
-            return self._host.wait(coroutine)
+            return self._host.complete(coroutine)
         except EnvstartError as error:
             if act is None:
                 self.error = self.error or error
@@ -71,17 +71,17 @@ class Forecast:
         """Follow executor.start()."""
         host, plan = self._host, self._plan
         self._do(None, _check_lock_directory())
-        self._do(None, circuit_breaker.admit(plan, host))
+        self._do(None, circuit_breaker.check(plan, host))
         self._do(None, mountpoint.refuse_twins(host, [step.point for step in plan.steps if step.point]))
         for act in self.acts:
-            act.lack = self._do(act, act.step.check(host))
-        pending = [act for act in self.acts if act.lack is not None]
+            act.problem = self._do(act, act.step.check(host))
+        pending = [act for act in self.acts if act.problem is not None]
         told = len(host.warnings)
         for act in pending:
-            self._do(act, act.step.before_clear(host))
+            self._do(act, act.step.preflight_remove_stale(host))
         for act in reversed(pending):
             host.take()
-            self._do(act, act.step.clear(host))
+            self._do(act, act.step.remove_stale(host))
             act.first = host.take()
         # What clearing says is among the lines.
         del host.warnings[told:]
@@ -92,17 +92,17 @@ class Forecast:
         host, step = self._host, act.step
         waits = any(step.needs(other) for other in pending if other is not step)
         if isinstance(step, Mount) and not act.first:
-            if act.state.word == NOT_MOUNTED:
+            if act.state.status == NOT_MOUNTED:
                 if not waits:
                     self._do(act, _prepare(host, step))
                     act.commands = host.take()
             elif not waits:
                 # It stays as it is.
-                act.error = act.error or act.lack
+                act.error = act.error or act.problem
                 return
             else:
                 return
-        self._do(act, step.before_start(host))
+        self._do(act, step.preflight_start(host))
         act.commands += host.take()
         self._require(act, act.state.start)
         act.commands += act.state.start
@@ -110,14 +110,14 @@ class Forecast:
     def _stop(self) -> None:
         """Follow executor.stop()."""
         host, plan = self._host, self._plan
-        if left := start_marks.left(plan.locks[0]):
+        if left := start_marks.leftovers(plan.locks[0]):
             self.error = TemporaryError(
                 f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
                 "it, can still mount when its server is back",
                 hint="stop again then",
             )
         for act in self._forwards:
-            self._do(act, act.step.before_stop(host))
+            self._do(act, act.step.preflight_stop(host))
         if self.error or any(act.error for act in self.acts):
             for act in self.acts:
                 act.commands = list(act.state.stop)
@@ -125,7 +125,7 @@ class Forecast:
         host.take()
         told = len(host.warnings)
         for act in self.acts:
-            self._do(act, act.step.give_up(host))
+            self._do(act, act.step.force_unresponsive(host))
             act.first = host.take()
         del host.warnings[told:]
         for act in self.acts:

@@ -68,11 +68,11 @@ def plan(host: Host, backend: str, environment: Environment, *, force: bool = Fa
     values = {option.name: option.read(option.default or "", environment.name) for option in COMMON}
     config = Config(None, values, {}, {})
     if force:
-        config = config.but(STOP_FORCE=True, STOP_KILL=True)
+        config = config.replace(STOP_FORCE=True, STOP_KILL=True)
     named = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
     places = {name: path for name, path in named.items() if path}
     places[_SKELETON] = f"{environment.data}/{_SKELETON}"
-    table = host.wait(host.mounts())
+    table = host.complete(host.mounts())
     steps = []
     for name, point in places.items():
         stack = _stack(host, point)
@@ -83,7 +83,7 @@ def plan(host: Host, backend: str, environment: Environment, *, force: bool = Fa
 
 def _stack(host: Host, point: str) -> Sequence[Entry]:
     try:
-        stack: Sequence[Entry] = host.wait(host.stack(point))
+        stack: Sequence[Entry] = host.complete(host.stack(point))
     except (EnvstartError, OSError):
         # What it lies on gives no answer; by this name the table does not know it.
         return ()

@@ -25,10 +25,10 @@ def needs_locking(plan: Plan) -> bool:
 
 def has_locking(text: str) -> bool:
     """Whether a pkg.conf(5) sets it, with ``=``, ``:`` or a blank, as UCL allows; the last one counts."""
-    found = False
+    locking = False
     for line in text.splitlines():
         for statement in line.partition("#")[0].split(";"):
             words = statement.replace("=", " ").replace(":", " ").split()
             if words and words[0].strip('"') == _KEY:
-                found = len(words) == 2 and words[1].strip('",').lower() in _TRUE
-    return found
+                locking = len(words) == 2 and words[1].strip('",').lower() in _TRUE
+    return locking

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from envstart.mounts.table import Entry
 
-# How the names of functions begin that change something, of those that a child is given (Host.bounded).
+# How the names of functions begin that change something, of those that a child is given (Host.call_with_timeout).
 _CHANGING = ("make", "remove", "write", "unmount", "detach", "end")
 
 
@@ -56,7 +56,7 @@ class Rehearsal(Host):
         return commands
 
     async def run(self, argv: Sequence[str], *arguments: Any, **options: Any) -> Result:
-        if options.get("reads"):
+        if options.get("read_only"):
             return await super().run(argv, *arguments, **options)
         self.require(argv[0])
         self.commands.append(tuple(argv))
@@ -64,16 +64,16 @@ class Rehearsal(Host):
             self._unmounted.append(argv[-1])
             # The table has known it by this name; it must not be touched for it.
             self._real[argv[-1]] = argv[-1]
-        self.forget()
+        self.invalidate()
         return Result(0, "", "", 0.0, alive=False)
 
-    async def bounded(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    async def call_with_timeout(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         name = function.__name__
         if name in ("make_directories", "make_file"):
             self._note_making(arguments[0], is_file=name == "make_file")
         if name.startswith(_CHANGING):
             return None
-        return await super().bounded(function, *arguments, **options)
+        return await super().call_with_timeout(function, *arguments, **options)
 
     def _note_making(self, paths: list[str], *, is_file: bool) -> None:
         """Note what makes these, of which each lies in the one before it; the last one can be a file."""

@@ -30,7 +30,7 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
     ``path`` is the configuration to use instead of the usual places. ``force`` lets it use force in any case.
     """
     options = backends.backend(backend).OPTIONS
-    found = load.find(backend, environment.workdir, path)
+    file = load.find(backend, environment.workdir, path)
     text = record.read(environment, host.report)
 
     def planned(settings: Config) -> Plan:
@@ -39,7 +39,7 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
 
     mistake: EnvstartError | None = None
     try:
-        configured = planned(load.load(backend, options, environment.name, found, environment.workdir))
+        configured = planned(load.load(backend, options, environment.name, file, environment.workdir))
         if text == record.text_of(configured):
             # As nearly always, nothing has changed since the start: the record need not be parsed.
             return configured
@@ -48,12 +48,12 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
     recorded = record.parse(environment, text, host.report)
     if mistake is not None:
         try:
-            if found is None:
+            if file is None:
                 raise mistake
             from envstart.config import lenient
 
             texts = {key: value for key, value in recorded.texts.items() if key in BEHAVIOUR} if recorded else {}
-            settings = lenient.load(backend, options, environment.name, found, recorded=texts, report=host.report)
+            settings = lenient.load(backend, options, environment.name, file, recorded=texts, report=host.report)
             configured = planned(settings)
         except EnvstartError as error:
             return _without_configuration(host, backend, environment, recorded, error, force)
@@ -61,7 +61,7 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
         return configured
     try:
         behaviour = {key: configured.config[key] for key in BEHAVIOUR}
-        by_record = recorded.plan(recorded.config().but(**behaviour))
+        by_record = recorded.plan(recorded.config().replace(**behaviour))
     except EnvstartError as error:
         host.report.warn(f"{error}; going on without it")
         return configured
@@ -86,7 +86,7 @@ def planner(host: Host) -> Callable[[str, Environment], Plan]:
 
 def force_on(settings: Config) -> Config:
     """Return the configuration with all force allowed that a stop can use."""
-    return settings.but(STOP_FORCE=True, STOP_KILL=True)
+    return settings.replace(STOP_FORCE=True, STOP_KILL=True)
 
 
 def _without_configuration(
@@ -134,5 +134,5 @@ def _is_of(recorded: Record, configured: Plan) -> bool:
 
 def _is_mounted(host: Host, plan: Plan) -> bool:
     """Tell whether the mount table has any mount of the plan."""
-    states = host.together([step.state(host) for step in plan.steps if step.point])
-    return any(state.word not in (NOT_MOUNTED, WRONG_SOURCE, UNKNOWN) for state in states)
+    states = host.gather([step.state(host) for step in plan.steps if step.point])
+    return any(state.status not in (NOT_MOUNTED, WRONG_SOURCE, UNKNOWN) for state in states)

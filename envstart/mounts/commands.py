@@ -116,7 +116,7 @@ def unmount(platform: str, fstype: str, point: str) -> tuple[str, ...]:
     return ("umount", "-n", point) if fstype.partition(".")[0] in _NOTHING_OF_ITS_OWN else ("umount", point)
 
 
-def unmount_by_force(platform: str, point: str, alone: bool = True) -> tuple[str, ...]:
+def force_unmount(platform: str, point: str, alone: bool = True) -> tuple[str, ...]:
     """Unmount although it is in use: whoever uses it gets errors. Linux's ``-f`` ends the requests of the file system,
     wherever else it is mounted, so that it is for one that is mounted here ``alone``."""
     if platform == "freebsd":
@@ -124,7 +124,7 @@ def unmount_by_force(platform: str, point: str, alone: bool = True) -> tuple[str
     return ("umount", "--no-canonicalize", *(("-f",) if alone else ()), "-l", point)
 
 
-def unmount_dead(platform: str, fstype: str, point: str) -> tuple[str, ...]:
+def unmount_unresponsive(platform: str, fstype: str, point: str) -> tuple[str, ...]:
     """Unmount what does not answer.
 
     On FreeBSD ``-N`` at once: a plain or forced umount of a dead NFS mount blocks, and cannot be killed (transcript
@@ -132,7 +132,7 @@ def unmount_dead(platform: str, fstype: str, point: str) -> tuple[str, ...]:
     """
     if platform == "freebsd" and fstype == "nfs":
         return ("umount", "-N", point)
-    return unmount_by_force(platform, point)
+    return force_unmount(platform, point)
 
 
 def _linux_options(options: Iterable[str]) -> Iterable[str]:

@@ -16,10 +16,10 @@ _DELETED = "//deleted"
 class Entry:
     """One mount. On Linux ``device`` (``major:minor``) and ``root`` (path inside it) tell what a bind mount shows.
 
-    ``number`` is given to each mount anew: the fsid of FreeBSD, Linux's ``major:minor``; "" where it is not told.
+    ``fsid`` is given to each mount anew: the fsid of FreeBSD, Linux's ``major:minor``; "" where it is not told.
     """
 
-    __slots__ = ("source", "point", "fstype", "options", "device", "root", "number")
+    __slots__ = ("source", "point", "fstype", "options", "device", "root", "fsid")
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Entry:
         options: Iterable[str] = (),
         device: str = "",
         root: str = "/",
-        number: str = "",
+        fsid: str = "",
     ) -> None:
         self.source = source
         self.point = point
@@ -37,7 +37,7 @@ class Entry:
         self.options = frozenset(options)
         self.device = device
         self.root = root
-        self.number = number or device
+        self.fsid = fsid or device
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Entry) and (self.source, self.point) == (other.source, other.point)
@@ -118,17 +118,17 @@ class Table:
         while first < last:
             middle = (first + last) // 2
             first, last = (middle + 1, last) if self._sorted[middle] < prefix else (first, middle)
-        found = []
+        points = []
         while first < len(self._sorted) and self._sorted[first].startswith(prefix):
-            found.append(self._sorted[first])
+            points.append(self._sorted[first])
             first += 1
-        return sorted((other for other in found if other != point), key=self._last.__getitem__)
+        return sorted((other for other in points if other != point), key=self._last.__getitem__)
 
-    def cover(self, point: str) -> Entry | None:
+    def hidden_by(self, point: str) -> Entry | None:
         """What was mounted on a directory above ``point`` after what is mounted there, which nobody sees any more."""
         return self._later(point, ancestors(point))
 
-    def replaced(self, entry: Entry) -> Entry | None:
+    def shadowed_by(self, entry: Entry) -> Entry | None:
         """What was mounted where a nullfs mount has its source after it was mounted: it shows what was there before.
         Of what a bind mount of Linux shows, origin() tells that."""
         if entry.fstype != "nullfs" or entry.device:
@@ -139,14 +139,14 @@ class Table:
         """Tell why what a mount shows is not what its source is now; "" if it is."""
         if entry.is_deleted:
             return f"the directory that it shows, {entry.given_root}, was removed"
-        later = self.replaced(entry)
+        later = self.shadowed_by(entry)
         return f"{later} was mounted on {later.point} after it, over what it shows" if later else ""
 
     def _later(self, point: str, places: Iterable[str]) -> Entry | None:
         number, place = max((self._last.get(place, -1), place) for place in (point, *places))
         return self._at[place][-1] if number > self._last[point] else None
 
-    def uppers(self, point: str) -> list[str]:
+    def nullfs_on(self, point: str) -> list[str]:
         """Return the mount points of nullfs mounts of this mount, which keep it busy (docs/freebsd.md#busy)."""
         return [entry.point for entry in self if entry.fstype == "nullfs" and is_below(entry.source, point)]
 
@@ -154,16 +154,16 @@ class Table:
         """Return what lies on ENTRY, newest first: what was mounted below its mount point after it, the nullfs mounts
         of what it shows, and what lies on these. Of an ENTRY that is not listed, all that is of this kind."""
         start = max((number for number, other in enumerate(self._entries, 1) if other == entry), default=0)
-        found: list[Entry] = []
+        upon: list[Entry] = []
         places = [entry.point]
         for other in self._entries[start:]:
             sources = (other.point, other.source) if other.fstype == "nullfs" and not other.device else (other.point,)
             if other.point != entry.point and any(is_below(path, place) for path in sources for place in places):
                 places.append(other.point)
-                found.append(other)
-        return found[::-1]
+                upon.append(other)
+        return upon[::-1]
 
-    def holding(self, path: str) -> Entry | None:
+    def mount_of(self, path: str) -> Entry | None:
         """The visible mount that ``path`` lies on."""
         while True:
             stack = self._at.get(path)
@@ -175,12 +175,12 @@ class Table:
 
     def server(self, path: str) -> str:
         """Who must answer when ``path`` is looked at: what hangs at one directory of it hangs at all."""
-        entry = self.holding(path)
+        entry = self.mount_of(path)
         return entry.server if entry is not None else path
 
     def origin(self, path: str) -> str:
         """What a nullfs mount of ``path`` would show: the path itself, on Linux the device and the path inside it."""
-        entry = self.holding(path)
+        entry = self.mount_of(path)
         if entry is None or not entry.device:
             return path
         inside = entry.root.rstrip("/") + path[len(entry.point.rstrip("/")) :]

@@ -64,12 +64,12 @@ def parse_statfs(data: bytes | memoryview, wanted: Container[str] | None = None)
         fsid = data[at + _FSID : at + _FSID + _FSID_LENGTH]
         # Only root is told it.
         number = fsid.hex() if any(fsid) else ""
-        entries.append(Entry(source, point, kind, ("read-only",) if flags & _RDONLY else (), number=number))
+        entries.append(Entry(source, point, kind, ("read-only",) if flags & _RDONLY else (), fsid=number))
     return whole(entries)
 
 
 def unmount(number: str, flags: int) -> None:
-    """Unmount the file system with this Entry.number as umount(8) does, which asks a resolver for the server of NFS
+    """Unmount the file system with this Entry.fsid as umount(8) does, which asks a resolver for the server of NFS
     first. OSError; AttributeError where the C library has no unmount. Run only in a child: it can hang in the kernel.
     """
     import ctypes

@@ -74,7 +74,7 @@ def _lines_of(data: bytes, wanted: Collection[str]) -> list[bytes]:
     if any(character in path for path in wanted for character in _ESCAPED):
         # Which of them the kernel escapes depends on its version.
         return [row for row in data.split(b"\n")[:-1] if _unescape(_point_of(row).decode(*_ENCODING)) in wanted]
-    found: dict[int, bytes] = {}
+    rows: dict[int, bytes] = {}
     for path in [path.encode(*_ENCODING) for path in wanted]:
         # The options that follow a mount point begin with rw or ro; after what a bind mount shows, a path follows.
         word = b" " + path + b" r"
@@ -83,9 +83,9 @@ def _lines_of(data: bytes, wanted: Collection[str]) -> list[bytes]:
             begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
             row = data[begin:end]
             if _point_of(row) == path:
-                found[begin] = row
+                rows[begin] = row
             at = data.find(word, at + 1)
-    return [found[begin] for begin in sorted(found)]
+    return [rows[begin] for begin in sorted(rows)]
 
 
 def _point_of(row: bytes) -> bytes:

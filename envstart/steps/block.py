@@ -43,20 +43,20 @@ class Block(plan.Step):
         """The device it will be, as far as that can be told beforehand, for plan: a number that nobody knows is N."""
         return self.lower.expected(host) if self.lower is not None else self.source
 
-    async def dead(self, host: Host) -> str:
+    async def why_down(self, host: Host) -> str:
         """Why whoever touches the device would wait for ever, without touching it; "" if nothing says so."""
-        return await self.lower.dead(host) if self.lower is not None else ""
+        return await self.lower.why_down(host) if self.lower is not None else ""
 
-    async def dies(self, host: Host) -> str:
+    async def recheck_down(self, host: Host) -> str:
         """dead() of a device that has just given no answer: it is looked at anew."""
-        host.forget()
-        below = await self.lower.dies(host) if self.lower is not None else ""
-        return below or await self.dead(host)
+        host.invalidate()
+        below = await self.lower.recheck_down(host) if self.lower is not None else ""
+        return below or await self.why_down(host)
 
-    async def cut(self, host: Host) -> None:
+    async def fail_pending_io(self, host: Host) -> None:
         """Let what waits for a dead device fail, by force: only after dead() said so, and if it hurts nobody else."""
         if self.lower is not None:
-            await self.lower.cut(host)
+            await self.lower.fail_pending_io(host)
 
     async def below(self, host: Host) -> str:
         """The device of ``lower``, which must be there by now."""
@@ -71,9 +71,9 @@ class Node(Block):
 
     fstype = "provider"
 
-    def __init__(self, path: str, patience: float) -> None:
+    def __init__(self, path: str, timeout: float) -> None:
         super().__init__("provider", path)
-        self._patience = patience
+        self._timeout = timeout
 
     async def device(self, host: Host) -> str | None:
         if not os.path.exists(self.source):
@@ -87,7 +87,7 @@ class Node(Block):
 
     async def start(self, host: Host) -> None:
         """Labels and disks can come a moment after boot."""
-        if not await appears(host, self.source, self._patience):
+        if not await appears(host, self.source, self._timeout):
             raise self._lacking()
 
     def _lacking(self) -> NotFoundError:
@@ -103,9 +103,9 @@ class Node(Block):
         return plan.State(plan.READY if os.path.exists(self.source) else plan.NOT_READY)
 
 
-async def appears(host: Host, path: str, patience: float) -> bool:
+async def appears(host: Host, path: str, timeout: float) -> bool:
     """Wait for a device node. devfs answers at once, whatever the device does; so it can be asked directly."""
-    looks = Looks(host, patience, path)
+    looks = Polling(host, timeout, path)
     while not os.path.exists(path):
         if not await looks.again():
             return False
@@ -121,15 +121,15 @@ def is_node(device: str, number: str) -> bool:
     return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" == number
 
 
-class Looks:
-    """Pauses between looks at ``what`` comes by itself: 10 ms first, growing, for ``patience`` seconds in all."""
+class Polling:
+    """Pauses between looks at ``what`` comes by itself: 10 ms first, growing, for ``timeout`` seconds in all."""
 
-    def __init__(self, host: Host, patience: float, what: str) -> None:
+    def __init__(self, host: Host, timeout: float, what: str) -> None:
         self._host = host
         self._what = what
         self._began = time.monotonic()
-        self._patience = patience
-        self._until = host.deadline.elapsed() + patience
+        self._timeout = timeout
+        self._until = host.deadline.elapsed() + timeout
         self._pause = _FIRST_LOOK
 
     async def again(self) -> bool:
@@ -137,11 +137,11 @@ class Looks:
         left = min(self._until - self._host.deadline.elapsed(), self._host.deadline.left() - _LAST_LOOK)
         if left <= 0:
             return False
-        until = min(self._began + self._patience, self._host.deadline.limit)
+        until = min(self._began + self._timeout, self._host.deadline.limit)
         with self._host.waiting(self._what, until, self._began):
             await self._host.sleep(min(self._pause, left))
         self._pause = min(self._pause * 1.5, _LONGEST_LOOK)
-        self._host.forget()
+        self._host.invalidate()
         return True
 
 

@@ -5,7 +5,7 @@ A key is never among them: only the name of the file that holds it.
 
 from __future__ import annotations
 
-from envstart.config.schema import ALNUM, NAME, Option, directory, host_port, plain, words
+from envstart.config.schema import ALNUM, NAME, Option, directory, host_port, identifier, words
 from envstart.errors import PermissionDeniedError
 from envstart.steps import keyfile
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 def monitors(value: str) -> tuple[str, ...]:
     """Addresses or names, each with a port or without."""
-    found = words(value)
-    for word in found:
-        if not (ALNUM | set(".:-_[]")).issuperset(word) or word.startswith("-"):
-            raise ValueError(f"has {word!r}, which is no monitor: write HOST or HOST:PORT")
+    addresses = words(value)
+    for address in addresses:
+        if not (ALNUM | set(".:-_[]")).issuperset(address) or address.startswith("-"):
+            raise ValueError(f"has {address!r}, which is no monitor: write HOST or HOST:PORT")
         # Which version of the protocol is spoken there can stand before it.
-        host_port(word.removeprefix("v1:").removeprefix("v2:"))
-    return found
+        host_port(address.removeprefix("v1:").removeprefix("v2:"))
+    return addresses
 
 
 def user(value: str) -> str:
@@ -35,7 +35,7 @@ def user(value: str) -> str:
         raise ValueError(
             f"has {kind}. before it: " + (f"write {name} alone" if kind == "client" else "it is no client's")
         )
-    return plain(value)
+    return identifier(value)
 
 
 OPTIONS = (
@@ -46,7 +46,7 @@ OPTIONS = (
         user,
         None,
         "name of this host's client in the cluster (without the word client. before it)",
-        fills=(NAME,),
+        placeholders=(NAME,),
     ),
     Option(
         "CEPH_KEYRING",
@@ -54,7 +54,7 @@ OPTIONS = (
         "",
         "file with the client's key (root's, mode 600)",
         "the one that Ceph finds by itself",
-        fills=(NAME,),
+        placeholders=(NAME,),
     ),
 )
 
@@ -79,12 +79,12 @@ def identity(config: Config) -> tuple[str, ...]:
 
 def reach(config: Config) -> tuple[str, ...]:
     """The others: where the cluster is, and the key."""
-    found: list[str] = []
+    options: list[str] = []
     if config["CEPH_MONITORS"]:
-        found += ["-m", ",".join(config["CEPH_MONITORS"])]
+        options += ["-m", ",".join(config["CEPH_MONITORS"])]
     if config["CEPH_KEYRING"]:
-        found += ["--keyring", config["CEPH_KEYRING"]]
-    return tuple(found)
+        options += ["--keyring", config["CEPH_KEYRING"]]
+    return tuple(options)
 
 
 async def check_key(host: Host, config: Config) -> None:
@@ -101,12 +101,12 @@ async def key(host: Host, config: Config) -> str | None:
         return None
     await check_key(host, config)
     argv = ("ceph-authtool", "--print-key", "--name", name, path)
-    found: str = await host.ask(argv, _printed, lasting=True, secret=True)
-    if not found:
+    secret: str = await host.ask(argv, _printed, lasting=True, secret=True)
+    if not secret:
         raise PermissionDeniedError(
             f"cannot read a key: {path} has none of {name}", hint="correct CEPH_KEYRING, or CEPH_USER"
         )
-    return found
+    return secret
 
 
 def _printed(result: Result) -> str:

@@ -62,13 +62,13 @@ _SAID: diagnosis.Rows = (
 
 def mount_options(value: str) -> tuple[str, ...]:
     """Options of mount.ceph(8), between blanks or commas."""
-    found = mount_words(value)
-    for option in found:
+    options = mount_words(value)
+    for option in options:
         if not (ALNUM | set("=._:/-")).issuperset(option):
             raise ValueError(f"has {option!r}, with a character that no option has")
         if option.partition("=")[0] in _OWN:
             raise ValueError(f"has {option.partition('=')[0]}, which has a key of its own")
-    return found
+    return options
 
 
 def is_there() -> bool:
@@ -121,7 +121,7 @@ class KernelMount(Mount):
             )
         return True
 
-    async def before_start(self, host: Host) -> None:
+    async def preflight_start(self, host: Host) -> None:
         self._refuse_elsewhere(host)
         await ceph.check_key(host, self.config)
         if self.config["CEPH_KEYRING"]:
@@ -137,15 +137,15 @@ class KernelMount(Mount):
         if await self._ours(host, await host.mounts(), point) is None:
             await super()._attempt(host, point, undo)
         # For a minute the MDS keeps for a client what it had, also when that is gone, as after a crash of this host.
-        lack = await health.judge(self, host, point)
-        if isinstance(lack, NoResponseError):
-            host.silent.discard(point)
-            raise lack
+        problem = await health.check_health(self, host, point)
+        if isinstance(problem, NoResponseError):
+            host.unresponsive.discard(point)
+            raise problem
 
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
         self._refuse_elsewhere(host)
         key = await ceph.key(host, self.config)
-        return await host.run(argv, timeout=self._attempt_timeout, hold=self.hold, stdin=key)
+        return await host.run(argv, timeout=self._attempt_timeout, keep_locks=self.keep_locks, stdin=key)
 
 
 def _named(name: str) -> str:
@@ -162,10 +162,10 @@ def _told(entry: Entry) -> tuple[list[str], str, str]:
     return where.split(","), known.get("mds_namespace", known.get("fs", "")), f"/{path}"
 
 
-def _may_be_one_cluster(wanted: Iterable[str], found: Iterable[str]) -> bool:
+def _may_be_one_cluster(wanted: Iterable[str], mounted: Iterable[str]) -> bool:
     """Whether the monitors can be of one cluster. The table has addresses: a name tells nothing, and is not looked up,
     since a resolver can hang."""
-    ours, theirs = {_address(word) for word in wanted}, {_address(word) for word in found}
+    ours, theirs = {_address(word) for word in wanted}, {_address(word) for word in mounted}
     return None in ours | theirs or bool(ours & theirs)
 
 

@@ -32,21 +32,21 @@ _ASKED = 5.0
 _NAMED = 3
 
 
-def lines(platform: str, table: Table, entry: Entry, *, dead: bool, alone: bool) -> list[tuple[str, ...]]:
+def lines(platform: str, table: Table, entry: Entry, *, unresponsive: bool, alone: bool) -> list[tuple[str, ...]]:
     """Return the commands that unmount ENTRY and all that lies on it, in their order; pure.
 
-    ``dead``: it gives no answer. ``alone``: nobody else has the file system mounted. An ENTRY that is not in the table,
-    since an unmount of it is under way, is unmounted all the same.
+    ``unresponsive``: it gives no answer. ``alone``: nobody else has the file system mounted. An ENTRY that is not in
+    the table, since an unmount of it is under way, is unmounted all the same.
     """
     if platform != "freebsd":
-        return [commands.unmount_by_force(platform, entry.point, alone)]
+        return [commands.force_unmount(platform, entry.point, alone)]
     upon = table.upon(entry)
-    last = commands.unmount_by_force(platform, entry.point)
-    if not (dead and entry.kind == "nfs"):
-        return [*(commands.unmount_by_force(platform, child.point) for child in upon), last]
-    children = [commands.unmount_dead(platform, child.kind, child.point) for child in upon]
+    last = commands.force_unmount(platform, entry.point)
+    if not (unresponsive and entry.kind == "nfs"):
+        return [*(commands.force_unmount(platform, child.point) for child in upon), last]
+    children = [commands.unmount_unresponsive(platform, child.kind, child.point) for child in upon]
     kept = any(child.fstype == "nullfs" and is_below(child.source, entry.point) for child in upon)
-    return [commands.unmount_dead(platform, "nfs", entry.point), *children, *([last] if kept else [])]
+    return [commands.unmount_unresponsive(platform, "nfs", entry.point), *children, *([last] if kept else [])]
 
 
 async def own_places(host: Host, environment: Environment) -> list[str]:
@@ -55,13 +55,13 @@ async def own_places(host: Host, environment: Environment) -> list[str]:
     places = list(environment.directories)
     if environment.workdir:
         places.append(f"{environment.workdir}/jails/{environment.name}")
-    found = []
+    paths = []
     for place in places:
         try:
-            found.append(await host.real(place))
+            paths.append(await host.real(place))
         except (NoResponseError, DeadlineExceededError, OSError):
-            found.append(place)
-    return found
+            paths.append(place)
+    return paths
 
 
 def foreign(table: Table, entry: Entry, own: Sequence[str]) -> list[str]:
@@ -73,7 +73,7 @@ def foreign(table: Table, entry: Entry, own: Sequence[str]) -> list[str]:
 def below(table: Table, entry: Entry) -> Entry | None:
     """Return the mount of the file system that a bind or nullfs mount shows, if it is known."""
     if not entry.device:
-        return table.holding(entry.source)
+        return table.mount_of(entry.source)
     others = [other for other in table if other.device == entry.device and other.point != entry.point]
     return min(others, key=lambda other: len(other.root), default=None)
 
@@ -86,7 +86,7 @@ async def check_is_safe(host: Host, entry: Entry, own: Sequence[str], *, borrowe
         return
     table = await host.mounts()
     lower = below(table, entry) if borrowed and entry.fstype == "nullfs" else None
-    if lower is not None and lower.kind == "nfs" and entry.point in host.silent:
+    if lower is not None and lower.kind == "nfs" and entry.point in host.unresponsive:
         raise TemporaryError(
             f"cannot unmount {entry.point}: it shows {entry.source} of {lower} on {lower.point}, which gives no answer",
             hint=f"unmount that first, or wait for {lower.server}",
@@ -104,26 +104,26 @@ async def lockd_runs(host: Host) -> bool:
     """Tell whether rpc.lockd(8) runs: while it does, the kernel hands it each file of a forced unmount (nlm_reclaim()
     in sys/nlm/nlm_advlock.c). What cannot be told is taken for a yes."""
     try:
-        result = await host.run(("service", "lockd", "onestatus"), timeout=_ASKED, reads=True)
+        result = await host.run(("service", "lockd", "onestatus"), timeout=_ASKED, read_only=True)
     except EnvstartError:
         return True
     return result.status in (0, None)
 
 
-async def unmount(host: Host, entry: Entry, *, dead: bool, alone: bool) -> None:
+async def unmount(host: Host, entry: Entry, *, unresponsive: bool, alone: bool) -> None:
     """Unmount ENTRY and all that lies on it; what does not end in time goes on by itself, and is said."""
     table = await host.mounts()
     before = {point: len(table.at(point)) for point in (entry.point, *(child.point for child in table.upon(entry)))}
-    for argv in lines(host.platform, table, entry, dead=dead, alone=alone):
-        await _carry_out(host, argv, entry, dead)
+    for argv in lines(host.platform, table, entry, unresponsive=unresponsive, alone=alone):
+        await _carry_out(host, argv, entry, unresponsive)
     table = await host.mounts()
     left = [point for point, depth in before.items() if len(table.at(point)) >= max(1, depth)]
     if left:
         raise EnvstartError(f"cannot unmount {left[0]} by force: it is mounted still", hint=f"umount -f {left[0]}")
-    host.silent.discard(entry.point)
+    host.unresponsive.discard(entry.point)
 
 
-async def _carry_out(host: Host, argv: tuple[str, ...], entry: Entry, dead: bool) -> None:
+async def _carry_out(host: Host, argv: tuple[str, ...], entry: Entry, unresponsive: bool) -> None:
     point, cancels = argv[-1], "-N" in argv
     depth = len((await host.mounts()).at(point))
     if not (depth or (cancels and point == entry.point)):
@@ -132,8 +132,8 @@ async def _carry_out(host: Host, argv: tuple[str, ...], entry: Entry, dead: bool
     linux = host.platform == "linux"
     limit = _DETACHED if linux else None if point == entry.point else _CHILD
     upper = (await host.mounts()).at(point)[-1:]
-    result = await plain.run(host, argv, upper[0] if upper else entry, timeout=limit, leave=True)
-    # While it is at work the table of FreeBSD proves nothing (unmount.plain()). Linux's -l takes it out of the table
+    result = await plain.run(host, argv, upper[0] if upper else entry, timeout=limit, detach_on_timeout=True)
+    # While it is at work the table of FreeBSD proves nothing (unmount()). Linux's -l takes it out of the table
     # for good, and then the last mount of a silent server says good-bye to it, for as long as its time-outs are.
     gone = (linux or not result.alive) and len((await host.mounts()).at(point)) < max(1, depth)
     if gone:
@@ -142,8 +142,8 @@ async def _carry_out(host: Host, argv: tuple[str, ...], entry: Entry, dead: bool
         return
     if result.status is None:
         raise TemporaryError(
-            f"cannot unmount {point}: {entry.source + ' gives no answer, and ' if dead else ''}{' '.join(argv)} "
-            "still works on it, for a minute or more",
+            f"cannot unmount {point}: {entry.source + ' gives no answer, and ' if unresponsive else ''}"
+            f"{' '.join(argv)} still works on it, for a minute or more",
             hint="try again then",
         )
     if "not permitted" in result.words:

@@ -24,7 +24,7 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.steps import health, mountpoint, unmount
-from envstart.steps.block import Looks
+from envstart.steps.block import Polling
 from envstart.steps.mount import Mount
 from envstart.system import process_table, rundir
 
@@ -58,7 +58,7 @@ def one_word(value: str) -> str:
 
 def is_noted(environment: Environment) -> bool:
     """Whether a client of this environment was started, and not yet stopped."""
-    return bool(rundir.noted(_note(environment)))
+    return bool(rundir.load_note(_note(environment)))
 
 
 def _note(environment: Environment) -> str:
@@ -74,12 +74,12 @@ class Client(Mount):
     """
 
     # A daemon would keep them as long as it lives.
-    hold = False
+    keep_locks = False
     # Names of the processes: the client, and the scripts that start it.
     programs: tuple[str, ...]
     # How the table calls it, and the sources there that tell nothing.
     fstypes: tuple[str, ...]
-    nameless: tuple[str, ...] = ("/dev/fuse",)
+    anonymous_sources: tuple[str, ...] = ("/dev/fuse",)
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Client(Mount):
         """Whether a mount is of our source."""
         if entry.fstype not in self.fstypes:
             return False
-        if entry.source not in self.nameless:
+        if entry.source not in self.anonymous_sources:
             return self.same(entry.source)
         source, number = self._noted(host)
         source = source or self._recorded(host)
@@ -123,7 +123,7 @@ class Client(Mount):
                 "no note of it; it is not touched",
                 hint=shlex.join(("umount", entry.point)),
             )
-        if entry.number and number not in ("", _UNTOLD, entry.number):
+        if entry.fsid and number not in ("", _UNTOLD, entry.fsid):
             raise ConfigError(
                 f"cannot tell what is mounted on {entry.point}: {entry}, but not the mount that envstart has made; it "
                 "is not touched",
@@ -137,7 +137,7 @@ class Client(Mount):
 
     def _noted(self, host: Host) -> tuple[str, str]:
         """Source and number of what was mounted here last; "" for what is not known."""
-        source, _, number = rundir.noted(self._note).partition("\n")
+        source, _, number = rundir.load_note(self._note).partition("\n")
         return source, number
 
     def _recorded(self, host: Host) -> str:
@@ -155,20 +155,20 @@ class Client(Mount):
 
     def _usable(self, host: Host, entry: Entry) -> None:
         if not host.rehearsing:
-            rundir.note(self._note, f"{self.source}\n{entry.number or _UNTOLD}")
+            rundir.save_note(self._note, f"{self.source}\n{entry.fsid or _UNTOLD}")
 
     async def check(self, host: Host) -> EnvstartError | None:
-        lack = await super().check(host)
-        if lack is None and not self._noted(host)[1]:
+        problem = await super().check(host)
+        if problem is None and not self._noted(host)[1]:
             point = await self._real_point(host)
             self._usable(host, (await host.mounts()).at(point)[-1])
-        return lack
+        return problem
 
     # Make it so.
 
-    async def clear(self, host: Host) -> None:
+    async def remove_stale(self, host: Host) -> None:
         await self._end_unfinished(host)
-        await super().clear(host)
+        await super().remove_stale(host)
 
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         began = time.time()
@@ -176,24 +176,24 @@ class Client(Mount):
         if await self._ours(host, await host.mounts(), point) is None:
             if host.platform == "freebsd":
                 await self._load_module(host)
-            rundir.note(self._note, f"{self.source}\n")
+            rundir.save_note(self._note, f"{self.source}\n")
             await super()._attempt(host, point, undo)
         # Mounted is not yet usable, and a client that is turned away by a server ends after its success.
-        lack: EnvstartError | None
+        problem: EnvstartError | None
         try:
-            lack = await health.judge(self, host, point)
+            problem = await health.check_health(self, host, point)
         except EnvstartError as error:
-            lack = error
-        host.forget()
+            problem = error
+        host.invalidate()
         entry = await self._ours(host, await host.mounts(), point)
         if entry is None:
             raise await self._why(host, "the client has ended by itself", began, f"mount {self.source} on {point}")
-        if isinstance(lack, TemporaryError):
+        if isinstance(problem, TemporaryError):
             # Bricks, monitors and the like can come up later than what has answered so far.
             await self._end(host, point)
-            host.silent.discard(point)
-        if lack is not None:
-            raise lack
+            host.unresponsive.discard(point)
+        if problem is not None:
+            raise problem
         self._usable(host, entry)
 
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
@@ -218,7 +218,7 @@ class Client(Mount):
         module only then (docs/freebsd.md#fuse). kldload(8) fails with kern.securelevel=1 also for a module that is
         there, since kern_kldload() of sys/kern/kern_linker.c asks that first."""
         timeout = self.config["PROBE_TIMEOUT"]
-        if (await host.run(("kldstat", "-q", "-m", "fusefs"), timeout=timeout, reads=True)).status == 0:
+        if (await host.run(("kldstat", "-q", "-m", "fusefs"), timeout=timeout, read_only=True)).status == 0:
             return
         result = await host.run(("kldload", "-n", "fusefs"), timeout=timeout)
         if result.status != 0:
@@ -228,12 +228,12 @@ class Client(Mount):
                 hint="load it at boot: sysrc kld_list+=fusefs",
             )
 
-    async def _take_back(self, host: Host, point: str, undo: Undo) -> None:
+    async def _undo_start(self, host: Host, point: str, undo: Undo) -> None:
         ended = await self._end_unfinished(host)
         undo.cut_off = False
-        await super()._take_back(host, point, undo)
+        await super()._undo_start(host, point, undo)
         if undo.tried and ended:
-            rundir.note(self._note, "")
+            rundir.save_note(self._note, "")
 
     async def _unmount(self, host: Host, entries: Sequence[Entry]) -> None:
         await super()._unmount(host, entries)
@@ -250,9 +250,9 @@ class Client(Mount):
         if host.rehearsing:
             return
         point = await self._real_point(host)
-        looks = Looks(host, _FAREWELL, f"the client of {point} to end")
+        looks = Polling(host, _FAREWELL, f"the client of {point} to end")
         try:
-            while await host.bounded(process_table.naming, self.programs, point, timeout=_SEARCH):
+            while await host.call_with_timeout(process_table.find_by_argv, self.programs, point, timeout=_SEARCH):
                 if not await looks.again():
                     await self._end_processes(host, point)
                     return
@@ -264,14 +264,14 @@ class Client(Mount):
         # No other jail or VM has a mount of this client.
         return True
 
-    async def _force(self, host: Host, entry: Entry, *, asked: bool = False, dead: bool = True) -> None:
-        if dead:
-            await self.cut(host)
+    async def _force_unmount(self, host: Host, entry: Entry, *, asked: bool = False, unresponsive: bool = True) -> None:
+        if unresponsive:
+            await self.fail_pending_io(host)
         if (await host.mounts()).at(entry.point):
-            await super()._force(host, entry, asked=asked, dead=dead)
-        host.silent.discard(entry.point)
+            await super()._force_unmount(host, entry, asked=asked, unresponsive=unresponsive)
+        host.unresponsive.discard(entry.point)
 
-    async def cut(self, host: Host) -> None:
+    async def fail_pending_io(self, host: Host) -> None:
         """End the client: what waits for it then gets an error, and can be unmounted (docs/freebsd.md#fuse)."""
         await self._end_processes(host, await self._real_point(host))
 
@@ -291,7 +291,7 @@ class Client(Mount):
         # One that was asked to end has done it itself, as a rule.
         for entry in reversed((await host.mounts()).at(point)):
             if await self._matches(host, await host.mounts(), entry):
-                await unmount.plain(host, entry, attempts=1)
+                await unmount.unmount(host, entry, attempts=1)
         return True
 
     async def _end_processes(self, host: Host, point: str) -> bool:
@@ -300,7 +300,7 @@ class Client(Mount):
         known: set[int] = set()
         while True:
             try:
-                pids = await host.bounded(process_table.naming, self.programs, point, timeout=_SEARCH)
+                pids = await host.call_with_timeout(process_table.find_by_argv, self.programs, point, timeout=_SEARCH)
             except (NoResponseError, DeadlineExceededError):
                 return bool(known)
             if known.issuperset(pids):
@@ -308,20 +308,20 @@ class Client(Mount):
             known.update(pids)
             # One of CephFS that is not asked to end leaves a session, which holds the next one up for a minute.
             await process_table.end(pids)
-            host.forget()
+            host.invalidate()
 
     # Take it away.
 
-    async def before_stop(self, host: Host) -> None:
+    async def preflight_stop(self, host: Host) -> None:
         await self._end_unfinished(host)
-        await super().before_stop(host)
+        await super().preflight_stop(host)
 
     async def stop(self, host: Host) -> None:
         await super().stop(host)
         if host.rehearsing:
             return
         try:
-            rundir.note(self._note, "")
+            rundir.save_note(self._note, "")
         except EnvstartError as error:
             # It is unmounted, and a note of what is not mounted harms nobody.
             host.report.warn(str(error))
@@ -340,9 +340,9 @@ class _Shown(Mount):
         config: Config,
     ) -> None:
         source = f"{client.point}{item.path}"
-        patience = config["PROBE_TIMEOUT"]
+        timeout = config["PROBE_TIMEOUT"]
         super().__init__(
-            item.name, "nullfs", (mode,), source, item.point, environment, config, patience, inside=client.point
+            item.name, "nullfs", (mode,), source, item.point, environment, config, timeout, resolve_within=client.point
         )
         self._client = client
         self._path = item.path
@@ -369,10 +369,10 @@ class _Shown(Mount):
     async def alone(self, host: Host, entry: Entry) -> bool:
         return True
 
-    async def _force(self, host: Host, entry: Entry, *, asked: bool = False, dead: bool = True) -> None:
-        if dead:
-            await self._client.cut(host)
-        await super()._force(host, entry, asked=asked, dead=dead)
+    async def _force_unmount(self, host: Host, entry: Entry, *, asked: bool = False, unresponsive: bool = True) -> None:
+        if unresponsive:
+            await self._client.fail_pending_io(host)
+        await super()._force_unmount(host, entry, asked=asked, unresponsive=unresponsive)
 
 
 def refuse_shared(wanted: Sequence[Wanted]) -> None:

@@ -36,7 +36,7 @@ _LOCAL_ROOT = "may root use it? look at what it lies on"
 _AS_ROOT = "let the server map root to root for this host (maproot, no_root_squash)"
 
 
-class Answer:
+class ProbeResult:
     """What a look into a mounted directory came to (see probe.examine). ``verdict``: one of the words of probe.py,
     or HUNG or FAILED; with the ``detail``, the ``other`` node's lease, and why it takes no file (``refusal``)."""
 
@@ -55,32 +55,32 @@ class Answer:
 
 
 class Health:
-    """What an answer means for a mount: its state (``word`` of plan.py, and ``detail``), and the ``problem`` that a
+    """What an answer means for a mount: its state (``status`` of plan.py, and ``detail``), and the ``problem`` that a
     start has with it. ``curable``: a new mount can mend that. ``warning``: what a start tells, and goes on."""
 
-    __slots__ = ("word", "detail", "problem", "curable", "warning")
+    __slots__ = ("status", "detail", "problem", "curable", "warning")
 
     def __init__(
         self,
-        word: str = plan.MOUNTED,
+        status: str = plan.MOUNTED,
         detail: str = "",
         problem: EnvstartError | None = None,
         curable: bool = False,
         warning: str = "",
     ) -> None:
-        self.word = word
+        self.status = status
         self.detail = detail
         self.problem = problem
         self.curable = curable
         self.warning = warning
 
 
-async def judge(mount: Mount, host: Host, point: str, patience: float | None = None) -> EnvstartError | None:
+async def check_health(mount: Mount, host: Host, point: str, timeout: float | None = None) -> EnvstartError | None:
     """Return None if the directory is usable, else the problem that a new mount can mend; raise any other.
 
-    ``patience``: seconds in which it must answer, in place of the mount's own.
+    ``timeout``: seconds in which it must answer, in place of the mount's own.
     """
-    health = await look(mount, host, point, patience)
+    health = await inspect(mount, host, point, timeout)
     if health.warning:
         host.report.warn(health.warning)
     if health.problem is not None and not health.curable:
@@ -88,36 +88,38 @@ async def judge(mount: Mount, host: Host, point: str, patience: float | None = N
     return health.problem
 
 
-async def look(mount: Mount, host: Host, point: str, patience: float | None = None) -> Health:
+async def inspect(mount: Mount, host: Host, point: str, timeout: float | None = None) -> Health:
     """Ask the directory itself, unless this run has done that, or it cannot answer."""
     using = f"cannot use {point}: {mount.source}"
-    down = await mount.down(host)
+    down = await mount.why_down(host)
     if down:
         return Health(plan.NO_ANSWER, down, NoResponseError(f"{using} is mounted there, but {down}"), curable=True)
-    gone = await mount.gone(host)
+    gone = await mount.why_lost(host)
     if gone:
         # It would answer all the same, out of memory.
         return Health(plan.BROKEN, gone, TemporaryError(f"{using} is mounted there, but {gone}"), curable=True)
     answer = host.looked.get(point)
     if answer is None:
-        answer = await _ask(mount, host, point, patience or mount.patience)
+        answer = await _ask(mount, host, point, timeout or mount.probe_timeout)
     return interpret(mount, host.platform, point, answer)
 
 
-async def _ask(mount: Mount, host: Host, point: str, patience: float) -> Answer:
+async def _ask(mount: Mount, host: Host, point: str, timeout: float) -> ProbeResult:
     try:
-        return Answer(*await host.probe(probe.look, point, tuple(mount.required), mount.lease(point), timeout=patience))
+        return ProbeResult(
+            *await host.probe(probe.probe, point, tuple(mount.required), mount.lease(point), timeout=timeout)
+        )
     except NoResponseError as error:
-        return Answer(Answer.HUNG, str(error))
+        return ProbeResult(ProbeResult.HUNG, str(error))
     except DeadlineExceededError as error:
         raise DeadlineExceededError(
             f"cannot use {point}: {mount.source} is mounted there but gives {error}", hint="is the server up?"
         ) from None
     except OSError as error:
-        return Answer(Answer.FAILED, reason(error))
+        return ProbeResult(ProbeResult.FAILED, reason(error))
 
 
-def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health:
+def interpret(mount: Mount, platform: str, point: str, answer: ProbeResult) -> Health:
     """Tell what an answer means. Pure."""
     using, detail = f"cannot use {point}: {mount.source}", answer.detail
     word = answer.verdict
@@ -125,7 +127,7 @@ def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health
         # FreeBSD's NFSv4 server lists nothing in what it does not export, and answers all the same; of all else that
         # cannot be listed something is broken.
         word = probe.BROKEN
-    if word == Answer.HUNG:
+    if word == ProbeResult.HUNG:
         silence = detail if detail.startswith("no answer") else f"no answer ({detail})"
         problem: EnvstartError = NoResponseError(
             f"{using} is mounted there but gives {silence}", hint="is the server up?"
@@ -134,7 +136,7 @@ def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health
     if word == probe.BROKEN:
         problem = TemporaryError(f"{using} is mounted there but broken: {detail}")
         return Health(plan.BROKEN, detail, problem, curable=True)
-    if word == Answer.FAILED:
+    if word == ProbeResult.FAILED:
         return Health(plan.NOT_USABLE, detail, EnvstartError(f"{using}: {detail}"))
     if word == probe.DENIED:
         return Health(
@@ -147,7 +149,7 @@ def interpret(mount: Mount, platform: str, point: str, answer: Answer) -> Health
         return Health(plan.NOT_USABLE, f"it has no {detail}", problem)
     if word == probe.EMPTY and probe.may_be_empty(mount.fstype, "ro" in mount.options, detail):
         if mount.required:
-            return interpret(mount, platform, point, Answer(probe.LACKING, mount.required[0]))
+            return interpret(mount, platform, point, ProbeResult(probe.LACKING, mount.required[0]))
         return Health()
     if word in (probe.EMPTY, probe.UNREADABLE) and mount.config["EMPTY_DIR"] != "ignore":
         return _bare(mount, using, word, detail)

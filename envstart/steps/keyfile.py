@@ -46,7 +46,7 @@ async def _asked(
     host: Host, function: Callable[[Any], Any], argument: Any, path: str, what: str, remedy: str, timeout: float
 ) -> Any:
     try:
-        return await host.bounded(function, argument, timeout=timeout)
+        return await host.call_with_timeout(function, argument, timeout=timeout)
     except PermissionDeniedError as error:
         raise PermissionDeniedError(f"cannot trust {what}: {error.message}", hint=error.hint) from None
     except (NoResponseError, DeadlineExceededError) as error:

@@ -30,7 +30,7 @@ DIRECTORIES = ("data", "system", "fstab", "rcconf")
 # Seconds to look for a mount that lands although its command was ended.
 _LATE = 2.0
 # Seconds that a stop by force keeps for a device that turns out to be dead while it is unmounted.
-_TO_CUT = 25.0
+_FAIL_IO_RESERVE = 25.0
 
 
 class Mount(plan.Step):
@@ -38,7 +38,8 @@ class Mount(plan.Step):
 
     ``shared`` and ``own``: it serves all environments, and stays while a mount from below ``shared`` is there whose
     source is not among this environment's ``own``. ``lower``: the block device that the files are on, if it is known.
-    ``inside``: a directory that the source lies in, and below which no link may lead it elsewhere; "": links are fine.
+    ``resolve_within``: a directory that the source lies in, and below which no link may lead it elsewhere; "": links
+    are fine.
     """
 
     # Where missing parents of the mount point may be made, and the mode of what is made.
@@ -48,7 +49,7 @@ class Mount(plan.Step):
     # Where else something of the environment is mounted.
     beside: Collection[str] = ()
     # Whether the mount command keeps our locks until it ends (Host.run).
-    hold = True
+    keep_locks = True
     # Whether locks of files go through rpc.lockd(8), so that a forced unmount can crash the host (umount(8)).
     lockd = False
     diagnose = staticmethod(diagnosis.of_mount)
@@ -67,19 +68,19 @@ class Mount(plan.Step):
         own: Sequence[str] = (),
         lower: Block | None = None,
         servers: Sequence[plan.Server] = (),
-        inside: str = "",
+        resolve_within: str = "",
     ) -> None:
         self.name, self.point = name, point
         self.fstype, self.options, self.source = fstype, options, source
         self.shared, self.own = shared, tuple(own)
         self.resource = point if shared else ""
-        self.lower, self.inside = lower, inside
+        self.lower, self.resolve_within = lower, resolve_within
         self.servers = tuple(servers)
         # A directory of the same environment that the mount point lies in: whoever is root in there can make links.
-        self.outer = symlinks.outer(environment, point)
+        self.enclosing = symlinks.enclosing(environment, point)
         self.create_below = environment.workdir
         # Seconds that the mounted directory may take to answer.
-        self.patience: float = config["PROBE_TIMEOUT"]
+        self.probe_timeout: float = config["PROBE_TIMEOUT"]
         self.required: Sequence[str] = config[f"REQUIRE_{name.upper()}"] or () if name in DIRECTORIES else ()
         self.environment = environment
         self.config = config
@@ -88,8 +89,8 @@ class Mount(plan.Step):
         self._new = False
 
     @property
-    def places(self) -> Sequence[str]:
-        return (self.point, self.outer) if self.outer else (self.point,)
+    def touched_paths(self) -> Sequence[str]:
+        return (self.point, self.enclosing) if self.enclosing else (self.point,)
 
     def needs(self, other: plan.Step) -> bool:
         """After the device it is on, and the one whose directory holds its mount point or its source."""
@@ -116,15 +117,15 @@ class Mount(plan.Step):
             return errors.NotFoundError(f"cannot find {self.source} on {point}: nothing is mounted there")
         for doubt in await sources.doubts(self, host, table, entry):
             host.report.warn(f"{point}: {doubt}")
-        lack = await health.judge(self, host, point)
-        silent = self._new and isinstance(lack, errors.NoResponseError)
-        if silent and await circuit_breaker.connects(host, self.servers, self.patience):
+        problem = await health.check_health(self, host, point)
+        silent = self._new and isinstance(problem, errors.NoResponseError)
+        if silent and await circuit_breaker.connects(host, self.servers, self.probe_timeout):
             # A server that has just been started mounts, and opens no file, while those have time who had files open
             # before (RFC 8881 8.4.2: 90 s on Linux, up to two minutes on FreeBSD).
             host.report.note(f"{point}: {self.source} is mounted, and opens no file yet; waiting for it")
-            host.silent.discard(point)
-            lack = await health.judge(self, host, point, host.deadline.left())
-        return lack
+            host.unresponsive.discard(point)
+            problem = await health.check_health(self, host, point, host.deadline.left())
+        return problem
 
     async def _ours(self, host: Host, table: Table, point: str) -> Entry | None:
         """The mount on ``point`` if it is the one that is wanted; ConfigError if it is anything else."""
@@ -143,7 +144,11 @@ class Mount(plan.Step):
             return True
         if self.fstype != "nullfs":
             return False
-        real = await symlinks.place(host, self.inside, self.source) if self.inside else await host.real(self.source)
+        real = (
+            await symlinks.place(host, self.resolve_within, self.source)
+            if self.resolve_within
+            else await host.real(self.source)
+        )
         return table.shows(entry, self.fstype, real, linux) or table.showed(entry, self.fstype, real)
 
     def _origin(self, table: Table, source: str) -> str:
@@ -166,19 +171,19 @@ class Mount(plan.Step):
         """Who asks for what must be in it."""
         return f"REQUIRE_{self.name.upper()} asks for"
 
-    async def down(self, host: Host) -> str:
+    async def why_down(self, host: Host) -> str:
         """Why it cannot answer, as far as that shows without touching it."""
-        return await self.lower.dead(host) if self.lower is not None else ""
+        return await self.lower.why_down(host) if self.lower is not None else ""
 
-    async def gone(self, host: Host) -> str:
+    async def why_lost(self, host: Host) -> str:
         """Why what is mounted there will never be of use again, although it answers."""
         table = await host.mounts()
         stack = table.at(await self._real_point(host))
         return table.why_lost(stack[-1]) if stack else ""
 
     async def answers(self, host: Host, point: str, timeout: float) -> bool:
-        if await self.down(host):
-            host.silent.add(point)
+        if await self.why_down(host):
+            host.unresponsive.add(point)
             return False
         return await unmount.answers(host, point, timeout)
 
@@ -188,20 +193,20 @@ class Mount(plan.Step):
 
     # Make it so.
 
-    async def _to_clear(self, host: Host) -> Entry | None:
+    async def _stale_mount(self, host: Host) -> Entry | None:
         """Return our mount if a start has to take it away, of an environment that does not run; raise what keeps it."""
         try:
             point = await self._real_point(host)
         except errors.NoResponseError:  # What it lies on is cleared first.
             return None
         entry = await self._ours(host, await host.mounts(), point)
-        if entry is None or await self.down(host):  # With its device it can come back.
+        if entry is None or await self.why_down(host):  # With its device it can come back.
             return None
-        if self.borrowed and not await self.answers(host, entry.point, self.patience):
+        if self.borrowed and not await self.answers(host, entry.point, self.probe_timeout):
             from envstart.steps import recovery
 
             await recovery.wait_for_answer(self, host, entry)
-            if await health.judge(self, host, entry.point) is None:
+            if await health.check_health(self, host, entry.point) is None:
                 return None
         if users := await self.users(host, entry.point):
             from envstart.steps import recovery
@@ -209,27 +214,27 @@ class Mount(plan.Step):
             raise recovery.used_error(self, host, entry, users)
         return entry
 
-    async def before_clear(self, host: Host) -> None:
-        if (entry := await self._to_clear(host)) and not await self.answers(host, entry.point, self.patience):
+    async def preflight_remove_stale(self, host: Host) -> None:
+        if (entry := await self._stale_mount(host)) and not await self.answers(host, entry.point, self.probe_timeout):
             from envstart.steps import recovery
 
             await recovery.check_force(self, host, entry)
 
-    async def clear(self, host: Host) -> None:
+    async def remove_stale(self, host: Host) -> None:
         """Take a mount that is of no use away (docs/faults.md, 3 and 6)."""
-        if entry := await self._to_clear(host):
+        if entry := await self._stale_mount(host):
             host.report.warn(f"{entry.point}: {entry} is broken: remounting it")
             await self._unmount_broken(host, entry)
 
     async def start(self, host: Host) -> None:
         point = await self._real_point(host)
         if await self._ours(host, await host.mounts(), point) is not None:
-            if lack := await self.check(host):
-                raise lack
+            if problem := await self.check(host):
+                raise problem
             return
         await symlinks.refuse(host, self, point)
         undo = Undo()
-        host.on_failure(lambda: self._take_back(host, point, undo))
+        host.on_failure(lambda: self._undo_start(host, point, undo))
         await mountpoint.prepare(host, self, point, undo.made)
         await until_it_heals(lambda: self._attempt(host, point, undo), host, point, self.config["ATTEMPTS"])
         self._new = True
@@ -245,13 +250,13 @@ class Mount(plan.Step):
         return self.fstype != "nullfs" and same == 1
 
     async def _unmount_broken(self, host: Host, entry: Entry, *, asked: bool = False) -> None:
-        if not await self.answers(host, entry.point, self.patience):
-            await self._force(host, entry, asked=asked)
+        if not await self.answers(host, entry.point, self.probe_timeout):
+            await self._force_unmount(host, entry, asked=asked)
             return
         try:
-            await unmount.plain(host, entry, attempts=1)
+            await unmount.unmount(host, entry, attempts=1)
         except unmount.BusyError:
-            await self._force(host, entry, asked=asked, dead=False)
+            await self._force_unmount(host, entry, asked=asked, unresponsive=False)
 
     async def users(self, host: Host, point: str) -> str:
         """Return who uses what is mounted, "" if nobody does."""
@@ -259,19 +264,19 @@ class Mount(plan.Step):
 
         return await occupancy.users(host, self.environment, point)
 
-    async def _force(self, host: Host, entry: Entry, *, asked: bool = False, dead: bool = True) -> None:
-        """Unmount what does not answer (``dead``), or is in use, with what lies on it; what lies below it is made to
-        give an error first."""
-        if dead and self.lower is not None and await self.lower.dies(host):
-            await self.lower.cut(host)
+    async def _force_unmount(self, host: Host, entry: Entry, *, asked: bool = False, unresponsive: bool = True) -> None:
+        """Unmount what does not answer (``unresponsive``), or is in use, with what lies on it; what lies below it is
+        made to give an error first."""
+        if unresponsive and self.lower is not None and await self.lower.recheck_down(host):
+            await self.lower.fail_pending_io(host)
             if not (await host.mounts()).at(entry.point):
                 # The kernel has done it when the device went away.
-                host.silent.discard(entry.point)
+                host.unresponsive.discard(entry.point)
                 return
         from envstart.steps import forced, recovery
 
         await recovery.check_force(self, host, entry, asked=asked)
-        await forced.unmount(host, entry, dead=dead, alone=await self.alone(host, entry))
+        await forced.unmount(host, entry, unresponsive=unresponsive, alone=await self.alone(host, entry))
 
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)
@@ -290,7 +295,7 @@ class Mount(plan.Step):
         try:
             entry = await self._ours(host, await host.mounts(), point)
         except errors.ConfigError:
-            await symlinks.recall(host, self, point, before)
+            await symlinks.undo_redirected_mount(host, self, point, before)
             raise
         if entry is not None:
             if result.status != 0:
@@ -299,14 +304,14 @@ class Mount(plan.Step):
                     undo.tried = False
                 host.report.warn(f"{argv[0]} failed ({result.words}), but {self.source} is mounted on {point}")
             return
-        await symlinks.recall(host, self, point, before)
+        await symlinks.undo_redirected_mount(host, self, point, before)
         error = await self._explained(host, argv[0], result, doing)
         # Another attempt would hang at the same place.
         raise errors.BlockedError(error.message, hint=error.hint) if result.alive else error
 
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
         """Run the mount command."""
-        return await host.run(argv, timeout=self._attempt_timeout, hold=self.hold, outlast=True)
+        return await host.run(argv, timeout=self._attempt_timeout, keep_locks=self.keep_locks, wait_if_unkillable=True)
 
     async def _explained(self, host: Host, program: str, result: Result, doing: str) -> errors.EnvstartError:
         """Why nothing is mounted after a mount command."""
@@ -314,27 +319,27 @@ class Mount(plan.Step):
             return errors.EnvstartError(f"cannot {doing}: {program} said that it is done, but nothing is mounted there")
         return await diagnosis.explain(host, self, result, doing)
 
-    async def _take_back(self, host: Host, point: str, undo: Undo) -> None:
+    async def _undo_start(self, host: Host, point: str, undo: Undo) -> None:
         """Undo what a failed start has done here, and nothing else (docs/promises.md, 4)."""
         if undo.tried:
             entry = await mountpoint.landed(host, self, point, _LATE if undo.cut_off else 0.0)
             if entry is not None and not self._kept(await host.mounts(), point):
-                if await self.answers(host, point, min(self.patience, host.deadline.left() / 3)):
-                    await unmount.plain(host, entry, attempts=3)
+                if await self.answers(host, point, min(self.probe_timeout, host.deadline.left() / 3)):
+                    await unmount.unmount(host, entry, attempts=3)
                 else:
                     # Seconds old and used by nobody: force harms no one, and a plain umount would hang.
-                    await self._force(host, entry)
+                    await self._force_unmount(host, entry)
         if undo.made:
-            await host.bounded(filesystem.remove_empty, undo.made, timeout=self.patience)
+            await host.call_with_timeout(filesystem.remove_empty, undo.made, timeout=self.probe_timeout)
 
     # Take it away.
 
-    async def before_stop(self, host: Host) -> None:
+    async def preflight_stop(self, host: Host) -> None:
         for entry in await self._to_stop(host):
-            if await self.answers(host, entry.point, self.patience):
+            if await self.answers(host, entry.point, self.probe_timeout):
                 continue
             if not self.config["STOP_FORCE"]:
-                why = await self.down(host) or f"it gives no answer in {self.patience} s, and may come back"
+                why = await self.why_down(host) or f"it gives no answer in {self.probe_timeout} s, and may come back"
                 raise errors.TemporaryError(
                     f"cannot unmount {entry.point}: {self.source}: {why}",
                     hint="set STOP_FORCE=1 to unmount it nonetheless",
@@ -343,10 +348,10 @@ class Mount(plan.Step):
 
             await recovery.check_force(self, host, entry)
 
-    async def give_up(self, host: Host) -> None:
-        for entry in [entry for entry in await self._to_stop(host) if entry.point in host.silent]:
+    async def force_unresponsive(self, host: Host) -> None:
+        for entry in [entry for entry in await self._to_stop(host) if entry.point in host.unresponsive]:
             host.report.warn(f"{entry.point}: {entry} does not answer; unmounting it by force")
-            await self._force(host, entry)
+            await self._force_unmount(host, entry)
 
     async def stop(self, host: Host) -> None:
         entries = await self._to_stop(host)
@@ -354,27 +359,29 @@ class Mount(plan.Step):
             self.journal_stop(host)
         await self._unmount(host, entries)
 
-    async def withdraw(self, host: Host) -> None:
+    async def discard(self, host: Host) -> None:
         """stop() of what this run made for itself: nothing brings it back."""
         await self._unmount(host, await self._to_stop(host))
 
     async def _unmount(self, host: Host, entries: Sequence[Entry]) -> None:
-        spare = _TO_CUT if self.config["STOP_FORCE"] and self.lower is not None else 0.0
+        spare = _FAIL_IO_RESERVE if self.config["STOP_FORCE"] and self.lower is not None else 0.0
         for entry in entries:
             try:
-                await unmount.plain(host, entry, self.config["ATTEMPTS"], self.config["STOP_KILL"], spare)
+                await unmount.unmount(host, entry, self.config["ATTEMPTS"], self.config["STOP_KILL"], spare)
             except unmount.HangingError as error:
                 # The directory answered out of memory; or, since FreeBSD's umount(8) begins with sync(2) unless it is
                 # forced, another environment's disk hangs.
-                if not spare or not (host.platform == "freebsd" or (self.lower and await self.lower.dies(host))):
+                if not spare or not (
+                    host.platform == "freebsd" or (self.lower and await self.lower.recheck_down(host))
+                ):
                     raise
                 host.report.warn(f"{error}; unmounting it by force")
-                await self._force(host, entry)
+                await self._force_unmount(host, entry)
             except unmount.BusyError:
                 if not self.config["STOP_FORCE"]:
                     raise
                 host.deadline.use_reserve()
-                await self._force(host, entry, dead=False)
+                await self._force_unmount(host, entry, unresponsive=False)
 
     async def _to_stop(self, host: Host) -> list[Entry]:
         """Return our mounts on the directory, the visible one first; of a stack all, or none (docs/faults.md, 26)."""
@@ -385,9 +392,9 @@ class Mount(plan.Step):
             return []
         for entry in stack:
             if not await self._matches(host, table, entry):
-                found = " over ".join(str(entry) for entry in reversed(stack))
+                mounted = " over ".join(str(entry) for entry in reversed(stack))
                 raise errors.ConfigError(
-                    f"cannot unmount {point}: {found} is mounted there, not {self.source} alone; it is not touched"
+                    f"cannot unmount {point}: {mounted} is mounted there, not {self.source} alone; it is not touched"
                 )
         mountpoint.refuse_hidden(table, stack[-1])
         return list(reversed(stack))
@@ -408,14 +415,14 @@ class Mount(plan.Step):
             point = await self._real_point(host)
             table = await host.mounts()
             matching = [await self._matches(host, table, entry) for entry in table.at(point)]
-            gone = await self.gone(host) if matching == [True] else ""
+            gone = await self.why_lost(host) if matching == [True] else ""
         except (errors.EnvstartError, OSError) as error:
             from envstart.steps import recovery
 
             if isinstance(error, errors.NoResponseError) and await recovery.hidden(self, host) is not None:
                 return plan.State(plan.NO_ANSWER, "an unmount of it hangs, so that the mount table leaves it out")
             return plan.State(plan.UNKNOWN, str(error))
-        found = " over ".join(str(entry) for entry in reversed(table.at(point)))
+        mounted = " over ".join(str(entry) for entry in reversed(table.at(point)))
         try:
             device = await self._device(host)
         except errors.EnvstartError:
@@ -424,23 +431,23 @@ class Mount(plan.Step):
         if not matching:
             return plan.State(plan.NOT_MOUNTED, await sources.unshown(self, host, table, point), start=mounting)
         if len(matching) > 1:
-            return plan.State(plan.STACKED, found)
+            return plan.State(plan.STACKED, mounted)
         if not matching[0]:
-            return plan.State(plan.WRONG_SOURCE, found)
+            return plan.State(plan.WRONG_SOURCE, mounted)
         stop = [] if self._kept(table, point) else [commands.unmount(host.platform, table.at(point)[0].fstype, point)]
         if gone:
             return plan.State(plan.BROKEN, gone, mounting, stop)
-        if cover := table.cover(point):
-            return plan.State(plan.STACKED, f"{found}, hidden by {cover}, which was mounted on {cover.point} later")
+        if hiding := table.hidden_by(point):
+            return plan.State(plan.STACKED, f"{mounted}, hidden by {hiding}, which was mounted on {hiding.point} later")
         entry = table.at(point)[0]
         drift = mountpoint.drift(entry, self.options) or await sources.unshown(self, host, table, point, entry)
-        return plan.State(plan.DEGRADED if drift else plan.MOUNTED, drift or found, mounting, stop)
+        return plan.State(plan.DEGRADED if drift else plan.MOUNTED, drift or mounted, mounting, stop)
 
     async def _real_point(self, host: Host) -> str:
         """The directory as the mount table names it. It is touched only when the table does not know it."""
         try:
-            if self.outer:
-                return await symlinks.place(host, self.outer, self.point)
+            if self.enclosing:
+                return await symlinks.place(host, self.enclosing, self.point)
             real = await host.real(self.point)
         except (errors.NoResponseError, errors.DeadlineExceededError) as error:
             # The table does not know it by this name; by which one it would, only what it lies on can tell.

@@ -29,9 +29,9 @@ def seen(table: Table, point: str) -> Entry | None:
     """What is mounted on ``point``; ConfigError if something else lies under or over it."""
     stack = table.at(point)
     if len(stack) > 1:
-        found = " over ".join(str(entry) for entry in reversed(stack))
+        mounted = " over ".join(str(entry) for entry in reversed(stack))
         raise ConfigError(
-            f"cannot use {point}: {len(stack)} mounts are stacked on it, {found}; it is not touched",
+            f"cannot use {point}: {len(stack)} mounts are stacked on it, {mounted}; it is not touched",
             hint=shlex.join(("umount", point)),
         )
     if not stack:
@@ -42,11 +42,11 @@ def seen(table: Table, point: str) -> Entry | None:
 
 def refuse_hidden(table: Table, entry: Entry) -> None:
     """ConfigError if nobody sees a mount, because something was mounted above it later."""
-    if (cover := table.cover(entry.point)) is not None:
+    if (hiding := table.hidden_by(entry.point)) is not None:
         raise ConfigError(
-            f"cannot use {entry.point}: {entry} is mounted there, and hidden by {cover}, which was mounted on "
-            f"{cover.point} later; it is not touched",
-            hint=shlex.join(("umount", cover.point)),
+            f"cannot use {entry.point}: {entry} is mounted there, and hidden by {hiding}, which was mounted on "
+            f"{hiding.point} later; it is not touched",
+            hint=shlex.join(("umount", hiding.point)),
         )
 
 
@@ -77,7 +77,7 @@ async def refuse_twins(host: Host, points: Sequence[str]) -> None:
 
 async def is_file(host: Host, mount: Mount) -> bool:
     """Return whether a source on this host, of a mount that takes files, is one; OSError if it is missing."""
-    answer: bool = await host.bounded(filesystem.is_file, mount.source, timeout=mount.patience)
+    answer: bool = await host.call_with_timeout(filesystem.is_file, mount.source, timeout=mount.probe_timeout)
     return answer
 
 
@@ -88,7 +88,7 @@ async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None
         return
     config = mount.config
     doing = f"cannot mount {mount.source} on {point}"
-    below, create, patience = mount.create_below, config["CREATE_MOUNT_POINTS"], mount.patience
+    below, create, timeout = mount.create_below, config["CREATE_MOUNT_POINTS"], mount.probe_timeout
     try:
         of_file = mount.takes_files and await is_file(host, mount)
         survey, make = (
@@ -96,10 +96,10 @@ async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None
             if of_file
             else (filesystem.survey, filesystem.make_directories)
         )
-        missing, hidden = await host.bounded(survey, point, mount.point, below, create, timeout=patience)
+        missing, hidden = await host.call_with_timeout(survey, point, mount.point, below, create, timeout=timeout)
         if missing:
             made += missing
-            await host.bounded(make, missing, mount.mode, timeout=patience)
+            await host.call_with_timeout(make, missing, mount.mode, timeout=timeout)
     except (NoResponseError, DeadlineExceededError) as error:
         raise TemporaryError(f"{doing}: the mount point gives {error}") from None
     except OSError as error:
@@ -111,9 +111,9 @@ async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None
         host.report.warn(text)
 
 
-async def landed(host: Host, mount: Mount, point: str, patience: float) -> Entry | None:
-    """Return our mount if it is there, or comes within ``patience`` seconds although its command was given up."""
-    until = host.deadline.elapsed() + min(patience, host.deadline.left() / 2)
+async def landed(host: Host, mount: Mount, point: str, timeout: float) -> Entry | None:
+    """Return our mount if it is there, or comes within ``timeout`` seconds although its command was given up."""
+    until = host.deadline.elapsed() + min(timeout, host.deadline.left() / 2)
     with host.waiting(f"{point}: {mount.source} can still be mounted"):
         while True:
             stack = (await host.mounts()).at(point)
@@ -121,5 +121,5 @@ async def landed(host: Host, mount: Mount, point: str, patience: float) -> Entry
                 return stack[-1]
             if host.deadline.elapsed() >= until:
                 return None
-            host.forget()
+            host.invalidate()
             await host.sleep(0.1)

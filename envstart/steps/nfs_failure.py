@@ -111,7 +111,7 @@ async def _address(host: Host, mount: Mount, result: Result, doing: str) -> Envs
     a word (getnfsargs() in sbin/mount_nfs/mount_nfs.c), mount.nfs says that there is no such name."""
     server = mount.servers[0][0]
     try:
-        problem, kinds = await host.bounded(network.resolve, server, timeout=_RESOLVING)
+        problem, kinds = await host.call_with_timeout(network.resolve, server, timeout=_RESOLVING)
     except (NoResponseError, DeadlineExceededError):
         return None
     if problem or not kinds:
@@ -132,7 +132,7 @@ async def _daemon(host: Host, mount: Mount, result: Result, doing: str) -> Envst
     for name, option in daemons(mount.options).items():
         if not _says(result, *_WITHOUT[name]):
             continue
-        status = (await host.run(("service", name, "onestatus"), timeout=_ASKING, reads=True)).status
+        status = (await host.run(("service", name, "onestatus"), timeout=_ASKING, read_only=True)).status
         if status:
             return UnavailableError(
                 f"cannot {doing}: {result.words}: {option} needs the service {name}, which does not run",
@@ -156,7 +156,7 @@ async def _refused(host: Host, mount: Mount, result: Result, doing: str) -> Envs
                 ("sysctl", "-n", "security.jail.jailed"),
                 lambda answer: answer.out.strip(),
                 lasting=True,
-                patience=_ASKING,
+                timeout=_ASKING,
             )
     if jailed == "1":
         return PermissionDeniedError(

@@ -29,28 +29,28 @@ def states(host: Host, steps: Sequence[Step], level: str = "read", places: Seque
     """Return the state of each step, looked at as closely as ``level`` says; ``places`` are further directories whose
     real names will be asked for."""
     try:
-        host.wait(host.mounts())
+        host.complete(host.mounts())
     except EnvstartError as error:
         return [State(plan.UNKNOWN, str(error)) for _ in steps]
-    resolve(host, [*filter(None, places), *(place for step in steps for place in step.places)])
-    found: list[State] = host.together([step.state(host) for step in steps])
+    resolve(host, [*filter(None, places), *(place for step in steps for place in step.touched_paths)])
+    observed: list[State] = host.gather([step.state(host) for step in steps])
     if level != "table":
-        found = _look(host, steps, found, writing=level == "write")
-    return found
+        observed = _look(host, steps, observed, writing=level == "write")
+    return observed
 
 
 def resolve(host: Host, places: Sequence[str]) -> None:
     """Find the real names of all that the table does not know, by one child."""
     with contextlib.suppress(EnvstartError, OSError):
         # After a failure each is asked for by itself, so that the right one is told.
-        host.wait(host.resolve(places))
+        host.complete(host.resolve(places))
 
 
 async def _down(host: Host, step: Mount) -> tuple[str | EnvstartError, str]:
     """Return why a mount cannot answer ("": nothing says so; an EnvstartError: that cannot be told), and its real
     directory."""
     try:
-        down = await step.down(host)
+        down = await step.why_down(host)
     except EnvstartError as error:
         return error, ""
     return down, "" if down else await host.real(step.point)
@@ -58,29 +58,31 @@ async def _down(host: Host, step: Mount) -> tuple[str | EnvstartError, str]:
 
 def _look(host: Host, steps: Sequence[Step], states: Sequence[State], writing: bool) -> list[State]:
     """Look into what is mounted: one child for each server, and none where something tells that it cannot answer."""
-    table = host.wait(host.mounts())
-    found = list(states)
+    table = host.complete(host.mounts())
+    observed = list(states)
     asked: list[tuple[int, Mount, str, bulk_probe.Probe]] = []
     mounted = [
         (number, step)
         for number, (step, state) in enumerate(zip(steps, states))
-        if isinstance(step, Mount) and state.word in (plan.MOUNTED, plan.DEGRADED)
+        if isinstance(step, Mount) and state.status in (plan.MOUNTED, plan.DEGRADED)
     ]
-    for (number, step), (down, point) in zip(mounted, host.together([_down(host, step) for _, step in mounted])):
+    for (number, step), (down, point) in zip(mounted, host.gather([_down(host, step) for _, step in mounted])):
         if isinstance(down, EnvstartError):
-            found[number] = State(plan.UNKNOWN, str(down))
+            observed[number] = State(plan.UNKNOWN, str(down))
         elif down:
-            found[number] = State(plan.NO_ANSWER, down, states[number].start, states[number].stop)
+            observed[number] = State(plan.NO_ANSWER, down, states[number].start, states[number].stop)
         else:
             write = writing and "ro" not in step.options
             probe = bulk_probe.Probe(step.server(table), point, tuple(step.required), step.lease(point), write)
             asked.append((number, step, point, probe))
-    bulk_probe.ask(host, [probe for *_, probe in asked], max((step.patience for _, step, *_ in asked), default=0.0))
+    bulk_probe.ask(
+        host, [probe for *_, probe in asked], max((step.probe_timeout for _, step, *_ in asked), default=0.0)
+    )
     for number, step, point, probe in asked:
         host.looked[point] = probe.answer
         if probe.answer.verdict == probe.answer.HUNG:
-            host.silent.add(point)
+            host.unresponsive.add(point)
         health = usable.interpret(step, host.platform, point, probe.answer)
-        if health.word != plan.MOUNTED:
-            found[number] = State(health.word, health.detail, states[number].start, states[number].stop)
-    return found
+        if health.status != plan.MOUNTED:
+            observed[number] = State(health.status, health.detail, states[number].start, states[number].stop)
+    return observed

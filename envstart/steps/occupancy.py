@@ -43,7 +43,7 @@ async def users(host: Host, environment: Environment, point: str) -> str:
     if running is False and host.platform == "freebsd":
         return ""
     # fuser(1) hangs at what is known to be dead, where nothing ends it.
-    dead = host.platform == "freebsd" and point in host.silent
+    dead = host.platform == "freebsd" and point in host.unresponsive
     pids = None if dead else await unmount.holders(host, point)
     if pids:
         return f"it is used by {process_table.describe(pids[:3])}"

@@ -6,7 +6,7 @@ For the steps that end in a mount (mount.py), and for ``envstart recover``; a st
 from __future__ import annotations
 
 from envstart.config import remedies
-from envstart.config.schema import flag
+from envstart.config.schema import boolean
 from envstart.errors import DeadlineExceededError, NoResponseError, NotFoundError, PermissionDeniedError, TemporaryError
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
@@ -24,7 +24,7 @@ async def wait_for_answer(mount: Mount, host: Host, entry: Entry) -> None:
     what = f"{lower} on {lower.point}" if lower is not None else str(entry)
     if not host.rehearsing:
         host.report.note(f"{entry.point}: waiting for {what}, which gives no answer")
-        host.silent.discard(entry.point)
+        host.unresponsive.discard(entry.point)
     try:
         answers = await unmount.answers(host, entry.point, host.deadline.left())
     except DeadlineExceededError:
@@ -39,7 +39,7 @@ async def wait_for_answer(mount: Mount, host: Host, entry: Entry) -> None:
 def used_error(mount: Mount, host: Host, entry: Entry, users: str) -> TemporaryError:
     """Return the error of a start that finds its own mount of no use, while somebody uses it (``users``)."""
     text = f"cannot use {entry.point}: {mount.source} is mounted there"
-    if entry.point not in host.silent:
+    if entry.point not in host.unresponsive:
         return TemporaryError(f"{text} but broken or not exported, and {users}", hint="stop it first")
     # Before a stop CBSD runs df(1), which waits for the server too.
     free = remedies.of_plan(host.report.plan, "recover", "--running")
@@ -59,13 +59,13 @@ async def hidden(mount: Mount, host: Host) -> Entry | None:
     if (await host.mounts()).at(point):
         return None
     try:
-        return None if await unmount.answers(host, point, mount.patience) else Entry(mount.source, point, "nfs")
+        return None if await unmount.answers(host, point, mount.probe_timeout) else Entry(mount.source, point, "nfs")
     except DeadlineExceededError:
         return None
 
 
 async def lines(mount: Mount, host: Host) -> list[tuple[str, ...]]:
-    """Return the commands by which take_away() unmounts; TemporaryError if that would harm others."""
+    """Return the commands by which recover() unmounts; TemporaryError if that would harm others."""
     try:
         point = await mount._real_point(host)
         entry = next(iter((await host.mounts()).at(point)[-1:]), None)
@@ -73,10 +73,10 @@ async def lines(mount: Mount, host: Host) -> list[tuple[str, ...]]:
         entry = await hidden(mount, host)
         if entry is None:
             raise
-        host.silent.add(entry.point)
+        host.unresponsive.add(entry.point)
     if entry is None:
         return []
-    if await mount.answers(host, entry.point, mount.patience):
+    if await mount.answers(host, entry.point, mount.probe_timeout):
         return [commands.unmount(host.platform, entry.kind, entry.point)]
     if mount.borrowed:
         lower = forced.below(await host.mounts(), entry)
@@ -88,10 +88,10 @@ async def lines(mount: Mount, host: Host) -> list[tuple[str, ...]]:
         )
     await check_force(mount, host, entry, asked=True)
     alone = await mount.alone(host, entry)
-    return forced.lines(host.platform, await host.mounts(), entry, dead=True, alone=alone)
+    return forced.lines(host.platform, await host.mounts(), entry, unresponsive=True, alone=alone)
 
 
-async def take_away(mount: Mount, host: Host) -> None:
+async def recover(mount: Mount, host: Host) -> None:
     """Unmount what gives no answer, or is broken, because somebody wants it, whoever uses it."""
     try:
         point = await mount._real_point(host)
@@ -100,7 +100,7 @@ async def take_away(mount: Mount, host: Host) -> None:
         if entry is None:
             raise
         host.report.note(f"{entry.point}: unmounting {entry}, whose unmount hangs")
-        await forced.unmount(host, entry, dead=True, alone=True)
+        await forced.unmount(host, entry, unresponsive=True, alone=True)
         if await hidden(mount, host) is not None:
             raise TemporaryError(
                 f"cannot recover {entry.point}: it gives no answer still", hint="is its parent dead?"
@@ -110,14 +110,14 @@ async def take_away(mount: Mount, host: Host) -> None:
         return
     try:
         entry = await mount._ours(host, await host.mounts(), point)
-        lack = await health.judge(mount, host, point) if entry is not None else None
+        problem = await health.check_health(mount, host, point) if entry is not None else None
     except (PermissionDeniedError, NotFoundError):
         return
     # What answers is not what is to be recovered.
-    if entry is None or lack is None or isinstance(lack, NotFoundError):
+    if entry is None or problem is None or isinstance(problem, NotFoundError):
         return
-    if mount.borrowed and isinstance(lack, NoResponseError):
-        raise TemporaryError(f"cannot recover {point}: {lack}")
+    if mount.borrowed and isinstance(problem, NoResponseError):
+        raise TemporaryError(f"cannot recover {point}: {problem}")
     host.report.note(f"{point}: unmounting {entry}")
     await mount._unmount_broken(host, entry, asked=True)
 
@@ -129,7 +129,7 @@ async def check_force(mount: Mount, host: Host, entry: Entry, *, asked: bool = F
     await forced.check_is_safe(host, entry, places, borrowed=mount.borrowed)
     if mount.lockd and host.platform == "freebsd" and await forced.lockd_runs(host):
         danger = "a forced unmount of NFSv3 while rpc.lockd(8) runs can crash the host (umount(8), -f)"
-        if not (asked or flag(mount.config.text("STOP_FORCE"))):
+        if not (asked or boolean(mount.config.text("STOP_FORCE"))):
             own = mount.environment
             again = remedies.known("recover", [own.name], [own.workdir] if own.workdir else [])
             raise TemporaryError(

@@ -38,7 +38,7 @@ class MountedDirectory(plan.Step):
         self._key = key
 
     @property
-    def places(self) -> Sequence[str]:
+    def touched_paths(self) -> Sequence[str]:
         return (self.source,)
 
     def needs(self, other: plan.Step) -> bool:
@@ -46,9 +46,9 @@ class MountedDirectory(plan.Step):
 
     async def check(self, host: Host) -> EnvstartError | None:
         """Raise before anything is done: by this run it cannot be mended."""
-        if lack := await self._lack(host):
+        if problem := await self._lack(host):
             raise TemporaryError(
-                f"cannot use what lies in {self.source}: {lack}", hint=f"mount {self.source}, and start again"
+                f"cannot use what lies in {self.source}: {problem}", hint=f"mount {self.source}, and start again"
             )
         return None
 
@@ -60,10 +60,10 @@ class MountedDirectory(plan.Step):
 
     async def state(self, host: Host) -> plan.State:
         try:
-            lack = await self._lack(host)
+            problem = await self._lack(host)
         except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
-        return plan.State(plan.NOT_READY, lack) if lack else plan.State(plan.READY)
+        return plan.State(plan.NOT_READY, problem) if problem else plan.State(plan.READY)
 
     async def _lack(self, host: Host) -> str:
         try:

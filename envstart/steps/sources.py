@@ -23,9 +23,9 @@ _NAMED = 3
 async def doubts(mount: Mount, host: Host, table: Table, entry: Entry) -> list[str]:
     """Return in what a mount differs from what an administrator may expect of it, a line each."""
     drift = mountpoint.drift(entry, mount.options)
-    found = [f"{entry} is {drift}"] if drift else []
+    texts = [f"{entry} is {drift}"] if drift else []
     lacking = await unshown(mount, host, table, entry.point, entry)
-    return [*found, lacking] if lacking else found
+    return [*texts, lacking] if lacking else texts
 
 
 async def unshown(mount: Mount, host: Host, table: Table, point: str, entry: Entry | None = None) -> str:
@@ -59,9 +59,13 @@ async def _source(mount: Mount, host: Host, table: Table, entry: Entry | None) -
     """Return the real name of the source; "" if that cannot be told."""
     if entry is not None and host.platform == "freebsd":
         return entry.source
-    lower = table.holding(mount.source)
+    lower = table.mount_of(mount.source)
     of_server = lower is not None and (lower.kind in ("nfs", "ceph") or "fuse" in lower.fstype)
-    if mount.inside or of_server or (entry is not None and table.shows(entry, "nullfs", mount.source, linux=True)):
+    if (
+        mount.resolve_within
+        or of_server
+        or (entry is not None and table.shows(entry, "nullfs", mount.source, linux=True))
+    ):
         # No link leads elsewhere, or only somebody who can be dead could tell.
         return mount.source
     try:

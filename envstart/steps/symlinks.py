@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from envstart.system.host import Host
 
 
-def outer(environment: Environment, point: str) -> str:
+def enclosing(environment: Environment, point: str) -> str:
     """The outermost directory of the environment that ``point`` lies in; "" if it lies in none."""
     own = (environment.data, environment.system, environment.fstab, environment.rcconf)
     above = [path for path in own if path is not None and path != point and is_below(point, path)]
@@ -35,33 +35,33 @@ async def place(host: Host, directory: str, path: str) -> str:
 async def refuse(host: Host, mount: Mount, point: str) -> None:
     """PermissionDeniedError if a link leads the mount point or its source elsewhere that somebody else could have
     made."""
-    if not (mount.outer or mount.inside):
+    if not (mount.enclosing or mount.resolve_within):
         return
     doing = f"cannot mount {mount.source} on {point}"
     try:
-        expected, found = await _ways(host, mount, point)
+        expected, actual = await _ways(host, mount, point)
     except (NoResponseError, DeadlineExceededError) as error:
         raise TemporaryError(f"{doing}: one of them gives {error}") from None
-    for real, wanted in zip(found, expected):
+    for real, wanted in zip(actual, expected):
         if real != wanted:
             raise PermissionDeniedError(f"{doing}: a link leads to {real}", hint="name a directory without links")
 
 
-async def recall(host: Host, mount: Mount, point: str, before: Table) -> None:
+async def undo_redirected_mount(host: Host, mount: Mount, point: str, before: Table) -> None:
     """After a mount command that has not brought what was wanted: take away what it has brought by way of a link that
     was made since refuse(), and raise PermissionDeniedError. ``before``: the mount table as it was."""
-    if not (mount.outer or mount.inside):
+    if not (mount.enclosing or mount.resolve_within):
         return
-    expected, found = await _ways(host, mount, point)
-    if found == expected:
+    expected, actual = await _ways(host, mount, point)
+    if actual == expected:
         return
-    real, source = found[0], mount.source
+    real, source = actual[0], mount.source
     if mount.fstype == "nullfs":
-        source = found[1] if mount.inside else await host.real(source)
+        source = actual[1] if mount.resolve_within else await host.real(source)
     table = await host.mounts()
     stack = table.at(real)
     if len(stack) > len(before.at(real)) and table.shows(stack[-1], mount.fstype, source, host.platform == "linux"):
-        await unmount.plain(host, stack[-1], attempts=1)
+        await unmount.unmount(host, stack[-1], attempts=1)
         raise PermissionDeniedError(
             f"cannot mount {mount.source} on {point}: it came to be {source} on {real}, by a link that somebody has "
             "made just now, and was taken away",
@@ -73,8 +73,8 @@ async def _ways(host: Host, mount: Mount, point: str) -> tuple[list[str], list[s
     """Mount point and source (that only if it lies inside something), as they should be and as they really are now:
     not what was known of them before what they lie in was mounted."""
     expected = [point]
-    if mount.inside:
-        expected.append(await place(host, mount.inside, mount.source))
+    if mount.resolve_within:
+        expected.append(await place(host, mount.resolve_within, mount.source))
     mounted = frozenset((await host.mounts()).points)
-    answers = await host.bounded(filesystem.resolve, expected, mounted, timeout=mount.patience)
+    answers = await host.call_with_timeout(filesystem.resolve, expected, mounted, timeout=mount.probe_timeout)
     return expected, [real for real, _ in answers]

@@ -58,7 +58,7 @@ OPTIONS = (
         "thin jail: directory of this host with the base, which all jails share; it is mounted read-only on the data "
         "directory, in place of NULLFS_DATA_DIR",
         "no thin jail",
-        fills=(NAME,),
+        placeholders=(NAME,),
     ),
     Option(
         "SKELETON_DIR",
@@ -67,7 +67,7 @@ OPTIONS = (
         "thin jail: directory of this host with what is the jail's own, mounted read-write on skeleton in the data "
         "directory",
         "NULLFS_ROOT_DIR/skeleton/NAME",
-        fills=(NAME,),
+        placeholders=(NAME,),
     ),
     Option(
         "THIN_FSTAB",
@@ -75,7 +75,7 @@ OPTIONS = (
         "",
         "thin jail: file with further nullfs mounts, of directories and files, as fstab(5) has them, below the data "
         "directory; a line for that directory itself stands for BASE_DIR, one for skeleton in it for SKELETON_DIR",
-        fills=(NAME,),
+        placeholders=(NAME,),
     ),
     Option(
         "ZFS_CLONE",
@@ -84,7 +84,7 @@ OPTIONS = (
         "ZFS: dataset that is mounted on SKELETON_DIR (without a thin jail: NULLFS_DATA_DIR/NAME) unless it is there "
         "already",
         "no ZFS",
-        fills=(NAME,),
+        placeholders=(NAME,),
     ),
     Option(
         "ZFS_SKELETON_SNAPSHOT",
@@ -149,15 +149,15 @@ def inputs(config: Config) -> dict[str, str]:
     return {"THIN_FSTAB": "\n".join(rows).rstrip("\n")}
 
 
-def _text(path: str, patience: float) -> str:
+def _text(path: str, timeout: float) -> str:
     """trusted_text() of a file that can lie where the bases do, on a server: TemporaryError if that is dead."""
     place = path.rpartition("/")[0]
     if place not in _WAITING:
-        answers, child = process.within(patience, filesystem.opens, [path])
+        answers, child = process.within(timeout, filesystem.opens, [path])
         _WAITING[place] = 0 if answers is not None else child.pid
     if _WAITING[place]:
         raise TemporaryError(
-            f"cannot read {path}: no answer in {patience:.0f} s (pid {_WAITING[place]} waits for it)",
+            f"cannot read {path}: no answer in {timeout:.0f} s (pid {_WAITING[place]} waits for it)",
             hint="is it on a dead server?",
         )
     return trusted_text(path)
@@ -175,7 +175,7 @@ def warnings(config: Config) -> list[str]:
 def read(text: str, path: str, root: str) -> list[Line]:
     """The lines of a file in the form of fstab(5) with nullfs mounts on ``root`` and below it; ConfigError with
     every mistake and its line."""
-    found: list[Line] = []
+    lines: list[Line] = []
     problems: list[tuple[int, str]] = []
     seen: dict[str, int] = {}
     for number, row in enumerate(text.split("\n"), 1):
@@ -192,10 +192,10 @@ def read(text: str, path: str, root: str) -> list[Line]:
             problems.append((number, str(error)))
             continue
         seen[line.point] = number
-        found.append(line)
+        lines.append(line)
     if problems:
         raise mistakes(path, problems, ("nullfs",))
-    return found
+    return lines
 
 
 def _fields(row: str) -> list[str]:
@@ -240,9 +240,9 @@ class Base(Mount):
     """The base on the data directory; it is looked at before it is mounted, and never writable."""
 
     async def check(self, host: Host) -> EnvstartError | None:
-        lack = await super().check(host)
-        if isinstance(lack, NoResponseError):
-            return lack
+        problem = await super().check(host)
+        if isinstance(problem, NoResponseError):
+            return problem
         entries = (await host.mounts()).at(await self._real_point(host))
         if not entries:
             await self._survey(host)
@@ -252,13 +252,13 @@ class Base(Mount):
                 "base of all",
                 hint=f"{shlex.join(('umount', self.point))}, and start again",
             )
-        return lack
+        return problem
 
     async def _survey(self, host: Host) -> None:
-        doing, patience = f"cannot use {self.source} as a base", self.config["PROBE_TIMEOUT"]
+        doing, timeout = f"cannot use {self.source} as a base", self.config["PROBE_TIMEOUT"]
         try:
-            wrong = await host.bounded(filesystem.wrong_links, self.source, LINKS, timeout=patience)
-            there = await host.bounded(filesystem.is_directory, f"{self.source}/{SKELETON}", timeout=patience)
+            wrong = await host.call_with_timeout(filesystem.wrong_links, self.source, LINKS, timeout=timeout)
+            there = await host.call_with_timeout(filesystem.is_directory, f"{self.source}/{SKELETON}", timeout=timeout)
         except (NoResponseError, DeadlineExceededError) as error:
             raise TemporaryError(f"{doing}: it gives {error}") from None
         except OSError as error:
@@ -298,13 +298,13 @@ class Layer(Mount):
 
 def steps(wanted: list[Line], environment: Environment, config: Config, attempt_timeout: float) -> list[Mount]:
     """The mounts of a thin jail, the base first."""
-    found: list[Mount] = []
+    mounts: list[Mount] = []
     for line in wanted:
         kind = Base if line.name == "data" else Layer
         step = kind(line.name, "nullfs", line.options, line.path, line.point, environment, config, attempt_timeout)
         # No jail can write where the base, or its whole skeleton, lies.
-        step.inside = "" if line.name in ("data", SKELETON) else "/"
+        step.resolve_within = "" if line.name in ("data", SKELETON) else "/"
         if line.name == SKELETON:
             step.required = tuple(LINKS)
-        found.append(step)
-    return found
+        mounts.append(step)
+    return mounts

@@ -45,7 +45,7 @@ class HangingError(BlockedError):
 async def answers(host: Host, point: str, timeout: float) -> bool:
     """Whether a mounted directory answers, be it with an error: then a plain umount comes back too."""
     try:
-        await host.probe(probe.look, point, (), None, timeout=timeout)
+        await host.probe(probe.probe, point, (), None, timeout=timeout)
     except NoResponseError:
         return False
     except DeadlineExceededError as error:
@@ -55,7 +55,7 @@ async def answers(host: Host, point: str, timeout: float) -> bool:
     return True
 
 
-async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False, spare: float = 0.0) -> None:
+async def unmount(host: Host, entry: Entry, attempts: int = 0, kill: bool = False, spare: float = 0.0) -> None:
     """Unmount, tried again while it is busy; Busy with the holders' names when time or attempts are used up, Hanging
     when it is not done ``spare`` seconds before the end, or in half of the time that is left if that is more."""
     told, searching = False, True
@@ -67,7 +67,7 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
         nonlocal told, searching, pids
         # The reserve included: an attempt that begins late must not be cut off in the middle.
         timeout = max(host.deadline.left() - spare, host.deadline.to_the_end() / 2)
-        result = await run(host, argv, entry, timeout=timeout, reserve=True)
+        result = await run(host, argv, entry, timeout=timeout, use_rollback_reserve=True)
         table = await host.mounts()
         # Not the exit status: mountd that cannot be told makes it 1 after success (docs/freebsd.md#umount-messages).
         # But the table leaves out a mount while it is being unmounted (docs/freebsd.md#mount-table), so that one still
@@ -85,10 +85,10 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
             raise EnvstartError(f"{doing}: {result.words or 'it is still mounted'}")
         from envstart.system import process_table
 
-        above = [*table.below(entry.point), *table.uppers(entry.point)]
+        above = [*table.below(entry.point), *table.nullfs_on(entry.point)]
         # One that is cut off hangs at the files of another server, perhaps for ever; what was known still counts.
-        found = await holders(host, entry.point) if searching else None
-        searching, pids = found is not None, found or pids
+        holding = await holders(host, entry.point) if searching else None
+        searching, pids = holding is not None, holding or pids
         by = f"mounted on it: {', '.join(above)}" if above else process_table.describe(pids[:_HOLDERS_SHOWN])
         if not told:
             told = True
@@ -103,23 +103,30 @@ async def plain(host: Host, entry: Entry, attempts: int = 0, kill: bool = False,
 
 async def _is_still_there(host: Host, entry: Entry, depth: int) -> bool:
     """Tell whether nobody has unmounted it meanwhile: fuser -c names the users of the file system below then."""
-    host.forget()
+    host.invalidate()
     return len((await host.mounts()).at(entry.point)) >= depth
 
 
 async def run(
-    host: Host, argv: Sequence[str], entry: Entry, timeout: float | None, reserve: bool = False, leave: bool = False
+    host: Host,
+    argv: Sequence[str],
+    entry: Entry,
+    timeout: float | None,
+    use_rollback_reserve: bool = False,
+    detach_on_timeout: bool = False,
 ) -> Result:
     """Run umount(8), which is not cut off when a sibling fails; by unmount(2) alone where it would first ask a resolver
     that gives no answer for the name of the server (umountfs() of sbin/umount/umount.c)."""
-    named = host.platform == "freebsd" and entry.kind == "nfs" and entry.number and "-N" not in argv
+    named = host.platform == "freebsd" and entry.kind == "nfs" and entry.fsid and "-N" not in argv
     named = named and not host.rehearsing
     if named and not await _resolves(host, entry.server):
         try:
             return await _by_number(host, argv, entry, host.deadline.left() if timeout is None else timeout)
         except TemporaryError as error:
             host.report.trace(f"{entry.point}: unmount(2): {error}; asking umount(8)")
-    return await host.run(argv, timeout=timeout, reserve=reserve, leave=leave)
+    return await host.run(
+        argv, timeout=timeout, use_rollback_reserve=use_rollback_reserve, detach_on_timeout=detach_on_timeout
+    )
 
 
 async def _resolves(host: Host, server: str) -> bool:
@@ -130,7 +137,7 @@ async def _resolves(host: Host, server: str) -> bool:
     from envstart.system import network
 
     try:
-        await host.bounded(network.resolve, bare, timeout=_RESOLVED)
+        await host.call_with_timeout(network.resolve, bare, timeout=_RESOLVED)
     except (NoResponseError, DeadlineExceededError):
         return False
     except (EnvstartError, OSError):
@@ -149,13 +156,13 @@ async def _by_number(host: Host, argv: Sequence[str], entry: Entry, timeout: flo
     code: int | None = 0
     said = ""
     try:
-        await host.bounded(table_freebsd.unmount, entry.number, flags, timeout=timeout, finish=True)
+        await host.call_with_timeout(table_freebsd.unmount, entry.fsid, flags, timeout=timeout, finish=True)
     except (NoResponseError, DeadlineExceededError):
         code = None
     except OSError as error:
         code, said = 1, f"umount: unmount of {entry.point} failed: {reason(error)}"
     finally:
-        host.forget()
+        host.invalidate()
     return Result(code, "", said, host.deadline.elapsed() - began, code is None)
 
 
@@ -165,9 +172,9 @@ async def holders(host: Host, point: str) -> list[int] | None:
     try:
         if host.platform == "freebsd":
             # The process numbers are all that fuser(1) prints on stdout (docs/freebsd.md#fuser).
-            result = await host.run(("fuser", "-c", point), timeout=_SEARCH, reads=True)
+            result = await host.run(("fuser", "-c", point), timeout=_SEARCH, read_only=True)
             return [int(word) for word in result.out.split() if word.isdigit()] if result.status == 0 else None
-        return list(await host.bounded(filesystem.holders, point, timeout=_SEARCH))
+        return list(await host.call_with_timeout(filesystem.holders, point, timeout=_SEARCH))
     except (EnvstartError, OSError) as error:
         host.report.trace(f"cannot tell who uses {point}: {error}")
         return None

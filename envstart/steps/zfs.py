@@ -63,27 +63,27 @@ class Clone(Block):
         """What zfs(8) knows of it."""
         only_on_freebsd(host, "ZFS")
         words = ("zfs", "get", "-H", "-p", "-o", "value", "mountpoint,canmount", self.source)
-        found: Properties = await host.ask(words, _parse)
-        return found
+        properties: Properties = await host.ask(words, _parse)
+        return properties
 
     async def check(self, host: Host) -> EnvstartError | None:
-        found = await self.properties(host)
-        if found is not None:
-            if found[0] == _NONE:
+        properties = await self.properties(host)
+        if properties is not None:
+            if properties[0] == _NONE:
                 raise ConfigError(f"cannot use {self.source}: it is a volume", hint="name a file system in ZFS_CLONE")
             return None
-        lack = NotFoundError(
+        problem = NotFoundError(
             f"cannot find dataset {self.source}: make it, or set ZFS_SKELETON_SNAPSHOT to have it cloned"
         )
         if self._snapshot is None:
-            raise lack
-        return lack
+            raise problem
+        return problem
 
     async def start(self, host: Host) -> None:
         """It is mounted by nobody but us: at boot zfs(8) leaves alone what has canmount=noauto."""
         argv = self._command()
-        host.on_failure(lambda: self._take_back(host))
-        result = await host.run(argv, hold=True)
+        host.on_failure(lambda: self._undo_start(host))
+        result = await host.run(argv, keep_locks=True)
         if result.status != 0 and await self.properties(host) is None:
             doing = f"clone {self._snapshot} as {self.source}"
             raise diagnosis.first(_OF_CLONE, result.words, doing) or EnvstartError(
@@ -93,7 +93,7 @@ class Clone(Block):
     def _command(self) -> tuple[str, ...]:
         return ("zfs", "clone", "-o", "canmount=noauto", self._snapshot or "", self.source)
 
-    async def _take_back(self, host: Host) -> None:
+    async def _undo_start(self, host: Host) -> None:
         """It stays, unmounted: a hook that destroys datasets can destroy data, and the next start uses it as it is."""
         if await self.properties(host) is not None:
             host.report.warn(f"dataset {self.source} was cloned by this run, and stays; nothing of ZFS is destroyed")
@@ -103,10 +103,10 @@ class Clone(Block):
 
     async def state(self, host: Host) -> State:
         try:
-            found = await self.properties(host)
+            properties = await self.properties(host)
         except EnvstartError as error:
             return State(UNKNOWN, str(error))
-        if found is not None:
+        if properties is not None:
             return State(READY)
         return State(NOT_READY, "no such dataset", start=[self._command()] if self._snapshot else [])
 
@@ -122,8 +122,8 @@ class Dataset(Mount):
 
     async def check(self, host: Host) -> EnvstartError | None:
         only_on_freebsd(host, "ZFS")
-        lack = await super().check(host)
-        if lack is not None:
+        problem = await super().check(host)
+        if problem is not None:
             here, table = await self._real_point(host), await host.mounts()
             mounted = [entry.point for entry in table if (entry.fstype, entry.source) == ("zfs", self.source)]
             elsewhere = [point for point in mounted if point != here]
@@ -133,24 +133,28 @@ class Dataset(Mount):
                     hint="name that directory "
                     f"in the configuration, or: zfs unmount {self.source}; zfs set canmount=noauto {self.source}",
                 )
-        return lack
+        return problem
 
     async def _mounts_itself(self, host: Host) -> bool:
         """Whether zfs(8) mounts it there at boot."""
-        found = await self.lower.properties(host)
-        return found is not None and found[1] == "on" and found[0] in (self.point, await self._real_point(host))
+        properties = await self.lower.properties(host)
+        return (
+            properties is not None
+            and properties[1] == "on"
+            and properties[0] in (self.point, await self._real_point(host))
+        )
 
     async def _to_stop(self, host: Host) -> list[Entry]:
         entries = await super()._to_stop(host)
         return [] if entries and await self._mounts_itself(host) else entries
 
     async def state(self, host: Host) -> State:
-        found = await super().state(host)
+        state = await super().state(host)
         try:
-            stays = found.word == MOUNTED and await self._mounts_itself(host)
+            stays = state.status == MOUNTED and await self._mounts_itself(host)
         except EnvstartError as error:
             return State(UNKNOWN, str(error))
-        return State(MOUNTED, found.found) if stays else found
+        return State(MOUNTED, state.detail) if stays else state
 
 
 def steps(environment: Environment, config: Config, point: str) -> list[Step]:
@@ -158,8 +162,8 @@ def steps(environment: Environment, config: Config, point: str) -> list[Step]:
     name = config["ZFS_CLONE"]
     clone = Clone(name, config["ZFS_SKELETON_SNAPSHOT"])
     # It asks the pool, which can be busy with what is being freed.
-    patience = config["TIMEOUT"]
-    return [clone, Dataset("dataset", "zfs", ("rw",), name, point, environment, config, patience, lower=clone)]
+    timeout = config["TIMEOUT"]
+    return [clone, Dataset("dataset", "zfs", ("rw",), name, point, environment, config, timeout, lower=clone)]
 
 
 def _parse(result: Result) -> Properties:

@@ -28,7 +28,7 @@ async def read(host: Host) -> Graph:
     (g_disk_access in sys/geom/geom_disk.c, daopen).
     """
     try:
-        graph: Graph = await host.ask(_LIST, parse, patience=_TIMEOUT)
+        graph: Graph = await host.ask(_LIST, parse, timeout=_TIMEOUT)
     except NoResponseError as error:
         error.hint = (
             "GEOM waits for a disk: look for its session in iscsictl -L, which iscsictl -R -t TARGET ends; a new "
@@ -51,7 +51,7 @@ async def is_lost(host: Host, entry: Entry) -> bool:
     """
     for _ in range(2):
         table, graph = await host.mounts(), await read(host)
-        if entry.number not in [mount.number for mount in table.at(entry.point)]:
+        if entry.fsid not in [mount.fsid for mount in table.at(entry.point)]:
             return False
         namesakes = [mount.point for mount in table if (mount.source, mount.fstype) == (entry.source, entry.fstype)]
         provider = graph.provider(entry.source)
@@ -59,7 +59,7 @@ async def is_lost(host: Host, entry: Entry) -> bool:
         if namesakes[-1] == entry.point and any(user.open and user.geom.kind == "VFS" for user in users):
             return False
         # The table and the graph are not of one moment.
-        host.forget()
+        host.invalidate()
     return True
 
 

@@ -122,10 +122,10 @@ async def other_users(host: Host, provider: Provider, *, blocking: bool) -> list
     parts = [part.name for user in provider.consumers if user.geom.kind == "PART" for part in user.geom.providers]
     devices = [f"/dev/{name}" for name in (provider.name, *parts)]
     try:
-        pids = await host.bounded(writers if blocking else openers, devices, timeout=_SEARCH)
+        pids = await host.call_with_timeout(writers if blocking else openers, devices, timeout=_SEARCH)
         if pids:
             return [f"{process_table.describe(pids)} (a process that has /dev/{provider.name} open)"]
-        if not blocking and await host.bounded(is_claimed, devices, timeout=_SEARCH):
+        if not blocking and await host.call_with_timeout(is_claimed, devices, timeout=_SEARCH):
             return [f"something in the kernel that has claimed /dev/{provider.name}"]
     except NoResponseError:
         # Nobody can open it now.

@@ -126,8 +126,8 @@ class Fsck(Block):
 
     async def _look(self, host: Host, device: str, doing: str) -> str:
         try:
-            patience = self.config["PROBE_TIMEOUT"]
-            return str(await host.bounded(superblock.look, device, self._kind, timeout=patience))
+            timeout = self.config["PROBE_TIMEOUT"]
+            return str(await host.call_with_timeout(superblock.read, device, self._kind, timeout=timeout))
         except (NoResponseError, DeadlineExceededError) as error:
             raise TemporaryError(f"{doing}: its superblock gives {error}") from None
         except OSError as error:
@@ -137,19 +137,19 @@ class Fsck(Block):
         """What is there instead, in a word."""
         if host.platform == "freebsd":
             # -u, so that a GELI or ZFS provider does not pass for an empty one (docs/freebsd.md#fstyp).
-            result = await host.run(("fstyp", "-u", device), timeout=self.config["PROBE_TIMEOUT"], reads=True)
+            result = await host.run(("fstyp", "-u", device), timeout=self.config["PROBE_TIMEOUT"], read_only=True)
         else:
             argv = ("blkid", "-p", "-s", "TYPE", "-s", "PTTYPE", "-o", "value", device)
-            result = await host.run(argv, timeout=self.config["PROBE_TIMEOUT"], reads=True)
+            result = await host.run(argv, timeout=self.config["PROBE_TIMEOUT"], read_only=True)
             if result.status == _AMBIVALENT:
                 return "the marks of several file systems"
         return result.out.split()[0] if result.status == 0 and result.out.split() else "no file system that is known"
 
     async def _preen(self, host: Host, device: str, doing: str) -> None:
-        timeout, patience = self.config["FSCK_TIMEOUT"], self.config["PROBE_TIMEOUT"]
+        timeout, probe_timeout = self.config["FSCK_TIMEOUT"], self.config["PROBE_TIMEOUT"]
         # Twice: what must be run again says so.
         for _ in range(2):
-            result = await fsck_preen.run(host, self._kind, device, timeout, patience)
+            result = await fsck_preen.run(host, self._kind, device, timeout, probe_timeout)
             if result.status not in _AGAIN[self._kind]:
                 break
         if result.status in _FINE[self._kind]:
@@ -181,11 +181,11 @@ class Fsck(Block):
     async def _check_owner(self, host: Host, device: str, doing: str) -> None:
         """Refuse what another host has, or had, mounted: it is dirty because of that host (docs/faults.md, 94)."""
         host.on_failure(lambda: self._unmount(host))
-        patience = self.config["PROBE_TIMEOUT"]
+        timeout = self.config["PROBE_TIMEOUT"]
         made = [self._looking.rpartition("/")[0], self._looking]
-        await host.bounded(host_mark.make_private, made, timeout=patience)
+        await host.call_with_timeout(host_mark.make_private, made, timeout=timeout)
         argv = commands.mount(host.platform, self._kind, ("ro",), device, self._looking)
-        result = await host.run(argv, timeout=patience, hold=True)
+        result = await host.run(argv, timeout=timeout, keep_locks=True)
         if not await host.stack(self._looking):
             raise TemporaryError(f"{doing}: it was not cleanly unmounted, and cannot be looked at: {result.words}")
         workdir = self.environment.workdir
@@ -193,11 +193,13 @@ class Fsck(Block):
         if self.config["VOLUME_LAYOUT"] == "tree" and workdir and self.config["LEASE"] == "refuse":
             lease = (f"{self._looking}/system/locked", f"{workdir}/nodename")
         try:
-            mark, other = await host.bounded(host_mark.look_all, self._looking, lease, timeout=patience)
+            mark, other = await host.call_with_timeout(
+                host_mark.read_mark_and_lease, self._looking, lease, timeout=timeout
+            )
         except OSError as error:
             raise TemporaryError(f"{doing}: whose it is cannot be told: {reason(error)}") from None
         await self._unmount(host)
-        if mark and mark != await host_mark.mine(host):
+        if mark and mark != await host_mark.own_mark(host):
             known = mark.split()[0] == await host_mark.host_id(host)
             text = " of this one's id: it had another name, or two have the same" if known else ""
             from envstart.config import remedies
@@ -216,8 +218,8 @@ class Fsck(Block):
 
     async def _unmount(self, host: Host) -> None:
         for entry in await host.stack(self._looking):
-            await unmount.plain(host, entry, attempts=3)
-        await host.bounded(filesystem.remove_empty, [self._looking], timeout=self.config["PROBE_TIMEOUT"])
+            await unmount.unmount(host, entry, attempts=3)
+        await host.call_with_timeout(filesystem.remove_empty, [self._looking], timeout=self.config["PROBE_TIMEOUT"])
 
     async def stop(self, host: Host) -> None:
         self._seen = ""
@@ -235,8 +237,8 @@ class Fsck(Block):
         if self._is_of_elsewhere(host) or not self._preens or (device and await self._is_clean(host, device)):
             return plan.State(plan.NOT_READY, "not mounted" if device else "no device")
         start = [await fsck_preen.argv(host, self._kind, device or self.expected(host))]
-        found = "not mounted; to be checked" if device else "no device; to be checked unless it is clean"
-        return plan.State(plan.NOT_READY, found, start=start)
+        detail = "not mounted; to be checked" if device else "no device; to be checked unless it is clean"
+        return plan.State(plan.NOT_READY, detail, start=start)
 
     def _is_of_elsewhere(self, host: Host) -> bool:
         """Tell whether this system has no program for file systems of this type, and does not write to them."""

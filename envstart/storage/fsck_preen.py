@@ -43,20 +43,20 @@ async def argv(host: Host, fstype: str, device: str) -> tuple[str, ...]:
     return commands.in_jail(_jail_name(device), command)
 
 
-async def run(host: Host, fstype: str, device: str, timeout: float, patience: float) -> Result:
+async def run(host: Host, fstype: str, device: str, timeout: float, probe_timeout: float) -> Result:
     """Run fsck on a device that is not mounted, for ``timeout`` seconds at most; TemporaryError with the culprit's
-    name if it would wait for a mount that does not answer within ``patience`` seconds."""
+    name if it would wait for a mount that does not answer within ``probe_timeout`` seconds."""
     command = commands.fsck(fstype, device)
     others = sources(await host.mounts())
     if not others:
-        return await host.run(command, timeout=timeout, hold=True)
+        return await host.run(command, timeout=timeout, keep_locks=True)
     why = ""
     if host.platform == "freebsd":
         result, why = await _run_in_jail(host, _jail_name(device), command, timeout)
         if result is not None:
             return result
-    await _refuse_unresponsive(host, device, others, why, patience)
-    return await host.run(command, timeout=timeout, hold=True)
+    await _refuse_unresponsive(host, device, others, why, probe_timeout)
+    return await host.run(command, timeout=timeout, keep_locks=True)
 
 
 async def _run_in_jail(host: Host, name: str, command: Sequence[str], timeout: float) -> tuple[Result | None, str]:
@@ -66,12 +66,12 @@ async def _run_in_jail(host: Host, name: str, command: Sequence[str], timeout: f
     async def remove() -> None:
         # jail(8) takes it away when its command has ended, and only then (clear_persist() in usr.sbin/jail/jail.c).
         if not ended:
-            await host.run(("jail", "-R", name), timeout=_REMOVAL, reserve=True)
+            await host.run(("jail", "-R", name), timeout=_REMOVAL, use_rollback_reserve=True)
 
     host.on_failure(remove)
     try:
         for _ in range(2):
-            result = await host.run(commands.in_jail(name, command), timeout=timeout, hold=True)
+            result = await host.run(commands.in_jail(name, command), timeout=timeout, keep_locks=True)
             if "already exists" not in result.err:
                 break
             # A run that was killed has left it.
@@ -99,18 +99,18 @@ def _jail_name(device: str) -> str:
     return f"envstart_fsck_{plain}" + ("" if plain == name else f"_{paths.path_digest(name)}")
 
 
-async def _refuse_unresponsive(host: Host, device: str, others: Sequence[Entry], why: str, patience: float) -> None:
+async def _refuse_unresponsive(host: Host, device: str, others: Sequence[Entry], why: str, timeout: float) -> None:
     """Raise TemporaryError if the source of a mount does not answer."""
     mounts = await host.mounts()
     paths = list(dict.fromkeys(entry.source for entry in others))
-    silent = next((path for path in paths if mounts.server(path) in host.silent), None)
+    silent = next((path for path in paths if mounts.server(path) in host.unresponsive), None)
     if silent is None:
-        answers, _ = await host.each(_touch, paths, timeout=patience)
+        answers, _ = await host.map_with_timeout(_touch, paths, timeout=timeout)
         if len(answers) == len(paths):
             return
         silent = paths[len(answers)]
     culprit = next(entry for entry in others if entry.source == silent)
-    lower = mounts.holding(silent)
+    lower = mounts.mount_of(silent)
     origin = f" ({lower.source})" if lower is not None else ""
     raise TemporaryError(
         f"cannot check {device}: fsck waits for the sources of all mounts, and {silent}{origin}, which is mounted on "

@@ -61,16 +61,16 @@ class _Attached(Block):
     async def _attached(self, host: Host) -> graph.Provider | None:
         raise NotImplementedError
 
-    def _detaching(self, found: graph.Provider) -> tuple[str, ...]:
+    def _detaching(self, provider: graph.Provider) -> tuple[str, ...]:
         raise NotImplementedError
 
     async def device(self, host: Host) -> str | None:
-        found = await self._attached(host)
-        return f"/dev/{found.name}" if found else None
+        provider = await self._attached(host)
+        return f"/dev/{provider.name}" if provider else None
 
-    async def _appears(self, host: Host, found: graph.Provider) -> None:
-        if not await appears(host, f"/dev/{found.name}", self.config["PROBE_TIMEOUT"]):
-            raise TemporaryError(f"cannot use /dev/{found.name}: it is attached, but the device does not appear")
+    async def _appears(self, host: Host, provider: graph.Provider) -> None:
+        if not await appears(host, f"/dev/{provider.name}", self.config["PROBE_TIMEOUT"]):
+            raise TemporaryError(f"cannot use /dev/{provider.name}: it is attached, but the device does not appear")
 
     async def stop(self, host: Host) -> None:
         if await self._attached(host) is not None:
@@ -79,18 +79,20 @@ class _Attached(Block):
 
     async def _detach(self, host: Host) -> None:
         """Never by force, which takes it from under a file system (docs/freebsd.md#geli-detach, #mdconfig)."""
-        host.forget()
-        found = await self._attached(host)
-        if found is None:
+        host.invalidate()
+        provider = await self._attached(host)
+        if provider is None:
             return
-        users = await devices.users(host, found.name)
+        users = await devices.users(host, provider.name)
         if users:
             raise TemporaryError(
-                f"cannot detach {found.name}: {', '.join(users)} uses it", hint="end that, and stop again"
+                f"cannot detach {provider.name}: {', '.join(users)} uses it", hint="end that, and stop again"
             )
-        result = await host.run(self._detaching(found), timeout=max(5.0, host.deadline.left()), reserve=True)
+        result = await host.run(
+            self._detaching(provider), timeout=max(5.0, host.deadline.left()), use_rollback_reserve=True
+        )
         if await self._attached(host):
-            raise TemporaryError(f"cannot detach {found.name}: {result.words}")
+            raise TemporaryError(f"cannot detach {provider.name}: {result.words}")
 
 
 class Provider(_Attached):
@@ -126,11 +128,11 @@ class Provider(_Attached):
         provider = mesh.provider(below) if below else None
         if provider is None:
             return None
-        found = mesh.on(provider, "ELI")
-        return found[0] if found else None
+        attached = mesh.on(provider, "ELI")
+        return attached[0] if attached else None
 
-    def _detaching(self, found: graph.Provider) -> tuple[str, ...]:
-        return ("geli", "detach", found.name)
+    def _detaching(self, provider: graph.Provider) -> tuple[str, ...]:
+        return ("geli", "detach", provider.name)
 
     def expected(self, host: Host) -> str:
         return f"{super().expected(host)}.eli"
@@ -139,15 +141,15 @@ class Provider(_Attached):
         device = await self.device(host)
         return None if device else NotFoundError(f"cannot use {self.source}: it is not attached")
 
-    async def before_start(self, host: Host) -> None:
+    async def preflight_start(self, host: Host) -> None:
         remedy = "correct GELI_KEYFILE and GELI_PASSFILE"
         await keyfile.check(host, [*self._keys, *self._passes], self.config["PROBE_TIMEOUT"], remedy)
 
     async def start(self, host: Host) -> None:
         device = await self.below(host)
-        await self.before_start(host)
+        await self.preflight_start(host)
         # A wrong key is told without an effect, and before anybody waits for the lock: a passphrase takes seconds.
-        dry = await host.run(self._attach(device, "-C"), timeout=host.deadline.left() / 2, reads=True)
+        dry = await host.run(self._attach(device, "-C"), timeout=host.deadline.left() / 2, read_only=True)
         if dry.status != 0:
             raise _of_attach(dry, device)
         await until_it_heals(lambda: self._attempt(host), host, self.source, self.config["ATTEMPTS"])
@@ -155,7 +157,7 @@ class Provider(_Attached):
     async def _attempt(self, host: Host) -> None:
         device = await self.below(host)
         async with host.locks(["geli"]):
-            host.forget()
+            host.invalidate()
             if await self._attached(host):
                 return
             if (await devices.read(host)).provider(device) is None:
@@ -163,19 +165,19 @@ class Provider(_Attached):
             users = ", ".join(await devices.users(host, device, blocking=True))
             if users:
                 raise TemporaryError(f"cannot attach {device}: it is in use ({users})", hint="end that first")
-            host.on_failure(lambda: self._take_back(host))
-            result = await host.run(self._attach(device), timeout=host.deadline.left() / 2, hold=True)
+            host.on_failure(lambda: self._undo_start(host))
+            result = await host.run(self._attach(device), timeout=host.deadline.left() / 2, keep_locks=True)
             if result.alive:
                 # Another attempt would hang at the same place, and GEOM with it.
                 raise BlockedError(f"cannot attach {device}: {result.words}", hint="is what it lies on up?")
-            found = await self._attached(host)
-        if found is None:
+            attached = await self._attached(host)
+        if attached is None:
             raise _of_attach(result, device)
-        await self._appears(host, found)
+        await self._appears(host, attached)
 
-    async def _take_back(self, host: Host) -> None:
-        host.forget()
-        down = await self.dead(host)
+    async def _undo_start(self, host: Host) -> None:
+        host.invalidate()
+        down = await self.why_down(host)
         if down:
             # Closing such a disk can hang like opening it, with all of GEOM; and what is attached goes with the disk.
             host.report.trace(f"{self.source} is not detached: {down}")
@@ -185,13 +187,13 @@ class Provider(_Attached):
     async def state(self, host: Host) -> plan.State:
         try:
             below = await self.underneath(host)
-            found = await self._attached(host)
+            provider = await self._attached(host)
         except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
-        if found is None:
+        if provider is None:
             return plan.State(plan.NOT_READY, "not attached", start=[self._attach(below or super().expected(host))])
-        word = plan.READY if found.geom.config.get("State", "ACTIVE") == "ACTIVE" else plan.LOST
-        return plan.State(word, f"/dev/{found.name}", stop=[self._detaching(found)])
+        word = plan.READY if provider.geom.config.get("State", "ACTIVE") == "ACTIVE" else plan.LOST
+        return plan.State(word, f"/dev/{provider.name}", stop=[self._detaching(provider)])
 
 
 class Image(_Attached):
@@ -213,16 +215,16 @@ class Image(_Attached):
             raise NoResponseError(
                 f"cannot use {self.source}: it gives {error}", hint="is it on a dead server?"
             ) from None
-        found = [provider for provider in await devices.read(host) if _file(provider) == path]
-        if len(found) > 1:
-            names = ", ".join(provider.name for provider in found)
+        disks = [provider for provider in await devices.read(host) if _file(provider) == path]
+        if len(disks) > 1:
+            names = ", ".join(provider.name for provider in disks)
             raise ConfigError(
                 f"cannot use {self.source}: it is several disks at once, {names}", hint="mdconfig -d -u all but one"
             )
-        return found[0] if found else None
+        return disks[0] if disks else None
 
-    def _detaching(self, found: graph.Provider) -> tuple[str, ...]:
-        return ("mdconfig", "-d", "-u", found.name)
+    def _detaching(self, provider: graph.Provider) -> tuple[str, ...]:
+        return ("mdconfig", "-d", "-u", provider.name)
 
     def expected(self, host: Host) -> str:
         return "/dev/mdN"
@@ -232,27 +234,27 @@ class Image(_Attached):
 
     async def start(self, host: Host) -> None:
         async with host.locks(["md"]):
-            host.forget()
+            host.invalidate()
             if await self._attached(host):
                 return
             await self._check_other_names(host)
             host.on_failure(lambda: self._detach(host))
-            result = await host.run(self._attach(), hold=True)
-            found = await self._attached(host)
-        if found is None:
+            result = await host.run(self._attach(), keep_locks=True)
+            disk = await self._attached(host)
+        if disk is None:
             kind = (
                 NotFoundError
                 if "could not open" in result.words or "not a regular file" in result.words
                 else TemporaryError
             )
             raise kind(f"cannot make {self.source} a disk: {result.words}")
-        await self._appears(host, found)
+        await self._appears(host, disk)
 
     async def _check_other_names(self, host: Host) -> None:
         """ConfigError if it is a disk by another name, that of a hard link or of a nullfs mount."""
         files = {_file(provider): provider.name for provider in await devices.read(host) if _file(provider)}
         try:
-            same = await host.bounded(twins, self.source, list(files), timeout=self.config["PROBE_TIMEOUT"])
+            same = await host.call_with_timeout(twins, self.source, list(files), timeout=self.config["PROBE_TIMEOUT"])
         except (NoResponseError, OSError) as error:
             # Some other image is on a dead server.
             host.report.trace(f"cannot tell whether {self.source} is a disk by another name: {error}")
@@ -269,12 +271,12 @@ class Image(_Attached):
 
     async def state(self, host: Host) -> plan.State:
         try:
-            found = await self._attached(host)
+            disk = await self._attached(host)
         except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
-        if found is None:
+        if disk is None:
             return plan.State(plan.NOT_READY, "no disk", start=[self._attach()])
-        return plan.State(plan.READY, f"/dev/{found.name}", stop=[self._detaching(found)])
+        return plan.State(plan.READY, f"/dev/{disk.name}", stop=[self._detaching(disk)])
 
 
 def _file(provider: graph.Provider) -> str:

@@ -21,7 +21,7 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.steps.block import Block, Looks, only_on_freebsd
+from envstart.steps.block import Block, Polling, only_on_freebsd
 from envstart.storage import devices, hast_protocol
 
 TYPE_CHECKING = False
@@ -77,8 +77,8 @@ class Role(Block):
 
     async def _resource(self, host: Host) -> Resource:
         only_on_freebsd(host, "HAST")
-        found: Resource = await host.ask(("hastctl", "list", self._name), self._parse)
-        return found
+        resource: Resource = await host.ask(("hastctl", "list", self._name), self._parse)
+        return resource
 
     def _parse(self, result: Result) -> Resource:
         doing = f"cannot use HAST resource {self._name}"
@@ -108,91 +108,91 @@ class Role(Block):
             return None
 
     async def device(self, host: Host) -> str | None:
-        found = await self._known(host)
-        if found is None or found.role != _PRIMARY:
+        resource = await self._known(host)
+        if resource is None or resource.role != _PRIMARY:
             return None
-        return found.device if os.path.exists(found.device) else None
+        return resource.device if os.path.exists(resource.device) else None
 
     def expected(self, host: Host) -> str:
         return f"/dev/hast/{self._name}"
 
-    async def dead(self, host: Host) -> str:
+    async def why_down(self, host: Host) -> str:
         """A hastd(8) that was killed leaves the device, which waits until the next one takes the role again."""
         try:
-            found = await self._known(host)
+            resource = await self._known(host)
         except AwayError:
             return "hastd(8) is not running"
-        left = found is not None and found.role != _PRIMARY and os.path.exists(found.device)
+        left = resource is not None and resource.role != _PRIMARY and os.path.exists(resource.device)
         return "hastd(8) was started anew, and does not serve the device" if left else ""
 
     async def check(self, host: Host) -> EnvstartError | None:
-        found = await self._resource(host)
+        resource = await self._resource(host)
         if await self.device(host) is None:
-            return NotFoundError(f"cannot use {self.source}: this node is {found.role}")
-        if found.status != _COMPLETE:
-            host.report.warn(f"{self.source} is {found.status or 'alone'}: {await self._alone(host, found)}")
+            return NotFoundError(f"cannot use {self.source}: this node is {resource.role}")
+        if resource.status != _COMPLETE:
+            host.report.warn(f"{self.source} is {resource.status or 'alone'}: {await self._alone(host, resource)}")
         return None
 
-    async def _alone(self, host: Host, found: Resource) -> str:
+    async def _alone(self, host: Host, resource: Resource) -> str:
         """That nothing is replicated, and why."""
         why = "it is away, or has data that this node lacks: syslog there says split brain"
         if await self._peer(host) == _INIT:
             # hastd(8) takes no role by itself, after a boot of its host either.
             why = f"its hastd was started, and has no role yet; there: hastctl role secondary {self._name}"
-        return f"nothing is replicated to {found.remote} ({why})"
+        return f"nothing is replicated to {resource.remote} ({why})"
 
     async def start(self, host: Host) -> None:
         before = (await self._resource(host)).role
-        host.on_failure(lambda: self._take_back(host, before))
+        host.on_failure(lambda: self._undo_start(host, before))
         careful = before != _PRIMARY and not (self.config["HAST_TAKEOVER"] or host.takeover)
-        reached = await self._listen(host) if careful else True
-        await self._take(host)
-        if reached and not await self._joined(host) and careful and not await self._goes_first(host):
+        reached = await self._wait_for_peer(host) if careful else True
+        await self._become_primary(host)
+        if reached and not await self._peer_joined(host) and careful and not await self._wins_tie_break(host):
             # The other node is away, or has become primary at the same moment; of two, one must step back and look.
             await self._become(host, _SECONDARY)
-            await self._listen(host)
-            await self._take(host)
-        await self._served(host)
+            await self._wait_for_peer(host)
+            await self._become_primary(host)
+        await self._wait_until_served(host)
 
-    async def _listen(self, host: Host) -> bool:
+    async def _wait_for_peer(self, host: Host) -> bool:
         """Refuse while the other node acts as primary. If it does not say what it is, that shows only to a secondary,
         within hastd's 10 seconds; and since when this node is one, nobody knows. Whether its host could be reached."""
         if (await self._resource(host)).role != _SECONDARY:
             await self._become(host, _SECONDARY)
-        patience = self.config["HAST_WAIT"]
-        looks = Looks(host, patience, f"the other node of {self._name}: it is primary")
+        timeout = self.config["HAST_WAIT"]
+        looks = Polling(host, timeout, f"the other node of {self._name}: it is primary")
         while (told := await self._peer(host)) == _PRIMARY:
             if not await looks.again():
                 raise self._occupied(await self._resource(host))
         if told:
             return True
-        looks = Looks(host, patience / 2, f"the other node of {self._name}")
+        looks = Polling(host, timeout / 2, f"the other node of {self._name}")
         while not (await self._resource(host)).status:
             if not await looks.again():
                 return told is not None
         # A primary that died without a word keeps its connection for twice those 10 seconds.
-        looks = Looks(host, patience, f"the other node of {self._name}: it acts as primary")
+        looks = Polling(host, timeout, f"the other node of {self._name}: it acts as primary")
         while True:
-            found = await self._resource(host)
-            if not found.status:
+            resource = await self._resource(host)
+            if not resource.status:
                 return True
             if not await looks.again():
-                raise self._occupied(found)
+                raise self._occupied(resource)
 
-    def _occupied(self, found: Resource) -> EnvstartError:
+    def _occupied(self, resource: Resource) -> EnvstartError:
         return BlockedError(
-            f"cannot become primary of {self._name}: the other node, {found.remote}, is primary now",
+            f"cannot become primary of {self._name}: the other node, {resource.remote}, is primary now",
             hint="stop the jail or VM there, or set HAST_TAKEOVER=1 if that node must not have it",
         )
 
     async def _peer(self, host: Host) -> str | None:
         """What the other node says it is; "" if it says nothing, None if there is no connection to it."""
-        found = await self._resource(host)
-        if found.remote in ("?", "none"):
+        resource = await self._resource(host)
+        if resource.remote in ("?", "none"):
             return None
         try:
-            told: str = await host.bounded(
-                hast_protocol.role, found.remote, found.source, self._name, _ASKED, timeout=_ASKED + _JOIN
+            told: str = await host.call_with_timeout(
+                hast_protocol.role, resource.remote, resource.source, self._name, _ASKED, timeout=_ASKED + _JOIN
             )
         except DeadlineExceededError:
             raise
@@ -200,27 +200,27 @@ class Role(Block):
             return None
         return told
 
-    async def _take(self, host: Host) -> None:
+    async def _become_primary(self, host: Host) -> None:
         result = await self._become(host, _PRIMARY)
-        looks = Looks(host, self.config["HAST_WAIT"], f"the device of {self._name}")
+        looks = Polling(host, self.config["HAST_WAIT"], f"the device of {self._name}")
         while await self.device(host) is None:
-            found = await self._resource(host)
-            if found.role == _INIT:
+            resource = await self._resource(host)
+            if resource.role == _INIT:
                 # hastd has tried, and fallen back without a word (docs/freebsd.md#hast).
                 raise EnvstartError(
-                    f"cannot become primary of {self._name}: hastd fell back to {found.role}",
+                    f"cannot become primary of {self._name}: hastd fell back to {resource.role}",
                     hint="syslog says why (no metadata: hastctl create)",
                 )
             if not await looks.again():
                 raise TemporaryError(
-                    f"cannot become primary of {self._name}: {found.device} does not appear ({result.words})"
+                    f"cannot become primary of {self._name}: {resource.device} does not appear ({result.words})"
                 )
         self._made = True
 
-    async def _served(self, host: Host) -> None:
+    async def _wait_until_served(self, host: Host) -> None:
         """hastd serves the device only when it has connected to the other node, or has given that up after 20 seconds
         (hastd_primary() of sbin/hastd/primary.c); for so long all of GEOM waits that has a look at the new device."""
-        looks = Looks(host, _CONNECTING, f"hastd(8) to serve {self._name}")
+        looks = Polling(host, _CONNECTING, f"hastd(8) to serve {self._name}")
         while True:
             try:
                 await devices.read(host)
@@ -229,19 +229,19 @@ class Role(Block):
                 if not await looks.again():
                     raise
 
-    async def _joined(self, host: Host) -> bool:
+    async def _peer_joined(self, host: Host) -> bool:
         """Whether the other node has joined as a secondary: then it is none, and stays none, that is primary."""
-        looks = Looks(host, _JOIN, f"the other node of {self._name} to join")
+        looks = Polling(host, _JOIN, f"the other node of {self._name} to join")
         while (await self._resource(host)).status != _COMPLETE:
             if not await looks.again():
                 return False
         return True
 
-    async def _goes_first(self, host: Host) -> bool:
+    async def _wins_tie_break(self, host: Host) -> bool:
         """Both nodes have the same two addresses; the one with the lower keeps what both took at the same moment."""
         remote = (await self._resource(host)).remote
         try:
-            own, other = await host.bounded(hast_protocol.addresses, remote, timeout=_JOIN)
+            own, other = await host.call_with_timeout(hast_protocol.addresses, remote, timeout=_JOIN)
         except (TemporaryError, OSError):
             return False
         return bool(own < other)
@@ -249,7 +249,9 @@ class Role(Block):
     async def _become(self, host: Host, role: str) -> Result:
         if role != _PRIMARY and (await self._resource(host)).role == _PRIMARY:
             await self._check_unused(host, role)
-        result = await host.run(("hastctl", "role", role, self._name), timeout=30, reserve=True, hold=True)
+        result = await host.run(
+            ("hastctl", "role", role, self._name), timeout=30, use_rollback_reserve=True, keep_locks=True
+        )
         # The status is 0 also for what then fails; so the role is looked at.
         role_now = (await self._resource(host)).role
         if result.status != 0 or (role_now != role and role != _PRIMARY):
@@ -258,7 +260,7 @@ class Role(Block):
 
     async def _check_unused(self, host: Host, role: str) -> None:
         """Leaving primary takes the device away by force, also from under a file system (docs/freebsd.md#hast)."""
-        host.forget()
+        host.invalidate()
         device = (await self._resource(host)).device
         if not os.path.exists(device):
             return
@@ -267,7 +269,8 @@ class Role(Block):
         except NoResponseError:
             if not self._made:
                 raise
-            # It may be this very device that GEOM waits for, see _served(); nobody but this run has used it yet.
+            # It may be this very device that GEOM waits for, see _wait_until_served(); nobody but this run has used it
+            # yet.
             names = (device, f"{device}.eli")
             users = [entry.point for entry in await host.mounts() if entry.source in names]
         if users:
@@ -275,25 +278,25 @@ class Role(Block):
                 f"cannot become {role} of {self._name}: {', '.join(users)} uses it", hint="end that first"
             )
 
-    async def _take_back(self, host: Host, before: str) -> None:
-        host.forget()
+    async def _undo_start(self, host: Host, before: str) -> None:
+        host.invalidate()
         if (await self._resource(host)).role != before:
             await self._become(host, before)
 
     async def stop(self, host: Host) -> None:
-        found = await self._known(host)
-        if found is not None and found.role == _PRIMARY:
+        resource = await self._known(host)
+        if resource is not None and resource.role == _PRIMARY:
             self.journal_stop(host)
             await self._become(host, self.config["HAST_STOP_ROLE"])
 
     async def state(self, host: Host) -> plan.State:
         try:
-            found = await self._resource(host)
+            resource = await self._resource(host)
             if await self.device(host) is None:
-                return plan.State(plan.NOT_READY, str(found), start=[("hastctl", "role", _PRIMARY, self._name)])
+                return plan.State(plan.NOT_READY, str(resource), start=[("hastctl", "role", _PRIMARY, self._name)])
             stop = [("hastctl", "role", self.config["HAST_STOP_ROLE"], self._name)]
-            if found.status == _COMPLETE:
-                return plan.State(plan.READY, str(found), stop=stop)
-            return plan.State(plan.DEGRADED, f"{found}: {await self._alone(host, found)}", stop=stop)
+            if resource.status == _COMPLETE:
+                return plan.State(plan.READY, str(resource), stop=stop)
+            return plan.State(plan.DEGRADED, f"{resource}: {await self._alone(host, resource)}", stop=stop)
         except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))

@@ -1,4 +1,4 @@
-"""The other node of a HAST resource. Run only in a child, by Host.bounded: it can ask a resolver, and hang.
+"""The other node of a HAST resource. Run only in a child, by Host.call_with_timeout: it can ask a resolver, and hang.
 
 Arguments and results are plain values.
 """
@@ -38,7 +38,7 @@ def role(remote: str, source: str, resource: str, timeout: float) -> str:
         except OSError:
             # Somebody else than its peer is not told.
             return ""
-    return next((found for words, found in _WORDS.items() if words in answer), "")
+    return next((role for words, role in _WORDS.items() if words in answer), "")
 
 
 def _field(kind: int, name: str, value: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """The mark of the host that has a volume mounted, kept in the volume itself: what is left of it after a crash tells
 another host that it is not the one to repair and mount it.
 
-``look`` and ``write`` run only in a child (Host.bounded). Arguments and results are plain values.
+``read_mark`` and ``write`` run only in a child (Host.call_with_timeout). Arguments and results are plain values.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class Mark(plan.Step):
     async def check(self, host: Host) -> EnvstartError | None:
         if self._tried:
             return None
-        return NotFoundError(f"cannot find {self.source}") if await self._found(host) != await mine(host) else None
+        return NotFoundError(f"cannot find {self.source}") if await self._found(host) != await own_mark(host) else None
 
     async def _found(self, host: Host) -> str:
         mount = self._mount
-        if not await host.stack(mount.point) or await mount.down(host) or await mount.gone(host):
+        if not await host.stack(mount.point) or await mount.why_down(host) or await mount.why_lost(host):
             return ""
         try:
-            return str(await host.probe(look, mount.point, timeout=self.config["PROBE_TIMEOUT"]))
+            return str(await host.probe(read_mark, mount.point, timeout=self.config["PROBE_TIMEOUT"]))
         except (TemporaryError, OSError):
             return ""
 
@@ -68,8 +68,8 @@ class Mark(plan.Step):
         self._tried = True
         host.on_failure(lambda: self._remove(host))
         try:
-            what = (self._mount.point, await mine(host), self._mount.fstype == "ext4")
-            await host.bounded(write, *what, timeout=self.config["PROBE_TIMEOUT"])
+            what = (self._mount.point, await own_mark(host), self._mount.fstype == "ext4")
+            await host.call_with_timeout(write, *what, timeout=self.config["PROBE_TIMEOUT"])
         except DeadlineExceededError:
             raise
         except (TemporaryError, OSError) as error:
@@ -78,7 +78,7 @@ class Mark(plan.Step):
 
     async def stop(self, host: Host) -> None:
         self._tried = False
-        if await self._found(host) == await mine(host):
+        if await self._found(host) == await own_mark(host):
             self.journal_stop(host)
             await self._remove(host)
 
@@ -86,7 +86,7 @@ class Mark(plan.Step):
         if not await host.stack(self._mount.point):
             return
         try:
-            await host.bounded(remove, self._mount.point, timeout=self.config["PROBE_TIMEOUT"])
+            await host.call_with_timeout(remove, self._mount.point, timeout=self.config["PROBE_TIMEOUT"])
         except OSError as error:
             # Root of a jail can do that to it, and must not keep this host from unmounting.
             host.report.warn(
@@ -95,15 +95,15 @@ class Mark(plan.Step):
 
     async def state(self, host: Host) -> plan.State:
         try:
-            found = await self._found(host)
+            mark = await self._found(host)
         except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
-        if not found:
+        if not mark:
             return plan.State(plan.NOT_READY)
-        return plan.State(plan.READY if found == await mine(host) else plan.LOST, found)
+        return plan.State(plan.READY if mark == await own_mark(host) else plan.LOST, mark)
 
 
-async def mine(host: Host) -> str:
+async def own_mark(host: Host) -> str:
     """This host's mark: its id, and its name, since hosts that were made from one image can have one id."""
     return f"{await host_id(host)} {os.uname().nodename}"
 
@@ -113,8 +113,8 @@ async def host_id(host: Host) -> str:
     the hostname as long as that is all zero; on Linux made of machine-id(5)."""
     if host.platform != "freebsd":
         return _of_machine(_MACHINE)
-    found: str = await host.ask(("sysctl", "-n", "kern.hostuuid"), _uuid, lasting=True)
-    return found or _of_name(os.uname().nodename)
+    uuid: str = await host.ask(("sysctl", "-n", "kern.hostuuid"), _uuid, lasting=True)
+    return uuid or _of_name(os.uname().nodename)
 
 
 def _uuid(result: Result) -> str:
@@ -153,14 +153,14 @@ def _of_machine(path: str) -> str:
     return hmac.new(bytes.fromhex(text), b"envstart", "sha256").hexdigest()[:32]
 
 
-def whence(host: Host) -> str:
+def host_id_hint(host: Host) -> str:
     """What host_id() is made of, and how two hosts get two of it, for people."""
     if host.platform == "freebsd":
         return "kern.hostuuid: correct /etc/hostid"
     return f"id in {_MACHINE}: remove it, and systemd-machine-id-setup,"
 
 
-def look(top: str) -> str:
+def read_mark(top: str) -> str:
     """The mark in the volume mounted on ``top``; "" if there is none. OSError is passed on."""
     try:
         descriptor = os.open(f"{top}/{NAME}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -174,9 +174,9 @@ def look(top: str) -> str:
         os.close(descriptor)
 
 
-def look_all(top: str, lease: tuple[str, str] | None) -> tuple[str, tuple[str, int] | None]:
+def read_mark_and_lease(top: str, lease: tuple[str, str] | None) -> tuple[str, tuple[str, int] | None]:
     """look(), and whose lease there is: see verdict.other_node()."""
-    return look(top), probe.other_node(*lease) if lease else None
+    return read_mark(top), probe.other_node(*lease) if lease else None
 
 
 def make_private(directories: list[str]) -> None:

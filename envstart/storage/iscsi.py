@@ -12,10 +12,10 @@ from envstart.engine.retry import until_it_heals
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, NotFoundError, TemporaryError, UnavailableError
 from envstart.paths import path_digest
 from envstart.steps import diagnosis
-from envstart.steps.block import Block, Looks, only_on_freebsd
+from envstart.steps.block import Block, Polling, only_on_freebsd
 from envstart.storage import devices
 from envstart.storage.graph import Graph
-from envstart.storage.iscsi_freebsd import CONNECTED, Listed, normal_portal, split_portal
+from envstart.storage.iscsi_freebsd import CONNECTED, SessionInfo, normal_portal, split_portal
 from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.iscsi_redirection import Logins
 from envstart.system import rundir
@@ -55,18 +55,18 @@ class Session(Block):
 
     # Which sessions are ours, and which disk.
 
-    async def _all(self, host: Host) -> list[Listed]:
+    async def _all(self, host: Host) -> list[SessionInfo]:
         """Return all sessions to our target."""
         return [one for one in await initiator_of(host).sessions(host) if one.target == self.target]
 
-    async def _by_portal(self, host: Host) -> dict[str, Listed]:
+    async def _by_portal(self, host: Host) -> dict[str, SessionInfo]:
         """Return our sessions by the portal that was logged in to (as normal_portal() has it), in our order; one by way
         of another portal is somebody else's (docs/faults.md, 82)."""
         if self.multipath:
             only_on_freebsd(host, "ISCSI_MULTIPATH")
         return await self._logins.by_portal(host, initiator_of(host), self.portals, await self._all(host))
 
-    async def _sessions(self, host: Host) -> list[Listed]:
+    async def _sessions(self, host: Host) -> list[SessionInfo]:
         """Return our sessions in the order of the portals."""
         return list({one.portal: one for one in (await self._by_portal(host)).values()}.values())
 
@@ -81,15 +81,15 @@ class Session(Block):
             return None
         graph = await devices.read(host)
         whole = f"/dev/multipath/{self.multipath}" if self.multipath else disks[0]
-        found = whole + (self.config["ISCSI_PARTITION"] or "")
+        path = whole + (self.config["ISCSI_PARTITION"] or "")
         # The disk is known to CAM first, then to GEOM, then to devfs.
-        if graph.provider(found) is None or not os.path.exists(found):
+        if graph.provider(path) is None or not os.path.exists(path):
             return None
         if self.multipath:
             await self._check_paths(host, graph, whole, disks)
         for disk in disks:
             self._check_identity(graph, disk)
-        return found
+        return path
 
     def expected(self, host: Host) -> str:
         whole = f"/dev/multipath/{self.multipath}" if self.multipath else initiator_of(host).DISK
@@ -113,25 +113,25 @@ class Session(Block):
         """The number in daN changes from login to login; the disk's own serial number does not (docs/faults.md, 78)."""
         wanted = self.config["ISCSI_SERIAL"]
         provider = graph.provider(disk)
-        found = provider.config.get("ident", "") if provider else ""
-        if wanted and found != wanted:
+        serial = provider.config.get("ident", "") if provider else ""
+        if wanted and serial != wanted:
             raise ConfigError(
-                f"cannot use {disk}: LUN {self._lun} of {self.target} has the serial number {found!r}, "
+                f"cannot use {disk}: LUN {self._lun} of {self.target} has the serial number {serial!r}, "
                 f"ISCSI_SERIAL says {wanted!r}",
                 hint="is it another disk?",
             )
 
-    async def dead(self, host: Host) -> str:
+    async def why_down(self, host: Host) -> str:
         sessions = await self._sessions(host)
         if sessions and not any(one.state == CONNECTED for one in sessions):
             return f"the session to {self.target} is down ({sessions[0].state}), and may come back"
         return ""
 
-    async def dies(self, host: Host) -> str:
-        looks = Looks(host, initiator_of(host).NOTICED, f"the session to {self.target}")
+    async def recheck_down(self, host: Host) -> str:
+        looks = Polling(host, initiator_of(host).NOTICED, f"the session to {self.target}")
         while True:
-            host.forget()
-            why = await self.dead(host)
+            host.invalidate()
+            why = await self.why_down(host)
             if why or not await self._sessions(host) or not await looks.again():
                 return why
 
@@ -139,7 +139,7 @@ class Session(Block):
 
     async def check(self, host: Host) -> EnvstartError | None:
         # What a run has sent away that was killed then is listed as ever until it is gone.
-        looks = Looks(host, _LEAVING, f"the end of the session to {self.target}")
+        looks = Polling(host, _LEAVING, f"the end of the session to {self.target}")
         while any(_leaves(one) for one in await self._sessions(host)) and await looks.again():
             pass
         device = await self.device(host)
@@ -160,7 +160,7 @@ class Session(Block):
 
     # Make it so.
 
-    async def before_start(self, host: Host) -> None:
+    async def preflight_start(self, host: Host) -> None:
         tools = initiator_of(host)
         await tools.check_daemon(host, f"log in to {self.target}", self.config["ISCSI_START_DAEMON"])
         await tools.settings(host, self.config, self.target, self.portals[0])
@@ -168,7 +168,7 @@ class Session(Block):
     async def start(self, host: Host) -> None:
         # What is there before we add anything need not be ours to take back.
         self._added = []
-        host.on_failure(lambda: self._take_back(host))
+        host.on_failure(lambda: self._undo_start(host))
         await until_it_heals(lambda: self._attempt(host), host, self.target, self.config["ATTEMPTS"])
 
     async def _attempt(self, host: Host) -> None:
@@ -191,7 +191,7 @@ class Session(Block):
             await self._wait_for_device(host)
         except NoResponseError:
             # It holds up all of GEOM, and with it every other environment of the host.
-            await self._take_back(host)
+            await self._undo_start(host)
             raise
 
     async def _in_order(self, host: Host) -> list[str]:
@@ -208,12 +208,12 @@ class Session(Block):
     async def _login(self, host: Host, portal: str) -> None:
         """A session by way of one portal with our LUN in it, or an error and no session that was not there before."""
         doing = f"log in to {self.target} at {portal}"
-        found = await self._at(host, portal)
-        if found is not None and found.state != CONNECTED and not await self._users(host, [found]):
+        current = await self._at(host, portal)
+        if current is not None and current.state != CONNECTED and not await self._users(host, [current]):
             # iscsid tries again only once a minute (docs/freebsd.md#iscsi-timing).
-            await self._logout(host, found)
-            found = None
-        if found is None:
+            await self._logout(host, current)
+            current = None
+        if current is None:
             tools = initiator_of(host)
             text = await tools.settings(host, self.config, self.target, portal)
             self._added.append(portal)
@@ -240,15 +240,15 @@ class Session(Block):
                     host.report.trace(str(second))
             raise
 
-    async def _wait_for_disk(self, host: Host, portal: str, doing: str) -> Listed:
-        looks = Looks(host, self.config["ISCSI_LOGIN_TIMEOUT"], f"the login to {self.target} at {portal}")
+    async def _wait_for_disk(self, host: Host, portal: str, doing: str) -> SessionInfo:
+        looks = Polling(host, self.config["ISCSI_LOGIN_TIMEOUT"], f"the login to {self.target} at {portal}")
         began = host.deadline.elapsed()
         rescanned = asked = False
         while True:
-            found = await self._at(host, portal)
-            state = found.state if found else "the session is gone"
-            if found and state == CONNECTED and self._lun in found.disks:
-                return found
+            session = await self._at(host, portal)
+            state = session.state if session else "the session is gone"
+            if session and state == CONNECTED and self._lun in session.disks:
+                return session
             waited = host.deadline.elapsed() - began
             final = diagnosis.first(initiator_of(host).OF_STATE, state, doing)
             if final is not None:
@@ -256,16 +256,16 @@ class Session(Block):
             if "iscsid" in state and not asked and waited > _NOTICE:
                 asked = True
                 await initiator_of(host).check_daemon(host, doing, start=self.config["ISCSI_START_DAEMON"])
-            if found and state == CONNECTED and found.bus >= 0 and not rescanned and waited > _SCAN:
+            if session and state == CONNECTED and session.bus >= 0 and not rescanned and waited > _SCAN:
                 # A LUN that was added to the target after the login is seen only then.
                 rescanned = True
-                await initiator_of(host).rescan(host, found, self.config["ISCSI_LOGIN_TIMEOUT"])
+                await initiator_of(host).rescan(host, session, self.config["ISCSI_LOGIN_TIMEOUT"])
             if state not in ("", CONNECTED, "Disconnected") and "iscsid" not in state:
                 raise TemporaryError(f"cannot {doing}: {state}", hint="is the target up, and can it be reached?")
             if not await looks.again():
                 break
-        if found and state == CONNECTED:
-            luns = ", ".join(str(lun) for lun in sorted(found.disks)) or "none"
+        if session and state == CONNECTED:
+            luns = ", ".join(str(lun) for lun in sorted(session.disks)) or "none"
             raise NotFoundError(
                 f"cannot {doing}: it has no LUN {self._lun} (it has {luns})", hint="correct ISCSI_LUN, or add it"
             )
@@ -277,7 +277,7 @@ class Session(Block):
 
     async def _wait_for_device(self, host: Host) -> None:
         """Disk, partition and multipath device come by themselves; none is ever made here."""
-        looks = Looks(host, self.config["ISCSI_LOGIN_TIMEOUT"], f"the disk of {self.source}")
+        looks = Polling(host, self.config["ISCSI_LOGIN_TIMEOUT"], f"the disk of {self.source}")
         while await self.device(host) is None:
             if not await looks.again():
                 disks = ", ".join(await self._disks(host)) or f"the LUN of {self.target}"
@@ -306,7 +306,7 @@ class Session(Block):
 
     async def stop(self, host: Host) -> None:
         sessions = await self._sessions(host)
-        looks = Looks(host, _CLOSING, f"whoever uses the disk of {self.source}")
+        looks = Polling(host, _CLOSING, f"whoever uses the disk of {self.source}")
         while users := await self._users(host, sessions):
             # Another LUN is another jail's (docs/faults.md, 77 and 79); who has ours open may be about to close it.
             others = self._others(users)
@@ -317,22 +317,22 @@ class Session(Block):
                 return
         if sessions:
             self.journal_stop(host)
-        for found in sessions:
-            await self._logout(host, found)
+        for session in sessions:
+            await self._logout(host, session)
         if not sessions:
             initiator_of(host).tidy(self.target, self.portals)
             self._logins.end([normal_portal(portal) for portal in self.portals])
 
-    async def _only_hang(self, host: Host, sessions: Sequence[Listed]) -> bool:
+    async def _only_hang(self, host: Host, sessions: Sequence[SessionInfo]) -> bool:
         """Whether what has our disk open waits for a session that is down, and is to be ended by force: nothing is
         mounted from it any more, as far as the mount table has it."""
-        if not self.config["STOP_FORCE"] or not await self.dead(host):
+        if not self.config["STOP_FORCE"] or not await self.why_down(host):
             return False
         tools = initiator_of(host)
         names = [name for one in sessions for name in (await tools.disks(host, one)).values()]
         return not any(tools.is_on(entry.source, name) for entry in await host.mounts() for name in names)
 
-    async def cut(self, host: Host) -> None:
+    async def fail_pending_io(self, host: Host) -> None:
         sessions = await self._sessions(host)
         others = self._others(await self._users(host, sessions))
         if others:
@@ -344,10 +344,10 @@ class Session(Block):
         for one in sessions:
             await self._logout(host, one)
 
-    async def _users(self, host: Host, sessions: Sequence[Listed]) -> dict[int, list[str]]:
+    async def _users(self, host: Host, sessions: Sequence[SessionInfo]) -> dict[int, list[str]]:
         """Who uses the disks of these sessions, by LUN; a multipath device that nobody uses is no user."""
         graph = await devices.read(host)
-        found: dict[int, list[str]] = {}
+        by_lun: dict[int, list[str]] = {}
         for one in sessions:
             for lun, device in (await initiator_of(host).disks(host, one)).items():
                 provider = graph.provider(device)
@@ -356,58 +356,58 @@ class Session(Block):
                 for upper in graph.on(provider, "MULTIPATH") or [provider]:
                     users = await devices.users(host, upper.name)
                     if users:
-                        found.setdefault(lun, []).extend(users)
-        return found
+                        by_lun.setdefault(lun, []).extend(users)
+        return by_lun
 
     def _others(self, users: dict[int, list[str]]) -> dict[int, list[str]]:
         return {lun: names for lun, names in users.items() if lun != self._lun}
 
-    async def _logout(self, host: Host, found: Listed) -> None:
+    async def _logout(self, host: Host, session: SessionInfo) -> None:
         if host.rehearsing:
-            await host.run(initiator_of(host).logging_out(found))
+            await host.run(initiator_of(host).logging_out(session))
             return
-        portals = [portal for portal, one in (await self._by_portal(host)).items() if one.portal == found.portal]
-        rundir.stamp(_departure(found))
-        result = await initiator_of(host).logout(host, found)
+        portals = [portal for portal, one in (await self._by_portal(host)).items() if one.portal == session.portal]
+        rundir.touch(_departure(session))
+        result = await initiator_of(host).logout(host, session)
         # The command only asks for it; until the kernel has done it, the session is listed as it was.
-        looks = Looks(host, _LEAVING, f"the end of the session to {self.target}")
-        while any(one.portal == found.portal for one in await self._all(host)):
+        looks = Polling(host, _LEAVING, f"the end of the session to {self.target}")
+        while any(one.portal == session.portal for one in await self._all(host)):
             if result.status != 0 or not await looks.again():
                 why = "the kernel still has it" if result.status == 0 else result.words
-                raise TemporaryError(f"cannot log out of {found.target} at {found.portal}: {why}")
-        rundir.write(_departure(found), b"")
+                raise TemporaryError(f"cannot log out of {session.target} at {session.portal}: {why}")
+        rundir.write(_departure(session), b"")
         self._logins.end(portals)
 
     async def _forget(self, host: Host, portal: str) -> None:
-        found = await self._at(host, portal)
-        if found is not None:
-            await self._logout(host, found)
+        session = await self._at(host, portal)
+        if session is not None:
+            await self._logout(host, session)
         self._added.remove(portal)
 
-    async def _take_back(self, host: Host) -> None:
+    async def _undo_start(self, host: Host) -> None:
         for portal in list(self._added):
-            host.forget()
-            found = await self._at(host, portal)
-            users = await self._others_than_us(host, found) if found else []
+            host.invalidate()
+            session = await self._at(host, portal)
+            users = await self._others_than_us(host, session) if session else []
             if users:
                 raise TemporaryError(f"cannot log out of {self.target}: {', '.join(users)} uses it")
             await self._forget(host, portal)
 
-    async def _others_than_us(self, host: Host, found: Listed) -> list[str]:
+    async def _others_than_us(self, host: Host, session: SessionInfo) -> list[str]:
         """Who uses the disks of a session that this run has made. Where it is down, or something of this run hangs in
         the kernel, that has them open, or keeps GEOM from telling; it ends with the session, and what is mounted
         counts alone."""
-        if found.state == CONNECTED and not host.left_behind():
+        if session.state == CONNECTED and not host.left_behind():
             try:
-                users = await self._users(host, [found])
+                users = await self._users(host, [session])
                 return [_names(users)] if users else []
             except NoResponseError:
                 pass
         tools = initiator_of(host)
-        names = [*(await tools.disks(host, found)).values(), f"multipath/{self.multipath}"]
+        names = [*(await tools.disks(host, session)).values(), f"multipath/{self.multipath}"]
         return [entry.point for entry in await host.mounts() if any(tools.is_on(entry.source, name) for name in names)]
 
-    async def _at(self, host: Host, portal: str) -> Listed | None:
+    async def _at(self, host: Host, portal: str) -> SessionInfo | None:
         return (await self._by_portal(host)).get(normal_portal(portal))
 
     # What is there.
@@ -423,24 +423,24 @@ class Session(Block):
             lacking = await self._lacking(host)
         except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
-        if sessions and await self.dead(host) and await tools.disks(host, sessions[0]):
+        if sessions and await self.why_down(host) and await tools.disks(host, sessions[0]):
             return plan.State(plan.LOST, f"the session is down ({sessions[0].state})")
         if not sessions:
             needs = tools.by_hand(self.config["ISCSI_CHAP_USER"])
-            found = f"no session; {needs}" if needs else "no session"
-            return plan.State(plan.NOT_READY, found, start=start, pastable=not needs)
+            detail = f"no session; {needs}" if needs else "no session"
+            return plan.State(plan.NOT_READY, detail, start=start, pastable=not needs)
         if device is None:
             return plan.State(plan.NOT_READY, f"no disk: {sessions[0].state}", start=start)
         stop = [] if others else [tools.logging_out(one) for one in sessions]
         return plan.State(plan.DEGRADED if lacking else plan.READY, lacking or device, stop=stop)
 
 
-def _departure(session: Listed) -> str:
+def _departure(session: SessionInfo) -> str:
     """The file that says when a session was sent away."""
     return f"logout.{path_digest(f'{session.target} {session.portal}')}"
 
 
-def _leaves(session: Listed) -> bool:
+def _leaves(session: SessionInfo) -> bool:
     age = rundir.age(_departure(session))
     return age is not None and age < _LEAVING
 

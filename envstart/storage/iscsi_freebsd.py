@@ -84,7 +84,7 @@ ALREADY: tuple[str, ...] = ("ISCSISADD: Device busy",)
 REDIRECTS = True
 
 
-class Listed:
+class SessionInfo:
     """A session as iscsictl lists it. ``disks``: device by LUN; ``bus``: number of its SCSI bus, -1 while unknown."""
 
     __slots__ = ("target", "portal", "state", "disks", "bus")
@@ -97,13 +97,13 @@ class Listed:
         self.bus = bus
 
 
-async def sessions(host: Host) -> list[Listed]:
+async def sessions(host: Host) -> list[SessionInfo]:
     """All sessions of the host, as they are now."""
-    found: list[Listed] = await host.ask(_LIST, parse)
-    return found
+    listed: list[SessionInfo] = await host.ask(_LIST, parse)
+    return listed
 
 
-async def disks(host: Host, session: Listed) -> dict[int, str]:
+async def disks(host: Host, session: SessionInfo) -> dict[int, str]:
     """The disks of a session by LUN, also of one that is down: its disks are there, and hang, until it is removed.
 
     iscsictl does not list those; the bus that carries the session's number does (docs/freebsd.md#iscsi-disks).
@@ -117,13 +117,13 @@ async def disks(host: Host, session: Listed) -> dict[int, str]:
 
 async def numbers(host: Host) -> dict[tuple[str, str], int]:
     """Return the kernel's numbers of all sessions, by target and portal."""
-    found: dict[tuple[str, str], int] = await host.ask(_LIST_IDS, parse_ids, secret=True)
-    return found
+    ids: dict[tuple[str, str], int] = await host.ask(_LIST_IDS, parse_ids, secret=True)
+    return ids
 
 
 async def check_daemon(host: Host, doing: str, start: bool) -> None:
     """UnavailableError if iscsid(8) does not run, and is not to be started."""
-    if (await host.run(("service", "iscsid", "onestatus"), timeout=10, reads=True)).status == 0:
+    if (await host.run(("service", "iscsid", "onestatus"), timeout=10, read_only=True)).status == 0:
         return
     if start:
         await host.run(("service", "iscsid", "onestart"), timeout=30)
@@ -155,15 +155,15 @@ async def settings(host: Host, config: Config, target: str, portal: str) -> str:
 async def login(host: Host, config: Config, target: str, portal: str, text: str) -> Result:
     """Add a session, which iscsid(8) then brings up by itself."""
     # Standard input is a file that nobody else can open: the secret is in no argv, and in no file with a name.
-    return await host.run(("iscsictl", "-A", "-c", "/dev/stdin", "-n", NICK), stdin=text, hold=True)
+    return await host.run(("iscsictl", "-A", "-c", "/dev/stdin", "-n", NICK), stdin=text, keep_locks=True)
 
 
-async def logout(host: Host, session: Listed) -> Result:
+async def logout(host: Host, session: SessionInfo) -> Result:
     """End it, and whatever waits for its disks."""
-    return await host.run(logging_out(session), timeout=max(5.0, host.deadline.left()), reserve=True)
+    return await host.run(logging_out(session), timeout=max(5.0, host.deadline.left()), use_rollback_reserve=True)
 
 
-async def rescan(host: Host, session: Listed, timeout: float) -> None:
+async def rescan(host: Host, session: SessionInfo, timeout: float) -> None:
     """Look for LUNs that were added to the target after the login (docs/freebsd.md#camcontrol)."""
     await host.run(("camcontrol", "rescan", str(session.bus)), timeout=timeout)
 
@@ -182,7 +182,7 @@ def logging_in(target: str, portal: str) -> tuple[str, ...]:
     return ("iscsictl", "-A", "-p", portal, "-t", target)
 
 
-def logging_out(session: Listed) -> tuple[str, ...]:
+def logging_out(session: SessionInfo) -> tuple[str, ...]:
     """The command that ends it."""
     return ("iscsictl", "-R", "-p", session.portal, "-t", session.target)
 
@@ -220,7 +220,7 @@ async def read_secret(host: Host, path: str | None, timeout: float) -> str:
     return text
 
 
-def parse(result: Result) -> list[Listed]:
+def parse(result: Result) -> list[SessionInfo]:
     """Read ``iscsictl -L --libxo json`` (docs/freebsd.md#iscsi-listing). ValueError when it is not whole."""
     import json
 
@@ -235,12 +235,12 @@ def parse(result: Result) -> list[Listed]:
         raise ValueError(f"its shape is unknown: {error!r}") from None
 
 
-def _listed(row: dict[str, Any]) -> Listed:
+def _listed(row: dict[str, Any]) -> SessionInfo:
     devices = row.get("devices") or {}
     disks = {int(lun["lun"]): str(lun["device"]) for lun in devices.get("lun") or []}
     # Depending on the version the devices follow the word.
     state = str(row["state"]).partition(":")[0] if str(row["state"]).startswith(CONNECTED) else str(row["state"])
-    return Listed(str(row["name"]), str(row["portal"]), state, disks, int(devices.get("scbus", -1)))
+    return SessionInfo(str(row["name"]), str(row["portal"]), state, disks, int(devices.get("scbus", -1)))
 
 
 def normal_portal(portal: str) -> str:
@@ -274,7 +274,7 @@ def parse_buses(result: Result) -> dict[int, dict[int, str]]:
     """Disks by LUN of each session number, out of ``camcontrol devlist -v`` (docs/freebsd.md#camcontrol)."""
     if result.status != 0:
         raise ValueError(result.words)
-    found: dict[int, dict[int, str]] = {}
+    buses: dict[int, dict[int, str]] = {}
     number = -1
     for line in result.out.splitlines():
         words = line.split()
@@ -285,5 +285,5 @@ def parse_buses(result: Result) -> dict[int, dict[int, str]]:
             lun = words[words.index("lun") + 1]
             for name in words[-1].strip("()").split(","):
                 if name.startswith("da"):
-                    found.setdefault(number, {})[int(lun, 16)] = name
-    return found
+                    buses.setdefault(number, {})[int(lun, 16)] = name
+    return buses

@@ -12,7 +12,7 @@ import os
 from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError, reason
 from envstart.paths import path_digest
 from envstart.steps import diagnosis, keyfile
-from envstart.storage.iscsi_freebsd import CONNECTED, Listed, split_portal
+from envstart.storage.iscsi_freebsd import CONNECTED, SessionInfo, split_portal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _STATES = {"LOGGED_IN": CONNECTED, "FAILED": "Disconnected"}
 _FLAT, _FLAT_LUN = 0x4000, 0x3FFF
 
 
-class Found(Listed):
+class KernelSession(SessionInfo):
     """A session of sysfs: ``number`` of its own; ``all_disks`` as disks, also while it is down."""
 
     __slots__ = ("number", "all_disks")
@@ -65,7 +65,7 @@ class Found(Listed):
         self.all_disks = disks
 
 
-async def sessions(host: Host) -> list[Listed]:
+async def sessions(host: Host) -> list[SessionInfo]:
     """All sessions of the host, as they are now."""
     return read()
 
@@ -75,15 +75,15 @@ async def numbers(host: Host) -> dict[tuple[str, str], int]:
     return {(one.target, one.portal): _found(one).number for one in read()}
 
 
-async def disks(host: Host, session: Listed) -> dict[int, str]:
+async def disks(host: Host, session: SessionInfo) -> dict[int, str]:
     """The disks of a session by LUN, also of one that is down: they are there, and hang, until it is ended."""
     return _found(session).all_disks
 
 
-def read(sysfs: str = "/sys") -> list[Listed]:
+def read(sysfs: str = "/sys") -> list[SessionInfo]:
     """The sessions below ``sysfs``; one that comes or goes at this moment is left out."""
     top = f"{sysfs}/class/iscsi_session"
-    found: list[Listed] = []
+    sessions: list[SessionInfo] = []
     for name in _entries(top):
         number = name.removeprefix("session")
         connection = f"{sysfs}/class/iscsi_connection/connection{number}:0"
@@ -94,13 +94,13 @@ def read(sysfs: str = "/sys") -> list[Listed]:
             continue
         portal = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         luns, bus = _disks(f"{top}/{name}/device")
-        found.append(Found(target, portal, _STATES.get(state, state), luns, bus, int(number)))
-    return found
+        sessions.append(KernelSession(target, portal, _STATES.get(state, state), luns, bus, int(number)))
+    return sessions
 
 
 def _disks(session: str) -> tuple[dict[int, str], int]:
     """The disks of a session by LUN, and the number of its SCSI bus: -1 while it is not known."""
-    found, bus = {}, -1
+    disks, bus = {}, -1
     for target in _entries(session):
         if not target.startswith("target"):
             continue
@@ -110,8 +110,8 @@ def _disks(session: str) -> tuple[dict[int, str], int]:
             if address.count(":") == 3 and lun.isdigit():
                 number = int(lun)
                 for disk in _entries(f"{session}/{target}/{address}/block"):
-                    found[number & _FLAT_LUN if number >= _FLAT else number] = disk
-    return found, bus
+                    disks[number & _FLAT_LUN if number >= _FLAT else number] = disk
+    return disks, bus
 
 
 def _entries(directory: str) -> list[str]:
@@ -134,7 +134,7 @@ async def settings(host: Host, config: Config, target: str, portal: str) -> str:
     if config["ISCSI_PROTOCOL"] != "iSCSI":
         raise ConfigError("cannot use ISCSI_PROTOCOL=iSER here: envstart knows it on FreeBSD only", hint="unset it")
     address, port = split_portal(portal)
-    patience = config["PROBE_TIMEOUT"]
+    timeout = config["PROBE_TIMEOUT"]
     rows = {
         "node.name": target,
         "node.startup": "manual",
@@ -147,9 +147,9 @@ async def settings(host: Host, config: Config, target: str, portal: str) -> str:
         "node.session.initial_login_retry_max": "1",
         "node.session.auth.authmethod": "CHAP" if config["ISCSI_CHAP_USER"] else "None",
         "node.session.auth.username": config["ISCSI_CHAP_USER"],
-        "node.session.auth.password": await _secret(host, config["ISCSI_CHAP_SECRET_FILE"], patience),
+        "node.session.auth.password": await _secret(host, config["ISCSI_CHAP_SECRET_FILE"], timeout),
         "node.session.auth.username_in": config["ISCSI_MUTUAL_USER"],
-        "node.session.auth.password_in": await _secret(host, config["ISCSI_MUTUAL_SECRET_FILE"], patience),
+        "node.session.auth.password_in": await _secret(host, config["ISCSI_MUTUAL_SECRET_FILE"], timeout),
         "node.conn[0].address": address,
         "node.conn[0].port": str(port),
         "node.conn[0].timeo.login_timeout": str(max(1, config["ISCSI_LOGIN_TIMEOUT"] - _GIVING_UP)),
@@ -240,7 +240,7 @@ async def login(host: Host, config: Config, target: str, portal: str, text: str)
 async def _login(host: Host, config: Config, target: str, portal: str) -> Result:
     timeout = config["ISCSI_LOGIN_TIMEOUT"] + _ANSWERING
     with _Interface(target, config["ISCSI_INITIATOR"]):
-        return shortened(await host.run(logging_in(target, portal), timeout=timeout, hold=True))
+        return shortened(await host.run(logging_in(target, portal), timeout=timeout, keep_locks=True))
 
 
 def shortened(result: Result) -> Result:
@@ -249,17 +249,17 @@ def shortened(result: Result) -> Result:
     return result._replace(out="", err=told) if told else result
 
 
-async def logout(host: Host, session: Listed) -> Result:
+async def logout(host: Host, session: SessionInfo) -> Result:
     """End it, and whatever waits for its disks."""
     with _Interface(session.target):
-        result = await host.run(logging_out(session), timeout=max(5.0, host.deadline.left()), reserve=True)
+        result = await host.run(logging_out(session), timeout=max(5.0, host.deadline.left()), use_rollback_reserve=True)
     number = _found(session).number
     if all(_found(one).number != number for one in read()):
         tidy(session.target, [session.portal])
     return result
 
 
-async def rescan(host: Host, session: Listed, timeout: float) -> None:
+async def rescan(host: Host, session: SessionInfo, timeout: float) -> None:
     """Look for LUNs that were added to the target after the login."""
     argv = ("iscsiadm", "-m", "session", "-r", str(_found(session).number), "--rescan")
     with _Interface(session.target):
@@ -309,7 +309,7 @@ def logging_in(target: str, portal: str) -> tuple[str, ...]:
     return ("iscsiadm", "-m", "node", "-T", target, "-p", f"{name}:{port}", "-I", interface(target), "--login")
 
 
-def logging_out(session: Listed) -> tuple[str, ...]:
+def logging_out(session: SessionInfo) -> tuple[str, ...]:
     """The command that ends this very session, whoever has begun it."""
     return ("iscsiadm", "-m", "session", "-r", str(_found(session).number), "--logout")
 
@@ -327,6 +327,6 @@ def own_name(config: Config) -> str:
     return names[0] if names else ""
 
 
-def _found(session: Listed) -> Found:
-    assert isinstance(session, Found)
+def _found(session: SessionInfo) -> KernelSession:
+    assert isinstance(session, KernelSession)
     return session

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from envstart.storage.iscsi_freebsd import Listed
+    from envstart.storage.iscsi_freebsd import SessionInfo
     from envstart.storage.iscsi_initiator import Initiator
     from envstart.system.host import Host
 
@@ -33,14 +33,14 @@ class Logins:
         # What there was no room to note.
         self._own: tuple[dict[str, str], set[str]] | None = None
 
-    def begin(self, portal: str, ours: Collection[Listed], all_: Sequence[Listed]) -> None:
+    def begin(self, portal: str, ours: Collection[SessionInfo], all_: Sequence[SessionInfo]) -> None:
         """Note that a session by way of ``portal`` comes next, where there are ``all_`` now, ``ours`` among them."""
         logins, _ = self._noted()
         logins[normal_portal(portal)] = _UNKNOWN
         addresses = {normal_portal(one.portal) for one in ours}
         self._note(logins, {normal_portal(one.portal) for one in all_} - addresses)
 
-    async def arrived(self, host: Host, tools: Initiator, portal: str, session: Listed) -> None:
+    async def arrived(self, host: Host, tools: Initiator, portal: str, session: SessionInfo) -> None:
         """Note the number of the session that a login has brought, if it is listed under another address."""
         logins, others = self._noted()
         if normal_portal(session.portal) == normal_portal(portal) or normal_portal(portal) not in logins:
@@ -61,14 +61,14 @@ class Logins:
             self._note(left, others)
 
     async def by_portal(
-        self, host: Host, tools: Initiator, portals: Sequence[str], sessions: Sequence[Listed]
-    ) -> dict[str, Listed]:
+        self, host: Host, tools: Initiator, portals: Sequence[str], sessions: Sequence[SessionInfo]
+    ) -> dict[str, SessionInfo]:
         """Return which of the sessions to the target is the one of each portal (as normal_portal() has it)."""
         at = {normal_portal(one.portal): one for one in sessions}
         normal = [normal_portal(portal) for portal in portals]
         absent = [portal for portal in normal if portal not in at] if tools.REDIRECTS and sessions else []
         logins, others = self._noted() if absent else ({}, set())
-        found = {portal: at[portal] for portal in normal if portal in at}
+        by_portal = {portal: at[portal] for portal in normal if portal in at}
         for portal in absent:
             number = logins.get(portal, "")
             if number == _UNKNOWN:
@@ -77,14 +77,14 @@ class Logins:
                 numbers = await tools.numbers(host) if number else {}
                 new = [one for one in sessions if number and str(numbers.get((one.target, one.portal))) == number]
             if new:
-                found[portal] = new[0]
-        return {portal: found[portal] for portal in normal if portal in found}
+                by_portal[portal] = new[0]
+        return {portal: by_portal[portal] for portal in normal if portal in by_portal}
 
     def _noted(self) -> tuple[dict[str, str], set[str]]:
         """Return the logins, with the numbers of their sessions, and the addresses where other sessions were."""
         if self._own is not None:
             return dict(self._own[0]), set(self._own[1])
-        lines = [line.split() for line in rundir.noted(self._name).splitlines()]
+        lines = [line.split() for line in rundir.load_note(self._name).splitlines()]
         logins = {words[1]: words[2] for words in lines if len(words) == 3 and words[0] == "login"}
         return logins, {words[1] for words in lines if len(words) == 2 and words[0] == "other"}
 
@@ -92,7 +92,7 @@ class Logins:
         lines = [f"login {portal} {number}\n" for portal, number in logins.items()]
         lines += [f"other {address}\n" for address in sorted(others)]
         try:
-            rundir.note(self._name, "".join(lines) if logins else "")
+            rundir.save_note(self._name, "".join(lines) if logins else "")
             self._own = None
         except EnvstartError:
             self._own = logins, others

@@ -69,31 +69,31 @@ class Mapped(Block):
 
     async def _devices(self, host: Host) -> list[str]:
         """The disks that the image is on this host."""
-        found: list[str] = await host.ask((*self._program(host), "list", "--format", "json"), self._listed)
-        return found
+        devices: list[str] = await host.ask((*self._program(host), "list", "--format", "json"), self._listed)
+        return devices
 
     def _listed(self, result: Result) -> list[str]:
         if result.status != 0:
             raise ValueError(result.words)
         rows = _json(result) if result.out.strip() else []
-        found = []
+        devices = []
         for row in rows:
             # Linux calls it name.
             image = row.get("image", row.get("name", ""))
             words = [row.get("pool", ""), *([row["namespace"]] if row.get("namespace") else []), image]
             if "/".join(words) == self._spec and row.get("snap", "") in ("", "-"):
-                found.append(str(row.get("device", "")))
-        return found
+                devices.append(str(row.get("device", "")))
+        return devices
 
     async def device(self, host: Host) -> str | None:
-        found = await self._devices(host)
-        if len(found) > 1:
+        devices = await self._devices(host)
+        if len(devices) > 1:
             raise ConfigError(
-                f"cannot use {self.source}: it is several disks at once, {', '.join(found)}, which destroys what is on "
-                "it",
+                f"cannot use {self.source}: it is several disks at once, {', '.join(devices)}, which destroys what is "
+                "on it",
                 hint=f"{' '.join(self._program(host))} unmap all but one, and fsck it",
             )
-        return found[0] if found and os.path.exists(found[0]) else None
+        return devices[0] if devices and os.path.exists(devices[0]) else None
 
     def expected(self, host: Host) -> str:
         return "/dev/ggateN" if host.platform == "freebsd" else "/dev/rbdN"
@@ -103,31 +103,31 @@ class Mapped(Block):
 
     # Make it so.
 
-    async def before_start(self, host: Host) -> None:
+    async def preflight_start(self, host: Host) -> None:
         await ceph.check_key(host, self.config)
 
     async def start(self, host: Host) -> None:
-        await self.before_start(host)
+        await self.preflight_start(host)
         await until_it_heals(lambda: self._attempt(host), host, self.source, self.config["ATTEMPTS"])
 
     async def _attempt(self, host: Host) -> None:
         async with host.locks(["rbd"]):
-            host.forget()
+            host.invalidate()
             if await self.device(host):
                 return
             # What a run that was killed has left on its way; it would make a second disk.
             await self._end(host)
             if not self._read_only:
                 await self._check_free(host)
-            host.on_failure(lambda: self._take_back(host))
+            host.on_failure(lambda: self._undo_start(host))
             # Its daemon would keep our locks as long as it lives.
             result = await host.run(self._mapping(host), timeout=self.config["RBD_MAP_TIMEOUT"])
-            found = await self._devices(host)
-            if not found:
+            devices = await self._devices(host)
+            if not devices:
                 await self._end(host)
                 raise self._of_map(result)
-        if not await appears(host, found[0], self.config["PROBE_TIMEOUT"]):
-            raise TemporaryError(f"cannot use {found[0]}: the image is mapped, but the device does not appear")
+        if not await appears(host, devices[0], self.config["PROBE_TIMEOUT"]):
+            raise TemporaryError(f"cannot use {devices[0]}: the image is mapped, but the device does not appear")
 
     def _mapping(self, host: Host) -> tuple[str, ...]:
         # Exclusive: from then on no other client of the cluster gets the lock that a writer needs.
@@ -154,7 +154,7 @@ class Mapped(Block):
 
     async def _ask(self, host: Host, verb: str, key: str) -> list[Any]:
         argv = ("rbd", verb, *ceph.access(self.config), "--format", "json", self._spec)
-        result = await host.run(argv, timeout=self.config["RBD_MAP_TIMEOUT"], reads=True)
+        result = await host.run(argv, timeout=self.config["RBD_MAP_TIMEOUT"], read_only=True)
         if result.status != 0:
             raise self._of_map(result)
         try:
@@ -165,14 +165,16 @@ class Mapped(Block):
     async def _end(self, host: Host) -> None:
         """End what is on its way to map the image: it is a daemon by then, and maps when the cluster answers."""
         try:
-            pids = await host.bounded(process_table.naming, _PROGRAMS, "map", self._spec, timeout=_SEARCH)
+            pids = await host.call_with_timeout(
+                process_table.find_by_argv, _PROGRAMS, "map", self._spec, timeout=_SEARCH
+            )
         except (NoResponseError, DeadlineExceededError) as error:
             raise TemporaryError(
                 f"cannot use {self.source}: the search for what maps it already gives {error}"
             ) from None
         if pids:
             await process_table.end(pids, gently=False)
-            host.forget()
+            host.invalidate()
 
     def _of_map(self, result: Result) -> EnvstartError:
         final = diagnosis.first(_FINAL, result.words, f"map {self.source}")
@@ -190,14 +192,14 @@ class Mapped(Block):
             self.journal_stop(host)
             await until_it_heals(lambda: self._unmap(host), host, self.source, self.config["ATTEMPTS"])
 
-    async def _take_back(self, host: Host) -> None:
-        host.forget()
+    async def _undo_start(self, host: Host) -> None:
+        host.invalidate()
         if not await self._devices(host):
             await self._end(host)
         await self._unmap(host)
 
     async def _unmap(self, host: Host) -> None:
-        host.forget()
+        host.invalidate()
         device = await self.device(host)
         if device is None:
             return
@@ -205,7 +207,7 @@ class Mapped(Block):
         if users:
             raise TemporaryError(f"cannot unmap {device}: {', '.join(users)} uses it", hint="end that, and stop again")
         timeout = max(5.0, host.deadline.left())
-        result = await host.run((*self._program(host), "unmap", device), timeout=timeout, reserve=True)
+        result = await host.run((*self._program(host), "unmap", device), timeout=timeout, use_rollback_reserve=True)
         if await self._devices(host):
             raise TemporaryError(f"cannot unmap {device}: {result.words}")
 

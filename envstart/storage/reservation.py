@@ -11,7 +11,7 @@ from envstart.engine import plan
 from envstart.errors import BlockedError, ConfigError, EnvstartError, NoResponseError, TemporaryError
 from envstart.steps.block import Block
 from envstart.storage import devices, reservation_argv
-from envstart.storage.host_mark import host_id, whence
+from envstart.storage.host_mark import host_id, host_id_hint
 from envstart.storage.iscsi_initiator import initiator_of
 
 TYPE_CHECKING = False
@@ -65,9 +65,9 @@ class Reservation(Block):
         provider = graph.provider(device)
         return provider is not None and bool(graph.users(provider))
 
-    async def dead(self, host: Host) -> str:
+    async def why_down(self, host: Host) -> str:
         """Also when another host has taken it over: what this one would still write is refused."""
-        down = await super().dead(host)
+        down = await super().why_down(host)
         device = None if down else await self.underneath(host)
         if device is None or not await self._used(host, device):
             return down
@@ -97,7 +97,7 @@ class Reservation(Block):
             # A target that was started anew has forgotten its reservations, and the host that had one writes on: what
             # it writes while this one holds it, if only for a moment, would fail.
             await self.guard.refuse_foreign(host, device)
-        host.on_failure(lambda: self._take_back(host, disk))
+        host.on_failure(lambda: self._undo_start(host, disk))
         await self._register(host, disk, own)
         if holder is not None and holder != own:
             host.report.warn(f"{self.source}: taking it over from the host with key {holder:#x}")
@@ -148,7 +148,7 @@ class Reservation(Block):
         if name and own_name and name.lower() != own_name.lower():
             raise ConfigError(
                 f"cannot reserve {self.source}: {name} holds it with this host's key {own:#x}; "
-                f"two hosts have the same {whence(host)} on one"
+                f"two hosts have the same {host_id_hint(host)} on one"
             )
 
     async def stop(self, host: Host) -> None:
@@ -163,9 +163,9 @@ class Reservation(Block):
         if held or own in await self._keys(host, disk):
             await self._release(host, disk)
 
-    async def _take_back(self, host: Host, disk: str) -> None:
-        host.forget()
-        down = await super().dead(host)
+    async def _undo_start(self, host: Host, disk: str) -> None:
+        host.invalidate()
+        down = await super().why_down(host)
         if not down and await self.underneath(host) is None:
             down = "there is no session any more"
         if down:
@@ -223,19 +223,19 @@ class Reservation(Block):
     async def _holder(self, host: Host, device: str) -> int | None:
         """The key of whoever holds it; None if nobody does."""
         disk = await self._disk(host, device)
-        found: int | None = await self._read(host, disk, reservation_argv.READ_HOLDER, reservation_argv.holder)
-        return found
+        key: int | None = await self._read(host, disk, reservation_argv.READ_HOLDER, reservation_argv.holder)
+        return key
 
     async def _keys(self, host: Host, disk: str) -> list[int]:
         """The keys that are registered, of all hosts."""
-        found: list[int] = await self._read(host, disk, reservation_argv.READ_KEYS, reservation_argv.keys)
-        return found
+        keys: list[int] = await self._read(host, disk, reservation_argv.READ_KEYS, reservation_argv.keys)
+        return keys
 
     async def _read(self, host: Host, disk: str, what: str, parse: Callable[[str, str], Any]) -> Any:
         argv = reservation_argv.argv(host.platform, what, disk)
         for left in reversed(range(_TRIES)):
             try:
-                return await host.ask(argv, lambda result: parse(host.platform, _output(result)), patience=_PATIENCE)
+                return await host.ask(argv, lambda result: parse(host.platform, _output(result)), timeout=_PATIENCE)
             except NoResponseError as error:
                 raise NoResponseError(
                     f"{disk} gives {argv[0]}(8) no answer", hint=f"is the target up? ({error})"
@@ -249,7 +249,7 @@ class Reservation(Block):
     async def _persist(self, host: Host, disk: str, act: str, own: int, other: int = 0) -> Result:
         timeout = max(5.0, min(_PATIENCE, host.deadline.left() / 2))
         argv = reservation_argv.argv(host.platform, act, disk, own, other)
-        result = await host.run(argv, timeout=timeout, reserve=True)
+        result = await host.run(argv, timeout=timeout, use_rollback_reserve=True)
         if result.status is None:
             raise NoResponseError(
                 f"cannot reserve {self.source}: {disk} gives {result.words}", hint="is the target up?"

@@ -42,8 +42,8 @@ def argv(platform: str, act: str, disk: str, key: int = 0, other: int = 0) -> tu
 
 def holder(platform: str, text: str) -> int | None:
     """The key of whoever holds the reservation, out of READ_HOLDER; None if nobody does."""
-    found = text.partition("Reservation Key:" if platform == "freebsd" else "Key=")[2].split()
-    return int(found[0], 16) if found else None
+    keys = text.partition("Reservation Key:" if platform == "freebsd" else "Key=")[2].split()
+    return int(keys[0], 16) if keys else None
 
 
 def keys(platform: str, text: str) -> list[int]:

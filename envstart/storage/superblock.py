@@ -1,8 +1,8 @@
 """What a file system's superblock says, read from the device itself; no command tells it without writing.
 
-Runs only in a child (Host.bounded): a read of a disk whose session is gone never returns. Plain values come back.
-Sources: UFS: sys/ufs/ffs/fs.h (SBLOCKSEARCH, struct fs); ext: the kernel's Documentation/filesystems/ext4. What is
-clean enough to be mounted without a check is what the checkers themselves skip: setup() and readsb() of
+Runs only in a child (Host.call_with_timeout): a read of a disk whose session is gone never returns. Plain values come
+back. Sources: UFS: sys/ufs/ffs/fs.h (SBLOCKSEARCH, struct fs); ext: the kernel's Documentation/filesystems/ext4. What
+is clean enough to be mounted without a check is what the checkers themselves skip: setup() and readsb() of
 sbin/fsck_ffs/setup.c, check_super_block() and check_if_skip() of e2fsprogs' e2fsck.
 """
 
@@ -35,7 +35,7 @@ _CASTAGNOLI = 0x82F63B78
 CLEAN, DUE, DIRTY, UNKNOWN = "clean", "due", "dirty", "unknown"
 
 
-def look(device: str, fstype: str) -> str:
+def read(device: str, fstype: str) -> str:
     """Return CLEAN, DUE or DIRTY, or UNKNOWN for what is not of this type. OSError is passed on."""
     descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from envstart.config import staging
-from envstart.config.schema import NAME, Option, choice, directory, mount_words, whole, words
+from envstart.config.schema import NAME, Option, choice, directory, integer, mount_words, words
 from envstart.environment import file_name
 from envstart.errors import ConfigError, TemporaryError
 from envstart.steps import diagnosis
@@ -37,17 +37,23 @@ def files(value: str) -> tuple[str, ...]:
 
 def mount_options(value: str) -> tuple[str, ...]:
     """Options of mount(8), between blanks or commas, without ``-o``."""
-    found = mount_words(value)
-    for option in found:
+    options = mount_words(value)
+    for option in options:
         if option in ("force", "update", "union", "snapshot", "cover"):
             raise ValueError(f"has {option}, which is not safe here")
-    return found
+    return options
 
 
 GELI = (
-    Option("GELI_KEYFILE", files, "", "key file of the GELI provider; several are used in this order", fills=(NAME,)),
     Option(
-        "GELI_PASSFILE", files, "", "file whose first line is its passphrase; several are put together", fills=(NAME,)
+        "GELI_KEYFILE", files, "", "key file of the GELI provider; several are used in this order", placeholders=(NAME,)
+    ),
+    Option(
+        "GELI_PASSFILE",
+        files,
+        "",
+        "file whose first line is its passphrase; several are put together",
+        placeholders=(NAME,),
     ),
 )
 VOLUME = (
@@ -72,7 +78,7 @@ VOLUME = (
         "before it is mounted, unless it is clean: preen: mend what needs no question; refuse: refuse it; "
         "skip: mount it as it is",
     ),
-    Option("FSCK_TIMEOUT", whole(1, 86400, "seconds"), "90", "seconds that may take; TIMEOUT goes for it too"),
+    Option("FSCK_TIMEOUT", integer(1, 86400, "seconds"), "90", "seconds that may take; TIMEOUT goes for it too"),
 )
 
 
@@ -118,12 +124,12 @@ class Volume(Mount):
         except ConfigError:
             device = None
         if device is None:
-            return bool(await self.lower.dead(host))
+            return bool(await self.lower.why_down(host))
         if host.platform != "freebsd":
             return is_node(device, entry.device)
         return (await devices.read(host)).same(entry.source, device)
 
-    async def gone(self, host: Host) -> str:
+    async def why_lost(self, host: Host) -> str:
         stack = (await host.mounts()).at(await self._real_point(host))
         return "its disk has gone" if stack and await devices.is_lost(host, stack[-1]) else ""
 
@@ -146,12 +152,12 @@ class Shown(Mount):
             config,
             config["PROBE_TIMEOUT"],
             lower=volume.lower,
-            inside=volume.point,
+            resolve_within=volume.point,
         )
         self._volume = volume
 
-    async def gone(self, host: Host) -> str:
-        return await self._volume.gone(host) or await super().gone(host)
+    async def why_lost(self, host: Host) -> str:
+        return await self._volume.why_lost(host) or await super().why_lost(host)
 
 
 def steps(environment: Environment, config: Config, device: Block, guarded: bool) -> list[plan.Step]:
@@ -161,11 +167,11 @@ def steps(environment: Environment, config: Config, device: Block, guarded: bool
     which all environments share, stay with the host.
     """
     options: tuple[str, ...] = config["VOLUME_OPTIONS"]
-    found: list[plan.Step] = []
+    ordered: list[plan.Step] = []
     lower = device
     if config["GELI_KEYFILE"] or config["GELI_PASSFILE"]:
         lower = Provider(config, lower, read_only="ro" in options)
-        found.append(lower)
+        ordered.append(lower)
     private = f"{config['VOLUME_DIR']}/{file_name(environment)}"
     shown: dict[str, str] = {}
     if config["VOLUME_LAYOUT"] == "tree":
@@ -175,7 +181,7 @@ def steps(environment: Environment, config: Config, device: Block, guarded: bool
     guarded = guarded and "ro" not in options
     fsck = Fsck(environment, config, lower, point, f"{private}.look", guarded)
     volume = Volume(environment, config, fsck, point, tuple(shown))
-    found += [fsck, volume]
+    ordered += [fsck, volume]
     if guarded:
-        found.append(Mark(config, volume))
-    return [*found, *(Shown(volume, name, on, "ro" if "ro" in options else "rw") for name, on in shown.items())]
+        ordered.append(Mark(config, volume))
+    return [*ordered, *(Shown(volume, name, on, "ro" if "ro" in options else "rw") for name, on in shown.items())]

@@ -8,7 +8,7 @@ import time
 
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
-from envstart.steps.health import Answer
+from envstart.steps.health import ProbeResult
 from envstart.system import locks
 from envstart.system import probe as verdict
 
@@ -32,7 +32,7 @@ class Probe:
     ) -> None:
         self.server = server
         self.item = (point, required, lease, write)
-        self.answer = Answer()
+        self.answer = ProbeResult()
 
 
 def ask(host: Host, probes: Sequence[Probe], timeout: float) -> None:
@@ -46,7 +46,7 @@ def ask(host: Host, probes: Sequence[Probe], timeout: float) -> None:
         for server, group in waiting:
             await _ask_server(host, server, group, timeout)
 
-    host.together([worker(waiting) for _ in range(min(_SIDE_BY_SIDE, len(groups)))])
+    host.gather([worker(waiting) for _ in range(min(_SIDE_BY_SIDE, len(groups)))])
 
 
 async def _ask_server(host: Host, server: str, group: list[Probe], timeout: float) -> None:
@@ -58,7 +58,7 @@ async def _ask_server(host: Host, server: str, group: list[Probe], timeout: floa
             descriptor, told = locks.claim(f"probe.{path_digest(server)}")
             if descriptor is None and (told or time.monotonic() >= until):
                 for probe in group:
-                    probe.answer = Answer(Answer.HUNG, told or "another run waits for it too")
+                    probe.answer = ProbeResult(ProbeResult.HUNG, told or "another run waits for it too")
                 return
             if descriptor is None:
                 # Another run is asking it at this moment.
@@ -70,15 +70,15 @@ async def _ask_server(host: Host, server: str, group: list[Probe], timeout: floa
         pass
     try:
         keep = () if descriptor is None else (descriptor,)
-        answers, pid = await host.each(verdict.examine, [probe.item for probe in group], timeout, keep)
+        answers, pid = await host.map_with_timeout(verdict.examine, [probe.item for probe in group], timeout, keep)
         for probe, (number, value) in zip(group, answers):
-            probe.answer = Answer(Answer.FAILED, value) if number else Answer(*value)
+            probe.answer = ProbeResult(ProbeResult.FAILED, value) if number else ProbeResult(*value)
         silent = group[len(answers) :]
         if silent:
             point, clock = silent[0].item[0], time.strftime("%H:%M:%S")
             who = f"pid {pid} waits for {point} since {clock}" if pid else f"asked for {point} at {clock}"
             for probe in silent:
-                probe.answer = Answer(Answer.HUNG, who)
+                probe.answer = ProbeResult(ProbeResult.HUNG, who)
             if descriptor is not None:
                 locks.note(descriptor, who)
     finally:

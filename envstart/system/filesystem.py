@@ -1,4 +1,5 @@
-"""What touches directories that may lie on a dead server, beside probe.py. Run only in a child, by Host.bounded.
+"""What touches directories that may lie on a dead server, beside probe.py. Run only in a child, by
+Host.call_with_timeout.
 
 Arguments and results are plain values; an OSError is passed on to the parent.
 """
@@ -24,8 +25,8 @@ def resolve(paths: list[str], mounted: Collection[str]) -> list[tuple[str, bool]
 
     What is ``mounted`` is no link, and is not touched: it can be dead, and found by this name all the same.
     """
-    found = [_real(path, mounted) for path in paths]
-    return [(real, real not in mounted and _is_empty(real)) for real in found]
+    names = [_real(path, mounted) for path in paths]
+    return [(real, real not in mounted and _is_empty(real)) for real in names]
 
 
 def _real(path: str, mounted: Collection[str]) -> str:
@@ -119,15 +120,15 @@ def survey_file(point: str, given: str, create_below: str | None, create: bool) 
 def bare(points: list[str]) -> list[tuple[list[str], bool]]:
     """Of each mount point without a mount: three names that are in it, and whether its local.sqlite has no table, as
     CBSD leaves one that writes to a system directory which is not mounted (docs/cbsd.md#stubs)."""
-    found = []
+    contents = []
     for point in points:
         try:
             with os.scandir(point) as entries:
                 names = sorted(entry.name for entry, _ in zip(entries, range(3)))
         except OSError:
             names = []
-        found.append((names, bool(names) and _is_stub(f"{point}/local.sqlite")))
-    return found
+        contents.append((names, bool(names) and _is_stub(f"{point}/local.sqlite")))
+    return contents
 
 
 def _is_stub(path: str) -> bool:
@@ -275,7 +276,7 @@ def is_directory(path: str) -> bool:
 
 def holders(point: str) -> list[int]:
     """Processes with a working directory, root or open file at or below ``point`` (Linux: from /proc alone)."""
-    found = []
+    pids = []
     prefix = point.rstrip("/") + "/"
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -291,6 +292,6 @@ def holders(point: str) -> list[int]:
             except OSError:
                 continue
             if target == point or target.startswith(prefix):
-                found.append(int(name))
+                pids.append(int(name))
                 break
-    return found
+    return pids

@@ -89,7 +89,7 @@ async def _domains(host: Host) -> frozenset[str] | None:
     if host.find("xl") is None:
         return frozenset()
     try:
-        domains: frozenset[str] = await host.ask(("xl", "list"), _first_column, patience=_SEARCH)
+        domains: frozenset[str] = await host.ask(("xl", "list"), _first_column, timeout=_SEARCH)
         return domains
     except EnvstartError:
         return None
@@ -102,7 +102,7 @@ async def _named(host: Host) -> frozenset[str] | None:
     from envstart.system import process_table
 
     try:
-        words = await host.bounded(process_table.machines, timeout=_SEARCH)
+        words = await host.call_with_timeout(process_table.machines, timeout=_SEARCH)
     except (NoResponseError, DeadlineExceededError, OSError):
         return None
     return None if words is None else frozenset(words)

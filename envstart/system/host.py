@@ -27,9 +27,9 @@ from envstart.system.command import Result
 from envstart.system.deadline import Deadline
 from envstart.system.locks import Locks
 from envstart.system.log import erase
-from envstart.system.loop import Turn, Wait, Waiting, Waits, together
+from envstart.system.loop import Checkpoint, Waiting, Waits, WaitUntil, gather
 from envstart.system.signals import Signals
-from envstart.system.workers import Askers
+from envstart.system.workers import WorkerPool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,17 +64,17 @@ class Host:
         # A person has said that the other host is down: what it holds may be taken over.
         self.takeover = False
         # Somebody is at it: what an earlier run has noted about a server is not taken for granted.
-        self.by_hand = False
+        self.interactive = False
         # Mount points that have not answered in this run.
-        self.silent: set[str] = set()
+        self.unresponsive: set[str] = set()
         self.looked: dict[str, Any] = {}  # What others have answered, for one who changes nothing (observe.py).
         # Descriptors of our locks; of all children only a command with ``hold`` keeps them.
-        self.own: set[int] = set()
+        self.lock_fds: set[int] = set()
         self._left_behind = list(left_behind)
-        self._askers = Askers()
+        self._workers = WorkerPool()
         self._waits = Waits(report, self.deadline)
         self._table: table.Table | None = None
-        # How often forget() was called: an answer that was asked for before it is not kept.
+        # How often invalidate() was called: an answer that was asked for before it is not kept.
         self._changes = 0
         # What commands that only read have answered since the last one that changed something.
         self._answers: dict[tuple[str, ...], Any] = {}
@@ -86,10 +86,10 @@ class Host:
 
     # Order: side by side, and what to do when it fails.
 
-    def together(self, coroutines: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    def gather(self, coroutines: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
         """Run them side by side to their end; the first failure, or a signal, ends all and is raised."""
         try:
-            return together(coroutines, self._interruption, self.signals.wake, self._waits.tick)
+            return gather(coroutines, self._interruption, self.signals.wake, self._waits.tick)
         finally:
             erase()
 
@@ -104,22 +104,22 @@ class Host:
         self.signals.arm()
         return self._waits.add(what, until, since)
 
-    def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def complete(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run one to its end and return its result."""
-        return self.together([coroutine])[0]
+        return self.gather([coroutine])[0]
 
     async def sleep(self, seconds: float) -> None:
         """Wait, but not past the deadline."""
-        await Wait(min(time.monotonic() + seconds, self.deadline.limit))
+        await WaitUntil(min(time.monotonic() + seconds, self.deadline.limit))
 
-    def wave(self) -> None:
+    def begin_stage(self) -> None:
         """What is journalled from here on can be taken back side by side, before what was journalled so far."""
         self._journal.append([])
 
     def on_failure(self, undo: Undo) -> None:
         """Journal how to take back what is about to be done."""
         if not self._journal:
-            self.wave()
+            self.begin_stage()
         self._journal[-1].append(undo)
 
     def has_journalled(self) -> bool:
@@ -130,7 +130,7 @@ class Host:
         """Take back what was journalled, newest first, within the reserve; what could not be is returned as text."""
         self.deadline.use_reserve()
         self.signals.deaf = True
-        self._askers.dismiss()
+        self._workers.dismiss()
         failures: list[str] = []
         short: list[Undo] = []
 
@@ -147,10 +147,10 @@ class Host:
 
         # What taking back does journals too, and is not taken back.
         journal, self._journal = self._journal, []
-        for wave in reversed(journal):
-            self.together([guarded(undo) for undo in reversed(wave)])
+        for stage in reversed(journal):
+            self.gather([guarded(undo) for undo in reversed(stage)])
             while short:
-                self.wait(guarded(short.pop(0), alone=True))
+                self.complete(guarded(short.pop(0), alone=True))
         return failures
 
     def locks(self, names: Sequence[str], *, needed: bool = True) -> Locks:
@@ -172,61 +172,61 @@ class Host:
         self,
         argv: Sequence[str],
         timeout: float | None = None,
-        leave: bool = False,
-        reserve: bool = False,
-        hold: bool = False,
-        reads: bool = False,
+        detach_on_timeout: bool = False,
+        use_rollback_reserve: bool = False,
+        keep_locks: bool = False,
+        read_only: bool = False,
         stdin: str | None = None,
         secret: bool = False,
-        outlast: bool = False,
+        wait_if_unkillable: bool = False,
     ) -> Result:
         """Run a command to its end, for ``timeout`` seconds and what is left of the deadline at most.
 
         One that does not end gets TERM, then KILL, with its group; one that ignores KILL is left behind and noted.
-        ``leave``: it is left behind at once, and does good in its own time (``umount -N``). ``reserve``: the time kept
-        for the roll back counts too. Neither is cut off when what runs beside it fails. ``hold``: should this process
-        be killed, the command keeps our locks until it ends. ``reads``: it changes nothing, so that what is known stays
-        known. ``stdin``: what it reads there, from a nameless file. ``secret``: what it prints is never shown.
-        ``outlast``: one that ignores KILL is waited for as long as there is time, since it can still come about.
+        ``detach_on_timeout``: it is left behind at once, and does good in its own time (``umount -N``).
+        ``use_rollback_reserve``: the time kept for the roll back counts too. Neither is cut off when what runs beside
+        it fails. ``keep_locks``: should this process be killed, the command keeps our locks until it ends.
+        ``read_only``: it changes nothing, so that what is known stays known. ``stdin``: what it reads there, from a
+        nameless file. ``secret``: what it prints is never shown. ``wait_if_unkillable``: one that ignores KILL is
+        waited for as long as there is time, since it can still come about.
         """
         path = self.require(argv[0])
         self.signals.arm()
         began = time.monotonic()
         # Files, not pipes: a client that makes itself a daemon keeps a pipe open for ever.
-        out, err = tempfiles.nameless(), tempfiles.nameless()
+        out, err = tempfiles.anonymous(), tempfiles.anonymous()
         try:
             environment = {"LC_ALL": "C", "PATH": ":".join(SYSTEM_PATH), "HOME": "/"}
             try:
-                given = None if stdin is None else tempfiles.holding(stdin)
+                given = None if stdin is None else tempfiles.with_text(stdin)
                 try:
-                    child = command.start(path, argv, environment, (given, out, err), self.own if hold else ())
+                    child = command.start(
+                        path, argv, environment, (given, out, err), self.lock_fds if keep_locks else ()
+                    )
                 finally:
                     if given is not None:
                         os.close(given)
             except OSError as error:
                 raise ResourceError(f"cannot run {argv[0]}: {reason(error)}") from None
             self.report.command(argv)
-            limit = self.deadline.end if reserve else self.deadline.limit
+            limit = self.deadline.end if use_rollback_reserve else self.deadline.limit
             until = min(began + timeout, limit) if timeout is not None else limit
             ended = False
             try:
-                ended = await self._waited(child, Wait(until, child.ended, finish=reserve or leave))
+                wait = WaitUntil(until, child.ended, finish=use_rollback_reserve or detach_on_timeout)
+                ended = await self._waited(child, wait)
             finally:
                 if not ended:
-                    await self._end(child, gently=True, leave=leave)
-            if outlast and child in self._left_behind and await self._waited(child, Wait(limit, child.over)):
+                    await self._end(child, gently=True, detach=detach_on_timeout)
+            unkillable = wait_if_unkillable and child in self._left_behind
+            if unkillable and await self._waited(child, WaitUntil(limit, child.over)):
                 self._left_behind.remove(child)
             alive = child in self._left_behind
-            result = Result(
-                child.status if ended else None,
-                tempfiles.text(out),
-                tempfiles.text(err),
-                time.monotonic() - began,
-                alive,
-            )
+            status, seconds = child.status if ended else None, time.monotonic() - began
+            result = Result(status, tempfiles.text(out), tempfiles.text(err), seconds, alive)
         finally:
-            if not reads:
-                self.forget()
+            if not read_only:
+                self.invalidate()
             os.close(out)
             os.close(err)
         self.report.ended(argv, result, secret)
@@ -238,15 +238,15 @@ class Host:
         parse: Callable[[Result], Any],
         lasting: bool = False,
         secret: bool = False,
-        patience: float | None = None,
+        timeout: float | None = None,
     ) -> Any:
         """What ``parse`` makes of a command that only reads; kept until a command changes something, or, ``lasting``,
         for this run. TemporaryError when it cannot be told: ``parse`` raises ValueError, or stumbles; NoResponseError
-        when it does not end, be it in time or, asked once, within ``patience`` seconds."""
+        when it does not end, be it in time or, asked once, within ``timeout`` seconds."""
         key = tuple(argv)
         while key in self._asking:
             # Somebody else is at it, side by side with us.
-            if not await Wait(self.deadline.end, lambda: key not in self._asking):
+            if not await WaitUntil(self.deadline.end, lambda: key not in self._asking):
                 raise DeadlineExceededError(f"cannot tell what {argv[0]} knows: there was no time left")
         for known in (self._lasting, self._answers):
             if key in known:
@@ -254,12 +254,11 @@ class Host:
         self._asking.add(key)
         last, kind = "", TemporaryError
         try:
-            for _ in range(2 if patience is None else 1):
+            for _ in range(2 if timeout is None else 1):
                 # A quarter of what is left, for the same reasons as for the mount table.
-                quarter = self.deadline.to_the_end() / 4
-                timeout = quarter if patience is None else min(quarter, patience)
+                limit = min(self.deadline.to_the_end() / 4, float("inf") if timeout is None else timeout)
                 changes = self._changes
-                result = await self.run(argv, timeout=timeout, reserve=True, reads=True, secret=secret)
+                result = await self.run(argv, timeout=limit, use_rollback_reserve=True, read_only=True, secret=secret)
                 try:
                     answer = parse(result)
                 except UNREADABLE as error:
@@ -274,17 +273,17 @@ class Host:
             self._asking.remove(key)
         raise kind(f"cannot tell what {argv[0]} knows: {last}; nothing was changed because of it")
 
-    async def _waited(self, child: process.Child, wait: Wait, what: str = "") -> bool:
+    async def _waited(self, child: process.Child, wait: WaitUntil, what: str = "") -> bool:
         with self.waiting(what or child.what, wait.until):
             return await wait
 
-    async def _end(self, child: process.Child, gently: bool, leave: bool = False) -> None:
+    async def _end(self, child: process.Child, gently: bool, detach: bool = False) -> None:
         """TERM if ``gently``, then KILL; one that outlives both is left behind."""
-        for number in () if leave else (_TERM, _KILL) if gently else (_KILL,):
+        for number in () if detach else (_TERM, _KILL) if gently else (_KILL,):
             child.kill(number)
             grace = min(_GRACE if gently else _KILLED, max(0.05, self.deadline.to_the_end() / 4))
             until = time.monotonic() + grace
-            if await Wait(until, child.ended):
+            if await WaitUntil(until, child.ended):
                 from envstart.system import process_table
 
                 # Whoever else is of its group ends without a word to us.
@@ -292,7 +291,7 @@ class Host:
                     not (gone := child.group_is_gone() or process_table.only_zombies(child.pid))
                     and time.monotonic() < until
                 ):
-                    await Wait(time.monotonic() + 0.01)
+                    await WaitUntil(time.monotonic() + 0.01)
                 if gone:
                     return
         self._left_behind.append(child)
@@ -303,8 +302,8 @@ class Host:
         """The mount table as it is now, read without touching a mount point; TemporaryError if it cannot be told."""
         last = ""
         if self._table is None:
-            # Others may be about to forget it, at the end of a command that ended with ours: one reading is for all.
-            await Turn()
+            # Others may be about to invalidate it, at the end of a command that ended with ours: one reading for all.
+            await Checkpoint()
         for _ in range(3):
             if self._table is not None:
                 return self._table
@@ -320,7 +319,7 @@ class Host:
             return mounts
         raise TemporaryError(f"cannot read the mount table: {last}; nothing was changed because of it")
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """The next reading, of mounts and of all else, is a new one: somebody may have changed it."""
         self._table = None
         self._answers.clear()
@@ -332,11 +331,13 @@ class Host:
         mounts = await self.mounts()
         unknown = [path for path in dict.fromkeys(paths) if path not in self._real and not mounts.at(path)]
         if unknown:
-            answers = await self.bounded(filesystem.resolve, unknown, frozenset(mounts.points), timeout=_RESOLVE)
+            answers = await self.call_with_timeout(
+                filesystem.resolve, unknown, frozenset(mounts.points), timeout=_RESOLVE
+            )
             for path, (real, empty) in zip(unknown, answers):
                 self._real[path] = real
                 if empty:
-                    self._empty[real] = mounts.holding(real)
+                    self._empty[real] = mounts.mount_of(real)
         return bool(unknown)
 
     async def real(self, path: str) -> str:
@@ -352,7 +353,7 @@ class Host:
 
     async def was_empty(self, real: str) -> bool:
         """Whether it was an empty directory when its name was resolved, on the mount that still holds it."""
-        return real in self._empty and self._empty[real] == (await self.mounts()).holding(real)
+        return real in self._empty and self._empty[real] == (await self.mounts()).mount_of(real)
 
     async def _read_table(self) -> list[table.Entry]:
         if self.platform == "linux":
@@ -367,16 +368,15 @@ class Host:
             self.report.trace(f"getfsstat(2): {error}; asking mount(8)", level=2)
         # Not -p and not -v, which ask every file system and hang on a dead one (docs/freebsd.md#listing).
         # A quarter of what is left, the reserve included: one that hangs leaves time for another and for the roll back.
-        result = await self.run(
-            ("mount", "--libxo", "json"), timeout=self.deadline.to_the_end() / 4, reserve=True, reads=True
-        )
+        quarter, argv = self.deadline.to_the_end() / 4, ("mount", "--libxo", "json")
+        result = await self.run(argv, timeout=quarter, use_rollback_reserve=True, read_only=True)
         if result.status != 0:
             raise ValueError(result.words)
         return table.parse_libxo(result.out)
 
     # What may hang.
 
-    async def bounded(
+    async def call_with_timeout(
         self,
         function: Callable[..., Any],
         *arguments: Any,
@@ -385,8 +385,7 @@ class Host:
         what: str = "",
         finish: bool = False,
     ) -> Any:
-        """Call a function in a child; NoResponseError after ``timeout`` seconds, DeadlineExceededError if the deadline
-        comes first.
+        """Call a function in a child; NoResponseError after ``timeout``, DeadlineExceededError at an earlier deadline.
 
         For all that touches a file system which may be dead: such a call cannot be ended, only left behind. The result
         goes through marshal; an OSError or an EnvstartError is raised here as it was there. ``keep``: descriptors that
@@ -394,30 +393,29 @@ class Host:
         not cut off (see run()).
         """
         try:
-            asker = await self._askers.ask(function, arguments, keep, self.deadline.limit)
+            worker = await self._workers.ask(function, arguments, keep, self.deadline.limit)
         except OSError as error:
             raise no_child(error) from None
-        until = time.monotonic() + timeout
-        answered = False
+        until, answered = time.monotonic() + timeout, False
         try:
-            wait = Wait(min(until, self.deadline.limit), asker.answered, asker.pipe.descriptor, finish)
-            answered = await self._waited(asker.child, wait, what or process.answer_of(arguments))
+            wait = WaitUntil(min(until, self.deadline.limit), worker.answered, worker.pipe.descriptor, finish)
+            answered = await self._waited(worker.child, wait, what or process.answer_of(arguments))
         finally:
-            self._askers.done(asker, answered)
+            self._workers.done(worker, answered)
             if not answered:
-                await self._end(asker.child, gently=False)
+                await self._end(worker.child, gently=False)
         if not answered and self.deadline.limit < until:
             raise DeadlineExceededError("no answer in the time that was left")
         if not answered:
             raise NoResponseError(f"no answer in {timeout:.1f} s")
         # If it is not yet over, init(8) takes it after us.
-        asker.child.ended()
+        worker.child.ended()
         try:
-            return asker.answer()
+            return worker.answer()
         except EOFError:
-            raise TemporaryError(f"a child ended without an answer: {asker.child.what}") from None
+            raise TemporaryError(f"a child ended without an answer: {worker.child.what}") from None
 
-    async def each(
+    async def map_with_timeout(
         self, function: Callable[[Any], Any], items: Sequence[Any], timeout: float, keep: Sequence[int] = ()
     ) -> tuple[list[tuple[int, Any]], int]:
         """Call a function with one item after the other in one child: (0, result), or what children.raised() reads, for
@@ -428,28 +426,28 @@ class Host:
         except OSError as error:
             raise no_child(error) from None
         pipe = process.Pipe(descriptor)
-        found: list[tuple[int, Any]] = []
+        results: list[tuple[int, Any]] = []
         alive = True
         try:
             while alive and not pipe.closed:
-                wait = Wait(min(time.monotonic() + timeout, self.deadline.limit), pipe.fill, pipe.descriptor)
-                alive = await self._waited(child, wait, process.answer_of(items[len(found) :]))
+                wait = WaitUntil(min(time.monotonic() + timeout, self.deadline.limit), pipe.fill, pipe.descriptor)
+                alive = await self._waited(child, wait, process.answer_of(items[len(results) :]))
                 new, pipe.data = process.answers(pipe.data)
-                found += new
+                results += new
         finally:
             os.close(pipe.descriptor)
             if not pipe.closed:
                 await self._end(child, gently=False)
-        return found, 0 if child.ended() or len(found) == len(items) else child.pid
+        return results, 0 if child.ended() or len(results) == len(items) else child.pid
 
     async def probe(self, function: Callable[..., Any], point: str, *arguments: Any, timeout: float) -> Any:
-        """``bounded()`` for a mounted directory; one that has not answered is not asked again by this run."""
-        if point in self.silent:
+        """``call_with_timeout()`` for a mounted directory; one that has not answered is not asked again by this run."""
+        if point in self.unresponsive:
             raise NoResponseError("no answer")
         try:
-            return await self.bounded(function, point, *arguments, timeout=timeout)
+            return await self.call_with_timeout(function, point, *arguments, timeout=timeout)
         except NoResponseError:
-            self.silent.add(point)
+            self.unresponsive.add(point)
             raise
 
     def unfinished(self) -> list[int]:

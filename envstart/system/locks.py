@@ -33,7 +33,7 @@ class Locks:
     def __enter__(self) -> None:
         # Without room for it a start goes on (docs/faults.md, 48): where many would wait for each other, one dead
         # server holds all of them up.
-        self._host.wait(self._take_all())
+        self._host.complete(self._take_all())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -50,7 +50,7 @@ class Locks:
 
         while self._descriptors:
             descriptor = self._descriptors.pop()
-            self._host.own.remove(descriptor)
+            self._host.lock_fds.remove(descriptor)
             # Also for a command that was left behind with a copy of it.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             posix.close(descriptor)
@@ -89,7 +89,7 @@ class Locks:
             kind = NoSpaceError if full(error) else TemporaryError
             raise kind(f"cannot lock {name}: {path}: {reason(error)}") from None
         self._descriptors.append(descriptor)
-        self._host.own.add(descriptor)
+        self._host.lock_fds.add(descriptor)
         return descriptor
 
     async def _take(self, name: str, descriptor: int) -> None:
@@ -104,7 +104,7 @@ class Locks:
             try:
                 # The kernel has a queue for those who wait; who asked now and then would be passed by newcomers.
                 left, what = host.deadline.left(), f"the lock {name}: {_holder(descriptor)} works on it"
-                await host.bounded(_wait_for, name, descriptor, timeout=left, keep=(descriptor,), what=what)
+                await host.call_with_timeout(_wait_for, name, descriptor, timeout=left, keep=(descriptor,), what=what)
             except (NoResponseError, DeadlineExceededError):
                 holder = _holder(descriptor)
                 raise TemporaryError(
@@ -112,7 +112,7 @@ class Locks:
                     hint="look at ps, and try again",
                 ) from None
         # What was known before can have been changed by whoever had the lock.
-        host.forget()
+        host.invalidate()
         note(descriptor, f"pid {posix.getpid()}, {host.report.program}")
 
 

@@ -25,7 +25,7 @@ class CancelledError(BaseException):
     """Thrown into a coroutine whose work is no longer wanted; it may still wait to clean up behind itself."""
 
 
-class Wait:
+class WaitUntil:
     """Until ``ready()`` says so or the clock (time.monotonic, seconds) reaches ``until``; true if ready.
 
     ``descriptor`` becoming readable ends the sleep early; ``ready`` is asked then. ``finish``: the failure of another
@@ -46,7 +46,7 @@ class Wait:
         self.descriptor = descriptor
         self.finish = finish
 
-    def __await__(self) -> Generator[Wait, None, bool]:
+    def __await__(self) -> Generator[WaitUntil, None, bool]:
         while True:
             if self.ready is not None and self.ready():
                 return True
@@ -107,13 +107,13 @@ class Waits:
         return self._renewal
 
 
-class Turn:
+class Checkpoint:
     """Once around: all others do first what they can do at once."""
 
     __slots__ = ()
 
-    def __await__(self) -> Generator[Wait, None, None]:
-        yield Wait(0.0)
+    def __await__(self) -> Generator[WaitUntil, None, None]:
+        yield WaitUntil(0.0)
 
 
 class _Task:
@@ -121,7 +121,7 @@ class _Task:
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.coroutine = coroutine
-        self.wait: Wait | None = None
+        self.wait: WaitUntil | None = None
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = False
@@ -148,7 +148,7 @@ class _Task:
             self.step(CancelledError())
 
 
-def together(
+def gather(
     coroutines: Sequence[Coroutine[Any, Any, Any]],
     interruption: Callable[[], BaseException | None] = lambda: None,
     wake: Callable[[], int | None] = lambda: None,
@@ -190,7 +190,7 @@ def together(
     return [task.result for task in tasks]
 
 
-def _sleep(waits: list[Wait], wake: int | None, tick: float) -> None:
+def _sleep(waits: list[WaitUntil], wake: int | None, tick: float) -> None:
     poller = select.poll()
     for wait in waits:
         if wait.descriptor is not None:

@@ -1,4 +1,5 @@
-"""What asks a resolver or a server. Run only in a child, by Host.bounded: a resolver takes as long as it likes.
+"""What asks a resolver or a server. Run only in a child, by Host.call_with_timeout: a resolver takes as long as it
+likes.
 
 Arguments and results are plain values; what the network says is an OSError, which is passed on to the parent.
 """

@@ -1,5 +1,5 @@
-"""A look into a mounted directory, which may never come back: is it of use? Run only in a child, by Host.bounded, as
-filesystem.py is.
+"""A look into a mounted directory, which may never come back: is it of use? Run only in a child, by
+Host.call_with_timeout, as filesystem.py is.
 
 Arguments and results are plain values; an OSError is passed on to the parent.
 """
@@ -30,7 +30,7 @@ USABLE, EMPTY, BROKEN, DENIED, LACKING = "usable", "empty", "broken", "denied", 
 UNREADABLE = "unreadable"
 
 
-def look(
+def probe(
     point: str, required: tuple[str, ...], lease: tuple[str, str] | None
 ) -> tuple[str, str, tuple[str, int] | None]:
     """Is a mounted directory usable: (verdict, detail, lease).
@@ -132,7 +132,7 @@ def examine(
 ) -> tuple[str, str, tuple[str, int] | None, str]:
     """look() at one of many directories (point, required, lease, write); and, with ``write``, its refusal()."""
     point, required, lease, write = item
-    verdict, detail, other = look(point, required, lease)
+    verdict, detail, other = probe(point, required, lease)
     return verdict, detail, other, refusal(point) if write and verdict == USABLE and _is_directory(point) else ""
 
 

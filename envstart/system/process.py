@@ -138,8 +138,8 @@ def _read(descriptor: int) -> Iterator[Any]:
     """What comes framed() from a descriptor."""
     data = b""
     while True:
-        found, data = answers(data)
-        yield from found
+        frames, data = answers(data)
+        yield from frames
         more = posix.read(descriptor, 1 << 16)
         if not more:
             return
@@ -205,16 +205,16 @@ def framed(value: Any) -> bytes:
 
 def answers(data: bytes) -> tuple[list[Any], bytes]:
     """What a child has sent: (0, result), or what raised() reads, for each item that it came to; and the rest."""
-    found = []
+    values = []
     at = 0
     while len(data) - at >= _LENGTH:
         begin = at + _LENGTH
         end = begin + int.from_bytes(data[at:begin], "big")
         if len(data) < end:
             break
-        found.append(marshal.loads(data[begin:end]))
+        values.append(marshal.loads(data[begin:end]))
         at = end
-    return found, data[at:]
+    return values, data[at:]
 
 
 class Pipe:

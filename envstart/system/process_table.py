@@ -10,7 +10,7 @@ from typing import NamedTuple
 from envstart.environment import is_name
 from envstart.errors import UnavailableError
 from envstart.system import command, site_packages, tempfiles
-from envstart.system.loop import Wait
+from envstart.system.loop import WaitUntil
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ def _psutil() -> Any:
 
 
 class _Process(NamedTuple):
-    """One process, as ps(1) tells it; ``began`` as for is_still()."""
+    """One process, as ps(1) tells it; ``started`` as for same_process()."""
 
     pid: int
     parent: int
-    began: float
+    started: float
     is_zombie: bool
     words: list[str]
 
@@ -55,16 +55,16 @@ def _process(line: str) -> _Process:
 
 def _by_ps() -> dict[int, _Process]:
     """Return all processes by their pid; none if ps(1) does not tell them."""
-    out = tempfiles.nameless()
+    out = tempfiles.anonymous()
     try:
         ps = command.start("/bin/ps", _PS, {"LC_ALL": "C"}, (None, out, out))
         os.waitpid(ps.pid, 0)
-        found = [_process(line) for line in tempfiles.text(out).splitlines()]
+        listed = [_process(line) for line in tempfiles.text(out).splitlines()]
     except (OSError, ValueError):
         return {}
     finally:
         os.close(out)
-    return {one.pid: one for one in found}
+    return {one.pid: one for one in listed}
 
 
 def _alive() -> Iterator[tuple[int, list[str]]]:
@@ -94,7 +94,7 @@ def describe(pids: Sequence[int]) -> str:
     return "; ".join(texts) or "nobody that could be found"
 
 
-def naming(programs: Sequence[str], *wanted: str) -> list[int]:
+def find_by_argv(programs: Sequence[str], *wanted: str) -> list[int]:
     """Processes of one of these programs that have all the words that are ``wanted`` among their arguments. Runs in a
     child: it reads those of every process, and can be held up by one."""
     return [
@@ -106,14 +106,14 @@ def naming(programs: Sequence[str], *wanted: str) -> list[int]:
 
 def machines() -> list[str] | None:
     """Return the words on the command lines of all processes of emulators, among them the names of their VMs; None if
-    that cannot be told. Runs in a child, as naming() does."""
-    found: list[str] = []
+    that cannot be told. Runs in a child, as find_by_argv() does."""
+    arguments: list[str] = []
     processes = list(_alive())
     for _, argv in processes:
         if argv and os.path.basename(argv[0]).startswith(_EMULATORS):
             # QEMU also takes guest=NAME,debug-threads=on.
-            found += [word.partition(",")[0].removeprefix("guest=") for word in argv[1:]]
-    return found if processes else None
+            arguments += [word.partition(",")[0].removeprefix("guest=") for word in argv[1:]]
+    return arguments if processes else None
 
 
 def only_zombies(group: int) -> bool:
@@ -130,23 +130,23 @@ def only_zombies(group: int) -> bool:
     return True
 
 
-def callers(part: str) -> list[tuple[int, float]]:
+def cbsd_ancestors(part: str) -> list[tuple[int, float]]:
     """Of the processes that we descend from, those with ``part`` in a word of their command line: pid, and its begin
-    for is_still(). UnavailableError if that cannot be told."""
+    for same_process(). UnavailableError if that cannot be told."""
     psutil = _psutil()
     if psutil is None:
-        return _callers_by_ps(part)
-    found = []
+        return _ancestors_by_ps(part)
+    ancestors = []
     for process in psutil.Process().parents():
         try:
             if any(part in word for word in process.cmdline()):
-                found.append((process.pid, _since_boot(psutil, process)))
+                ancestors.append((process.pid, _since_boot(psutil, process)))
         except psutil.Error:
             continue
-    return found
+    return ancestors
 
 
-def _callers_by_ps(part: str) -> list[tuple[int, float]]:
+def _ancestors_by_ps(part: str) -> list[tuple[int, float]]:
     table = _by_ps()
     one = table.get(os.getpid())
     if one is None:
@@ -154,16 +154,16 @@ def _callers_by_ps(part: str) -> list[tuple[int, float]]:
         raise UnavailableError(
             "cannot tell who has called this: Python's psutil is missing, and ps(1) fails", hint=remedy
         )
-    found = []
+    ancestors = []
     parent = table.get(one.parent)
     while parent is not None and parent.pid != parent.parent:
         if any(part in word for word in parent.words):
-            found.append((parent.pid, parent.began))
+            ancestors.append((parent.pid, parent.started))
         parent = table.get(parent.parent)
-    return found
+    return ancestors
 
 
-def working(parts: Sequence[str], name: str) -> int:
+def find_cbsd_process(parts: Sequence[str], name: str) -> int:
     """The pid of a process that has one of these ``parts`` in a word of its command line, and names this environment as
     CBSD's own programs do; 0 if there is none."""
     for pid, given in _alive():
@@ -201,26 +201,26 @@ def _is_creating(word: str) -> bool:
     return name in _CREATING and os.path.basename(directory) in ("sudoexec", "jailctl", "bhyvectl", "tools", "xenctl")
 
 
-def is_still(pid: int, began: float) -> bool:
-    """Whether the process of this number is the one that began then (see began())."""
+def same_process(pid: int, started: float) -> bool:
+    """Whether the process of this number is the one that began then (see start_time())."""
     psutil = _psutil()
     if psutil is None:
         one = _by_ps().get(pid)
-        return one is not None and not one.is_zombie and abs(one.began - began) < _SAME
+        return one is not None and not one.is_zombie and abs(one.started - started) < _SAME
     try:
         process = psutil.Process(pid)
-        same = abs(_since_boot(psutil, process) - began) < _SAME
+        same = abs(_since_boot(psutil, process) - started) < _SAME
         return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 
 
-def began(pid: int) -> float:
-    """When the process of this number began, for is_still(); 0 if that cannot be told."""
+def start_time(pid: int) -> float:
+    """When the process of this number began, for same_process(); 0 if that cannot be told."""
     psutil = _psutil()
     if psutil is None:
         one = _by_ps().get(pid)
-        return one.began if one is not None else 0.0
+        return one.started if one is not None else 0.0
     try:
         return _since_boot(psutil, psutil.Process(pid))
     except psutil.Error:
@@ -240,7 +240,7 @@ async def end(pids: Sequence[int], gently: bool = True) -> None:
         until = time.monotonic() + _GRACE
         while any(_signal(pid, 0) for pid in alive) and time.monotonic() < until:
             # They are no children of ours: their end comes without a word.
-            await Wait(time.monotonic() + 0.05)
+            await WaitUntil(time.monotonic() + 0.05)
 
 
 def _signal(pid: int, number: int) -> bool:

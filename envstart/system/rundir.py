@@ -76,13 +76,13 @@ def write(name: str, data: bytes) -> None:
         pass
 
 
-def stamp(name: str) -> None:
+def touch(name: str) -> None:
     """Keep the moment. By the clock that nobody sets; it begins anew at each boot, when all this is gone."""
     write(name, f"{time.monotonic():.3f} {posix.getpid()}\n".encode())
 
 
 def age(name: str) -> float | None:
-    """Seconds since its stamp(); None if there is none."""
+    """Seconds since its touch(); None if there is none."""
     try:
         seconds = time.monotonic() - float(read(name).split()[0])
     except (ValueError, IndexError):
@@ -90,7 +90,7 @@ def age(name: str) -> float | None:
     return seconds if seconds >= 0 else None
 
 
-def noted(name: str) -> str:
+def load_note(name: str) -> str:
     """The text of a note; "" if there is none. TemporaryError if that cannot be told."""
     try:
         with open(path(f"{name}.note"), encoding="utf-8", errors="surrogateescape") as file:
@@ -103,7 +103,7 @@ def noted(name: str) -> str:
         raise TemporaryError(f"cannot read {path(name)}.note: {reason(error)}", hint="run it as root") from None
 
 
-def note(name: str, text: str) -> None:
+def save_note(name: str, text: str) -> None:
     """Keep ``text``, whole or not at all; "" takes the note away. TemporaryError if it cannot be kept."""
     from contextlib import suppress
 

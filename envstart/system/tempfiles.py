@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 _OUTPUT_MAX = 8 << 20
 
 
-def nameless() -> int:
+def anonymous() -> int:
     """A descriptor to read and write; where there is no room anywhere, what is written is lost."""
-    found = _new((rundir.DIR, "/tmp", "/var/tmp"))
-    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if found is None else found
+    descriptor = _new((rundir.DIR, "/tmp", "/var/tmp"))
+    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if descriptor is None else descriptor
 
 
-def holding(text: str) -> int:
+def with_text(text: str) -> int:
     """A descriptor to read ``text`` from. It can be a secret: its file has no name that could outlive us. OSError."""
     descriptor = _new((rundir.directory(),))
     if descriptor is None:

@@ -10,7 +10,7 @@ import os
 import time
 
 from envstart.system import filesystem, probe, process
-from envstart.system.loop import Wait
+from envstart.system.loop import WaitUntil
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _TURN = 0.02
 _WELL_KNOWN = (filesystem.__name__, probe.__name__)
 
 
-class Asker:
+class Worker:
     """A child that calls ``function``, and ``again`` what it is asked to afterwards. OSError.
 
     ``keep``: see children.call().
@@ -69,10 +69,10 @@ class Asker:
 
     def answer(self) -> Any:
         """The result; its OSError or EnvstartError is raised, EOFError if it ended before."""
-        found, self.pipe.data = process.answers(self.pipe.data)
-        if not found:
+        answers, self.pipe.data = process.answers(self.pipe.data)
+        if not answers:
             raise EOFError
-        number, value = found[0]
+        number, value = answers[0]
         if error := process.raised(number, value):
             raise error
         return value
@@ -84,36 +84,36 @@ class Asker:
         os.close(self.pipe.descriptor)
 
 
-class Askers:
+class WorkerPool:
     """All of them, for those who ask side by side."""
 
     def __init__(self) -> None:
-        self._idle: list[Asker] = []
-        self._busy: set[Asker] = set()
+        self._idle: list[Worker] = []
+        self._busy: set[Worker] = set()
         self._again = True
 
     async def ask(
         self, function: Callable[..., Any], arguments: Sequence[Any], keep: Sequence[int], limit: float
-    ) -> Asker:
+    ) -> Worker:
         """Who was asked: for what filesystem.py and probe.py do, one that has answered before, if it comes to it at
         once. ``limit``: the time (time.monotonic) from which on nobody is waited for. OSError."""
         if keep or not self._again or function.__module__ not in _WELL_KNOWN:
-            return Asker(function, arguments, keep)
+            return Worker(function, arguments, keep)
         if self._busy and not self._idle:
-            await Wait(min(time.monotonic() + _TURN, limit), lambda: bool(self._idle))
+            await WaitUntil(min(time.monotonic() + _TURN, limit), lambda: bool(self._idle))
         while self._idle:
-            asker = self._idle.pop()
-            if asker.ask(function, arguments):
+            worker = self._idle.pop()
+            if worker.ask(function, arguments):
                 break
-            asker.close()
+            worker.close()
         else:
             try:
-                asker = Asker(function, arguments, again=True)
+                worker = Worker(function, arguments, again=True)
             except OSError:
                 # That takes two descriptors more.
-                asker = Asker(function, arguments)
-        self._busy.add(asker)
-        return asker
+                worker = Worker(function, arguments)
+        self._busy.add(worker)
+        return worker
 
     def dismiss(self) -> None:
         """From here on each child answers once: those who wait for another question hold descriptors."""
@@ -121,10 +121,10 @@ class Askers:
         while self._idle:
             self._idle.pop().close()
 
-    def done(self, asker: Asker, answered: bool) -> None:
+    def done(self, worker: Worker, answered: bool) -> None:
         """Its answer was taken, or is not waited for any more."""
-        if self._again and asker in self._busy and answered and not asker.pipe.closed:
-            self._idle.append(asker)
+        if self._again and worker in self._busy and answered and not worker.pipe.closed:
+            self._idle.append(worker)
         else:
-            asker.close()
-        self._busy.discard(asker)
+            worker.close()
+        self._busy.discard(worker)

@@ -15,7 +15,7 @@ from envstart.engine.plan import Plan
 from envstart.environment import Environment, in_workdir
 from envstart.errors import TemporaryError
 from envstart.mounts.table import Entry, Table
-from envstart.steps.health import Answer
+from envstart.steps.health import ProbeResult
 from envstart.system import loop
 from envstart.system.command import Result
 from envstart.system.deadline import Deadline
@@ -44,8 +44,8 @@ class Stub:
         self.answers = {"sysctl -n kern.hostuuid": f"{UUID}\n", **(answers or {})}
         self.called: list[str] = []
         self.warnings: list[str] = []
-        self.silent: set[str] = set()
-        self.looked: dict[str, Answer] = {}
+        self.unresponsive: set[str] = set()
+        self.looked: dict[str, ProbeResult] = {}
         self.undos: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.deadline = Deadline()
         self.report = self
@@ -68,7 +68,7 @@ class Stub:
     def waiting(self, what: str, until: float | None = None, since: float | None = None) -> loop.Waiting:
         return loop.Waiting([], what, 0.0, 0.0)
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         self._kept.clear()
 
     def on_failure(self, undo: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -76,7 +76,7 @@ class Stub:
 
     async def mounts(self) -> Table:
         if self.forgets:
-            self.forget()
+            self.invalidate()
         return self._table
 
     async def real(self, path: str) -> str:
@@ -100,13 +100,13 @@ class Stub:
                 raise TemporaryError(f"cannot tell what {argv[0]} knows: {error}") from None
         return self._kept[key]
 
-    async def bounded(self, function: Callable[..., _T], *arguments: Any, timeout: float) -> _T:
+    async def call_with_timeout(self, function: Callable[..., _T], *arguments: Any, timeout: float) -> _T:
         return function(*arguments)
 
 
 def done(coroutine: Coroutine[Any, Any, _T]) -> _T:
     """The result of something that waits for nothing."""
-    result: _T = loop.together([coroutine])[0]
+    result: _T = loop.gather([coroutine])[0]
     return result
 
 

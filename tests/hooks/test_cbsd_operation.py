@@ -449,14 +449,14 @@ def test_without_psutil_the_same_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     with subprocess.Popen(["/bin/sh", "-c", "sleep 60; : jname=env1", "/sudoexec/jstart", "jname=env0"]) as child:
         for library in (psutil, None):
             monkeypatch.setitem(sys.modules, "psutil", library)
-            began = process_table.began(child.pid)
+            began = process_table.start_time(child.pid)
             told.append(
                 (
-                    process_table.working(["/sudoexec/jstart"], "env0"),
-                    process_table.naming(["sh"], "jname=env0"),
-                    [pid for pid, _ in process_table.callers("pytest")],
-                    process_table.is_still(child.pid, began),
-                    process_table.is_still(child.pid, began - 60),
+                    process_table.find_cbsd_process(["/sudoexec/jstart"], "env0"),
+                    process_table.find_by_argv(["sh"], "jname=env0"),
+                    [pid for pid, _ in process_table.cbsd_ancestors("pytest")],
+                    process_table.same_process(child.pid, began),
+                    process_table.same_process(child.pid, began - 60),
                 )
             )
         child.kill()

@@ -16,7 +16,7 @@ from stubs import Stub, done
 
 from envstart import paths
 from envstart.storage import iscsi_freebsd
-from envstart.storage.iscsi_freebsd import CONNECTED, Listed
+from envstart.storage.iscsi_freebsd import CONNECTED, SessionInfo
 from envstart.storage.iscsi_redirection import Logins
 from envstart.system import rundir
 from envstart.system.host import Host
@@ -191,8 +191,8 @@ def test_case_b7_where_there_is_no_room_for_the_note(tmp_path: Path, monkeypatch
     assert done(logins.by_portal(stub.host, iscsi_freebsd, [PORTAL], [before, after])) == {}
 
 
-def listed(portal: str) -> Listed:
-    return Listed(SHARED, portal, CONNECTED, {0: "da0"}, 7)
+def listed(portal: str) -> SessionInfo:
+    return SessionInfo(SHARED, portal, CONNECTED, {0: "da0"}, 7)
 
 
 async def numbers(_: Host) -> dict[tuple[str, str], int]:

@@ -349,7 +349,7 @@ def test_fault_10_an_empty_directory_that_takes_no_file(
     plan = planned(tmp_path, "nfs", NFS_SERVER=SERVER)
     (data,) = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
     try:
-        lack = done(health.judge(data, Answered().host, data.point))
+        lack = done(health.check_health(data, Answered().host, data.point))
     except PermissionDeniedError as error:
         lack = error
     assert type(lack) is kind

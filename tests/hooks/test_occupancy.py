@@ -17,7 +17,7 @@ from cbsd import NFS4, SERVER, Ended, Site, last_line
 from toy import Toy
 
 from envstart.cbsd import inventory
-from envstart.cbsd.inventory import Found
+from envstart.cbsd.inventory import EnvironmentRecord
 from envstart.environment import Environment
 from envstart.steps import occupancy, unmount
 from envstart.system import guests, process_table, rundir
@@ -211,9 +211,9 @@ def test_case_a6_on_linux(
 ) -> None:
     """``emulator`` "": CBSD does not know it."""
     row = {"jname": VM, "emulator": emulator, "backend": "nfs", "registered": True, "data": "", "path": ""}
-    found = Found("/W", {"jid": 0, "status": 0, "baserw": 0, "mnt_start": "", "mnt_stop": "", **row})
+    found = EnvironmentRecord("/W", {"jid": 0, "status": 0, "baserw": 0, "mnt_start": "", "mnt_stop": "", **row})
 
-    async def find(*_: object) -> tuple[Found | None, bool]:
+    async def find(*_: object) -> tuple[EnvironmentRecord | None, bool]:
         return found if emulator else None, True
 
     async def answer(*_: object) -> list[int] | None:
@@ -223,7 +223,7 @@ def test_case_a6_on_linux(
     monkeypatch.setattr(unmount, "holders", answer)
     monkeypatch.setattr(process_table, "machines", lambda: named)
     environment = Environment(VM, f"/W/jails-data/{VM}-data", f"/W/jails-system/{VM}")
-    told = host.wait(occupancy.users(host, environment, environment.data))
+    told = host.complete(occupancy.users(host, environment, environment.data))
     assert told.startswith(used)
     assert bool(told) == bool(used)
 
@@ -231,6 +231,6 @@ def test_case_a6_on_linux(
 def test_the_words_of_an_emulator(host: Host) -> None:
     """libvirt's form of QEMU's -name; a name that is only a part of a word is another's."""
     with emulator_process("qemu-system-x86_64", "-name", f"guest={VM},debug-threads=on"):
-        assert host.wait(guests.Machines(host).runs(VM, "qemu", 0, 0))
-        assert not host.wait(guests.Machines(host).runs("vm", "qemu", 0, 0))
-    assert not host.wait(guests.Machines(host).runs(VM, "qemu", 0, 0))
+        assert host.complete(guests.Machines(host).runs(VM, "qemu", 0, 0))
+        assert not host.complete(guests.Machines(host).runs("vm", "qemu", 0, 0))
+    assert not host.complete(guests.Machines(host).runs(VM, "qemu", 0, 0))

@@ -283,7 +283,7 @@ def test_case_a1_who_interrupts_it_loses_nothing(cbsd: Toy, number: signal.Signa
 @pytest.mark.parametrize(("danger", "how"), [("a mount", "fails"), ("", "fails"), ("a mount", "ends")])
 def test_case_a1_the_guard_ends_cbsd_if_something_is_mounted(danger: str, how: str) -> None:
     with subprocess.Popen(["/bin/sleep", "60"]) as cbsd:
-        callers = [(cbsd.pid, process_table.began(cbsd.pid))]
+        callers = [(cbsd.pid, process_table.start_time(cbsd.pid))]
         with contextlib.suppress(ValueError), Guard(Host(Report("env_remove")), callers, lambda: danger):
             if how == "fails":
                 raise ValueError("a bug")

@@ -48,12 +48,12 @@ def refuse_with_status() -> None:
 def test_an_error_of_a_child_is_raised_whole() -> None:
     host = Host(Report("program"))
     with pytest.raises(DamagedError) as caught:
-        host.wait(host.bounded(refuse, timeout=10.0))
+        host.complete(host.call_with_timeout(refuse, timeout=10.0))
     error = caught.value
     assert (error.message, error.hint, error.details) == ("cannot X: reason; more", "do Y; then Z", ("first",))
     assert (error.__notes__, error.status) == (["and W"], os.EX_IOERR)
     with pytest.raises(TemporaryError) as other:
-        host.wait(host.bounded(refuse_with_status, timeout=10.0))
+        host.complete(host.call_with_timeout(refuse_with_status, timeout=10.0))
     assert other.value.status == 99
 
 
@@ -64,7 +64,7 @@ def test_errors_of_items_are_told_apart_from_answers_and_from_others() -> None:
         return str(os.stat(item).st_mode) if item != "text" else "text"
 
     host = Host(Report("program"))
-    answers, _ = host.wait(host.each(of, ["error", "/nothing", "text"], timeout=10.0))
+    answers, _ = host.complete(host.map_with_timeout(of, ["error", "/nothing", "text"], timeout=10.0))
     error, missing, none = (process.raised(*answer) for answer in answers)
     assert isinstance(error, EnvstartError)
     assert error.hint == "do Y; then Z"

@@ -66,7 +66,7 @@ def asked(parse: Parse, result: Result) -> Any:
 
     vars(host)["run"] = run
     try:
-        return host.wait(host.ask(("command",), parse))
+        return host.complete(host.ask(("command",), parse))
     except EnvstartError as error:
         clear(error)
         return error
@@ -84,20 +84,20 @@ def table(read: Callable[[], list[tables.Entry]]) -> None:
 
     vars(host).update(_read_table=_read_table, sleep=sleep)
     try:
-        found = host.wait(host.mounts())
+        found = host.complete(host.mounts())
     except TemporaryError as error:
         clear(error)
         return
     for entry in found:
         assert entry in found.at(entry.point)
         assert printable(str(entry)).isprintable()
-        assert found.holding(entry.point) is not None
+        assert found.mount_of(entry.point) is not None
         found.server(entry.point)
         found.origin(entry.point)
         found.shows(entry, "nfs", "nas:/x", linux=True)
         found.shows(entry, "nullfs", "/a b", linux=False)
     found.below("/mnt")
-    found.uppers("/mnt")
+    found.nullfs_on("/mnt")
 
 
 # The mount table.
@@ -257,9 +257,9 @@ def test_records_of_the_state_directory(tmp_path: Path, data: bytes) -> None:
         age = rundir.age("x.started")
         assert age is None or age >= 0
         written(tmp_path / "x.note", data)
-        source, _, number = rundir.noted("x").partition("\n")
-        rundir.note("x", f"{source}\n{number}")
-        assert os.fsencode(rundir.noted("x")).replace(b"\r\n", b"\n").startswith(os.fsencode(source))
+        source, _, number = rundir.load_note("x").partition("\n")
+        rundir.save_note("x", f"{source}\n{number}")
+        assert os.fsencode(rundir.load_note("x")).replace(b"\r\n", b"\n").startswith(os.fsencode(source))
     finally:
         rundir.DIR = before
 
@@ -286,7 +286,7 @@ def test_the_log_of_a_client(tmp_path: Path, data: bytes) -> None:
 def test_the_superblock_of_a_device(tmp_path: Path, data: bytes, place: int) -> None:
     path = written(tmp_path / "disk", bytes(place) + data)
     for fstype in ("ufs", "ext4"):
-        assert superblock.look(path, fstype) in (superblock.CLEAN, superblock.DIRTY, superblock.UNKNOWN)
+        assert superblock.read(path, fstype) in (superblock.CLEAN, superblock.DIRTY, superblock.UNKNOWN)
 
 
 THIN = b"""/thin/base /usr/jails/jails-data/env1-data nullfs ro 0 0
@@ -380,7 +380,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return database(tmp_path_factory.mktemp("db") / "local.sqlite")
 
 
-def collected(top: Path, data: bytes) -> list[inventory.Found]:
+def collected(top: Path, data: bytes) -> list[inventory.EnvironmentRecord]:
     """What an inventory has of a workdir with this database."""
     (top / "var/db").mkdir(parents=True, exist_ok=True)
     path = top / "var/db/local.sqlite"
@@ -392,7 +392,7 @@ def collected(top: Path, data: bytes) -> list[inventory.Found]:
     assert path.read_bytes() == data
     # SQLite itself makes these two beside a database with a write-ahead log.
     assert set(os.listdir(top / "var/db")) - {"local.sqlite-wal", "local.sqlite-shm"} == {"local.sqlite"}
-    return [inventory.Found(str(top), row) for row in rows]
+    return [inventory.EnvironmentRecord(str(top), row) for row in rows]
 
 
 def test_a_database_that_is_whole(tmp_path: Path, whole: bytes) -> None:

@@ -16,9 +16,9 @@ from envstart.cli.doctor.finding import (
     HOST,
     NOTE,
     WARNING,
-    Case,
+    Context,
     Finding,
-    Scene,
+    Subject,
     of_error,
     see_check,
 )
@@ -30,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.cbsd.inventory import Found, Inventory
+    from envstart.cbsd.inventory import EnvironmentRecord, Inventory
     from envstart.system.host import Host
 
 # Seconds for all of it.
@@ -40,7 +40,9 @@ _ORDER = (CRITICAL, WARNING, NOTE)
 
 def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) -> list[Finding]:
     """All findings, worst first; with ``names`` only of these environments, and of what they need from the host."""
-    wanted = [found for inventory in inventories for found in (inventory.chosen(names) if names else inventory.found)]
+    wanted = [
+        record for inventory in inventories for record in (inventory.chosen(names) if names else inventory.environments)
+    ]
     host.deadline.set(host.deadline.elapsed() + _PATIENCE)
     findings = [
         Finding(CRITICAL, HOST, problem, f"look at {inventory.workdir}; envstart knows less until it can be read")
@@ -48,72 +50,76 @@ def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) 
         for problem in inventory.problems
     ]
     # One that gave the inventory nothing but a problem has been waited for long enough.
-    asked = [inventory for inventory in inventories if inventory.found or not inventory.problems]
-    looks = dict(zip(asked, host.together([places.workdir(host, inventory.workdir) for inventory in asked])))
+    asked = [inventory for inventory in inventories if inventory.environments or not inventory.problems]
+    looks = dict(zip(asked, host.gather([places.workdir(host, inventory.workdir) for inventory in asked])))
     alive = {inventory.workdir: look for inventory, look in looks.items() if look is not None}
     for inventory in asked:
         if inventory.workdir not in alive:
             text = f"{inventory.workdir} does not answer: nothing below it is looked at"
             findings.append(Finding(CRITICAL, HOST, text, see_check([inventory.workdir])))
     cases = []
-    for found in wanted:
-        if found.workdir not in alive:
+    for record in wanted:
+        if record.workdir not in alive:
             continue
-        findings += _of_row(found)
-        case, mistakes = _case(found)
+        findings += _of_row(record)
+        case, mistakes = _case(record)
         findings += mistakes
         cases += [case] if case else []
     try:
-        mounts = host.wait(host.mounts())
+        mounts = host.complete(host.mounts())
     except EnvstartError as error:
         findings.append(of_error(CRITICAL, HOST, error))
         mounts = Table(())
     findings += _unregistered(inventories, wanted, mounts)
-    scene = Scene(inventories, cases, mounts)
+    scene = Context(inventories, cases, mounts)
     for workdir, look in alive.items():
         findings += places.of_workdir(workdir, look, scene)
     parts = (machine, places, servers, sources)
     checks = [check for part in parts for check in part.checks(host, scene)]
-    for answer in host.together(checks):
+    for answer in host.gather(checks):
         findings += answer
     return sorted(findings, key=lambda one: (_ORDER.index(one.level), one.about != HOST, one.about))
 
 
-def _of_row(found: Found) -> list[Finding]:
+def _of_row(record: EnvironmentRecord) -> list[Finding]:
     """What CBSD's own record of an environment says."""
-    if found.problem:
-        return [Finding(CRITICAL, found.name, found.problem, f"correct it: cbsd jset jname={found.name} ...")]
-    if os.path.basename(found.hook).startswith("env_stop_"):
-        text = f"mnt_start is {found.hook}: each start would unmount"
-        return [Finding(CRITICAL, found.name, text, remedies.set_hook(found, found.hook.rpartition("_")[2]))]
-    if found.hook and not found.backend:
-        text = f"mnt_start is {found.hook}, which is none of envstart's hooks: it is not looked at"
-        return [Finding(NOTE, found.name, text, "nothing, if that is meant")]
+    if record.problem:
+        return [Finding(CRITICAL, record.name, record.problem, f"correct it: cbsd jset jname={record.name} ...")]
+    if os.path.basename(record.hook).startswith("env_stop_"):
+        text = f"mnt_start is {record.hook}: each start would unmount"
+        return [Finding(CRITICAL, record.name, text, remedies.set_hook(record, record.hook.rpartition("_")[2]))]
+    if record.hook and not record.backend:
+        text = f"mnt_start is {record.hook}, which is none of envstart's hooks: it is not looked at"
+        return [Finding(NOTE, record.name, text, "nothing, if that is meant")]
     return []
 
 
-def _unregistered(inventories: Sequence[Inventory], wanted: Sequence[Found], mounts: Table) -> list[Finding]:
+def _unregistered(
+    inventories: Sequence[Inventory], wanted: Sequence[EnvironmentRecord], mounts: Table
+) -> list[Finding]:
     """Find what is mounted of jails and VMs that were unregistered: a removal deletes what is in it."""
-    listed = {found.name: found for found in wanted if not found.registered}
+    listed = {record.name: record for record in wanted if not record.registered}
     findings = []
     for inventory in inventories:
         for entry in mounts:
-            found = listed.get(inventory.owner(entry.point) or "")
-            if found is not None and found.workdir == inventory.workdir:
-                danger = unregistered.danger(found.name, found.workdir, str(entry), entry.point, is_jail=found.is_jail)
-                findings.append(Finding(CRITICAL, found.name, *danger))
+            record = listed.get(inventory.owner(entry.point) or "")
+            if record is not None and record.workdir == inventory.workdir:
+                danger = unregistered.danger(
+                    record.name, record.workdir, str(entry), entry.point, is_jail=record.is_jail
+                )
+                findings.append(Finding(CRITICAL, record.name, *danger))
     return findings
 
 
-def _case(found: Found) -> tuple[Case | None, list[Finding]]:
+def _case(record: EnvironmentRecord) -> tuple[Subject | None, list[Finding]]:
     """The plan of an environment, and what is wrong, or doubtful, with its configuration."""
-    if not found.backend or found.environment is None:
+    if not record.backend or record.environment is None:
         return None, []
     try:
-        plan = lifecycle.load(found.backend, found.environment)
+        plan = lifecycle.load(record.backend, record.environment)
     except EnvstartError as error:
-        whole = of_error(CRITICAL, found.name, error)
+        whole = of_error(CRITICAL, record.name, error)
         # Of several mistakes each has a line of its own, and the error repeats the first.
-        return None, [Finding(CRITICAL, found.name, line, whole.remedy) for line in error.details] or [whole]
+        return None, [Finding(CRITICAL, record.name, line, whole.remedy) for line in error.details] or [whole]
     remedy = f"correct {plan.config.path or 'the configuration'}, or leave it if it is meant"
-    return Case(found, plan), [Finding(WARNING, found.name, warning, remedy) for warning in plan.warnings]
+    return Subject(record, plan), [Finding(WARNING, record.name, warning, remedy) for warning in plan.warnings]

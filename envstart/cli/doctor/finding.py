@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import NamedTuple
 
-from envstart.cbsd.inventory import Found, Inventory
+from envstart.cbsd.inventory import EnvironmentRecord, Inventory
 from envstart.config import remedies
 from envstart.engine.plan import Plan
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, reason
@@ -30,23 +30,23 @@ class Finding(NamedTuple):
     remedy: str
 
 
-class Case(NamedTuple):
+class Subject(NamedTuple):
     """Jail or VM that a backend of ours mounts for, and its plan."""
 
-    found: Found
+    record: EnvironmentRecord
     plan: Plan
 
     @property
     def name(self) -> str:
         """Return the name of the jail or VM."""
-        return self.found.name
+        return self.record.name
 
 
-class Scene(NamedTuple):
+class Context(NamedTuple):
     """What is examined: the inventories, the jails and VMs that have a plan, and the mount table."""
 
     inventories: Sequence[Inventory]
-    cases: Sequence[Case]
+    cases: Sequence[Subject]
     mounts: Table
 
     def see_check(self) -> str:
@@ -63,7 +63,7 @@ def see_check(workdirs: Sequence[str]) -> str:
     return f"is it on a dead server? {remedies.known('check', [], workdirs)}"
 
 
-async def guarded(scene: Scene, check: Awaitable[list[Finding]], what: str) -> list[Finding]:
+async def guarded(scene: Context, check: Awaitable[list[Finding]], what: str) -> list[Finding]:
     """Return the findings of a check; one that cannot be made is a finding like another."""
     try:
         return await check

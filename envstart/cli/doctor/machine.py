@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
     from typing import Any
 
-    from envstart.cli.doctor.finding import Case, Scene
+    from envstart.cli.doctor.finding import Context, Subject
     from envstart.engine.plan import Step
     from envstart.system.command import Result
     from envstart.system.host import Host
@@ -76,7 +76,7 @@ _CLEANVAR = "/etc/rc.d/cleanvar"
 _PATIENCE = 4.0
 
 
-def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
+def checks(host: Host, scene: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
     """All of them, not yet begun."""
     yield guarded(scene, _own(host, scene), "this host")
     if host.platform == "freebsd":
@@ -92,7 +92,7 @@ def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Findin
     yield guarded(scene, _locks(scene), "locks of NFS")
 
 
-async def _locks(scene: Scene) -> list[Finding]:
+async def _locks(scene: Context) -> list[Finding]:
     """Tell who has NFSv3 with locks on the server, which rpc.lockd(8) serves: see umount(8), -f."""
     users = [case.name for case in scene.cases if any(getattr(step, "lockd", False) for step in case.plan.steps)]
     text = "NFSv3 without nolockd: while rpc.lockd runs, a forced unmount can crash the host (umount(8))"
@@ -100,31 +100,33 @@ async def _locks(scene: Scene) -> list[Finding]:
     return [of_several(NOTE, users, text, remedy)] if users else []
 
 
-async def _own(host: Host, scene: Scene) -> list[Finding]:
+async def _own(host: Host, scene: Context) -> list[Finding]:
     """What can be told without asking anybody."""
-    found = []
+    findings = []
     if os.geteuid() != 0:
         again = remedies.known("doctor", [], [inventory.workdir for inventory in scene.inventories])
-        found.append(Finding(WARNING, HOST, "not all can be seen by others than root", again))
+        findings.append(Finding(WARNING, HOST, "not all can be seen by others than root", again))
     elif os.path.lexists(rundir.DIR):
         try:
             rundir.directory()
         except EnvstartError as error:
-            found.append(of_error(CRITICAL, HOST, error))
+            findings.append(of_error(CRITICAL, HOST, error))
     known = _PROGRAMS[host.platform]
     programs = sorted({program for fstype in scene.fstypes() for program in known.get(fstype, ())})
     theirs = (f"{_CBSD}/", *(f"{inventory.workdir}/" for inventory in scene.inventories))
     for program in programs:
         path = host.find(program)
         if path is None:
-            found.append(Finding(CRITICAL, HOST, f"{program} is not installed", f"install what {program} comes with"))
+            findings.append(
+                Finding(CRITICAL, HOST, f"{program} is not installed", f"install what {program} comes with")
+            )
         elif os.path.realpath(path).startswith(theirs):
             text = f"{path} is CBSD's script, not the system's {program}"
-            found.append(Finding(CRITICAL, HOST, text, f"take {path} away: CBSD finds its own without it"))
-    return found
+            findings.append(Finding(CRITICAL, HOST, text, f"take {path} away: CBSD finds its own without it"))
+    return findings
 
 
-async def _cleaned(scene: Scene) -> list[Finding]:
+async def _cleaned(scene: Context) -> list[Finding]:
     """Find what rc.d/cleanvar of FreeBSD 12 and 13 would delete: without -x find(1) goes down into what is mounted."""
     points = sorted(point for point in scene.mounts.points if point.startswith("/var/run/"))
     if not points:
@@ -155,16 +157,16 @@ async def _sysctls(host: Host) -> dict[str, str]:
     return values
 
 
-async def _kernel(host: Host, scene: Scene) -> list[Finding]:
+async def _kernel(host: Host, scene: Context) -> list[Finding]:
     values = await _sysctls(host)
-    found = []
+    findings = []
     if values.get("security.jail.jailed", "0") != "0":
         text = "this is a jail: nothing can be mounted from here as CBSD wants it"
-        found.append(Finding(CRITICAL, HOST, text, "run CBSD and its hooks on the host"))
-    return found + _identity(values, scene)
+        findings.append(Finding(CRITICAL, HOST, text, "run CBSD and its hooks on the host"))
+    return findings + _identity(values, scene)
 
 
-def _identity(values: Mapping[str, str], scene: Scene) -> list[Finding]:
+def _identity(values: Mapping[str, str], scene: Context) -> list[Finding]:
     """Look at /etc/hostid, which NFSv4 servers, reservations and marks tell hosts by (docs/freebsd.md#nfs-limits)."""
     users = [case.name for case in scene.cases if any(map(_tells_hosts_apart, case.plan.steps))]
     if not users:
@@ -201,7 +203,7 @@ async def _module(host: Host, name: str, file: str) -> list[Finding]:
     return []
 
 
-def _services(scene: Scene) -> dict[str, list[str]]:
+def _services(scene: Context) -> dict[str, list[str]]:
     """Services that must run, each with the environments that need it."""
     needed: dict[str, list[str]] = {}
     for case in scene.cases:
@@ -210,7 +212,7 @@ def _services(scene: Scene) -> dict[str, list[str]]:
     return needed
 
 
-def _services_of(case: Case) -> Iterator[str]:
+def _services_of(case: Subject) -> Iterator[str]:
     for step in case.plan.steps:
         options: tuple[str, ...] = getattr(step, "options", ())
         if step.fstype == "iscsi" and not case.plan.config["ISCSI_START_DAEMON"]:
@@ -225,15 +227,15 @@ def _services_of(case: Case) -> Iterator[str]:
 
 
 async def _service(host: Host, name: str, users: list[str]) -> list[Finding]:
-    found = []
+    findings = []
     if (await _asked(host, "service", name, "onestatus")).status != 0:
         text = f"the service {name} does not run"
         level = CRITICAL if name in _DAEMONS else WARNING
-        found.append(of_several(level, users, text, f"service {name} onestart"))
+        findings.append(of_several(level, users, text, f"service {name} onestart"))
     if (await _asked(host, "service", name, "enabled")).status != 0:
         text = f"the service {name} is not enabled: it will not run after a boot"
-        found.append(of_several(WARNING, users, text, f"service {name} enable"))
-    return found
+        findings.append(of_several(WARNING, users, text, f"service {name} enable"))
+    return findings
 
 
 async def _clock(host: Host) -> list[Finding]:
@@ -245,7 +247,7 @@ async def _clock(host: Host) -> list[Finding]:
 
 async def _asked(host: Host, *argv: str) -> Result:
     """A command that only asks; TemporaryError without an answer."""
-    result = await host.run(argv, timeout=_PATIENCE, reads=True)
+    result = await host.run(argv, timeout=_PATIENCE, read_only=True)
     if result.status is None:
         raise TemporaryError(f"cannot tell: {' '.join(argv)}: {result.words}", hint="try again")
     return result

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
     from typing import Any
 
-    from envstart.cbsd.inventory import Found
-    from envstart.cli.doctor.finding import Case, Scene
+    from envstart.cbsd.inventory import EnvironmentRecord
+    from envstart.cli.doctor.finding import Context, Subject
     from envstart.system.host import Host
 
 # Switches of CBSD that must be off where the data come from elsewhere (docs/cbsd.md#switches).
@@ -44,14 +44,14 @@ _SKEW = 60
 _SIZE_MAX = 1 << 20
 
 
-def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
+def checks(host: Host, scene: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
     """All of them, not yet begun."""
-    hooks: dict[str, list[Found]] = {}
+    hooks: dict[str, list[EnvironmentRecord]] = {}
     complete = {inventory.workdir: inventory.complete for inventory in scene.inventories}
     for case in scene.cases:
         # Without CBSD's database it was guessed, and has no path.
-        if complete[case.found.workdir]:
-            hooks.setdefault(case.found.hook, []).append(case.found)
+        if complete[case.record.workdir]:
+            hooks.setdefault(case.record.hook, []).append(case.record)
     for path, users in hooks.items():
         yield guarded(scene, _hook(host, path, users), path)
     secrets = {path: case.name for case in scene.cases for path in _secrets(case)}
@@ -69,7 +69,7 @@ def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Findin
 async def workdir(host: Host, path: str) -> dict[str, str] | None:
     """What CBSD's files at the top of a workdir say; None if it does not answer."""
     try:
-        look: dict[str, str] = await host.bounded(look_at_workdir, path, timeout=_PATIENCE)
+        look: dict[str, str] = await host.call_with_timeout(look_at_workdir, path, timeout=_PATIENCE)
     except (EnvstartError, OSError):
         return None
     return look
@@ -88,47 +88,49 @@ def look_at_workdir(path: str) -> dict[str, str]:
     }
 
 
-def of_workdir(top: str, look: dict[str, str], scene: Scene) -> list[Finding]:
+def of_workdir(top: str, look: dict[str, str], scene: Context) -> list[Finding]:
     """What is wrong with that, if one of our backends is in use there."""
-    backends = {case.plan.backend for case in scene.cases if case.found.workdir == top}
+    backends = {case.plan.backend for case in scene.cases if case.record.workdir == top}
     if not backends:
         return []
-    found = []
+    findings = []
     name, database = look["nodename"], look["database"]
     if not name:
         text = f"{top}/nodename is missing or empty: a lease cannot be told from another node's"
         known = database.removeprefix("inv.").removesuffix(".sqlite")
-        found.append(Finding(CRITICAL, HOST, text, f"echo {known or 'NAME'} > {shlex.quote(top + '/nodename')}"))
+        findings.append(Finding(CRITICAL, HOST, text, f"echo {known or 'NAME'} > {shlex.quote(top + '/nodename')}"))
     elif database and database != f"inv.{name}.sqlite":
         text = f"{top}/nodename says {name}, but CBSD's database is {database}"
-        found.append(Finding(WARNING, HOST, text, f"correct {top}/nodename, or where {top}/var/db/local.sqlite leads"))
+        findings.append(
+            Finding(WARNING, HOST, text, f"correct {top}/nodename, or where {top}/var/db/local.sqlite leads")
+        )
     values = {one.key: one.value for one in shell.read(look["inventory"]).assignments}
     for feature in _FEATURES:
         if backends != {"nullfs"} and values.get(feature, "0") not in ("", "0"):
             text = f"{feature} is on in {top}/nc.inventory: CBSD takes the data directories for file systems of its own"
-            found.append(Finding(WARNING, HOST, text, f"cbsd initenv-tui: switch {feature} off"))
-    return found
+            findings.append(Finding(WARNING, HOST, text, f"cbsd initenv-tui: switch {feature} off"))
+    return findings
 
 
 # Hooks.
 
 
-async def _hook(host: Host, path: str, founds: list[Found]) -> list[Finding]:
+async def _hook(host: Host, path: str, records: list[EnvironmentRecord]) -> list[Finding]:
     wrong = python = ""
-    users = [found.name for found in founds]
+    users = [record.name for record in records]
     if any(character.isspace() for character in path):
         wrong = "has a blank in its path, and CBSD runs it without quotes"
     elif not path.startswith("/"):
         wrong = "has no absolute path, and CBSD runs it in /var/empty"
     else:
-        wrong, python = await host.bounded(look_at_hook, path, timeout=_PATIENCE)
+        wrong, python = await host.call_with_timeout(look_at_hook, path, timeout=_PATIENCE)
     if wrong:
-        remedy = "; ".join(remedies.set_hook(found, found.backend) for found in founds)
+        remedy = "; ".join(remedies.set_hook(record, record.backend) for record in records)
         return [of_several(CRITICAL, users, f"the hook {path} {wrong}", remedy)]
     if not python:
         text = f"the hook {path} finds no Python"
         return [of_several(CRITICAL, users, text, _install(host, path, "", ["python3"]))]
-    result = await host.run((python, "-I", "-c", _IMPORT), timeout=_IMPORTING, reads=True)
+    result = await host.run((python, "-I", "-c", _IMPORT), timeout=_IMPORTING, read_only=True)
     lacking = result.out.split() if result.status == 0 else [result.words]
     if lacking:
         text = f"the hook {path} runs with {python}, which lacks {several(lacking)}"
@@ -178,7 +180,7 @@ def python_of_pip(directory: str) -> str:
 # Secrets.
 
 
-def _secrets(case: Case) -> Iterator[str]:
+def _secrets(case: Subject) -> Iterator[str]:
     """Files that only root may read."""
     config = case.plan.config
     for key in config:
@@ -191,28 +193,30 @@ def _close(path: str) -> str:
     return f"{shlex.join(('chown', 'root', path))} && {shlex.join(('chmod', '600', path))}"
 
 
-async def _check_secrets(host: Host, scene: Scene, secrets: dict[str, str]) -> list[Finding]:
-    found = []
-    answers, _ = await host.each(lambda path: keyfile.refuse_untrusted([path]), list(secrets), timeout=_PATIENCE)
+async def _check_secrets(host: Host, scene: Context, secrets: dict[str, str]) -> list[Finding]:
+    findings = []
+    answers, _ = await host.map_with_timeout(
+        lambda path: keyfile.refuse_untrusted([path]), list(secrets), timeout=_PATIENCE
+    )
     for (path, name), (number, answer) in zip(secrets.items(), answers):
         error = process.raised(number, answer)
         if isinstance(error, EnvstartError):
-            found.append(Finding(CRITICAL, name, error.message, error.hint or _close(path)))
+            findings.append(Finding(CRITICAL, name, error.message, error.hint or _close(path)))
         elif error is not None:
             remedy = "put it there, or correct the configuration"
-            found.append(Finding(CRITICAL, name, f"cannot use {answer}", remedy))
+            findings.append(Finding(CRITICAL, name, f"cannot use {answer}", remedy))
     if len(answers) < len(secrets):
         path, name = list(secrets.items())[len(answers)]
         text = f"{path} gives no answer; keys after it were not looked at"
-        found.append(Finding(CRITICAL, name, text, scene.see_check()))
-    return found
+        findings.append(Finding(CRITICAL, name, text, scene.see_check()))
+    return findings
 
 
 # pkg(8), and what is mounted.
 
 
 async def _pkg(host: Host) -> list[Finding]:
-    text = await host.bounded(_text, pkg_locking.HOST_CONF, timeout=_PATIENCE)
+    text = await host.call_with_timeout(_text, pkg_locking.HOST_CONF, timeout=_PATIENCE)
     return [] if pkg_locking.has_locking(text) else [_lacks_locking(HOST, pkg_locking.HOST_CONF)]
 
 
@@ -221,9 +225,9 @@ def _lacks_locking(about: str, path: str) -> Finding:
     return Finding(WARNING, about, text, f"echo '{pkg_locking.LINE}' >> {shlex.quote(path)}")
 
 
-def _groups(host: Host, scene: Scene) -> dict[str, list[tuple[Case, tuple[str, str]]]]:
+def _groups(host: Host, scene: Context) -> dict[str, list[tuple[Subject, tuple[str, str]]]]:
     """What can be looked at now, by the server that it is on: one child each, so that a dead one costs no more."""
-    groups: dict[str, list[tuple[Case, tuple[str, str]]]] = {}
+    groups: dict[str, list[tuple[Subject, tuple[str, str]]]] = {}
     for case in scene.cases:
         item = _visible(host, case)
         if item[0]:
@@ -231,49 +235,49 @@ def _groups(host: Host, scene: Scene) -> dict[str, list[tuple[Case, tuple[str, s
     return groups
 
 
-def _visible(host: Host, case: Case) -> tuple[str, str]:
+def _visible(host: Host, case: Subject) -> tuple[str, str]:
     """(system directory, data directory whose pkg.conf matters); "" for what is not mounted, and so cannot be seen."""
     environment, steps = case.plan.environment, {step.name for step in case.plan.steps}
     system = environment.system if "system" not in steps or _is_mounted(host, environment.system) else ""
-    pkg = case.found.is_jail and pkg_locking.needs_locking(case.plan) and _is_mounted(host, environment.data)
+    pkg = case.record.is_jail and pkg_locking.needs_locking(case.plan) and _is_mounted(host, environment.data)
     return system, environment.data if pkg else ""
 
 
 def _is_mounted(host: Host, point: str) -> bool:
     try:
-        return bool(host.wait(host.stack(point)))
+        return bool(host.complete(host.stack(point)))
     except TemporaryError:
         # Neither the table nor what it lies on says so, and each of them is told for itself.
         return False
 
 
-async def _look_at(host: Host, group: list[tuple[Case, tuple[str, str]]]) -> list[Finding]:
-    found = []
-    answers, _ = await host.each(look_at_system, [item for _, item in group], timeout=_PATIENCE)
+async def _look_at(host: Host, group: list[tuple[Subject, tuple[str, str]]]) -> list[Finding]:
+    findings = []
+    answers, _ = await host.map_with_timeout(look_at_system, [item for _, item in group], timeout=_PATIENCE)
     for (case, (system, data)), (number, answer) in zip(group, answers):
         if number:
             text = f"cannot look at {system}: {answer}"
-            found.append(Finding(WARNING, case.name, text, see_check([case.found.workdir])))
+            findings.append(Finding(WARNING, case.name, text, see_check([case.record.workdir])))
             continue
         lacking, ahead, conf = answer
         if lacking:
             text = f"{system} lacks {' and '.join(lacking)}: CBSD stops and removes it without unmounting first"
-            found.append(
-                Finding(WARNING, case.name, text, remedies.known("install", [case.name], [case.found.workdir]))
+            findings.append(
+                Finding(WARNING, case.name, text, remedies.known("install", [case.name], [case.record.workdir]))
             )
         if ahead > _SKEW:
             text = f"{system} was changed {ahead} s in the future: the clocks of this host and of the server differ"
-            found.append(
+            findings.append(
                 Finding(WARNING, case.name, text, "let both have their time from one source; a lease needs it")
             )
         if data and not pkg_locking.has_locking(conf):
-            found.append(_lacks_locking(case.name, f"{data}/{pkg_locking.CONF}"))
+            findings.append(_lacks_locking(case.name, f"{data}/{pkg_locking.CONF}"))
     if len(answers) < len(group):
         rest = [case for case, _ in group[len(answers) :]]
-        names, workdirs = [case.name for case in rest], list(dict.fromkeys(case.found.workdir for case in rest))
+        names, workdirs = [case.name for case in rest], list(dict.fromkeys(case.record.workdir for case in rest))
         text = f"the system directory of {names[0]} gives no answer; it and what is beside it was not looked at"
-        found.append(of_several(CRITICAL, names, text, remedies.known("recover", names, workdirs)))
-    return found
+        findings.append(of_several(CRITICAL, names, text, remedies.known("recover", names, workdirs)))
+    return findings
 
 
 def look_at_system(item: tuple[str, str]) -> tuple[list[str], int, str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from typing import Any
 
-    from envstart.cli.doctor.finding import Scene
+    from envstart.cli.doctor.finding import Context
     from envstart.engine.plan import Step
     from envstart.system.host import Host
 
@@ -50,7 +50,7 @@ class Server:
         return nfs_failure.kinds(self.options)
 
 
-def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
+def checks(host: Host, scene: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
     """One for each server, not yet begun."""
     known: dict[tuple[object, ...], Server] = {}
     for case in scene.cases:
@@ -87,7 +87,7 @@ async def _server(host: Host, server: Server) -> list[Finding]:
 async def _name(host: Host, server: Server) -> Finding | None:
     users = list(server.paths)
     try:
-        problem, kinds = await host.bounded(network.resolve, server.name, timeout=_RESOLVING)
+        problem, kinds = await host.call_with_timeout(network.resolve, server.name, timeout=_RESOLVING)
     except (NoResponseError, DeadlineExceededError):
         problem, kinds = network.UNRESOLVED, []
     if problem == network.UNKNOWN:
@@ -111,10 +111,10 @@ async def _port(host: Host, server: Server) -> Finding | None:
     try:
         if server.nfs:
             arguments: tuple[Any, ...] = (server.name, server.port, int(server.nfs), list(server.kinds), _CONNECTING)
-            answer = await host.bounded(network.null_call, *arguments, timeout=_CONNECTING + _SPARE)
+            answer = await host.call_with_timeout(network.null_call, *arguments, timeout=_CONNECTING + _SPARE)
         else:
             arguments = (server.name, server.port, _CONNECTING)
-            answer = await host.bounded(network.connect, *arguments, timeout=_CONNECTING + _SPARE)
+            answer = await host.call_with_timeout(network.connect, *arguments, timeout=_CONNECTING + _SPARE)
     except (NoResponseError, DeadlineExceededError) as error:
         answer = str(error)
     except OSError as error:
@@ -132,7 +132,7 @@ async def _port(host: Host, server: Server) -> Finding | None:
 async def _exports(host: Host, server: Server) -> list[Finding]:
     """What the server exports, as mountd tells it; NFSv4 needs neither mountd nor rpcbind."""
     try:
-        result = await host.run(("showmount", "-E", server.name.strip("[]")), timeout=_LISTING, reads=True)
+        result = await host.run(("showmount", "-E", server.name.strip("[]")), timeout=_LISTING, read_only=True)
     except UnavailableError:
         return []
     users = list(server.paths)

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from typing import Any
 
-    from envstart.cli.doctor.finding import Case, Scene
+    from envstart.cli.doctor.finding import Context, Subject
     from envstart.system.host import Host
 
 _PATIENCE = 3.0
 
 
-def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
+def checks(host: Host, scene: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
     """All of them, not yet begun."""
     users: dict[str, list[str]] = {}
     for case in scene.cases:
@@ -34,7 +34,7 @@ def checks(host: Host, scene: Scene) -> Iterator[Coroutine[Any, Any, list[Findin
         yield guarded(scene, _unmounted(host, users), sources.FSTAB)
 
 
-def _used(case: Case) -> Iterator[str]:
+def _used(case: Subject) -> Iterator[str]:
     """Directories and files of this host that an environment's files come from."""
     if case.plan.backend == "nullfs":
         yield from (step.source for step in case.plan.steps if step.fstype == "nullfs")
@@ -42,16 +42,16 @@ def _used(case: Case) -> Iterator[str]:
         yield case.plan.config["GELI_PROVIDER"]
 
 
-async def _required(host: Host, case: Case) -> list[Finding]:
-    found = []
+async def _required(host: Host, case: Subject) -> list[Finding]:
+    findings = []
     for step in case.plan.steps:
-        if isinstance(step, MountedDirectory) and (state := await step.state(host)).word == NOT_READY:
-            found.append(Finding(CRITICAL, case.name, f"{step.source}: {state.found}", f"mount {step.source}"))
-    return found
+        if isinstance(step, MountedDirectory) and (state := await step.state(host)).status == NOT_READY:
+            findings.append(Finding(CRITICAL, case.name, f"{step.source}: {state.detail}", f"mount {step.source}"))
+    return findings
 
 
-async def _unshown(host: Host, case: Case) -> list[Finding]:
-    found = []
+async def _unshown(host: Host, case: Subject) -> list[Finding]:
+    findings = []
     for step in case.plan.steps:
         if isinstance(step, Mount) and step.fstype == "nullfs":
             stack = await host.stack(step.point)
@@ -59,21 +59,21 @@ async def _unshown(host: Host, case: Case) -> list[Finding]:
             text = await sources.unshown(step, host, await host.mounts(), point, stack[-1] if stack else None)
             if text:
                 remedy = "its directory is empty in there; mount it on its own, as by a line of THIN_FSTAB"
-                found.append(Finding(WARNING, case.name, f"{step.point}: {text}", remedy))
-    return found
+                findings.append(Finding(WARNING, case.name, f"{step.point}: {text}", remedy))
+    return findings
 
 
 async def _unmounted(host: Host, users: dict[str, list[str]]) -> list[Finding]:
     """What fstab(5) lists, and is not mounted, although files of environments lie in it."""
-    points: list[str] = await host.bounded(fstab_points, sources.FSTAB, timeout=_PATIENCE)
-    found = []
+    points: list[str] = await host.call_with_timeout(fstab_points, sources.FSTAB, timeout=_PATIENCE)
+    findings = []
     for point in points:
         names = sorted({name for path, names in users.items() if is_below(path, point) for name in names})
         if names and not await host.stack(point):
             text = f"{point} is in {sources.FSTAB}, and is not mounted; directories of jails or VMs lie in it"
             remedy = f"mount {point}; NULLFS_REQUIRE_MOUNTED (images: GELI_REQUIRE_MOUNTED) lets a start refuse that"
-            found.append(of_several(WARNING, names, text, remedy))
-    return found
+            findings.append(of_several(WARNING, names, text, remedy))
+    return findings
 
 
 def fstab_points(path: str) -> list[str]:

@@ -56,9 +56,9 @@ def test_the_errors_of_a_log(tmp_path: Path) -> None:
 def test_where_no_note_can_be_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rundir, "DIR", str(tmp_path / "run"))
     (tmp_path / "run").write_text("no directory")
-    assert rundir.noted("client") == ""
+    assert rundir.load_note("client") == ""
 
 
 def test_numbers_of_both_systems() -> None:
-    assert Entry("/dev/fuse", "/p", "fusefs", number="0100").number == "0100"
-    assert Entry("ceph-fuse", "/p", "fuse.ceph-fuse", device="0:57").number == "0:57"
+    assert Entry("/dev/fuse", "/p", "fusefs", fsid="0100").fsid == "0100"
+    assert Entry("ceph-fuse", "/p", "fuse.ceph-fuse", device="0:57").fsid == "0:57"

@@ -14,7 +14,7 @@ from envstart import backends
 from envstart.backends import nfs
 from envstart.config import schema
 
-_SECONDS = schema.whole(2, 86400, "seconds")
+_SECONDS = schema.integer(2, 86400, "seconds")
 _WORD = schema.choice("refuse", "warn")
 
 
@@ -27,11 +27,11 @@ _WORD = schema.choice("refuse", "warn")
         (schema.words, "  a  b ", ("a", "b")),
         (schema.words, "a\tb\n  c", ("a", "b", "c")),
         (schema.words, "a\u00a0b\u3000c", ("a\u00a0b\u3000c",)),
-        (schema.flag, "1", True),
-        (schema.flag, "YES", True),
-        (schema.flag, "on", True),
-        (schema.flag, "0", False),
-        (schema.flag, "False", False),
+        (schema.boolean, "1", True),
+        (schema.boolean, "YES", True),
+        (schema.boolean, "on", True),
+        (schema.boolean, "0", False),
+        (schema.boolean, "False", False),
         (_WORD, "warn", "warn"),
         (_SECONDS, "2", 2),
         (_SECONDS, "0007", 7),
@@ -57,9 +57,9 @@ def test_read(parse: Callable[[str], Any], value: str, read: object) -> None:
         (schema.text, "\x9b2J", "has a control character"),
         (schema.text, "a\u2028b", "has a control character"),
         (schema.words, "a\x1bb", "has a control character"),
-        (schema.flag, "2", "is neither 1 nor 0"),
-        (schema.flag, "", "is neither 1 nor 0"),
-        (schema.flag, " 1", "is neither 1 nor 0"),
+        (schema.boolean, "2", "is neither 1 nor 0"),
+        (schema.boolean, "", "is neither 1 nor 0"),
+        (schema.boolean, " 1", "is neither 1 nor 0"),
         (_WORD, "Warn", "is none of refuse, warn"),
         (_SECONDS, "1", "is invalid: expected 2..86400 seconds"),
         (_SECONDS, "86401", "is invalid: expected 2..86400 seconds"),
@@ -86,7 +86,7 @@ def test_fault_103_refused(parse: Callable[[str], Any], value: str, text: str) -
     assert str(caught.value) == text
 
 
-_PARSERS = [schema.text, schema.words, schema.flag, _WORD, _SECONDS, schema.directory, schema.names]
+_PARSERS = [schema.text, schema.words, schema.boolean, _WORD, _SECONDS, schema.directory, schema.names]
 
 
 @given(st.sampled_from(_PARSERS), st.text())
@@ -169,14 +169,14 @@ def test_the_name_of_the_environment_is_filled_in() -> None:
 def test_what_nothing_is_filled_in_for(fills: tuple[str, ...], value: str, text: str) -> None:
     """A key file of the name {name}.key was looked for, and was not there."""
     with pytest.raises(ValueError) as caught:
-        schema.Option("A", schema.text, "", "the a", fills=fills).read(value, "jail1")
+        schema.Option("A", schema.text, "", "the a", placeholders=fills).read(value, "jail1")
     assert str(caught.value) == text
 
 
 @pytest.mark.parametrize("value", ["{", "}", "{}", "a}{b", "{a,b}", "{ name }", "{5ad0c3f1-9b}", "{name"])
 def test_braces_that_are_no_word_stay(value: str) -> None:
     for fills in ((), (schema.NAME,)):
-        assert schema.Option("A", schema.text, "", "the a", fills=fills).read(value, "jail1") == value
+        assert schema.Option("A", schema.text, "", "the a", placeholders=fills).read(value, "jail1") == value
 
 
 @pytest.mark.parametrize("backend", backends.NAMES)

@@ -10,7 +10,7 @@ import pytest
 from envstart import lifecycle
 from envstart.backends import NAMES, backend
 from envstart.cli.doctor import machine
-from envstart.cli.doctor.finding import CRITICAL, Scene
+from envstart.cli.doctor.finding import CRITICAL, Context
 from envstart.config import staging
 from envstart.environment import Environment, file_name
 from envstart.mounts import table_linux
@@ -102,6 +102,6 @@ def test_case_a7_doctor_tells_of_a_cleanvar_that_deletes_what_is_mounted(
         script.write_text(f"cleanvar_start()\n{{\n\t\t# Skip over logging sockets\n\t\t{line}\n}}\n")
     monkeypatch.setattr(machine, "_CLEANVAR", str(script))
     mounts = Table([Entry(f"/dev/{number}", point, "ufs") for number, point in enumerate(points)])
-    findings = Host(Report("test")).wait(machine._cleaned(Scene([], [], mounts)))
+    findings = Host(Report("test")).complete(machine._cleaned(Context([], [], mounts)))
     assert [finding.level for finding in findings] == ([CRITICAL] if told else [])
     assert not told or "/var/run/envstart/volumes/jail1.0001" in findings[0].text

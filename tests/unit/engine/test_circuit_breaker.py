@@ -28,4 +28,4 @@ def test_faults_18_19_on_a_slow_host(monkeypatch: pytest.MonkeyPatch, listening:
         server.bind(("127.0.0.1", 0))
         if listening:
             server.listen()
-        assert host.wait(circuit_breaker.connects(host, (server.getsockname(),))) is listening
+        assert host.complete(circuit_breaker.connects(host, (server.getsockname(),))) is listening

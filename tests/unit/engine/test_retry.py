@@ -132,7 +132,7 @@ def test_case_b4_the_last_look_at_a_device_has_time_of_its_own(
     monkeypatch.setattr(block, "time", clock)
     scene = Scene(clock, 0.0)
     began = scene.deadline.elapsed()
-    looks = block.Looks(cast(Host, scene), patience, "a disk")
+    looks = block.Polling(cast(Host, scene), patience, "a disk")
     while done(looks.again()):
         pass
     assert scene.deadline.elapsed() - began == pytest.approx(min(patience, LIMIT - 0.25), abs=TICKS)

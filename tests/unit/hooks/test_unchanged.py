@@ -82,7 +82,7 @@ def test_the_table_is_read_in_the_same_way(
 
     vars(host)["probe"] = probe
     try:
-        lacking = host.together([step.check(host) for step in steps])
+        lacking = host.gather([step.check(host) for step in steps])
         fine = not any(lacking) and not told
     except Exception:
         fine = False

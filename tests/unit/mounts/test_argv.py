@@ -45,9 +45,9 @@ def test_bind_mount_on_linux() -> None:
 def test_unmounting() -> None:
     assert commands.unmount("freebsd", "nfs", "/mnt") == ("umount", "-n", "/mnt")
     assert commands.unmount("freebsd", "ufs", "/mnt") == ("umount", "/mnt")
-    assert commands.unmount_by_force("freebsd", "/mnt") == ("umount", "-f", "/mnt")
-    assert commands.unmount_dead("freebsd", "nfs", "/mnt") == ("umount", "-N", "/mnt")
-    assert commands.unmount_dead("freebsd", "nullfs", "/mnt") == ("umount", "-f", "/mnt")
+    assert commands.force_unmount("freebsd", "/mnt") == ("umount", "-f", "/mnt")
+    assert commands.unmount_unresponsive("freebsd", "nfs", "/mnt") == ("umount", "-N", "/mnt")
+    assert commands.unmount_unresponsive("freebsd", "nullfs", "/mnt") == ("umount", "-f", "/mnt")
     assert "--no-canonicalize" in commands.unmount("linux", "nfs", "/mnt")
 
 

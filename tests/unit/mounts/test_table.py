@@ -34,7 +34,7 @@ def test_what_is_hidden_and_what_was_replaced(order: tuple[str, ...]) -> None:
     """Each is told by what was mounted later on something above."""
     for device in ("", "8:1"):
         table = Table([Entry("/srv/store/j", point, "nullfs", device=device) for point in ("/", *order)])
-        cover, replaced = table.cover("/w/data/j"), table.replaced(table.at("/w/data/j")[0])
+        cover, replaced = table.hidden_by("/w/data/j"), table.shadowed_by(table.at("/w/data/j")[0])
         assert (cover and cover.point) == _after("/w/data/j", order, "/w", "/w/data")
         # Linux tells what a bind mount shows by its device.
         assert (replaced and replaced.point) == (None if device else _after("/w/data/j", order, "/srv"))
@@ -69,7 +69,7 @@ def test_struct_statfs() -> None:
 def test_the_number_of_a_mount_is_its_fsid_as_far_as_it_is_told() -> None:
     root = statfs(b"/dev/da0", b"/", b"ufs", fsid=bytes(8))
     fuse = statfs(b"/dev/fuse", b"/x", b"fusefs", fsid=bytes.fromhex("0a1b2c3d4e5f6071"))
-    assert [entry.number for entry in table_freebsd.parse_statfs(root + fuse)] == ["", "0a1b2c3d4e5f6071"]
+    assert [entry.fsid for entry in table_freebsd.parse_statfs(root + fuse)] == ["", "0a1b2c3d4e5f6071"]
 
 
 @pytest.mark.parametrize("data", [b"", statfs(b"nas:/x", b"/x"), statfs(b"/dev/da0", b"/", version=0x20030518)])
@@ -162,7 +162,7 @@ def test_what_holds_a_path() -> None:
     table = Table(
         [Entry("a", "/", "ufs"), Entry("b", "/x", "ufs"), Entry("c", "/x", "ufs"), Entry("d", "/x/y/z", "ufs")]
     )
-    assert [getattr(table.holding(path), "source", None) for path in ("/x/y", "/xy", "/x/y/z/1", "/")] == [
+    assert [getattr(table.mount_of(path), "source", None) for path in ("/x/y", "/xy", "/x/y/z/1", "/")] == [
         "c",
         "a",
         "d",

@@ -59,7 +59,7 @@ class LinuxStub(Stub):
     def __init__(self, answers: dict[str, Result]) -> None:
         super().__init__(answers)
         self.given: list[object] = []
-        self.silent: set[str] = set()
+        self.unresponsive: set[str] = set()
 
     async def run(self, argv: Any, **how: object) -> Result:
         self.given.append(how.get("stdin"))
@@ -239,18 +239,18 @@ def test_all_mounts_of_a_cluster_hang_together(tmp_path: Path) -> None:
 def test_a_mount_that_gives_no_answer_yet_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The MDS waits for a client that has died, as after a crash of this host; what is mounted stays mounted."""
     stub = LinuxStub({})
-    stub.silent = {POINT}
+    stub.unresponsive = {POINT}
     stub._table = Table([entry("10.0.0.1:/data/env1")])
     answers: list[EnvstartError | None] = [NoResponseError("no answer"), None, NotFoundError("no etc")]
 
     async def judge(mount: object, host: Host, point: str) -> EnvstartError | None:
         return answers.pop(0)
 
-    monkeypatch.setattr("envstart.steps.health.judge", judge)
+    monkeypatch.setattr("envstart.steps.health.check_health", judge)
     step = mount(tmp_path)
     with pytest.raises(NoResponseError):
         done(step._attempt(stub.host, POINT, Undo()))
-    assert stub.silent == set()
+    assert stub.unresponsive == set()
     # Whatever else is wrong is told by check().
     for _ in range(2):
         done(step._attempt(stub.host, POINT, Undo()))

@@ -11,7 +11,7 @@ from cbsd import SERVER
 from stubs import planned
 
 from envstart.hooks import unchanged
-from envstart.steps.health import Answer, interpret
+from envstart.steps.health import ProbeResult, interpret
 from envstart.steps.mount import Mount
 from envstart.system import probe
 
@@ -51,7 +51,7 @@ def test_case_c10_an_empty_directory_that_takes_no_file(
 ) -> None:
     """Only a server can show like that what it does not export, and only what it shall let be written to."""
     data = data_of(tmp_path, fstype, *options)
-    health = interpret(data, "freebsd", data.point, Answer(probe.EMPTY, why))
+    health = interpret(data, "freebsd", data.point, ProbeResult(probe.EMPTY, why))
     assert (health.problem is None) == (not words)
     assert words in str(health.problem or "")
     assert ("not export" in str(health.problem)) == ("not export" in words)
@@ -61,7 +61,7 @@ def test_case_c10_an_empty_directory_that_takes_no_file(
 
 def test_case_c10_what_is_asked_for_is_missed_in_an_empty_directory(tmp_path: Path) -> None:
     data = data_of(tmp_path, "nullfs", "ro", REQUIRE_DATA="etc")
-    health = interpret(data, "freebsd", data.point, Answer(probe.EMPTY, READ_ONLY))
+    health = interpret(data, "freebsd", data.point, ProbeResult(probe.EMPTY, READ_ONLY))
     assert "has no etc, which REQUIRE_DATA asks for" in str(health.problem)
     row = (data.point, "nullfs", "", True, (data.point, ("etc",), None, False))
     assert not unchanged._is_fine(row, (probe.EMPTY, READ_ONLY, None, ""))
@@ -70,7 +70,7 @@ def test_case_c10_what_is_asked_for_is_missed_in_an_empty_directory(tmp_path: Pa
 @pytest.mark.parametrize(("fstype", "words"), [("nfs", "let the server map root"), ("nullfs", "may root use it?")])
 def test_case_c12_who_refuses_root(tmp_path: Path, fstype: str, words: str) -> None:
     data = data_of(tmp_path, fstype, "rw")
-    health = interpret(data, "freebsd", data.point, Answer(probe.DENIED, "Permission denied"))
+    health = interpret(data, "freebsd", data.point, ProbeResult(probe.DENIED, "Permission denied"))
     assert words in str(health.problem)
     assert ("server" in str(health.problem)) == (fstype == "nfs")
 
@@ -82,12 +82,12 @@ def test_case_c16_what_a_nullfs_shows_was_removed_and_made_anew(tmp_path: Path) 
     file.touch()
     held = [os.open(path, os.O_RDONLY) for path in (directory, file)]
     shown, shown_file = (f"/proc/self/fd/{number}" for number in held)
-    assert probe.look(shown, (), None)[0] == probe.USABLE
+    assert probe.probe(shown, (), None)[0] == probe.USABLE
     assert not probe.was_removed(shown_file)
     directory.rmdir()
     directory.mkdir()
     file.unlink()
-    assert probe.look(shown, (), None) == (probe.BROKEN, "the directory that it shows was removed", None)
+    assert probe.probe(shown, (), None) == (probe.BROKEN, "the directory that it shows was removed", None)
     assert probe.was_removed(shown_file)
     for number in held:
         os.close(number)

@@ -14,7 +14,7 @@ from envstart.engine import plan as plans
 from envstart.engine.plan import BROKEN, NOT_USABLE
 from envstart.errors import EnvstartError
 from envstart.steps import health as usable
-from envstart.steps.health import Answer, interpret
+from envstart.steps.health import ProbeResult, interpret
 from envstart.steps.mount import Mount
 from envstart.system import probe as verdict
 
@@ -33,8 +33,8 @@ def data_of(tmp_path: Path, **keys: str) -> Mount:
 def test_fault_48_117_a_directory_that_takes_no_file(tmp_path: Path, refusal: str, level: str) -> None:
     """A server that does not let root write may be meant so; a full disk never is."""
     data = data_of(tmp_path)
-    health = interpret(data, "freebsd", data.point, Answer(verdict.USABLE, refusal=refusal))
-    assert (plans.LEVELS.get(health.word, "critical"), refusal in health.detail) == (level, True)
+    health = interpret(data, "freebsd", data.point, ProbeResult(verdict.USABLE, refusal=refusal))
+    assert (plans.LEVELS.get(health.status, "critical"), refusal in health.detail) == (level, True)
 
 
 @pytest.mark.parametrize(("fstype", "word"), [("nfs", NOT_USABLE), ("ufs", BROKEN)])
@@ -42,7 +42,7 @@ def test_what_cannot_be_listed(tmp_path: Path, fstype: str, word: str) -> None:
     """FreeBSD's NFSv4 server lists nothing in what it does not export; of a disk something is broken."""
     data = data_of(tmp_path)
     data.fstype = fstype
-    assert interpret(data, "freebsd", data.point, Answer(verdict.UNREADABLE, "Input/output error")).word == word
+    assert interpret(data, "freebsd", data.point, ProbeResult(verdict.UNREADABLE, "Input/output error")).status == word
 
 
 @pytest.mark.parametrize("setting", ["refuse", "warn", "ignore"])
@@ -50,33 +50,42 @@ def test_what_cannot_be_listed(tmp_path: Path, fstype: str, word: str) -> None:
 def test_what_a_start_accepts_is_no_critical_state(tmp_path: Path, key: str, setting: str) -> None:
     """What EMPTY_DIR and LEASE make of a start, they make of a check: refused, told, or nothing."""
     data = data_of(tmp_path, **{key: setting})
-    leased = Answer(verdict.USABLE, other=("node2", 60))
-    health = interpret(data, "freebsd", data.point, leased if key == "LEASE" else Answer(verdict.EMPTY, "Read-only"))
+    leased = ProbeResult(verdict.USABLE, other=("node2", 60))
+    health = interpret(
+        data, "freebsd", data.point, leased if key == "LEASE" else ProbeResult(verdict.EMPTY, "Read-only")
+    )
     told = {"refuse": (True, ""), "warn": (False, health.warning or "nothing"), "ignore": (False, "")}
     assert (health.problem is not None, health.warning) == told[setting]
     level = {"refuse": "critical", "warn": "warning", "ignore": "ok"}[setting]
-    assert plans.LEVELS.get(health.word, "critical") == level
+    assert plans.LEVELS.get(health.status, "critical") == level
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(word, "words of the system")
-        for word in (Answer.HUNG, Answer.FAILED, verdict.BROKEN, verdict.DENIED, verdict.LACKING, verdict.EMPTY)
+        ProbeResult(word, "words of the system")
+        for word in (
+            ProbeResult.HUNG,
+            ProbeResult.FAILED,
+            verdict.BROKEN,
+            verdict.DENIED,
+            verdict.LACKING,
+            verdict.EMPTY,
+        )
     ],
     ids=lambda answer: answer.verdict,
 )
-def test_a_start_and_a_check_see_the_same(tmp_path: Path, answer: Answer) -> None:
+def test_a_start_and_a_check_see_the_same(tmp_path: Path, answer: ProbeResult) -> None:
     """One look, by whichever of the two: what is critical for a check stops a start, with the same words."""
     stub = Stub()
     data = data_of(tmp_path)
     stub.looked[data.point] = answer
     try:
-        problem = done(usable.judge(data, stub.host, data.point))
+        problem = done(usable.check_health(data, stub.host, data.point))
     except EnvstartError as error:
         problem = error
     health = interpret(data, stub.platform, data.point, answer)
-    assert plans.LEVELS.get(health.word, "critical") == "critical"
+    assert plans.LEVELS.get(health.status, "critical") == "critical"
     assert str(problem) == str(health.problem)
     assert answer.detail in health.detail
     assert answer.detail in str(problem)
@@ -95,7 +104,7 @@ def test_fault_4_a_look_is_not_answered_by_the_kernels_memory(tmp_path: Path, mo
 
     monkeypatch.setattr("envstart.system.probe.posix.lstat", noting)
     for _ in range(2):
-        assert verdict.look(str(tmp_path), (), None) == (verdict.USABLE, "", None)
+        assert verdict.probe(str(tmp_path), (), None) == (verdict.USABLE, "", None)
     assert len(set(asked)) == 2
     assert {os.path.dirname(path) for path in asked} == {str(tmp_path)}
     assert [path.name for path in tmp_path.iterdir()] == ["etc"]
@@ -107,7 +116,7 @@ def test_fault_6_a_stale_directory_that_the_kernel_remembers(tmp_path: Path, mon
 
     (tmp_path / "etc").mkdir()
     monkeypatch.setattr("envstart.system.probe.posix.lstat", stale)
-    assert verdict.look(str(tmp_path), (), None)[0] == verdict.BROKEN
+    assert verdict.probe(str(tmp_path), (), None)[0] == verdict.BROKEN
 
 
 def test_fault_10_a_directory_that_is_not_exported_has_no_answer_for_a_name(
@@ -120,4 +129,4 @@ def test_fault_10_a_directory_that_is_not_exported_has_no_answer_for_a_name(
 
     monkeypatch.setattr("envstart.system.probe.posix.lstat", refused)
     monkeypatch.setattr("envstart.system.probe.posix.open", refused)
-    assert verdict.look(str(tmp_path), (), None)[0] == verdict.EMPTY
+    assert verdict.probe(str(tmp_path), (), None)[0] == verdict.EMPTY

@@ -8,7 +8,7 @@ import pytest
 from stubs import WORKDIR, configured, jail, planned
 
 from envstart.backends import nullfs
-from envstart.engine.plan import waves
+from envstart.engine.plan import stages
 from envstart.errors import ConfigError
 from envstart.hooks import poststop
 from envstart.mounts.table import Entry, Table
@@ -107,7 +107,7 @@ def test_all_mistakes_of_a_file_are_told() -> None:
 
 def test_the_base_comes_first_and_the_skeleton_in_it(tmp_path: Path) -> None:
     plan = planned(tmp_path, "nullfs", NULLFS_ROOT_DIR="/z", BASE_DIR="/z/base-{name}", MOUNT_FSTAB="0")
-    assert [[(step.name, step.source, step.point) for step in group] for group in waves(plan.steps)] == [
+    assert [[(step.name, step.source, step.point) for step in group] for group in stages(plan.steps)] == [
         [("system", "/z/system/env1", f"{WORKDIR}/jails-system/env1"), ("data", "/z/base-env1", DATA)],
         [("skeleton", "/z/skeleton/env1", f"{DATA}/skeleton")],
     ]

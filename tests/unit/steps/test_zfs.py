@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from stubs import planned
 
-from envstart.engine.plan import waves
+from envstart.engine.plan import stages
 from envstart.errors import ConfigError
 from envstart.mounts import commands
 from envstart.steps import thin
@@ -39,7 +39,7 @@ def test_the_mount_command() -> None:
 def test_the_order_of_a_thin_jail_on_zfs(tmp_path: Path) -> None:
     keys = {"NULLFS_ROOT_DIR": "/z", "BASE_DIR": "/b", "ZFS_CLONE": "pool/{name}", "MOUNT_SYSTEM": "0"}
     plan = planned(tmp_path, "nullfs", MOUNT_FSTAB="0", **keys)
-    assert [[step.name for step in group] for group in waves(plan.steps)] == [
+    assert [[step.name for step in group] for group in stages(plan.steps)] == [
         ["clone", "data"],
         ["dataset"],
         ["skeleton"],
@@ -50,7 +50,7 @@ def test_without_a_base_the_clone_is_the_data(tmp_path: Path) -> None:
     """The snapshot type of thin jail: all of it is a clone of a release."""
     keys = {"NULLFS_ROOT_DIR": "/z", "ZFS_CLONE": "pool/{name}", "ZFS_SKELETON_SNAPSHOT": "pool/14.3@base"}
     plan = planned(tmp_path, "nullfs", MOUNT_SYSTEM="0", MOUNT_FSTAB="0", **keys)
-    assert [(step.name, step.source, step.point) for group in waves(plan.steps) for step in group] == [
+    assert [(step.name, step.source, step.point) for group in stages(plan.steps) for step in group] == [
         ("clone", "pool/env1", ""),
         ("dataset", "pool/env1", "/z/data/env1"),
         ("data", "/z/data/env1", "/usr/jails/jails-data/env1-data"),

@@ -11,7 +11,7 @@ from mesh_text import Geom, Makes, Uses, text
 from stubs import Stub, answer, done, outputs, planned
 
 from envstart.engine import plan as plans
-from envstart.engine.plan import Plan, waves
+from envstart.engine.plan import Plan, stages
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -99,7 +99,7 @@ def test_mount_options_that_must_not_be(option: str, form: str) -> None:
 )
 def test_the_order_of_the_steps(tmp_path: Path, keys: dict[str, str], order: list[list[str]]) -> None:
     found = plan(tmp_path, **keys)
-    assert [[step.name for step in group] for group in waves(found.steps)] == order
+    assert [[step.name for step in group] for group in stages(found.steps)] == order
     assert len(found.locks) == 1
 
 
@@ -245,11 +245,11 @@ def test_fault_89_what_is_attached_is_found_under_every_name(
 def test_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, str], word: str) -> None:
     exists = os.path.exists
     monkeypatch.setattr(os.path, "exists", lambda path: path.startswith("/dev/") or exists(path))
-    found = done(step(tmp_path, Provider).state(Stub({MESH: text(DISK, PART, LABEL, eli("gpt/env1", **config))}).host))
-    assert (found.word, found.stop) == (word, (("geli", "detach", "gpt/env1.eli"),))
-    found = done(step(tmp_path, Provider).state(Stub({MESH: text(DISK, PART, LABEL)}).host))
-    assert found.word == plans.NOT_READY
-    assert found.start == (("geli", "attach", "-p", "-k", "/root/env1.key", "/dev/gpt/env1"),)
+    state = done(step(tmp_path, Provider).state(Stub({MESH: text(DISK, PART, LABEL, eli("gpt/env1", **config))}).host))
+    assert (state.status, state.stop) == (word, (("geli", "detach", "gpt/env1.eli"),))
+    state = done(step(tmp_path, Provider).state(Stub({MESH: text(DISK, PART, LABEL)}).host))
+    assert state.status == plans.NOT_READY
+    assert state.start == (("geli", "attach", "-p", "-k", "/root/env1.key", "/dev/gpt/env1"),)
 
 
 class Files(Stub):

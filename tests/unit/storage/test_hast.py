@@ -16,7 +16,7 @@ from stubs import Stub, answer, done, outputs, planned
 
 from envstart.backends import hast
 from envstart.engine import plan as plans
-from envstart.engine.plan import Plan, waves
+from envstart.engine.plan import Plan, stages
 from envstart.errors import ConfigError, NoResponseError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry
 from envstart.storage import hast_protocol
@@ -89,7 +89,7 @@ def test_a_name_that_no_resource_has(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_the_order_of_the_steps(tmp_path: Path, keys: dict[str, str], order: list[list[str]]) -> None:
-    assert [[step.name for step in group] for group in waves(plan(tmp_path, **keys).steps)] == order
+    assert [[step.name for step in group] for group in stages(plan(tmp_path, **keys).steps)] == order
 
 
 def test_doubts(tmp_path: Path) -> None:
@@ -216,11 +216,11 @@ def test_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str,
     exists = os.path.exists
     monkeypatch.setattr(os.path, "exists", lambda path: node if path == "/dev/hast/env1" else exists(path))
     found = done(role(tmp_path).state(Stub({LIST: f"env1:\n  {output}  remoteaddr: x\n  dirty: 4096 (4.0KB)\n"}).host))
-    assert found.word == word
+    assert found.status == word
     if word == plans.NOT_READY:
         assert found.start == (("hastctl", "role", "primary", "env1"),)
     else:
-        assert "4096 (4.0KB) dirty" in found.found
+        assert "4096 (4.0KB) dirty" in found.detail
         assert found.stop == (("hastctl", "role", "secondary", "env1"),)
 
 
@@ -252,14 +252,14 @@ def test_a_device_that_nobody_serves(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """All of hastd(8) was killed, and started anew: init_ggate() in sbin/hastd/primary.c takes the device up again."""
     monkeypatch.setattr(os.path, "exists", lambda path: True)
     left = "hastd(8) was started anew, and does not serve the device" if dead else ""
-    assert done(role(tmp_path).dead(Stub({LIST: lists()[now]}).host)) == left
+    assert done(role(tmp_path).why_down(Stub({LIST: lists()[now]}).host)) == left
 
 
 def test_a_device_without_hastd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check of all environments must not end with it."""
     monkeypatch.setattr(os.path, "exists", lambda path: True)
     gone = answer(err="[ERROR] Unable to connect to hastd via /var/run/hastctl: No such file or directory.", status=71)
-    assert done(role(tmp_path).dead(Stub({LIST: gone}).host)) == "hastd(8) is not running"
+    assert done(role(tmp_path).why_down(Stub({LIST: gone}).host)) == "hastd(8) is not running"
 
 
 def test_a_device_that_nobody_serves_is_no_reason_against_another_role(

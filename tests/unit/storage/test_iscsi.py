@@ -18,12 +18,12 @@ from stubs import UUID, WORKDIR, Stub, answer, done, outputs, planned
 from envstart.backends import iscsi
 from envstart.config import schema
 from envstart.engine import plan as plans
-from envstart.engine.plan import Plan, waves
+from envstart.engine.plan import Plan, stages
 from envstart.errors import ConfigError, PermissionDeniedError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry
 from envstart.storage import host_mark, iscsi_freebsd
 from envstart.storage.iscsi import Session
-from envstart.storage.iscsi_freebsd import Listed, normal_portal, parse
+from envstart.storage.iscsi_freebsd import SessionInfo, normal_portal, parse
 from envstart.storage.reservation import Reservation, own_key
 
 DISK0 = "iqn.2026-11.lab.storage:disk0"
@@ -85,7 +85,7 @@ def row(
         (iscsi.portals, "[fd00::1]:3260 fd00::1 [fd00::1]", ("[fd00::1]:3260",)),
         (iscsi.portals, "fe80::1%em0", ("fe80::1%em0",)),
         (iscsi.user, "host 1, of the lab", "host 1, of the lab"),
-        (schema.plain, "DISK-disk0_1.a", "DISK-disk0_1.a"),
+        (schema.identifier, "DISK-disk0_1.a", "DISK-disk0_1.a"),
     ],
 )
 def test_read(parse: Callable[[str], Any], value: str, read: object) -> None:
@@ -113,10 +113,10 @@ def test_read(parse: Callable[[str], Any], value: str, read: object) -> None:
         (iscsi.user, "a\nb"),
         (iscsi.user, "é"),
         (iscsi.user, "x" * 224),
-        (schema.plain, "-f"),
-        (schema.plain, "../da0"),
-        (schema.plain, "p1/x"),
-        (schema.plain, "p 1"),
+        (schema.identifier, "-f"),
+        (schema.identifier, "../da0"),
+        (schema.identifier, "p1/x"),
+        (schema.identifier, "p 1"),
     ],
 )
 def test_fault_83_refused(parse: Callable[[str], Any], value: str) -> None:
@@ -124,7 +124,7 @@ def test_fault_83_refused(parse: Callable[[str], Any], value: str) -> None:
         parse(value)
 
 
-@given(st.sampled_from([iscsi.iscsi_name, iscsi.portals, iscsi.user, schema.plain]), st.text())
+@given(st.sampled_from([iscsi.iscsi_name, iscsi.portals, iscsi.user, schema.identifier]), st.text())
 def test_fault_83_what_a_parser_lets_pass_can_stand_between_quotes(parse: Callable[[str], Any], value: str) -> None:
     with contextlib.suppress(ValueError):
         found = parse(value)
@@ -162,7 +162,7 @@ def test_two_portals(one: str, other: str) -> None:
 
 
 def names(found: Plan) -> list[list[str]]:
-    return [[step.name for step in group] for group in waves(found.steps)]
+    return [[step.name for step in group] for group in stages(found.steps)]
 
 
 @pytest.mark.parametrize(
@@ -435,7 +435,7 @@ def test_fault_82_only_our_target_by_our_portals_is_ours_in_the_order_of_the_por
         row("da2", portal="172.16.9.9"),
         row("da3", portal="172.16.1.1:3260"),
     )
-    found: list[Listed] = done(step._sessions(Stub({LIST: rows}).host))
+    found: list[SessionInfo] = done(step._sessions(Stub({LIST: rows}).host))
     assert [one.portal for one in found] == ["172.16.1.1:3260", "172.16.0.1"]
 
 
@@ -493,7 +493,7 @@ def test_fault_95_multipath(tmp_path: Path) -> None:
     stub = Stub({**both, LIST: listed(row(), row("da1", portal="172.16.1.1", state="Disconnected"))})
     assert done(step.check(stub.host)) is None
     assert stub.warnings == ["/dev/multipath/m is degraded: no session by way of 172.16.1.1"]
-    assert done(step.state(stub.host)).word == plans.DEGRADED
+    assert done(step.state(stub.host)).status == plans.DEGRADED
 
 
 def test_fault_95_a_multipath_device_of_other_disks_is_refused(tmp_path: Path) -> None:
@@ -581,9 +581,9 @@ def test_the_state(tmp_path: Path, holder: str | None, word: str) -> None:
     own = done(own_key(Stub().host))
     mine = HELD.replace("0xabc1", f"{own:#x}")
     found = done(fenced(tmp_path).state(reading(NO_KEYS, mine if holder is None else holder).host))
-    assert found.word == word
+    assert found.status == word
     if word == plans.LOST:
-        assert "0xabc1" in found.found
+        assert "0xabc1" in found.detail
     if word == plans.NOT_READY:
         assert [argv[3:] for argv in found.start] == [
             ("-o", "register_ignore", "-K", f"{own:#x}"),
@@ -669,4 +669,4 @@ def test_a_mark_that_cannot_be_looked_for_is_unknown(tmp_path: Path) -> None:
     there = Entry("/dev/da0", f"{WORKDIR}/jails-data/env1-data", "ufs")
     silent = {name: answer(err="it waits", status=1) for name in (MESH, LIST)}
     state = done(mark.state(Stub(silent, [there]).host))
-    assert (state.word, "it waits" in state.found) == (plans.UNKNOWN, True)
+    assert (state.status, "it waits" in state.detail) == (plans.UNKNOWN, True)

@@ -481,7 +481,7 @@ def test_the_state_of_a_reservation(tmp_path: Path, sysfs: Sysfs, monkeypatch: p
     ).steps[1]
     assert isinstance(step, Reservation)
     found = done(step.state(linux(**{"sg_persist --no-inquiry --in --read-reservation /dev/sda": HELD}).host))
-    assert (found.word, found.found) == (plans.LOST, "the host with key 0xabc1 holds it")
+    assert (found.status, found.detail) == (plans.LOST, "the host with key 0xabc1 holds it")
 
 
 # Who this host is.

@@ -63,7 +63,7 @@ def test_only_what_maps_the_image_is_ended(tmp_path: Path) -> None:
 
 def test_a_search_for_processes_that_gives_no_answer_is_told(tmp_path: Path) -> None:
     class Slow(Stub):
-        async def bounded(self, *_: object, **__: object) -> NoReturn:
+        async def call_with_timeout(self, *_: object, **__: object) -> NoReturn:
             raise NoResponseError("no answer in 5.0 s")
 
     plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1")

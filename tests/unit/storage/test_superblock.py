@@ -63,7 +63,7 @@ def move(image: Path, place: int) -> None:
 def look(image: Path, kind: str) -> str:
     """What it is; and looking has not changed it."""
     before = image.read_bytes()
-    found = superblock.look(str(image), kind)
+    found = superblock.read(str(image), kind)
     assert image.read_bytes() == before
     return found
 
@@ -268,9 +268,9 @@ def test_ext4_that_was_cut_in_its_superblock(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["ufs", "ext4"])
 def test_a_device_that_is_gone_is_an_error_and_not_unknown(tmp_path: Path, kind: str) -> None:
     with pytest.raises(FileNotFoundError):
-        superblock.look(str(tmp_path / "gone"), kind)
+        superblock.read(str(tmp_path / "gone"), kind)
     with pytest.raises(IsADirectoryError):
-        superblock.look(str(tmp_path), kind)
+        superblock.read(str(tmp_path), kind)
 
 
 @pytest.mark.parametrize("kind", ["ufs", "ext4"])
@@ -279,6 +279,6 @@ def test_no_descriptor_is_left_open(tmp_path: Path, kind: str) -> None:
     image.write_bytes(bytes(70000))
     before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
     for _ in range(5):
-        superblock.look(str(image), kind)
+        superblock.read(str(image), kind)
     after = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
     assert len(after) == len(before)

@@ -28,7 +28,7 @@ from envstart.system import process as children
 from envstart.system.command import Result
 from envstart.system.host import Host
 from envstart.system.log import Report
-from envstart.system.loop import Wait
+from envstart.system.loop import WaitUntil
 
 
 @pytest.fixture
@@ -74,23 +74,23 @@ def test_a_table_that_was_asked_for_before_a_command_ended_is_not_kept(
 
     async def read() -> list[Entry]:
         point = points.pop(0)
-        await Wait(time.monotonic() + 0.1)
+        await WaitUntil(time.monotonic() + 0.1)
         return [_entry(point)]
 
     async def command() -> None:
-        await Wait(time.monotonic() + 0.05)
-        host.forget()
+        await WaitUntil(time.monotonic() + 0.05)
+        host.invalidate()
 
     monkeypatch.setattr(host, "_read_table", read)
-    host.together([host.mounts(), command()])
-    assert host.wait(host.mounts()).at("/after")
+    host.gather([host.mounts(), command()])
+    assert host.complete(host.mounts()).at("/after")
     assert points == []
 
 
 def test_an_answer_that_was_asked_for_before_a_command_ended_is_not_kept(host: Host) -> None:
     async def command() -> None:
-        await Wait(time.monotonic() + 0.05)
-        host.forget()
+        await WaitUntil(time.monotonic() + 0.05)
+        host.invalidate()
 
     def parse(result: Any) -> int:
         return len(asked)
@@ -102,9 +102,9 @@ def test_an_answer_that_was_asked_for_before_a_command_ended_is_not_kept(host: H
         answer: int = await host.ask(("sleep", "0.1"), parse)
         return answer
 
-    host.together([ask(), command()])
-    assert host.wait(ask()) == 2
-    assert host.wait(ask()) == 2
+    host.gather([ask(), command()])
+    assert host.complete(ask()) == 2
+    assert host.complete(ask()) == 2
 
 
 def test_a_child_that_has_no_group_yet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_child_that_has_no_group_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_command_started_in_its_group_ends_with_it(host: Host, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     helper = f"trap '' TERM; sleep 2; echo late >{mark}"
-    result = host.wait(host.run(("sh", "-c", f'sh -c "{helper}" & sleep 60'), timeout=0.1))
+    result = host.complete(host.run(("sh", "-c", f'sh -c "{helper}" & sleep 60'), timeout=0.1))
     assert result.status is None
     assert not result.alive
     time.sleep(2.5)
@@ -130,14 +130,14 @@ def test_a_process_is_still_itself_when_the_clock_is_set(monkeypatch: pytest.Mon
     import psutil
 
     pid, step, boot = os.getpid(), 0.0, psutil.boot_time
-    began = process_table.began(pid)
+    began = process_table.start_time(pid)
     create = psutil.Process.create_time
     monkeypatch.setattr(psutil, "boot_time", lambda: boot() + step)
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: create(process) + step)
     for step in (0.0, 3600.5, -1e6):  # noqa: B007 (the two above read it)
-        assert process_table.is_still(pid, began)
-        assert not process_table.is_still(pid, began + 3)
-    assert not process_table.is_still(pid, 0.0)
+        assert process_table.same_process(pid, began)
+        assert not process_table.same_process(pid, began + 3)
+    assert not process_table.same_process(pid, 0.0)
 
 
 def test_no_room_for_the_directory_of_locks(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ def test_no_room_for_the_directory_of_locks(host: Host, monkeypatch: pytest.Monk
         (line,) = told
         assert line == f"cannot make {rundir.DIR}: No space left on device; going on without a lock"
     with pytest.raises(NoSpaceError):
-        host.wait(devices())
+        host.complete(devices())
     assert NoSpaceError.status == 75
 
 
@@ -203,15 +203,15 @@ def test_what_a_command_is_given(host: Host, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SECRET", "1")
     for number in (signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    result = host.wait(host.run(("sh", "-c", _ABOUT)))
+    result = host.complete(host.run(("sh", "-c", _ABOUT)))
     assert result.out.splitlines() == ["leads a session", "SigBlk: 0", "SigIgn: 0", os.devnull, "/"]
     assert (result.status, result.err) == (0, "a word\n")
-    assert "SECRET" not in host.wait(host.run(("env",))).out
-    assert host.wait(host.run(("cat",), stdin="given")).out == "given"
+    assert "SECRET" not in host.complete(host.run(("env",))).out
+    assert host.complete(host.run(("cat",), stdin="given")).out == "given"
     with open(os.devnull) as lock:
-        host.own.add(lock.fileno())
+        host.lock_fds.add(lock.fileno())
         for hold in (True, False):
-            held = host.wait(host.run(("sh", "-c", f"test -e /proc/$$/fd/{lock.fileno()}"), hold=hold)).status
+            held = host.complete(host.run(("sh", "-c", f"test -e /proc/$$/fd/{lock.fileno()}"), keep_locks=hold)).status
             assert (held == 0) == hold
 
 
@@ -219,7 +219,7 @@ def test_what_cannot_be_executed(host: Host, tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_bytes(b"\0neither this nor that")
     program.chmod(0o755)
-    result = host.wait(host.run((str(program),)))
+    result = host.complete(host.run((str(program),)))
     assert (result.status, result.words) == (126, f"{program}: Exec format error")
 
 
@@ -228,7 +228,7 @@ def test_a_child_that_is_killed_while_it_answers(host: Host, monkeypatch: pytest
     framed = children.framed
     monkeypatch.setattr(children, "framed", lambda answer: framed(answer)[:size])
     with pytest.raises(TemporaryError, match="a child ended without an answer: abs -1"):
-        host.wait(host.bounded(abs, -1, timeout=5))
+        host.complete(host.call_with_timeout(abs, -1, timeout=5))
 
 
 def test_a_child_needs_no_more_descriptors_than_its_pipe(host: Host) -> None:
@@ -244,7 +244,7 @@ def test_a_child_needs_no_more_descriptors_than_its_pipe(host: Host) -> None:
                 taken.append(os.dup(0))
         for descriptor in (taken.pop(), taken.pop()):
             os.close(descriptor)
-        assert host.wait(host.bounded(os.path.isdir, "/", timeout=5)) is True
+        assert host.complete(host.call_with_timeout(os.path.isdir, "/", timeout=5)) is True
     finally:
         for descriptor in taken:
             os.close(descriptor)
@@ -260,11 +260,11 @@ def test_one_reading_for_all_whose_commands_have_ended(host: Host, monkeypatch: 
         return [_entry("/mnt")]
 
     async def command() -> None:
-        host.forget()
+        host.invalidate()
         await host.stack("/mnt")
 
     monkeypatch.setattr(host, "_read_table", read)
-    host.together([command() for _ in range(4)])
+    host.gather([command() for _ in range(4)])
     assert len(readings) == 1
 
 
@@ -276,7 +276,7 @@ def test_two_who_ask_when_the_time_is_over(host: Host) -> None:
         return host.ask(("sleep", "5"), lambda result: result.out)
 
     with waiting(10), pytest.raises(TemporaryError, match="cannot tell what sleep knows"):
-        host.together([ask(), ask()])
+        host.gather([ask(), ask()])
 
 
 def test_a_stop_looks_again_after_it_has_touched_a_directory(
@@ -320,10 +320,10 @@ def test_a_forced_unmount_that_waits_for_the_server(platform: str, done: bool) -
 
     host = Waiting(mounts=[entry])
     host.platform = platform
-    host.silent = {"/mnt/a"}
+    host.unresponsive = {"/mnt/a"}
     with contextlib.nullcontext() if done else pytest.raises(TemporaryError, match="still works on it"):
-        stubs.done(forced.unmount(host.host, entry, dead=True, alone=True))
-    assert host.silent == (set() if done else {"/mnt/a"})
+        stubs.done(forced.unmount(host.host, entry, unresponsive=True, alone=True))
+    assert host.unresponsive == (set() if done else {"/mnt/a"})
 
 
 def test_a_child_wakes_the_host_that_waits_for_it() -> None:
@@ -331,5 +331,5 @@ def test_a_child_wakes_the_host_that_waits_for_it() -> None:
     first, second = (Host(Report("test"), time.monotonic() - 5) for _ in range(2))
     for one in (first, second, first):
         began = time.monotonic()
-        assert one.wait(one.run(("sh", "-c", "sleep 0.3"), timeout=20)).status == 0
+        assert one.complete(one.run(("sh", "-c", "sleep 0.3"), timeout=20)).status == 0
         assert time.monotonic() - began < 10

@@ -43,7 +43,7 @@ def hang(seconds: float) -> None:
 
 
 def ask(host: Host, function: Any, *arguments: Any, timeout: float = 5) -> Any:
-    return host.wait(host.bounded(function, *arguments, timeout=timeout))
+    return host.complete(host.call_with_timeout(function, *arguments, timeout=timeout))
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def first(host: Host) -> int:
 def test_one_child_answers_them_all(host: Host, first: int) -> None:
     assert ask(host, filesystem.is_directory, "/nothing") is False
     with pytest.raises(FileNotFoundError):
-        ask(host, probe.look, "/nothing", (), None)
-    assert host.together([host.bounded(pid, timeout=5) for _ in range(4)]) == [first] * 4
+        ask(host, probe.probe, "/nothing", (), None)
+    assert host.gather([host.call_with_timeout(pid, timeout=5) for _ in range(4)]) == [first] * 4
     assert first != os.getpid()
 
 
@@ -71,15 +71,15 @@ def test_a_question_that_hangs_holds_nobody_up(host: Host, first: int) -> None:
 
     async def other() -> int:
         began = time.monotonic()
-        found: int = await host.bounded(pid, timeout=30)
+        found: int = await host.call_with_timeout(pid, timeout=30)
         took.append(time.monotonic() - began)
         return found
 
     async def dead() -> None:
         with pytest.raises(NoResponseError):
-            await host.bounded(hang, 60, timeout=3)
+            await host.call_with_timeout(hang, 60, timeout=3)
 
-    _, *others = host.together([dead(), other(), other(), other()])
+    _, *others = host.gather([dead(), other(), other(), other()])
     assert max(took) < 2
     assert first not in others
     # It is ended, and never asked again.
@@ -101,11 +101,11 @@ def test_one_that_cannot_be_ended_is_left_behind_and_told(
 
 def test_an_interrupted_question_is_not_answered_to_the_next_one(host: Host, first: int) -> None:
     async def fails() -> None:
-        await host.bounded(filesystem.is_directory, "/", timeout=5)
+        await host.call_with_timeout(filesystem.is_directory, "/", timeout=5)
         raise TemporaryError("elsewhere")
 
     with pytest.raises(TemporaryError, match="elsewhere"):
-        host.together([host.bounded(hang, 60, timeout=60), fails()])
+        host.gather([host.call_with_timeout(hang, 60, timeout=60), fails()])
     assert isinstance(ask(host, pid), int)
 
 
@@ -181,7 +181,7 @@ def test_in_a_roll_back_each_answers_once(host: Host, first: int) -> None:
     before = len(os.listdir("/dev/fd"))
 
     async def undo() -> None:
-        assert await host.bounded(pid, timeout=5) != first
+        assert await host.call_with_timeout(pid, timeout=5) != first
         found.append(len(os.listdir("/dev/fd")))
 
     found: list[int] = []
