@@ -20,11 +20,11 @@ from envstart.steps import observe
 from envstart.system import locks, rundir
 from envstart.system.host import Host
 from envstart.system.log import Report, printable, tell
+from envstart.system.polling import Polling
 
 # Seconds that another check is waited for. Most take less than one; one at a dead server can take PROBE_TIMEOUT, but
 # check_nrpe(8) gives up after ten, and ours comes after the wait.
 _TURN = 5.0
-_PAUSE = 0.1
 _UNKNOWN = output.SEVERITY["unknown"]
 
 
@@ -142,8 +142,7 @@ def _count(number: int, kind: str) -> str:
 
 async def _alone(host: Host) -> tuple[int | None, str]:
     """Return a lock that others see, and "", or why this check is not made: another one runs (docs/faults.md, 121)."""
-    began = time.monotonic()
-    until = began + _TURN
+    polling = Polling(host, _TURN, "another check")
     while True:
         try:
             descriptor, holder = locks.claim("check")
@@ -153,10 +152,10 @@ async def _alone(host: Host) -> tuple[int | None, str]:
         if descriptor is not None:
             locks.note(descriptor, f"pid {os.getpid()}")
             return descriptor, ""
-        if time.monotonic() >= until:
-            return None, f"another check is at work ({holder or 'it has just begun'}); nothing was done"
-        with host.waiting(f"another check: {holder or 'it has just begun'}", until, began):
-            await host.sleep(_PAUSE)
+        holder = holder or "it has just begun"
+        polling.what = f"another check: {holder}"
+        if not await polling.again():
+            return None, f"another check is at work ({holder}); nothing was done"
 
 
 def _left_to(other: str, arguments: argparse.Namespace, report: Report) -> int:

@@ -7,7 +7,6 @@ directories then; so it leaves a process behind that waits until CBSD has ended,
 from __future__ import annotations
 
 import os
-import time
 
 from envstart import lifecycle
 from envstart.engine import start_marks
@@ -18,6 +17,7 @@ from envstart.lifecycle import stopping
 from envstart.system import process, process_table
 from envstart.system.host import Host
 from envstart.system.log import tell
+from envstart.system.polling import Polling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _WRITING = ("/save-jail-info", *(f"/sudoexec/{letter}stop" for letter in "jbqx")
 _STARTING = tuple(f"/sudoexec/{letter}start" for letter in "jbqx")
 # Seconds that CBSD gets to end its stop. What comes later is found by `envstart orphans --stop`.
 _PATIENCE = 900.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
 def main(program: str, argv: Sequence[str], report: Report) -> int:
@@ -67,8 +66,7 @@ def _when_ended(report: Report, wanted: Environment, token: bytes, ancestors: li
     report.about(wanted.name, report.facility or "none")
     host = Host(report)
     host.deadline.set(2 * _PATIENCE)
-    began, pause = time.monotonic(), _FIRST_PAUSE
-    until = began + _PATIENCE
+    polling = Polling(host, _PATIENCE, "CBSD to end its stop", first=0.1, longest=2.0)
     plan: Plan | None = None
     while True:
         if start_marks.start_token(file_name(wanted)) != token:
@@ -86,15 +84,12 @@ def _when_ended(report: Report, wanted: Environment, token: bytes, ancestors: li
         busy = _busy(host, record, plan, ancestors)
         if not busy:
             break
-        if time.monotonic() >= until:
+        polling.what = f"CBSD to end its stop: {busy}"
+        if not host.complete(polling.again()):
             from envstart.config import remedies
 
             later = remedies.known("orphans", [wanted.name], [record.workdir], "--stop")
             raise TemporaryError(f"cannot stop {wanted.name}: {busy}", hint=f"later: {later}")
-        with host.waiting(f"CBSD to end its stop: {busy}", until, began):
-            host.complete(host.sleep(pause))
-        host.invalidate()
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def unless() -> str:
         host.invalidate()

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
 
 from envstart.engine import plan
 from envstart.errors import EnvstartError, NotFoundError, TemporaryError, UnavailableError
+from envstart.system.polling import Polling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.system.host import Host
-
-# Seconds between two looks at something that comes by itself: the first, and the longest.
-_FIRST_LOOK, _LONGEST_LOOK = 0.01, 0.5
-# Seconds that the last look has before the deadline: it would only say that it had no time, and hide what was seen.
-_LAST_LOOK = 0.25
 
 
 class Block(plan.Step):
@@ -105,9 +100,9 @@ class Node(Block):
 
 async def appears(host: Host, path: str, timeout: float) -> bool:
     """Wait for a device node. devfs answers at once, whatever the device does; so it can be asked directly."""
-    looks = Polling(host, timeout, path)
+    polling = Polling(host, timeout, path)
     while not os.path.exists(path):
-        if not await looks.again():
+        if not await polling.again():
             return False
     return True
 
@@ -119,30 +114,6 @@ def is_node(device: str, number: str) -> bool:
     except OSError:
         return False
     return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" == number
-
-
-class Polling:
-    """Pauses between looks at ``what`` comes by itself: 10 ms first, growing, for ``timeout`` seconds in all."""
-
-    def __init__(self, host: Host, timeout: float, what: str) -> None:
-        self._host = host
-        self._what = what
-        self._began = time.monotonic()
-        self._timeout = timeout
-        self._until = host.deadline.elapsed() + timeout
-        self._pause = _FIRST_LOOK
-
-    async def again(self) -> bool:
-        """Wait; false if the time is over. What is known about the host is forgotten."""
-        left = min(self._until - self._host.deadline.elapsed(), self._host.deadline.left() - _LAST_LOOK)
-        if left <= 0:
-            return False
-        until = min(self._began + self._timeout, self._host.deadline.limit)
-        with self._host.waiting(self._what, until, self._began):
-            await self._host.sleep(min(self._pause, left))
-        self._pause = min(self._pause * 1.5, _LONGEST_LOOK)
-        self._host.invalidate()
-        return True
 
 
 def only_on_freebsd(host: Host, what: str) -> None:

@@ -24,9 +24,9 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.steps import health, mountpoint, unmount
-from envstart.steps.block import Polling
 from envstart.steps.mount import Mount
 from envstart.system import process_table, rundir
+from envstart.system.polling import Polling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -250,10 +250,10 @@ class Client(Mount):
         if host.rehearsing:
             return
         point = await self._real_point(host)
-        looks = Polling(host, _FAREWELL, f"the client of {point} to end")
+        polling = Polling(host, _FAREWELL, f"the client of {point} to end")
         try:
             while await host.call_with_timeout(process_table.find_by_argv, self.programs, point, timeout=_SEARCH):
-                if not await looks.again():
+                if not await polling.again():
                     await self._end_processes(host, point)
                     return
         except (NoResponseError, DeadlineExceededError):

@@ -21,8 +21,9 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.steps.block import Block, Polling, only_on_freebsd
+from envstart.steps.block import Block, only_on_freebsd
 from envstart.storage import devices, hast_protocol
+from envstart.system.polling import Polling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,23 +161,23 @@ class Role(Block):
         if (await self._resource(host)).role != _SECONDARY:
             await self._become(host, _SECONDARY)
         timeout = self.config["HAST_WAIT"]
-        looks = Polling(host, timeout, f"the other node of {self._name}: it is primary")
+        polling = Polling(host, timeout, f"the other node of {self._name}: it is primary")
         while (told := await self._peer(host)) == _PRIMARY:
-            if not await looks.again():
+            if not await polling.again():
                 raise self._occupied(await self._resource(host))
         if told:
             return True
-        looks = Polling(host, timeout / 2, f"the other node of {self._name}")
+        polling = Polling(host, timeout / 2, f"the other node of {self._name}")
         while not (await self._resource(host)).status:
-            if not await looks.again():
+            if not await polling.again():
                 return told is not None
         # A primary that died without a word keeps its connection for twice those 10 seconds.
-        looks = Polling(host, timeout, f"the other node of {self._name}: it acts as primary")
+        polling = Polling(host, timeout, f"the other node of {self._name}: it acts as primary")
         while True:
             resource = await self._resource(host)
             if not resource.status:
                 return True
-            if not await looks.again():
+            if not await polling.again():
                 raise self._occupied(resource)
 
     def _occupied(self, resource: Resource) -> EnvstartError:
@@ -202,7 +203,7 @@ class Role(Block):
 
     async def _become_primary(self, host: Host) -> None:
         result = await self._become(host, _PRIMARY)
-        looks = Polling(host, self.config["HAST_WAIT"], f"the device of {self._name}")
+        polling = Polling(host, self.config["HAST_WAIT"], f"the device of {self._name}")
         while await self.device(host) is None:
             resource = await self._resource(host)
             if resource.role == _INIT:
@@ -211,7 +212,7 @@ class Role(Block):
                     f"cannot become primary of {self._name}: hastd fell back to {resource.role}",
                     hint="syslog says why (no metadata: hastctl create)",
                 )
-            if not await looks.again():
+            if not await polling.again():
                 raise TemporaryError(
                     f"cannot become primary of {self._name}: {resource.device} does not appear ({result.words})"
                 )
@@ -220,20 +221,20 @@ class Role(Block):
     async def _wait_until_served(self, host: Host) -> None:
         """hastd serves the device only when it has connected to the other node, or has given that up after 20 seconds
         (hastd_primary() of sbin/hastd/primary.c); for so long all of GEOM waits that has a look at the new device."""
-        looks = Polling(host, _CONNECTING, f"hastd(8) to serve {self._name}")
+        polling = Polling(host, _CONNECTING, f"hastd(8) to serve {self._name}")
         while True:
             try:
                 await devices.read(host)
                 return
             except NoResponseError:
-                if not await looks.again():
+                if not await polling.again():
                     raise
 
     async def _peer_joined(self, host: Host) -> bool:
         """Whether the other node has joined as a secondary: then it is none, and stays none, that is primary."""
-        looks = Polling(host, _JOIN, f"the other node of {self._name} to join")
+        polling = Polling(host, _JOIN, f"the other node of {self._name} to join")
         while (await self._resource(host)).status != _COMPLETE:
-            if not await looks.again():
+            if not await polling.again():
                 return False
         return True
 

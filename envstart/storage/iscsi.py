@@ -12,13 +12,14 @@ from envstart.engine.retry import until_it_heals
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, NotFoundError, TemporaryError, UnavailableError
 from envstart.paths import path_digest
 from envstart.steps import diagnosis
-from envstart.steps.block import Block, Polling, only_on_freebsd
+from envstart.steps.block import Block, only_on_freebsd
 from envstart.storage import devices
 from envstart.storage.graph import Graph
 from envstart.storage.iscsi_freebsd import CONNECTED, SessionInfo, normal_portal, split_portal
 from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.iscsi_redirection import Logins
 from envstart.system import rundir
+from envstart.system.polling import Polling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,19 +129,19 @@ class Session(Block):
         return ""
 
     async def recheck_down(self, host: Host) -> str:
-        looks = Polling(host, initiator_of(host).NOTICED, f"the session to {self.target}")
+        polling = Polling(host, initiator_of(host).NOTICED, f"the session to {self.target}")
         while True:
             host.invalidate()
             why = await self.why_down(host)
-            if why or not await self._sessions(host) or not await looks.again():
+            if why or not await self._sessions(host) or not await polling.again():
                 return why
 
     # Is it so?
 
     async def check(self, host: Host) -> EnvstartError | None:
         # What a run has sent away that was killed then is listed as ever until it is gone.
-        looks = Polling(host, _LEAVING, f"the end of the session to {self.target}")
-        while any(_leaves(one) for one in await self._sessions(host)) and await looks.again():
+        polling = Polling(host, _LEAVING, f"the end of the session to {self.target}")
+        while any(_leaves(one) for one in await self._sessions(host)) and await polling.again():
             pass
         device = await self.device(host)
         if device is None:
@@ -241,7 +242,7 @@ class Session(Block):
             raise
 
     async def _wait_for_disk(self, host: Host, portal: str, doing: str) -> SessionInfo:
-        looks = Polling(host, self.config["ISCSI_LOGIN_TIMEOUT"], f"the login to {self.target} at {portal}")
+        polling = Polling(host, self.config["ISCSI_LOGIN_TIMEOUT"], f"the login to {self.target} at {portal}")
         began = host.deadline.elapsed()
         rescanned = asked = False
         while True:
@@ -262,7 +263,7 @@ class Session(Block):
                 await initiator_of(host).rescan(host, session, self.config["ISCSI_LOGIN_TIMEOUT"])
             if state not in ("", CONNECTED, "Disconnected") and "iscsid" not in state:
                 raise TemporaryError(f"cannot {doing}: {state}", hint="is the target up, and can it be reached?")
-            if not await looks.again():
+            if not await polling.again():
                 break
         if session and state == CONNECTED:
             luns = ", ".join(str(lun) for lun in sorted(session.disks)) or "none"
@@ -277,9 +278,9 @@ class Session(Block):
 
     async def _wait_for_device(self, host: Host) -> None:
         """Disk, partition and multipath device come by themselves; none is ever made here."""
-        looks = Polling(host, self.config["ISCSI_LOGIN_TIMEOUT"], f"the disk of {self.source}")
+        polling = Polling(host, self.config["ISCSI_LOGIN_TIMEOUT"], f"the disk of {self.source}")
         while await self.device(host) is None:
-            if not await looks.again():
+            if not await polling.again():
                 disks = ", ".join(await self._disks(host)) or f"the LUN of {self.target}"
                 what, remedy = f"partition {self.config['ISCSI_PARTITION']}", "correct ISCSI_PARTITION"
                 if self.multipath:
@@ -306,11 +307,11 @@ class Session(Block):
 
     async def stop(self, host: Host) -> None:
         sessions = await self._sessions(host)
-        looks = Polling(host, _CLOSING, f"whoever uses the disk of {self.source}")
+        polling = Polling(host, _CLOSING, f"whoever uses the disk of {self.source}")
         while users := await self._users(host, sessions):
             # Another LUN is another jail's (docs/faults.md, 77 and 79); who has ours open may be about to close it.
             others = self._others(users)
-            if others or not await looks.again():
+            if others or not await polling.again():
                 if not others and await self._only_hang(host, sessions):
                     break
                 host.report.note(f"the session to {self.target} stays: {_names(users)} uses it")
@@ -370,9 +371,9 @@ class Session(Block):
         rundir.touch(_departure(session))
         result = await initiator_of(host).logout(host, session)
         # The command only asks for it; until the kernel has done it, the session is listed as it was.
-        looks = Polling(host, _LEAVING, f"the end of the session to {self.target}")
+        polling = Polling(host, _LEAVING, f"the end of the session to {self.target}")
         while any(one.portal == session.portal for one in await self._all(host)):
-            if result.status != 0 or not await looks.again():
+            if result.status != 0 or not await polling.again():
                 why = "the kernel still has it" if result.status == 0 else result.words
                 raise TemporaryError(f"cannot log out of {session.target} at {session.portal}: {why}")
         rundir.write(_departure(session), b"")

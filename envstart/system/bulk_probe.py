@@ -11,6 +11,7 @@ from envstart.paths import path_digest
 from envstart.steps.health import ProbeResult
 from envstart.system import locks
 from envstart.system import probe as verdict
+from envstart.system.polling import Polling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,18 +53,14 @@ def ask(host: Host, probes: Sequence[Probe], timeout: float) -> None:
 async def _ask_server(host: Host, server: str, group: list[Probe], timeout: float) -> None:
     descriptor = None
     try:
-        began = time.monotonic()
-        until = began + timeout
+        # Another run can be asking it at this moment.
+        polling = Polling(host, timeout, f"another run to have its answer of {server}", longest=0.05)
         while descriptor is None:
             descriptor, told = locks.claim(f"probe.{path_digest(server)}")
-            if descriptor is None and (told or time.monotonic() >= until):
+            if descriptor is None and (told or not await polling.again()):
                 for probe in group:
                     probe.answer = ProbeResult(ProbeResult.HUNG, told or "another run waits for it too")
                 return
-            if descriptor is None:
-                # Another run is asking it at this moment.
-                with host.waiting(f"another run to have its answer of {server}", until, began):
-                    await host.sleep(0.05)
         locks.note(descriptor, "")
     except (EnvstartError, OSError):
         # Without the right, or the room, for a record.

@@ -22,7 +22,7 @@ from envstart.errors import (
     unreadable,
 )
 from envstart.mounts import commands, table
-from envstart.system import command, filesystem, process, tempfiles
+from envstart.system import command, filesystem, process, process_table, tempfiles
 from envstart.system.command import Result
 from envstart.system.deadline import Deadline
 from envstart.system.locks import Locks
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
 # CBSD puts directories with its own geli, jls and service first (docs/cbsd.md#process): its PATH is not used.
 SYSTEM_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
-_TERM, _KILL = 15, 9
-# Seconds between TERM and KILL, and that a killed child gets to disappear.
-_GRACE = 1.0
 # Seconds that a killed child of our own making gets: it has nothing to put in order, and if it does not go it hangs.
 _KILLED = 0.25
 # Seconds that following symbolic links may take.
@@ -279,21 +276,13 @@ class Host:
 
     async def _end(self, child: process.Child, gently: bool, detach: bool = False) -> None:
         """TERM if ``gently``, then KILL; one that outlives both is left behind."""
-        for number in () if detach else (_TERM, _KILL) if gently else (_KILL,):
-            child.kill(number)
-            grace = min(_GRACE if gently else _KILLED, max(0.05, self.deadline.to_the_end() / 4))
-            until = time.monotonic() + grace
-            if await WaitUntil(until, child.ended):
-                from envstart.system import process_table
 
-                # Whoever else is of its group ends without a word to us.
-                while (
-                    not (gone := child.group_is_gone() or process_table.only_zombies(child.pid))
-                    and time.monotonic() < until
-                ):
-                    await WaitUntil(time.monotonic() + 0.01)
-                if gone:
-                    return
+        def is_over() -> bool:
+            return child.ended() and (child.group_is_gone() or process_table.only_zombies(child.pid))
+
+        grace = min(process_table.GRACE if gently else _KILLED, max(0.05, self.deadline.to_the_end() / 4))
+        if not detach and await process_table.end_gradually(child.kill, is_over, gently=gently, grace=grace):
+            return
         self._left_behind.append(child)
 
     # The mount table.

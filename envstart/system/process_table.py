@@ -4,6 +4,7 @@ missing, ps(1) tells what an unmount depends on)."""
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import NamedTuple
 
@@ -14,12 +15,11 @@ from envstart.system.loop import WaitUntil
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-_TERM, _KILL = 15, 9
 # Seconds between TERM and KILL.
-_GRACE = 1.0
+GRACE = 1.0
 # Programs that run VMs: QEMU, VirtualBox, bhyve.
 _EMULATORS = ("qemu", "VBox", "VirtualBox", "bhyve")
 # Seconds that two readings of one begin can differ by: ps(1) tells whole seconds, of two clocks' difference.
@@ -235,12 +235,26 @@ def _since_boot(psutil: Any, process: Any) -> float:
 
 async def end(pids: Sequence[int], gently: bool = True) -> None:
     """TERM if ``gently``, a short while, KILL."""
-    for number in (_TERM, _KILL) if gently else (_KILL,):
-        alive = [pid for pid in pids if _signal(pid, number)]
-        until = time.monotonic() + _GRACE
-        while any(_signal(pid, 0) for pid in alive) and time.monotonic() < until:
-            # They are no children of ours: their end comes without a word.
-            await WaitUntil(time.monotonic() + 0.05)
+
+    def send(number: int) -> bool:
+        return sum(_signal(pid, number) for pid in pids) > 0
+
+    await end_gradually(send, lambda: not send(0), gently=gently)
+
+
+async def end_gradually(
+    send: Callable[[int], object], is_over: Callable[[], bool], *, gently: bool, grace: float = GRACE
+) -> bool:
+    """Send TERM if ``gently``, then KILL, and wait ``grace`` seconds after each; return whether it ``is_over``."""
+    for number in (signal.SIGTERM, signal.SIGKILL) if gently else (signal.SIGKILL,):
+        send(number)
+        until = time.monotonic() + grace
+        # Of processes that are no children of ours the end comes without a word.
+        while not is_over() and time.monotonic() < until:
+            await WaitUntil(time.monotonic() + 0.01)
+        if is_over():
+            return True
+    return False
 
 
 def _signal(pid: int, number: int) -> bool:

@@ -53,7 +53,7 @@ def test_the_commands_take_turns(tmp_path: Path) -> None:
 
 COST = Cost(0.0123, 0.01)
 TITLES = [bench.ALREADY, bench.MOUNT, bench.SLOWLY, bench.STOP, bench.DEAD,
-          *map(bench.BESIDE, (10, 100, 1000, 10000)), *map(bench.CHECK, (1, 10, 100, 1000)),
+          *map(bench.BESIDE, (10, 100, 1000, 10000)), bench.READING, *map(bench.CHECK, (1, 10, 100, 1000)),
           bench.STATUS(1000)]  # fmt: skip
 
 
@@ -75,9 +75,9 @@ def test_limits_that_are_kept() -> None:
 
 SLOW = {
     bench.ALREADY: Cost(0.02, 0.01),
-    bench.SLOWLY: Cost(0.09, 0.03),
+    bench.SLOWLY: Cost(0.12, 0.03),
     bench.DEAD: Cost(3.21, 0.03),
-    bench.BESIDE(10000): Cost(0.05, 0.01),
+    bench.READING: Cost(0.05, 0.01),
     bench.CHECK(1000): Cost(0.1, 0.01),
 }
 
@@ -89,9 +89,12 @@ def test_a_limit_that_is_not_kept(title: str) -> None:
     assert "NOT KEPT" in text
 
 
-def test_memory_counts() -> None:
+@pytest.mark.parametrize(("row", "most"), [(0, 8), (3, 14)])
+def test_memory_counts(row: int, most: int) -> None:
     rows = found()
-    rows[3] = rows[3]._replace(peak=8500 + (9 << 10))
+    rows[row] = rows[row]._replace(peak=8500 + (most << 10))
+    assert bench.report(rows, 7)[1]
+    rows[row] = rows[row]._replace(peak=8501 + (most << 10))
     assert not bench.report(rows, 7)[1]
 
 

@@ -11,8 +11,7 @@ from stubs import Stub, done
 
 from envstart.engine import retry
 from envstart.errors import DeadlineExceededError, EnvstartError, TemporaryError, UnavailableError
-from envstart.steps import block
-from envstart.system import deadline
+from envstart.system import deadline, polling
 from envstart.system.host import Host
 
 TIMEOUT = 20.0
@@ -129,10 +128,10 @@ def test_case_b4_without_tenacity_nothing_is_tried_again_and_that_is_an_error(
 def test_case_b4_the_last_look_at_a_device_has_time_of_its_own(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
-    monkeypatch.setattr(block, "time", clock)
+    monkeypatch.setattr(polling, "time", clock)
     scene = Scene(clock, 0.0)
     began = scene.deadline.elapsed()
-    looks = block.Polling(cast(Host, scene), patience, "a disk")
+    looks = polling.Polling(cast(Host, scene), patience, "a disk")
     while done(looks.again()):
         pass
     assert scene.deadline.elapsed() - began == pytest.approx(min(patience, LIMIT - 0.25), abs=TICKS)
