@@ -31,7 +31,7 @@ def add_parsers(verbs: Verbs) -> None:
         metavar="SECONDS",
         type=seconds,
         default=survey.GRACE,
-        help="leave alone what was started so short a time ago (default: %(default).0f)",
+        help="do not touch what was started so short a time ago (default: %(default).0f)",
     )
     parser.add_argument(
         "--timeout",

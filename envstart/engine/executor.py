@@ -78,7 +78,7 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
     with host.locks(plan.locks, needed=False):
         why = unless()
         if why:
-            raise TemporaryError(f"cannot stop {plan.environment.name}: {why}; it is left as it is")
+            raise TemporaryError(f"cannot stop {plan.environment.name}: {why}; it is not touched")
         if left := start_marks.leftovers(plan.locks[0]):
             raise TemporaryError(
                 f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "

@@ -49,7 +49,7 @@ async def answers(host: Host, point: str, timeout: float) -> bool:
     except NoResponseError:
         return False
     except DeadlineExceededError as error:
-        raise DeadlineExceededError(f"cannot unmount {point}: {error}; it is left as it is") from None
+        raise DeadlineExceededError(f"cannot unmount {point}: {error}; it is not touched") from None
     except OSError:
         pass
     return True
@@ -76,7 +76,7 @@ async def unmount(host: Host, entry: Entry, attempts: int = 0, kill: bool = Fals
             return
         doing = f"cannot unmount {entry.point}"
         if result.status is None:
-            raise HangingError(f"{doing}: {result.words}; envstart leaves it as it is")
+            raise HangingError(f"{doing}: {result.words}")
         if "not permitted" in result.words:
             raise PermissionDeniedError(
                 f"{doing}: {result.words}", hint="is this a jail, or a container that may not unmount?"

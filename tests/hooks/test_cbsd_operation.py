@@ -168,7 +168,7 @@ def test_a_start_that_could_leave_no_mark(cbsd: Toy) -> None:
             at_rest(cbsd)
             told = [line for line in cbsd.site.world.syslog() if "CBSD starts it" in line]
             assert len(told) == 1
-            assert f"cannot stop unmarked: CBSD starts it (pid {start.pid}); it is left as it is" in told[0]
+            assert f"cannot stop unmarked: CBSD starts it (pid {start.pid}); it is not touched" in told[0]
             assert cbsd.site.table != []
         finally:
             os.killpg(start.pid, signal.SIGKILL)
