@@ -13,7 +13,7 @@ from envstart.cbsd.survey import Monitored, Observation
 from envstart.cli import select, start
 from envstart.cli.arguments import DRY_RUN, EITHER, Verbs, add_verb
 from envstart.config import remedies
-from envstart.engine import executor, plan
+from envstart.engine import plan
 from envstart.engine.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, Plan, stages
 from envstart.errors import EnvstartError, NoResponseError, TemporaryError, UsageError
 from envstart.lifecycle import stopping
@@ -110,7 +110,7 @@ def _recover(options: argparse.Namespace, report: Report, watched: Monitored, br
                 hint=f"stop it first, or: {by_force}",
             )
         lifecycle.only_root("recover", plan.environment.name, host)
-        executor.recover(plan, host, steps)
+        recovery.recover_all(plan, host, steps)
         if options.remount:
             # As strictly as any start: what was taken away is not mounted by a record.
             lifecycle.act("start", lifecycle.load(plan.backend, plan.environment, options.config), Host(report))

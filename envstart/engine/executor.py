@@ -10,20 +10,19 @@ from envstart.engine import circuit_breaker, record, start_marks
 from envstart.engine.plan import stages
 from envstart.errors import (
     BlockedError,
+    ConfigError,
     DeadlineExceededError,
     EnvstartError,
     NoResponseError,
     SignalError,
     TemporaryError,
 )
-from envstart.steps import mountpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from envstart.engine.plan import Plan, Step
-    from envstart.steps.mount import Mount
     from envstart.system.host import Host
 
 
@@ -41,7 +40,7 @@ def start(plan: Plan, host: Host) -> int:
 def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
     with host.locks(plan.locks):
         _survey(plan, host)
-        host.complete(mountpoint.refuse_twins(host, [step.point for step in plan.steps if step.point]))
+        host.complete(refuse_twins(host, [step.point for step in plan.steps if step.point]))
         lacking = host.gather([step.check(host) for step in plan.steps])
         pending = {step.name for step, problem in zip(plan.steps, lacking) if problem is not None}
         recorded = record.save(plan, host.report)
@@ -106,16 +105,6 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
         record.discard(plan.environment)
 
 
-def recover(plan: Plan, host: Host, steps: Sequence[Mount]) -> None:
-    """Unmount what is broken of these mounts, in their order; what is found well by then stays."""
-    from envstart.steps import recovery
-
-    with host.locks(plan.locks, needed=False):
-        host.signals.arm()
-        for step in steps:
-            host.complete(recovery.recover(step, host))
-
-
 def _survey(plan: Plan, host: Host) -> bool:
     """One reading of the mount table, and of the directories' real names, for all steps; whether any was touched."""
     try:
@@ -123,6 +112,23 @@ def _survey(plan: Plan, host: Host) -> bool:
     except (NoResponseError, DeadlineExceededError):
         # One of them lies on something dead; each is asked for by itself then, so that the right one is told.
         return True
+
+
+async def refuse_twins(host: Host, points: Sequence[str]) -> None:
+    """ConfigError if two of the directories that are to be mounted on are one, by links, as CBSD makes them for a VM
+    on ZFS (docs/cbsd.md#paths-of-a-vm): what is mounted on one would be found on the other."""
+    known: dict[str, str] = {}
+    for point in points:
+        try:
+            real = await host.real(point)
+        except (NoResponseError, DeadlineExceededError):
+            # Who asks for it by itself tells it.
+            continue
+        if known.setdefault(real, point) != point:
+            raise ConfigError(
+                f"cannot mount on {point}: it and {known[real]} are one directory, {real}",
+                hint="replace the links by directories",
+            )
 
 
 async def _bring(step: Step, host: Host) -> None:

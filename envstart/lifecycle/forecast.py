@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from envstart.engine import circuit_breaker, start_marks
+from envstart.engine import circuit_breaker, executor, start_marks
 from envstart.engine.plan import NOT_MOUNTED, stages
 from envstart.errors import EnvstartError, TemporaryError, UnavailableError
 from envstart.steps import mountpoint, observe, symlinks
@@ -72,7 +72,7 @@ class Forecast:
         host, plan = self._host, self._plan
         self._do(None, _check_lock_directory())
         self._do(None, circuit_breaker.check(plan, host))
-        self._do(None, mountpoint.refuse_twins(host, [step.point for step in plan.steps if step.point]))
+        self._do(None, executor.refuse_twins(host, [step.point for step in plan.steps if step.point]))
         for act in self.acts:
             act.problem = self._do(act, act.step.check(host))
         pending = [act for act in self.acts if act.problem is not None]

@@ -20,6 +20,7 @@ from envstart.errors import (
     reason,
 )
 from envstart.system import probe
+from envstart.system.probe import ProbeResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,24 +35,6 @@ _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 _READ_ONLY = os.strerror(errno.EROFS)
 _LOCAL_ROOT = "may root use it? look at what it lies on"
 _AS_ROOT = "let the server map root to root for this host (maproot, no_root_squash)"
-
-
-class ProbeResult:
-    """What a look into a mounted directory came to (see probe.examine). ``verdict``: one of the words of probe.py,
-    or HUNG or FAILED; with the ``detail``, the ``other`` node's lease, and why it takes no file (``refusal``)."""
-
-    __slots__ = ("verdict", "detail", "other", "refusal")
-
-    HUNG = "hung"
-    FAILED = "failed"
-
-    def __init__(
-        self, verdict: str = "", detail: str = "", other: tuple[str, int] | None = None, refusal: str = ""
-    ) -> None:
-        self.verdict = verdict
-        self.detail = detail
-        self.other = other
-        self.refusal = refusal
 
 
 class Health:

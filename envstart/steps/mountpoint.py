@@ -58,23 +58,6 @@ def drift(entry: Entry, options: Sequence[str]) -> str:
     return f"mounted {how}, the configuration says {configured}"
 
 
-async def refuse_twins(host: Host, points: Sequence[str]) -> None:
-    """ConfigError if two of the directories that are to be mounted on are one, by links, as CBSD makes them for a VM
-    on ZFS (docs/cbsd.md#paths-of-a-vm): what is mounted on one would be found on the other."""
-    known: dict[str, str] = {}
-    for point in points:
-        try:
-            real = await host.real(point)
-        except (NoResponseError, DeadlineExceededError):
-            # Who asks for it by itself tells it.
-            continue
-        if known.setdefault(real, point) != point:
-            raise ConfigError(
-                f"cannot mount on {point}: it and {known[real]} are one directory, {real}",
-                hint="replace the links by directories",
-            )
-
-
 async def is_file(host: Host, mount: Mount) -> bool:
     """Return whether a source on this host, of a mount that takes files, is one; OSError if it is missing."""
     answer: bool = await host.call_with_timeout(filesystem.is_file, mount.source, timeout=mount.probe_timeout)

@@ -14,6 +14,9 @@ from envstart.steps import forced, health, unmount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envstart.engine.plan import Plan
     from envstart.steps.mount import Mount
     from envstart.system.host import Host
 
@@ -137,3 +140,11 @@ async def check_force(mount: Mount, host: Host, entry: Entry, *, asked: bool = F
                 hint=f"service lockd onestop, or: {again}",
             )
         host.report.warn(f"{entry.point}: {danger}; nolockd in MOUNT_NFS_OPT avoids that")
+
+
+def recover_all(plan: Plan, host: Host, mounts: Sequence[Mount]) -> None:
+    """Unmount what is broken of these mounts, in their order; what is healthy by then stays."""
+    with host.locks(plan.locks, needed=False):
+        host.signals.arm()
+        for mount in mounts:
+            host.complete(recover(mount, host))

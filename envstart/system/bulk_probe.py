@@ -8,10 +8,10 @@ import time
 
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
-from envstart.steps.health import ProbeResult
 from envstart.system import locks
 from envstart.system import probe as verdict
 from envstart.system.polling import Polling
+from envstart.system.probe import ProbeResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -30,6 +30,24 @@ USABLE, EMPTY, BROKEN, DENIED, LACKING = "usable", "empty", "broken", "denied", 
 UNREADABLE = "unreadable"
 
 
+class ProbeResult:
+    """What a look into a mounted directory came to (see examine). ``verdict``: one of the words above,
+    or HUNG or FAILED; with the ``detail``, the ``other`` node's lease, and why it takes no file (``refusal``)."""
+
+    __slots__ = ("verdict", "detail", "other", "refusal")
+
+    HUNG = "hung"
+    FAILED = "failed"
+
+    def __init__(
+        self, verdict: str = "", detail: str = "", other: tuple[str, int] | None = None, refusal: str = ""
+    ) -> None:
+        self.verdict = verdict
+        self.detail = detail
+        self.other = other
+        self.refusal = refusal
+
+
 def probe(
     point: str, required: tuple[str, ...], lease: tuple[str, str] | None
 ) -> tuple[str, str, tuple[str, int] | None]:

@@ -15,11 +15,11 @@ from envstart.engine.plan import Plan
 from envstart.environment import Environment, in_workdir
 from envstart.errors import TemporaryError
 from envstart.mounts.table import Entry, Table
-from envstart.steps.health import ProbeResult
 from envstart.system import loop
 from envstart.system.command import Result
 from envstart.system.deadline import Deadline
 from envstart.system.host import Host
+from envstart.system.probe import ProbeResult
 
 _T = TypeVar("_T")
 

@@ -11,9 +11,10 @@ from cbsd import SERVER
 from stubs import planned
 
 from envstart.hooks import unchanged
-from envstart.steps.health import ProbeResult, interpret
+from envstart.steps.health import interpret
 from envstart.steps.mount import Mount
 from envstart.system import probe
+from envstart.system.probe import ProbeResult
 
 FULL, QUOTA, READ_ONLY = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 

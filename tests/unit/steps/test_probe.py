@@ -14,9 +14,10 @@ from envstart.engine import plan as plans
 from envstart.engine.plan import BROKEN, NOT_USABLE
 from envstart.errors import EnvstartError
 from envstart.steps import health as usable
-from envstart.steps.health import ProbeResult, interpret
+from envstart.steps.health import interpret
 from envstart.steps.mount import Mount
 from envstart.system import probe as verdict
+from envstart.system.probe import ProbeResult
 
 
 def data_of(tmp_path: Path, **keys: str) -> Mount:
