@@ -138,7 +138,7 @@ MUTANTS = (
     ),
     Mutant(
         "the session is ended although others use it",
-        "envstart.storage.iscsi:Session.stop", "await self._users(...)", "{}",
+        "envstart.storage.iscsi:Session.stop", "await users_of(...)", "{}",
         (
             "tests/hooks/test_faults_session.py::test_fault_77_79_two_environments_on_one_target",
             "tests/hooks/test_faults_session.py::test_fault_79_disk_that_is_attached_by_geli",

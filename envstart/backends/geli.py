@@ -9,7 +9,7 @@ from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
 from envstart.steps.block import Block, Node
 from envstart.storage import volume
-from envstart.storage.geli import Image
+from envstart.storage.md import Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def plan(environment: Environment, config: Config) -> Plan:
         raise ConfigError("cannot attach without a key: set GELI_KEYFILE, GELI_PASSFILE or both")
     path = config["GELI_PROVIDER"]
     read_only = "ro" in config["VOLUME_OPTIONS"]
-    device: Block = Node(path, config["PROBE_TIMEOUT"]) if path.startswith("/dev/") else Image(config, path, read_only)
+    device: Block = (
+        Node(path, config["PROBE_TIMEOUT"]) if path.startswith("/dev/") else Image(config, path, read_only=read_only)
+    )
     steps: list[Step] = [device, *volume.steps(environment, config, device, guarded=False)]
     if config["GELI_REQUIRE_MOUNTED"]:
         from envstart.steps import required

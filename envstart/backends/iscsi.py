@@ -26,8 +26,8 @@ from envstart.errors import ConfigError
 from envstart.storage import volume
 from envstart.storage.fsck import Fsck
 from envstart.storage.iscsi import Session
-from envstart.storage.iscsi_freebsd import normal_portal
 from envstart.storage.iscsi_initiator import initiator_of
+from envstart.storage.iscsi_session import normal_portal
 from envstart.storage.reservation import Reservation
 
 TYPE_CHECKING = False

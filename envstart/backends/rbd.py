@@ -45,5 +45,5 @@ OPTIONS = (
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The image, GELI, a look, the mount."""
-    device = Mapped(config, config["RBD_IMAGE"], "ro" in config["VOLUME_OPTIONS"])
+    device = Mapped(config, config["RBD_IMAGE"], read_only="ro" in config["VOLUME_OPTIONS"])
     return Plan("rbd", environment, config, [device, *volume.steps(environment, config, device, guarded=True)])

@@ -22,6 +22,7 @@ from envstart.steps import unmount
 from envstart.steps.block import Block
 from envstart.steps.health import LEASE_SECONDS
 from envstart.storage import devices, fsck_preen, host_mark, superblock
+from envstart.storage.host_id import host_id, own_mark
 from envstart.system import filesystem
 
 TYPE_CHECKING = False
@@ -199,8 +200,8 @@ class Fsck(Block):
         except OSError as error:
             raise TemporaryError(f"{doing}: whose it is cannot be told: {reason(error)}") from None
         await self._unmount(host)
-        if mark and mark != await host_mark.own_mark(host):
-            known = mark.split()[0] == await host_mark.host_id(host)
+        if mark and mark != await own_mark(host):
+            known = mark.split()[0] == await host_id(host)
             text = " of this one's id: it had another name, or two have the same" if known else ""
             from envstart.config import remedies
 

@@ -1,34 +1,27 @@
 """The iSCSI initiator of FreeBSD: its sessions as iscsictl(8) lists them, their disks, its configuration file.
 
-iscsi_linux.py is the same for Linux. What ``iscsictl -L`` says decides, never a command's status: a login is
-asynchronous, a removal does not care whether the disk is in use, and ``-w`` waits for the sessions of all others
-(docs/freebsd.md#iscsi).
+What ``iscsictl -L`` says decides, never a command's status: a login is asynchronous, a removal does not care whether
+the disk is in use, and ``-w`` waits for the sessions of all others (docs/freebsd.md#iscsi).
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from envstart.config.load import Config
 from envstart.errors import UNREADABLE, ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
 from envstart.steps import diagnosis, keyfile
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
-
-    from envstart.config.load import Config
-    from envstart.system.command import Result
-    from envstart.system.host import Host
+from envstart.storage.iscsi_session import CONNECTED, SessionInfo
+from envstart.system.command import Result
+from envstart.system.host import Host
 
 _LIST = ("iscsictl", "-L", "--libxo", "json")
 # The only listing that names the session of a bus; it has the secrets of all sessions in it as well.
 _LIST_IDS = ("iscsictl", "-L", "-v", "--libxo", "json")
 _LIST_BUSES = ("camcontrol", "devlist", "-v")
-# RFC 7143.
-_PORT = 3260
-CONNECTED = "Connected"
-# For people, a number that nobody knows yet is N.
+# Shown to people for a number that nobody knows yet.
 DISK = "/dev/daN"
 # Seconds until the kernel takes a silent target for lost: kern.iscsi.ping_timeout is 5, and looked at once a second.
 NOTICED = 8.0
@@ -40,28 +33,14 @@ _BARE = ("HeaderDigest", "DataDigest", "Protocol")
 _SECRET_MAX = 16
 # iscsictl(8)'s own default name of the initiator.
 _DEFAULT_NAME = "iqn.1994-09.org.freebsd:"
+_WANTS_CHAP = "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"
+_CORRECT = "correct ISCSI_{0}_USER and the secret in ISCSI_{0}_SECRET_FILE"
 # What iscsid reports, and whose fault it is (docs/freebsd.md#iscsi-listing); all else can heal.
 OF_STATE: diagnosis.Rows = (
-    (
-        "Authentication failure",
-        PermissionDeniedError,
-        "correct ISCSI_CHAP_USER and the secret in ISCSI_CHAP_SECRET_FILE",
-    ),
-    (
-        "Unsupported AuthMethod",
-        PermissionDeniedError,
-        "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE",
-    ),
-    (
-        "Authentication required",
-        PermissionDeniedError,
-        "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE",
-    ),
-    (
-        "Mutual CHAP failed",
-        PermissionDeniedError,
-        "correct ISCSI_MUTUAL_USER and the secret in ISCSI_MUTUAL_SECRET_FILE",
-    ),
+    ("Authentication failure", PermissionDeniedError, _CORRECT.format("CHAP")),
+    ("Unsupported AuthMethod", PermissionDeniedError, _WANTS_CHAP),
+    ("Authentication required", PermissionDeniedError, _WANTS_CHAP),
+    ("Mutual CHAP failed", PermissionDeniedError, _CORRECT.format("MUTUAL")),
     ("Authorization failure", PermissionDeniedError, "let the target accept this initiator"),
     ("Not found", UnavailableError, "the portal has no such target; correct ISCSI_TARGET, or export it"),
     ("Target removed", UnavailableError, "the portal has no such target any more"),
@@ -84,27 +63,14 @@ ALREADY: tuple[str, ...] = ("ISCSISADD: Device busy",)
 REDIRECTS = True
 
 
-class SessionInfo:
-    """A session as iscsictl lists it. ``disks``: device by LUN; ``bus``: number of its SCSI bus, -1 while unknown."""
-
-    __slots__ = ("target", "portal", "state", "disks", "bus")
-
-    def __init__(self, target: str, portal: str, state: str, disks: dict[int, str], bus: int) -> None:
-        self.target = target
-        self.portal = portal
-        self.state = state
-        self.disks = disks
-        self.bus = bus
-
-
 async def sessions(host: Host) -> list[SessionInfo]:
-    """All sessions of the host, as they are now."""
-    listed: list[SessionInfo] = await host.ask(_LIST, parse)
-    return listed
+    """Return all sessions of the host, as they are now."""
+    sessions: list[SessionInfo] = await host.ask(_LIST, parse)
+    return sessions
 
 
 async def disks(host: Host, session: SessionInfo) -> dict[int, str]:
-    """The disks of a session by LUN, also of one that is down: its disks are there, and hang, until it is removed.
+    """Return the disks of a session by LUN, also of one that is down: they are there, and hang, until it is removed.
 
     iscsictl does not list those; the bus that carries the session's number does (docs/freebsd.md#iscsi-disks).
     """
@@ -121,21 +87,21 @@ async def numbers(host: Host) -> dict[tuple[str, str], int]:
     return ids
 
 
-async def check_daemon(host: Host, doing: str, start: bool) -> None:
-    """UnavailableError if iscsid(8) does not run, and is not to be started."""
+async def check_daemon(host: Host, act: str, *, start: bool) -> None:
+    """Raise UnavailableError if iscsid(8) does not run, and is not to be started."""
     if (await host.run(("service", "iscsid", "onestatus"), timeout=10, read_only=True)).status == 0:
         return
     if start:
         await host.run(("service", "iscsid", "onestart"), timeout=30)
         return
     raise UnavailableError(
-        f"cannot {doing}: iscsid(8) is not running",
+        f"cannot {act}: iscsid(8) is not running",
         hint="service iscsid enable && service iscsid start, or ISCSI_START_DAEMON=1",
     )
 
 
 async def settings(host: Host, config: Config, target: str, portal: str) -> str:
-    """What login() is given: it holds the secrets, which are read here."""
+    """Return the configuration for login(). It holds the secrets, which are read here."""
     timeout = config["PROBE_TIMEOUT"]
     rows = {
         "TargetName": target,
@@ -160,7 +126,7 @@ async def login(host: Host, config: Config, target: str, portal: str, text: str)
 
 async def logout(host: Host, session: SessionInfo) -> Result:
     """End it, and whatever waits for its disks."""
-    return await host.run(logging_out(session), timeout=max(5.0, host.deadline.left()), use_rollback_reserve=True)
+    return await host.run(logout_argv(session), timeout=max(5.0, host.deadline.left()), use_rollback_reserve=True)
 
 
 async def rescan(host: Host, session: SessionInfo, timeout: float) -> None:
@@ -172,41 +138,41 @@ def tidy(target: str, portals: Sequence[str]) -> None:
     """Take away what a killed login has left: nothing has a name here."""
 
 
-def by_hand(user: str | None) -> str:
-    """Tell what the command of logging_in() needs beside it; "" if nothing."""
+def needs(user: str | None) -> str:
+    """Tell what a login by the command of login_argv() needs beside it; "" if nothing."""
     return f"CHAP as {user} needs an iscsi.conf(5) instead of -p and -t" if user else ""
 
 
-def logging_in(target: str, portal: str) -> tuple[str, ...]:
-    """For people: it needs no file."""
+def login_argv(target: str, portal: str) -> tuple[str, ...]:
+    """Return the command of a login for people: it needs no file."""
     return ("iscsictl", "-A", "-p", portal, "-t", target)
 
 
-def logging_out(session: SessionInfo) -> tuple[str, ...]:
-    """The command that ends it."""
+def logout_argv(session: SessionInfo) -> tuple[str, ...]:
+    """Return the command that ends it."""
     return ("iscsictl", "-R", "-p", session.portal, "-t", session.target)
 
 
 def own_name(config: Config) -> str:
-    """The name that this host's initiator logs in with."""
+    """Return the name that this host's initiator logs in with."""
     name: str | None = config["ISCSI_INITIATOR"]
     return name or _DEFAULT_NAME + os.uname().nodename
 
 
 def is_on(source: str, disk: str) -> bool:
-    """Whether a mount is from a disk, or from a partition or an .eli of it, as far as its name tells."""
+    """Tell whether a mount is from a disk, or from a partition or an .eli of it, as far as its name tells."""
     name = source.removeprefix("/dev/")
     return name.startswith(disk) and not name[len(disk) :][:1].isdigit()
 
 
 def configuration(rows: Mapping[str, str | None]) -> str:
-    """iscsi.conf(5) for one target. What cannot stand between quotes was refused before."""
+    """Return an iscsi.conf(5) for one target. What cannot stand between quotes was refused before."""
     lines = [f"  {key} = {value}" if key in _BARE else f'  {key} = "{value}"' for key, value in rows.items() if value]
     return "\n".join([f"{NICK} {{", *lines, "}", ""])
 
 
 async def read_secret(host: Host, path: str | None, timeout: float) -> str:
-    """The secret in a file that only root can read; "" without a path."""
+    """Return the secret in a file that only root can read; "" without a path."""
     if path is None:
         return ""
     text = await keyfile.read(host, path, timeout)
@@ -243,23 +209,8 @@ def _listed(row: dict[str, Any]) -> SessionInfo:
     return SessionInfo(str(row["name"]), str(row["portal"]), state, disks, int(devices.get("scbus", -1)))
 
 
-def normal_portal(portal: str) -> str:
-    """Return a portal in one spelling: iscsictl(8) takes ``A`` and ``A:3260`` for two (docs/freebsd.md#iscsictl)."""
-    text = portal.lower().removesuffix(":3260") if "]" in portal or portal.count(":") == 1 else portal.lower()
-    return text.strip("[]") if text.endswith("]") else text
-
-
-def split_portal(portal: str) -> tuple[str, int]:
-    """Its name or address, and its port."""
-    name = normal_portal(portal)
-    host, colon, port = name.rpartition(":")
-    if colon and port.isdigit() and ("]" in name or name.count(":") == 1):
-        return host.strip("[]"), int(port)
-    return name, _PORT
-
-
 def parse_ids(result: Result) -> dict[tuple[str, str], int]:
-    """Session numbers by target and portal, out of ``iscsictl -L -v --libxo json``; nothing else of it is looked at."""
+    """Read the numbers of sessions by target and portal from ``iscsictl -L -v --libxo json``, and nothing else."""
     import json
 
     try:
@@ -271,7 +222,7 @@ def parse_ids(result: Result) -> dict[tuple[str, str], int]:
 
 
 def parse_buses(result: Result) -> dict[int, dict[int, str]]:
-    """Disks by LUN of each session number, out of ``camcontrol devlist -v`` (docs/freebsd.md#camcontrol)."""
+    """Read the disks by LUN of each session number from ``camcontrol devlist -v`` (docs/freebsd.md#camcontrol)."""
     if result.status != 0:
         raise ValueError(result.words)
     buses: dict[int, dict[int, str]] = {}

@@ -8,18 +8,14 @@ itself has no session, is ours. open-iscsi keeps the portal (persistent_address)
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
-from envstart.storage.iscsi_freebsd import normal_portal
+from envstart.storage.iscsi_initiator import initiator_of
+from envstart.storage.iscsi_session import SessionInfo, normal_portal
 from envstart.system import rundir
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from envstart.storage.iscsi_freebsd import SessionInfo
-    from envstart.storage.iscsi_initiator import Initiator
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 # In place of the number of a session, as long as that is not known.
 _UNKNOWN = "-"
@@ -29,24 +25,25 @@ class Logins:
     """The logins to one target that may have been redirected. Who changes it holds the lock of the target."""
 
     def __init__(self, target: str) -> None:
+        """Name the note after the target, without reading it."""
         self._name = f"login.{path_digest(target)}"
         # What there was no room to note.
         self._own: tuple[dict[str, str], set[str]] | None = None
 
-    def begin(self, portal: str, ours: Collection[SessionInfo], all_: Sequence[SessionInfo]) -> None:
-        """Note that a session by way of ``portal`` comes next, where there are ``all_`` now, ``ours`` among them."""
+    def begin(self, portal: str, ours: Collection[SessionInfo], listed: Sequence[SessionInfo]) -> None:
+        """Note that a session by way of ``portal`` comes next, where ``listed`` are there now, ``ours`` among them."""
         logins, _ = self._noted()
         logins[normal_portal(portal)] = _UNKNOWN
-        addresses = {normal_portal(one.portal) for one in ours}
-        self._note(logins, {normal_portal(one.portal) for one in all_} - addresses)
+        addresses = {normal_portal(session.portal) for session in ours}
+        self._note(logins, {normal_portal(session.portal) for session in listed} - addresses)
 
-    async def arrived(self, host: Host, tools: Initiator, portal: str, session: SessionInfo) -> None:
+    async def arrived(self, host: Host, portal: str, session: SessionInfo) -> None:
         """Note the number of the session that a login has brought, if it is listed under another address."""
         logins, others = self._noted()
         if normal_portal(session.portal) == normal_portal(portal) or normal_portal(portal) not in logins:
             return
         host.report.trace(f"{session.target} at {portal} has redirected the session to {session.portal}")
-        numbers = await tools.numbers(host)
+        numbers = await initiator_of(host).numbers(host)
         logins[normal_portal(portal)] = str(numbers.get((session.target, session.portal), _UNKNOWN))
         self._note(logins, others)
         if self._own is not None:
@@ -61,21 +58,21 @@ class Logins:
             self._note(left, others)
 
     async def by_portal(
-        self, host: Host, tools: Initiator, portals: Sequence[str], sessions: Sequence[SessionInfo]
+        self, host: Host, portals: Sequence[str], sessions: Sequence[SessionInfo]
     ) -> dict[str, SessionInfo]:
         """Return which of the sessions to the target is the one of each portal (as normal_portal() has it)."""
-        at = {normal_portal(one.portal): one for one in sessions}
+        at = {normal_portal(session.portal): session for session in sessions}
         normal = [normal_portal(portal) for portal in portals]
-        absent = [portal for portal in normal if portal not in at] if tools.REDIRECTS and sessions else []
+        absent = [portal for portal in normal if portal not in at] if initiator_of(host).REDIRECTS and sessions else []
         logins, others = self._noted() if absent else ({}, set())
         by_portal = {portal: at[portal] for portal in normal if portal in at}
         for portal in absent:
             number = logins.get(portal, "")
             if number == _UNKNOWN:
-                new = [one for address, one in at.items() if address not in others and address not in logins]
+                new = [session for address, session in at.items() if address not in others and address not in logins]
             else:
-                numbers = await tools.numbers(host) if number else {}
-                new = [one for one in sessions if number and str(numbers.get((one.target, one.portal))) == number]
+                numbers = await initiator_of(host).numbers(host) if number else {}
+                new = [each for each in sessions if number and str(numbers.get((each.target, each.portal))) == number]
             if new:
                 by_portal[portal] = new[0]
         return {portal: by_portal[portal] for portal in normal if portal in by_portal}

@@ -7,7 +7,9 @@ a disk from under a file system (docs/freebsd.md#rbd-ggate). So the host's list 
 from __future__ import annotations
 
 import os
+from typing import Any
 
+from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
 from envstart.errors import (
@@ -21,17 +23,10 @@ from envstart.errors import (
     TemporaryError,
 )
 from envstart.steps import ceph, diagnosis
-from envstart.steps.block import Block, appears
-from envstart.storage import devices
+from envstart.storage.attached import Attached
 from envstart.system import process_table
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from envstart.config.load import Config
-    from envstart.system.command import Result
-    from envstart.system.host import Host
+from envstart.system.command import Result
+from envstart.system.host import Host
 
 _PROGRAMS = ("rbd-ggate", "rbd")
 # Seconds the search for processes may take.
@@ -50,63 +45,54 @@ _FINAL: diagnosis.Rows = (
 )
 
 
-class Mapped(Block):
+class Mapped(Attached):
     """The image ``spec`` (POOL/IMAGE or POOL/NAMESPACE/IMAGE), mapped."""
 
     fstype = "rbd"
+    detaches = "unmap"
 
-    def __init__(self, config: Config, spec: str, read_only: bool) -> None:
+    def __init__(self, config: Config, spec: str, *, read_only: bool) -> None:
+        """Name it after the image."""
         super().__init__("map", f"rbd image {spec}")
         self.config = config
         self._spec = spec
         self._read_only = read_only
 
-    # Is it so?
+    async def attached(self, host: Host) -> str | None:
+        """Return the disk that the image is; ConfigError if it is several."""
+        list_argv = (*_program(host), "list", "--format", "json")
+        disks: list[str] = await host.ask(list_argv, lambda result: parse_list(result, self._spec))
+        if len(disks) > 1:
+            raise ConfigError(
+                f"cannot use {self.source}: it is several disks at once, {', '.join(disks)}, which destroys what is on "
+                "it",
+                hint=f"{' '.join(_program(host))} unmap all but one, and fsck it",
+            )
+        return disks[0] if disks else None
 
-    def _program(self, host: Host) -> tuple[str, ...]:
-        # Without the word in between, `rbd list` tells of the images in a pool.
-        return ("rbd-ggate",) if host.platform == "freebsd" else ("rbd", "device")
-
-    async def _devices(self, host: Host) -> list[str]:
-        """The disks that the image is on this host."""
-        devices: list[str] = await host.ask((*self._program(host), "list", "--format", "json"), self._listed)
-        return devices
-
-    def _listed(self, result: Result) -> list[str]:
-        if result.status != 0:
-            raise ValueError(result.words)
-        rows = _json(result) if result.out.strip() else []
-        devices = []
-        for row in rows:
-            # Linux calls it name.
-            image = row.get("image", row.get("name", ""))
-            words = [row.get("pool", ""), *([row["namespace"]] if row.get("namespace") else []), image]
-            if "/".join(words) == self._spec and row.get("snap", "") in ("", "-"):
-                devices.append(str(row.get("device", "")))
-        return devices
+    def detach_argv(self, host: Host, device: str) -> tuple[str, ...]:
+        """Return the command that unmaps it."""
+        return (*_program(host), "unmap", device)
 
     async def device(self, host: Host) -> str | None:
-        devices = await self._devices(host)
-        if len(devices) > 1:
-            raise ConfigError(
-                f"cannot use {self.source}: it is several disks at once, {', '.join(devices)}, which destroys what is "
-                "on it",
-                hint=f"{' '.join(self._program(host))} unmap all but one, and fsck it",
-            )
-        return devices[0] if devices and os.path.exists(devices[0]) else None
+        """Return the disk, if it is mapped and its node is there."""
+        device = await self.attached(host)
+        return device if device and os.path.exists(device) else None
 
     def expected(self, host: Host) -> str:
+        """Return the device that it will be: its number is not known before."""
         return "/dev/ggateN" if host.platform == "freebsd" else "/dev/rbdN"
 
     async def check(self, host: Host) -> EnvstartError | None:
+        """Return that it is not mapped, if it is not."""
         return None if await self.device(host) else NotFoundError(f"cannot use {self.source}: it is not mapped")
 
-    # Make it so.
-
     async def preflight_start(self, host: Host) -> None:
+        """Check that root, and nobody else, can read the key."""
         await ceph.check_key(host, self.config)
 
     async def start(self, host: Host) -> None:
+        """Map it, as often as it takes."""
         await self.preflight_start(host)
         await until_it_heals(lambda: self._attempt(host), host, self.source, self.config["ATTEMPTS"])
 
@@ -121,25 +107,24 @@ class Mapped(Block):
                 await self._check_free(host)
             host.on_failure(lambda: self._undo_start(host))
             # Its daemon would keep our locks as long as it lives.
-            result = await host.run(self._mapping(host), timeout=self.config["RBD_MAP_TIMEOUT"])
-            devices = await self._devices(host)
-            if not devices:
+            result = await host.run(self._map_argv(host), timeout=self.config["RBD_MAP_TIMEOUT"])
+            device = await self.attached(host)
+            if not device:
                 await self._end(host)
-                raise self._of_map(result)
-        if not await appears(host, devices[0], self.config["PROBE_TIMEOUT"]):
-            raise TemporaryError(f"cannot use {devices[0]}: the image is mapped, but the device does not appear")
+                raise self._map_error(result)
+        await self.wait_for_node(host, device, "the image is mapped")
 
-    def _mapping(self, host: Host) -> tuple[str, ...]:
+    def _map_argv(self, host: Host) -> tuple[str, ...]:
         # Exclusive: from then on no other client of the cluster gets the lock that a writer needs.
         exclusive = ["--exclusive"] if host.platform == "freebsd" else ["-o", "exclusive"]
         how = (*(["--read-only"] if self._read_only else exclusive), self._spec)
         if host.platform != "freebsd":
-            return (*self._program(host), "map", *ceph.access(self.config), *how)
+            return (*_program(host), "map", *ceph.access(self.config), *how)
         name = f"CEPH_ARGS={' '.join(ceph.identity(self.config))}"
-        return ("env", name, *self._program(host), "map", *ceph.reach(self.config), *how)
+        return ("env", name, *_program(host), "map", *ceph.reach(self.config), *how)
 
     async def _check_free(self, host: Host) -> None:
-        """The lock of a writer must be there to be taken, and nobody else may have the image open."""
+        """Refuse an image that lacks the lock of a writer, or that somebody has open."""
         features = await self._ask(host, "info", "features")
         if "exclusive-lock" not in features:
             raise ConfigError(
@@ -149,14 +134,14 @@ class Mapped(Block):
         watchers = await self._ask(host, "status", "watchers")
         if watchers:
             # Whoever has died is one for half a minute more.
-            names = ", ".join(str(one.get("address", "?") if isinstance(one, dict) else one) for one in watchers)
+            names = ", ".join(str(each.get("address", "?") if isinstance(each, dict) else each) for each in watchers)
             raise TemporaryError(f"cannot map {self.source}: {names} has it open", hint="stop the jail or VM there")
 
     async def _ask(self, host: Host, verb: str, key: str) -> list[Any]:
         argv = ("rbd", verb, *ceph.access(self.config), "--format", "json", self._spec)
         result = await host.run(argv, timeout=self.config["RBD_MAP_TIMEOUT"], read_only=True)
         if result.status != 0:
-            raise self._of_map(result)
+            raise self._map_error(result)
         try:
             return list(_json(result)[key])
         except UNREADABLE:
@@ -176,55 +161,55 @@ class Mapped(Block):
             await process_table.end(pids, gently=False)
             host.invalidate()
 
-    def _of_map(self, result: Result) -> EnvstartError:
+    def _map_error(self, result: Result) -> EnvstartError:
         final = diagnosis.first(_FINAL, result.words, f"map {self.source}")
-        return final or TemporaryError(
-            f"cannot map {self.source}: {result.words}", hint="are the cluster's monitors up?"
-        )
-
-    # Take it away.
+        hint = "are the cluster's monitors up?"
+        return final or TemporaryError(f"cannot map {self.source}: {result.words}", hint=hint)
 
     async def stop(self, host: Host) -> None:
-        if not await self._devices(host):
-            # What a start has left that was killed would map it later, when nobody looks.
+        """Unmap it; what a start has left that was killed would map it later, when nobody looks."""
+        if not await self.attached(host):
             await self._end(host)
-        if await self._devices(host):
-            self.journal_stop(host)
-            await until_it_heals(lambda: self._unmap(host), host, self.source, self.config["ATTEMPTS"])
+        await super().stop(host)
 
     async def _undo_start(self, host: Host) -> None:
         host.invalidate()
-        if not await self._devices(host):
+        if not await self.attached(host):
             await self._end(host)
-        await self._unmap(host)
+        await self.detach(host)
 
-    async def _unmap(self, host: Host) -> None:
-        host.invalidate()
-        device = await self.device(host)
-        if device is None:
-            return
-        users = await self._users(host, device)
-        if users:
-            raise TemporaryError(f"cannot unmap {device}: {', '.join(users)} uses it", hint="end that, and stop again")
-        timeout = max(5.0, host.deadline.left())
-        result = await host.run((*self._program(host), "unmap", device), timeout=timeout, use_rollback_reserve=True)
-        if await self._devices(host):
-            raise TemporaryError(f"cannot unmap {device}: {result.words}")
-
-    async def _users(self, host: Host, device: str) -> list[str]:
-        if host.platform != "freebsd":
-            # The kernel refuses by itself to unmap what is in use.
-            return []
-        return await devices.users(host, device)
+    async def users(self, host: Host, device: str) -> list[str]:
+        """Return the users that keep it from being unmapped; the kernel of Linux looks for them by itself."""
+        return await super().users(host, device) if host.platform == "freebsd" else []
 
     async def state(self, host: Host) -> plan.State:
+        """Return the state: mapped or not."""
         try:
             device = await self.device(host)
         except EnvstartError as error:
             return plan.State(plan.UNKNOWN, str(error))
         if device is None:
-            return plan.State(plan.NOT_READY, "not mapped", start=[self._mapping(host)])
-        return plan.State(plan.READY, device, stop=[(*self._program(host), "unmap", device)])
+            return plan.State(plan.NOT_READY, "not mapped", start=[self._map_argv(host)])
+        return plan.State(plan.READY, device, stop=[self.detach_argv(host, device)])
+
+
+def _program(host: Host) -> tuple[str, ...]:
+    # Without the word in between, `rbd list` tells of the images in a pool.
+    return ("rbd-ggate",) if host.platform == "freebsd" else ("rbd", "device")
+
+
+def parse_list(result: Result, spec: str) -> list[str]:
+    """Read the disks that an image is on this host from the list of all. ValueError when it is not whole."""
+    if result.status != 0:
+        raise ValueError(result.words)
+    disks = []
+    for row in _json(result) if result.out.strip() else []:
+        # Linux calls it name.
+        image = row.get("image", row.get("name", ""))
+        words = [row.get("pool", ""), *([row["namespace"]] if row.get("namespace") else []), image]
+        if "/".join(words) == spec and row.get("snap", "") in ("", "-"):
+            disks.append(str(row.get("device", "")))
+    return disks
 
 
 def _json(result: Result) -> Any:

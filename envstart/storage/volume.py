@@ -16,7 +16,7 @@ from envstart.steps.block import Block, is_node
 from envstart.steps.mount import Mount
 from envstart.storage import devices
 from envstart.storage.fsck import Fsck
-from envstart.storage.geli import Provider
+from envstart.storage.geli import EliProvider
 from envstart.storage.host_mark import Mark
 
 TYPE_CHECKING = False
@@ -170,7 +170,7 @@ def steps(environment: Environment, config: Config, device: Block, guarded: bool
     ordered: list[plan.Step] = []
     lower = device
     if config["GELI_KEYFILE"] or config["GELI_PASSFILE"]:
-        lower = Provider(config, lower, read_only="ro" in options)
+        lower = EliProvider(config, lower, read_only="ro" in options)
         ordered.append(lower)
     private = f"{config['VOLUME_DIR']}/{file_name(environment)}"
     shown: dict[str, str] = {}

@@ -16,8 +16,8 @@ from stubs import Stub, done
 
 from envstart import paths
 from envstart.storage import iscsi_freebsd
-from envstart.storage.iscsi_freebsd import CONNECTED, SessionInfo
 from envstart.storage.iscsi_redirection import Logins
+from envstart.storage.iscsi_session import CONNECTED, SessionInfo
 from envstart.system import rundir
 from envstart.system.host import Host
 
@@ -184,11 +184,11 @@ def test_case_b7_where_there_is_no_room_for_the_note(tmp_path: Path, monkeypatch
     monkeypatch.setattr(iscsi_freebsd, "numbers", numbers)
     before, after = listed("10.0.0.9"), listed("10.0.0.2")
     logins.begin(PORTAL, [], [before])
-    done(logins.arrived(stub.host, iscsi_freebsd, PORTAL, after))
+    done(logins.arrived(stub.host, PORTAL, after))
     assert "add that address to ISCSI_PORTAL" in stub.warnings[0]
-    assert done(logins.by_portal(stub.host, iscsi_freebsd, [PORTAL], [before, after])) == {PORTAL: after}
+    assert done(logins.by_portal(stub.host, [PORTAL], [before, after])) == {PORTAL: after}
     logins.end([PORTAL])
-    assert done(logins.by_portal(stub.host, iscsi_freebsd, [PORTAL], [before, after])) == {}
+    assert done(logins.by_portal(stub.host, [PORTAL], [before, after])) == {}
 
 
 def listed(portal: str) -> SessionInfo:

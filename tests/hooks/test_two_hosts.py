@@ -355,7 +355,7 @@ def test_fault_94_the_name_of_the_mark_is_on_the_disk_too(tmp_path: Path, monkey
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noting)
-    host_mark.write(str(tmp_path), "this host", False)
+    host_mark.write(str(tmp_path), "this host", "ufs")
     assert synced[-1] == f"{tmp_path} {host_mark.NAME}"
 
 

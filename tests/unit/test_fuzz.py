@@ -30,7 +30,16 @@ from envstart.hooks import unchanged
 from envstart.mounts import table as tables
 from envstart.mounts import table_freebsd, table_linux
 from envstart.steps import thin, zfs
-from envstart.storage import devices_freebsd, hast, host_mark, iscsi_freebsd, rbd, reservation_argv, superblock
+from envstart.storage import (
+    devices_freebsd,
+    hast,
+    host_id,
+    iscsi_freebsd,
+    iscsi_session,
+    rbd,
+    reservation_freebsd,
+    superblock,
+)
 from envstart.storage.graph import Graph
 from envstart.system import filesystem, probe, rundir
 from envstart.system.command import Result
@@ -134,6 +143,12 @@ IMAGES = [
     json.dumps([{"id": "0", "pool": "jails", "namespace": "", "image": "j1", "snap": "-", "device": "/dev/ggate0"}]),
     json.dumps([{"id": "0", "pool": "jails", "namespace": "n", "name": "j1", "snap": "", "device": "/dev/rbd0"}]),
 ]
+
+
+def images(result: Result) -> list[str]:
+    return rbd.parse_list(result, "jails/j1")
+
+
 BUSES = b"""scbus2 on iscsi3 bus 0:
 <FREEBSD CTLDISK 0001>             at scbus2 target 0 lun 0 (da0,pass1)
 <>                                 at scbus2 target -1 lun ffffffff ()
@@ -143,8 +158,7 @@ BUSES = b"""scbus2 on iscsi3 bus 0:
 @pytest.mark.parametrize("text", DEEP, ids=["lists", "objects"])
 def test_json_that_is_nested_without_end(text: str) -> None:
     table(lambda: tables.parse_libxo(text))
-    step = rbd.Mapped.__new__(rbd.Mapped)
-    for parse in (iscsi_freebsd.parse, iscsi_freebsd.parse_ids, step._listed):
+    for parse in (iscsi_freebsd.parse, iscsi_freebsd.parse_ids, images):
         assert isinstance(asked(parse, answer(text)), TemporaryError)
 
 
@@ -153,8 +167,8 @@ def test_json_that_is_nested_without_end(text: str) -> None:
 def test_sessions_of_iscsictl(text: str) -> None:
     found = asked(iscsi_freebsd.parse, answer(text))
     for one in found if isinstance(found, list) else ():
-        iscsi_freebsd.normal_portal(one.portal)
-        iscsi_freebsd.split_portal(one.portal)
+        iscsi_session.normal_portal(one.portal)
+        iscsi_session.split_portal(one.portal)
         assert isinstance(one.bus, int)
 
 
@@ -179,9 +193,9 @@ RESERVATIONS = [text.encode() for text in outputs("iscsi-reservations", "camcont
 @given(mutants(RESERVATIONS, [b"Reservation Key:", b"0: 0x", b": 0x"]))
 def test_reservations_of_camcontrol(text: bytes) -> None:
     result = answer(os.fsdecode(text))
-    asked(lambda result: reservation_argv.holder("freebsd", result.out), result)
-    asked(lambda result: reservation_argv.keys("freebsd", result.out), result)
-    asked(lambda result: reservation_argv.holding_initiator("freebsd", result.out), result)
+    asked(lambda result: reservation_freebsd.holder(result.out), result)
+    asked(lambda result: reservation_freebsd.keys(result.out), result)
+    asked(lambda result: reservation_freebsd.holding_initiator(result.out), result)
 
 
 RESOURCES = [text.encode() for text in outputs("hast", "hastctl list env1")]
@@ -198,9 +212,7 @@ def test_resources_of_hastctl(text: bytes, status: int) -> None:
 @tries(100)
 @given(bent(IMAGES) | mutants([text.encode() for text in IMAGES]).map(os.fsdecode))
 def test_images_of_rbd(text: str) -> None:
-    step = rbd.Mapped.__new__(rbd.Mapped)
-    vars(step)["_spec"] = "jails/j1"
-    found = asked(step._listed, answer(text))
+    found = asked(images, answer(text))
     assert isinstance(found, EnvstartError) or all(isinstance(device, str) for device in found)
 
 
@@ -227,7 +239,7 @@ def test_the_graph_of_geom(text: bytes) -> None:
 @tries(60)
 @given(mutants([b"2c4b9a1e-0000-11f0-8000-525400123456\n"]), mutants([b"/pool/j1\nnoauto\n", b"none\non\n"]))
 def test_small_answers(uuid: bytes, properties: bytes) -> None:
-    asked(host_mark._uuid, answer(os.fsdecode(uuid)))
+    asked(host_id._uuid, answer(os.fsdecode(uuid)))
     asked(zfs._parse, answer(os.fsdecode(properties)))
 
 

@@ -21,9 +21,9 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.steps.block import Node
-from envstart.storage import geli as block
 from envstart.storage import volume
-from envstart.storage.geli import Image, Provider
+from envstart.storage.geli import EliProvider, attach_error
+from envstart.storage.md import Image
 
 MESH = "sysctl -n kern.geom.confxml"
 DISK = Geom("DISK", "ada0", (Makes("ada0"),))
@@ -153,8 +153,8 @@ def test_a_name_that_stays_is_not(tmp_path: Path, path: str) -> None:
     ],
 )
 def test_attach(tmp_path: Path, keys: dict[str, str], flags: tuple[str, ...], line: str) -> None:
-    found = step(tmp_path, Provider, **keys)
-    assert " ".join(found._attach("/dev/gpt/env1", *flags)) == line
+    found = step(tmp_path, EliProvider, **keys)
+    assert " ".join(found._attach_argv("/dev/gpt/env1", *flags)) == line
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_attach(tmp_path: Path, keys: dict[str, str], flags: tuple[str, ...], li
 )
 def test_an_image_becomes_a_disk(tmp_path: Path, options: str, line: str) -> None:
     found = step(tmp_path, Image, GELI_PROVIDER="/vol/x.img", VOLUME_OPTIONS=options)
-    assert " ".join(found._attach()) == line
+    assert " ".join(found._attach_argv) == line
 
 
 # What geli says.
@@ -190,7 +190,7 @@ def test_an_image_becomes_a_disk(tmp_path: Path, options: str, line: str) -> Non
     ],
 )
 def test_fault_88_what_the_words_of_attach_mean(words: str, kind: type[EnvstartError]) -> None:
-    error = block._of_attach(answer(err=f"{words}\n", status=1), "/dev/md10")
+    error = attach_error(answer(err=f"{words}\n", status=1), "/dev/md10")
     assert type(error) is kind
     assert words.splitlines()[0] in str(error)
     assert str(error).startswith("cannot attach /dev/md10: ")
@@ -209,12 +209,12 @@ def test_fault_88_what_the_words_of_attach_mean(words: str, kind: type[EnvstartE
 )
 def test_a_live_geli_says_just_that(command: str, line: str, kind: type[EnvstartError]) -> None:
     assert any(line in output.splitlines() for output in outputs("geli", command))
-    assert type(block._of_attach(answer(err=f"{line}\n", status=1), "/dev/md10")) is kind
+    assert type(attach_error(answer(err=f"{line}\n", status=1), "/dev/md10")) is kind
 
 
 def test_fault_92_a_passphrase_that_nobody_can_type() -> None:
     words = "geli: Cannot read passphrase: Inappropriate ioctl for device.\n"
-    error = block._of_attach(answer(err=words, status=1), "/dev/md10")
+    error = attach_error(answer(err=words, status=1), "/dev/md10")
     assert str(error).endswith("set GELI_PASSFILE")
 
 
@@ -238,16 +238,17 @@ def test_fault_89_what_is_attached_is_found_under_every_name(
     exists = os.path.exists
     monkeypatch.setattr(os.path, "exists", lambda path: path.startswith("/dev/") or exists(path))
     stub = Stub({MESH: text(*geoms)})
-    assert done(step(tmp_path, Provider).device(stub.host)) == device
+    assert done(step(tmp_path, EliProvider).device(stub.host)) == device
 
 
 @pytest.mark.parametrize(("config", "word"), [({}, plans.READY), ({"State": "SUSPENDED"}, plans.LOST)])
 def test_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, str], word: str) -> None:
     exists = os.path.exists
     monkeypatch.setattr(os.path, "exists", lambda path: path.startswith("/dev/") or exists(path))
-    state = done(step(tmp_path, Provider).state(Stub({MESH: text(DISK, PART, LABEL, eli("gpt/env1", **config))}).host))
+    attached = Stub({MESH: text(DISK, PART, LABEL, eli("gpt/env1", **config))})
+    state = done(step(tmp_path, EliProvider).state(attached.host))
     assert (state.status, state.stop) == (word, (("geli", "detach", "gpt/env1.eli"),))
-    state = done(step(tmp_path, Provider).state(Stub({MESH: text(DISK, PART, LABEL)}).host))
+    state = done(step(tmp_path, EliProvider).state(Stub({MESH: text(DISK, PART, LABEL)}).host))
     assert state.status == plans.NOT_READY
     assert state.start == (("geli", "attach", "-p", "-k", "/root/env1.key", "/dev/gpt/env1"),)
 
@@ -294,6 +295,6 @@ def test_an_image_that_is_two_disks_is_left_alone(tmp_path: Path) -> None:
 def test_elsewhere_than_on_freebsd(tmp_path: Path) -> None:
     stub = Files(text())
     stub.platform = "linux"
-    for found in (step(tmp_path, Provider), step(tmp_path, Image, GELI_PROVIDER="/vol/x.img")):
+    for found in (step(tmp_path, EliProvider), step(tmp_path, Image, GELI_PROVIDER="/vol/x.img")):
         with pytest.raises(UnavailableError, match="on FreeBSD only"):
             done(found.check(stub.host))

@@ -21,10 +21,12 @@ from envstart.engine import plan as plans
 from envstart.engine.plan import Plan, stages
 from envstart.errors import ConfigError, PermissionDeniedError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry
-from envstart.storage import host_mark, iscsi_freebsd
+from envstart.storage import host_id, host_mark, iscsi_freebsd
 from envstart.storage.iscsi import Session
-from envstart.storage.iscsi_freebsd import SessionInfo, normal_portal, parse
+from envstart.storage.iscsi_freebsd import parse
+from envstart.storage.iscsi_session import SessionInfo, normal_portal
 from envstart.storage.reservation import Reservation, own_key
+from envstart.storage.reserved_disk import ReservedDisk, disk_of
 
 DISK0 = "iqn.2026-11.lab.storage:disk0"
 LIST = "iscsictl -L --libxo json"
@@ -257,7 +259,7 @@ def test_doubts(tmp_path: Path, keys: dict[str, str], words: list[str]) -> None:
 
 
 def configuration(step: Session, portal: str = "172.16.0.1") -> str:
-    return done(iscsi_freebsd.settings(Stub().host, step.config, step.target, portal))
+    return done(iscsi_freebsd.settings(Stub().host, step.lun.config, step.lun.target, portal))
 
 
 def test_the_least_configuration(tmp_path: Path) -> None:
@@ -435,7 +437,7 @@ def test_fault_82_only_our_target_by_our_portals_is_ours_in_the_order_of_the_por
         row("da2", portal="172.16.9.9"),
         row("da3", portal="172.16.1.1:3260"),
     )
-    found: list[SessionInfo] = done(step._sessions(Stub({LIST: rows}).host))
+    found: list[SessionInfo] = done(step.lun.sessions(Stub({LIST: rows}).host))
     assert [one.portal for one in found] == ["172.16.1.1:3260", "172.16.0.1"]
 
 
@@ -524,6 +526,10 @@ def fenced(tmp_path: Path) -> Reservation:
     return found
 
 
+def disk(stub: Stub) -> ReservedDisk:
+    return ReservedDisk(stub.host, "da0", "the disk")
+
+
 def reading(keys: str, holder: str) -> Stub:
     return Stub(
         {
@@ -547,33 +553,31 @@ NOBODY = "PRgeneration: 0x3\nNo reservations.\n"
 NO_KEYS = "PRgeneration: 0\n0 keys.\n"
 
 
-def test_the_holder_and_the_keys_of_a_live_disk(tmp_path: Path) -> None:
-    step = fenced(tmp_path)
+def test_the_holder_and_the_keys_of_a_live_disk() -> None:
     reservations = told("Type:")
     assert len(reservations) == 4
     for output in reservations:
-        assert done(step._holder(reading(NO_KEYS, output).host, "/dev/da0")) == 0xABC1
-    found = [done(step._keys(reading(output, NOBODY).host, "da0")) for output in told(" key")]
+        assert done(disk(reading(NO_KEYS, output)).holder()) == 0xABC1
+    found = [done(disk(reading(output, NOBODY)).keys()) for output in told(" key")]
     assert found == [[], [0xABC1], [0xABC1], [], [0xABC1]]
 
 
-def test_nobody_holds_it(tmp_path: Path) -> None:
-    step = fenced(tmp_path)
+def test_nobody_holds_it() -> None:
     for output in (NOBODY, "PRgeneration: 0\n", ""):
-        assert done(step._holder(reading(NO_KEYS, output).host, "/dev/da0")) is None
+        assert done(disk(reading(NO_KEYS, output)).holder()) is None
 
 
-def test_several_keys(tmp_path: Path) -> None:
+def test_several_keys() -> None:
     output = "PRgeneration: 0x9\n3 keys:\n0: 0xabc1\n1: 0xabc2\n10: 0xffffffffffffffff\n"
-    assert done(fenced(tmp_path)._keys(reading(output, NOBODY).host, "da0")) == [0xABC1, 0xABC2, (1 << 64) - 1]
+    assert done(disk(reading(output, NOBODY)).keys()) == [0xABC1, 0xABC2, (1 << 64) - 1]
 
 
-def test_a_disk_that_does_not_know_reservations(tmp_path: Path) -> None:
+def test_a_disk_that_does_not_know_reservations() -> None:
     stub = Stub({LIST: listed(row()), MESH: text(DISK)})
     failed = answer(err="camcontrol: error sending PERSISTENT RESERVE IN\n", status=1)
     stub.answers["camcontrol persist da0 -i read_reservation"] = failed
     with pytest.raises(TemporaryError, match="support persistent reservations"):
-        done(fenced(tmp_path)._holder(stub.host, "/dev/da0"))
+        done(disk(stub).holder())
 
 
 @pytest.mark.parametrize(("holder", "word"), [(NOBODY, plans.NOT_READY), (HELD, plans.LOST), (None, plans.READY)])
@@ -594,21 +598,21 @@ def test_the_state(tmp_path: Path, holder: str | None, word: str) -> None:
 @pytest.mark.parametrize(
     ("device", "disk"), [("/dev/da0", "da0"), ("/dev/da0p1", "da0"), ("/dev/gpt/x", "da0"), ("/dev/diskid/D", "da0")]
 )
-def test_the_disk_that_is_reserved(tmp_path: Path, device: str, disk: str) -> None:
+def test_the_disk_that_is_reserved(device: str, disk: str) -> None:
     mesh = text(
         DISK,
         Geom("PART", "da0", (Uses("da0"), Makes("da0p1"))),
         Geom("LABEL", "da0p1", (Uses("da0p1"), Makes("gpt/x"))),
         Geom("LABEL", "da0", (Uses("da0"), Makes("diskid/D"))),
     )
-    assert done(fenced(tmp_path)._disk(Stub({MESH: mesh}).host, device)) == disk
+    assert done(disk_of(Stub({MESH: mesh}).host, device, "it")).name == disk
 
 
 @pytest.mark.parametrize("device", ["/dev/md0", "/dev/da9", "/dev/da0.eli"])
-def test_what_is_no_scsi_disk_is_not_reserved(tmp_path: Path, device: str) -> None:
+def test_what_is_no_scsi_disk_is_not_reserved(device: str) -> None:
     mesh = text(DISK, Geom("MD", "md0", (Makes("md0"),)), Geom("ELI", "da0.eli", (Uses("da0"), Makes("da0.eli"))))
     with pytest.raises(ConfigError, match="no SCSI disk"):
-        done(fenced(tmp_path)._disk(Stub({MESH: mesh}).host, device))
+        done(disk_of(Stub({MESH: mesh}).host, device, "it"))
 
 
 # This host's key.
@@ -643,7 +647,7 @@ def test_every_host_has_a_key_that_fits(uuid: object) -> None:
 )
 def test_a_host_without_an_id_is_told(text: str) -> None:
     with pytest.raises(TemporaryError, match=r"kern\.hostuuid"):
-        done(host_mark.host_id(Stub({"sysctl -n kern.hostuuid": text}).host))
+        done(host_id.host_id(Stub({"sysctl -n kern.hostuuid": text}).host))
 
 
 def test_a_host_whose_id_was_never_made_goes_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -652,7 +656,7 @@ def test_a_host_whose_id_was_never_made_goes_by_its_name(monkeypatch: pytest.Mon
     def named(name: str) -> str:
         monkeypatch.setattr(os, "uname", lambda: os.uname_result(("FreeBSD", name, "14.0", "", "amd64")))
         zeros = "00000000-0000-0000-0000-000000000000\n"
-        return done(host_mark.host_id(Stub({"sysctl -n kern.hostuuid": zeros}).host))
+        return done(host_id.host_id(Stub({"sysctl -n kern.hostuuid": zeros}).host))
 
     one, two = named("node1.example.com"), named("node2.example.com")
     assert one != two

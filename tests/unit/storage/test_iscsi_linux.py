@@ -12,10 +12,19 @@ from stubs import Stub, answer, done, planned
 from envstart.engine import plan as plans
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry, Table
-from envstart.storage import devices_linux, host_mark, iscsi_freebsd, iscsi_linux, reservation_argv
+from envstart.storage import (
+    devices_linux,
+    host_id,
+    iscsi_freebsd,
+    iscsi_linux,
+    iscsi_record,
+    reservation_freebsd,
+    reservation_linux,
+)
 from envstart.storage.graph import Graph
 from envstart.storage.iscsi import Session
 from envstart.storage.iscsi_initiator import initiator_of
+from envstart.storage.iscsi_session import normal_portal
 from envstart.storage.reservation import Reservation
 
 TARGET = "iqn.2026-11.lab:disk0"
@@ -112,7 +121,7 @@ def test_a_session_and_its_disks(sysfs: Sysfs) -> None:
 def test_the_portal_is_the_one_that_was_configured(sysfs: Sysfs, address: str, port: str, portal: str) -> None:
     sysfs.session(1, address=address, port=port)
     (found,) = iscsi_linux.read(str(sysfs))
-    assert iscsi_freebsd.normal_portal(found.portal) == iscsi_freebsd.normal_portal(portal)
+    assert normal_portal(found.portal) == normal_portal(portal)
 
 
 @pytest.mark.parametrize(("state", "read"), [("FAILED", "Disconnected"), ("FREE", "FREE"), ("", "")])
@@ -149,7 +158,7 @@ def linux(**answers: str) -> Stub:
 
 
 def rows(step: Session, portal: str = "10.0.0.1") -> dict[str, str]:
-    text = done(iscsi_linux.settings(linux().host, step.config, step.target, portal))
+    text = done(iscsi_linux.settings(linux().host, step.lun.config, step.lun.target, portal))
     return dict(line.split(" = ", 1) for line in text.splitlines())
 
 
@@ -157,7 +166,7 @@ def test_the_least_record(tmp_path: Path) -> None:
     assert rows(session(tmp_path)) == {
         "node.name": TARGET,
         "node.startup": "manual",
-        "iface.iscsi_ifacename": iscsi_linux.interface(TARGET),
+        "iface.iscsi_ifacename": iscsi_record.interface(TARGET),
         "iface.transport_name": "tcp",
         "node.session.timeo.replacement_timeout": "-1",
         "node.session.initial_login_retry_max": "1",
@@ -211,41 +220,41 @@ def test_iser_is_refused(tmp_path: Path) -> None:
 
 def test_a_record_is_for_root_alone_and_goes_without_a_trace(tmp_path: Path) -> None:
     etc = tmp_path / "iscsi"
-    path = iscsi_linux.record(TARGET, "10.0.0.1", str(etc))
+    path = iscsi_record.path(TARGET, "10.0.0.1", str(etc))
     before = os.umask(0)
     try:
         for text in ("a = b\n", "a = c\n"):
-            iscsi_linux.write(path, text)
+            iscsi_record.write(path, text)
     finally:
         os.umask(before)
     assert Path(path).read_text() == "a = c\n"
     assert os.stat(path).st_mode & 0o777 == 0o600
     assert os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o700
     for _ in range(2):
-        iscsi_linux.tidy(TARGET, ["10.0.0.1", "10.0.0.2"], str(etc))
+        iscsi_record.tidy(TARGET, ["10.0.0.1", "10.0.0.2"], str(etc))
         assert list((etc / "nodes").iterdir()) == []
 
 
 def test_records_that_are_not_ours_stay(tmp_path: Path) -> None:
     etc = tmp_path / "iscsi"
-    path = iscsi_linux.record(TARGET, "10.0.0.1", str(etc))
-    iscsi_linux.write(path, "")
+    path = iscsi_record.path(TARGET, "10.0.0.1", str(etc))
+    iscsi_record.write(path, "")
     theirs = Path(path).with_name("default")
     theirs.write_text("")
-    iscsi_linux.tidy(TARGET, ["10.0.0.1"], str(etc))
+    iscsi_record.tidy(TARGET, ["10.0.0.1"], str(etc))
     assert list(theirs.parent.iterdir()) == [theirs]
 
 
 def test_a_place_that_takes_no_record_is_told(tmp_path: Path) -> None:
     (tmp_path / "iscsi").write_text("")
-    path = iscsi_linux.record(TARGET, "10.0.0.1", str(tmp_path / "iscsi"))
+    path = iscsi_record.path(TARGET, "10.0.0.1", str(tmp_path / "iscsi"))
     with pytest.raises(EnvstartError, match=f"cannot write {path}"):
-        iscsi_linux.write(path, "secret")
-    iscsi_linux.tidy(TARGET, ["10.0.0.1"], str(tmp_path / "iscsi"))
+        iscsi_record.write(path, "secret")
+    iscsi_record.tidy(TARGET, ["10.0.0.1"], str(tmp_path / "iscsi"))
 
 
 def test_two_targets_have_two_interfaces() -> None:
-    assert iscsi_linux.interface(TARGET) != iscsi_linux.interface("iqn.2026-11.lab:disk1")
+    assert iscsi_record.interface(TARGET) != iscsi_record.interface("iqn.2026-11.lab:disk1")
 
 
 @pytest.mark.parametrize(
@@ -253,8 +262,8 @@ def test_two_targets_have_two_interfaces() -> None:
     [("10.0.0.1", "10.0.0.1:3260"), ("Store:3261", "store:3261"), ("fd00::1", "[fd00::1]:3260")],
 )
 def test_the_command_of_a_login(portal: str, word: str) -> None:
-    name = iscsi_linux.interface(TARGET)
-    assert iscsi_linux.logging_in(TARGET, portal) == (
+    name = iscsi_record.interface(TARGET)
+    assert iscsi_linux.login_argv(TARGET, portal) == (
         ("iscsiadm", "-m", "node", "-T", TARGET, "-p", word, "-I", name, "--login")
     )
 
@@ -262,7 +271,7 @@ def test_the_command_of_a_login(portal: str, word: str) -> None:
 def test_the_command_of_a_logout_names_the_session(sysfs: Sysfs) -> None:
     sysfs.session(12)
     (found,) = iscsi_linux.read(str(sysfs))
-    assert iscsi_linux.logging_out(found) == ("iscsiadm", "-m", "session", "-r", "12", "--logout")
+    assert iscsi_linux.logout_argv(found) == ("iscsiadm", "-m", "session", "-r", "12", "--logout")
 
 
 @pytest.mark.parametrize(
@@ -424,43 +433,43 @@ FULL = """  PR generation=0x2
 
 def test_what_sg_persist_says() -> None:
     """As sg3-utils 1.46 says it of a LUN of Linux's own target."""
-    assert reservation_argv.keys("linux", READ_KEYS) == [0xABC1, (1 << 64) - 1]
-    assert reservation_argv.keys("linux", "  PR generation=0x0, there are NO registered reservation keys\n") == []
-    assert reservation_argv.holder("linux", HELD) == 0xABC1
-    assert reservation_argv.holder("linux", "  PR generation=0x0, there is NO reservation held\n") is None
-    assert reservation_argv.holding_initiator("linux", FULL) == "iqn.2026-11.lab:node1"
-    assert reservation_argv.holding_initiator("linux", "  PR generation=0x1\n  No full status descriptors\n") == ""
+    assert reservation_linux.keys(READ_KEYS) == [0xABC1, (1 << 64) - 1]
+    assert reservation_linux.keys("  PR generation=0x0, there are NO registered reservation keys\n") == []
+    assert reservation_linux.holder(HELD) == 0xABC1
+    assert reservation_linux.holder("  PR generation=0x0, there is NO reservation held\n") is None
+    assert reservation_linux.holding_initiator(FULL) == "iqn.2026-11.lab:node1"
+    assert reservation_linux.holding_initiator("  PR generation=0x1\n  No full status descriptors\n") == ""
 
 
 @pytest.mark.parametrize(
     ("act", "freebsd", "linux"),
     [
-        (reservation_argv.READ_KEYS, "-i read_keys", "--in --read-keys"),
-        (reservation_argv.READ_HOLDER, "-i read_reservation", "--in --read-reservation"),
-        (reservation_argv.READ_ALL, "-i read_full_status", "--in --read-full-status"),
-        (reservation_argv.REGISTER, "-o register_ignore -K 0xabc1", "--out --register-ignore --param-sark=0xabc1"),
+        ("read keys", "-i read_keys", "--in --read-keys"),
+        ("read holder", "-i read_reservation", "--in --read-reservation"),
+        ("read all", "-i read_full_status", "--in --read-full-status"),
+        ("register", "-o register_ignore -K 0xabc1", "--out --register-ignore --param-sark=0xabc1"),
         (
-            reservation_argv.UNREGISTER,
+            "unregister",
             "-o register -k 0xabc1 -K 0",
             "--out --register --param-rk=0xabc1 --param-sark=0",
         ),
-        (reservation_argv.RESERVE, "-o reserve -k 0xabc1 -T wr_ex", "--out --reserve --param-rk=0xabc1 --prout-type=1"),
-        (reservation_argv.RELEASE, "-o release -k 0xabc1 -T wr_ex", "--out --release --param-rk=0xabc1 --prout-type=1"),
+        ("reserve", "-o reserve -k 0xabc1 -T wr_ex", "--out --reserve --param-rk=0xabc1 --prout-type=1"),
+        ("release", "-o release -k 0xabc1 -T wr_ex", "--out --release --param-rk=0xabc1 --prout-type=1"),
         (
-            reservation_argv.PREEMPT,
+            "preempt",
             "-o preempt -k 0xabc1 -K 0xabc2 -T wr_ex",
             "--out --preempt --param-rk=0xabc1 --param-sark=0xabc2 --prout-type=1",
         ),
     ],
 )
 def test_the_commands_of_reservations(act: str, freebsd: str, linux: str) -> None:
-    assert reservation_argv.argv("freebsd", act, "da0", 0xABC1, 0xABC2) == (
+    assert reservation_freebsd.argv(act, "da0", 0xABC1, 0xABC2) == (
         "camcontrol",
         "persist",
         "da0",
         *freebsd.split(),
     )
-    assert reservation_argv.argv("linux", act, "sda", 0xABC1, 0xABC2) == (
+    assert reservation_linux.argv(act, "sda", 0xABC1, 0xABC2) == (
         ("sg_persist", "--no-inquiry", *linux.split(), "/dev/sda")
     )
 
@@ -470,7 +479,7 @@ def test_the_state_of_a_reservation(tmp_path: Path, sysfs: Sysfs, monkeypatch: p
     sysfs.lun(1, 0, 0, "sda")
     sysfs.disk("sda", "8:0")
     (tmp_path / "machine-id").write_text(f"{MACHINE}\n")
-    monkeypatch.setattr(host_mark, "_MACHINE", str(tmp_path / "machine-id"))
+    monkeypatch.setattr(host_id, "_MACHINE", str(tmp_path / "machine-id"))
     sessions, devices = iscsi_linux.read(str(sysfs)), graph(sysfs)
     monkeypatch.setattr(iscsi_linux, "read", lambda: sessions)
     monkeypatch.setattr(devices_linux, "graph_of", lambda table: devices)
@@ -492,7 +501,7 @@ def test_the_id_of_a_machine_does_not_leave_it(tmp_path: Path) -> None:
     found = []
     for text in (MACHINE, MACHINE[::-1]):
         file.write_text(f"{text}\n")
-        found.append(host_mark._of_machine(str(file)))
+        found.append(host_id._of_machine(str(file)))
     assert found[0] != found[1]
     assert MACHINE not in found
     assert all(len(one) == 32 and set(one) <= set("0123456789abcdef") for one in found)
@@ -504,7 +513,7 @@ def test_a_machine_without_an_id_is_told(tmp_path: Path, text: str | None) -> No
     if text is not None:
         file.write_text(text)
     with pytest.raises(TemporaryError, match="machine-id"):
-        host_mark._of_machine(str(file))
+        host_id._of_machine(str(file))
 
 
 def test_answers_of_a_failed_login_are_short() -> None:

@@ -15,7 +15,7 @@ from stubs import Stub, done, planned
 from envstart.backends import rbd
 from envstart.errors import NoResponseError, TemporaryError
 from envstart.steps import ceph
-from envstart.storage.rbd import Mapped
+from envstart.storage.rbd import Mapped, parse_list
 
 SPEC = "jails/jail1"
 
@@ -92,12 +92,11 @@ def test_linux_asks_for_its_disks_not_for_images(tmp_path: Path) -> None:
 def test_the_list_of_both_systems() -> None:
     from envstart.system.command import Result
 
-    one = Mapped({}, "jails/ns/jail1", read_only=False)  # type: ignore[arg-type]
     rows = [
         {"id": "0", "pool": "jails", "namespace": "ns", "image": "jail1", "snap": "-", "device": "/dev/ggate0"},
         {"id": "1", "pool": "jails", "namespace": "", "image": "jail1", "snap": "", "device": "/dev/ggate1"},
         {"id": "2", "pool": "jails", "namespace": "ns", "name": "jail1", "snap": "", "device": "/dev/rbd2"},
         {"id": "3", "pool": "jails", "namespace": "ns", "image": "jail1", "snap": "s", "device": "/dev/ggate3"},
     ]
-    assert one._listed(Result(0, json.dumps(rows), "", 0.1, False)) == ["/dev/ggate0", "/dev/rbd2"]
-    assert one._listed(Result(0, "", "", 0.1, False)) == []
+    assert parse_list(Result(0, json.dumps(rows), "", 0.1, False), "jails/ns/jail1") == ["/dev/ggate0", "/dev/rbd2"]
+    assert parse_list(Result(0, "", "", 0.1, False), "jails/ns/jail1") == []

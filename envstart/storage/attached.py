@@ -1,0 +1,60 @@
+"""A device that a command attaches to this host, and another one detaches."""
+
+from __future__ import annotations
+
+from envstart.config.load import Config
+from envstart.engine.retry import until_it_heals
+from envstart.errors import TemporaryError
+from envstart.steps.block import Block, appears
+from envstart.storage import devices
+from envstart.system.host import Host
+
+
+class Attached(Block):
+    """The device that the host makes of ``source``."""
+
+    config: Config
+    # The act that takes it away, for messages.
+    detaches = "detach"
+
+    async def attached(self, host: Host) -> str | None:
+        """Return the path of the device as far as it is attached, be its node there yet or not."""
+        raise NotImplementedError
+
+    def detach_argv(self, host: Host, device: str) -> tuple[str, ...]:
+        """Return the command that detaches a device; its last word is what it calls the device."""
+        raise NotImplementedError
+
+    async def device(self, host: Host) -> str | None:
+        """Return the device, if it is attached."""
+        return await self.attached(host)
+
+    async def wait_for_node(self, host: Host, device: str, state: str) -> None:
+        """Raise TemporaryError if the node of a device does not appear that is in this state."""
+        if not await appears(host, device, self.config["PROBE_TIMEOUT"]):
+            raise TemporaryError(f"cannot use {device}: {state}, but the device does not appear")
+
+    async def stop(self, host: Host) -> None:
+        """Detach it."""
+        if await self.attached(host) is not None:
+            self.journal_stop(host)
+            await until_it_heals(lambda: self.detach(host), host, self.source, self.config["ATTEMPTS"])
+
+    async def users(self, host: Host, device: str) -> list[str]:
+        """Return the users that keep it from being detached."""
+        return await devices.users(host, device)
+
+    async def detach(self, host: Host) -> None:
+        """Detach it, never by force, which takes it from under a file system (docs/freebsd.md#geli-detach)."""
+        host.invalidate()
+        device = await self.attached(host)
+        if device is None:
+            return
+        argv = self.detach_argv(host, device)
+        doing = f"cannot {self.detaches} {argv[-1]}"
+        users = await self.users(host, device)
+        if users:
+            raise TemporaryError(f"{doing}: {', '.join(users)} uses it", hint="end that, and stop again")
+        result = await host.run(argv, timeout=max(5.0, host.deadline.left()), use_rollback_reserve=True)
+        if await self.attached(host):
+            raise TemporaryError(f"{doing}: {result.words}")

@@ -1,0 +1,131 @@
+"""The records of open-iscsi (iscsiadm(8)): what a login needs is in a file, the secret too.
+
+Each target's records have an interface of their own, so that they never are those that an administrator has made of
+the same target.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+
+from envstart.config.load import Config
+from envstart.errors import ConfigError, EnvstartError, reason
+from envstart.paths import path_digest
+from envstart.steps import keyfile
+from envstart.storage.iscsi_session import split_portal
+from envstart.system.host import Host
+
+ETC = "/etc/iscsi"
+# A record has its place below a portal group, which is not known before the login, and is not looked at by it.
+_GROUP = 1
+_SECRET_MAX = 255
+# Seconds that iscsid needs to give up a login whose time is over.
+_GIVING_UP = 4
+
+
+async def settings(host: Host, config: Config, target: str, portal: str) -> str:
+    """Return the record of a login, for login(). It holds the secrets, which are read here."""
+    if config["ISCSI_PROTOCOL"] != "iSCSI":
+        raise ConfigError("cannot use ISCSI_PROTOCOL=iSER here: envstart knows it on FreeBSD only", hint="unset it")
+    address, port = split_portal(portal)
+    timeout = config["PROBE_TIMEOUT"]
+    rows = {
+        "node.name": target,
+        "node.startup": "manual",
+        "iface.iscsi_ifacename": interface(target),
+        "iface.transport_name": "tcp",
+        "iface.initiatorname": config["ISCSI_INITIATOR"],
+        # I/O waits for a target that is gone until it is back or the session is ended, as on FreeBSD: else a file
+        # system sees errors after two minutes, and stays broken.
+        "node.session.timeo.replacement_timeout": "-1",
+        "node.session.initial_login_retry_max": "1",
+        "node.session.auth.authmethod": "CHAP" if config["ISCSI_CHAP_USER"] else "None",
+        "node.session.auth.username": config["ISCSI_CHAP_USER"],
+        "node.session.auth.password": await _secret(host, config["ISCSI_CHAP_SECRET_FILE"], timeout),
+        "node.session.auth.username_in": config["ISCSI_MUTUAL_USER"],
+        "node.session.auth.password_in": await _secret(host, config["ISCSI_MUTUAL_SECRET_FILE"], timeout),
+        "node.conn[0].address": address,
+        "node.conn[0].port": str(port),
+        "node.conn[0].timeo.login_timeout": str(max(1, config["ISCSI_LOGIN_TIMEOUT"] - _GIVING_UP)),
+        "node.conn[0].iscsi.HeaderDigest": config["ISCSI_HEADER_DIGEST"],
+        "node.conn[0].iscsi.DataDigest": config["ISCSI_DATA_DIGEST"],
+    }
+    return "".join(f"{key} = {value}\n" for key, value in rows.items() if value)
+
+
+async def _secret(host: Host, path: str | None, timeout: float) -> str:
+    if path is None:
+        return ""
+    text = await keyfile.read(host, path, timeout)
+    if not text or text != text.strip() or not text.isprintable() or len(text) > _SECRET_MAX:
+        raise ConfigError(
+            f"cannot use the secret in {path}: open-iscsi cannot hold an empty one, blanks at its ends, or more than "
+            f"{_SECRET_MAX} characters"
+        )
+    return text
+
+
+def interface(target: str) -> str:
+    """Return the name of the interface that our records of a target have; who uses it holds the target's lock."""
+    return f"envstart.{path_digest(target)}"
+
+
+def path(target: str, portal: str, etc: str = ETC) -> str:
+    """Return the file of the record for one portal of a target."""
+    address, port = split_portal(portal)
+    return f"{etc}/nodes/{target}/{address},{port},{_GROUP}/{interface(target)}"
+
+
+def write(file: str, content: str) -> None:
+    """Make a file that only root can read, and directories for it; what a killed run has left there goes."""
+    _remove(file)
+    try:
+        os.makedirs(os.path.dirname(file), 0o700, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as stream:
+            stream.write(content)
+    except OSError as error:
+        raise EnvstartError(f"cannot write {file}: {reason(error)}; iscsiadm(8) needs it for a login") from None
+
+
+def tidy(target: str, portals: Sequence[str], etc: str = ETC) -> None:
+    """Take our records away, and directories that are empty then."""
+    _remove(f"{etc}/ifaces/{interface(target)}")
+    for portal in portals:
+        file = path(target, portal, etc)
+        _remove(file)
+        with suppress(OSError):
+            os.rmdir(os.path.dirname(file))
+            os.rmdir(os.path.dirname(os.path.dirname(file)))
+
+
+def _remove(file: str) -> None:
+    # Where nothing can be written, unlink(2) would say that, and not that there is no such file.
+    if os.path.lexists(file):
+        try:
+            os.unlink(file)
+        except OSError as error:
+            raise EnvstartError(f"cannot remove {file}: {reason(error)}; it can hold a secret") from None
+
+
+class Interface:
+    """The interface of our records while iscsiadm(8) runs: a discovery makes records for each that is there."""
+
+    def __init__(self, target: str, initiator: str | None = None) -> None:
+        """Name it after the target; ``initiator``: the name to log in with, if it is not the host's own."""
+        self._name = interface(target)
+        self._path = f"{ETC}/ifaces/{self._name}"
+        self._initiator = initiator
+
+    def __enter__(self) -> None:
+        """Write it."""
+        text = f"iface.iscsi_ifacename = {self._name}\niface.transport_name = tcp\n"
+        if self._initiator:
+            text += f"iface.initiatorname = {self._initiator}\n"
+        write(self._path, text)
+
+    def __exit__(self, *_: object) -> None:
+        """Take it away."""
+        _remove(self._path)

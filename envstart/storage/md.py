@@ -1,0 +1,127 @@
+"""An image file of this host as a disk (mdconfig(8)).
+
+mdconfig makes a second disk of the same file without a word, which destroys what is on it; so GEOM is asked first,
+under a lock that all share (docs/freebsd.md#mdconfig).
+"""
+
+from __future__ import annotations
+
+import os
+
+from envstart.config.load import Config
+from envstart.engine import plan
+from envstart.errors import (
+    ConfigError,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    NotFoundError,
+    TemporaryError,
+)
+from envstart.steps.block import only_on_freebsd
+from envstart.storage import devices
+from envstart.storage.attached import Attached
+from envstart.storage.graph import Provider
+from envstart.system.host import Host
+
+
+class Image(Attached):
+    """The disk of the file ``path``; ``read_only`` as the mount above it."""
+
+    fstype = "md"
+
+    def __init__(self, config: Config, path: str, *, read_only: bool) -> None:
+        """Take the file as it is called, without looking at it."""
+        super().__init__("image", path)
+        self.config = config
+        options = ("-o", "readonly") if read_only else ()
+        self._attach_argv = ("mdconfig", "-a", "-t", "vnode", "-f", path, *options)
+
+    async def attached(self, host: Host) -> str | None:
+        """Return the disk that the file is; ConfigError if it is several."""
+        only_on_freebsd(host, "an image file")
+        try:
+            path = await host.real(self.source)
+        except (NoResponseError, DeadlineExceededError) as error:
+            raise NoResponseError(
+                f"cannot use {self.source}: it gives {error}", hint="is it on a dead server?"
+            ) from None
+        disks = [provider.name for provider in await devices.read(host) if _file(provider) == path]
+        if len(disks) > 1:
+            raise ConfigError(
+                f"cannot use {self.source}: it is several disks at once, {', '.join(disks)}",
+                hint="mdconfig -d -u all but one",
+            )
+        return f"/dev/{disks[0]}" if disks else None
+
+    def detach_argv(self, host: Host, device: str) -> tuple[str, ...]:
+        """Return the command that detaches it."""
+        return ("mdconfig", "-d", "-u", device.removeprefix("/dev/"))
+
+    def expected(self, host: Host) -> str:
+        """Return the device that it will be: its number is not known before."""
+        return "/dev/mdN"
+
+    async def check(self, host: Host) -> EnvstartError | None:
+        """Return that it is no disk, if it is none."""
+        return None if await self.attached(host) else NotFoundError(f"cannot use {self.source}: it is no disk yet")
+
+    async def start(self, host: Host) -> None:
+        """Make it a disk, unless it is one by another name."""
+        async with host.locks(["md"]):
+            host.invalidate()
+            if await self.attached(host):
+                return
+            await self._check_other_names(host)
+            host.on_failure(lambda: self.detach(host))
+            result = await host.run(self._attach_argv, keep_locks=True)
+            device = await self.attached(host)
+        if device is None:
+            missing = "could not open" in result.words or "not a regular file" in result.words
+            kind = NotFoundError if missing else TemporaryError
+            raise kind(f"cannot make {self.source} a disk: {result.words}")
+        await self.wait_for_node(host, device, "it is attached")
+
+    async def _check_other_names(self, host: Host) -> None:
+        """Raise ConfigError if it is a disk by another name, that of a hard link or of a nullfs mount."""
+        files = {_file(provider): provider.name for provider in await devices.read(host) if _file(provider)}
+        try:
+            same = await host.call_with_timeout(twins, self.source, list(files), timeout=self.config["PROBE_TIMEOUT"])
+        except (NoResponseError, OSError) as error:
+            # Some other image is on a dead server.
+            host.report.trace(f"cannot tell whether {self.source} is a disk by another name: {error}")
+            return
+        if same:
+            raise ConfigError(
+                f"cannot make {self.source} a disk: as {same[0]} it is {files[same[0]]} already",
+                hint="mdconfig -d -u that, or use one name everywhere",
+            )
+
+    async def state(self, host: Host) -> plan.State:
+        """Return the state: is it a disk."""
+        try:
+            device = await self.attached(host)
+        except EnvstartError as error:
+            return plan.State(plan.UNKNOWN, str(error))
+        if device is None:
+            return plan.State(plan.NOT_READY, "no disk", start=[self._attach_argv])
+        return plan.State(plan.READY, device, stop=[self.detach_argv(host, device)])
+
+
+def _file(provider: Provider) -> str:
+    """Return the file of a memory disk; "" for what is none."""
+    return {**provider.geom.config, **provider.config}.get("file", "") if provider.geom.kind == "MD" else ""
+
+
+def twins(path: str, others: list[str]) -> list[str]:
+    """Return the other names of the same file. For a child.
+
+    nullfs shows it with a device of its own, so that it is the time of its making that counts, where there is one.
+    """
+
+    def identity(name: str) -> tuple[object, ...]:
+        status = os.stat(name)
+        return status.st_ino, status.st_size, getattr(status, "st_birthtime", status.st_dev)
+
+    own = identity(path)
+    return [other for other in others if os.path.exists(other) and identity(other) == own]
