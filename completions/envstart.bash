@@ -57,20 +57,20 @@ _envstart() {
 	case $verb in
 	'') COMPREPLY=($(compgen -W "start stop plan status check recover orphans doctor install uninstall jailconf config -h --help --version" -- "$cur")) ;;
 	'config') COMPREPLY=($(compgen -W "show check sample" -- "$cur")) ;;
-	'start') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir -n --dry-run nfs gluster ceph iscsi geli hast rbd nullfs" -- "$cur")) ;;
-	'stop') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir -n --dry-run nfs gluster ceph iscsi geli hast rbd nullfs" -- "$cur")) ;;
-	'plan') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir --stop nfs gluster ceph iscsi geli hast rbd nullfs" -- "$cur")) ;;
-	'status') COMPREPLY=($(compgen -W "-h --help -v -c -w --workdir -j --env -d --data -s --system -f --fstab -r --rcconf -l --list --json nfs gluster ceph iscsi geli hast rbd nullfs $(_envstart_names)" -- "$cur")) ;;
-	'check') COMPREPLY=($(compgen -W "-h --help -v -c -w --workdir -j --env -d --data -s --system -f --fstab -r --rcconf -l --list --level --json --nagios --prometheus --changed nfs gluster ceph iscsi geli hast rbd nullfs $(_envstart_names)" -- "$cur")) ;;
-	'recover') COMPREPLY=($(compgen -W "-h --help -v -c -w --workdir -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -n --dry-run --remount --running --preempt nfs gluster ceph iscsi geli hast rbd nullfs $(_envstart_names)" -- "$cur")) ;;
+	'start') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir -n --dry-run ceph geli gluster hast iscsi nfs nullfs rbd" -- "$cur")) ;;
+	'stop') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir -n --dry-run ceph geli gluster hast iscsi nfs nullfs rbd" -- "$cur")) ;;
+	'plan') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir --stop ceph geli gluster hast iscsi nfs nullfs rbd" -- "$cur")) ;;
+	'status') COMPREPLY=($(compgen -W "-h --help -v -c -w --workdir -j --env -d --data -s --system -f --fstab -r --rcconf -l --list --json ceph geli gluster hast iscsi nfs nullfs rbd $(_envstart_names)" -- "$cur")) ;;
+	'check') COMPREPLY=($(compgen -W "-h --help -v -c -w --workdir -j --env -d --data -s --system -f --fstab -r --rcconf -l --list --level --json --nagios --prometheus --changed ceph geli gluster hast iscsi nfs nullfs rbd $(_envstart_names)" -- "$cur")) ;;
+	'recover') COMPREPLY=($(compgen -W "-h --help -v -c -w --workdir -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -n --dry-run --remount --running --preempt ceph geli gluster hast iscsi nfs nullfs rbd $(_envstart_names)" -- "$cur")) ;;
 	'orphans') COMPREPLY=($(compgen -W "-h --help -v -w --workdir --stop --grace --timeout $(_envstart_names)" -- "$cur")) ;;
 	'doctor') COMPREPLY=($(compgen -W "-h --help -v -w --workdir --json $(_envstart_names)" -- "$cur")) ;;
 	'install') COMPREPLY=($(compgen -W "-h --help -v -w --workdir $(_envstart_names)" -- "$cur")) ;;
 	'uninstall') COMPREPLY=($(compgen -W "-h --help -v -w --workdir $(_envstart_names)" -- "$cur")) ;;
 	'jailconf') COMPREPLY=($(compgen -W "-h --help -v -c --address --bridge --base --gateway --id --dir --hooks --print-fstab $(_envstart_names)" -- "$cur")) ;;
-	'config show') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir nfs gluster ceph iscsi geli hast rbd nullfs" -- "$cur")) ;;
-	'config check') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir nfs gluster ceph iscsi geli hast rbd nullfs" -- "$cur")) ;;
-	'config sample') COMPREPLY=($(compgen -W "-h --help -v -c nfs gluster ceph iscsi geli hast rbd nullfs" -- "$cur")) ;;
+	'config show') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir ceph geli gluster hast iscsi nfs nullfs rbd" -- "$cur")) ;;
+	'config check') COMPREPLY=($(compgen -W "-h --help -v -c -j --env -d --data -s --system -f --fstab -r --rcconf -l --list -w --workdir ceph geli gluster hast iscsi nfs nullfs rbd" -- "$cur")) ;;
+	'config sample') COMPREPLY=($(compgen -W "-h --help -v -c ceph geli gluster hast iscsi nfs nullfs rbd" -- "$cur")) ;;
 	esac
 }
 complete -F _envstart envstart

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from verbs import Verb, said, takes
 
-from envstart import backends
+from envstart.engine import registry
 
 _HEADER = "# Made by: make docs\n"
 # The directories of the workdir that -w names, or of CBSD's own. Only names are read: nothing in it is looked at, since
@@ -133,7 +133,7 @@ _KINDS = {"NAME": "names", "FILE": "files", "DIR": "directories"}
 
 def _words(action: argparse.Action) -> list[str]:
     """The words that an operand can be, beside names."""
-    return [*(action.choices or (backends.NAMES if "BACKEND" in takes(action) else ()))]
+    return [*(action.choices or (registry.NAMES if "BACKEND" in takes(action) else ()))]
 
 
 def _values(verbs: Sequence[Verb]) -> dict[str, list[str]]:

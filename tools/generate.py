@@ -1,6 +1,6 @@
 """`make docs`: what is made from the backends' rows and the hand tool's parser.
 
-The files in conf/ and completions/, the tables of README.md and of the manual pages, the port's list of files.
+The hooks, the files in conf/ and completions/, the tables of README.md and of the manual pages, the port's list.
 """
 
 from __future__ import annotations
@@ -15,27 +15,54 @@ import mdoc
 import packing
 from verbs import verbs
 
-from envstart import backends
 from envstart.config import sample
+from envstart.engine import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def files() -> dict[Path, str]:
     """Every generated file with the text it must have."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    return {**_backends(), ROOT / "README.md": _readme(), **_manual(), **_completions(), **_plist()}
+
+
+def _backends() -> dict[Path, str]:
+    """Return the hooks of each backend, which find out by their name whose they are, and its sample configuration."""
+    hook = (ROOT / "hooks" / "env_poststop").read_text(encoding="utf-8")
+    return {
+        **{ROOT / "hooks" / f"env_{verb}_{name}": hook for name in registry.NAMES for verb in ("start", "stop")},
+        **{
+            ROOT / "conf" / f"env_start_{name}.conf": sample.conf(name, registry.backend(name).OPTIONS)
+            for name in registry.NAMES
+        },
+    }
+
+
+def _readme() -> str:
+    """Return README.md; a key of several backends is in the table of the first, and a new one's table comes last."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = ["| backend | hooks | brings |", "|---|---|---|"]
-    made: dict[Path, str] = {}
+    rows += [
+        f"| `{name}` | `env_start_{name}`, `env_stop_{name}` | {registry.backend(name).TITLE} |"
+        for name in registry.NAMES
+    ]
+    text = _between(text, "backends", "\n".join(rows) + "\n")
     told: set[str] = set()
-    for name, brings in backends.NAMES.items():
-        options = backends.backend(name).OPTIONS
-        rows.append(f"| `{name}` | `env_start_{name}`, `env_stop_{name}` | {brings} |")
-        made[ROOT / "conf" / f"env_start_{name}.conf"] = sample.conf(name, options)
-        shown = [option for option in options if option.name not in told]
+    others: list[str] = []
+    marks = {name: f"<!-- keys {name} -->" for name in registry.NAMES}
+    for name in sorted(registry.NAMES, key=lambda name: (marks[name] not in text, text.find(marks[name]))):
+        options = [option for option in registry.backend(name).OPTIONS if option.name not in told]
         told.update(option.name for option in options)
-        readme = _between(readme, f"keys {name}", sample.table(shown))
-    made[ROOT / "README.md"] = _between(readme, "backends", "\n".join(rows) + "\n")
-    return {**made, **_manual(), **_completions(), ROOT / "port" / "pkg-plist": packing.plist(ROOT)}
+        table = sample.table(options)
+        if marks[name] in text:
+            text = _between(text, f"keys {name}", table)
+        else:
+            others.append(f"\n### {name}\n\n{table}")
+    return _between(text, "keys of other backends", "".join(others))
+
+
+def _plist() -> dict[Path, str]:
+    return {ROOT / "port" / "pkg-plist": packing.plist(ROOT)}
 
 
 def _manual() -> dict[Path, str]:
@@ -43,7 +70,7 @@ def _manual() -> dict[Path, str]:
     page, (its_verbs, its_options) = tool.read_text(encoding="utf-8"), mdoc.sections(verbs())
     for mark, new in (("synopsis", mdoc.synopsis(verbs())), ("verbs", its_verbs), ("options", its_options)):
         page = _between(page, mark, new, comment='.\\" ')
-    keys = mdoc.keys({name: backends.backend(name).OPTIONS for name in backends.NAMES})
+    keys = mdoc.keys({name: registry.backend(name).OPTIONS for name in registry.NAMES})
     return {tool: page, conf: _between(conf.read_text(encoding="utf-8"), "keys", keys, comment='.\\" ')}
 
 
@@ -64,6 +91,10 @@ def _between(text: str, mark: str, new: str, comment: str = "") -> str:
 
 
 if __name__ == "__main__":
-    for path, content in files().items():
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(content, encoding="utf-8")
+    # The hooks and samples first: the port's list names what is there.
+    for make in (_backends, files):
+        for path, content in make().items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+            if path.parent.name == "hooks":
+                path.chmod(0o755)

@@ -22,10 +22,14 @@ from envstart.steps import ceph, cephfs_kernel, diagnosis, fuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.steps.mountpoint import Undo
     from envstart.system.host import Host
+
+TITLE = "directories in a CephFS file system"
 
 _SAID: diagnosis.Rows = (
     *ceph.REFUSED,
@@ -36,7 +40,7 @@ _SAID: diagnosis.Rows = (
     ("unrecognized option", ConfigError, "correct the configuration"),
 )
 
-OPTIONS = (
+OPTIONS: Sequence[Option] = (
     *ceph.OPTIONS,
     Option("CEPH_FS_NAME", identifier, "", "name of the file system", "the cluster's default"),
     *directories.options("CEPH", "/", "in the file system"),

@@ -13,9 +13,13 @@ from envstart.storage.md import Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envstart.config.load import Config
     from envstart.engine.plan import Step
     from envstart.environment import Environment
+
+TITLE = "a volume on an encrypted provider, or in an encrypted image file"
 
 
 def provider(value: str) -> str:
@@ -28,7 +32,7 @@ def provider(value: str) -> str:
     return path
 
 
-OPTIONS = (
+OPTIONS: Sequence[Option] = (
     Option(
         "GELI_PROVIDER",
         provider,

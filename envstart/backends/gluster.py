@@ -25,9 +25,13 @@ from envstart.steps import diagnosis, fuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.system.host import Host
+
+TITLE = "directories in a GlusterFS volume"
 
 # The client's scripts leave out longer names without a word.
 _NAME_MAX = 63
@@ -84,7 +88,7 @@ def mount_options(value: str) -> tuple[str, ...]:
     return options
 
 
-OPTIONS = (
+OPTIONS: Sequence[Option] = (
     Option("GLUSTER_SERVER", servers, None, "name or IPv4 address of a server; of several the next one is asked"),
     Option("GLUSTER_VOLUME", volume, None, "name of the volume"),
     *directories.options("GLUSTER", "/", "in the volume"),

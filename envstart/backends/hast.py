@@ -9,8 +9,12 @@ from envstart.storage.hast import Role
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envstart.config.load import Config
     from envstart.environment import Environment
+
+TITLE = "a volume on a HAST resource, on the node that is primary"
 
 
 def resource(value: str) -> str:
@@ -22,7 +26,7 @@ def resource(value: str) -> str:
     return identifier(value)
 
 
-OPTIONS = (
+OPTIONS: Sequence[Option] = (
     Option("HAST_RESOURCE", resource, None, "resource in hast.conf(5)", placeholders=(NAME,)),
     Option(
         "HAST_TAKEOVER",

@@ -32,11 +32,15 @@ from envstart.storage.reservation import Reservation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envstart.config.load import Config
     from envstart.engine.plan import Step
     from envstart.environment import Environment
     from envstart.steps.block import Block
     from envstart.system.host import Host
+
+TITLE = "a volume on a LUN of an iSCSI target, over TCP or iSER"
 
 # iscsictl(8) cuts what is longer, without a word (docs/freebsd.md#iscsictl).
 _NAME_MAX, _PORTAL_MAX = 223, 46
@@ -79,7 +83,7 @@ def user(value: str) -> str:
     return value
 
 
-OPTIONS = (
+OPTIONS: Sequence[Option] = (
     Option("ISCSI_PORTAL", portals, None, "portal of the target, HOST or HOST:PORT; of several the next one is tried"),
     Option("ISCSI_TARGET", iscsi_name, None, "name of the target", placeholders=(NAME,)),
     Option("ISCSI_LUN", integer(0, 16383), "0", "number of the LUN"),

@@ -17,11 +17,13 @@ from envstart.steps.mount import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.system.host import Host
+
+TITLE = "directories of an NFSv4 or NFSv3 server"
 
 # The kernel copies the path into a buffer of 100 bytes and cuts what is longer (docs/freebsd.md#nfs-limits).
 _V4_PATH_MAX = 99
@@ -122,7 +124,7 @@ def _says_version(option: str) -> bool:
     return option.startswith("vers=") or option in ("nfsv2", "nfsv3", "nfsv4")
 
 
-OPTIONS = (
+OPTIONS: Sequence[Option] = (
     Option("NFS_SERVER", host_name, None, "name or address of the server"),
     *directories.options("NFS_SERVER", "/nfs", "on the server"),
     Option(

@@ -15,12 +15,16 @@ from envstart.steps.mount import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envstart.config.load import Config
     from envstart.engine.plan import Step
     from envstart.environment import Environment
 
+TITLE = "directories of this host, and thin jails (nullfs on FreeBSD, bind mounts on Linux)"
 
-OPTIONS = (
+
+OPTIONS: Sequence[Option] = (
     *directories.options("NULLFS", None, "of this host"),
     require_mounted("NULLFS", "NULLFS_ROOT_DIR", "NULLFS_ROOT_DIR itself"),
     Option(

@@ -10,8 +10,12 @@ from envstart.storage.rbd import Mapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envstart.config.load import Config
     from envstart.environment import Environment
+
+TITLE = "a volume on an image in a Ceph cluster"
 
 
 def image(value: str) -> str:
@@ -27,7 +31,7 @@ def image(value: str) -> str:
     return value
 
 
-OPTIONS = (
+OPTIONS: Sequence[Option] = (
     Option(
         "RBD_IMAGE",
         image,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
-from envstart import backends
 from envstart.config import load, shell
+from envstart.engine import registry
 from envstart.environment import Environment
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, UsageError, reason
 from envstart.system import guests, probe
@@ -264,7 +264,7 @@ def backend_of(hook: str) -> str:
     """The backend that a hook's path stands for, links followed; "" if it is none of ours."""
     for path in (hook, os.path.realpath(hook)) if hook and "\0" not in hook else ():
         name = os.path.basename(path)
-        if name.startswith("env_start_") and name[len("env_start_") :] in backends.NAMES:
+        if name.startswith("env_start_") and name[len("env_start_") :] in registry.NAMES:
             return name[len("env_start_") :]
     return ""
 
@@ -368,7 +368,7 @@ def _directories(workdir: str) -> list[str]:
 
 def _only_hook(workdir: str) -> str:
     """Without the database: the hook of the one backend that has a configuration, if it is one."""
-    there = [name for name in backends.NAMES if load.find(name, workdir)]
+    there = [name for name in registry.NAMES if load.find(name, workdir)]
     return f"env_start_{there[0]}" if len(there) == 1 else ""
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import shlex
 
-from envstart import backends, lifecycle
+from envstart import lifecycle
 from envstart.cbsd import unregistered
 from envstart.cbsd.inventory import EnvironmentRecord
 from envstart.cbsd.records import record as plain
 from envstart.config import remedies
-from envstart.engine import plan, record, start_marks
+from envstart.engine import plan, record, registry, start_marks
 from envstart.engine.plan import State
 from envstart.environment import file_name
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
@@ -242,7 +242,7 @@ def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Observa
     seen = []
     for name, mounts in {**{name: {} for name in recorded}, **left}.items():
         candidates = [
-            Monitored(EnvironmentRecord.removed(inventory.workdir, name, backend)) for backend in backends.NAMES
+            Monitored(EnvironmentRecord.removed(inventory.workdir, name, backend)) for backend in registry.NAMES
         ]
         candidates = recorded.get(name, []) + candidates
         # Whichever hook it was: the mark is the environment's.

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeAlias
 
-from envstart import backends
+from envstart.engine import registry
 from envstart.errors import UsageError
 from envstart.system.log import Report, tell
 
@@ -53,7 +53,7 @@ _DIRECTORIES.add_argument("-l", "--list", metavar="FILE", help="list of jails an
 
 # A backend, and the jail or VM (of a list: the jails and VMs) that it mounts.
 GIVEN = Parser(add_help=False, parents=[CONFIG, _DIRECTORIES])
-GIVEN.add_argument("backend", choices=tuple(backends.NAMES), metavar="BACKEND", help=", ".join(backends.NAMES))
+GIVEN.add_argument("backend", choices=registry.NAMES, metavar="BACKEND", help=", ".join(registry.NAMES))
 GIVEN.add_argument("-w", "--workdir", metavar="DIR", help="CBSD's workdir, instead of the directories")
 
 _WORKDIRS = Parser(add_help=False)

@@ -7,12 +7,13 @@ import os
 import shlex
 from collections.abc import Iterator
 
-from envstart import backends, lifecycle
+from envstart import lifecycle
 from envstart.cbsd import inventory
 from envstart.cli import select
 from envstart.cli.arguments import CONFIG, GIVEN, Parser, Verbs
 from envstart.config import load, sample
 from envstart.config.schema import Option, fill
+from envstart.engine import registry
 from envstart.engine.plan import Plan
 from envstart.environment import in_workdir
 from envstart.errors import EnvstartError
@@ -29,12 +30,12 @@ def add_parsers(verbs: Verbs) -> None:
     act = acts.add_parser("check", help="every mistake, without an effect", parents=[GIVEN])
     act.set_defaults(run=_check)
     act = acts.add_parser("sample", help="a file with every key and its default", parents=[CONFIG])
-    act.add_argument("backend", choices=tuple(backends.NAMES), metavar="BACKEND")
+    act.add_argument("backend", choices=registry.NAMES, metavar="BACKEND")
     act.set_defaults(run=_sample)
 
 
 def _sample(options: argparse.Namespace, report: Report) -> int:
-    tell(sample.conf(options.backend, backends.backend(options.backend).OPTIONS))
+    tell(sample.conf(options.backend, registry.backend(options.backend).OPTIONS))
     return os.EX_OK
 
 
@@ -46,7 +47,7 @@ def _check(options: argparse.Namespace, report: Report) -> int:
     else:
         workdir = options.workdir or inventory.from_rc_conf() or "/usr/jails"
         path = load.find(options.backend, workdir, path)
-        names = load.examples(path, backends.backend(options.backend).OPTIONS) if path else {"any": "any"}
+        names = load.examples(path, registry.backend(options.backend).OPTIONS) if path else {"any": "any"}
         cases = [(in_workdir(name, workdir), meaning) for name, meaning in names.items()]
     failures: dict[str, tuple[EnvstartError, list[str]]] = {}
     for environment, meaning in cases:
@@ -75,9 +76,8 @@ def _show(options: argparse.Namespace, report: Report) -> int:
 
 def _values(plan: Plan, host: Host) -> Iterator[str]:
     """Return ``KEY=VALUE  # ORIGIN`` for each key, also for those that have a default."""
-    module, config, name = backends.backend(plan.backend), plan.config, plan.environment.name
-    derived: dict[str, str] = module.derived(plan, host) if hasattr(module, "derived") else {}
-    for option in module.OPTIONS:
+    derived, config, name = registry.derived(plan, host), plan.config, plan.environment.name
+    for option in registry.backend(plan.backend).OPTIONS:
         text, origin = fill(config.text(option.name), name), config.origin(option.name)
         if not text or option.name in derived:
             text = derived.get(option.name, "") or _below_another(plan, option)

@@ -6,11 +6,12 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from envstart import backends, lifecycle
+from envstart import lifecycle
 from envstart.cbsd import inventory
 from envstart.cbsd.inventory import Inventory
 from envstart.cbsd.survey import CONFIGURATION, Observation
 from envstart.config import load
+from envstart.engine import registry
 from envstart.engine.plan import Plan
 from envstart.environment import Environment, in_workdir
 from envstart.errors import UsageError
@@ -80,8 +81,8 @@ def is_given(options: argparse.Namespace) -> bool:
         if options.config:
             raise UsageError("cannot use -c for jails and VMs that CBSD knows: name one by -j")
         return False
-    if len(options.names) != 1 or options.names[0] not in backends.NAMES:
-        raise UsageError(f"cannot tell which hook is meant: give one of {', '.join(backends.NAMES)} before the options")
+    if len(options.names) != 1 or options.names[0] not in registry.NAMES:
+        raise UsageError(f"cannot tell which hook is meant: give one of {', '.join(registry.NAMES)} before the options")
     if len(options.workdirs) > 1:
         raise UsageError("cannot look for one jail or VM in several workdirs: give one -w")
     options.backend = options.names[0]
@@ -99,7 +100,7 @@ def inventories(options: argparse.Namespace, host: Host) -> list[Inventory]:
         if name != "*" and not any(listing.chosen([name]) for listing in listings):
             problems = "; ".join(problem for listing in listings for problem in listing.problems)
             places = ", ".join(listing.workdir for listing in listings)
-            hint = f"give -j NAME with the backend {name}" if name in backends.NAMES else ""
+            hint = f"give -j NAME with the backend {name}" if name in registry.NAMES else ""
             wrong = f"cannot find jail or VM {name} in {places}{': ' + problems if problems else ''}"
             raise UsageError(wrong, hint=hint)
     return listings

@@ -45,7 +45,7 @@ class Config:
     """Values by key, parsed, with the defaults in; ``origin(key)`` says where each came from.
 
     ``notes`` are lines for plan and doctor: what is allowed, but was perhaps not meant. ``inputs``: what a plan takes
-    from elsewhere on the host, read before it is made (see backends.read_inputs).
+    from elsewhere on the host, read before it is made (see registry.make_plan).
     """
 
     def __init__(

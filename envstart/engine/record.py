@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from envstart import backends
 from envstart.config import shell
 from envstart.config.load import Config
+from envstart.engine import registry
 from envstart.environment import Environment, file_name
 from envstart.errors import ConfigError, EnvstartError, reason
 from envstart.system import rundir
@@ -51,7 +51,7 @@ class Record(NamedTuple):
     def config(self) -> Config:
         """Return the configuration as it was; ConfigError if this version of envstart has no use for it."""
         values, texts = {}, {}
-        for option in backends.backend(self.backend).OPTIONS:
+        for option in registry.backend(self.backend).OPTIONS:
             text = self.texts.get(option.name, option.default)
             if text is None:
                 raise ConfigError(f"cannot use {self.path}: it has no {option.name}")
@@ -65,8 +65,7 @@ class Record(NamedTuple):
 
     def plan(self, config: Config | None = None) -> Plan:
         """Make the plan of the start again, perhaps by another ``config``; ConfigError."""
-        plan: Plan = backends.backend(self.backend).plan(self.environment, config or self.config())
-        return plan
+        return registry.backend(self.backend).plan(self.environment, config or self.config())
 
 
 def path(environment: Environment) -> str:
@@ -209,7 +208,7 @@ def _parsed(name: str, text: str) -> Record:
         sections.setdefault(assignment.section, {})[assignment.key] = assignment.value
     own, end = sections.get("environment", {}), sections.get("end", {})
     # The version is written last: what lacks it was cut.
-    if reading.problems or end.get("VERSION") != _VERSION or own.get("BACKEND") not in backends.NAMES:
+    if reading.problems or end.get("VERSION") != _VERSION or own.get("BACKEND") not in registry.NAMES:
         raise ConfigError(f"cannot use {name}: it is cut, or of another version of envstart")
     try:
         environment = Environment(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import time
 
-from envstart import backends, environment, lifecycle
+from envstart import environment, lifecycle
+from envstart.engine import registry
 from envstart.errors import UsageError
 from envstart.system.host import Host
 from envstart.system.log import Report, tell
@@ -73,8 +74,8 @@ def _meaning(program: str) -> tuple[str, str]:
     """Verb and backend from ``env_start_nfs``."""
     first, _, rest = program.partition("_")
     verb, _, backend = rest.partition("_")
-    if first != "env" or verb not in ("start", "stop") or backend not in backends.NAMES:
-        known = ", ".join(backends.NAMES)
+    if first != "env" or verb not in ("start", "stop") or backend not in registry.NAMES:
+        known = ", ".join(registry.NAMES)
         raise UsageError(
             f"cannot tell what {program!r} is: a hook is called env_start_BACKEND or env_stop_BACKEND, of {known}"
         )

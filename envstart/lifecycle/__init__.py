@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import os
 
-from envstart import backends, environment
+from envstart import environment
 from envstart.config import load as config
-from envstart.engine import executor
+from envstart.engine import executor, registry
 from envstart.errors import EnvstartError, PermissionDeniedError, TemporaryError, exhausted, reason
 from envstart.system.log import write
 
@@ -25,10 +25,9 @@ SIGNALLED = 128
 
 def load(backend: str, wanted: environment.Environment, path: str | None = None) -> Plan:
     """Plan a start by the configuration; ``path`` is used instead of the usual places. Every mistake counts."""
-    module = backends.backend(backend)
     file = config.find(backend, wanted.workdir, path)
-    settings = config.load(backend, module.OPTIONS, wanted.name, file, wanted.workdir)
-    return backends.make_plan(module, wanted, settings)
+    settings = config.load(backend, registry.backend(backend).OPTIONS, wanted.name, file, wanted.workdir)
+    return registry.make_plan(backend, wanted, settings)
 
 
 def planned(verb: str, backend: str, wanted: environment.Environment, path: str | None, host: Host) -> Plan:

@@ -6,10 +6,9 @@ Everything that unmounts plans here (docs/promises.md, 11): a mistake in the con
 
 from __future__ import annotations
 
-from envstart import backends
 from envstart.config import load
 from envstart.config.schema import BEHAVIOUR
-from envstart.engine import record
+from envstart.engine import record, registry
 from envstart.engine.plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
 from envstart.errors import EnvstartError
 
@@ -29,13 +28,13 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
 
     ``path`` is the configuration to use instead of the usual places. ``force`` lets it use force in any case.
     """
-    options = backends.backend(backend).OPTIONS
+    options = registry.backend(backend).OPTIONS
     file = load.find(backend, environment.workdir, path)
     text = record.read(environment, host.report)
 
     def planned(settings: Config) -> Plan:
         settings = force_on(settings) if force else settings
-        return backends.make_plan(backends.backend(backend), environment, settings)
+        return registry.make_plan(backend, environment, settings)
 
     mistake: EnvstartError | None = None
     try:
@@ -124,7 +123,7 @@ def _is_of(recorded: Record, configured: Plan) -> bool:
         return False
     if (own.data, own.system, own.fstab, own.rcconf) != (was.data, was.system, was.fstab, was.rcconf):
         return False
-    defaults = {option.name: option.default for option in backends.backend(recorded.backend).OPTIONS}
+    defaults = {option.name: option.default for option in registry.backend(recorded.backend).OPTIONS}
     return all(
         recorded.texts.get(key, defaults[key]) == configured.config.text(key)
         for key in configured.config

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from envstart import backends, lifecycle
+from envstart import lifecycle
 from envstart.config.schema import NAME
+from envstart.engine import registry
 from envstart.environment import in_workdir
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -31,7 +32,7 @@ def recipes() -> list[tuple[str, str]]:
 
 def test_they_are_found() -> None:
     found = [backend for backend, _ in recipes()]
-    assert set(found) == set(backends.NAMES)
+    assert set(found) == set(registry.NAMES)
     assert found.count("nfs") == 3
     assert found.count("nullfs") == 2
 
@@ -52,7 +53,7 @@ def test_it_can_be_planned(tmp_path: Path, backend: str, text: str) -> None:
 
 
 def test_values_in_the_prose_can_be_read() -> None:
-    rows = {row.name: row for backend in backends.NAMES for row in backends.backend(backend).OPTIONS}
+    rows = {row.name: row for backend in registry.NAMES for row in registry.backend(backend).OPTIONS}
     found = re.findall(r"`([A-Z_0-9]+)=\"?([^`\"]+)\"?`", README.read_text(encoding="utf-8"))
     values = [(rows[key], value) for key, value in found if key in rows]
     assert len(values) > 10

@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 from verbs import verbs
 
-from envstart import __version__, backends, environment
+from envstart import __version__, environment
 from envstart.cli import main
+from envstart.engine import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "man").iterdir())
@@ -95,7 +96,7 @@ def test_the_hooks_page_names_their_options() -> None:
 
 
 def test_the_configurations_page_has_every_key() -> None:
-    keys = {option.name for name in backends.NAMES for option in backends.backend(name).OPTIONS}
+    keys = {option.name for name in registry.NAMES for option in registry.backend(name).OPTIONS}
     assert set(re.findall(r"^\.It Va (.*)", (ROOT / "man" / "envstart.conf.5").read_text(), re.M)) == keys
 
 
@@ -445,9 +446,9 @@ def test_bash_offers_verbs_options_and_backends() -> None:
     for verb in verbs():
         offered = bash(*verb.name.split(), "-")
         assert offered == [spelling for action in verb.options for spelling in action.option_strings]
-    assert set(backends.NAMES) <= set(bash("plan", ""))
-    assert set(backends.NAMES) <= set(bash("config", "sample", ""))
-    assert set(backends.NAMES) <= set(bash("status", ""))
+    assert set(registry.NAMES) <= set(bash("plan", ""))
+    assert set(registry.NAMES) <= set(bash("config", "sample", ""))
+    assert set(registry.NAMES) <= set(bash("status", ""))
 
 
 def test_bash_offers_environments_and_files(workdir: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any, TypeVar, cast
 
 from sim import transcript
 
-from envstart import backends
 from envstart.config import load
 from envstart.config.load import Config
+from envstart.engine import registry
 from envstart.engine.plan import Plan
 from envstart.environment import Environment, in_workdir
 from envstart.errors import TemporaryError
@@ -119,12 +119,12 @@ def configured(path: Path, backend: str, name: str = "env1", **keys: str) -> Con
     file = path / f"env_start_{backend}.conf"
     file.write_text("".join(f'{key}="{value}"\n' for key, value in keys.items()))
     file.chmod(0o644)
-    return load.load(backend, backends.backend(backend).OPTIONS, name, str(file), WORKDIR)
+    return load.load(backend, registry.backend(backend).OPTIONS, name, str(file), WORKDIR)
 
 
 def planned(path: Path, backend: str, name: str = "env1", **keys: str) -> Plan:
     """The plan of the environment ``name``, whose configuration has these keys."""
-    return backends.make_plan(backends.backend(backend), jail(name), configured(path, backend, name, **keys))
+    return registry.make_plan(backend, jail(name), configured(path, backend, name, **keys))
 
 
 def outputs(name: str, words: str) -> list[str]:

@@ -74,7 +74,7 @@ SHORT = {f"envstart.{name}" for name in """
 # Modules of the package on the long way, of a start and of a stop.
 LONG = SHORT | {f"envstart.{name}" for name in """
     backends backends.nullfs config config.directories config.load config.schema config.shell
-    engine.circuit_breaker engine.executor engine.plan engine.record engine.retry environment errors
+    engine.circuit_breaker engine.executor engine.plan engine.record engine.registry engine.retry environment errors
     hooks.dispatch lifecycle lifecycle.stopping mounts.commands mounts.vis
     steps steps.diagnosis steps.health steps.mount steps.mountpoint steps.sources steps.symlinks steps.thin
     steps.unmount system.command system.deadline system.files system.filesystem system.host system.log system.loop

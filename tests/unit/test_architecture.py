@@ -91,8 +91,8 @@ def test_generated_files_are_as_made() -> None:
 
 
 def test_every_backend_has_its_hooks() -> None:
-    from envstart import backends
+    from envstart.engine import registry
 
-    hooks = [f"env_{verb}_{name}" for name in backends.NAMES for verb in ("start", "stop")]
+    hooks = [f"env_{verb}_{name}" for name in registry.NAMES for verb in ("start", "stop")]
     for hook in (*hooks, "env_clone_nfs"):
         assert (ROOT / "hooks" / hook).read_bytes() == (ROOT / "hooks" / "env_start_nullfs").read_bytes()

@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from sim.fakes import statfs
 from stubs import answer, jail, outputs
 
-from envstart import backends, environment
+from envstart import environment
 from envstart.backends import gluster
 from envstart.cbsd import inventory
 from envstart.cli import main
 from envstart.config import load, schema
+from envstart.engine import registry
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UsageError
 from envstart.hooks import unchanged
 from envstart.mounts import table as tables
@@ -339,26 +340,26 @@ def test_a_list_of_environments(tmp_path: Path, data: bytes) -> None:
     assert all(one.data.startswith("/") for one in found)
 
 
-KEYS = [option.name for name in backends.NAMES for option in backends.backend(name).OPTIONS]
+KEYS = [option.name for name in registry.NAMES for option in registry.backend(name).OPTIONS]
 
 
 @tries(200)
 @given(
     data=mutants([CONFIGURATION], [b"$(id)", b"`", b"[", b"'", b"{name}", *(f"{key}=".encode() for key in KEYS)]),
-    backend=st.sampled_from(list(backends.NAMES)),
+    backend=st.sampled_from(list(registry.NAMES)),
 )
 def test_the_configuration_of_every_backend(tmp_path: Path, data: bytes, backend: str) -> None:
     """What the values mean is held against sh(1) in test_shell.py."""
     path = written(tmp_path / "conf", data)
-    module = backends.backend(backend)
+    options = registry.backend(backend).OPTIONS
     try:
-        backends.make_plan(module, jail("web1"), load.load(backend, module.OPTIONS, "web1", path, None))
+        registry.make_plan(backend, jail("web1"), load.load(backend, options, "web1", path, None))
     except EnvstartError as error:
         clear(error)
 
 
 @tries(200)
-@given(st.sampled_from([(n, o) for n in backends.NAMES for o in backends.backend(n).OPTIONS]), st.text(max_size=20))
+@given(st.sampled_from([(n, o) for n in registry.NAMES for o in registry.backend(n).OPTIONS]), st.text(max_size=20))
 def test_the_value_of_every_key(row: tuple[str, schema.Option], value: str) -> None:
     try:
         row[1].parse(value)

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envstart import backends, lifecycle
+from envstart import lifecycle
 from envstart.config import load
 from envstart.config.load import Config
 from envstart.config.remedies import tool
 from envstart.config.schema import COMMON, Option, text
+from envstart.engine import registry
 from envstart.environment import in_workdir
 from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
 from envstart.steps.mount import Mount
@@ -44,7 +45,7 @@ def _write(directory: Path, content: str | bytes, name: str = "x.conf") -> str:
 
 
 def _load(path: str | None, name: str = "j1", backend: str = "nfs") -> Config:
-    return load.load(backend, backends.backend(backend).OPTIONS, name, path, W)
+    return load.load(backend, registry.backend(backend).OPTIONS, name, path, W)
 
 
 def _nfs(directory: Path, content: str | bytes, name: str = "j1") -> Config:
@@ -106,7 +107,7 @@ def test_a_file_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypat
         _load(found)
 
 
-@pytest.mark.parametrize("backend", backends.NAMES)
+@pytest.mark.parametrize("backend", registry.NAMES)
 def test_defect_2_no_file_is_an_error_not_a_default_server(backend: str) -> None:
     with pytest.raises(ConfigError) as caught:
         _load(None, backend=backend)
@@ -334,7 +335,7 @@ ATTEMPTS=5
     ],
 )
 def test_who_sees_all_of_a_file(tmp_path: Path, content: str, wanted: dict[str, str]) -> None:
-    assert load.examples(_write(tmp_path, content), backends.backend("nfs").OPTIONS) == wanted
+    assert load.examples(_write(tmp_path, content), registry.backend("nfs").OPTIONS) == wanted
 
 
 def test_a_section_alone_can_name_the_server(tmp_path: Path) -> None:

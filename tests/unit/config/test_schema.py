@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envstart import backends
 from envstart.backends import nfs
 from envstart.config import schema
+from envstart.engine import registry
 
 _SECONDS = schema.integer(2, 86400, "seconds")
 _WORD = schema.choice("refuse", "warn")
@@ -107,10 +107,10 @@ def test_a_directory_is_normal_and_stays_so(value: str) -> None:
     assert schema.directory(found) == found
 
 
-@pytest.mark.parametrize("backend", backends.NAMES)
+@pytest.mark.parametrize("backend", registry.NAMES)
 def test_rows(backend: str) -> None:
     """Names are unique, every default can be read, and what is empty by default says what that means or needs none."""
-    rows = backends.backend(backend).OPTIONS
+    rows = registry.backend(backend).OPTIONS
     names = [row.name for row in rows]
     assert len(set(names)) == len(names)
     for row in rows:
@@ -149,7 +149,7 @@ _FILLED = {
 
 def test_the_name_of_the_environment_is_filled_in() -> None:
     """The help of such a key says so, and no other key's."""
-    rows = {row.name: row for backend in backends.NAMES for row in backends.backend(backend).OPTIONS}
+    rows = {row.name: row for backend in registry.NAMES for row in registry.backend(backend).OPTIONS}
     said = {name for name, row in rows.items() if schema.NAME in row.help}
     assert said == set(_FILLED)
     for name, (value, read) in _FILLED.items():
@@ -179,10 +179,10 @@ def test_braces_that_are_no_word_stay(value: str) -> None:
         assert schema.Option("A", schema.text, "", "the a", placeholders=fills).read(value, "jail1") == value
 
 
-@pytest.mark.parametrize("backend", backends.NAMES)
+@pytest.mark.parametrize("backend", registry.NAMES)
 @pytest.mark.parametrize("value", ["\x00", "\udce9", "[", "[]", "-o", "-o ,", ",", "=", "..", "$(x)", " " * 100])
 def test_no_parser_of_a_backend_raises_anything_else(backend: str, value: str) -> None:
-    for row in backends.backend(backend).OPTIONS:
+    for row in registry.backend(backend).OPTIONS:
         with contextlib.suppress(ValueError):
             row.parse(value)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from envstart import lifecycle
-from envstart.backends import NAMES, backend
 from envstart.cli.doctor import machine
 from envstart.cli.doctor.finding import CRITICAL, Context
 from envstart.config import staging
+from envstart.engine.registry import NAMES, backend
 from envstart.environment import Environment, file_name
 from envstart.mounts import table_linux
 from envstart.mounts.table import Entry, Table
