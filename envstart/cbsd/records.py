@@ -11,7 +11,7 @@ from envstart.engine.plan import Plan
 Record = dict[str, Any]
 
 
-def rows(plan: Plan, states: Sequence[plans.State]) -> list[Record]:
+def rows(plan: Plan, states: Sequence[plans.Observation]) -> list[Record]:
     """One record for each wanted directory."""
     name, levels = plan.environment.name, plans.LEVELS
     return [
@@ -21,7 +21,7 @@ def rows(plan: Plan, states: Sequence[plans.State]) -> list[Record]:
 
 
 def record(
-    environment: str, backend: str, step: plans.Step | None, point: str, state: plans.State, level: str
+    environment: str, backend: str, step: plans.Step | None, point: str, state: plans.Observation, level: str
 ) -> Record:
     """Plain values of a step, or of a directory that belongs to none; the keys are stable."""
     return {

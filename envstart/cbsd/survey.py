@@ -13,7 +13,7 @@ from envstart.cbsd.inventory import EnvironmentRecord
 from envstart.cbsd.records import record as plain
 from envstart.config import remedies
 from envstart.engine import plan, record, registry, start_marks
-from envstart.engine.plan import State
+from envstart.engine.plan import Observation
 from envstart.environment import file_name
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
 from envstart.lifecycle import stopping
@@ -87,12 +87,12 @@ class Monitored:
         return self.record.status == 3
 
 
-class Observation:
+class Row:
     """What there is of one step, or of a directory that belongs to none."""
 
     __slots__ = ("monitored", "step", "state", "_point")
 
-    def __init__(self, monitored: Monitored | None, step: Step | None, state: State, point: str = "") -> None:
+    def __init__(self, monitored: Monitored | None, step: Step | None, state: Observation, point: str = "") -> None:
         self.monitored = monitored
         self.step = step
         self.state = state
@@ -122,9 +122,9 @@ class Observation:
         return {"workdir": workdir, **plain(name, backend, self.step, self.point, self.state, self.level)}
 
 
-def by_environment(seen: Sequence[Observation]) -> dict[Monitored, list[Observation]]:
+def by_environment(seen: Sequence[Row]) -> dict[Monitored, list[Row]]:
     """What was seen, by whose it is."""
-    groups: dict[Monitored, list[Observation]] = {}
+    groups: dict[Monitored, list[Row]] = {}
     for one in seen:
         if one.monitored is not None:
             groups.setdefault(one.monitored, []).append(one)
@@ -137,16 +137,16 @@ def monitored(inventory: Inventory, names: Sequence[str] = (), planner: Planner 
     return [Monitored(record, planner=planner) for record in inventory.chosen(names)]
 
 
-def running(host: Host, environments: Sequence[Monitored], level: str) -> list[Observation]:
+def running(host: Host, environments: Sequence[Monitored], level: str) -> list[Row]:
     """All steps of environments that run (or are said to), looked at as closely as ``level`` says."""
     seen = [_unplanned(one) for one in environments if one.plan is None]
     steps = [(one, step) for one in environments if one.plan is not None for step in one.plan.steps]
     states = observe.states(host, [step for _, step in steps], level, [one.record.workdir for one, _ in steps])
-    return seen + [Observation(one, step, state) for (one, step), state in zip(steps, states)]
+    return seen + [Row(one, step, state) for (one, step), state in zip(steps, states)]
 
 
-def _unplanned(one: Monitored) -> Observation:
-    return Observation(one, None, State(CONFIGURATION, one.error))
+def _unplanned(one: Monitored) -> Row:
+    return Row(one, None, Observation(CONFIGURATION, one.error))
 
 
 def _places(steps: Sequence[tuple[Monitored, Step]]) -> list[str]:
@@ -156,7 +156,7 @@ def _places(steps: Sequence[tuple[Monitored, Step]]) -> list[str]:
 # Environments that do not run.
 
 
-def resting(host: Host, environments: Sequence[Monitored], bare: bool = True) -> list[Observation]:
+def resting(host: Host, environments: Sequence[Monitored], bare: bool = True) -> list[Row]:
     """What is left of environments that do not run: their mounts, and (``bare``) files in their bare mount points; and
     those that have something mounted, of which that cannot be told."""
     steps = [
@@ -175,25 +175,23 @@ def resting(host: Host, environments: Sequence[Monitored], bare: bool = True) ->
         if mounted := [stack[-1] for stack in stacks if stack]:
             seen.append(_unplanned(one))
             if not one.record.registered:
-                seen += [
-                    Observation(one, None, _unregistered(one, entry, entry.point), entry.point) for entry in mounted
-                ]
-    without: list[Observation] = []
+                seen += [Row(one, None, _unregistered(one, entry, entry.point), entry.point) for entry in mounted]
+    without: list[Row] = []
     for (one, step), stack in zip(steps, host.gather([_stack(host, step.point) for _, step in steps])):
         if stack and not one.record.registered:
-            seen.append(Observation(one, step, _unregistered(one, stack[-1], step.point)))
+            seen.append(Row(one, step, _unregistered(one, stack[-1], step.point)))
         elif stack:
             stop = remedies.known("orphans", [one.record.name], [one.record.workdir], "--stop")
             text = f"{stack[-1]} is mounted on {step.point}, and {one.record.name} is not running: {stop}"
-            seen.append(Observation(one, step, State(ORPHAN, text)))
+            seen.append(Row(one, step, Observation(ORPHAN, text)))
         elif stack is not None:
-            without.append(Observation(one, step, State(plan.NOT_MOUNTED)))
+            without.append(Row(one, step, Observation(plan.NOT_MOUNTED)))
     return seen + (_hidden(host, without) if bare else [])
 
 
-def _unregistered(one: Monitored, entry: Entry, point: str) -> State:
+def _unregistered(one: Monitored, entry: Entry, point: str) -> Observation:
     danger = unregistered.danger(one.record.name, one.record.workdir, str(entry), point, is_jail=one.record.is_jail)
-    return State(unregistered.STATE, "; ".join(danger))
+    return Observation(unregistered.STATE, "; ".join(danger))
 
 
 async def _stack(host: Host, point: str) -> list[Entry] | None:
@@ -204,7 +202,7 @@ async def _stack(host: Host, point: str) -> list[Entry] | None:
         return None
 
 
-def _hidden(host: Host, bare: list[Observation]) -> list[Observation]:
+def _hidden(host: Host, bare: list[Row]) -> list[Row]:
     """Of mount points without a mount, those that have files, which the next start will hide (docs/faults.md, 33)."""
     points = [one.point for one in bare]
     try:
@@ -217,16 +215,16 @@ def _hidden(host: Host, bare: list[Observation]) -> list[Observation]:
         if stub and not one.monitored.record.is_jail:
             # docs/cbsd.md#stubs: bstart reads it before the hook, and ends.
             text = f"{one.point}/local.sqlite has no table: bstart will refuse it; move it away"
-            one.state = State(STUB, text)
+            one.state = Observation(STUB, text)
         elif names:
-            one.state = State(HIDDEN, f"{', '.join(names)} in {one.point}: a start hides that; move it away")
+            one.state = Observation(HIDDEN, f"{', '.join(names)} in {one.point}: a start hides that; move it away")
         else:
             continue
         observations.append(one)
     return observations
 
 
-def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Observation]:
+def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Row]:
     """Return the mounts of jails and VMs that CBSD does not know any more (docs/faults.md, 113), or, within ``grace``
     seconds of their start, not yet (docs/cbsd.md#calls). Which hook made them the record of the start tells; without
     one it is a hook whose configuration, for that name, says just this mount."""
@@ -250,18 +248,18 @@ def lost(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Observa
             continue
         for one in (one for one in candidates if one.plan is not None and one.plan.config.path):
             assert one.plan is not None
-            states = host.gather([step.state(host) for step in one.plan.steps])
+            states = host.gather([step.observe(host) for step in one.plan.steps])
             for step, state in zip(one.plan.steps, states):
                 if state.status not in (plan.MOUNTED, plan.DEGRADED) or not step.point:
                     continue
                 point = host.complete(host.real(step.point))
                 if point in mounts or one in recorded.get(name, ()):
                     what = mounts.pop(point, step.source)
-                    seen.append(Observation(one, step, _lost(host, inventory.workdir, name, what, point)))
+                    seen.append(Row(one, step, _lost(host, inventory.workdir, name, what, point)))
         for point, what in mounts.items():
             unmount = shlex.join(("umount", point))
             text = f"{what} is mounted on {point}, CBSD knows no {name}, and no configuration says so: {unmount}"
-            seen.append(Observation(None, None, State(ORPHAN, text), point))
+            seen.append(Row(None, None, Observation(ORPHAN, text), point))
     return seen
 
 
@@ -279,15 +277,15 @@ def _recorded(host: Host, inventory: Inventory, known: set[str]) -> dict[str, li
     return recorded
 
 
-def _lost(host: Host, workdir: str, name: str, what: str, point: str) -> State:
+def _lost(host: Host, workdir: str, name: str, what: str, point: str) -> Observation:
     if unregistered.has_left_rc_conf(host, workdir, name):
-        return State(unregistered.STATE, "; ".join(unregistered.danger(name, workdir, what, point)))
+        return Observation(unregistered.STATE, "; ".join(unregistered.danger(name, workdir, what, point)))
     # Found only where none is named.
     stop = remedies.known("orphans", [], [workdir], "--stop")
-    return State(ORPHAN, f"{what} is mounted on {point}, and CBSD knows no {name} any more: {stop}")
+    return Observation(ORPHAN, f"{what} is mounted on {point}, and CBSD knows no {name} any more: {stop}")
 
 
-def orphans(host: Host, inventory: Inventory, names: Sequence[str], grace: float) -> list[Observation]:
+def orphans(host: Host, inventory: Inventory, names: Sequence[str], grace: float) -> list[Row]:
     """Mounts of environments that do not run, were not started within ``grace`` seconds, and are not being changed; of
     those that CBSD knows no more if none is named. Without CBSD's database nobody can tell that of those which are
     registered."""
@@ -297,7 +295,7 @@ def orphans(host: Host, inventory: Inventory, names: Sequence[str], grace: float
     return resting(host, still, bare=False) + ([] if names else lost(host, inventory, grace))
 
 
-def _counts_at_once(row: Observation) -> bool:
+def _counts_at_once(row: Row) -> bool:
     """Tell whether it is a problem also of what was started a moment ago, and may be about to run.
 
     A stub database keeps its VM from being started, and a removal of what is not registered deletes it, unless CBSD is
@@ -311,7 +309,7 @@ def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) 
     try:
         host.complete(host.mounts())
     except EnvstartError as error:
-        seen = [Observation(None, None, State(plan.UNKNOWN, str(error)))]
+        seen = [Row(None, None, Observation(plan.UNKNOWN, str(error)))]
     else:
         environments = monitored(inventory, names)
         begun = [one for one in environments if one.record.running or (one.starting(GRACE) and not one.changing)]
@@ -327,7 +325,7 @@ def records(host: Host, inventory: Inventory, names: Sequence[str], level: str) 
         )
         seen += [row for row in left if _counts_at_once(row) or not (row.monitored and row.monitored.starting(GRACE))]
         if not names or not inventory.complete:
-            seen += [Observation(None, None, State(INVENTORY, problem)) for problem in inventory.problems]
+            seen += [Row(None, None, Observation(INVENTORY, problem)) for problem in inventory.problems]
         if not names:
             seen += lost(host, inventory)
     return [one.record(inventory.workdir) for one in seen]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from envstart import lifecycle
 from envstart.cbsd import survey
-from envstart.cbsd.survey import Monitored, Observation
+from envstart.cbsd.survey import Monitored, Row
 from envstart.cli import select, start
 from envstart.cli.arguments import DRY_RUN, EITHER, Verbs, add_verb
 from envstart.config import remedies
@@ -75,7 +75,7 @@ def _recover_all(options: argparse.Namespace, report: Report, plans: Sequence[Pl
     return max([status, *(_recover(options, report, watched, own) for watched, own in broken.items())])
 
 
-def _recover(options: argparse.Namespace, report: Report, watched: Monitored, broken: list[Observation]) -> int:
+def _recover(options: argparse.Namespace, report: Report, watched: Monitored, broken: list[Row]) -> int:
     plan = watched.plan
     assert plan is not None
     report.about(plan.environment.name, plan.config["LOG_FACILITY"])
@@ -135,7 +135,7 @@ async def _users(host: Host, plan: Plan, steps: Sequence[Mount]) -> str:
 
 
 def _not_for_recover(
-    host: Host, environments: Sequence[Monitored], rows: Sequence[Observation], words: Sequence[str]
+    host: Host, environments: Sequence[Monitored], rows: Sequence[Row], words: Sequence[str]
 ) -> list[str]:
     """Return a line for each problem that `check` reports and recover, which acts on the states ``words``, does not."""
     idle = [watched for watched in environments if not watched.is_active()]
@@ -150,12 +150,12 @@ def _not_for_recover(
     return lines
 
 
-def _named(row: Observation) -> str:
+def _named(row: Row) -> str:
     name = row.monitored.record.name if row.monitored else ""
     return "".join(f"{word}: " for word in (name, row.step.name if row.step else "") if word)
 
 
-def _advice(row: Observation) -> str:
+def _advice(row: Row) -> str:
     """Return what helps against a state that recover does nothing about; "" if there is nothing to do."""
     if row.level == "ok" or row.monitored is None:
         return ""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from envstart import lifecycle
 from envstart.cbsd import inventory
 from envstart.cbsd.inventory import Inventory
-from envstart.cbsd.survey import CONFIGURATION, Observation
+from envstart.cbsd.survey import CONFIGURATION, Row
 from envstart.config import load
 from envstart.engine import registry
 from envstart.engine.plan import Plan
@@ -114,7 +114,7 @@ def warn_of_problems(report: Report, listings: Sequence[Inventory]) -> int:
     return os.EX_OK if all(listing.complete for listing in listings) else os.EX_TEMPFAIL
 
 
-def warn_of_unplanned(report: Report, rows: Sequence[Observation]) -> int:
+def warn_of_unplanned(report: Report, rows: Sequence[Row]) -> int:
     """Say for which jails and VMs nothing can be done; EX_CONFIG if there are any."""
     unplanned = [row.monitored for row in rows if row.state.status == CONFIGURATION and row.monitored is not None]
     for watched in unplanned:

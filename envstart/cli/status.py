@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from envstart.cbsd import links, survey
 from envstart.cbsd.inventory import EnvironmentRecord
 from envstart.cbsd.records import Record, rows
-from envstart.cbsd.survey import Monitored, Observation
+from envstart.cbsd.survey import Monitored, Row
 from envstart.cli import output, select
 from envstart.cli.arguments import EITHER, JSON, Verbs, add_verb
 from envstart.config import remedies
 from envstart.engine import plan
-from envstart.engine.plan import Plan, State
+from envstart.engine.plan import Observation, Plan
 from envstart.steps import observe
 from envstart.system.host import Host
 from envstart.system.log import Report, printable, tell
@@ -138,7 +138,7 @@ def _all(options: argparse.Namespace, report: Report) -> int:
     return os.EX_OK if not problems and all(group.well for group in groups) else 1
 
 
-def _rows(host: Host, environments: Sequence[Monitored]) -> list[Observation]:
+def _rows(host: Host, environments: Sequence[Monitored]) -> list[Row]:
     """Return the state of every step, looked at as `check` does; of what is not running also what is left of it."""
     rows = survey.running(host, [watched for watched in environments if watched.is_active()], "read")
     idle = [watched for watched in environments if not watched.is_active()]
@@ -146,7 +146,7 @@ def _rows(host: Host, environments: Sequence[Monitored]) -> list[Observation]:
     for row in survey.running(host, idle, "table"):
         if row.state.status == survey.CONFIGURATION and (row.monitored, None) not in left:
             # As long as nothing is mounted, doctor tells it.
-            row = Observation(row.monitored, None, State(plan.NOT_MOUNTED, row.state.detail))
+            row = Row(row.monitored, None, Observation(plan.NOT_MOUNTED, row.state.detail))
         rows.append(left.pop((row.monitored, row.step), row))
     return rows + list(left.values())
 

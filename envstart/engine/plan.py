@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from envstart.environment import file_name
-from envstart.errors import ConfigError
+from envstart.errors import ConfigError, EnvstartError
 from envstart.paths import path_digest
 
 TYPE_CHECKING = False
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
 
     from envstart.config.load import Config
     from envstart.environment import Environment
-    from envstart.errors import EnvstartError
     from envstart.system.host import Host
 
     # Name or address, and TCP port.
@@ -47,29 +48,29 @@ def is_guess(argv: Sequence[str]) -> bool:
     return any(word.removeprefix("/dev/").startswith(_NUMBERED) for word in argv)
 
 
-class State:
-    """What the mount table says of a step: one of the words above, what is there instead, and the commands
-    that ``start`` or ``stop`` would run. ``pastable``: they need nothing else than what they say."""
+class Observation(NamedTuple):
+    """Result of a look at a step: its ``status`` (a word from above), and what is there in ``detail``.
 
-    __slots__ = ("status", "detail", "start", "stop", "pastable")
+    ``problem``: what a start would mend; ``refusal``: why it would leave all as it is. ``warning``: what it would tell,
+    and go on. ``pastable``: the commands of the step need nothing else than what they say.
+    """
 
-    def __init__(
-        self,
-        status: str,
-        detail: str = "",
-        start: Sequence[tuple[str, ...]] = (),
-        stop: Sequence[tuple[str, ...]] = (),
-        *,
-        pastable: bool = True,
-    ) -> None:
-        self.status = status
-        self.detail = detail
-        self.start = tuple(start)
-        self.stop = tuple(stop)
-        self.pastable = pastable
+    status: str
+    detail: str = ""
+    problem: EnvstartError | None = None
+    refusal: EnvstartError | None = None
+    warning: str = ""
+    pastable: bool = True
 
     def __str__(self) -> str:
+        """Return the status, and the detail in parentheses."""
         return f"{self.status} ({self.detail})" if self.detail else self.status
+
+    def settle(self) -> EnvstartError | None:
+        """Return the problem that a start would mend; raise the refusal."""
+        if self.refusal is not None:
+            raise self.refusal
+        return self.problem
 
 
 class Step:
@@ -95,9 +96,27 @@ class Step:
         """Whether ``other`` must be there before this one is started."""
         raise NotImplementedError
 
-    async def check(self, host: Host) -> EnvstartError | None:
-        """None if it is already so, else what is lacking. Raises if what is there must be left alone."""
+    async def inspect(self, host: Host) -> Observation:
+        """Return what there is, without an effect; raise what keeps it from being told."""
         raise NotImplementedError
+
+    async def observe(self, host: Host) -> Observation:
+        """Return what there is, for people: UNKNOWN where that cannot be told."""
+        try:
+            return await self.inspect(host)
+        except (EnvstartError, OSError) as error:
+            return Observation(UNKNOWN, str(error))
+
+    async def check(self, host: Host) -> EnvstartError | None:
+        """Return what a start has to mend, None if nothing; raise if what is there must be left alone."""
+        observation = await self.inspect(host)
+        if observation.warning:
+            host.report.warn(observation.warning)
+        return observation.settle()
+
+    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        """Return the commands that ``verb``, start or stop, would run now, for plan; raise if that cannot be told."""
+        return ()
 
     async def preflight_remove_stale(self, host: Host) -> None:
         """Asked of all steps that a start has to do with before the first is cleared: raise if this one cannot be."""
@@ -130,10 +149,6 @@ class Step:
                 await self.start(host)
 
         host.on_failure(restart)
-
-    async def state(self, host: Host) -> State:
-        """For status and plan, without an effect."""
-        raise NotImplementedError
 
 
 class Plan:

@@ -11,7 +11,7 @@ import os
 from envstart import environment, lifecycle
 from envstart.config import directories, staging
 from envstart.config.schema import ALNUM
-from envstart.engine.plan import NOT_READY, Plan, State
+from envstart.engine.plan import NOT_READY, READY, Observation, Plan
 from envstart.environment import file_name
 from envstart.errors import ConfigError, EnvstartError, NotFoundError, NotOnServerError, TemporaryError, UsageError
 from envstart.steps.block import Block
@@ -116,8 +116,9 @@ class Vacancy(Block):
         self._copies = copies
         self._seen = False
 
-    async def check(self, host: Host) -> EnvstartError | None:
-        return None if self._seen else NotFoundError("cannot tell yet whether the new directories are there")
+    async def inspect(self, host: Host) -> Observation:
+        problem = None if self._seen else NotFoundError("cannot tell yet whether the new directories are there")
+        return Observation(NOT_READY, "looked for by mounting them", problem)
 
     async def start(self, host: Host) -> None:
         for copy in self._copies:
@@ -126,9 +127,6 @@ class Vacancy(Block):
                     f"cannot make {copy.target}: it is there already", hint="remove it, or take another name"
                 )
         self._seen = True
-
-    async def state(self, host: Host) -> State:
-        return State(NOT_READY, "looked for by mounting them")
 
 
 class Copy(Block):
@@ -189,13 +187,17 @@ class Copy(Block):
             await host.call_with_timeout(filesystem.remove_empty, [look.point], timeout=self.config["PROBE_TIMEOUT"])
         return True
 
-    async def check(self, host: Host) -> EnvstartError | None:
+    async def inspect(self, host: Host) -> Observation:
         if not self._made:
-            return NotFoundError(f"cannot find {self.target}: it is not made yet")
+            return Observation(NOT_READY, problem=NotFoundError(f"cannot find {self.target}: it is not made yet"))
         if await self.exists(host):
-            return None
-        command = self.config["CLONE_COMMAND"][0]
-        return EnvstartError(f"cannot find {self.target}: {command} said that it is done", hint="look at CLONE_COMMAND")
+            return Observation(READY)
+        said = f"{self.config['CLONE_COMMAND'][0]} said that it is done"
+        error = EnvstartError(f"cannot find {self.target}: {said}", hint="look at CLONE_COMMAND")
+        return Observation(NOT_READY, problem=error)
+
+    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        return [self._filled(self.config["CLONE_COMMAND"])] if verb == "start" else []
 
     async def start(self, host: Host) -> None:
         words = self.config["CLONE_COMMAND"]
@@ -218,6 +220,3 @@ class Copy(Block):
             raise EnvstartError(
                 f"cannot remove {self.target}: {self._undo[0]}: {result.words}", hint="remove it on the server"
             )
-
-    async def state(self, host: Host) -> State:
-        return State(NOT_READY, start=[self._filled(self.config["CLONE_COMMAND"])])

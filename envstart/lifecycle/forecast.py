@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from envstart.engine import circuit_breaker, executor, start_marks
-from envstart.engine.plan import NOT_MOUNTED, stages
+from envstart.engine.plan import LOST, NOT_MOUNTED, stages
 from envstart.errors import EnvstartError, TemporaryError, UnavailableError
 from envstart.steps import mountpoint, observe, symlinks
 from envstart.steps.mount import Mount
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from typing import Any
 
-    from envstart.engine.plan import Plan, State, Step
+    from envstart.engine.plan import Observation, Plan, Step
     from envstart.lifecycle.rehearsal import Rehearsal
 
     Commands = list[tuple[str, ...]]
@@ -28,7 +29,7 @@ class Act:
 
     __slots__ = ("step", "state", "problem", "first", "commands", "error")
 
-    def __init__(self, step: Step, state: State) -> None:
+    def __init__(self, step: Step, state: Observation) -> None:
         self.step = step
         self.state = state
         self.problem: EnvstartError | None = None
@@ -104,8 +105,10 @@ class Forecast:
                 return
         self._do(act, step.preflight_start(host))
         act.commands += host.take()
-        self._require(act, act.state.start)
-        act.commands += act.state.start
+        if act.state.status != LOST:
+            start = self._commands(act)
+            self._require(act, start)
+            act.commands += start
 
     def _stop(self) -> None:
         """Follow executor.stop()."""
@@ -120,7 +123,7 @@ class Forecast:
             self._do(act, act.step.preflight_stop(host))
         if self.error or any(act.error for act in self.acts):
             for act in self.acts:
-                act.commands = list(act.state.stop)
+                act.commands = self._commands(act)
             return
         host.take()
         told = len(host.warnings)
@@ -133,8 +136,14 @@ class Forecast:
                 self._do(act, act.step.stop(host))
                 act.commands = host.take()
             else:
-                act.commands = list(act.state.stop)
+                act.commands = self._commands(act)
                 self._require(act, act.commands)
+
+    def _commands(self, act: Act) -> Commands:
+        """Return the commands of a step; none where they cannot be told."""
+        with contextlib.suppress(EnvstartError):
+            return list(self._host.complete(act.step.commands(self._host, self.verb)))
+        return []
 
     def _require(self, act: Act, commands: Sequence[tuple[str, ...]]) -> None:
         for argv in commands:

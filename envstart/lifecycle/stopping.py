@@ -133,5 +133,5 @@ def _is_of(recorded: Record, configured: Plan) -> bool:
 
 def _is_mounted(host: Host, plan: Plan) -> bool:
     """Tell whether the mount table has any mount of the plan."""
-    states = host.gather([step.state(host) for step in plan.steps if step.point])
+    states = host.gather([step.observe(host) for step in plan.steps if step.point])
     return any(state.status not in (NOT_MOUNTED, WRONG_SOURCE, UNKNOWN) for state in states)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from envstart.engine import plan
-from envstart.errors import EnvstartError, NotFoundError, TemporaryError, UnavailableError
+from envstart.errors import NotFoundError, TemporaryError, UnavailableError
 from envstart.system.polling import Polling
 
 TYPE_CHECKING = False
@@ -77,8 +77,10 @@ class Node(Block):
         real = os.path.realpath(self.source)
         return real if real.startswith("/dev/") else self.source
 
-    async def check(self, host: Host) -> EnvstartError | None:
-        return None if os.path.exists(self.source) else self._lacking()
+    async def inspect(self, host: Host) -> plan.Observation:
+        if os.path.exists(self.source):
+            return plan.Observation(plan.READY)
+        return plan.Observation(plan.NOT_READY, problem=self._lacking())
 
     async def start(self, host: Host) -> None:
         """Labels and disks can come a moment after boot."""
@@ -93,9 +95,6 @@ class Node(Block):
 
     async def stop(self, host: Host) -> None:
         """It was there before us."""
-
-    async def state(self, host: Host) -> plan.State:
-        return plan.State(plan.READY if os.path.exists(self.source) else plan.NOT_READY)
 
 
 async def appears(host: Host, path: str, timeout: float) -> bool:

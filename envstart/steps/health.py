@@ -10,6 +10,7 @@ import errno
 import os
 
 from envstart.engine import plan
+from envstart.engine.plan import Observation
 from envstart.errors import (
     DeadlineExceededError,
     EnvstartError,
@@ -37,50 +38,27 @@ _LOCAL_ROOT = "may root use it? look at what it lies on"
 _AS_ROOT = "let the server map root to root for this host (maproot, no_root_squash)"
 
 
-class Health:
-    """What an answer means for a mount: its state (``status`` of plan.py, and ``detail``), and the ``problem`` that a
-    start has with it. ``curable``: a new mount can mend that. ``warning``: what a start tells, and goes on."""
-
-    __slots__ = ("status", "detail", "problem", "curable", "warning")
-
-    def __init__(
-        self,
-        status: str = plan.MOUNTED,
-        detail: str = "",
-        problem: EnvstartError | None = None,
-        curable: bool = False,
-        warning: str = "",
-    ) -> None:
-        self.status = status
-        self.detail = detail
-        self.problem = problem
-        self.curable = curable
-        self.warning = warning
-
-
 async def check_health(mount: Mount, host: Host, point: str, timeout: float | None = None) -> EnvstartError | None:
     """Return None if the directory is usable, else the problem that a new mount can mend; raise any other.
 
     ``timeout``: seconds in which it must answer, in place of the mount's own.
     """
-    health = await inspect(mount, host, point, timeout)
-    if health.warning:
-        host.report.warn(health.warning)
-    if health.problem is not None and not health.curable:
-        raise health.problem
-    return health.problem
+    seen = await inspect(mount, host, point, timeout)
+    if seen.warning:
+        host.report.warn(seen.warning)
+    return seen.settle()
 
 
-async def inspect(mount: Mount, host: Host, point: str, timeout: float | None = None) -> Health:
+async def inspect(mount: Mount, host: Host, point: str, timeout: float | None = None) -> Observation:
     """Ask the directory itself, unless this run has done that, or it cannot answer."""
     using = f"cannot use {point}: {mount.source}"
     down = await mount.why_down(host)
     if down:
-        return Health(plan.NO_ANSWER, down, NoResponseError(f"{using} is mounted there, but {down}"), curable=True)
+        return Observation(plan.NO_ANSWER, down, NoResponseError(f"{using} is mounted there, but {down}"))
     gone = await mount.why_lost(host)
     if gone:
         # It would answer all the same, out of memory.
-        return Health(plan.BROKEN, gone, TemporaryError(f"{using} is mounted there, but {gone}"), curable=True)
+        return Observation(plan.BROKEN, gone, TemporaryError(f"{using} is mounted there, but {gone}"))
     answer = host.looked.get(point)
     if answer is None:
         answer = await _ask(mount, host, point, timeout or mount.probe_timeout)
@@ -102,7 +80,7 @@ async def _ask(mount: Mount, host: Host, point: str, timeout: float) -> ProbeRes
         return ProbeResult(ProbeResult.FAILED, reason(error))
 
 
-def interpret(mount: Mount, platform: str, point: str, answer: ProbeResult) -> Health:
+def interpret(mount: Mount, platform: str, point: str, answer: ProbeResult) -> Observation:
     """Tell what an answer means. Pure."""
     using, detail = f"cannot use {point}: {mount.source}", answer.detail
     word = answer.verdict
@@ -112,28 +90,22 @@ def interpret(mount: Mount, platform: str, point: str, answer: ProbeResult) -> H
         word = probe.BROKEN
     if word == ProbeResult.HUNG:
         silence = detail if detail.startswith("no answer") else f"no answer ({detail})"
-        problem: EnvstartError = NoResponseError(
-            f"{using} is mounted there but gives {silence}", hint="is the server up?"
-        )
-        return Health(plan.NO_ANSWER, detail, problem, curable=True)
+        error = NoResponseError(f"{using} is mounted there but gives {silence}", hint="is the server up?")
+        return Observation(plan.NO_ANSWER, detail, error)
     if word == probe.BROKEN:
-        problem = TemporaryError(f"{using} is mounted there but broken: {detail}")
-        return Health(plan.BROKEN, detail, problem, curable=True)
+        return Observation(plan.BROKEN, detail, TemporaryError(f"{using} is mounted there but broken: {detail}"))
     if word == ProbeResult.FAILED:
-        return Health(plan.NOT_USABLE, detail, EnvstartError(f"{using}: {detail}"))
+        return Observation(plan.NOT_USABLE, detail, refusal=EnvstartError(f"{using}: {detail}"))
     if word == probe.DENIED:
-        return Health(
-            plan.NOT_USABLE,
-            detail,
-            PermissionDeniedError(f"{using}: {detail}", hint=_AS_ROOT if mount.fstype == "nfs" else _LOCAL_ROOT),
-        )
+        hint = _AS_ROOT if mount.fstype == "nfs" else _LOCAL_ROOT
+        return Observation(plan.NOT_USABLE, detail, refusal=PermissionDeniedError(f"{using}: {detail}", hint=hint))
     if word == probe.LACKING:
-        problem = NotFoundError(f"{using} has no {detail}, which {mount.requires()}", hint="is it the right directory?")
-        return Health(plan.NOT_USABLE, f"it has no {detail}", problem)
+        refusal = NotFoundError(f"{using} has no {detail}, which {mount.requires()}", hint="is it the right directory?")
+        return Observation(plan.NOT_USABLE, f"it has no {detail}", refusal=refusal)
     if word == probe.EMPTY and probe.may_be_empty(mount.fstype, "ro" in mount.options, detail):
         if mount.required:
             return interpret(mount, platform, point, ProbeResult(probe.LACKING, mount.required[0]))
-        return Health()
+        return Observation(plan.MOUNTED)
     if word in (probe.EMPTY, probe.UNREADABLE) and mount.config["EMPTY_DIR"] != "ignore":
         return _bare(mount, using, word, detail)
     if answer.other is not None and answer.other[1] < LEASE_SECONDS and mount.config["LEASE"] != "ignore":
@@ -141,11 +113,11 @@ def interpret(mount: Mount, platform: str, point: str, answer: ProbeResult) -> H
     if answer.refusal:
         # A server that does not let root write is how it may be meant; a full disk never is (docs/faults.md, 117).
         word = plan.NOT_WRITABLE if answer.refusal in NOT_ROOT else plan.NOT_USABLE
-        return Health(word, f"it takes no file: {answer.refusal}")
-    return Health()
+        return Observation(word, f"it takes no file: {answer.refusal}")
+    return Observation(plan.MOUNTED)
 
 
-def _bare(mount: Mount, using: str, word: str, detail: str) -> Health:
+def _bare(mount: Mount, using: str, word: str, detail: str) -> Observation:
     """Judge a directory that is empty and takes no file, or that cannot be listed."""
     what = "is empty and takes no file" if word == probe.EMPTY else "cannot be listed"
     text, seen = f"{using} {what} ({detail})", f"it {what} ({detail})"
@@ -155,32 +127,33 @@ def _bare(mount: Mount, using: str, word: str, detail: str) -> Health:
         seen += ": is it exported?"
         text += ": an NFSv4 server shows what it does not export to this host like that"
     if mount.config["EMPTY_DIR"] == "warn":
-        return Health(plan.DEGRADED, seen, warning=text)
+        return Observation(plan.DEGRADED, seen, warning=text)
     if unexported:
         # Who has it mounted sees nothing of what is exported later.
-        problem: EnvstartError = NotFoundError(text, hint="export it and start again, or set EMPTY_DIR=warn")
-        return Health(plan.NOT_USABLE, seen, problem, curable=True)
+        problem = NotFoundError(text, hint="export it and start again, or set EMPTY_DIR=warn")
+        return Observation(plan.NOT_USABLE, seen, problem)
+    refusal: EnvstartError
     if detail in _FULL:
-        problem = TemporaryError(f"{text}: the disk is full", hint="make room there, or set EMPTY_DIR=warn")
+        refusal = TemporaryError(f"{text}: the disk is full", hint="make room there, or set EMPTY_DIR=warn")
     elif detail == probe.IN_THE_WAY:
-        problem = NotFoundError(text, hint="move that away, or set EMPTY_DIR=warn")
+        refusal = NotFoundError(text, hint="move that away, or set EMPTY_DIR=warn")
     elif detail == _READ_ONLY:
-        problem = PermissionDeniedError(
+        refusal = PermissionDeniedError(
             text, hint="let it be written to, write ro in the mount options, or set EMPTY_DIR=warn"
         )
     elif detail in NOT_ROOT:
-        problem = PermissionDeniedError(text, hint=f"{_AS_ROOT}, or set EMPTY_DIR=warn")
+        refusal = PermissionDeniedError(text, hint=f"{_AS_ROOT}, or set EMPTY_DIR=warn")
     else:
-        return Health(plan.BROKEN, seen, TemporaryError(text, hint="is it broken?"), curable=True)
-    return Health(plan.NOT_USABLE, seen, problem)
+        return Observation(plan.BROKEN, seen, TemporaryError(text, hint="is it broken?"))
+    return Observation(plan.NOT_USABLE, seen, refusal=refusal)
 
 
-def _leased(mount: Mount, using: str, point: str, node: str, age: int) -> Health:
+def _leased(mount: Mount, using: str, point: str, node: str, age: int) -> Observation:
     """Judge a system directory that another node has said to use."""
     name, when = mount.environment.name, f"{age // 60} minutes ago"
     text = f"{using}: node {node} had {name} in use {when} ({point}/locked)"
     seen = f"node {node} had it in use {when}"
     if mount.config["LEASE"] == "warn":
-        return Health(plan.DEGRADED, seen, warning=text)
-    problem = TemporaryError(text, hint=f"stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
-    return Health(plan.LOST, seen, problem)
+        return Observation(plan.DEGRADED, seen, warning=text)
+    refusal = TemporaryError(text, hint=f"stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
+    return Observation(plan.LOST, seen, refusal=refusal)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from envstart import errors
 from envstart.engine import circuit_breaker, plan
 from envstart.engine.retry import until_it_heals
@@ -100,22 +98,45 @@ class Mount(plan.Step):
 
     # Is it so?
 
+    async def inspect(self, host: Host) -> plan.Observation:
+        """Return what the mount table shows on the directory, which is not touched."""
+        return await mountpoint.inspect(host, self, await host.mounts(), await self._real_point(host))
+
+    async def observe(self, host: Host) -> plan.Observation:
+        """Return what there is, for people, without a look into the directory: also how it differs from what an
+        administrator may expect."""
+        try:
+            point, table = await self._real_point(host), await host.mounts()
+            seen = await mountpoint.inspect(host, self, table, point)
+            if seen.status == plan.MOUNTED and (lost := await self.why_lost(host)):
+                return plan.Observation(plan.BROKEN, lost)
+        except (errors.EnvstartError, OSError) as error:
+            from envstart.steps import recovery
+
+            if isinstance(error, errors.NoResponseError) and await recovery.hidden(self, host) is not None:
+                text = "an unmount of it hangs, so that the mount table leaves it out"
+                return plan.Observation(plan.NO_ANSWER, text)
+            return plan.Observation(plan.UNKNOWN, str(error))
+        if seen.status == plan.NOT_MOUNTED:
+            return seen._replace(detail=await sources.unshown(self, host, table, point))
+        if seen.status == plan.MOUNTED:
+            entry = table.at(point)[0]
+            drift = mountpoint.drift(entry, self.options) or await sources.unshown(self, host, table, point, entry)
+            return plan.Observation(plan.DEGRADED, drift) if drift else seen
+        return seen
+
     async def check(self, host: Host) -> errors.EnvstartError | None:
+        """Return what a start has to mend, after a look into the directory too; raise if it must be left alone."""
         try:
             point = await self._real_point(host)
         except errors.NoResponseError as error:
             # What it lies on may be another directory of this environment, which is brought back first.
             return error
         table = await host.mounts()
-        entry = await self._ours(host, table, point)
-        if entry is None:
-            if hidden := table.below(point):
-                raise errors.ConfigError(
-                    f"cannot mount {self.source} on {point}: it would hide {', '.join(hidden[:3])}",
-                    hint="unmount that first",
-                )
-            return errors.NotFoundError(f"cannot find {self.source} on {point}: nothing is mounted there")
-        for doubt in await sources.doubts(self, host, table, entry):
+        problem = (await mountpoint.inspect(host, self, table, point)).settle()
+        if problem is not None:
+            return problem
+        for doubt in await sources.doubts(self, host, table, table.at(point)[0]):
             host.report.warn(f"{point}: {doubt}")
         problem = await health.check_health(self, host, point)
         silent = self._new and isinstance(problem, errors.NoResponseError)
@@ -128,14 +149,11 @@ class Mount(plan.Step):
         return problem
 
     async def _ours(self, host: Host, table: Table, point: str) -> Entry | None:
-        """The mount on ``point`` if it is the one that is wanted; ConfigError if it is anything else."""
-        entry = mountpoint.seen(table, point)
-        if entry is not None and not await self._matches(host, table, entry):
-            raise errors.ConfigError(
-                f"cannot mount {self.source} on {point}: {entry} is mounted there; it is not touched",
-                hint=f"{shlex.join(('umount', point))}, or correct the configuration",
-            )
-        return entry
+        """Return the mount on ``point`` if it is the configured one; ConfigError if it is anything else."""
+        if not (stack := table.at(point)):
+            return None
+        (await mountpoint.inspect(host, self, table, point)).settle()
+        return stack[0]
 
     async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
         """Whether it is of the wanted kind, and shows the wanted source. Links in it are followed only if they must."""
@@ -392,11 +410,12 @@ class Mount(plan.Step):
             return []
         for entry in stack:
             if not await self._matches(host, table, entry):
-                mounted = " over ".join(str(entry) for entry in reversed(stack))
                 raise errors.ConfigError(
-                    f"cannot unmount {point}: {mounted} is mounted there, not {self.source} alone; it is not touched"
+                    f"cannot unmount {point}: {mountpoint.listed(stack)} is mounted there, not {self.source} alone; it "
+                    "is not touched"
                 )
-        mountpoint.refuse_hidden(table, stack[-1])
+        if (hidden := mountpoint.hidden(table, stack[-1])) is not None:
+            raise hidden
         return list(reversed(stack))
 
     def _kept(self, table: Table, point: str) -> bool:
@@ -408,57 +427,23 @@ class Mount(plan.Step):
         shared = self._origin(table, self.shared).rstrip("/")
         return any(is_below(origin, shared) for origin in others)
 
-    # What is there.
+    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        """Return the command of mount(8) or umount(8)."""
+        point = await self._real_point(host)
+        if verb == "start":
+            return [commands.mount(host.platform, self.fstype, self.options, await self._expected(host), point)]
+        table = await host.mounts()
+        if (await mountpoint.inspect(host, self, table, point)).status != plan.MOUNTED or self._kept(table, point):
+            return []
+        return [commands.unmount(host.platform, table.at(point)[0].fstype, point)]
 
-    async def state(self, host: Host) -> plan.State:
+    async def _expected(self, host: Host) -> str:
+        """Return what would be handed to the mount command, as far as that can be told beforehand."""
         try:
-            point = await self._real_point(host)
-            table = await host.mounts()
-            matching = [await self._matches(host, table, entry) for entry in table.at(point)]
-            gone = await self.why_lost(host) if matching == [True] else ""
-        except (errors.EnvstartError, OSError) as error:
-            from envstart.steps import recovery
-
-            if isinstance(error, errors.NoResponseError) and await recovery.hidden(self, host) is not None:
-                return plan.State(plan.NO_ANSWER, "an unmount of it hangs, so that the mount table leaves it out")
-            return plan.State(plan.UNKNOWN, str(error))
-        mounted = " over ".join(str(entry) for entry in reversed(table.at(point)))
-        try:
-            device = await self._device(host)
+            return await self._device(host)
         except errors.EnvstartError:
-            device = self.lower.expected(host) if self.lower is not None else self.source
-        mounting = [commands.mount(host.platform, self.fstype, self.options, device, point)]
-        if not matching:
-            return plan.State(plan.NOT_MOUNTED, await sources.unshown(self, host, table, point), start=mounting)
-        if len(matching) > 1:
-            return plan.State(plan.STACKED, mounted)
-        if not matching[0]:
-            return plan.State(plan.WRONG_SOURCE, mounted)
-        stop = [] if self._kept(table, point) else [commands.unmount(host.platform, table.at(point)[0].fstype, point)]
-        if gone:
-            return plan.State(plan.BROKEN, gone, mounting, stop)
-        if hiding := table.hidden_by(point):
-            return plan.State(plan.STACKED, f"{mounted}, hidden by {hiding}, which was mounted on {hiding.point} later")
-        entry = table.at(point)[0]
-        drift = mountpoint.drift(entry, self.options) or await sources.unshown(self, host, table, point, entry)
-        return plan.State(plan.DEGRADED if drift else plan.MOUNTED, drift or mounted, mounting, stop)
+            return self.lower.expected(host) if self.lower is not None else self.source
 
     async def _real_point(self, host: Host) -> str:
-        """The directory as the mount table names it. It is touched only when the table does not know it."""
-        try:
-            if self.enclosing:
-                return await symlinks.place(host, self.enclosing, self.point)
-            real = await host.real(self.point)
-        except (errors.NoResponseError, errors.DeadlineExceededError) as error:
-            # The table does not know it by this name; by which one it would, only what it lies on can tell.
-            raise errors.NoResponseError(
-                f"cannot use {self.point}: what it lies on gives {error}", hint="is it on a dead server?"
-            ) from None
-        if real == self.point:
-            return real
-        workdir = self.environment.workdir
-        if workdir and is_below(self.point, workdir) and not is_below(real, await host.real(workdir)):
-            raise errors.PermissionDeniedError(
-                f"cannot use {self.point}: it leads to {real}, out of the workdir {workdir}"
-            )
-        return real
+        """Return the directory as the mount table names it. It is touched only when the table does not know it."""
+        return await symlinks.real_point(host, self)

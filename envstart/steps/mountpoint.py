@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from envstart.engine.plan import MOUNTED, NOT_MOUNTED, STACKED, WRONG_SOURCE, Observation
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
 from envstart.system import filesystem
 
@@ -25,29 +26,46 @@ class Undo:
         self.cut_off = False
 
 
-def seen(table: Table, point: str) -> Entry | None:
-    """What is mounted on ``point``; ConfigError if something else lies under or over it."""
+def listed(stack: Sequence[Entry]) -> str:
+    """Return the mounts on one directory as text, the visible one first."""
+    return " over ".join(str(entry) for entry in reversed(stack))
+
+
+async def inspect(host: Host, mount: Mount, table: Table, point: str) -> Observation:
+    """Return what the mount table shows on ``point`` against what is configured."""
     stack = table.at(point)
-    if len(stack) > 1:
-        mounted = " over ".join(str(entry) for entry in reversed(stack))
-        raise ConfigError(
-            f"cannot use {point}: {len(stack)} mounts are stacked on it, {mounted}; it is not touched",
-            hint=shlex.join(("umount", point)),
-        )
     if not stack:
-        return None
-    refuse_hidden(table, stack[0])
-    return stack[0]
-
-
-def refuse_hidden(table: Table, entry: Entry) -> None:
-    """ConfigError if nobody sees a mount, because something was mounted above it later."""
-    if (hiding := table.hidden_by(entry.point)) is not None:
-        raise ConfigError(
-            f"cannot use {entry.point}: {entry} is mounted there, and hidden by {hiding}, which was mounted on "
-            f"{hiding.point} later; it is not touched",
-            hint=shlex.join(("umount", hiding.point)),
+        if below := ", ".join(table.below(point)[:3]):
+            text = f"cannot mount {mount.source} on {point}: it would hide {below}"
+            return Observation(NOT_MOUNTED, refusal=ConfigError(text, hint="unmount that first"))
+        problem = NotFoundError(f"cannot find {mount.source} on {point}: nothing is mounted there")
+        return Observation(NOT_MOUNTED, problem=problem)
+    if len(stack) > 1:
+        text = f"cannot use {point}: {len(stack)} mounts are stacked on it, {listed(stack)}; it is not touched"
+        return Observation(STACKED, listed(stack), refusal=ConfigError(text, hint=shlex.join(("umount", point))))
+    if (refusal := hidden(table, stack[0])) is not None:
+        hiding = table.hidden_by(point)
+        assert hiding is not None
+        detail = f"{stack[0]}, hidden by {hiding}, which was mounted on {hiding.point} later"
+        return Observation(STACKED, detail, refusal=refusal)
+    if not await mount._matches(host, table, stack[0]):
+        refusal = ConfigError(
+            f"cannot mount {mount.source} on {point}: {stack[0]} is mounted there; it is not touched",
+            hint=f"{shlex.join(('umount', point))}, or correct the configuration",
         )
+        return Observation(WRONG_SOURCE, str(stack[0]), refusal=refusal)
+    return Observation(MOUNTED, str(stack[0]))
+
+
+def hidden(table: Table, entry: Entry) -> ConfigError | None:
+    """Return an error if nobody sees a mount, because something was mounted above it later."""
+    if (hiding := table.hidden_by(entry.point)) is None:
+        return None
+    return ConfigError(
+        f"cannot use {entry.point}: {entry} is mounted there, and hidden by {hiding}, which was mounted on "
+        f"{hiding.point} later; it is not touched",
+        hint=shlex.join(("umount", hiding.point)),
+    )
 
 
 def drift(entry: Entry, options: Sequence[str]) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 
 from envstart.engine import plan
-from envstart.engine.plan import State
+from envstart.engine.plan import Observation
 from envstart.errors import EnvstartError
-from envstart.steps import health as usable
+from envstart.steps import health
 from envstart.steps.mount import Mount
 from envstart.system import bulk_probe
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 LEVELS = ("table", "read", "write")
 
 
-def states(host: Host, steps: Sequence[Step], level: str = "read", places: Sequence[str] = ()) -> list[State]:
+def states(host: Host, steps: Sequence[Step], level: str = "read", places: Sequence[str] = ()) -> list[Observation]:
     """Return the state of each step, looked at as closely as ``level`` says; ``places`` are further directories whose
     real names will be asked for."""
     try:
         host.complete(host.mounts())
     except EnvstartError as error:
-        return [State(plan.UNKNOWN, str(error)) for _ in steps]
+        return [Observation(plan.UNKNOWN, str(error)) for _ in steps]
     resolve(host, [*filter(None, places), *(place for step in steps for place in step.touched_paths)])
-    observed: list[State] = host.gather([step.state(host) for step in steps])
+    observed: list[Observation] = host.gather([step.observe(host) for step in steps])
     if level != "table":
         observed = _look(host, steps, observed, writing=level == "write")
     return observed
@@ -56,7 +56,7 @@ async def _down(host: Host, step: Mount) -> tuple[str | EnvstartError, str]:
     return down, "" if down else await host.real(step.point)
 
 
-def _look(host: Host, steps: Sequence[Step], states: Sequence[State], writing: bool) -> list[State]:
+def _look(host: Host, steps: Sequence[Step], states: Sequence[Observation], writing: bool) -> list[Observation]:
     """Look into what is mounted: one child for each server, and none where something tells that it cannot answer."""
     table = host.complete(host.mounts())
     observed = list(states)
@@ -68,9 +68,9 @@ def _look(host: Host, steps: Sequence[Step], states: Sequence[State], writing: b
     ]
     for (number, step), (down, point) in zip(mounted, host.gather([_down(host, step) for _, step in mounted])):
         if isinstance(down, EnvstartError):
-            observed[number] = State(plan.UNKNOWN, str(down))
+            observed[number] = Observation(plan.UNKNOWN, str(down))
         elif down:
-            observed[number] = State(plan.NO_ANSWER, down, states[number].start, states[number].stop)
+            observed[number] = Observation(plan.NO_ANSWER, down)
         else:
             write = writing and "ro" not in step.options
             probe = bulk_probe.Probe(step.server(table), point, tuple(step.required), step.lease(point), write)
@@ -82,7 +82,7 @@ def _look(host: Host, steps: Sequence[Step], states: Sequence[State], writing: b
         host.looked[point] = probe.answer
         if probe.answer.verdict == probe.answer.HUNG:
             host.unresponsive.add(point)
-        health = usable.interpret(step, host.platform, point, probe.answer)
-        if health.status != plan.MOUNTED:
-            observed[number] = State(health.status, health.detail, states[number].start, states[number].stop)
+        seen = health.interpret(step, host.platform, point, probe.answer)
+        if seen.status != plan.MOUNTED:
+            observed[number] = seen
     return observed

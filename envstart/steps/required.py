@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from envstart.config.schema import REQUIRE_MOUNTED, SELF
 from envstart.engine import plan
-from envstart.errors import ConfigError, DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
+from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, TemporaryError
 from envstart.paths import is_below
 
 TYPE_CHECKING = False
@@ -44,32 +44,21 @@ class MountedDirectory(plan.Step):
     def needs(self, other: plan.Step) -> bool:
         return False
 
-    async def check(self, host: Host) -> EnvstartError | None:
-        """Raise before anything is done: by this run it cannot be mended."""
-        if problem := await self._lack(host):
-            raise TemporaryError(
-                f"cannot use what lies in {self.source}: {problem}", hint=f"mount {self.source}, and start again"
-            )
-        return None
+    async def inspect(self, host: Host) -> plan.Observation:
+        """Return a refusal if it is no mount point: no run can mend that."""
+        cannot = f"cannot use what lies in {self.source}"
+        try:
+            real = await host.real(self.source)
+        except (NoResponseError, DeadlineExceededError) as error:
+            raise TemporaryError(f"{cannot}: it gives {error}", hint="is it on a dead server?") from None
+        if (await host.mounts()).at(real):
+            return plan.Observation(plan.READY)
+        text = f"it is no mount point, which {self._key} asks for"
+        refusal = TemporaryError(f"{cannot}: {text}", hint=f"mount {self.source}, and start again")
+        return plan.Observation(plan.NOT_READY, text, refusal=refusal)
 
     async def start(self, host: Host) -> None:
         await self.check(host)
 
     async def stop(self, host: Host) -> None:
         """It was there before us."""
-
-    async def state(self, host: Host) -> plan.State:
-        try:
-            problem = await self._lack(host)
-        except EnvstartError as error:
-            return plan.State(plan.UNKNOWN, str(error))
-        return plan.State(plan.NOT_READY, problem) if problem else plan.State(plan.READY)
-
-    async def _lack(self, host: Host) -> str:
-        try:
-            real = await host.real(self.source)
-        except (NoResponseError, DeadlineExceededError) as error:
-            raise TemporaryError(
-                f"cannot use what lies in {self.source}: it gives {error}", hint="is it on a dead server?"
-            ) from None
-        return "" if (await host.mounts()).at(real) else f"it is no mount point, which {self._key} asks for"

@@ -32,6 +32,26 @@ async def place(host: Host, directory: str, path: str) -> str:
     return real.rstrip("/") + path[len(directory.rstrip("/")) :]
 
 
+async def real_point(host: Host, mount: Mount) -> str:
+    """Return the mount point as the mount table names it; NoResponseError, or PermissionDeniedError outside of the
+    workdir."""
+    try:
+        if mount.enclosing:
+            return await place(host, mount.enclosing, mount.point)
+        real: str = await host.real(mount.point)
+    except (NoResponseError, DeadlineExceededError) as error:
+        # The table does not know it by this name; by which one it would, only what it lies on can tell.
+        raise NoResponseError(
+            f"cannot use {mount.point}: what it lies on gives {error}", hint="is it on a dead server?"
+        ) from None
+    workdir = mount.environment.workdir
+    if real == mount.point or not workdir or not is_below(mount.point, workdir):
+        return real
+    if not is_below(real, await host.real(workdir)):
+        raise PermissionDeniedError(f"cannot use {mount.point}: it leads to {real}, out of the workdir {workdir}")
+    return real
+
+
 async def refuse(host: Host, mount: Mount, point: str) -> None:
     """PermissionDeniedError if a link leads the mount point or its source elsewhere that somebody else could have
     made."""

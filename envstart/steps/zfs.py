@@ -7,7 +7,7 @@ dataset that zfs(8) mounts there by itself stays mounted. Nothing of ZFS is ever
 
 from __future__ import annotations
 
-from envstart.engine.plan import MOUNTED, NOT_READY, READY, UNKNOWN, State
+from envstart.engine.plan import NOT_READY, READY, Observation
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -22,6 +22,8 @@ from envstart.steps.mount import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envstart.config.load import Config
     from envstart.engine.plan import Step
     from envstart.environment import Environment
@@ -66,18 +68,18 @@ class Clone(Block):
         properties: Properties = await host.ask(words, _parse)
         return properties
 
-    async def check(self, host: Host) -> EnvstartError | None:
+    async def inspect(self, host: Host) -> Observation:
         properties = await self.properties(host)
         if properties is not None:
-            if properties[0] == _NONE:
-                raise ConfigError(f"cannot use {self.source}: it is a volume", hint="name a file system in ZFS_CLONE")
-            return None
+            volume = ConfigError(f"cannot use {self.source}: it is a volume", hint="name a file system in ZFS_CLONE")
+            return Observation(READY, refusal=volume if properties[0] == _NONE else None)
         problem = NotFoundError(
             f"cannot find dataset {self.source}: make it, or set ZFS_SKELETON_SNAPSHOT to have it cloned"
         )
-        if self._snapshot is None:
-            raise problem
-        return problem
+        return Observation(NOT_READY, "no such dataset", problem, problem if self._snapshot is None else None)
+
+    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        return [self._command()] if verb == "start" and self._snapshot else []
 
     async def start(self, host: Host) -> None:
         """It is mounted by nobody but us: at boot zfs(8) leaves alone what has canmount=noauto."""
@@ -100,15 +102,6 @@ class Clone(Block):
 
     async def stop(self, host: Host) -> None:
         """A clone is never destroyed."""
-
-    async def state(self, host: Host) -> State:
-        try:
-            properties = await self.properties(host)
-        except EnvstartError as error:
-            return State(UNKNOWN, str(error))
-        if properties is not None:
-            return State(READY)
-        return State(NOT_READY, "no such dataset", start=[self._command()] if self._snapshot else [])
 
 
 class Dataset(Mount):
@@ -148,13 +141,8 @@ class Dataset(Mount):
         entries = await super()._to_stop(host)
         return [] if entries and await self._mounts_itself(host) else entries
 
-    async def state(self, host: Host) -> State:
-        state = await super().state(host)
-        try:
-            stays = state.status == MOUNTED and await self._mounts_itself(host)
-        except EnvstartError as error:
-            return State(UNKNOWN, str(error))
-        return State(MOUNTED, state.detail) if stays else state
+    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        return [] if verb == "stop" and await self._mounts_itself(host) else await super().commands(host, verb)
 
 
 def steps(environment: Environment, config: Config, point: str) -> list[Step]:

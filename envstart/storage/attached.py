@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envstart.config.load import Config
 from envstart.engine.retry import until_it_heals
 from envstart.errors import TemporaryError
@@ -24,6 +26,17 @@ class Attached(Block):
     def detach_argv(self, host: Host, device: str) -> tuple[str, ...]:
         """Return the command that detaches a device; its last word is what it calls the device."""
         raise NotImplementedError
+
+    async def attach_commands(self, host: Host) -> list[tuple[str, ...]]:
+        """Return the command that attaches it, as far as that can be told before."""
+        raise NotImplementedError
+
+    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        """Return the command that attaches or detaches it."""
+        if verb == "start":
+            return await self.attach_commands(host)
+        device = await self.attached(host)
+        return [self.detach_argv(host, device)] if device else []
 
     async def device(self, host: Host) -> str | None:
         """Return the device, if it is attached."""

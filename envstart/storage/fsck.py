@@ -27,6 +27,8 @@ from envstart.system import filesystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.system.command import Result
@@ -64,24 +66,40 @@ class Fsck(Block):
         # The device that this run has looked at.
         self._seen = ""
 
-    async def check(self, host: Host) -> EnvstartError | None:
-        if self._is_of_elsewhere(host):
-            raise ConfigError(f"cannot use {self.source}: Linux does not write to UFS", hint="set VOLUME_FSTYPE=ext4")
+    async def inspect(self, host: Host) -> plan.Observation:
         device = await self.device(host)
-        lacking = TemporaryError(f"cannot use {self.source}: it was not looked at yet")
-        if device is None:
-            return lacking
-        mounted = await host.stack(self._target)
+        mounted = await host.stack(self._target) if device else []
+        problem = TemporaryError(f"cannot use {self.source}: it was not looked at yet")
+        refusal = None
+        if self._is_of_elsewhere(host):
+            refusal = ConfigError(
+                f"cannot use {self.source}: Linux does not write to UFS", hint="set VOLUME_FSTYPE=ext4"
+            )
         if mounted:
             # What is mounted there is judged by the step that mounts it.
-            return lacking if await devices.is_lost(host, mounted[-1]) else None
-        if await host.stack(self._looking):
-            # A start that was killed has left it.
-            return lacking
-        if device == self._seen:
-            return None
-        await self._check_unused(host, device)
-        return lacking
+            lost = await devices.is_lost(host, mounted[-1])
+            return plan.Observation(plan.READY, "mounted", problem if lost else None, refusal)
+        return plan.Observation(
+            plan.NOT_READY,
+            "not mounted" if device else "no device",
+            None if device and device == self._seen and not await host.stack(self._looking) else problem,
+            refusal,
+        )
+
+    async def observe(self, host: Host) -> plan.Observation:
+        seen = await super().observe(host)
+        if seen.status != plan.NOT_READY or not await self._is_checked(host):
+            return seen
+        how = "to be checked" if seen.detail == "not mounted" else "to be checked unless it is clean"
+        return seen._replace(detail=f"{seen.detail}; {how}")
+
+    async def check(self, host: Host) -> EnvstartError | None:
+        problem = await super().check(host)
+        device = await self.device(host)
+        # A mount on the second directory was left by a start that was killed.
+        if problem and device and not (await host.stack(self._target) or await host.stack(self._looking)):
+            await self._check_unused(host, device)
+        return problem
 
     async def _check_unused(self, host: Host, device: str) -> None:
         users = ", ".join(await self._users(host, device))
@@ -228,18 +246,15 @@ class Fsck(Block):
         if await host.stack(self._looking):
             await self._unmount(host)
 
-    async def state(self, host: Host) -> plan.State:
-        try:
-            device = await self.device(host)
-        except EnvstartError as error:
-            return plan.State(plan.UNKNOWN, str(error))
-        if device is not None and await host.stack(self._target):
-            return plan.State(plan.READY, "mounted")
-        if self._is_of_elsewhere(host) or not self._preens or (device and await self._is_clean(host, device)):
-            return plan.State(plan.NOT_READY, "not mounted" if device else "no device")
-        start = [await fsck_preen.argv(host, self._kind, device or self.expected(host))]
-        detail = "not mounted; to be checked" if device else "no device; to be checked unless it is clean"
-        return plan.State(plan.NOT_READY, detail, start=start)
+    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        if verb == "stop" or not await self._is_checked(host):
+            return []
+        return [await fsck_preen.argv(host, self._kind, await self.device(host) or self.expected(host))]
+
+    async def _is_checked(self, host: Host) -> bool:
+        """Tell whether a start would run fsck(8), as far as that can be told before."""
+        device = await self.device(host)
+        return self._preens and not self._is_of_elsewhere(host) and not (device and await self._is_clean(host, device))
 
     def _is_of_elsewhere(self, host: Host) -> bool:
         """Tell whether this system has no program for file systems of this type, and does not write to them."""

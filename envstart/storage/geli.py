@@ -81,10 +81,19 @@ class EliProvider(Attached):
         """Return the device that it will be."""
         return f"{super().expected(host)}.eli"
 
-    async def check(self, host: Host) -> EnvstartError | None:
-        """Return that it is not attached, if it is not."""
+    async def attach_commands(self, host: Host) -> list[tuple[str, ...]]:
+        """Return the command of geli(8)."""
+        return [self._attach_argv(await self.underneath(host) or super().expected(host))]
+
+    async def inspect(self, host: Host) -> plan.Observation:
+        """Tell whether it is attached, and whether GELI has lost the provider."""
         device = await self.attached(host)
-        return None if device else errors.NotFoundError(f"cannot use {self.source}: it is not attached")
+        provider = (await devices.read(host)).provider(device or "")
+        if device is None or provider is None:
+            problem = errors.NotFoundError(f"cannot use {self.source}: it is not attached")
+            return plan.Observation(plan.NOT_READY, "not attached", problem)
+        active = provider.geom.config.get("State", "ACTIVE") == "ACTIVE"
+        return plan.Observation(plan.READY if active else plan.LOST, device)
 
     async def preflight_start(self, host: Host) -> None:
         """Check that root, and nobody else, can read the key files."""
@@ -130,20 +139,6 @@ class EliProvider(Attached):
             host.report.trace(f"{self.source} is not detached: {down}")
             return
         await self.detach(host)
-
-    async def state(self, host: Host) -> plan.State:
-        """Return the state: attached or not, and whether GELI has lost the provider."""
-        try:
-            below = await self.underneath(host)
-            device = await self.attached(host)
-            provider = (await devices.read(host)).provider(device or "")
-        except EnvstartError as error:
-            return plan.State(plan.UNKNOWN, str(error))
-        if device is None or provider is None:
-            start = [self._attach_argv(below or super().expected(host))]
-            return plan.State(plan.NOT_READY, "not attached", start=start)
-        word = plan.READY if provider.geom.config.get("State", "ACTIVE") == "ACTIVE" else plan.LOST
-        return plan.State(word, device, stop=[self.detach_argv(host, device)])
 
 
 def attach_error(result: Result, device: str) -> EnvstartError:

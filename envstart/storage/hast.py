@@ -27,6 +27,8 @@ from envstart.system.polling import Polling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from envstart.config.load import Config
     from envstart.system.command import Result
     from envstart.system.host import Host
@@ -126,13 +128,21 @@ class Role(Block):
         left = resource is not None and resource.role != _PRIMARY and os.path.exists(resource.device)
         return "hastd(8) was started anew, and does not serve the device" if left else ""
 
-    async def check(self, host: Host) -> EnvstartError | None:
+    async def inspect(self, host: Host) -> plan.Observation:
         resource = await self._resource(host)
         if await self.device(host) is None:
-            return NotFoundError(f"cannot use {self.source}: this node is {resource.role}")
-        if resource.status != _COMPLETE:
-            host.report.warn(f"{self.source} is {resource.status or 'alone'}: {await self._alone(host, resource)}")
-        return None
+            problem = NotFoundError(f"cannot use {self.source}: this node is {resource.role}")
+            return plan.Observation(plan.NOT_READY, str(resource), problem)
+        if resource.status == _COMPLETE:
+            return plan.Observation(plan.READY, str(resource))
+        alone = await self._alone(host, resource)
+        warning = f"{self.source} is {resource.status or 'alone'}: {alone}"
+        return plan.Observation(plan.DEGRADED, f"{resource}: {alone}", warning=warning)
+
+    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        if verb == "start":
+            return [("hastctl", "role", _PRIMARY, self._name)]
+        return [("hastctl", "role", self.config["HAST_STOP_ROLE"], self._name)] if await self.device(host) else []
 
     async def _alone(self, host: Host, resource: Resource) -> str:
         """That nothing is replicated, and why."""
@@ -289,15 +299,3 @@ class Role(Block):
         if resource is not None and resource.role == _PRIMARY:
             self.journal_stop(host)
             await self._become(host, self.config["HAST_STOP_ROLE"])
-
-    async def state(self, host: Host) -> plan.State:
-        try:
-            resource = await self._resource(host)
-            if await self.device(host) is None:
-                return plan.State(plan.NOT_READY, str(resource), start=[("hastctl", "role", _PRIMARY, self._name)])
-            stop = [("hastctl", "role", self.config["HAST_STOP_ROLE"], self._name)]
-            if resource.status == _COMPLETE:
-                return plan.State(plan.READY, str(resource), stop=stop)
-            return plan.State(plan.DEGRADED, f"{resource}: {await self._alone(host, resource)}", stop=stop)
-        except EnvstartError as error:
-            return plan.State(plan.UNKNOWN, str(error))

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from envstart.config.load import Config
 from envstart.engine import plan
-from envstart.errors import DeadlineExceededError, EnvstartError, NotFoundError, TemporaryError, reason
+from envstart.errors import DeadlineExceededError, NotFoundError, TemporaryError, reason
 from envstart.steps.mount import Mount
 from envstart.storage.host_id import own_mark
 from envstart.system import probe
@@ -44,11 +44,15 @@ class Mark(plan.Step):
         """Tell that the mount comes first."""
         return other is self._mount
 
-    async def check(self, host: Host) -> EnvstartError | None:
-        """Return that it is lacking, unless this run could not write it."""
-        if self._tried or await self._read(host) == await own_mark(host):
-            return None
-        return NotFoundError(f"cannot find {self.source}")
+    async def inspect(self, host: Host) -> plan.Observation:
+        """Tell whose mark it is; no problem is one that this run could not write."""
+        if self._tried:
+            return plan.Observation(plan.READY)
+        mark = await self._read(host)
+        if mark == await own_mark(host):
+            return plan.Observation(plan.READY, mark)
+        problem = NotFoundError(f"cannot find {self.source}")
+        return plan.Observation(plan.LOST if mark else plan.NOT_READY, mark, problem)
 
     async def _read(self, host: Host) -> str:
         mount = self._mount
@@ -89,16 +93,6 @@ class Mark(plan.Step):
             host.report.warn(
                 f"cannot remove {self.source}: {reason(error)}; it counts when this host fails before it is"
             )
-
-    async def state(self, host: Host) -> plan.State:
-        """Return the state: whose mark it is."""
-        try:
-            mark = await self._read(host)
-        except EnvstartError as error:
-            return plan.State(plan.UNKNOWN, str(error))
-        if not mark:
-            return plan.State(plan.NOT_READY)
-        return plan.State(plan.READY if mark == await own_mark(host) else plan.LOST, mark)
 
 
 def read_mark(top: str) -> str:

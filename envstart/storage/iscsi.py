@@ -60,15 +60,37 @@ class Session(Block):
                 return why
 
     async def check(self, host: Host) -> EnvstartError | None:
-        """Return what is lacking; warn of a multipath device that lacks paths."""
+        """Return what is lacking, as soon as no session is on its way out."""
         await wait_for_departures(host, self.lun)
-        device = await self.device(host)
+        return await super().check(host)
+
+    async def inspect(self, host: Host) -> plan.Observation:
+        """Tell how the sessions and the disk are; warn of a multipath device that lacks paths."""
+        sessions, device = await self.lun.sessions(host), await self.device(host)
+        problem = None
         if device is None:
-            return NotFoundError(f"cannot use {self.source}: there is no session, or it has no such disk yet")
-        missing = await self.lun.missing_paths(host)
-        if missing:
-            host.report.warn(f"{device} is degraded: {missing}")
-        return None
+            problem = NotFoundError(f"cannot use {self.source}: there is no session, or it has no such disk yet")
+        if not sessions:
+            needs = initiator_of(host).needs(self.lun.config["ISCSI_CHAP_USER"])
+            detail = f"no session; {needs}" if needs else "no session"
+            return plan.Observation(plan.NOT_READY, detail, problem, pastable=not needs)
+        if await self.why_down(host) and await initiator_of(host).disks(host, sessions[0]):
+            return plan.Observation(plan.LOST, f"the session is down ({sessions[0].state})", problem)
+        if device is None:
+            return plan.Observation(plan.NOT_READY, f"no disk: {sessions[0].state}", problem)
+        if missing := await self.lun.missing_paths(host):
+            return plan.Observation(plan.DEGRADED, missing, warning=f"{device} is degraded: {missing}")
+        return plan.Observation(plan.READY, device)
+
+    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        """Return the commands that log in or out."""
+        initiator, lun = initiator_of(host), self.lun
+        if verb == "start":
+            login = [initiator.login_argv(lun.target, portal) for portal in lun.portals]
+            return login if lun.multipath else login[:1]
+        sessions = await lun.sessions(host)
+        others = self._others(await users_of(host, sessions))
+        return [] if others else [initiator.logout_argv(session) for session in sessions]
 
     async def preflight_start(self, host: Host) -> None:
         """Check the daemon, and that the secrets can be read."""
@@ -126,26 +148,3 @@ class Session(Block):
 
     def _others(self, users: Users) -> Users:
         return other_luns(users, self.lun.number)
-
-    async def state(self, host: Host) -> plan.State:
-        """Return the state of the sessions and the disk."""
-        initiator, lun = initiator_of(host), self.lun
-        login = [initiator.login_argv(lun.target, portal) for portal in lun.portals]
-        start = login if lun.multipath else login[:1]
-        try:
-            sessions = await lun.sessions(host)
-            device = await self.device(host)
-            others = self._others(await users_of(host, sessions))
-            missing = await lun.missing_paths(host)
-        except EnvstartError as error:
-            return plan.State(plan.UNKNOWN, str(error))
-        if sessions and await self.why_down(host) and await initiator.disks(host, sessions[0]):
-            return plan.State(plan.LOST, f"the session is down ({sessions[0].state})")
-        if not sessions:
-            needs = initiator.needs(lun.config["ISCSI_CHAP_USER"])
-            detail = f"no session; {needs}" if needs else "no session"
-            return plan.State(plan.NOT_READY, detail, start=start, pastable=not needs)
-        if device is None:
-            return plan.State(plan.NOT_READY, f"no disk: {sessions[0].state}", start=start)
-        stop = [] if others else [initiator.logout_argv(session) for session in sessions]
-        return plan.State(plan.DEGRADED if missing else plan.READY, missing or device, stop=stop)

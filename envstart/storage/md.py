@@ -13,7 +13,6 @@ from envstart.engine import plan
 from envstart.errors import (
     ConfigError,
     DeadlineExceededError,
-    EnvstartError,
     NoResponseError,
     NotFoundError,
     TemporaryError,
@@ -62,9 +61,16 @@ class Image(Attached):
         """Return the device that it will be: its number is not known before."""
         return "/dev/mdN"
 
-    async def check(self, host: Host) -> EnvstartError | None:
-        """Return that it is no disk, if it is none."""
-        return None if await self.attached(host) else NotFoundError(f"cannot use {self.source}: it is no disk yet")
+    async def attach_commands(self, host: Host) -> list[tuple[str, ...]]:
+        """Return the command of mdconfig(8)."""
+        return [self._attach_argv]
+
+    async def inspect(self, host: Host) -> plan.Observation:
+        """Tell whether it is a disk."""
+        if device := await self.attached(host):
+            return plan.Observation(plan.READY, device)
+        problem = NotFoundError(f"cannot use {self.source}: it is no disk yet")
+        return plan.Observation(plan.NOT_READY, "no disk", problem)
 
     async def start(self, host: Host) -> None:
         """Make it a disk, unless it is one by another name."""
@@ -96,16 +102,6 @@ class Image(Attached):
                 f"cannot make {self.source} a disk: as {same[0]} it is {files[same[0]]} already",
                 hint="mdconfig -d -u that, or use one name everywhere",
             )
-
-    async def state(self, host: Host) -> plan.State:
-        """Return the state: is it a disk."""
-        try:
-            device = await self.attached(host)
-        except EnvstartError as error:
-            return plan.State(plan.UNKNOWN, str(error))
-        if device is None:
-            return plan.State(plan.NOT_READY, "no disk", start=[self._attach_argv])
-        return plan.State(plan.READY, device, stop=[self.detach_argv(host, device)])
 
 
 def _file(provider: Provider) -> str:

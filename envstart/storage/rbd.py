@@ -83,9 +83,16 @@ class Mapped(Attached):
         """Return the device that it will be: its number is not known before."""
         return "/dev/ggateN" if host.platform == "freebsd" else "/dev/rbdN"
 
-    async def check(self, host: Host) -> EnvstartError | None:
-        """Return that it is not mapped, if it is not."""
-        return None if await self.device(host) else NotFoundError(f"cannot use {self.source}: it is not mapped")
+    async def attach_commands(self, host: Host) -> list[tuple[str, ...]]:
+        """Return the command that maps it."""
+        return [self._map_argv(host)]
+
+    async def inspect(self, host: Host) -> plan.Observation:
+        """Tell whether it is mapped."""
+        if device := await self.device(host):
+            return plan.Observation(plan.READY, device)
+        problem = NotFoundError(f"cannot use {self.source}: it is not mapped")
+        return plan.Observation(plan.NOT_READY, "not mapped", problem)
 
     async def preflight_start(self, host: Host) -> None:
         """Check that root, and nobody else, can read the key."""
@@ -181,16 +188,6 @@ class Mapped(Attached):
     async def users(self, host: Host, device: str) -> list[str]:
         """Return the users that keep it from being unmapped; the kernel of Linux looks for them by itself."""
         return await super().users(host, device) if host.platform == "freebsd" else []
-
-    async def state(self, host: Host) -> plan.State:
-        """Return the state: mapped or not."""
-        try:
-            device = await self.device(host)
-        except EnvstartError as error:
-            return plan.State(plan.UNKNOWN, str(error))
-        if device is None:
-            return plan.State(plan.NOT_READY, "not mapped", start=[self._map_argv(host)])
-        return plan.State(plan.READY, device, stop=[self.detach_argv(host, device)])
 
 
 def _program(host: Host) -> tuple[str, ...]:

@@ -7,9 +7,11 @@ does. It belongs to one session: hence not with multipath, and hence it is taken
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envstart.config.load import Config
 from envstart.engine import plan
-from envstart.errors import BlockedError, ConfigError, EnvstartError, NoResponseError, TemporaryError
+from envstart.errors import BlockedError, ConfigError, NoResponseError, TemporaryError
 from envstart.steps.block import Block
 from envstart.storage import devices
 from envstart.storage.fsck import Fsck
@@ -38,22 +40,37 @@ class Reservation(Block):
     async def _disk(self, host: Host, device: str) -> ReservedDisk:
         return await disk_of(host, device, self.source)
 
-    async def check(self, host: Host) -> EnvstartError | None:
-        """Return what is lacking; BlockedError if another host has taken over what is in use here."""
+    async def inspect(self, host: Host) -> plan.Observation:
+        """Tell whose key holds it; refuse what is in use here and another host has taken over."""
         device = await self.underneath(host)
-        lacking = TemporaryError(f"cannot use {self.source}: it is not reserved for this host")
+        holder = await (await self._disk(host, device)).holder() if device else None
+        problem = TemporaryError(f"cannot use {self.source}: it is not reserved for this host")
+        if device is None or holder is None:
+            return plan.Observation(plan.NOT_READY, "not reserved", problem)
+        own, used = await own_key(host), await self._used(host, device)
+        if holder == own:
+            # That the key is ours does not tell whether this session holds it, or one from before a restart.
+            seen_to = used or self._seen_to == device
+            return plan.Observation(plan.READY, f"key {own:#x}", None if seen_to else problem)
+        refusal = BlockedError(
+            f"cannot use {self.source}: it is in use here, but the host with key {holder:#x} has taken the "
+            "reservation over",
+            hint="stop the jail or VM here at once (STOP_FORCE=1)",
+        )
+        detail = f"the host with key {holder:#x} holds it"
+        return plan.Observation(plan.LOST, detail, problem, refusal if used else None)
+
+    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        """Return the commands that reserve or release it."""
+        device, own = await self.underneath(host), await own_key(host)
         if device is None:
-            return lacking
-        own, holder = await own_key(host), await (await self._disk(host, device)).holder()
-        used = await self._used(host, device)
-        if used and holder not in (None, own):
-            raise BlockedError(
-                f"cannot use {self.source}: it is in use here, but the host with key {holder:#x} has taken the "
-                "reservation over",
-                hint="stop the jail or VM here at once (STOP_FORCE=1)",
-            )
-        # That the key is ours does not tell whether this session holds it, or one from before a restart.
-        return None if holder == own and (used or self._seen_to == device) else lacking
+            disk, holder = ReservedDisk(host, self.expected(host).removeprefix("/dev/"), self.source), None
+        else:
+            disk = await self._disk(host, device)
+            holder = await disk.holder()
+        if verb == "start":
+            return [] if holder else [disk.argv("register", own), disk.argv("reserve", own)]
+        return [disk.argv("release", own), disk.argv("unregister", own)] if holder == own else []
 
     async def _used(self, host: Host, device: str) -> bool:
         graph = await devices.read(host)
@@ -173,26 +190,6 @@ class Reservation(Block):
             await disk.run("unregister", own)
         if await disk.holder() == own:
             raise TemporaryError(f"cannot release {self.source}: {disk.name} is still reserved with key {own:#x}")
-
-    async def state(self, host: Host) -> plan.State:
-        """Return the state: whose key holds it."""
-        try:
-            device = await self.underneath(host)
-            own = await own_key(host)
-            if device is None:
-                disk, holder = ReservedDisk(host, self.expected(host).removeprefix("/dev/"), self.source), None
-            else:
-                disk = await self._disk(host, device)
-                holder = await disk.holder()
-        except EnvstartError as error:
-            return plan.State(plan.UNKNOWN, str(error))
-        if holder == own:
-            stop = [disk.argv("release", own), disk.argv("unregister", own)]
-            return plan.State(plan.READY, f"key {own:#x}", stop=stop)
-        if holder is not None:
-            return plan.State(plan.LOST, f"the host with key {holder:#x} holds it")
-        start = [disk.argv("register", own), disk.argv("reserve", own)]
-        return plan.State(plan.NOT_READY, "not reserved", start=start)
 
 
 async def own_key(host: Host) -> int:

@@ -45,7 +45,7 @@ def _used(case: Subject) -> Iterator[str]:
 async def _required(host: Host, case: Subject) -> list[Finding]:
     findings = []
     for step in case.plan.steps:
-        if isinstance(step, MountedDirectory) and (state := await step.state(host)).status == NOT_READY:
+        if isinstance(step, MountedDirectory) and (state := await step.observe(host)).status == NOT_READY:
             findings.append(Finding(CRITICAL, case.name, f"{step.source}: {state.detail}", f"mount {step.source}"))
     return findings
 

@@ -53,9 +53,10 @@ def test_case_c10_an_empty_directory_that_takes_no_file(
     """Only a server can show like that what it does not export, and only what it shall let be written to."""
     data = data_of(tmp_path, fstype, *options)
     health = interpret(data, "freebsd", data.point, ProbeResult(probe.EMPTY, why))
-    assert (health.problem is None) == (not words)
-    assert words in str(health.problem or "")
-    assert ("not export" in str(health.problem)) == ("not export" in words)
+    error = health.problem or health.refusal
+    assert (error is None) == (not words)
+    assert words in str(error or "")
+    assert ("not export" in str(error)) == ("not export" in words)
     row = (data.point, fstype, "", "ro" in options, (data.point, (), None, False))
     assert unchanged._is_fine(row, (probe.EMPTY, why, None, "")) == (not words)
 
@@ -63,7 +64,7 @@ def test_case_c10_an_empty_directory_that_takes_no_file(
 def test_case_c10_what_is_asked_for_is_missed_in_an_empty_directory(tmp_path: Path) -> None:
     data = data_of(tmp_path, "nullfs", "ro", REQUIRE_DATA="etc")
     health = interpret(data, "freebsd", data.point, ProbeResult(probe.EMPTY, READ_ONLY))
-    assert "has no etc, which REQUIRE_DATA asks for" in str(health.problem)
+    assert "has no etc, which REQUIRE_DATA asks for" in str(health.refusal)
     row = (data.point, "nullfs", "", True, (data.point, ("etc",), None, False))
     assert not unchanged._is_fine(row, (probe.EMPTY, READ_ONLY, None, ""))
 
@@ -72,8 +73,8 @@ def test_case_c10_what_is_asked_for_is_missed_in_an_empty_directory(tmp_path: Pa
 def test_case_c12_who_refuses_root(tmp_path: Path, fstype: str, words: str) -> None:
     data = data_of(tmp_path, fstype, "rw")
     health = interpret(data, "freebsd", data.point, ProbeResult(probe.DENIED, "Permission denied"))
-    assert words in str(health.problem)
-    assert ("server" in str(health.problem)) == (fstype == "nfs")
+    assert words in str(health.refusal)
+    assert ("server" in str(health.refusal)) == (fstype == "nfs")
 
 
 def test_case_c16_what_a_nullfs_shows_was_removed_and_made_anew(tmp_path: Path) -> None:

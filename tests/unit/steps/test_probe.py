@@ -56,7 +56,7 @@ def test_what_a_start_accepts_is_no_critical_state(tmp_path: Path, key: str, set
         data, "freebsd", data.point, leased if key == "LEASE" else ProbeResult(verdict.EMPTY, "Read-only")
     )
     told = {"refuse": (True, ""), "warn": (False, health.warning or "nothing"), "ignore": (False, "")}
-    assert (health.problem is not None, health.warning) == told[setting]
+    assert (bool(health.problem or health.refusal), health.warning) == told[setting]
     level = {"refuse": "critical", "warn": "warning", "ignore": "ok"}[setting]
     assert plans.LEVELS.get(health.status, "critical") == level
 
@@ -87,7 +87,7 @@ def test_a_start_and_a_check_see_the_same(tmp_path: Path, answer: ProbeResult) -
         problem = error
     health = interpret(data, stub.platform, data.point, answer)
     assert plans.LEVELS.get(health.status, "critical") == "critical"
-    assert str(problem) == str(health.problem)
+    assert str(problem) == str(health.problem or health.refusal)
     assert answer.detail in health.detail
     assert answer.detail in str(problem)
 

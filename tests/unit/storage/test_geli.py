@@ -246,11 +246,13 @@ def test_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict
     exists = os.path.exists
     monkeypatch.setattr(os.path, "exists", lambda path: path.startswith("/dev/") or exists(path))
     attached = Stub({MESH: text(DISK, PART, LABEL, eli("gpt/env1", **config))})
-    state = done(step(tmp_path, EliProvider).state(attached.host))
-    assert (state.status, state.stop) == (word, (("geli", "detach", "gpt/env1.eli"),))
-    state = done(step(tmp_path, EliProvider).state(Stub({MESH: text(DISK, PART, LABEL)}).host))
-    assert state.status == plans.NOT_READY
-    assert state.start == (("geli", "attach", "-p", "-k", "/root/env1.key", "/dev/gpt/env1"),)
+    provider = step(tmp_path, EliProvider)
+    assert done(provider.observe(attached.host)).status == word
+    assert done(provider.commands(attached.host, "stop")) == [("geli", "detach", "gpt/env1.eli")]
+    detached = Stub({MESH: text(DISK, PART, LABEL)})
+    assert done(provider.observe(detached.host)).status == plans.NOT_READY
+    argv = ("geli", "attach", "-p", "-k", "/root/env1.key", "/dev/gpt/env1")
+    assert done(provider.commands(detached.host, "start")) == [argv]
 
 
 class Files(Stub):

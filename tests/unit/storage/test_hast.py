@@ -215,13 +215,13 @@ def test_no_text_breaks_it_in_another_way(words: str) -> None:
 def test_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, node: bool, word: str) -> None:
     exists = os.path.exists
     monkeypatch.setattr(os.path, "exists", lambda path: node if path == "/dev/hast/env1" else exists(path))
-    found = done(role(tmp_path).state(Stub({LIST: f"env1:\n  {output}  remoteaddr: x\n  dirty: 4096 (4.0KB)\n"}).host))
-    assert found.status == word
-    if word == plans.NOT_READY:
-        assert found.start == (("hastctl", "role", "primary", "env1"),)
-    else:
-        assert "4096 (4.0KB) dirty" in found.detail
-        assert found.stop == (("hastctl", "role", "secondary", "env1"),)
+    host = Stub({LIST: f"env1:\n  {output}  remoteaddr: x\n  dirty: 4096 (4.0KB)\n"}).host
+    seen = done(role(tmp_path).observe(host))
+    assert seen.status == word
+    assert word == plans.NOT_READY or "4096 (4.0KB) dirty" in seen.detail
+    assert done(role(tmp_path).commands(host, "start")) == [("hastctl", "role", "primary", "env1")]
+    stopping = [] if word == plans.NOT_READY else [("hastctl", "role", "secondary", "env1")]
+    assert done(role(tmp_path).commands(host, "stop")) == stopping
 
 
 def test_a_device_of_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,8 +233,9 @@ def test_a_device_of_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_role_after_a_stop_is_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os.path, "exists", lambda path: True)
-    found = done(role(tmp_path, HAST_STOP_ROLE="init").state(Stub({LIST: lists()["primary"]}).host))
-    assert found.stop == (("hastctl", "role", "init", "env1"),)
+    stub = Stub({LIST: lists()["primary"]})
+    found = done(role(tmp_path, HAST_STOP_ROLE="init").commands(stub.host, "stop"))
+    assert found == [("hastctl", "role", "init", "env1")]
 
 
 def test_degraded_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

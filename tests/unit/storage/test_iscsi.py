@@ -495,7 +495,7 @@ def test_fault_95_multipath(tmp_path: Path) -> None:
     stub = Stub({**both, LIST: listed(row(), row("da1", portal="172.16.1.1", state="Disconnected"))})
     assert done(step.check(stub.host)) is None
     assert stub.warnings == ["/dev/multipath/m is degraded: no session by way of 172.16.1.1"]
-    assert done(step.state(stub.host)).status == plans.DEGRADED
+    assert done(step.observe(stub.host)).status == plans.DEGRADED
 
 
 def test_fault_95_a_multipath_device_of_other_disks_is_refused(tmp_path: Path) -> None:
@@ -584,12 +584,13 @@ def test_a_disk_that_does_not_know_reservations() -> None:
 def test_the_state(tmp_path: Path, holder: str | None, word: str) -> None:
     own = done(own_key(Stub().host))
     mine = HELD.replace("0xabc1", f"{own:#x}")
-    found = done(fenced(tmp_path).state(reading(NO_KEYS, mine if holder is None else holder).host))
+    host = reading(NO_KEYS, mine if holder is None else holder).host
+    found = done(fenced(tmp_path).observe(host))
     assert found.status == word
     if word == plans.LOST:
         assert "0xabc1" in found.detail
     if word == plans.NOT_READY:
-        assert [argv[3:] for argv in found.start] == [
+        assert [argv[3:] for argv in done(fenced(tmp_path).commands(host, "start"))] == [
             ("-o", "register_ignore", "-K", f"{own:#x}"),
             ("-o", "reserve", "-k", f"{own:#x}", "-T", "wr_ex"),
         ]
@@ -672,5 +673,5 @@ def test_a_mark_that_cannot_be_looked_for_is_unknown(tmp_path: Path) -> None:
     (mark,) = [step for step in plan.steps if isinstance(step, host_mark.Mark)]
     there = Entry("/dev/da0", f"{WORKDIR}/jails-data/env1-data", "ufs")
     silent = {name: answer(err="it waits", status=1) for name in (MESH, LIST)}
-    state = done(mark.state(Stub(silent, [there]).host))
+    state = done(mark.observe(Stub(silent, [there]).host))
     assert (state.status, "it waits" in state.detail) == (plans.UNKNOWN, True)

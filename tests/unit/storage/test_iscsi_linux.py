@@ -489,7 +489,7 @@ def test_the_state_of_a_reservation(tmp_path: Path, sysfs: Sysfs, monkeypatch: p
         tmp_path, "iscsi", ISCSI_PORTAL="10.0.0.1", ISCSI_TARGET=TARGET, VOLUME_FSTYPE="ext4", FENCE="scsi3"
     ).steps[1]
     assert isinstance(step, Reservation)
-    found = done(step.state(linux(**{"sg_persist --no-inquiry --in --read-reservation /dev/sda": HELD}).host))
+    found = done(step.observe(linux(**{"sg_persist --no-inquiry --in --read-reservation /dev/sda": HELD}).host))
     assert (found.status, found.detail) == (plans.LOST, "the host with key 0xabc1 holds it")
 
 

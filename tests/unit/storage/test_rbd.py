@@ -81,11 +81,10 @@ def test_linux_asks_for_its_disks_not_for_images(tmp_path: Path) -> None:
     row = {"id": "0", "pool": "jails", "namespace": "", "name": "jail1", "snap": "-", "device": "/dev/null"}
     stub = Stub({"rbd device list --format json": json.dumps([row])})
     stub.platform = "linux"
-    state = done(image.state(stub.host))
-    assert state.stop == (("rbd", "device", "unmap", "/dev/null"),)
+    assert done(image.commands(stub.host, "stop")) == [("rbd", "device", "unmap", "/dev/null")]
     stub = Stub({"rbd device list --format json": "[]"})
     stub.platform = "linux"
-    (mapping,) = done(image.state(stub.host)).start
+    (mapping,) = done(image.commands(stub.host, "start"))
     assert mapping == ("rbd", "device", "map", "--id=host1", "-o", "exclusive", SPEC)
 
 
