@@ -98,16 +98,19 @@ def test_it_is_interrupted_before_it_has_done_anything(tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
     package = tmp_path / "envstart"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "fast.py").write_text("import posix\ndef main(*words): posix.kill(posix.getpid(), 2); return 7\n")
+    for directory in (package, package / "hooks", package / "cli"):
+        directory.mkdir()
+        (directory / "__init__.py").touch()
+    (package / "hooks" / "unchanged.py").write_text(
+        "import posix\ndef main(*words): posix.kill(posix.getpid(), 2); return 7\n"
+    )
     hook = tmp_path / "hooks" / "env_start_nfs"
     ended = run(hook)
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
     ended = run("/bin/sh", "-c", f"trap '' INT; exec {hook}")
     assert (ended.returncode, ended.stderr) == (7, "")
     # So does the tool.
-    (package / "cli.py").write_text("import posix\nposix.kill(posix.getpid(), 2)\ndef main(argv): return 7\n")
+    (package / "cli" / "main.py").write_text("import posix\nposix.kill(posix.getpid(), 2)\ndef main(argv): return 7\n")
     shutil.copy(ROOT / "hooks" / "envstart", tmp_path / "hooks")
     tool = tmp_path / "hooks" / "envstart"
     ended = run(tool, "check")
