@@ -92,7 +92,11 @@ def _shown(ground: tuple[str, str], points: set[str], rows: list[Any]) -> bool:
     table = Table([root, *mount_table(points)])
     for point, fstype, source, read_only, _ in rows:
         stack = table.at(point)
-        if len(stack) != 1 or stack[0].read_only != read_only or not table.shows(stack[0], fstype, source, _LINUX):
+        if (
+            len(stack) != 1
+            or stack[0].read_only != read_only
+            or not table.shows(stack[0], fstype, source, linux=_LINUX)
+        ):
             return False
         if table.hidden_by(point) or table.shadowed_by(stack[0]):
             return False
@@ -178,7 +182,7 @@ def known(step: Step, table: Table, linux: bool) -> tuple[Any, ...] | None:
         return None
     if drift(stack[0], step.options):
         return None
-    if not table.shows(stack[0], step.fstype, step.source, linux):
+    if not table.shows(stack[0], step.fstype, step.source, linux=linux):
         return None
     if step.fstype == "nullfs" and table.below(step.source if linux else stack[0].source):
         # What is not shown of it is told by each start (sources.py).

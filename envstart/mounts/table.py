@@ -1,4 +1,4 @@
-"""The mount table: what is mounted where, and from which source. Pure; reading it is host.py's business."""
+"""The mount table: what is mounted where, and from which source. Pure; mount_cache.py reads it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Entry:
 
     __slots__ = ("source", "point", "fstype", "options", "device", "root", "fsid")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the columns of the table)
         self,
         source: str,
         point: str,
@@ -31,6 +31,7 @@ class Entry:
         root: str = "/",
         fsid: str = "",
     ) -> None:
+        """Keep what the table says of a mount."""
         self.source = source
         self.point = point
         self.fstype = fstype
@@ -40,45 +41,47 @@ class Entry:
         self.fsid = fsid or device
 
     def __eq__(self, other: object) -> bool:
+        """Compare source and mount point."""
         return isinstance(other, Entry) and (self.source, self.point) == (other.source, other.point)
 
     __hash__ = None  # type: ignore[assignment]
 
     @property
     def kind(self) -> str:
-        """The fstype without its version: Linux calls NFSv4 nfs4."""
+        """Return the fstype without its version: Linux calls NFSv4 nfs4."""
         return "nfs" if self.fstype == "nfs4" else self.fstype
 
     @property
     def origin(self) -> str:
-        """What it shows, in a form that can be compared with Table.origin() or normal_source()."""
+        """Return what it shows, to be compared with Table.origin() or normal_source()."""
         if self.kind == "nfs":
             return normal_source(self.source)
         return f"{self.device}:{self.root}" if self.device else self.source
 
     @property
     def given_root(self) -> str:
-        """The path inside the device that was bound, also of a directory that is no more."""
+        """Return the path inside the device that was bound, also of a directory that is no more."""
         return self.root.removesuffix(_DELETED)
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the directory that a bind mount of Linux shows was removed, be there a new one of its name."""
+        """Tell whether the directory that a bind mount of Linux shows was removed, be there a new one of its name."""
         return self.root.endswith(_DELETED)
 
     @property
     def server(self) -> str:
-        """Who must answer when it is looked at."""
+        """Return who must answer when it is looked at."""
         if self.kind == "ceph" and "@" in self.source:
             return self.source.partition("=/")[0]
         return normal_source(self.source).partition(":/")[0] if self.kind in ("nfs", "ceph") else self.point
 
     @property
     def read_only(self) -> bool:
-        """Whether the mount refuses writes."""
+        """Tell whether the mount refuses writes."""
         return "ro" in self.options or "read-only" in self.options
 
     def __str__(self) -> str:
+        """Return source and type for people."""
         inside = f"[{self.root}]" if self.device and self.root != "/" else ""
         return f"{self.source}{inside} ({self.fstype})"
 
@@ -87,8 +90,9 @@ class Table:
     """Entries in the order of mounting: of several at one directory the last one is visible."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
+        """Keep the entries, oldest first."""
         self._at: dict[str, list[Entry]] = {}
-        # Which of all was the last one on each directory.
+        # The number of the last one on each directory.
         self._last: dict[str, int] = {}
         self._sorted: list[str] | None = None
         self._entries = tuple(entries)
@@ -97,19 +101,20 @@ class Table:
             self._last[entry.point] = number
 
     def __iter__(self) -> Iterator[Entry]:
+        """Yield the entries, oldest first."""
         return iter(self._entries)
 
     @property
     def points(self) -> Collection[str]:
-        """All mount points."""
+        """Return all mount points."""
         return self._at.keys()
 
     def at(self, point: str) -> list[Entry]:
-        """What is mounted on exactly this directory, the visible one last."""
+        """Return what is mounted on exactly this directory, the visible mount last."""
         return self._at.get(point, [])
 
     def below(self, point: str) -> list[str]:
-        """Mount points strictly below this directory, in the order of mounting."""
+        """Return the mount points strictly below this directory, in the order of mounting."""
         if self._sorted is None:
             self._sorted = sorted(self._at)
         prefix = point.rstrip("/") + "/"
@@ -125,12 +130,14 @@ class Table:
         return sorted((other for other in points if other != point), key=self._last.__getitem__)
 
     def hidden_by(self, point: str) -> Entry | None:
-        """What was mounted on a directory above ``point`` after what is mounted there, which nobody sees any more."""
+        """Return what was mounted above ``point`` after what is mounted there, which nobody sees any more."""
         return self._later(point, ancestors(point))
 
     def shadowed_by(self, entry: Entry) -> Entry | None:
-        """What was mounted where a nullfs mount has its source after it was mounted: it shows what was there before.
-        Of what a bind mount of Linux shows, origin() tells that."""
+        """Return what was mounted on the source of a nullfs mount later: the mount shows what was there before.
+
+        Of what a bind mount of Linux shows, origin() tells that.
+        """
         if entry.fstype != "nullfs" or entry.device:
             return None
         return self._later(entry.point, [entry.source, *ancestors(entry.source)])
@@ -142,29 +149,32 @@ class Table:
         later = self.shadowed_by(entry)
         return f"{later} was mounted on {later.point} after it, over what it shows" if later else ""
 
-    def _later(self, point: str, places: Iterable[str]) -> Entry | None:
-        number, place = max((self._last.get(place, -1), place) for place in (point, *places))
-        return self._at[place][-1] if number > self._last[point] else None
+    def _later(self, point: str, paths: Iterable[str]) -> Entry | None:
+        number, path = max((self._last.get(path, -1), path) for path in (point, *paths))
+        return self._at[path][-1] if number > self._last[point] else None
 
     def nullfs_on(self, point: str) -> list[str]:
         """Return the mount points of nullfs mounts of this mount, which keep it busy (docs/freebsd.md#busy)."""
         return [entry.point for entry in self if entry.fstype == "nullfs" and is_below(entry.source, point)]
 
     def upon(self, entry: Entry) -> list[Entry]:
-        """Return what lies on ENTRY, newest first: what was mounted below its mount point after it, the nullfs mounts
-        of what it shows, and what lies on these. Of an ENTRY that is not listed, all that is of this kind."""
+        """Return what lies on ENTRY, newest first.
+
+        That is what was mounted below its mount point after it, the nullfs mounts of what it shows, and what lies on
+        these; of an ENTRY that is not listed, all that is of this kind.
+        """
         start = max((number for number, other in enumerate(self._entries, 1) if other == entry), default=0)
         upon: list[Entry] = []
-        places = [entry.point]
+        covered = [entry.point]
         for other in self._entries[start:]:
-            sources = (other.point, other.source) if other.fstype == "nullfs" and not other.device else (other.point,)
-            if other.point != entry.point and any(is_below(path, place) for path in sources for place in places):
-                places.append(other.point)
+            paths = (other.point, other.source) if other.fstype == "nullfs" and not other.device else (other.point,)
+            if other.point != entry.point and any(is_below(path, above) for path in paths for above in covered):
+                covered.append(other.point)
                 upon.append(other)
         return upon[::-1]
 
     def mount_of(self, path: str) -> Entry | None:
-        """The visible mount that ``path`` lies on."""
+        """Return the visible mount that ``path`` lies on."""
         while True:
             stack = self._at.get(path)
             if stack:
@@ -174,12 +184,12 @@ class Table:
             path = path.rpartition("/")[0] or "/"
 
     def server(self, path: str) -> str:
-        """Who must answer when ``path`` is looked at: what hangs at one directory of it hangs at all."""
+        """Return who must answer when ``path`` is looked at: what hangs at one directory of it hangs at all."""
         entry = self.mount_of(path)
         return entry.server if entry is not None else path
 
     def origin(self, path: str) -> str:
-        """What a nullfs mount of ``path`` would show: the path itself, on Linux the device and the path inside it."""
+        """Return what a nullfs mount of ``path`` would show: the path, on Linux the device and the path inside it."""
         entry = self.mount_of(path)
         if entry is None or not entry.device:
             return path
@@ -192,8 +202,8 @@ class Table:
             return False
         return f"{entry.device}:{entry.given_root}" == self.origin(source)
 
-    def shows(self, entry: Entry, fstype: str, source: str, linux: bool) -> bool:
-        """Whether a mount is of this type and shows this source, as it is written: no link in it is followed."""
+    def shows(self, entry: Entry, fstype: str, source: str, *, linux: bool) -> bool:
+        """Tell whether a mount is of this type and shows this source, as it is written: no link in it is followed."""
         # A bind mount of Linux has the kind of the file system that it shows.
         if entry.kind != fstype and not (linux and fstype == "nullfs"):
             return False
@@ -215,17 +225,17 @@ def parse_libxo(text: str) -> list[Entry]:
 
 
 def whole(entries: list[Entry]) -> list[Entry]:
-    """ValueError unless there is a root: a list without it was cut, or is not the host's."""
+    """Return the entries; ValueError unless there is a root: a list without it was cut, or is not the host's."""
     if not any(entry.point == "/" for entry in entries):
         raise ValueError("it has no root file system")
     return entries
 
 
 def normal_source(source: str) -> str:
-    """A network source ``HOST:PATH`` in one spelling: host in lower case, in brackets only if it is an IPv6 address, no
-    double or trailing slash (docs/faults.md, 23).
+    """Return a network source ``HOST:PATH`` in one spelling (docs/faults.md, 23).
 
-    Names are not looked up: a resolver can hang, and two names of one server are better spelt alike.
+    The host is in lower case, in brackets only if it is an IPv6 address; there is no double or trailing slash. Names
+    are not looked up: a resolver can hang, and two names of one server are better spelt alike.
     """
     host, colon, path = source.partition("]:") if source.startswith("[") else source.partition(":")
     if not colon or not path.startswith("/"):

@@ -1,5 +1,4 @@
-"""The mount table of FreeBSD by getfsstat(2): no process, and with MNT_NOWAIT nothing that could hang
-(docs/freebsd.md#mount-table).
+"""The mount table of FreeBSD by getfsstat(2), which with MNT_NOWAIT cannot hang (docs/freebsd.md#mount-table).
 
 The layout of struct statfs is checked by its own version number; what is not as expected is a ValueError, and the
 caller asks mount(8) instead.
@@ -27,9 +26,8 @@ _FLAGS, _FSID, _TYPE, _FROM, _ON, _SIZE = 8, 192, 280, 296, 1320, 2344
 _FSID_LENGTH, _TYPE_LENGTH, _NAME_LENGTH = 8, 16, 1024
 
 
-def mount_table(wanted: Container[str] | None = None) -> list[Entry]:
-    """All mounts, oldest first; or those on the ``wanted`` mount points. AttributeError where the C library has no
-    getfsstat."""
+def mount_table(points: Container[str] | None = None) -> list[Entry]:
+    """Return all mounts, or those on these mount points, oldest first. AttributeError without getfsstat(2)."""
     import ctypes
 
     getfsstat = ctypes.CDLL(None, use_errno=True).getfsstat
@@ -44,19 +42,18 @@ def mount_table(wanted: Container[str] | None = None) -> list[Entry]:
             raise OSError(number, os.strerror(number))
         # A full buffer may have left some out: mounts came between the two calls.
         if count < room:
-            return parse_statfs(memoryview(data)[: count * _SIZE], wanted)
+            return parse_statfs(memoryview(data)[: count * _SIZE], points)
     raise ValueError("the mount table does not keep still")
 
 
-def parse_statfs(data: bytes | memoryview, wanted: Container[str] | None = None) -> list[Entry]:
-    """Read an array of struct statfs, or what it says of the ``wanted`` mount points. ValueError when it is not the one
-    that is known."""
+def parse_statfs(data: bytes | memoryview, points: Container[str] | None = None) -> list[Entry]:
+    """Read an array of struct statfs, or what it says of these mount points. ValueError if its layout is another."""
     entries = []
     for at in range(0, len(data), _SIZE):
         if int.from_bytes(data[at : at + 4], sys.byteorder) != _VERSION:
             raise ValueError("struct statfs has another version")
         point = _string(data, at + _ON, _NAME_LENGTH)
-        if wanted is not None and point != "/" and point not in wanted:
+        if points is not None and point != "/" and point not in points:
             continue
         flags = int.from_bytes(data[at + _FLAGS : at + _FLAGS + 8], sys.byteorder)
         kind = _string(data, at + _TYPE, _TYPE_LENGTH)
@@ -69,8 +66,9 @@ def parse_statfs(data: bytes | memoryview, wanted: Container[str] | None = None)
 
 
 def unmount(number: str, flags: int) -> None:
-    """Unmount the file system with this Entry.fsid as umount(8) does, which asks a resolver for the server of NFS
-    first. OSError; AttributeError where the C library has no unmount. Run only in a child: it can hang in the kernel.
+    """Unmount the file system with this Entry.fsid, without the resolver that umount(8) asks for the server of NFS.
+
+    OSError; AttributeError where the C library has no unmount. Run only in a child: it can hang in the kernel.
     """
     import ctypes
 

@@ -1,5 +1,4 @@
-"""What Linux tells in files: its mount table, ``/proc/self/mountinfo`` (proc(5)), which answers without touching a
-mount point, and the file systems of the kernel."""
+"""Linux's mount table, ``/proc/self/mountinfo`` (proc(5)), read without touching a mount point; its file systems."""
 
 from __future__ import annotations
 
@@ -19,22 +18,22 @@ _ESCAPED = " \t\n#\\"
 _ENCODING = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
-def mount_table(wanted: Collection[str] | None = None) -> list[Entry]:
-    """All mounts, oldest first; or those on the ``wanted`` mount points. OSError, ValueError.
+def mount_table(points: Collection[str] | None = None) -> list[Entry]:
+    """Return all mounts, or those on these mount points, oldest first. OSError, ValueError.
 
     A table that changes while it is read can lose a line. So it is read until two readings agree (docs/faults.md, 44),
-    unless only the ``wanted`` ones count: what is found of them is there, and if one is lacking, all will be read.
+    unless only some mount points count: what is listed there is mounted, and if one is lacking, all will be read.
     """
     before, now = None, _reading()
     for _ in range(10):
-        if wanted is not None or now == before:
-            return parse_mountinfo(now, wanted)
+        if points is not None or now == before:
+            return parse_mountinfo(now, points)
         before, now = now, _reading()
     raise ValueError(f"{_PATH} does not keep still")
 
 
 def has_file_system(name: str) -> bool:
-    """Whether the kernel has it, or a module of it that is loaded when it is mounted."""
+    """Tell whether the kernel has this file system, or a module of it that is loaded when it is mounted."""
     try:
         with open("/proc/filesystems", encoding="ascii", errors="replace") as file:
             if any(line.split()[-1:] == [name] for line in file):
@@ -51,13 +50,12 @@ def _reading() -> bytes:
         return file.read()
 
 
-def parse_mountinfo(data: bytes, wanted: Collection[str] | None = None) -> list[Entry]:
-    """Read ``/proc/self/mountinfo`` of Linux (proc(5)), or what it says of the ``wanted`` mount points. ValueError when
-    it is not whole."""
+def parse_mountinfo(data: bytes, points: Collection[str] | None = None) -> list[Entry]:
+    """Read ``/proc/self/mountinfo``, or what it says of these mount points. ValueError when it is not whole."""
     if not data.endswith(b"\n"):
         raise ValueError("its last line is not whole" if data else "it is empty")
     entries = []
-    for row in data.split(b"\n")[:-1] if wanted is None else _lines_of(data, wanted):
+    for row in data.split(b"\n")[:-1] if points is None else _lines_of(data, points):
         line = row.decode(*_ENCODING)
         front, dash, back = line.partition(" - ")
         fields, tail = front.split(" "), back.split(" ")
@@ -69,22 +67,22 @@ def parse_mountinfo(data: bytes, wanted: Collection[str] | None = None) -> list[
     return entries
 
 
-def _lines_of(data: bytes, wanted: Collection[str]) -> list[bytes]:
-    """The lines of these mount points, without a look at all the others: of 10,000 they are a handful."""
-    if any(character in path for path in wanted for character in _ESCAPED):
+def _lines_of(data: bytes, points: Collection[str]) -> list[bytes]:
+    """Return the lines of these mount points, without a look at all the others: of 10,000 they are a handful."""
+    if any(character in path for path in points for character in _ESCAPED):
         # Which of them the kernel escapes depends on its version.
-        return [row for row in data.split(b"\n")[:-1] if _unescape(_point_of(row).decode(*_ENCODING)) in wanted]
+        return [row for row in data.split(b"\n")[:-1] if _unescape(_point_of(row).decode(*_ENCODING)) in points]
     rows: dict[int, bytes] = {}
-    for path in [path.encode(*_ENCODING) for path in wanted]:
+    for path in [path.encode(*_ENCODING) for path in points]:
         # The options that follow a mount point begin with rw or ro; after what a bind mount shows, a path follows.
-        word = b" " + path + b" r"
-        at = data.find(word)
+        pattern = b" " + path + b" r"
+        at = data.find(pattern)
         while at >= 0:
             begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
             row = data[begin:end]
             if _point_of(row) == path:
                 rows[begin] = row
-            at = data.find(word, at + 1)
+            at = data.find(pattern, at + 1)
     return [rows[begin] for begin in sorted(rows)]
 
 

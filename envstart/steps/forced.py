@@ -39,7 +39,7 @@ def lines(platform: str, table: Table, entry: Entry, *, unresponsive: bool, alon
     the table, since an unmount of it is under way, is unmounted all the same.
     """
     if platform != "freebsd":
-        return [commands.force_unmount(platform, entry.point, alone)]
+        return [commands.force_unmount(platform, entry.point, alone=alone)]
     upon = table.upon(entry)
     last = commands.force_unmount(platform, entry.point)
     if not (unresponsive and entry.kind == "nfs"):

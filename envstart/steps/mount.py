@@ -158,7 +158,7 @@ class Mount(plan.Step):
     async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
         """Whether it is of the wanted kind, and shows the wanted source. Links in it are followed only if they must."""
         linux = host.platform == "linux"
-        if table.shows(entry, self.fstype, self.source, linux) or table.showed(entry, self.fstype, self.source):
+        if table.shows(entry, self.fstype, self.source, linux=linux) or table.showed(entry, self.fstype, self.source):
             return True
         if self.fstype != "nullfs":
             return False
@@ -167,7 +167,7 @@ class Mount(plan.Step):
             if self.resolve_within
             else await host.real(self.source)
         )
-        return table.shows(entry, self.fstype, real, linux) or table.showed(entry, self.fstype, real)
+        return table.shows(entry, self.fstype, real, linux=linux) or table.showed(entry, self.fstype, real)
 
     def _origin(self, table: Table, source: str) -> str:
         return normal_source(source) if self.fstype == "nfs" else table.origin(source)

@@ -80,7 +80,9 @@ async def undo_redirected_mount(host: Host, mount: Mount, point: str, before: Ta
         source = actual[1] if mount.resolve_within else await host.real(source)
     table = await host.mounts()
     stack = table.at(real)
-    if len(stack) > len(before.at(real)) and table.shows(stack[-1], mount.fstype, source, host.platform == "linux"):
+    if len(stack) > len(before.at(real)) and table.shows(
+        stack[-1], mount.fstype, source, linux=host.platform == "linux"
+    ):
         await unmount.unmount(host, stack[-1], attempts=1)
         raise PermissionDeniedError(
             f"cannot mount {mount.source} on {point}: it came to be {source} on {real}, by a link that somebody has "

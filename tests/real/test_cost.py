@@ -75,7 +75,7 @@ SHORT = {f"envstart.{name}" for name in """
 LONG = SHORT | {f"envstart.{name}" for name in """
     backends backends.nullfs config config.directories config.load config.schema config.shell
     engine.circuit_breaker engine.executor engine.plan engine.record engine.registry engine.retry environment errors
-    hooks.dispatch lifecycle lifecycle.stopping mounts.commands mounts.vis
+    hooks.dispatch lifecycle lifecycle.stopping mounts.commands mounts.commands_freebsd mounts.commands_linux mounts.vis
     steps steps.diagnosis steps.health steps.mount steps.mountpoint steps.sources steps.symlinks steps.thin
     steps.unmount system.command system.deadline system.files system.filesystem system.host system.log system.loop
     system.process_table system.site_packages system.tempfiles system.workers
