@@ -6,6 +6,7 @@ from __future__ import annotations
 import getopt
 import os
 import string
+from typing import NamedTuple
 
 from .errors import UsageError
 from .paths import is_below, path_digest
@@ -227,6 +228,14 @@ def _workdir(system: str, name: str) -> str | None:
     parent, last = os.path.split(system)
     workdir, holder = os.path.split(parent)
     return workdir if holder == "jails-system" and last == name and workdir != "/" else None
+
+
+class Subject(NamedTuple):
+    """What a run is about: the backend, the jail or VM, and its configuration file (None: none)."""
+
+    backend: str
+    environment: Environment
+    path: str | None
 
 
 def file_name(environment: Environment) -> str:

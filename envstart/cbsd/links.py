@@ -58,7 +58,7 @@ def chosen(inventory: Inventory, names: Sequence[str]) -> list[EnvironmentRecord
                 raise ConfigError(f"cannot tell which hook {one.name} has: {'; '.join(inventory.problems)}")
             raise ConfigError(
                 f"cannot find the links of {one.name}: not managed by envstart: mnt_start is {one.hook or 'not set'}",
-                hint=remedies.set_hook(one, "BACKEND"),
+                hint=remedies.set_hook(one.name, "BACKEND", is_jail=one.is_jail),
             )
     return records
 

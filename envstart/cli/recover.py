@@ -97,13 +97,13 @@ def _recover(options: argparse.Namespace, report: Report, watched: Monitored, br
         write(1, "".join(f"{shlex.join(argv)}\n" for argv in argvs if argv not in told))
         told.update(argvs)
     if options.remount:
-        write(1, remedies.of_plan(plan, "start") + "\n")
+        write(1, remedies.of_subject(plan.subject, "start") + "\n")
     if options.dry_run:
         return os.EX_OK
     try:
         users = "it runs" if watched.record.running else host.complete(_users(host, plan, steps))
         if users and not options.running:
-            by_force = remedies.of_plan(plan, "recover", "--running")
+            by_force = remedies.of_subject(plan.subject, "recover", "--running")
             raise TemporaryError(
                 f"cannot recover {plan.environment.name}: {users}, and would write to this host's own disk below the "
                 "mount point from then on",
@@ -164,7 +164,9 @@ def _advice(row: Row) -> str:
     doctor = remedies.known("doctor", [record.name], workdirs)
     if word in (plan.NOT_MOUNTED, plan.NOT_READY):
         if not workdirs:
-            return remedies.of_plan(row.monitored.plan, "recover", "--remount")
+            return remedies.of_subject(
+                row.monitored.plan.subject if row.monitored.plan else None, "recover", "--remount"
+            )
         return remedies.known("recover", [record.name], workdirs, "--remount")
     return {
         plan.STACKED: f"umount what lies on it, as in: {unmount}",

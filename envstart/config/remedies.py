@@ -12,9 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.cbsd.inventory import EnvironmentRecord
-    from envstart.engine.plan import Plan
-    from envstart.environment import Environment
+    from envstart.environment import Environment, Subject
 
 
 def known(verb: str, names: Sequence[str], workdirs: Sequence[str] = (), *options: str) -> str:
@@ -22,11 +20,9 @@ def known(verb: str, names: Sequence[str], workdirs: Sequence[str] = (), *option
     return _line(verb, *options, *names, *(word for workdir in workdirs for word in ("-w", workdir)))
 
 
-def of_plan(plan: Plan | None, verb: str, *options: str) -> str:
-    """Return the command line of ``verb`` for the environment of ``plan``."""
-    if plan is None:
-        return _line(verb, *options)
-    return of(plan.backend, plan.environment, plan.config.path, verb, *options)
+def of_subject(subject: Subject | None, verb: str, *options: str) -> str:
+    """Return the command line of ``verb`` for what a run is about."""
+    return of(*subject, verb, *options) if subject is not None else _line(verb, *options)
 
 
 def of(backend: str, environment: Environment, path: str | None, verb: str, *options: str) -> str:
@@ -46,10 +42,10 @@ def of(backend: str, environment: Environment, path: str | None, verb: str, *opt
     return _line(verb, *options, backend, *words, "-j", environment.name)
 
 
-def set_hook(record: EnvironmentRecord, backend: str) -> str:
+def set_hook(name: str, backend: str, *, is_jail: bool) -> str:
     """Return CBSD's command line that gives a jail or VM the start hook of ``backend``."""
     hook = f"{os.path.dirname(os.path.realpath(tool()))}/env_start_{backend}"
-    return shlex.join(("cbsd", "jset" if record.is_jail else "bset", f"jname={record.name}", f"mnt_start={hook}"))
+    return shlex.join(("cbsd", "jset" if is_jail else "bset", f"jname={name}", f"mnt_start={hook}"))
 
 
 def again(program: str, argv: Sequence[str]) -> str:

@@ -41,7 +41,7 @@ async def check(plan: Plan, host: Host) -> None:
             raise TemporaryError(
                 f"cannot start {plan.environment.name}: {names} gave no answer {age:.0f} s ago, and takes no "
                 "connection now",
-                hint=f"it is asked again later (BREAKER), or at once: {remedies.of_plan(plan, 'start')}",
+                hint=f"it is asked again later (BREAKER), or at once: {remedies.of_subject(plan.subject, 'start')}",
             )
         for server in () if host.rehearsing else servers:
             _forget(server)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from envstart.environment import file_name
+from envstart.environment import Subject, file_name
 from envstart.errors import ConfigError, EnvstartError
 from envstart.paths import path_digest
 
@@ -172,6 +172,11 @@ class Plan:
         self.config = config
         self.steps = tuple(steps)
         self.warnings = (*config.notes, *warnings)
+
+    @property
+    def subject(self) -> Subject:
+        """Return what a command line of the tool must name to mean this plan."""
+        return Subject(self.backend, self.environment, self.config.path)
 
     @property
     def locks(self) -> list[str]:

@@ -45,7 +45,7 @@ def act(
     """Carry the plan out: ``start`` or ``stop``, within TIMEOUT, and ``seconds``; raises EnvstartError. ``unless``: see
     executor.stop()."""
     only_root(verb, plan.environment.name, host)
-    host.report.plan = plan
+    host.report.planned = plan.subject
     host.deadline.set(min(plan.config["TIMEOUT"], seconds))
     # Disabled by hooks/run-hook, for the imports. Who waits for a server for minutes does leave some garbage.
     gc.freeze()

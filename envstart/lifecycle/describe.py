@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def describe(plan: Plan, report: Report, verb: str) -> EnvstartError | None:
     """Print what there is and the commands that ``verb`` would run now; return the error that it would end with."""
-    report.plan = plan
+    report.planned = plan.subject
     host = Rehearsal(report)
     host.interactive = report.program == "envstart"
     lines = [f"# {verb} {plan.environment.name} ({plan.backend}, {plan.config.path or 'no configuration file'})"]

@@ -25,7 +25,7 @@ class _Collecting(Report):
         self.verbose = report.verbose
         # What is told to be typed is made of these.
         self.argv = report.argv
-        self.plan = report.plan
+        self.planned = report.planned
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)

@@ -45,7 +45,7 @@ def used_error(mount: Mount, host: Host, entry: Entry, users: str) -> TemporaryE
     if entry.point not in host.unresponsive:
         return TemporaryError(f"{text} but broken or not exported, and {users}", hint="stop it first")
     # Before a stop CBSD runs df(1), which waits for the server too.
-    free = remedies.of_plan(host.report.plan, "recover", "--running")
+    free = remedies.of_subject(host.report.planned, "recover", "--running")
     return TemporaryError(f"{text} and gives no answer, and {users}", hint=f"wait until it answers, or: {free}")
 
 

@@ -223,7 +223,7 @@ class Fsck(Block):
             text = " of this one's id: it had another name, or two have the same" if known else ""
             from envstart.config import remedies
 
-            by_force = remedies.of_plan(host.report.plan, "recover", "--preempt")
+            by_force = remedies.of_subject(host.report.planned, "recover", "--preempt")
             raise BlockedError(
                 f"{doing}: it was not cleanly unmounted, and carries the mark of another host ({mark}){text}",
                 hint=f"stop the jail or VM there, or, if that host is known to be down: {by_force}",

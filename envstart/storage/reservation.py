@@ -102,8 +102,8 @@ class Reservation(Block):
 
             raise BlockedError(
                 f"cannot reserve {self.source}: the host with key {other:#x} holds it",
-                hint="stop the jail or VM there, "
-                f"or, if that host is known to be down: {remedies.of_plan(host.report.plan, 'recover', '--preempt')}",
+                hint="stop the jail or VM there, or, if that host is known to be down: "
+                + remedies.of_subject(host.report.planned, "recover", "--preempt"),
             )
         if holder == own:
             await self._check_whose(host, disk, own)

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.engine.plan import Plan
+    from envstart.environment import Subject
     from envstart.errors import EnvstartError
     from envstart.system.command import Result
 
@@ -38,7 +38,7 @@ class Report:
         self.program = program
         # How it was called, and what it carries out: what somebody is told to call is made of it (remedies.py).
         self.argv: Sequence[str] = ()
-        self.plan: Plan | None = None
+        self.planned: Subject | None = None
         self.subject = ""
         self.verbose = 0
         self.facility = facility

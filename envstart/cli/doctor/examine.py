@@ -87,7 +87,8 @@ def _of_row(record: EnvironmentRecord) -> list[Finding]:
         return [Finding(CRITICAL, record.name, record.problem, f"correct it: cbsd jset jname={record.name} ...")]
     if os.path.basename(record.hook).startswith("env_stop_"):
         text = f"mnt_start is {record.hook}: each start would unmount"
-        return [Finding(CRITICAL, record.name, text, remedies.set_hook(record, record.hook.rpartition("_")[2]))]
+        remedy = remedies.set_hook(record.name, record.hook.rpartition("_")[2], is_jail=record.is_jail)
+        return [Finding(CRITICAL, record.name, text, remedy)]
     if record.hook and not record.backend:
         text = f"mnt_start is {record.hook}, which is none of envstart's hooks: it is not looked at"
         return [Finding(NOTE, record.name, text, "nothing, if that is meant")]

@@ -125,7 +125,7 @@ async def _hook(host: Host, path: str, records: list[EnvironmentRecord]) -> list
     else:
         wrong, python = await host.call_with_timeout(look_at_hook, path, timeout=_PATIENCE)
     if wrong:
-        remedy = "; ".join(remedies.set_hook(record, record.backend) for record in records)
+        remedy = "; ".join(remedies.set_hook(record.name, record.backend, is_jail=record.is_jail) for record in records)
         return [of_several(CRITICAL, users, f"the hook {path} {wrong}", remedy)]
     if not python:
         text = f"the hook {path} finds no Python"
