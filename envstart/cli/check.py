@@ -7,10 +7,11 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from envstart import lifecycle
 from envstart.cbsd import survey
-from envstart.cbsd.records import Record
+from envstart.cbsd.monitored import Monitored, Record, Row
 from envstart.cli import metrics, output, select
 from envstart.cli.arguments import EITHER, Verbs, add_verb
 from envstart.engine.plan import Plan
@@ -50,8 +51,7 @@ def run(options: argparse.Namespace, report: Report) -> int:
 
 
 def guarded(report: Report, argv: Sequence[str], body: Callable[[], int]) -> int:
-    """Run a check. What keeps it from an answer is UNKNOWN, 3, also for who reads only standard output; a signal ends
-    it with 128 and its number, but not with --nagios, whose readers know no such status."""
+    """Run a check; what keeps it from an answer is UNKNOWN, 3, also for who reads only standard output."""
     try:
         return body()
     except (Exception, KeyboardInterrupt) as caught:
@@ -64,70 +64,83 @@ def guarded(report: Report, argv: Sequence[str], body: Callable[[], int]) -> int
     except EnvstartError as second:
         report.warn(str(second))
     report.fail(error)
+    # A signal ends it with 128 and its number, but readers of --nagios know no such status.
     return error.status if error.status > lifecycle.SIGNALLED and "--nagios" not in argv else _UNKNOWN
 
 
 def _one_line(text: str) -> str:
-    """A text without the bar, which begins the performance data of a plugin."""
+    """Return a text without the bar, which begins the performance data of a plugin."""
     return printable(text).replace("|", "/")
 
 
+@dataclass
 class Outcome:
-    """What a check has found: its records, and what they are of, in words. ``reason``: why there are none."""
+    """Records of a check, and what they are of, in words. ``reason``: why there are none."""
 
-    def __init__(self, records: Sequence[Record], summary: str, reason: str = "") -> None:
-        self.records = list(records)
-        self.summary = summary
-        self.reason = reason
-        self.level = metrics.worst(self.records)
+    records: Sequence[Record]
+    summary: str
+    reason: str = ""
+
+    @property
+    def level(self) -> str:
+        """Return the worst level among the records."""
+        return metrics.worst(self.records)
 
 
-def look(arguments: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
+def look(options: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
     """Check all jails and VMs, those that are named, or those of ``plans``."""
     host = select.machine(report)
     lock, other = host.complete(_alone(host)) if plans is None else (None, "")
     if other:
-        return _left_to(other, arguments, report)
+        return _left_to(other, options, report)
     began = time.monotonic()
     try:
-        outcome = _of_plans(host, plans, arguments.level) if plans is not None else _of_all(arguments, host)
+        outcome = _of_plans(host, plans, options.level) if plans is not None else _of_all(options, host)
     except EnvstartError as error:
         if error.status <= lifecycle.SIGNALLED:
-            _metrics(arguments, report, [metrics.unknown(str(error))], time.monotonic() - began)
+            _metrics(options, report, [metrics.unknown(str(error))], time.monotonic() - began)
         raise
     seconds = time.monotonic() - began
-    _metrics(arguments, report, outcome.records, seconds)
+    _metrics(options, report, outcome.records, seconds)
     # A plugin always has its line.
-    told = not arguments.changed or _differs(arguments, report, outcome.records) or arguments.nagios
+    told = not options.changed or _differs(options, report, outcome.records) or options.nagios
     if lock is not None:
         # A reader can take its time.
         os.close(lock)
     status = output.SEVERITY[outcome.level]
-    if arguments.nagios and outcome.reason:
+    if options.nagios and outcome.reason:
         status = _UNKNOWN
     try:
         if told:
-            _tell(arguments, report, outcome, seconds)
+            _tell(options, report, outcome, seconds)
     except EnvstartError as error:
         report.fail(error)
-        if arguments.changed:
+        if options.changed:
             # Nobody has read it: the next one tells it again.
-            _forget(arguments)
+            _forget(options)
         # What nobody could read was not told; what is critical stays that.
         return output.SEVERITY[outcome.level] if outcome.level == "critical" else _UNKNOWN
     return status
 
 
 def _of_plans(host: Host, plans: Sequence[Plan], level: str) -> Outcome:
-    seen = survey.running(host, [survey.Monitored.given(one) for one in plans], level)
-    records = [one.record(one.monitored.record.workdir if one.monitored else "") for one in seen]
+    environments = [Monitored.given(plan) for plan in plans]
+    records = [row.record(_workdir(row)) for row in survey.running(host, environments, level)]
     return Outcome(records, f"{_count(len(plans), 'jail')}, {metrics.things(records)}")
 
 
-def _of_all(arguments: argparse.Namespace, host: Host) -> Outcome:
-    inventories = select.inventories(arguments, host)
-    records = [row for one in inventories for row in survey.records(host, one, arguments.names, arguments.level)]
-    managed = [record for one in inventories for record in one.chosen(arguments.names)]
+def _workdir(row: Row) -> str:
+    return row.monitored.record.workdir if row.monitored else ""
+
+
+def _of_all(options: argparse.Namespace, host: Host) -> Outcome:
+    listings = select.inventories(options, host)
+    records = [
+        row.record(listing.workdir)
+        for listing in listings
+        for row in survey.everything(host, listing, options.names, options.level)
+    ]
+    managed = [record for listing in listings for record in listing.chosen(options.names)]
     if not managed and not records:
         return Outcome(records, output.NOTHING, output.NOTHING)
     running = [record for record in managed if record.running]
@@ -158,60 +171,60 @@ async def _alone(host: Host) -> tuple[int | None, str]:
             return None, f"another check is at work ({holder}); nothing was done"
 
 
-def _left_to(other: str, arguments: argparse.Namespace, report: Report) -> int:
+def _left_to(other: str, options: argparse.Namespace, report: Report) -> int:
     """Leave the report to another check; whoever asks for an answer has none, and gets UNKNOWN."""
-    if arguments.nagios:
+    if options.nagios:
         tell(f"ENVSTART UNKNOWN - {_one_line(other)}\n")
-    elif arguments.json:
+    elif options.json:
         output.document(report, level="unknown", reason=other, directories=[])
     else:
-        if not arguments.changed:
+        if not options.changed:
             # cron would mail it, as long as a server is dead.
             report.note(other)
-        if not (arguments.names or arguments.prometheus):
+        if not (options.names or options.prometheus):
             return os.EX_OK
     return _UNKNOWN
 
 
-def _metrics(arguments: argparse.Namespace, report: Report, records: Sequence[Record], seconds: float) -> None:
+def _metrics(options: argparse.Namespace, report: Report, records: Sequence[Record], seconds: float) -> None:
     """Write the file for Prometheus if there is to be one; that it cannot be written is told, and changes nothing."""
-    if arguments.prometheus:
+    if options.prometheus:
         try:
-            metrics.replace(arguments.prometheus, metrics.prometheus(records, seconds))
+            metrics.replace(options.prometheus, metrics.prometheus(records, seconds))
         except EnvstartError as error:
             report.warn(str(error))
 
 
-def _last(arguments: argparse.Namespace) -> str:
+def _last(options: argparse.Namespace) -> str:
     """Return the path of what a check of the same ones has told last; EnvstartError if nobody can keep that."""
-    scope = (arguments.workdirs, arguments.names, arguments.level, arguments.list, arguments.config, arguments.name)
+    scope = (options.workdirs, options.names, options.level, options.list, options.config, options.name)
     return f"{rundir.directory()}/check.{path_digest(repr(scope))}.last"
 
 
-def _differs(arguments: argparse.Namespace, report: Report, records: Sequence[Record]) -> bool:
+def _differs(options: argparse.Namespace, report: Report, records: Sequence[Record]) -> bool:
     """Tell whether the last check of the same ones said something else. Where that cannot be kept, problems count."""
     try:
-        return metrics.changed(_last(arguments), records)
+        return metrics.changed(_last(options), records)
     except EnvstartError as error:
         report.warn(str(error))
         return metrics.worst(records) != "ok"
 
 
-def _forget(arguments: argparse.Namespace) -> None:
+def _forget(options: argparse.Namespace) -> None:
     with contextlib.suppress(EnvstartError, OSError):
-        os.unlink(_last(arguments))
+        os.unlink(_last(options))
 
 
-def _tell(arguments: argparse.Namespace, report: Report, outcome: Outcome, seconds: float) -> None:
+def _tell(options: argparse.Namespace, report: Report, outcome: Outcome, seconds: float) -> None:
     records = outcome.records
-    if arguments.json:
+    if options.json:
         reason = {"reason": outcome.reason} if outcome.reason else {}
         output.document(report, level=outcome.level, **reason, seconds=round(seconds, 3), directories=records)
-    elif arguments.nagios and outcome.reason:
+    elif options.nagios and outcome.reason:
         tell(f"ENVSTART UNKNOWN - {outcome.reason}\n")
-    elif arguments.nagios:
+    elif options.nagios:
         tell(metrics.nagios(records, output.problems(records), seconds, outcome.summary))
-    elif arguments.changed:
+    elif options.changed:
         tell(output.problems(records) or "OK: no problems left\n")
     else:
         tell(output.problems(records) or (f"{outcome.reason}\n" if outcome.reason else ""))

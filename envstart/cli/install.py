@@ -6,8 +6,9 @@ import argparse
 import os
 
 from envstart import lifecycle
-from envstart.cbsd import links, survey
+from envstart.cbsd import links
 from envstart.cbsd.inventory import Inventory
+from envstart.cbsd.monitored import Monitored
 from envstart.cli import select
 from envstart.cli.arguments import NAMED, Verbs, add_verb
 from envstart.errors import ConfigError, EnvstartError, TemporaryError
@@ -48,7 +49,7 @@ def _refuse_bare(host: Host, listing: Inventory, system: str, verb: str) -> None
     record = listing.get(os.path.basename(system)) if os.path.dirname(system).endswith("/jails-system") else None
     if record is None:
         return
-    watched = survey.Monitored(record)
+    watched = Monitored.of_record(record)
     if watched.plan is None:
         if verb == "uninstall":
             # A link that is there can be taken away, whatever the configuration has become.

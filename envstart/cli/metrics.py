@@ -1,26 +1,24 @@
-"""What a check has seen, as monitoring systems and cron want it. Pure, but for two files that are replaced."""
+"""Tell what a check has seen as monitoring systems and cron want it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from envstart.cbsd.monitored import Record
 from envstart.cli.output import SEVERITY
 from envstart.errors import EnvstartError, reason
 from envstart.system.files import atomic_write
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from typing import Any
-
 _ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 
-def worst(records: Sequence[dict[str, Any]]) -> str:
-    """The worst level among them; ok if there are none."""
+def worst(records: Sequence[Record]) -> str:
+    """Return the worst level among them; ok if there are none."""
     levels = {record["level"] for record in records}
     return next((level for level in SEVERITY if level in levels), "ok")
 
 
-def things(records: Sequence[dict[str, Any]]) -> str:
+def things(records: Sequence[Record]) -> str:
     """Count the mounts and devices among the records, in words."""
     mounts = sum(bool(record["directory"] and record["point"]) for record in records)
     devices = sum(bool(record["directory"] and not record["point"]) for record in records)
@@ -28,15 +26,14 @@ def things(records: Sequence[dict[str, Any]]) -> str:
     return f"{text}, {devices} device{'' if devices == 1 else 's'}" if devices else text
 
 
-def unknown(reason: str) -> dict[str, Any]:
+def unknown(reason: str) -> Record:
     """Return the record of a check that has come to nothing."""
     keys = ("workdir", "environment", "backend", "directory", "point", "source", "fstype")
     return {**dict.fromkeys(keys, ""), "state": "unknown", "found": reason, "level": "unknown"}
 
 
-def nagios(records: Sequence[dict[str, Any]], lines: str, seconds: float, summary: str = "") -> str:
-    """A status line with performance data, and a line for each problem (monitoring plugins' guidelines). ``summary``:
-    what the records are of."""
+def nagios(records: Sequence[Record], lines: str, seconds: float, summary: str = "") -> str:
+    """Return a status line with performance data, and ``lines``, as the monitoring plugins' guidelines want it."""
     count = {level: sum(record["level"] == level for record in records) for level in SEVERITY}
     told = [f"{count[level]} {level}" for level in SEVERITY if count[level] and level != "ok"]
     text = ": ".join([*([", ".join(told)] if told else []), summary or things(records)])
@@ -47,8 +44,8 @@ def nagios(records: Sequence[dict[str, Any]], lines: str, seconds: float, summar
     )
 
 
-def prometheus(records: Sequence[dict[str, Any]], seconds: float) -> str:
-    """The text format of Prometheus, for node_exporter's textfile collector: no time stamps."""
+def prometheus(records: Sequence[Record], seconds: float) -> str:
+    """Return the text format of Prometheus, for node_exporter's textfile collector: no time stamps."""
     rows = [
         "# HELP envstart_well Whether a directory or device of a jail or VM is as it should be.",
         "# TYPE envstart_well gauge",
@@ -72,22 +69,22 @@ def prometheus(records: Sequence[dict[str, Any]], seconds: float) -> str:
 
 
 def replace(path: str, text: str) -> None:
-    """Put a file in the place of another, so that nobody ever reads a part of it; EnvstartError."""
+    """Replace a file, so that nobody ever reads a part of it; EnvstartError."""
     try:
         atomic_write(path, text.encode("utf-8", "backslashreplace"), mode=0o644, shared=True)
     except OSError as error:
         raise EnvstartError(f"cannot write {path}: {reason(error)}") from None
 
 
-def fingerprint(records: Iterable[dict[str, Any]]) -> str:
-    """What is not well, without what changes at each look (ages, process numbers)."""
+def fingerprint(records: Iterable[Record]) -> str:
+    """Return the problems without what changes at each look (ages, process numbers)."""
     keys = ("level", "workdir", "environment", "directory", "point", "state")
     rows = ("\t".join(str(record[key]) for key in keys) for record in records if record["level"] != "ok")
     return "".join(f"{row}\n" for row in sorted(rows))
 
 
-def changed(path: str, records: Sequence[dict[str, Any]]) -> bool:
-    """Whether that differs from what it was the last time; it is noted for the next."""
+def changed(path: str, records: Sequence[Record]) -> bool:
+    """Tell whether that differs from what it was the last time; it is kept for the next."""
     now = fingerprint(records)
     try:
         with open(path, encoding="utf-8") as file:

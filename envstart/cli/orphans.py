@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from envstart import lifecycle
-from envstart.cbsd import inventory, survey, unregistered
+from envstart.cbsd import inventory, leftovers
 from envstart.cbsd.inventory import Inventory
-from envstart.cbsd.survey import Monitored
+from envstart.cbsd.monitored import GRACE, ORPHAN, UNREGISTERED, Monitored, monitored
 from envstart.cli import select
 from envstart.cli.arguments import LISTED, Verbs, add_verb, seconds
 from envstart.engine import start_marks
@@ -30,7 +30,7 @@ def add_parsers(verbs: Verbs) -> None:
         "--grace",
         metavar="SECONDS",
         type=seconds,
-        default=survey.GRACE,
+        default=GRACE,
         help="do not touch what was started so short a time ago (default: %(default).0f)",
     )
     parser.add_argument(
@@ -52,9 +52,9 @@ def run(options: argparse.Namespace, report: Report) -> int:
     listings = select.inventories(options, host)
     status = select.warn_of_problems(report, listings)
     for listing in listings:
-        rows = survey.orphans(host, listing, options.names, options.grace)
+        rows = leftovers.orphans(host, listing, options.names, options.grace)
         status = max(status, select.warn_of_unplanned(report, rows))
-        rows = [row for row in rows if row.state.status in (survey.ORPHAN, unregistered.STATE)]
+        rows = [row for row in rows if row.state.status in (ORPHAN, UNREGISTERED)]
         planned = [row.monitored for row in rows if row.monitored is not None and row.monitored.plan is not None]
         left += [row.state.detail for row in rows if not options.stop or row.monitored not in planned]
         if options.stop:
@@ -103,7 +103,7 @@ def _stop(report: Report, watched: Monitored, grace: float, timeout: float, sile
 def _recent(host: Host, listing: Inventory, names: Sequence[str], grace: float) -> list[str]:
     """Return a line for each one with mounts that does not run, and was started too short a time ago for an orphan."""
     lines = []
-    for watched in survey.monitored(listing, names):
+    for watched in monitored(listing, names):
         if watched.record.running or watched.plan is None or not watched.starting(grace):
             continue
         points = [step.point for step in watched.plan.steps if isinstance(step, Mount) and not step.shared]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from envstart import __version__
-from envstart.cbsd.records import Record
+from envstart.cbsd.monitored import Record
 from envstart.engine import plan as plans
 from envstart.system.log import Report, printable, tell
 

@@ -8,8 +8,8 @@ import shlex
 from collections.abc import Sequence
 
 from envstart import lifecycle
-from envstart.cbsd import survey
-from envstart.cbsd.survey import Monitored, Row
+from envstart.cbsd import leftovers, survey
+from envstart.cbsd.monitored import CONFIGURATION, Monitored, Row, by_environment, monitored
 from envstart.cli import select, start
 from envstart.cli.arguments import DRY_RUN, EITHER, Verbs, add_verb
 from envstart.config import remedies
@@ -61,14 +61,14 @@ def _recover_all(options: argparse.Namespace, report: Report, plans: Sequence[Pl
         listings = select.inventories(options, host)
         status = select.warn_of_problems(report, listings)
         planner = stopping.planner(host)
-        environments = [each for listing in listings for each in survey.monitored(listing, options.names, planner)]
+        environments = [each for listing in listings for each in monitored(listing, options.names, planner)]
     else:
         environments = [Monitored.given(plan) for plan in plans]
         for watched in environments:
             watched.record.running = host.complete(guests.runs(host, watched.record.name))
     words = (NO_ANSWER, BROKEN, *((NOT_MOUNTED, NOT_READY) if options.remount and options.names else ()))
     rows = survey.running(host, environments, "read")
-    broken = survey.by_environment([row for row in rows if row.state.status in words])
+    broken = by_environment([row for row in rows if row.state.status in words])
     status = max(status, select.warn_of_unplanned(report, rows))
     for line in _not_for_recover(host, environments, rows, words):
         write(1, f"# {line}\n")
@@ -138,12 +138,12 @@ def _not_for_recover(
     host: Host, environments: Sequence[Monitored], rows: Sequence[Row], words: Sequence[str]
 ) -> list[str]:
     """Return a line for each problem that `check` reports and recover, which acts on the states ``words``, does not."""
-    idle = [watched for watched in environments if not watched.is_active()]
-    orphans = [row for row in survey.resting(host, idle, bare=False) if row.state.status not in words]
+    idle = [watched for watched in environments if not watched.active]
+    orphans = [row for row in leftovers.of_idle(host, idle, hidden=False) if row.state.status not in words]
     acted_on = {row.step for row in rows if row.state.status in words}
     lines = [f"{_named(row)}{row.state}" for row in orphans if row.step not in acted_on and row.step is not None]
     for row in rows:
-        if row.monitored in idle or row.state.status in words or row.state.status == survey.CONFIGURATION:
+        if row.monitored in idle or row.state.status in words or row.state.status == CONFIGURATION:
             continue
         if remedy := _advice(row):
             lines.append(f"{_named(row)}{row.state}; recover does nothing about it: {remedy}")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from envstart import lifecycle
 from envstart.cbsd import inventory
 from envstart.cbsd.inventory import Inventory
-from envstart.cbsd.survey import CONFIGURATION, Row
+from envstart.cbsd.monitored import CONFIGURATION, Row
 from envstart.config import load
 from envstart.engine import registry
 from envstart.engine.plan import Plan

@@ -7,16 +7,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envstart.cbsd import links, survey
+from envstart.cbsd import leftovers, links, survey
 from envstart.cbsd.inventory import EnvironmentRecord
-from envstart.cbsd.records import Record, rows
-from envstart.cbsd.survey import Monitored, Row
+from envstart.cbsd.monitored import CONFIGURATION, Monitored, Record, Row, by_environment, monitored
 from envstart.cli import output, select
 from envstart.cli.arguments import EITHER, JSON, Verbs, add_verb
 from envstart.config import remedies
 from envstart.engine import plan
 from envstart.engine.plan import Observation, Plan
-from envstart.steps import observe
 from envstart.system.host import Host
 from envstart.system.log import Report, printable, tell
 
@@ -88,7 +86,7 @@ class Group:
 
 def _given(options: argparse.Namespace, report: Report, plans: Sequence[Plan]) -> int:
     host = Host(report)
-    records = [record for plan in plans for record in rows(plan, observe.states(host, plan.steps))]
+    records = [row.record() for row in survey.running(host, [Monitored.given(plan) for plan in plans], "read")]
     if options.json:
         output.document(report, directories=records)
     else:
@@ -109,7 +107,7 @@ def _all(options: argparse.Namespace, report: Report) -> int:
     groups: list[Group] = []
     listings = select.inventories(options, host)
     for listing in listings:
-        rows = survey.by_environment(_rows(host, survey.monitored(listing, options.names)))
+        rows = by_environment(_rows(host, monitored(listing, options.names)))
         # A system directory that has just given no answer is not asked for links.
         systems = {
             watched: watched.record.environment.system
@@ -123,8 +121,8 @@ def _all(options: argparse.Namespace, report: Report) -> int:
             # What all share says nothing about one that does not run.
             records = [row.record(listing.workdir) for row in own if watched.record.running or not row.shared]
             without = lacking.get(systems.get(watched, ""), ())
-            groups.append(Group(watched.record, records, without, active=watched.is_active()))
-        lost = [] if options.names else [row.record(listing.workdir) for row in survey.lost(host, listing)]
+            groups.append(Group(watched.record, records, without, active=watched.active))
+        lost = [] if options.names else [row.record(listing.workdir) for row in leftovers.of_unknown(host, listing)]
         if lost:
             groups.append(Group(None, lost))
     if options.json:
@@ -140,11 +138,11 @@ def _all(options: argparse.Namespace, report: Report) -> int:
 
 def _rows(host: Host, environments: Sequence[Monitored]) -> list[Row]:
     """Return the state of every step, looked at as `check` does; of what is not running also what is left of it."""
-    rows = survey.running(host, [watched for watched in environments if watched.is_active()], "read")
-    idle = [watched for watched in environments if not watched.is_active()]
-    left = {(row.monitored, row.step): row for row in survey.resting(host, idle)}
+    rows = survey.running(host, [watched for watched in environments if watched.active], "read")
+    idle = [watched for watched in environments if not watched.active]
+    left = {(row.monitored, row.step): row for row in leftovers.of_idle(host, idle)}
     for row in survey.running(host, idle, "table"):
-        if row.state.status == survey.CONFIGURATION and (row.monitored, None) not in left:
+        if row.state.status == CONFIGURATION and (row.monitored, None) not in left:
             # As long as nothing is mounted, doctor tells it.
             row = Row(row.monitored, None, Observation(plan.NOT_MOUNTED, row.state.detail))
         rows.append(left.pop((row.monitored, row.step), row))

@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from envstart import environment, lifecycle
 from envstart.backends import geli
-from envstart.cbsd import records
+from envstart.cbsd import survey
+from envstart.cbsd.monitored import Monitored
 from envstart.config import load
 from envstart.engine.plan import Plan
-from envstart.steps import observe
 from envstart.steps.block import Node
 from envstart.storage import volume
 from envstart.system.host import Host
@@ -38,7 +38,7 @@ def main(verb: str, path: str, argv: list[str]) -> int:
     def body() -> int:
         made, host = plan(path, argv), Host(report)
         if verb == "status":
-            print(json.dumps(records.rows(made, observe.states(host, made.steps))))
+            print(json.dumps([row.record() for row in survey.running(host, [Monitored.given(made)], "read")]))
         else:
             lifecycle.act(verb, made, host)
         return os.EX_OK

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from envstart import lifecycle
-from envstart.cbsd import unregistered
+from envstart.cbsd.leftovers import removal_danger
 from envstart.cli.doctor import machine, places, servers, sources
 from envstart.cli.doctor.finding import (
     CRITICAL,
@@ -105,9 +105,7 @@ def _unregistered(
         for entry in mounts:
             record = listed.get(inventory.owner(entry.point) or "")
             if record is not None and record.workdir == inventory.workdir:
-                danger = unregistered.danger(
-                    record.name, record.workdir, str(entry), entry.point, is_jail=record.is_jail
-                )
+                danger = removal_danger(record.name, record.workdir, str(entry), entry.point, is_jail=record.is_jail)
                 findings.append(Finding(CRITICAL, record.name, *danger))
     return findings
 
