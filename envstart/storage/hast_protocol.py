@@ -11,47 +11,52 @@ from envstart.system.network import INET, INET6, connected, received
 
 # hastd's own (sbin/hastd/hast.h).
 _PORT = 8457
-# Of the length that it must have, and not all zero, as the one of a node is that has not been connected yet.
+# Of the length that it must have, and not all zero, as that of a node is that has not been connected yet.
 _TOKEN = b"envstart asks it"
 # Of its messages (sbin/hastd/hast_proto.c, sbin/hastd/nv.c): the version with these fields alone, and kinds of a field.
 _VERSION = 1
 _BYTES, _STRING = 10, 17
 _ANSWER_MAX = 4096
-# What listen_accept() of sbin/hastd/hastd.c says to a node that wants to be its primary, and what it is then.
-_WORDS = {b"acts as primary": "primary", b"acts as init": "init", b"Token doesn't match": "secondary"}
+# The answer of listen_accept() in sbin/hastd/hastd.c to a node that wants to be its primary, and its role then.
+_ROLES = {b"acts as primary": "primary", b"acts as init": "init", b"Token doesn't match": "secondary"}
 
 
 def role(remote: str, source: str, resource: str, timeout: float) -> str:
-    """What the other node is: primary, secondary, init; "" if it does not say. OSError if it cannot be reached.
+    """Ask the other node for its role: primary, secondary, init; "" if it does not say. OSError if it is out of reach.
 
     hastd(8) tells it to its peer alone. It is asked by the first message of one that wants to be primary, with a token
     that nobody has given out: so nothing comes of it. ``source``: the address to ask from, "" for any.
     """
     until = time.monotonic() + timeout
-    fields = _field(_STRING, "resource", resource.encode() + b"\0") + _field(_BYTES, "token", _TOKEN)
-    own = (_host_and_port(source)[0], 0) if source else None
-    with connected(*_host_and_port(remote), [INET, INET6], until, own) as connection:
+    own = (split_address(source)[0], 0) if source else None
+    with connected(*split_address(remote), [INET, INET6], until, own) as connection:
         try:
-            connection.sendall(bytes([_VERSION]) + len(fields).to_bytes(4, "little") + fields)
+            connection.sendall(request(resource))
             size = int.from_bytes(received(connection, 5, until)[1:], "little")
             answer = received(connection, min(size, _ANSWER_MAX), until)
         except OSError:
-            # Somebody else than its peer is not told.
+            # Nobody but its peer is told.
             return ""
-    return next((role for words, role in _WORDS.items() if words in answer), "")
+    return next((role for words, role in _ROLES.items() if words in answer), "")
+
+
+def request(resource: str) -> bytes:
+    """Return the first message of a node that wants to be primary."""
+    fields = _field(_STRING, "resource", resource.encode() + b"\0") + _field(_BYTES, "token", _TOKEN)
+    return bytes([_VERSION]) + len(fields).to_bytes(4, "little") + fields
 
 
 def _field(kind: int, name: str, value: bytes) -> bytes:
-    """Name and value are filled up to whole eights of bytes."""
+    """Return a field, with name and value filled up to whole eights of bytes."""
     head = bytes([kind, len(name) + 1]) + len(value).to_bytes(4, "little")
     return head + b"".join(data + bytes(-len(data) % 8) for data in (name.encode() + b"\0", value))
 
 
 def addresses(remote: str) -> tuple[bytes, bytes]:
-    """This host's address towards another one, and that one's; nothing is sent. OSError."""
+    """Return this host's address towards another one, and that one's; nothing is sent. OSError."""
     import socket
 
-    name, port = _host_and_port(remote)
+    name, port = split_address(remote)
     family, _, _, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(address)
@@ -59,8 +64,8 @@ def addresses(remote: str) -> tuple[bytes, bytes]:
     return socket.inet_pton(family, own[0]), socket.inet_pton(family, str(address[0]))
 
 
-def _host_and_port(address: str) -> tuple[str, int]:
-    """Of an address as in hast.conf(5): ``tcp4://HOST:PORT``, the first and the last of it optional."""
+def split_address(address: str) -> tuple[str, int]:
+    """Split an address as in hast.conf(5): ``tcp4://HOST:PORT``, the first and the last of it optional."""
     host = address.rpartition("://")[2]
     if host.startswith("["):
         name, _, port = host[1:].partition("]")

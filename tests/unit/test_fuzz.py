@@ -33,7 +33,7 @@ from envstart.mounts import table_freebsd, table_linux
 from envstart.steps import thin, zfs
 from envstart.storage import (
     devices_freebsd,
-    hast,
+    hast_resource,
     host_id,
     iscsi_freebsd,
     iscsi_session,
@@ -205,9 +205,7 @@ RESOURCES = [text.encode() for text in outputs("hast", "hastctl list env1")]
 @tries(100)
 @given(mutants(RESOURCES, [b"role: ", b"status: "]), st.sampled_from((0, 1, 71)))
 def test_resources_of_hastctl(text: bytes, status: int) -> None:
-    step = hast.Role.__new__(hast.Role)
-    vars(step)["_name"] = "env1"
-    asked(step._parse, answer(os.fsdecode(text), status=status))
+    asked(lambda result: hast_resource.parse(result, "env1"), answer(os.fsdecode(text), status=status))
 
 
 @tries(100)

@@ -19,8 +19,9 @@ from envstart.engine import plan as plans
 from envstart.engine.plan import Plan, stages
 from envstart.errors import ConfigError, NoResponseError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry
-from envstart.storage import hast_protocol
-from envstart.storage.hast import Resource, Role
+from envstart.storage import hast_protocol, hast_resource
+from envstart.storage.hast import Role
+from envstart.storage.hast_resource import Resource
 
 LIST = "hastctl list env1"
 
@@ -107,20 +108,20 @@ def test_fault_103_refused(tmp_path: Path, key: str) -> None:
 # What hastctl says.
 
 
-def resource(tmp_path: Path, output: str, err: str = "", status: int = 0) -> Resource:
-    return done(role(tmp_path)._resource(Stub({LIST: answer(output, err, status)}).host))
+def resource(output: str, err: str = "", status: int = 0) -> Resource:
+    return done(hast_resource.read(Stub({LIST: answer(output, err, status)}).host, "env1"))
 
 
-def test_a_live_primary_alone(tmp_path: Path) -> None:
-    found = resource(tmp_path, lists()["primary"])
+def test_a_live_primary_alone() -> None:
+    found = resource(lists()["primary"])
     assert (found.role, found.status, found.remote) == ("primary", "degraded", "172.16.0.101")
     assert found.dirty == "0 (0B)"
     assert str(found) == "primary, degraded, 0 (0B) dirty"
 
 
-def test_a_live_secondary_without_a_primary(tmp_path: Path) -> None:
+def test_a_live_secondary_without_a_primary() -> None:
     """It has no worker, and hence no line of status: that is how it shows that nobody is primary."""
-    found = resource(tmp_path, lists()["secondary"])
+    found = resource(lists()["secondary"])
     assert (found.role, found.status, found.remote) == ("secondary", "", "172.16.0.100")
     assert str(found) == "secondary"
 
@@ -134,14 +135,14 @@ def test_a_live_secondary_without_a_primary(tmp_path: Path) -> None:
         ("", "", "?"),
     ],
 )
-def test_rows_that_can_be_missing(tmp_path: Path, rows: str, status: str, dirty: str) -> None:
-    found = resource(tmp_path, f"env1:\n  role: primary\n  remoteaddr: 172.16.0.101\n{rows}")
+def test_rows_that_can_be_missing(rows: str, status: str, dirty: str) -> None:
+    found = resource(f"env1:\n  role: primary\n  remoteaddr: 172.16.0.101\n{rows}")
     assert (found.status, found.dirty) == (status, dirty)
 
 
-def test_a_node_without_a_partner(tmp_path: Path) -> None:
-    assert resource(tmp_path, "env1:\n  role: primary\n  remoteaddr: none\n").remote == "none"
-    assert resource(tmp_path, "env1:\n  role: init\n  remoteaddr: \n").role == "init"
+def test_a_node_without_a_partner() -> None:
+    assert resource("env1:\n  role: primary\n  remoteaddr: none\n").remote == "none"
+    assert resource("env1:\n  role: init\n  remoteaddr: \n").role == "init"
 
 
 @pytest.mark.parametrize(
@@ -174,26 +175,24 @@ def test_a_node_without_a_partner(tmp_path: Path) -> None:
     ],
 )
 def test_what_it_says_when_there_is_nothing_to_say(
-    tmp_path: Path, output: str, err: str, status: int, kind: type[Exception], words: str
+    output: str, err: str, status: int, kind: type[Exception], words: str
 ) -> None:
     with pytest.raises(kind, match=words):
-        resource(tmp_path, output, err, status)
+        resource(output, err, status)
 
 
 @pytest.mark.parametrize("command", ["hastctl status; echo $?", "hastctl role secondary env1; echo $?; hastctl status"])
-def test_a_live_error(tmp_path: Path, command: str) -> None:
+def test_a_live_error(command: str) -> None:
     output = outputs("hast", command)[0]
     line = next(line for line in output.splitlines() if line.startswith(("[ERROR]", "[WARNING]")))
     with pytest.raises((UnavailableError, ConfigError)):
-        resource(tmp_path, "", line, 71 if "ERROR" in line else 1)
+        resource("", line, 71 if "ERROR" in line else 1)
 
 
 @given(st.text())
 def test_no_text_breaks_it_in_another_way(words: str) -> None:
-    step = object.__new__(Role)
-    step._name = "env1"
     with contextlib.suppress(ConfigError, ValueError):
-        step._parse(answer(words))
+        hast_resource.parse(answer(words), "env1")
 
 
 # What is there.
@@ -306,7 +305,16 @@ def test_the_role_while_geom_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_addresses_of_hast_conf(address: str, found: tuple[str, int]) -> None:
-    assert hast_protocol._host_and_port(address) == found
+    assert hast_protocol.split_address(address) == found
+
+
+def test_the_question_to_the_other_node() -> None:
+    """A hast_main_header (sbin/hastd/hast_proto.c), then a struct nvhdr (sbin/hastd/nv.c) for each field."""
+    assert hast_protocol.request("env1") == (
+        b"\x01" b"\x3c\0\0\0"
+        b"\x11\x09" b"\x05\0\0\0" b"resource\0\0\0\0\0\0\0\0" b"env1\0\0\0\0"
+        b"\x0a\x06" b"\x10\0\0\0" b"token\0\0\0" b"envstart asks it"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("forgets", [False, True])
