@@ -6,12 +6,11 @@ from __future__ import annotations
 import getopt
 import os
 import string
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import UsageError
 from .paths import is_below, path_digest
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

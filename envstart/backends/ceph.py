@@ -6,6 +6,8 @@ Facts are in docs/freebsd.md#ceph-fuse; what is said of Linux was seen of Ceph 1
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.config import directories, staging
 from envstart.config.schema import COMMON, Option, choice, identifier, integer
 from envstart.engine.plan import Plan
@@ -20,7 +22,6 @@ from envstart.errors import (
 from envstart.paths import is_below
 from envstart.steps import ceph, cephfs_kernel, diagnosis, fuse
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from envstart.config.schema import COMMON, NAME, Option, directory, require_mounted
 from envstart.engine.plan import Plan
@@ -11,7 +12,6 @@ from envstart.steps.block import Block, Node
 from envstart.storage import volume
 from envstart.storage.md import Image
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 from envstart.config import directories, staging
 from envstart.config.schema import ALNUM, COMMON, NAME, Option, host_name, identifier, integer, mount_words, words
@@ -23,7 +24,6 @@ from envstart.errors import (
 )
 from envstart.steps import diagnosis, fuse
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.config.schema import COMMON, NAME, Option, boolean, choice, identifier, integer
 from envstart.engine.plan import Plan
 from envstart.storage import volume
 from envstart.storage.hast import Role
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -7,6 +7,7 @@ reservations in docs/freebsd.md#reservations.
 from __future__ import annotations
 
 import string
+from typing import TYPE_CHECKING
 
 from envstart.config.schema import (
     ALNUM,
@@ -30,7 +31,6 @@ from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.iscsi_session import normal_portal
 from envstart.storage.reservation import Reservation
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

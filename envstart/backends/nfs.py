@@ -7,6 +7,7 @@ are in docs/freebsd.md#mount_nfs.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from envstart.config import directories
 from envstart.config.schema import COMMON, Option, choice, inet6, integer, one_mode, words
@@ -15,7 +16,6 @@ from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
 from envstart.steps.mount import Mount
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

@@ -5,6 +5,8 @@ The smallest backend: begin here to write one.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.config import directories
 from envstart.config.schema import COMMON, Option, mount_words, require_mounted
 from envstart.engine.plan import Plan
@@ -13,7 +15,6 @@ from envstart.paths import is_below
 from envstart.steps import thin
 from envstart.steps.mount import Mount
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.config.schema import ALNUM, COMMON, NAME, Option, integer
 from envstart.engine.plan import Plan
 from envstart.steps import ceph
 from envstart.storage import volume
 from envstart.storage.rbd import Mapped
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from envstart.config import remedies
 from envstart.errors import (
@@ -23,7 +24,6 @@ from envstart.errors import (
 from envstart.system import filesystem
 from envstart.system.site_packages import ROOT
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

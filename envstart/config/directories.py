@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.config.schema import Option, boolean, directory
 from envstart.errors import ConfigError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
     from envstart.environment import Environment

@@ -6,12 +6,13 @@ as strictly as for a start, so that nothing is guessed about what is mounted whe
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.config import load as config
 from envstart.config import remedies, shell
 from envstart.config.schema import BEHAVIOUR
 from envstart.errors import ConfigError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

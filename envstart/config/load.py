@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+from typing import TYPE_CHECKING
 
 from envstart.config import shell
 from envstart.config.schema import fill
@@ -14,7 +15,6 @@ from envstart.system import site_packages
 from envstart.system.probe import open_regular
 from envstart.system.site_packages import ROOT
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any

@@ -7,8 +7,8 @@ made from them, so that they cannot disagree. Parsers take the text and raise Va
 from __future__ import annotations
 
 import string
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import TYPE_CHECKING
 
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
 from envstart.paths import path_digest
 from envstart.system import rundir
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.engine.plan import Plan, Server
     from envstart.system.host import Host

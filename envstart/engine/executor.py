@@ -6,6 +6,8 @@ Knows nothing about file systems; the steps do.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.engine import circuit_breaker, record, start_marks
 from envstart.engine.plan import stages
 from envstart.errors import (
@@ -18,7 +20,6 @@ from envstart.errors import (
     TemporaryError,
 )
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

@@ -9,7 +9,7 @@ the devices before it unmounts anything, as any stop does.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from envstart.config import shell
 from envstart.config.load import Config
@@ -20,7 +20,6 @@ from envstart.system import rundir
 from envstart.system.files import atomic_write
 from envstart.system.probe import open_regular
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 

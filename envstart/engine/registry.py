@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from envstart.system.site_packages import ROOT
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any

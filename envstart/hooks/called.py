@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from envstart import environment
 from envstart.cbsd import inventory
@@ -10,7 +11,6 @@ from envstart.engine import record
 from envstart.errors import ConfigError, NotFoundError
 from envstart.system import guests
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.cbsd.inventory import EnvironmentRecord
     from envstart.environment import Environment

@@ -7,6 +7,7 @@ and writes into the new system and fstab directories of this host; so of the cop
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from envstart import environment, lifecycle
 from envstart.config import directories, staging
@@ -19,7 +20,6 @@ from envstart.steps.mount import Mount
 from envstart.system import filesystem
 from envstart.system.log import tell
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 from envstart import environment, lifecycle
 from envstart.engine import registry
@@ -14,7 +15,6 @@ from envstart.errors import UsageError
 from envstart.system.host import Host
 from envstart.system.log import Report, tell
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

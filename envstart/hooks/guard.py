@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import TYPE_CHECKING
 
 from envstart.system import process, process_table
 from envstart.system.signals import CONTINUE, HALT
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

@@ -7,6 +7,7 @@ directories then; so it leaves a process behind that waits until CBSD has ended,
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from envstart import lifecycle
 from envstart.engine import start_marks
@@ -19,7 +20,6 @@ from envstart.system.host import Host
 from envstart.system.log import tell
 from envstart.system.polling import Polling
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

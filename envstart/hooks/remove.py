@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 from envstart import lifecycle
 from envstart.engine import record
@@ -30,7 +31,6 @@ from envstart.system.deadline import Deadline
 from envstart.system.host import Host
 from envstart.system.loop import WaitUntil
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from typing import TYPE_CHECKING
 
 from envstart import environment
 from envstart.config import load as config
@@ -11,7 +12,6 @@ from envstart.engine import executor, registry
 from envstart.errors import EnvstartError, PermissionDeniedError, TemporaryError, exhausted, reason
 from envstart.system.log import write
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

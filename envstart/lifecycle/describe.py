@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from envstart.engine import plan as plans
 from envstart.lifecycle import pkg_locking
@@ -10,7 +11,6 @@ from envstart.lifecycle.forecast import Forecast
 from envstart.lifecycle.rehearsal import Rehearsal
 from envstart.system.log import printable, tell
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

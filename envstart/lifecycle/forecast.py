@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import TYPE_CHECKING
 
 from envstart.engine import circuit_breaker, executor, start_marks
 from envstart.engine.plan import LOST, NOT_MOUNTED, stages
@@ -12,7 +13,6 @@ from envstart.steps import mountpoint, observe, symlinks
 from envstart.steps.mount import Mount
 from envstart.system import rundir
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from typing import Any

@@ -6,13 +6,14 @@ below, a device or a session, cannot be known.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.config.load import Config
 from envstart.config.schema import COMMON
 from envstart.engine.plan import Plan
 from envstart.errors import EnvstartError
 from envstart.steps.mount import Mount
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

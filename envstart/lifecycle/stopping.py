@@ -6,13 +6,14 @@ Everything that unmounts plans here (docs/promises.md, 11): a mistake in the con
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.config import load
 from envstart.config.schema import BEHAVIOUR
 from envstart.engine import record, registry
 from envstart.engine.plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
 from envstart.errors import EnvstartError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from envstart.engine import plan
 from envstart.errors import NotFoundError, TemporaryError, UnavailableError
 from envstart.system.polling import Polling
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.system.host import Host
 

@@ -5,11 +5,12 @@ A key is never among them: only the name of the file that holds it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.config.schema import ALNUM, NAME, Option, directory, host_port, identifier, words
 from envstart.errors import PermissionDeniedError
 from envstart.steps import keyfile
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
     from envstart.steps.diagnosis import Rows

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from typing import TYPE_CHECKING
 
 from envstart.config.schema import ALNUM, mount_words
 from envstart.errors import (
@@ -24,7 +25,6 @@ from envstart.mounts import table_linux
 from envstart.steps import ceph, diagnosis, health
 from envstart.steps.mount import Mount
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -6,6 +6,7 @@ Matched is text, as printed with LC_ALL=C; errno numbers differ between systems,
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from envstart.errors import (
     ConfigError,
@@ -18,7 +19,6 @@ from envstart.errors import (
 )
 from envstart.paths import is_below
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.steps.mount import Mount
     from envstart.system.command import Result

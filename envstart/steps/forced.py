@@ -10,13 +10,14 @@ it (umount(2)).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, PermissionDeniedError, TemporaryError
 from envstart.mounts import commands
 from envstart.mounts.table import Entry, Table
 from envstart.paths import is_below
 from envstart.steps import unmount as plain
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

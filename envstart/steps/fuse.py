@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from typing import TYPE_CHECKING
 
 from envstart.config.schema import directory
 from envstart.engine import plan
@@ -28,7 +29,6 @@ from envstart.steps.mount import Mount
 from envstart.system import process_table, rundir
 from envstart.system.polling import Polling
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

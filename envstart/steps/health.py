@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import TYPE_CHECKING
 
 from envstart.engine import plan
 from envstart.engine.plan import Observation
@@ -23,7 +24,6 @@ from envstart.errors import (
 from envstart.system import probe
 from envstart.system.probe import ProbeResult
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.steps.mount import Mount
     from envstart.system.host import Host

@@ -10,6 +10,7 @@ import errno
 import os
 import shlex
 import stat
+from typing import TYPE_CHECKING
 
 from envstart.errors import (
     DeadlineExceededError,
@@ -21,7 +22,6 @@ from envstart.errors import (
 )
 from envstart.system.probe import open_regular
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any

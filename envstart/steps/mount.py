@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart import errors
 from envstart.engine import circuit_breaker, plan
 from envstart.engine.retry import until_it_heals
@@ -12,7 +14,6 @@ from envstart.steps import diagnosis, health, mountpoint, sources, symlinks, unm
 from envstart.steps.mountpoint import Undo
 from envstart.system import filesystem
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 from envstart.errors import (
     ConfigError,
@@ -17,7 +18,6 @@ from envstart.steps import diagnosis
 from envstart.system import network
 from envstart.system.command import Result
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 

@@ -6,6 +6,7 @@ rules (health.py).
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 from envstart.engine import plan
 from envstart.engine.plan import Observation
@@ -14,7 +15,6 @@ from envstart.steps import health
 from envstart.steps.mount import Mount
 from envstart.system import bulk_probe
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

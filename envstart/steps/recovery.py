@@ -5,6 +5,8 @@ For the steps that end in a mount (mount.py), and for ``envstart recover``; a st
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.config import remedies
 from envstart.config.schema import boolean
 from envstart.errors import DeadlineExceededError, NoResponseError, NotFoundError, PermissionDeniedError, TemporaryError
@@ -12,7 +14,6 @@ from envstart.mounts import commands
 from envstart.mounts.table import Entry
 from envstart.steps import forced, health, unmount
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -3,12 +3,13 @@ are the empty directories that the mount would hide."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.config.schema import REQUIRE_MOUNTED, SELF
 from envstart.engine import plan
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, TemporaryError
 from envstart.paths import is_below
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

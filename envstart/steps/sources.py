@@ -3,10 +3,11 @@ mount of Linux does not show it either."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.errors import DeadlineExceededError, NoResponseError
 from envstart.steps import mountpoint
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.mounts.table import Entry, Table
     from envstart.steps.mount import Mount

@@ -6,12 +6,13 @@ It can be made at any moment. So it is looked for right before the mount, and af
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.errors import DeadlineExceededError, NoResponseError, PermissionDeniedError, TemporaryError
 from envstart.paths import is_below
 from envstart.steps import unmount
 from envstart.system import filesystem
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.environment import Environment
     from envstart.mounts.table import Table

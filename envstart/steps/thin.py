@@ -8,6 +8,7 @@ The layout is the FreeBSD Handbook's: ``etc``, ``var`` and the like are links in
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from envstart.config.directories import Wanted
 from envstart.config.load import mistakes, trusted_text
@@ -19,7 +20,6 @@ from envstart.steps import mountpoint
 from envstart.steps.mount import Mount
 from envstart.system import filesystem, process
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from envstart.config.load import Config
     from envstart.environment import Environment

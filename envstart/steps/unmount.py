@@ -5,6 +5,8 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed; so it is probed 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.engine.retry import until_it_heals
 from envstart.errors import (
     BlockedError,
@@ -20,7 +22,6 @@ from envstart.steps import diagnosis
 from envstart.system import filesystem, probe
 from envstart.system.command import Result
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

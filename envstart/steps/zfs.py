@@ -7,6 +7,8 @@ dataset that zfs(8) mounts there by itself stays mounted. Nothing of ZFS is ever
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.engine.plan import NOT_READY, READY, Observation
 from envstart.errors import (
     ConfigError,
@@ -20,7 +22,6 @@ from envstart.steps import diagnosis
 from envstart.steps.block import Block, only_on_freebsd
 from envstart.steps.mount import Mount
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

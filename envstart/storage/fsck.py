@@ -6,6 +6,7 @@ Never made, never forced: a foreign or empty device is refused by name (docs/fau
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from envstart.engine import plan
 from envstart.errors import (
@@ -25,7 +26,6 @@ from envstart.storage import devices, fsck_preen, host_mark, superblock
 from envstart.storage.host_id import host_id, own_mark
 from envstart.system import filesystem
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

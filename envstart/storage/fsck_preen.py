@@ -11,13 +11,13 @@ sys/fs/devfs/devfs_vnops.c, g_dev_open() in sys/geom/geom_dev.c).
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from envstart import paths
 from envstart.errors import TemporaryError, UnavailableError
 from envstart.mounts import commands
 from envstart.system.command import Result
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -6,6 +6,7 @@ The keys that iscsi, geli and hast share, and the steps from the device on: GELI
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from envstart.config import staging
 from envstart.config.schema import NAME, Option, choice, directory, integer, mount_words, words
@@ -19,7 +20,6 @@ from envstart.storage.fsck import Fsck
 from envstart.storage.geli import EliProvider
 from envstart.storage.host_mark import Mark
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

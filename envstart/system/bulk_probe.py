@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
@@ -13,7 +14,6 @@ from envstart.system import probe as verdict
 from envstart.system.polling import Polling
 from envstart.system.probe import ProbeResult
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 

@@ -7,8 +7,8 @@ of a process that is gone, and of a running Xen domain it has 0 (CBSD's sudoexec
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from envstart.errors import (
     UNREADABLE,
@@ -31,7 +32,6 @@ from envstart.system.loop import Checkpoint, Waiting, Waits, WaitUntil, gather
 from envstart.system.signals import Signals
 from envstart.system.workers import WorkerPool
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any

@@ -7,8 +7,8 @@ Arguments and results are plain values; what the network says is an OSError, whi
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as sockets
 

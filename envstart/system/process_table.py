@@ -6,14 +6,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from envstart.environment import is_name
 from envstart.errors import UnavailableError
 from envstart.system import command, site_packages, tempfiles
 from envstart.system.loop import WaitUntil
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any

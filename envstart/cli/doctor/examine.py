@@ -7,6 +7,7 @@ Where a check would have to touch a mount whose server does not answer, that is 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from envstart import lifecycle
 from envstart.cbsd.leftovers import removal_danger
@@ -26,7 +27,6 @@ from envstart.config import remedies
 from envstart.errors import EnvstartError
 from envstart.mounts.table import Table
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from envstart.backends.nfs import version
 from envstart.cli.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_error, of_several, several
@@ -11,7 +12,6 @@ from envstart.errors import EnvstartError, TemporaryError
 from envstart.steps import nfs_failure
 from envstart.system import rundir
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
     from typing import Any

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+from typing import TYPE_CHECKING
 
 from envstart.cbsd import links
 from envstart.cli.doctor.finding import CRITICAL, HOST, WARNING, Finding, guarded, of_several, see_check, several
@@ -17,7 +18,6 @@ from envstart.lifecycle import pkg_locking
 from envstart.steps import keyfile
 from envstart.system import probe, process
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
     from typing import Any

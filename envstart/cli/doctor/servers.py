@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from envstart.backends.nfs import version
 from envstart.cli.doctor.finding import CRITICAL, NOTE, WARNING, Finding, guarded, of_several, several
@@ -11,7 +12,6 @@ from envstart.paths import is_below
 from envstart.steps import nfs_failure
 from envstart.system import network
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from typing import Any

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envstart.cli.doctor.finding import CRITICAL, WARNING, Finding, guarded, of_several
 from envstart.engine.plan import NOT_READY
 from envstart.mounts.vis import unvis
@@ -11,7 +13,6 @@ from envstart.steps.mount import Mount
 from envstart.steps.required import MountedDirectory
 from envstart.system import probe
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from typing import Any
