@@ -46,11 +46,11 @@ def _relevant(
     reading: shell.Reading, options: Sequence[Option], name: str, recorded: Mapping[str, str]
 ) -> tuple[shell.Reading, list[tuple[int, str]]]:
     """Return what concerns the jail or VM ``name``, and the mistakes that do not."""
-    known = {option.name: option for option in options}
+    by_name = {option.name: option for option in options}
     kept, ignored = shell.Reading(), []
     kept.used = reading.used
     for assignment in reading.assignments:
-        option = known.get(assignment.key)
+        option = by_name.get(assignment.key)
         ours = config.applies(assignment.section, name)
         problem = ""
         if option is None:
@@ -70,7 +70,7 @@ def _relevant(
         elif ours:
             kept.assignments.append(assignment)
     unset = {key for section, key in reading.unset if config.applies(section, name)}
-    if (unset & known.keys()) - BEHAVIOUR:
+    if (unset & by_name.keys()) - BEHAVIOUR:
         kept.problems = reading.problems
         kept.broken = reading.broken
     else:

@@ -137,16 +137,16 @@ def from_reading(
 ) -> Config:
     """Make the configuration for the environment ``name`` of what was read from ``path``; ConfigError with every
     mistake."""
-    known = {option.name: option for option in options}
+    by_name = {option.name: option for option in options}
     problems = list(reading.problems)
     chosen: dict[str, shell.Assignment] = {}
     notes: list[str] = []
     seen: set[tuple[str | None, str]] = set()
     for assignment in reading.assignments:
-        option = known.get(assignment.key)
+        option = by_name.get(assignment.key)
         if option is None:
             if assignment.key not in reading.used:
-                near = _nearest(assignment.key, known) if len(problems) < _SHOWN_MAX else ""
+                near = _nearest(assignment.key, by_name) if len(problems) < _SHOWN_MAX else ""
                 problems.append((assignment.line, f"has the unknown key {shell.shorten(assignment.key)}{near}"))
             continue
         if (assignment.section, assignment.key) in seen and assignment.key not in reading.used:
@@ -263,10 +263,10 @@ def applies(section: str | None, name: str) -> bool:
     return fnmatch.fnmatchcase(name, section)
 
 
-def _nearest(key: str, known: Iterable[str]) -> str:
+def _nearest(key: str, keys: Iterable[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(key.upper(), known, 1)
+    near = difflib.get_close_matches(key.upper(), keys, 1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -275,10 +275,10 @@ def _cbsd() -> tuple[int, int]:
     import pwd
 
     try:
-        known = pwd.getpwnam("cbsd")
+        account = pwd.getpwnam("cbsd")
     except KeyError:
         return -1, -1
-    return known.pw_uid, known.pw_gid
+    return account.pw_uid, account.pw_gid
 
 
 def trusted_text(path: str) -> str:

@@ -52,12 +52,12 @@ class Option:
             word, closed, _ = part.partition("}")
             # Any other text between braces can be part of a name.
             if closed and word.isidentifier() and f"{{{word}}}" not in self.placeholders:
-                known = (
+                allowed = (
                     f"of words with braces there is {' and '.join(self.placeholders)}"
                     if self.placeholders
                     else _WRITE_OUT
                 )
-                raise ValueError(f"has '{{{word}}}'; {known}")
+                raise ValueError(f"has '{{{word}}}'; {allowed}")
         return self.parse(fill(value, name))
 
 
@@ -80,10 +80,19 @@ def words(value: str) -> tuple[str, ...]:
 
 def boolean(value: str) -> bool:
     """``1`` or ``0``, or what rc.conf(5) knows instead."""
-    known = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no": False, "false": False, "off": False}
-    if value.lower() not in known:
+    spellings = {
+        "1": True,
+        "yes": True,
+        "true": True,
+        "on": True,
+        "0": False,
+        "no": False,
+        "false": False,
+        "off": False,
+    }
+    if value.lower() not in spellings:
         raise ValueError("is neither 1 nor 0")
-    return known[value.lower()]
+    return spellings[value.lower()]
 
 
 def choice(*allowed: str) -> Callable[[str], str]:

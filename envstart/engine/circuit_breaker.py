@@ -30,11 +30,11 @@ async def check(plan: Plan, host: Host) -> None:
     if host.interactive or not plan.config["BREAKER"]:
         return
     for servers in _needed(plan):
-        known = {server: rundir.age(record(server)) for server in servers}
-        if any(age is None or age >= plan.config["BREAKER"] for age in known.values()):
+        ages = {server: rundir.age(record(server)) for server in servers}
+        if any(age is None or age >= plan.config["BREAKER"] for age in ages.values()):
             continue
         if not await connects(host, servers):
-            age = max(age for age in known.values() if age is not None)
+            age = max(age for age in ages.values() if age is not None)
             names = " and ".join(f"{name}:{port}" for name, port in servers)
             from envstart.config import remedies
 

@@ -62,8 +62,8 @@ def _is_so(program: str, argv: list[str], hung: list[process.Child]) -> bool:
     for descriptor in (0, 1, 2):
         # What is opened here must not become one of them.
         posix.fstat(descriptor)
-    known, files, lock, ground, points, rows = _unsealed(rundir.read(_name(program, argv)))
-    if known != argv or any(_identity(path) != identity for path, identity in files):
+    recorded_argv, files, lock, ground, points, rows = _unsealed(rundir.read(_name(program, argv)))
+    if recorded_argv != argv or any(_identity(path) != identity for path, identity in files):
         return False
     claimed, _ = locks.claim(lock)
     if claimed is None:

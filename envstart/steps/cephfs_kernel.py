@@ -154,12 +154,12 @@ def _named(name: str) -> str:
 
 def _told(entry: Entry) -> tuple[list[str], str, str]:
     """Monitors, file system ("": the default) and path of a mount, as either syntax tells them."""
-    known = dict(option.split("=", 1) for option in entry.options if "=" in option)
+    options = dict(option.split("=", 1) for option in entry.options if "=" in option)
     where, equals, path = entry.source.partition("=/")
     if equals and "@" in where and ":" not in where:
-        return known.get("mon_addr", "").split("/"), where.partition("@")[2].partition(".")[2], f"/{path}"
+        return options.get("mon_addr", "").split("/"), where.partition("@")[2].partition(".")[2], f"/{path}"
     where, _, path = entry.source.partition(":/")
-    return where.split(","), known.get("mds_namespace", known.get("fs", "")), f"/{path}"
+    return where.split(","), options.get("mds_namespace", options.get("fs", "")), f"/{path}"
 
 
 def _may_be_one_cluster(wanted: Iterable[str], mounted: Iterable[str]) -> bool:

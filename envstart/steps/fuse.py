@@ -297,15 +297,15 @@ class Client(Mount):
     async def _end_processes(self, host: Host, point: str) -> bool:
         if host.rehearsing:
             return True
-        known: set[int] = set()
+        ended: set[int] = set()
         while True:
             try:
                 pids = await host.call_with_timeout(process_table.find_by_argv, self.programs, point, timeout=_SEARCH)
             except (NoResponseError, DeadlineExceededError):
-                return bool(known)
-            if known.issuperset(pids):
+                return bool(ended)
+            if ended.issuperset(pids):
                 return True
-            known.update(pids)
+            ended.update(pids)
             # One of CephFS that is not asked to end leaves a session, which holds the next one up for a minute.
             await process_table.end(pids)
             host.invalidate()

@@ -258,13 +258,13 @@ class Base(Mount):
         doing, timeout = f"cannot use {self.source} as a base", self.config["PROBE_TIMEOUT"]
         try:
             wrong = await host.call_with_timeout(filesystem.wrong_links, self.source, LINKS, timeout=timeout)
-            there = await host.call_with_timeout(filesystem.is_directory, f"{self.source}/{SKELETON}", timeout=timeout)
+            exists = await host.call_with_timeout(filesystem.is_directory, f"{self.source}/{SKELETON}", timeout=timeout)
         except (NoResponseError, DeadlineExceededError) as error:
             raise TemporaryError(f"{doing}: it gives {error}") from None
         except OSError as error:
             key = "BASE_DIR" if self.config["BASE_DIR"] else self.config["THIN_FSTAB"]
             raise NotFoundError(f"{doing}: {reason(error)}", hint=f"correct {key}") from None
-        if not there:
+        if not exists:
             raise NotFoundError(
                 f"{doing}: it has no directory {SKELETON}", hint=shlex.join(("mkdir", self.source + "/" + SKELETON))
             )

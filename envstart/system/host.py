@@ -245,9 +245,9 @@ class Host:
             # Somebody else is at it, side by side with us.
             if not await WaitUntil(self.deadline.end, lambda: key not in self._asking):
                 raise DeadlineExceededError(f"cannot tell what {argv[0]} knows: there was no time left")
-        for known in (self._lasting, self._answers):
-            if key in known:
-                return known[key]
+        for answers in (self._lasting, self._answers):
+            if key in answers:
+                return answers[key]
         self._asking.add(key)
         last, kind = "", TemporaryError
         try:

@@ -35,8 +35,8 @@ def resolve(name: str) -> tuple[str, list[str]]:
         rows = socket.getaddrinfo(name.strip("[]"), None, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         return (UNRESOLVED if error.errno == socket.EAI_AGAIN else UNKNOWN), []
-    known = {socket.AF_INET: INET, socket.AF_INET6: INET6}
-    return "", sorted({known[row[0]] for row in rows if row[0] in known})
+    families = {socket.AF_INET: INET, socket.AF_INET6: INET6}
+    return "", sorted({families[row[0]] for row in rows if row[0] in families})
 
 
 def null_call(name: str, port: int, version: int, kinds: list[str], timeout: float) -> str:

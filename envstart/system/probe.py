@@ -123,10 +123,10 @@ def refusal(point: str) -> str:
     path = f"{point}/{_PROBE}"
     try:
         # Root of a jail owns what is in there: it can be a FIFO, or a link to anywhere.
-        there = _lstat(path)
-        if there is not None and stat.S_ISDIR(there.st_mode):
+        status = _lstat(path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
             return IN_THE_WAY
-        if there is not None:
+        if status is not None:
             posix.unlink(path)
         descriptor = posix.open(path, _CREATE, 0o600)
     except OSError as error:

@@ -111,8 +111,8 @@ async def _own(host: Host, scene: Context) -> list[Finding]:
             rundir.directory()
         except EnvstartError as error:
             findings.append(of_error(CRITICAL, HOST, error))
-    known = _PROGRAMS[host.platform]
-    programs = sorted({program for fstype in scene.fstypes() for program in known.get(fstype, ())})
+    commands = _PROGRAMS[host.platform]
+    programs = sorted({program for fstype in scene.fstypes() for program in commands.get(fstype, ())})
     theirs = (f"{_CBSD}/", *(f"{inventory.workdir}/" for inventory in scene.inventories))
     for program in programs:
         path = host.find(program)

@@ -97,8 +97,8 @@ def of_workdir(top: str, look: dict[str, str], scene: Context) -> list[Finding]:
     name, database = look["nodename"], look["database"]
     if not name:
         text = f"{top}/nodename is missing or empty: a lease cannot be told from another node's"
-        known = database.removeprefix("inv.").removesuffix(".sqlite")
-        findings.append(Finding(CRITICAL, HOST, text, f"echo {known or 'NAME'} > {shlex.quote(top + '/nodename')}"))
+        expected = database.removeprefix("inv.").removesuffix(".sqlite")
+        findings.append(Finding(CRITICAL, HOST, text, f"echo {expected or 'NAME'} > {shlex.quote(top + '/nodename')}"))
     elif database and database != f"inv.{name}.sqlite":
         text = f"{top}/nodename says {name}, but CBSD's database is {database}"
         findings.append(

@@ -52,13 +52,13 @@ class Server:
 
 def checks(host: Host, scene: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
     """One for each server, not yet begun."""
-    known: dict[tuple[object, ...], Server] = {}
+    servers: dict[tuple[object, ...], Server] = {}
     for case in scene.cases:
         for step in case.plan.steps:
             for server in _of_step(step):
-                wanted = known.setdefault(server.key, server).paths.setdefault(case.name, [])
+                wanted = servers.setdefault(server.key, server).paths.setdefault(case.name, [])
                 wanted.append("/" + step.source.partition(":/")[2] if server.nfs else "")
-    for server in known.values():
+    for server in servers.values():
         yield guarded(scene, _server(host, server), server.name)
 
 
