@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from sim.replay import EXCEPTIONS, STORY, TRANSCRIPTS, Outcome, replay
+from sim.replay import EXCEPTIONS, STORY, Outcome, replay
 
-SHARED = Path(__file__).resolve().parents[3] / "shared/freebsd/transcripts"
 LEAST_AGREEMENT = 0.95
 
 Outcomes = dict[str, list[Outcome]]
@@ -36,11 +34,3 @@ def test_every_exception_is_needed(outcomes: Outcomes, transcript: str) -> None:
     excepted = [outcome for outcome in outcomes[transcript] if outcome.exception is not None]
     assert len(excepted) == len(EXCEPTIONS[transcript])
     assert [outcome.name for outcome in excepted if outcome.agrees] == []
-
-
-@pytest.mark.parametrize("transcript", STORY)
-def test_our_copy_is_the_original(transcript: str) -> None:
-    original = SHARED / f"{transcript}.txt"
-    if not original.exists():
-        pytest.skip("the folder with the originals is not here")
-    assert (TRANSCRIPTS / f"{transcript}.txt").read_bytes() == original.read_bytes()
