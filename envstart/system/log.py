@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import shlex
-import socket
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -120,6 +119,9 @@ class Report:
 
 def _send(priority: int, text: str) -> None:
     """What syslog(3) does, in the form of RFC 3164. That of Linux waits for ever for a daemon that does not read."""
+    # Not on FreeBSD, where it would cost every start 3 ms.
+    import socket
+
     line = f"<{priority}>{time.strftime('%b %e %H:%M:%S')} {IDENT}[{os.getpid()}]: {text}"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
