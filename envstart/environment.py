@@ -8,8 +8,8 @@ import os
 import string
 from typing import TYPE_CHECKING, NamedTuple
 
-from .errors import UsageError
-from .paths import is_below, path_digest
+from envstart.errors import UsageError
+from envstart.paths import is_below, path_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

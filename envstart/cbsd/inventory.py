@@ -7,14 +7,14 @@ the rest is still told: without the database the directories of the workdir say 
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
-from envstart.config import load, shell
+from envstart.config import load, remedies, shell
 from envstart.engine import registry
 from envstart.environment import Environment
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, UsageError, reason
-from envstart.system import guests, probe
+from envstart.system import cbsd_database, guests, probe
+from envstart.system.cbsd_database import COLUMNS, clean, is_jail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,25 +23,8 @@ if TYPE_CHECKING:
     from envstart.system.host import Host
 
 RC_CONF = "/etc/rc.conf"
-# Seconds that a reading may take: CBSD itself waits 25 s for a lock of its database, a check each minute cannot.
-_PATIENCE = 10.0
-_BUSY = 5.0
-# Columns of the table `jails` that count, with what an older database, which lacks one, is taken to hold.
-_COLUMNS = {
-    "jname": "",
-    "emulator": "jail",
-    "jid": 0,
-    "status": 0,
-    "path": "",
-    "data": "",
-    "baserw": 0,
-    "mnt_start": "",
-    "mnt_stop": "",
-}
 # What belongs to one environment below the workdir: the directory, and what follows its name there.
 _OWN = {"jails-system": "", "jails-data": "-data", "jails-fstab": ""}
-# Where CBSD keeps what it knows, below a workdir.
-_DATABASE = "/var/db/local.sqlite"
 
 
 class EnvironmentRecord:
@@ -102,21 +85,21 @@ class EnvironmentRecord:
     @classmethod
     def removed(cls, workdir: str, name: str, backend: str) -> EnvironmentRecord:
         """An environment that CBSD does not know any more, as if it had had this backend's hook."""
-        return cls(workdir, {**_COLUMNS, "jname": name, "backend": backend, "registered": False})
+        return cls(workdir, {**COLUMNS, "jname": name, "backend": backend, "registered": False})
 
     @classmethod
     def given(cls, environment: Environment, backend: str) -> EnvironmentRecord:
         """An environment that somebody has named by its directories, and wants to be there."""
         record = cls(
-            environment.workdir or "", {**_COLUMNS, "jname": environment.name, "backend": backend, "registered": True}
+            environment.workdir or "", {**COLUMNS, "jname": environment.name, "backend": backend, "registered": True}
         )
         record.environment, record.problem, record.running = environment, "", True
         return record
 
     @property
     def is_jail(self) -> bool:
-        """A jail, be it one of another architecture; else a VM."""
-        return self.emulator == "jail" or self.emulator.endswith("-static")
+        """Tell a jail from a VM."""
+        return is_jail(self.emulator)
 
 
 class Inventory:
@@ -186,7 +169,7 @@ def from_rc_conf() -> str:
 async def read(host: Host, workdir: str) -> Inventory:
     """All environments of a workdir; never raises for what is in its files."""
     try:
-        rows, problems, complete, real = await host.call_with_timeout(collect, workdir, timeout=_PATIENCE)
+        rows, problems, complete, real = await host.call_with_timeout(collect, workdir, timeout=cbsd_database.TIMEOUT)
     except (NoResponseError, DeadlineExceededError) as error:
         return Inventory(workdir, (), [f"{workdir} gives {error}; is it on a dead server?"])
     except OSError as error:
@@ -213,7 +196,7 @@ async def find(host: Host, workdir: str, name: str) -> tuple[EnvironmentRecord |
     """What CBSD's row says of an environment, as far as that can be told, and whether its database could be read; no
     command is run for it."""
     try:
-        rows, _, complete, _ = await host.call_with_timeout(collect, workdir, timeout=_PATIENCE)
+        rows, _, complete, _ = await host.call_with_timeout(collect, workdir, timeout=cbsd_database.TIMEOUT)
     except (NoResponseError, DeadlineExceededError, OSError):
         return None, False
     return next((EnvironmentRecord(workdir, row) for row in rows if row["jname"] == name), None), complete
@@ -245,8 +228,13 @@ def collect(workdir: str) -> tuple[list[dict[str, Any]], list[str], bool, str]:
     problems: list[str] = []
     rows: dict[str, dict[str, Any]] = {}
     complete = True
+    path = f"{workdir}{cbsd_database.DATABASE}"
     try:
-        rows = {row["jname"]: row for row in _database(f"{workdir}{_DATABASE}")}
+        rows = {row["jname"]: row for row in cbsd_database.rows(path)}
+    except PermissionError as error:
+        as_root = f"; run it as root: {remedies.known('check', [], [workdir])}" if os.geteuid() else ""
+        problems.append(f"cannot read {path}: {reason(error)}{as_root}")
+        complete = False
     except ValueError as error:
         problems.append(str(error))
         complete = False
@@ -254,7 +242,7 @@ def collect(workdir: str) -> tuple[list[dict[str, Any]], list[str], bool, str]:
         rows.setdefault(row["jname"], row)
     if not complete:
         for name in _directories(workdir):
-            rows.setdefault(name, {**_COLUMNS, "jname": name, "registered": True, "mnt_start": _only_hook(workdir)})
+            rows.setdefault(name, {**COLUMNS, "jname": name, "registered": True, "mnt_start": _only_hook(workdir)})
     for row in rows.values():
         row["backend"] = backend_of(row["mnt_start"])
     return list(rows.values()), problems, complete, os.path.realpath(workdir)
@@ -267,69 +255,6 @@ def backend_of(hook: str) -> str:
         if name.startswith("env_start_") and name[len("env_start_") :] in registry.NAMES:
             return name[len("env_start_") :]
     return ""
-
-
-def _database(path: str) -> list[dict[str, Any]]:
-    """The rows of CBSD's database; ValueError with the reason."""
-    from urllib.parse import quote
-
-    try:
-        import sqlite3
-    except ImportError:
-        # FreeBSD's package of Python comes without it (lang/python311: DISABLED_EXTENSIONS).
-        package = "py{}{}-sqlite3".format(*sys.version_info)
-        raise ValueError(f"cannot read {path}: {sys.executable} has no sqlite3; pkg install {package}") from None
-    real = os.path.realpath(path)
-    try:
-        # sqlite3 does not say why it cannot.
-        os.close(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-    except FileNotFoundError:
-        raise ValueError(f"cannot read {path}: there is no such file; is this the workdir of CBSD?") from None
-    except OSError as error:
-        # CBSD lets its own group in, and nobody else (docs/cbsd.md#databases).
-        as_root = ""
-        if os.geteuid() and isinstance(error, PermissionError):
-            from envstart.config import remedies
-
-            as_root = f"; run it as root: {remedies.known('check', [], [path[: -len(_DATABASE)]])}"
-        raise ValueError(f"cannot read {path}: {reason(error)}{as_root}") from None
-    last = ""
-    # Without the right to write beside it, a database with a write-ahead log can only be read as it lies there.
-    for mode in ("mode=ro", "mode=ro&immutable=1"):
-        try:
-            connection = sqlite3.connect(f"file:{quote(real)}?{mode}", uri=True, timeout=_BUSY)
-            try:
-                connection.text_factory = os.fsdecode
-                return _rows(connection)
-            finally:
-                connection.close()
-        except sqlite3.Error as error:
-            last = str(error)
-            if "readonly" not in last and "unable to open" not in last:
-                break
-    raise ValueError(f"cannot read {path}: {last}")
-
-
-def _rows(connection: Any) -> list[dict[str, Any]]:
-    def columns(table: str) -> set[str]:
-        return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-
-    there = [name for name in _COLUMNS if name in columns("jails")]
-    if "jname" not in there:
-        raise ValueError("cannot read CBSD's database: it has no table of jails")
-    # Of a VM the table `bhyve` counts: bset changes it alone (docs/cbsd.md#mnt_start-value).
-    counts = [name for name in ("mnt_start", "mnt_stop") if name in columns("bhyve")]
-    machines = {}
-    if counts:
-        for row in connection.execute(f"SELECT jname, {', '.join(counts)} FROM bhyve"):
-            machines[row[0]] = dict(zip(counts, row[1:]))
-    rows = []
-    for row in connection.execute(f"SELECT {', '.join(there)} FROM jails"):
-        values = {**_COLUMNS, **dict(zip(there, row))}
-        if values["emulator"] == "bhyve":
-            values.update(machines.get(values["jname"], {}))
-        rows.append(_clean(values, registered=True))
-    return rows
 
 
 def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
@@ -349,13 +274,13 @@ def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
         except OSError as error:
             problems.append(f"cannot read {directory}/{name}: {reason(error)}")
             continue
-        values = dict(_COLUMNS)
+        values = dict(COLUMNS)
         for one in reading.assignments:
             if one.key in values:
                 values[one.key] = one.value.replace("CBSDROOT", workdir)
         values["jname"] = values["jname"] or name[len("rc.conf_") :]
         # It does not run, whatever it did when it was written down.
-        rows.append(_clean({**values, "jid": 0}, registered=False))
+        rows.append(clean({**values, "jid": 0}, registered=False))
     return rows
 
 
@@ -370,19 +295,3 @@ def _only_hook(workdir: str) -> str:
     """Without the database: the hook of the one backend that has a configuration, if it is one."""
     there = [name for name in registry.NAMES if load.find(name, workdir)]
     return f"env_start_{there[0]}" if len(there) == 1 else ""
-
-
-def _clean(values: dict[str, Any], registered: bool) -> dict[str, Any]:
-    """Texts and numbers, whatever the columns held; CBSD writes 0 for a text that is not set."""
-    row: dict[str, Any] = {"registered": registered}
-    for name, default in _COLUMNS.items():
-        value = values[name]
-        if isinstance(default, int):
-            try:
-                row[name] = int(value or 0)
-            except (TypeError, ValueError, OverflowError):
-                row[name] = 0
-        else:
-            row[name] = "" if value in (None, 0, "0", "") else str(value)
-    row["emulator"] = row["emulator"] or "jail"
-    return row

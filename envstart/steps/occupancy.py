@@ -16,10 +16,9 @@ async def users(host: Host, environment: Environment, point: str) -> str:
     Of others CBSD's database says which emulator they have; where that does not help, the processes count that have
     something open there.
     """
-    from envstart.cbsd import inventory
     from envstart.paths import is_below
     from envstart.steps import unmount
-    from envstart.system import guests, process_table
+    from envstart.system import cbsd_database, guests, process_table
 
     name = environment.name
     if host.platform == "freebsd":
@@ -33,10 +32,10 @@ async def users(host: Host, environment: Environment, point: str) -> str:
             return ""
     running: bool | None = None
     if environment.workdir is not None:
-        row, complete = await inventory.find(host, environment.workdir, name)
-        if complete and row is not None and row.registered:
-            if not row.is_jail and row.emulator != "bhyve":
-                running = await guests.Machines(host).runs(name, row.emulator, row.jid, row.status)
+        row, _ = await cbsd_database.find(host, environment.workdir, name)
+        if row is not None:
+            if not cbsd_database.is_jail(row["emulator"]) and row["emulator"] != "bhyve":
+                running = await guests.Machines(host).runs(name, row["emulator"], row["jid"], row["status"])
             elif host.platform == "freebsd":
                 running = False
     if running:
