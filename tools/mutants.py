@@ -98,12 +98,12 @@ MUTANTS = (
     ),
     Mutant(
         "only the mount point is compared",
-        "envstart.steps.mount:Mount._ours", "not await self._matches(...)", "False",
+        "envstart.steps.mountpoint:inspect", "not await mount.matches(...)", "False",
         ("tests/hooks/test_faults_table.py::test_fault_22_other_source",),
     ),
     Mutant(
         "a stack of mounts is taken for one",
-        "envstart.steps.mountpoint:seen", "len(stack) > 1", "False",
+        "envstart.steps.mountpoint:inspect", "len(stack) > 1", "False",
         ("tests/hooks/test_faults_table.py::test_fault_26_two_of_ours_stacked",),
     ),
     Mutant(
@@ -164,7 +164,7 @@ MUTANTS = (
     ),
     Mutant(
         "a mount that is hidden passes for mounted",
-        "envstart.steps.mountpoint:seen", "refuse_hidden(...)", "None",
+        "envstart.steps.mountpoint:inspect", "hidden(...)", "None",
         (
             "tests/hooks/test_faults_table.py::test_a_mount_above_hides_all",
             "tests/unit/hooks/test_unchanged.py::test_the_table_is_read_in_the_same_way",

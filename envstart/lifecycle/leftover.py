@@ -47,7 +47,7 @@ class Leftover(Mount):
         super().__init__(name, entry.kind, (), entry.source, point, environment, config, config["TIMEOUT"])
         self._backend = backend
 
-    async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
+    async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
         return is_of(self._backend, table, entry)
 
     def journal_stop(self, host: Host) -> None:

@@ -105,7 +105,7 @@ class KernelMount(Mount):
         """The table has the monitors' addresses, the configuration perhaps their names."""
         return table.server(self.point)
 
-    async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
+    async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
         if entry.fstype != "ceph" or entry.root != "/":
             return False
         monitors, name, path = _told(entry)
@@ -134,7 +134,7 @@ class KernelMount(Mount):
             )
 
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
-        if await self._ours(host, await host.mounts(), point) is None:
+        if await self.own_entry(host, await host.mounts(), point) is None:
             await super()._attempt(host, point, undo)
         # For a minute the MDS keeps for a client what it had, also when that is gone, as after a crash of this host.
         problem = await health.check_health(self, host, point)

@@ -106,7 +106,7 @@ class Client(Mount):
 
     # Is it ours?
 
-    async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
+    async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
         return entry.root == "/" and await self.is_of(host, table, entry)
 
     async def is_of(self, host: Host, table: Table, entry: Entry) -> bool:
@@ -160,7 +160,7 @@ class Client(Mount):
     async def check(self, host: Host) -> EnvstartError | None:
         problem = await super().check(host)
         if problem is None and not self._noted(host)[1]:
-            point = await self._real_point(host)
+            point = await self.real_point(host)
             self._usable(host, (await host.mounts()).at(point)[-1])
         return problem
 
@@ -173,7 +173,7 @@ class Client(Mount):
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         began = time.time()
         await self._end_unfinished(host)
-        if await self._ours(host, await host.mounts(), point) is None:
+        if await self.own_entry(host, await host.mounts(), point) is None:
             if host.platform == "freebsd":
                 await self._load_module(host)
             rundir.save_note(self._note, f"{self.source}\n")
@@ -185,7 +185,7 @@ class Client(Mount):
         except EnvstartError as error:
             problem = error
         host.invalidate()
-        entry = await self._ours(host, await host.mounts(), point)
+        entry = await self.own_entry(host, await host.mounts(), point)
         if entry is None:
             raise await self._why(host, "the client has ended by itself", began, f"mount {self.source} on {point}")
         if isinstance(problem, TemporaryError):
@@ -202,7 +202,7 @@ class Client(Mount):
         self._began = time.time()
         result = await super()._run(host, argv)
         if result.status == 0:
-            await mountpoint.landed(host, self, await self._real_point(host), _APPEARS)
+            await mountpoint.landed(host, self, await self.real_point(host), _APPEARS)
         return result
 
     async def _explained(self, host: Host, program: str, result: Result, doing: str) -> EnvstartError:
@@ -240,8 +240,8 @@ class Client(Mount):
         if entries:
             await self._farewell(host)
 
-    async def _unmount_broken(self, host: Host, entry: Entry, *, asked: bool = False) -> None:
-        await super()._unmount_broken(host, entry, asked=asked)
+    async def unmount_broken(self, host: Host, entry: Entry, *, asked: bool = False) -> None:
+        await super().unmount_broken(host, entry, asked=asked)
         await self._farewell(host)
 
     async def _farewell(self, host: Host) -> None:
@@ -249,7 +249,7 @@ class Client(Mount):
         that can be the next one's (fuse_kern_unmount() in the port's lib/mount_bsd.c)."""
         if host.rehearsing:
             return
-        point = await self._real_point(host)
+        point = await self.real_point(host)
         polling = Polling(host, _FAREWELL, f"the client of {point} to end")
         try:
             while await host.call_with_timeout(process_table.find_by_argv, self.programs, point, timeout=_SEARCH):
@@ -264,16 +264,16 @@ class Client(Mount):
         # No other jail or VM has a mount of this client.
         return True
 
-    async def _force_unmount(self, host: Host, entry: Entry, *, asked: bool = False, unresponsive: bool = True) -> None:
+    async def force_unmount(self, host: Host, entry: Entry, *, asked: bool = False, unresponsive: bool = True) -> None:
         if unresponsive:
             await self.fail_pending_io(host)
         if (await host.mounts()).at(entry.point):
-            await super()._force_unmount(host, entry, asked=asked, unresponsive=unresponsive)
+            await super().force_unmount(host, entry, asked=asked, unresponsive=unresponsive)
         host.unresponsive.discard(entry.point)
 
     async def fail_pending_io(self, host: Host) -> None:
         """End the client: what waits for it then gets an error, and can be unmounted (docs/freebsd.md#fuse)."""
-        await self._end_processes(host, await self._real_point(host))
+        await self._end_processes(host, await self.real_point(host))
 
     async def _end_unfinished(self, host: Host) -> bool:
         """End what an attempt has left that came to no end; false if there was no time for it: the note stays then, for
@@ -281,7 +281,7 @@ class Client(Mount):
         source, number = self._noted(host)
         if not source or number:
             return True
-        point = await self._real_point(host)
+        point = await self.real_point(host)
         return await self._end(host, point)
 
     async def _end(self, host: Host, point: str) -> bool:
@@ -290,7 +290,7 @@ class Client(Mount):
             return False
         # One that was asked to end has done it itself, as a rule.
         for entry in reversed((await host.mounts()).at(point)):
-            if await self._matches(host, await host.mounts(), entry):
+            if await self.matches(host, await host.mounts(), entry):
                 await unmount.unmount(host, entry, attempts=1)
         return True
 
@@ -348,10 +348,10 @@ class _Shown(Mount):
         self._path = item.path
         self._all_points = all_points
 
-    async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
+    async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
         """On Linux also when the client's own mount is gone, as after a TERM: a bind mount tells what it shows."""
         if host.platform == "freebsd":
-            return await super()._matches(host, table, entry)
+            return await super().matches(host, table, entry)
         return entry.given_root == self._path and await self._client.is_of(host, table, entry)
 
     async def users(self, host: Host, point: str) -> str:
@@ -369,10 +369,10 @@ class _Shown(Mount):
     async def alone(self, host: Host, entry: Entry) -> bool:
         return True
 
-    async def _force_unmount(self, host: Host, entry: Entry, *, asked: bool = False, unresponsive: bool = True) -> None:
+    async def force_unmount(self, host: Host, entry: Entry, *, asked: bool = False, unresponsive: bool = True) -> None:
         if unresponsive:
             await self._client.fail_pending_io(host)
-        await super()._force_unmount(host, entry, asked=asked, unresponsive=unresponsive)
+        await super().force_unmount(host, entry, asked=asked, unresponsive=unresponsive)
 
 
 def refuse_shared(wanted: Sequence[Wanted]) -> None:

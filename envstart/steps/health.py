@@ -25,7 +25,7 @@ from envstart.system import probe
 from envstart.system.probe import ProbeResult
 
 if TYPE_CHECKING:
-    from envstart.steps.mount import Mount
+    from envstart.steps.mount_state import MountState
     from envstart.system.host import Host
 
 # CBSD's own rule for a lease (docs/cbsd.md#lease): cbsdd touches it every 5 minutes.
@@ -38,7 +38,7 @@ _LOCAL_ROOT = "may root use it? look at what it lies on"
 _AS_ROOT = "let the server map root to root for this host (maproot, no_root_squash)"
 
 
-async def check_health(mount: Mount, host: Host, point: str, timeout: float | None = None) -> EnvstartError | None:
+async def check_health(mount: MountState, host: Host, point: str, timeout: float | None = None) -> EnvstartError | None:
     """Return None if the directory is usable, else the problem that a new mount can mend; raise any other.
 
     ``timeout``: seconds in which it must answer, in place of the mount's own.
@@ -49,7 +49,7 @@ async def check_health(mount: Mount, host: Host, point: str, timeout: float | No
     return seen.settle()
 
 
-async def inspect(mount: Mount, host: Host, point: str, timeout: float | None = None) -> Observation:
+async def inspect(mount: MountState, host: Host, point: str, timeout: float | None = None) -> Observation:
     """Ask the directory itself, unless this run has done that, or it cannot answer."""
     using = f"cannot use {point}: {mount.source}"
     down = await mount.why_down(host)
@@ -65,7 +65,7 @@ async def inspect(mount: Mount, host: Host, point: str, timeout: float | None = 
     return interpret(mount, host.platform, point, answer)
 
 
-async def _ask(mount: Mount, host: Host, point: str, timeout: float) -> ProbeResult:
+async def _ask(mount: MountState, host: Host, point: str, timeout: float) -> ProbeResult:
     try:
         return ProbeResult(
             *await host.probe(probe.probe, point, tuple(mount.required), mount.lease(point), timeout=timeout)
@@ -80,7 +80,7 @@ async def _ask(mount: Mount, host: Host, point: str, timeout: float) -> ProbeRes
         return ProbeResult(ProbeResult.FAILED, reason(error))
 
 
-def interpret(mount: Mount, platform: str, point: str, answer: ProbeResult) -> Observation:
+def interpret(mount: MountState, platform: str, point: str, answer: ProbeResult) -> Observation:
     """Tell what an answer means. Pure."""
     using, detail = f"cannot use {point}: {mount.source}", answer.detail
     word = answer.verdict
@@ -117,7 +117,7 @@ def interpret(mount: Mount, platform: str, point: str, answer: ProbeResult) -> O
     return Observation(plan.MOUNTED)
 
 
-def _bare(mount: Mount, using: str, word: str, detail: str) -> Observation:
+def _bare(mount: MountState, using: str, word: str, detail: str) -> Observation:
     """Judge a directory that is empty and takes no file, or that cannot be listed."""
     what = "is empty and takes no file" if word == probe.EMPTY else "cannot be listed"
     text, seen = f"{using} {what} ({detail})", f"it {what} ({detail})"
@@ -148,7 +148,7 @@ def _bare(mount: Mount, using: str, word: str, detail: str) -> Observation:
     return Observation(plan.NOT_USABLE, seen, refusal=refusal)
 
 
-def _leased(mount: Mount, using: str, point: str, node: str, age: int) -> Observation:
+def _leased(mount: MountState, using: str, point: str, node: str, age: int) -> Observation:
     """Judge a system directory that another node has said to use."""
     name, when = mount.environment.name, f"{age // 60} minutes ago"
     text = f"{using}: node {node} had {name} in use {when} ({point}/locked)"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envstart.mounts.table import Entry, Table
-    from envstart.steps.mount import Mount
+    from envstart.steps.mount_state import MountState
     from envstart.system.host import Host
 
 
@@ -31,7 +31,7 @@ def listed(stack: Sequence[Entry]) -> str:
     return " over ".join(str(entry) for entry in reversed(stack))
 
 
-async def inspect(host: Host, mount: Mount, table: Table, point: str) -> Observation:
+async def inspect(host: Host, mount: MountState, table: Table, point: str) -> Observation:
     """Return what the mount table shows on ``point`` against what is configured."""
     stack = table.at(point)
     if not stack:
@@ -48,7 +48,7 @@ async def inspect(host: Host, mount: Mount, table: Table, point: str) -> Observa
         assert hiding is not None
         detail = f"{stack[0]}, hidden by {hiding}, which was mounted on {hiding.point} later"
         return Observation(STACKED, detail, refusal=refusal)
-    if not await mount._matches(host, table, stack[0]):
+    if not await mount.matches(host, table, stack[0]):
         refusal = ConfigError(
             f"cannot mount {mount.source} on {point}: {stack[0]} is mounted there; it is not touched",
             hint=f"{shlex.join(('umount', point))}, or correct the configuration",
@@ -76,13 +76,13 @@ def drift(entry: Entry, options: Sequence[str]) -> str:
     return f"mounted {how}, the configuration says {configured}"
 
 
-async def is_file(host: Host, mount: Mount) -> bool:
+async def is_file(host: Host, mount: MountState) -> bool:
     """Return whether a source on this host, of a mount that takes files, is one; OSError if it is missing."""
     answer: bool = await host.call_with_timeout(filesystem.is_file, mount.source, timeout=mount.probe_timeout)
     return answer
 
 
-async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None:
+async def prepare(host: Host, mount: MountState, point: str, made: list[str]) -> None:
     """Make what is missing of ``point``, and note it in ``made`` before it is; NotFoundError, ConfigError,
     TemporaryError."""
     if await host.was_empty(point):
@@ -112,13 +112,13 @@ async def prepare(host: Host, mount: Mount, point: str, made: list[str]) -> None
         host.report.warn(text)
 
 
-async def landed(host: Host, mount: Mount, point: str, timeout: float) -> Entry | None:
+async def landed(host: Host, mount: MountState, point: str, timeout: float) -> Entry | None:
     """Return our mount if it is there, or comes within ``timeout`` seconds although its command was given up."""
     until = host.deadline.elapsed() + min(timeout, host.deadline.left() / 2)
     with host.waiting(f"{point}: {mount.source} can still be mounted"):
         while True:
             stack = (await host.mounts()).at(point)
-            if stack and await mount._matches(host, await host.mounts(), stack[-1]):
+            if stack and await mount.matches(host, await host.mounts(), stack[-1]):
                 return stack[-1]
             if host.deadline.elapsed() >= until:
                 return None

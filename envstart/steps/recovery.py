@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envstart.engine.plan import Plan
-    from envstart.steps.mount import Mount
+    from envstart.steps.mount_removal import RemovableMount
+    from envstart.steps.mount_state import MountState
     from envstart.system.host import Host
 
 
-async def wait_for_answer(mount: Mount, host: Host, entry: Entry) -> None:
+async def wait_for_answer(mount: RemovableMount, host: Host, entry: Entry) -> None:
     """Wait for a file system that others use too, until the deadline; TemporaryError then."""
     lower = forced.below(await host.mounts(), entry)
     what = f"{lower} on {lower.point}" if lower is not None else str(entry)
@@ -40,7 +41,7 @@ async def wait_for_answer(mount: Mount, host: Host, entry: Entry) -> None:
         )
 
 
-def used_error(mount: Mount, host: Host, entry: Entry, users: str) -> TemporaryError:
+def used_error(mount: RemovableMount, host: Host, entry: Entry, users: str) -> TemporaryError:
     """Return the error of a start that finds its own mount of no use, while somebody uses it (``users``)."""
     text = f"cannot use {entry.point}: {mount.source} is mounted there"
     if entry.point not in host.unresponsive:
@@ -50,7 +51,7 @@ def used_error(mount: Mount, host: Host, entry: Entry, users: str) -> TemporaryE
     return TemporaryError(f"{text} and gives no answer, and {users}", hint=f"wait until it answers, or: {free}")
 
 
-async def hidden(mount: Mount, host: Host) -> Entry | None:
+async def hidden(mount: MountState, host: Host) -> Entry | None:
     """Return our mount if FreeBSD's table leaves it out, since an unmount of it hangs (getfsstat(2)): whoever looks
     at the directory waits for the server. None if it is not so."""
     if host.platform != "freebsd" or mount.fstype != "nfs":
@@ -68,10 +69,10 @@ async def hidden(mount: Mount, host: Host) -> Entry | None:
         return None
 
 
-async def lines(mount: Mount, host: Host) -> list[tuple[str, ...]]:
+async def lines(mount: RemovableMount, host: Host) -> list[tuple[str, ...]]:
     """Return the commands by which recover() unmounts; TemporaryError if that would harm others."""
     try:
-        point = await mount._real_point(host)
+        point = await mount.real_point(host)
         entry = next(iter((await host.mounts()).at(point)[-1:]), None)
     except NoResponseError:
         entry = await hidden(mount, host)
@@ -95,10 +96,10 @@ async def lines(mount: Mount, host: Host) -> list[tuple[str, ...]]:
     return forced.lines(host.platform, await host.mounts(), entry, unresponsive=True, alone=alone)
 
 
-async def recover(mount: Mount, host: Host) -> None:
+async def recover(mount: RemovableMount, host: Host) -> None:
     """Unmount what gives no answer, or is broken, because somebody wants it, whoever uses it."""
     try:
-        point = await mount._real_point(host)
+        point = await mount.real_point(host)
     except NoResponseError:
         entry = await hidden(mount, host)
         if entry is None:
@@ -113,7 +114,7 @@ async def recover(mount: Mount, host: Host) -> None:
     except PermissionDeniedError:
         return
     try:
-        entry = await mount._ours(host, await host.mounts(), point)
+        entry = await mount.own_entry(host, await host.mounts(), point)
         problem = await health.check_health(mount, host, point) if entry is not None else None
     except (PermissionDeniedError, NotFoundError):
         return
@@ -123,10 +124,10 @@ async def recover(mount: Mount, host: Host) -> None:
     if mount.borrowed and isinstance(problem, NoResponseError):
         raise TemporaryError(f"cannot recover {point}: {problem}")
     host.report.note(f"{point}: unmounting {entry}")
-    await mount._unmount_broken(host, entry, asked=True)
+    await mount.unmount_broken(host, entry, asked=True)
 
 
-async def check_force(mount: Mount, host: Host, entry: Entry, *, asked: bool = False) -> None:
+async def check_force(mount: RemovableMount, host: Host, entry: Entry, *, asked: bool = False) -> None:
     """Raise TemporaryError if a forced unmount would harm others, or, unless somebody has ``asked`` for it by hand, or
     by STOP_FORCE, the host."""
     places = await forced.own_places(host, mount.environment)
@@ -143,7 +144,7 @@ async def check_force(mount: Mount, host: Host, entry: Entry, *, asked: bool = F
         host.report.warn(f"{entry.point}: {danger}; nolockd in MOUNT_NFS_OPT avoids that")
 
 
-def recover_all(plan: Plan, host: Host, mounts: Sequence[Mount]) -> None:
+def recover_all(plan: Plan, host: Host, mounts: Sequence[RemovableMount]) -> None:
     """Unmount what is broken of these mounts, in their order; what is healthy by then stays."""
     with host.locks(plan.locks, needed=False):
         host.signals.arm()

@@ -16,7 +16,7 @@ from envstart.system import filesystem
 if TYPE_CHECKING:
     from envstart.environment import Environment
     from envstart.mounts.table import Table
-    from envstart.steps.mount import Mount
+    from envstart.steps.mount_state import MountState
     from envstart.system.host import Host
 
 
@@ -33,7 +33,7 @@ async def place(host: Host, directory: str, path: str) -> str:
     return real.rstrip("/") + path[len(directory.rstrip("/")) :]
 
 
-async def real_point(host: Host, mount: Mount) -> str:
+async def real_point(host: Host, mount: MountState) -> str:
     """Return the mount point as the mount table names it; NoResponseError, or PermissionDeniedError outside of the
     workdir."""
     try:
@@ -53,7 +53,7 @@ async def real_point(host: Host, mount: Mount) -> str:
     return real
 
 
-async def refuse(host: Host, mount: Mount, point: str) -> None:
+async def refuse(host: Host, mount: MountState, point: str) -> None:
     """PermissionDeniedError if a link leads the mount point or its source elsewhere that somebody else could have
     made."""
     if not (mount.enclosing or mount.resolve_within):
@@ -68,7 +68,7 @@ async def refuse(host: Host, mount: Mount, point: str) -> None:
             raise PermissionDeniedError(f"{doing}: a link leads to {real}", hint="name a directory without links")
 
 
-async def undo_redirected_mount(host: Host, mount: Mount, point: str, before: Table) -> None:
+async def undo_redirected_mount(host: Host, mount: MountState, point: str, before: Table) -> None:
     """After a mount command that has not brought what was wanted: take away what it has brought by way of a link that
     was made since refuse(), and raise PermissionDeniedError. ``before``: the mount table as it was."""
     if not (mount.enclosing or mount.resolve_within):
@@ -92,7 +92,7 @@ async def undo_redirected_mount(host: Host, mount: Mount, point: str, before: Ta
         )
 
 
-async def _ways(host: Host, mount: Mount, point: str) -> tuple[list[str], list[str]]:
+async def _ways(host: Host, mount: MountState, point: str) -> tuple[list[str], list[str]]:
     """Mount point and source (that only if it lies inside something), as they should be and as they really are now:
     not what was known of them before what they lie in was mounted."""
     expected = [point]

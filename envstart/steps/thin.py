@@ -243,7 +243,7 @@ class Base(Mount):
         problem = await super().check(host)
         if isinstance(problem, NoResponseError):
             return problem
-        entries = (await host.mounts()).at(await self._real_point(host))
+        entries = (await host.mounts()).at(await self.real_point(host))
         if not entries:
             await self._survey(host)
         elif not entries[-1].read_only:

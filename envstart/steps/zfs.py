@@ -118,7 +118,7 @@ class Dataset(Mount):
         only_on_freebsd(host, "ZFS")
         problem = await super().check(host)
         if problem is not None:
-            here, table = await self._real_point(host), await host.mounts()
+            here, table = await self.real_point(host), await host.mounts()
             mounted = [entry.point for entry in table if (entry.fstype, entry.source) == ("zfs", self.source)]
             elsewhere = [point for point in mounted if point != here]
             if elsewhere:
@@ -135,7 +135,7 @@ class Dataset(Mount):
         return (
             properties is not None
             and properties[1] == "on"
-            and properties[0] in (self.point, await self._real_point(host))
+            and properties[0] in (self.point, await self.real_point(host))
         )
 
     async def _to_stop(self, host: Host) -> list[Entry]:

@@ -113,7 +113,7 @@ class Volume(Mount):
             raise TemporaryError(f"cannot mount {self.source}: the device is not there")
         return device
 
-    async def _matches(self, host: Host, table: Table, entry: Entry) -> bool:
+    async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
         if entry.kind != self.fstype:
             return False
         # A disk that is gone, or whose session is down, cannot be compared; but it was mounted here, and is no more.
@@ -130,7 +130,7 @@ class Volume(Mount):
         return (await devices.read(host)).same(entry.source, device)
 
     async def why_lost(self, host: Host) -> str:
-        stack = (await host.mounts()).at(await self._real_point(host))
+        stack = (await host.mounts()).at(await self.real_point(host))
         return "its disk has gone" if stack and await devices.is_lost(host, stack[-1]) else ""
 
     def requires(self) -> str:

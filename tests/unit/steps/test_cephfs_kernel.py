@@ -48,7 +48,7 @@ def entry(source: str, *options: str, fstype: str = "ceph", root: str = "/") -> 
 
 def is_ours(step: KernelMount, found: Entry) -> bool:
     stub = Stub(mounts=[found])
-    return done(step._matches(stub.host, done(stub.mounts()), found))
+    return done(step.matches(stub.host, done(stub.mounts()), found))
 
 
 class LinuxStub(Stub):

@@ -1,0 +1,215 @@
+"""A file system on a directory, as it is configured, and what there is of it.
+
+Nothing here changes the machine: mount_removal.py takes a mount away, mount.py brings it.
+"""
+
+from __future__ import annotations
+
+from envstart import errors
+from envstart.engine import circuit_breaker, plan
+from envstart.mounts.table import normal_source
+from envstart.paths import is_below
+from envstart.steps import health, mountpoint, sources, symlinks, unmount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from envstart.config.load import Config
+    from envstart.environment import Environment
+    from envstart.mounts.table import Entry, Table
+    from envstart.steps.block import Block
+    from envstart.system.host import Host
+
+# The directories of a jail or VM that have keys of their own.
+DIRECTORIES = ("data", "system", "fstab", "rcconf")
+
+
+class MountState(plan.Step):
+    """``source`` mounted on ``point``.
+
+    ``shared`` and ``own``: it serves all environments, and stays while a mount from below ``shared`` is there whose
+    source is not among this environment's ``own``. ``lower``: the block device that the files are on, if it is known.
+    ``resolve_within``: a directory that the source lies in, and below which no link may lead it elsewhere; "": links
+    are fine.
+    """
+
+    # Where missing parents of the mount point may be made, and the mode of what is made.
+    create_below: str | None
+    mode = 0o755
+    takes_files = False
+    # Where else something of the environment is mounted.
+    beside: Collection[str] = ()
+    # Whether locks of files go through rpc.lockd(8), so that a forced unmount can crash the host (umount(8)).
+    lockd = False
+
+    def __init__(
+        self,
+        name: str,
+        fstype: str,
+        options: tuple[str, ...],
+        source: str,
+        point: str,
+        environment: Environment,
+        config: Config,
+        attempt_timeout: float,
+        shared: str = "",
+        own: Sequence[str] = (),
+        lower: Block | None = None,
+        servers: Sequence[plan.Server] = (),
+        resolve_within: str = "",
+    ) -> None:
+        """Take what is configured; REQUIRE_NAME, LEASE and the like are read from ``config``."""
+        self.name, self.point = name, point
+        self.fstype, self.options, self.source = fstype, options, source
+        self.shared, self.own = shared, tuple(own)
+        self.resource = point if shared else ""
+        self.lower, self.resolve_within = lower, resolve_within
+        self.servers = tuple(servers)
+        # A directory of the same environment that the mount point lies in: whoever is root in there can make links.
+        self.enclosing = symlinks.enclosing(environment, point)
+        self.create_below = environment.workdir
+        # Seconds that the mounted directory may take to answer.
+        self.probe_timeout: float = config["PROBE_TIMEOUT"]
+        self.required: Sequence[str] = config[f"REQUIRE_{name.upper()}"] or () if name in DIRECTORIES else ()
+        self.environment = environment
+        self.config = config
+        self._attempt_timeout = attempt_timeout
+        # Whether this run has mounted it.
+        self._new = False
+
+    @property
+    def touched_paths(self) -> Sequence[str]:
+        """Return the mount point, and the directory of the same jail or VM that it lies in."""
+        return (self.point, self.enclosing) if self.enclosing else (self.point,)
+
+    def needs(self, other: plan.Step) -> bool:
+        """Tell if it comes after the other: the device it is on, or what its mount point or source lies in."""
+        if other is self.lower:
+            return True
+        return bool(other.point) and (is_below(self.point, other.point) or is_below(self.source, other.point))
+
+    async def inspect(self, host: Host) -> plan.Observation:
+        """Return what the mount table shows on the directory, which is not touched."""
+        return await mountpoint.inspect(host, self, await host.mounts(), await self.real_point(host))
+
+    async def observe(self, host: Host) -> plan.Observation:
+        """Return what the mount table shows, for people: also how it differs from what one may expect."""
+        try:
+            point, table = await self.real_point(host), await host.mounts()
+            seen = await mountpoint.inspect(host, self, table, point)
+            if seen.status == plan.MOUNTED and (lost := await self.why_lost(host)):
+                return plan.Observation(plan.BROKEN, lost)
+        except (errors.EnvstartError, OSError) as error:
+            from envstart.steps import recovery
+
+            if isinstance(error, errors.NoResponseError) and await recovery.hidden(self, host) is not None:
+                text = "an unmount of it hangs, so that the mount table leaves it out"
+                return plan.Observation(plan.NO_ANSWER, text)
+            return plan.Observation(plan.UNKNOWN, str(error))
+        if seen.status == plan.NOT_MOUNTED:
+            return seen._replace(detail=await sources.unshown(self, host, table, point))
+        if seen.status == plan.MOUNTED:
+            entry = table.at(point)[0]
+            drift = mountpoint.drift(entry, self.options) or await sources.unshown(self, host, table, point, entry)
+            return plan.Observation(plan.DEGRADED, drift) if drift else seen
+        return seen
+
+    async def check(self, host: Host) -> errors.EnvstartError | None:
+        """Return what a start has to mend, after a look into the directory too; raise if it must be left alone."""
+        try:
+            point = await self.real_point(host)
+        except errors.NoResponseError as error:
+            # What it lies on may be another directory of this environment, which is brought back first.
+            return error
+        table = await host.mounts()
+        problem = (await mountpoint.inspect(host, self, table, point)).settle()
+        if problem is not None:
+            return problem
+        for doubt in await sources.doubts(self, host, table, table.at(point)[0]):
+            host.report.warn(f"{point}: {doubt}")
+        problem = await health.check_health(self, host, point)
+        silent = self._new and isinstance(problem, errors.NoResponseError)
+        if silent and await circuit_breaker.connects(host, self.servers, self.probe_timeout):
+            # A server that has just been started mounts, and opens no file, while those have time who had files open
+            # before (RFC 8881 8.4.2: 90 s on Linux, up to two minutes on FreeBSD).
+            host.report.note(f"{point}: {self.source} is mounted, and opens no file yet; waiting for it")
+            host.unresponsive.discard(point)
+            problem = await health.check_health(self, host, point, host.deadline.left())
+        return problem
+
+    async def own_entry(self, host: Host, table: Table, point: str) -> Entry | None:
+        """Return the mount on ``point`` if it is the configured one; ConfigError if it is anything else."""
+        if not (stack := table.at(point)):
+            return None
+        (await mountpoint.inspect(host, self, table, point)).settle()
+        return stack[0]
+
+    async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
+        """Tell if a mount is of our kind and shows our source; links in that are followed only if they must."""
+        linux = host.platform == "linux"
+        if table.shows(entry, self.fstype, self.source, linux=linux) or table.showed(entry, self.fstype, self.source):
+            return True
+        if self.fstype != "nullfs":
+            return False
+        real = (
+            await symlinks.place(host, self.resolve_within, self.source)
+            if self.resolve_within
+            else await host.real(self.source)
+        )
+        return table.shows(entry, self.fstype, real, linux=linux) or table.showed(entry, self.fstype, real)
+
+    @property
+    def borrowed(self) -> bool:
+        """Tell whether it shows a file system that is not this jail's or VM's alone, so that no force may reach it."""
+        return self.fstype == "nullfs" and self.lower is None
+
+    async def why_down(self, host: Host) -> str:
+        """Return why it cannot answer, as far as that shows without touching it; "" if nothing says so."""
+        return await self.lower.why_down(host) if self.lower is not None else ""
+
+    async def why_lost(self, host: Host) -> str:
+        """Return why what is mounted there will never be of use again, although it answers; "" if nothing says so."""
+        table = await host.mounts()
+        stack = table.at(await self.real_point(host))
+        return table.why_lost(stack[-1]) if stack else ""
+
+    async def answers(self, host: Host, point: str, timeout: float) -> bool:
+        """Tell if the mounted directory answers, be it with an error."""
+        if await self.why_down(host):
+            host.unresponsive.add(point)
+            return False
+        return await unmount.answers(host, point, timeout)
+
+    def lease(self, point: str) -> tuple[str, str] | None:
+        """Return the two files that say which node uses the jail or VM (see probe.look); None without LEASE."""
+        workdir = self.environment.workdir
+        if self.name != "system" or self.config["LEASE"] == "ignore" or not workdir:
+            return None
+        return f"{point}/locked", f"{workdir}/nodename"
+
+    def server(self, table: Table) -> str:
+        """Return who must answer when the directory is looked at (see Table.server())."""
+        if self.fstype == "nullfs":
+            return table.server(self.source)
+        return normal_source(self.source).partition(":/")[0] if self.fstype == "nfs" else self.point
+
+    def requires(self) -> str:
+        """Return who asks for what must be in it."""
+        return f"REQUIRE_{self.name.upper()} asks for"
+
+    def _kept(self, table: Table, point: str) -> bool:
+        """Tell if another jail or VM needs what is mounted on ``point``."""
+        if not self.shared:
+            return False
+        others = {entry.origin for entry in table if entry.point != point}
+        others -= {self._origin(table, source) for source in self.own}
+        shared = self._origin(table, self.shared).rstrip("/")
+        return any(is_below(origin, shared) for origin in others)
+
+    def _origin(self, table: Table, source: str) -> str:
+        return normal_source(source) if self.fstype == "nfs" else table.origin(source)
+
+    async def real_point(self, host: Host) -> str:
+        """Return the directory as the mount table names it. It is touched only when the table does not know it."""
+        return await symlinks.real_point(host, self)
