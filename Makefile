@@ -33,6 +33,7 @@ test: $(VENV)/.test ## ruff, mypy and all tests (fifty minutes; make test HISTOR
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 	$(VENV)/bin/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal -m "not alone"
 	$(VENV)/bin/python -m pytest -m alone
 	$(VENV)/bin/python tools/soak.py --twice --histories $(HISTORIES)

@@ -16,11 +16,9 @@ import pytest
 from cbsd import NFS4, SERVER, Ended, Site, last_line
 from toy import Toy
 
-from envstart.cbsd import inventory
-from envstart.cbsd.inventory import EnvironmentRecord
 from envstart.environment import Environment
 from envstart.steps import occupancy, unmount
-from envstart.system import guests, process_table, rundir
+from envstart.system import cbsd_database, guests, process_table, rundir
 from envstart.system.host import Host
 from envstart.system.log import Report
 
@@ -210,16 +208,14 @@ def test_case_a6_on_linux(
     used: str,
 ) -> None:
     """``emulator`` "": CBSD does not know it."""
-    row = {"jname": VM, "emulator": emulator, "backend": "nfs", "registered": True, "data": "", "path": ""}
-    found = EnvironmentRecord("/W", {"jid": 0, "status": 0, "baserw": 0, "mnt_start": "", "mnt_stop": "", **row})
 
-    async def find(*_: object) -> tuple[EnvironmentRecord | None, bool]:
-        return found if emulator else None, True
+    async def find(*_: object) -> tuple[dict[str, object] | None, bool]:
+        return {**cbsd_database.COLUMNS, "jname": VM, "emulator": emulator} if emulator else None, True
 
     async def answer(*_: object) -> list[int] | None:
         return holders
 
-    monkeypatch.setattr(inventory, "find", find)
+    monkeypatch.setattr(cbsd_database, "find", find)
     monkeypatch.setattr(unmount, "holders", answer)
     monkeypatch.setattr(process_table, "machines", lambda: named)
     environment = Environment(VM, f"/W/jails-data/{VM}-data", f"/W/jails-system/{VM}")
