@@ -11,23 +11,29 @@ sys/fs/devfs/devfs_vnops.c, g_dev_open() in sys/geom/geom_dev.c).
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart import paths
-from envstart.errors import TemporaryError, UnavailableError
+from envstart.config.load import Config
+from envstart.errors import BlockedError, EnvstartError, TemporaryError, UnavailableError
 from envstart.mounts import commands
+from envstart.mounts.table import Entry, Table
 from envstart.system.command import Result
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.mounts.table import Entry, Table
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 # Seconds to remove a jail in which nothing can be running any more.
 _REMOVAL = 5.0
 # Exit statuses of fsck_ffs(8), which jail(8) does not pass on: run it again, and what needs a person.
 _RERUN, _FAILED = 16, 8
+# Of fsck_ffs(8) and e2fsck(8): all is right, and another run of the same would mend it (docs/freebsd.md#fsck).
+_FINE = {"ufs": (0,), "ext4": (0, 1)}
+_AGAIN = {"ufs": (_RERUN,), "ext4": ()}
+
+
+class DamagedError(EnvstartError):
+    """The file system needs a person."""
+
+    status = os.EX_IOERR
 
 
 def sources(mounts: Table) -> list[Entry]:
@@ -36,26 +42,55 @@ def sources(mounts: Table) -> list[Entry]:
 
 
 async def argv(host: Host, fstype: str, device: str) -> tuple[str, ...]:
-    """Return the command that run() begins with."""
+    """Return the command that preen() begins with."""
     command = commands.fsck(fstype, device)
     if host.platform != "freebsd" or not sources(await host.mounts()):
         return command
     return commands.in_jail(_jail_name(device), command)
 
 
-async def run(host: Host, fstype: str, device: str, timeout: float, probe_timeout: float) -> Result:
-    """Run fsck on a device that is not mounted, for ``timeout`` seconds at most; TemporaryError with the culprit's
-    name if it would wait for a mount that does not answer within ``probe_timeout`` seconds."""
-    command = commands.fsck(fstype, device)
+async def preen(host: Host, config: Config, device: str) -> None:
+    """Run fsck on a device that is not mounted; raise what keeps it from being mounted then."""
+    fstype = config["VOLUME_FSTYPE"]
+    # Twice: what must be run again says so.
+    for _ in range(2):
+        result = await _run(host, config, device)
+        if result.status not in _AGAIN[fstype]:
+            break
+    if result.status not in _FINE[fstype]:
+        raise _error(result, fstype, f"cannot mount {device}")
+
+
+def _error(result: Result, fstype: str, doing: str) -> EnvstartError:
+    if result.alive:
+        # It looks at no mount of others here; but sync(2) goes through all (nfs_sync() in
+        # sys/fs/nfsclient/nfs_clvfsops.c), and main() of sbin/fsck_ffs/main.c begins with it.
+        others = "; or, since it begins with sync(2), a server that a jail was writing to" if fstype == "ufs" else ""
+        return BlockedError(
+            f"{doing}: fsck hangs, and nothing ends it ({result.words}): the disk gives no answer{others}"
+        )
+    if result.status is None:
+        return EnvstartError(f"{doing}: fsck had not ended ({result.words})", hint="raise FSCK_TIMEOUT and TIMEOUT")
+    if "NO WRITE ACCESS" in result.out or "is mounted" in result.words or "is in use" in result.words:
+        why = f"fsck cannot write to it: it is in use, or held by another host ({result.words})"
+        return TemporaryError(f"{doing}: {why}")
+    if "Can't stat" in result.out or "Input/output error" in result.words:
+        return TemporaryError(f"{doing}: {result.words}")
+    hint = "run fsck by hand and read what it asks"
+    return DamagedError(f"{doing}: fsck cannot mend it by itself ({result.words})", hint=hint)
+
+
+async def _run(host: Host, config: Config, device: str) -> Result:
+    """Run fsck once; TemporaryError with the culprit's name if it would wait for a mount that does not answer."""
+    command, timeout = commands.fsck(config["VOLUME_FSTYPE"], device), config["FSCK_TIMEOUT"]
     others = sources(await host.mounts())
-    if not others:
-        return await host.run(command, timeout=timeout, keep_locks=True)
     why = ""
-    if host.platform == "freebsd":
+    if others and host.platform == "freebsd":
         result, why = await _run_in_jail(host, _jail_name(device), command, timeout)
         if result is not None:
             return result
-    await _refuse_unresponsive(host, device, others, why, probe_timeout)
+    if others:
+        await _refuse_unresponsive(host, device, others, why, config["PROBE_TIMEOUT"])
     return await host.run(command, timeout=timeout, keep_locks=True)
 
 
@@ -92,8 +127,10 @@ async def _run_in_jail(host: Host, name: str, command: Sequence[str], timeout: f
 
 
 def _jail_name(device: str) -> str:
-    """Return a name for the jail in which the device is checked, and no other: to remove a jail that was left ends all
-    that is at work in it. A dot would name a child of another jail."""
+    """Return a name for the jail in which the device is checked, and no other.
+
+    To remove a jail that was left ends all that is at work in it. A dot would name a child of another jail.
+    """
     name = device.removeprefix("/dev/")
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
     return f"envstart_fsck_{plain}" + ("" if plain == name else f"_{paths.path_digest(name)}")

@@ -6,37 +6,33 @@ The keys that iscsi, geli and hast share, and the steps from the device on: GELI
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart.config import staging
+from envstart.config.load import Config
 from envstart.config.schema import NAME, Option, choice, directory, integer, mount_words, words
-from envstart.environment import file_name
+from envstart.engine import plan
+from envstart.environment import Environment, file_name
 from envstart.errors import ConfigError, TemporaryError
+from envstart.mounts.table import Entry, Table
 from envstart.steps import diagnosis
 from envstart.steps.block import Block, is_node
 from envstart.steps.mount import Mount
 from envstart.storage import devices
+from envstart.storage.foreign_owner import Glance
 from envstart.storage.fsck import Fsck
 from envstart.storage.geli import EliProvider
 from envstart.storage.host_mark import Mark
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.config.load import Config
-    from envstart.engine import plan
-    from envstart.environment import Environment
-    from envstart.mounts.table import Entry, Table
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 
 def files(value: str) -> tuple[str, ...]:
-    """Absolute paths of files."""
+    """Read absolute paths of files."""
     return tuple(directory(word) for word in words(value))
 
 
 def mount_options(value: str) -> tuple[str, ...]:
-    """Options of mount(8), between blanks or commas, without ``-o``."""
+    """Read options of mount(8), between blanks or commas, without ``-o``."""
     options = mount_words(value)
     for option in options:
         if option in ("force", "update", "union", "snapshot", "cover"):
@@ -91,6 +87,7 @@ class Volume(Mount):
     def __init__(
         self, environment: Environment, config: Config, lower: Block, point: str, holds: Sequence[str] = ()
     ) -> None:
+        """Take type and options from the configuration."""
         super().__init__(
             "volume" if holds else "data",
             config["VOLUME_FSTYPE"],
@@ -114,6 +111,7 @@ class Volume(Mount):
         return device
 
     async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
+        """Tell whether a mount is of the device, also of one that cannot be compared any more."""
         if entry.kind != self.fstype:
             return False
         # A disk that is gone, or whose session is down, cannot be compared; but it was mounted here, and is no more.
@@ -130,10 +128,12 @@ class Volume(Mount):
         return (await devices.read(host)).same(entry.source, device)
 
     async def why_lost(self, host: Host) -> str:
+        """Tell that the disk is gone."""
         stack = (await host.mounts()).at(await self.real_point(host))
         return "its disk has gone" if stack and await devices.is_lost(host, stack[-1]) else ""
 
     def requires(self) -> str:
+        """Tell that it is the layout that asks for the directories of a tree."""
         return super().requires() if self.name == "data" else "VOLUME_LAYOUT=tree asks for"
 
 
@@ -141,6 +141,7 @@ class Shown(Mount):
     """A directory of ``volume``, shown where the environment has it."""
 
     def __init__(self, volume: Volume, name: str, point: str, mode: str) -> None:
+        """Be the directory ``name`` of the tree."""
         config, source = volume.config, f"{volume.point}/{name}"
         super().__init__(
             name,
@@ -157,11 +158,12 @@ class Shown(Mount):
         self._volume = volume
 
     async def why_lost(self, host: Host) -> str:
+        """Tell that the disk of the volume is gone, or what a mount tells of itself."""
         return await self._volume.why_lost(host) or await super().why_lost(host)
 
 
-def steps(environment: Environment, config: Config, device: Block, guarded: bool) -> list[plan.Step]:
-    """What is done with a device, from GELI to the environment's directories.
+def steps(environment: Environment, config: Config, device: Block, *, guarded: bool) -> list[plan.Step]:
+    """Return the steps from a device on: GELI, a look, the mounts of the environment's directories, the mark.
 
     ``guarded``: other hosts reach the device too, so that a mark in the volume says whose it is. CBSD's rc.conf files,
     which all environments share, stay with the host.
@@ -175,11 +177,11 @@ def steps(environment: Environment, config: Config, device: Block, guarded: bool
     private = f"{config['VOLUME_DIR']}/{file_name(environment)}"
     shown: dict[str, str] = {}
     if config["VOLUME_LAYOUT"] == "tree":
-        wanted = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
-        shown = {name: point for name, point in wanted.items() if point is not None}
+        points = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
+        shown = {name: point for name, point in points.items() if point is not None}
     point = private if shown else environment.data
     guarded = guarded and "ro" not in options
-    fsck = Fsck(environment, config, lower, point, f"{private}.look", guarded)
+    fsck = Fsck(config, lower, point, Glance(environment, config, f"{private}.look"), guarded=guarded)
     volume = Volume(environment, config, fsck, point, tuple(shown))
     ordered += [fsck, volume]
     if guarded:

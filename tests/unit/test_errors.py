@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from envstart.errors import ConfigError, EnvstartError, SignalError, TemporaryError
-from envstart.storage.fsck import DamagedError
+from envstart.storage.fsck_preen import DamagedError
 from envstart.system import process
 from envstart.system.host import Host
 from envstart.system.log import Report

@@ -1,0 +1,82 @@
+"""A glance into a volume that was not cleanly unmounted, for the mark or the lease of another host.
+
+A reservation does not make that needless: a target that was restarted has forgotten it, and the other host has not.
+"""
+
+from __future__ import annotations
+
+from envstart.config.load import Config
+from envstart.environment import Environment
+from envstart.errors import BlockedError, TemporaryError, reason
+from envstart.mounts import commands
+from envstart.steps import unmount
+from envstart.steps.health import LEASE_SECONDS
+from envstart.storage import host_mark
+from envstart.storage.host_id import host_id, own_mark
+from envstart.system import filesystem
+from envstart.system.host import Host
+
+
+class Glance:
+    """A read-only mount on ``point``, for as long as it takes."""
+
+    def __init__(self, environment: Environment, config: Config, point: str) -> None:
+        """Mount nothing yet."""
+        self._environment = environment
+        self._config = config
+        self._point = point
+
+    async def is_left(self, host: Host) -> bool:
+        """Tell whether a start that was killed has left it."""
+        return bool(await host.stack(self._point))
+
+    async def unmount(self, host: Host) -> None:
+        """Take it away, as far as it is there."""
+        for entry in await host.stack(self._point):
+            await unmount.unmount(host, entry, attempts=3)
+        timeout = self._config["PROBE_TIMEOUT"]
+        await host.call_with_timeout(filesystem.remove_empty, [self._point], timeout=timeout)
+
+    async def refuse_foreign(self, host: Host, device: str) -> None:
+        """Refuse what another host has, or had, mounted: it is dirty because of that host (docs/faults.md, 94)."""
+        doing = f"cannot mount {device}: it was not cleanly unmounted, and"
+        host.on_failure(lambda: self.unmount(host))
+        mark, other = await self._read(host, device)
+        await self.unmount(host)
+        if mark and mark != await own_mark(host):
+            same_id = mark.split()[0] == await host_id(host)
+            text = " of this one's id: it had another name, or two have the same" if same_id else ""
+            from envstart.config import remedies
+
+            by_force = remedies.of_subject(host.report.planned, "recover", "--preempt")
+            raise BlockedError(
+                f"{doing} carries the mark of another host ({mark}){text}",
+                hint=f"stop the jail or VM there, or, if that host is known to be down: {by_force}",
+            )
+        if other is not None and other[1] < LEASE_SECONDS:
+            raise BlockedError(
+                f"{doing} node {other[0]} had {self._environment.name} "
+                f"in use {other[1] // 60} minutes ago (system/locked)",
+                hint="stop it there, or wait",
+            )
+
+    async def _read(self, host: Host, device: str) -> tuple[str, tuple[str, int] | None]:
+        timeout, fstype = self._config["PROBE_TIMEOUT"], self._config["VOLUME_FSTYPE"]
+        directories = [self._point.rpartition("/")[0], self._point]
+        await host.call_with_timeout(host_mark.make_private, directories, timeout=timeout)
+        argv = commands.mount(host.platform, fstype, ("ro",), device, self._point)
+        result = await host.run(argv, timeout=timeout, keep_locks=True)
+        if not await host.stack(self._point):
+            raise TemporaryError(
+                f"cannot mount {device}: it was not cleanly unmounted, and cannot be looked at: {result.words}"
+            )
+        workdir, lease = self._environment.workdir, None
+        if self._config["VOLUME_LAYOUT"] == "tree" and workdir and self._config["LEASE"] == "refuse":
+            lease = (f"{self._point}/system/locked", f"{workdir}/nodename")
+        try:
+            mark, other = await host.call_with_timeout(
+                host_mark.read_mark_and_lease, self._point, lease, timeout=timeout
+            )
+        except OSError as error:
+            raise TemporaryError(f"cannot mount {device}: whose it is cannot be told: {reason(error)}") from None
+        return mark, other
