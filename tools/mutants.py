@@ -44,7 +44,7 @@ MUTANTS = (
     ),
     Mutant(
         "no lock is taken",
-        "envstart.engine.executor:_start", "host.locks(...)", "host.locks(())",
+        "envstart.engine.executor:_start", "Locks(...)", "Locks(host, ())",
         (
             "tests/hooks/test_faults_process.py::test_fault_49_start_and_start_at_once",
             "tests/hooks/test_promises.py::test_promise_10_several_starts_at_once",
@@ -65,12 +65,12 @@ MUTANTS = (
     ),
     Mutant(
         "rolled back is what is oldest first",
-        "envstart.system.host:Host.roll_back", "reversed(journal)", "journal",
+        "envstart.system.journal:Journal.roll_back", "reversed(stages)", "stages",
         ("tests/hooks/test_thin.py::test_a_skeleton_that_lacks_what_a_link_leads_to_is_taken_back",),
     ),
     Mutant(
         "the deadline is ignored",
-        "envstart.system.host:Host.run", "self.deadline.limit", "began + 45",
+        "envstart.system.runner:Runner.run", "self.deadline.limit", "began + 45",
         ("tests/hooks/test_promises.py::test_promise_05_a_child_that_does_not_end",),
     ),
     Mutant(
@@ -80,12 +80,12 @@ MUTANTS = (
     ),
     Mutant(
         "the cached table is not dropped",
-        "envstart.system.host:Host.invalidate", "self._table = None", "pass",
+        "envstart.system.mount_cache:MountCache.invalidate", "self._table = None", "pass",
         ("tests/hooks/test_lifecycle.py::test_start_start_stop_stop",),
     ),
     Mutant(
         "a killed hook's command holds no lock",
-        "envstart.system.host:Host.run", "self.lock_fds if ... else ...", "()",
+        "envstart.system.runner:Runner.run", "self.lock_fds if ... else ...", "()",
         ("tests/hooks/test_faults_process.py::test_fault_54_power_loss_while_it_mounts",),
     ),
     Mutant(
@@ -159,7 +159,7 @@ MUTANTS = (
     ),
     Mutant(
         "devices are attached side by side on a full disk",
-        "envstart.system.locks:Locks.__aenter__", "self._take_all(...)", "self._take_all()",
+        "envstart.engine.locking:Locks.__aenter__", "self._take_all(...)", "self._take_all(take_turns=False)",
         ("tests/hooks/test_faults_block.py::test_fault_48_disk_is_full_and_two_start_at_once",),
     ),
     Mutant(

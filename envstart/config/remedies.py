@@ -57,7 +57,7 @@ def tool(program: str = "envstart") -> str:
     """Return how a shell finds a program of ours: by its name where it lies in a directory of the system, else by its
     path. Nothing is asked of the caller's PATH, whose directories can be on a dead server."""
     from envstart.config import load
-    from envstart.system.host import SYSTEM_PATH
+    from envstart.system.runner import SYSTEM_PATH
 
     places = (f"{ROOT}/hooks", os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(sys.argv[0])))
     own = next((f"{place}/{program}" for place in places if os.access(f"{place}/{program}", os.X_OK)), program)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envstart.engine import circuit_breaker, record, start_marks
+from envstart.engine.locking import Locks
 from envstart.engine.plan import stages
 from envstart.errors import (
     BlockedError,
@@ -39,7 +40,7 @@ def start(plan: Plan, host: Host) -> int:
 
 
 def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
-    with host.locks(plan.locks):
+    with Locks(host, plan.locks):
         _survey(plan, host)
         host.complete(refuse_twins(host, [step.point for step in plan.steps if step.point]))
         lacking = host.gather([step.check(host) for step in plan.steps])
@@ -54,7 +55,7 @@ def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
             for group in reversed(groups):
                 host.gather([step.remove_stale(host) for step in group if step.name in pending])
             for group in groups:
-                host.begin_stage()
+                host.journal.begin_stage()
                 host.gather([_bring(step, host) for step in group if step.name in pending])
         except BaseException as error:
             failures = _roll_back(host, error)
@@ -75,7 +76,7 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
     """
     groups = stages(plan.steps)
     steps = [step for group in groups for step in group]
-    with host.locks(plan.locks, needed=False):
+    with Locks(host, plan.locks, needed=False):
         why = unless()
         if why:
             raise TemporaryError(f"cannot stop {plan.environment.name}: {why}; it is not touched")
@@ -98,7 +99,7 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
             for group in reversed(groups):
                 host.gather([step.force_unresponsive(host) for step in group])
             for group in reversed(groups):
-                host.begin_stage()
+                host.journal.begin_stage()
                 host.gather([step.stop(host) for step in group])
         except BaseException as error:
             _roll_back(host, error)
@@ -141,7 +142,7 @@ async def _bring(step: Step, host: Host) -> None:
 
 def _roll_back(host: Host, error: BaseException) -> list[str]:
     """Roll back, and tell what could not be taken back, which is returned."""
-    has_begun = host.has_journalled()
+    has_begun = not host.journal.is_empty()
     failures = host.roll_back()
     text = f"it could not all be taken back: {'; '.join(failures)}"
     if failures and isinstance(error, EnvstartError):

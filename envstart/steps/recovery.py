@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from envstart.config import remedies
 from envstart.config.schema import boolean
+from envstart.engine.locking import Locks
 from envstart.errors import DeadlineExceededError, NoResponseError, NotFoundError, PermissionDeniedError, TemporaryError
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
@@ -146,7 +147,7 @@ async def check_force(mount: RemovableMount, host: Host, entry: Entry, *, asked:
 
 def recover_all(plan: Plan, host: Host, mounts: Sequence[RemovableMount]) -> None:
     """Unmount what is broken of these mounts, in their order; what is healthy by then stays."""
-    with host.locks(plan.locks, needed=False):
+    with Locks(host, plan.locks, needed=False):
         host.signals.arm()
         for mount in mounts:
             host.complete(recover(mount, host))

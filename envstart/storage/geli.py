@@ -9,6 +9,7 @@ from __future__ import annotations
 from envstart import errors
 from envstart.config.load import Config
 from envstart.engine import plan
+from envstart.engine.locking import Locks
 from envstart.engine.retry import until_it_heals
 from envstart.errors import EnvstartError, TemporaryError
 from envstart.steps import diagnosis, keyfile
@@ -112,7 +113,7 @@ class EliProvider(Attached):
 
     async def _attempt(self, host: Host) -> None:
         device = await self.below(host)
-        async with host.locks(["geli"]):
+        async with Locks(host, ["geli"]):
             host.invalidate()
             if await self.attached(host):
                 return

@@ -10,6 +10,7 @@ import os
 
 from envstart.config.load import Config
 from envstart.engine import plan
+from envstart.engine.locking import Locks
 from envstart.errors import (
     ConfigError,
     DeadlineExceededError,
@@ -74,7 +75,7 @@ class Image(Attached):
 
     async def start(self, host: Host) -> None:
         """Make it a disk, unless it is one by another name."""
-        async with host.locks(["md"]):
+        async with Locks(host, ["md"]):
             host.invalidate()
             if await self.attached(host):
                 return

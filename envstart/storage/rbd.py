@@ -11,6 +11,7 @@ from typing import Any
 
 from envstart.config.load import Config
 from envstart.engine import plan
+from envstart.engine.locking import Locks
 from envstart.engine.retry import until_it_heals
 from envstart.errors import (
     UNREADABLE,
@@ -104,7 +105,7 @@ class Mapped(Attached):
         await until_it_heals(lambda: self._attempt(host), host, self.source, self.config["ATTEMPTS"])
 
     async def _attempt(self, host: Host) -> None:
-        async with host.locks(["rbd"]):
+        async with Locks(host, ["rbd"]):
             host.invalidate()
             if await self.device(host):
                 return

@@ -59,7 +59,7 @@ class Report:
         self.trace(shlex.join(argv))
         self._log("LOG_DEBUG", shlex.join(argv))
 
-    def ended(self, argv: Sequence[str], result: Result, secret: bool = False) -> None:
+    def ended(self, argv: Sequence[str], result: Result, *, secret: bool = False) -> None:
         """Tell that a command has ended; without its output if that is ``secret``."""
         status = "cut off" if result.status is None else str(result.status)
         self.trace(f"# {status}, {result.seconds:.2f} s: {shlex.join(argv)}")

@@ -121,7 +121,7 @@ class WorkerPool:
         while self._idle:
             self._idle.pop().close()
 
-    def done(self, worker: Worker, answered: bool) -> None:
+    def done(self, worker: Worker, *, answered: bool) -> None:
         """Its answer was taken, or is not waited for any more."""
         if self._again and worker in self._busy and answered and not worker.pipe.closed:
             self._idle.append(worker)

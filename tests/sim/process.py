@@ -23,10 +23,10 @@ def main(state: str, program: str, args: list[str]) -> int:
     from envstart.hooks import unchanged
     from envstart.lifecycle import pkg_locking
     from envstart.steps import diagnosis, sources
-    from envstart.system import host, rundir
+    from envstart.system import rundir, runner
 
     # Set by name: a checker would hold the length of the real tuple against ours.
-    vars(host)["SYSTEM_PATH"] = (f"{state}/bin",)
+    vars(runner)["SYSTEM_PATH"] = (f"{state}/bin",)
     rundir.DIR = staging.OLD_DIR = f"{state}/run"
     staging.DIR, staging.PARENT = f"{state}/var/db/envstart", state
     record.DIR = f"{state}/var/db/envstart"

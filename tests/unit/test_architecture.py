@@ -16,7 +16,7 @@ DOORS = {
     "psutil": {"process_table"},
     "tenacity": {"retry"},
     "configobj": {"load"},
-    "fcntl": {"locks", "host_mark"},
+    "fcntl": {"locks", "locking", "host_mark"},
     "_signal": {"signals"},
     "ctypes": {"table_freebsd"},
 }

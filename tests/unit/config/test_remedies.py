@@ -39,7 +39,7 @@ def test_the_tool_is_named_by_its_path_unless_it_is_where_the_system_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Path(remedies.__file__).parents[2] / "hooks" / "envstart"
-    monkeypatch.setattr("envstart.system.host.SYSTEM_PATH", (str(tmp_path),))
+    monkeypatch.setattr("envstart.system.runner.SYSTEM_PATH", (str(tmp_path),))
     assert remedies.tool() == str(own)
     (tmp_path / "envstart").touch()
     assert remedies.tool() == str(own), "another one of that name"

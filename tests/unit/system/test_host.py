@@ -19,6 +19,7 @@ import pytest
 import stubs
 
 from envstart.engine import executor, plan
+from envstart.engine.locking import Locks
 from envstart.errors import NoSpaceError, TemporaryError
 from envstart.mounts.table import Entry, Table
 from envstart.steps import forced
@@ -147,13 +148,13 @@ def test_no_room_for_the_directory_of_locks(host: Host, monkeypatch: pytest.Monk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     async def devices() -> None:
-        async with host.locks(["iscsi"]):
+        async with Locks(host, ["iscsi"]):
             raise AssertionError("two could be at it")
 
     told: list[str] = []
     vars(host.report)["warn"] = told.append
     monkeypatch.setattr(rundir, "_directory", full)
-    with host.locks(["jail1"]):
+    with Locks(host, ["jail1"]):
         (line,) = told
         assert line == f"cannot make {rundir.DIR}: No space left on device; going on without a lock"
     with pytest.raises(NoSpaceError):

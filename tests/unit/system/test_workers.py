@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from envstart.engine.locking import Locks
 from envstart.errors import NoResponseError, TemporaryError
 from envstart.system import filesystem, probe, process, rundir
 from envstart.system.host import Host
@@ -113,7 +114,7 @@ def test_an_interrupted_question_is_not_answered_to_the_next_one(host: Host, fir
 def test_it_holds_no_lock_no_pipe_and_no_terminal(host: Host, tmp_path: Path) -> None:
     read, write = os.pipe()
     os.set_inheritable(write, True)
-    with host.locks(["one"]):
+    with Locks(host, ["one"]):
         ask(host, filesystem.is_directory, "/")
         child = ask(host, pid)
         files = [os.readlink(f"/proc/{child}/fd/{name}") for name in os.listdir(f"/proc/{child}/fd")]
