@@ -1,7 +1,7 @@
-"""Which environments there are on this host, and by which hook each is brought: CBSD's database, and its rc.conf files.
+"""Tell which jails and VMs there are on this host, and which hook each has, as far as CBSD says it.
 
-Read only, never created and never waited for without an end (docs/cbsd.md#databases). What cannot be read is said, and
-the rest is still told: without the database the directories of the workdir say which environments there are.
+What cannot be read is said, and the rest is still told: without the database the directories of the workdir say which
+there are.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from envstart.system.cbsd_database import COLUMNS, clean, is_jail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
+    from envstart.system.cbsd_database import Row
     from envstart.system.host import Host
 
 RC_CONF = "/etc/rc.conf"
@@ -28,41 +28,23 @@ _OWN = {"jails-system": "", "jails-data": "-data", "jails-fstab": ""}
 
 
 class EnvironmentRecord:
-    """One environment that CBSD knows. ``hook`` is its mnt_start ("": none), ``backend`` "" if that is none of ours.
+    """A jail or VM that CBSD knows. ``hook`` is its mnt_start ("": none), ``backend`` "" if that is none of ours.
 
     ``environment`` is None if CBSD's row cannot be used; ``problem`` says why. ``running`` is what the kernel says, and
     where it cannot be asked, what the database says (``jid``, 0: not running). ``status``: 0 off, 1 on, 2 slave,
     3 maintenance, or being changed right now.
     """
 
-    __slots__ = (
-        "name",
-        "workdir",
-        "emulator",
-        "hook",
-        "stop_hook",
-        "backend",
-        "environment",
-        "problem",
-        "registered",
-        "jid",
-        "status",
-        "baserw",
-        "path",
-        "running",
-    )
-
-    def __init__(self, workdir: str, row: dict[str, Any]) -> None:
+    def __init__(self, workdir: str, row: Row) -> None:
+        """Take the values of a row of CBSD's."""
         self.name: str = row["jname"]
         self.workdir = workdir
         self.emulator: str = row["emulator"]
         self.hook: str = row["mnt_start"]
-        self.stop_hook: str = row["mnt_stop"]
         self.backend: str = row["backend"]
         self.registered: bool = row["registered"]
         self.jid: int = row["jid"]
         self.status: int = row["status"]
-        self.baserw = bool(row["baserw"])
         self.path: str = row["path"] or f"{workdir}/jails/{self.name}"
         self.running = bool(self.jid)
         self.environment: Environment | None = None
@@ -72,9 +54,7 @@ class EnvironmentRecord:
             # CBSD hands a VM no -f (docs/cbsd.md#arguments).
             self.environment = Environment(
                 self.name,
-                (data if data.startswith("/") else f"{workdir}/{data}")
-                if data
-                else f"{workdir}/jails-data/{self.name}-data",
+                os.path.join(workdir, data or f"jails-data/{self.name}-data"),
                 f"{workdir}/jails-system/{self.name}",
                 f"{workdir}/jails-fstab/{self.name}" if self.is_jail else None,
                 f"{workdir}/jails-rcconf",
@@ -84,58 +64,63 @@ class EnvironmentRecord:
 
     @classmethod
     def removed(cls, workdir: str, name: str, backend: str) -> EnvironmentRecord:
-        """An environment that CBSD does not know any more, as if it had had this backend's hook."""
+        """Return what CBSD does not know any more, as if it had had this backend's hook."""
         return cls(workdir, {**COLUMNS, "jname": name, "backend": backend, "registered": False})
 
     @classmethod
     def given(cls, environment: Environment, backend: str) -> EnvironmentRecord:
-        """An environment that somebody has named by its directories, and wants to be there."""
+        """Return what somebody has named by its directories, and wants to be there."""
         record = cls(
-            environment.workdir or "", {**COLUMNS, "jname": environment.name, "backend": backend, "registered": True}
+            environment.workdir or "",
+            {**COLUMNS, "jname": environment.name, "backend": backend, "registered": True},
         )
         record.environment, record.problem, record.running = environment, "", True
         return record
 
     @property
     def is_jail(self) -> bool:
-        """Tell a jail from a VM."""
+        """Tell a jail, be it one of another architecture, from a VM."""
         return is_jail(self.emulator)
 
 
 class Inventory:
-    """The environments of one workdir, by name; ``problems`` say what could not be read. ``complete``: the database
-    could, so that a name which is not here is no environment of CBSD's. ``real``: the workdir without links."""
+    """Jails and VMs of one workdir, by name; ``problems`` say what could not be read.
+
+    ``complete``: the database could be, so that a name which is not here is none of CBSD's. ``real``: the workdir
+    without links.
+    """
 
     def __init__(
         self,
         workdir: str,
+        *,
         environments: Sequence[EnvironmentRecord] = (),
         problems: Sequence[str] = (),
         complete: bool = False,
         real: str = "",
     ) -> None:
+        """Sort them by name."""
         self.workdir = workdir
         self._real = real or workdir
-        self.environments = sorted(environments, key=lambda one: one.name)
+        self.environments = sorted(environments, key=lambda record: record.name)
         self.problems = list(problems)
         self.complete = complete
 
     def get(self, name: str) -> EnvironmentRecord | None:
-        """The environment of this name."""
-        return next((one for one in self.environments if one.name == name), None)
+        """Return the jail or VM of this name."""
+        return next((record for record in self.environments if record.name == name), None)
 
     def chosen(self, names: Sequence[str]) -> list[EnvironmentRecord]:
-        """Those that are named, whatever hook they have; of those that a pattern fits, or of all where there is no
-        name, the ones that have a hook of ours."""
+        """Return those that are named, and those with a hook of ours that a pattern fits; no names mean all."""
         import fnmatch
 
         def fits(record: EnvironmentRecord) -> bool:
             return not names or any(fnmatch.fnmatchcase(record.name, name) for name in names)
 
-        return [one for one in self.environments if one.name in names or (one.backend and fits(one))]
+        return [record for record in self.environments if record.name in names or (record.backend and fits(record))]
 
     def owner(self, point: str) -> str | None:
-        """Return the name of the environment that a mount point in the workdir belongs to (docs/cbsd.md#paths)."""
+        """Return the name of the jail or VM that a mount point in the workdir belongs to (docs/cbsd.md#paths)."""
         directory, last = os.path.split(point)
         holder = os.path.basename(directory)
         if os.path.dirname(directory) != self._real or holder not in _OWN or not last.endswith(_OWN[holder]):
@@ -144,8 +129,7 @@ class Inventory:
 
 
 def workdirs(given: Sequence[str]) -> list[str]:
-    """The workdirs meant: ``given``, else what /etc/rc.conf says; UsageError if that is nothing
-    (docs/cbsd.md#paths)."""
+    """Return ``given``, else what /etc/rc.conf says (docs/cbsd.md#paths); UsageError if that is nothing."""
     paths = [os.path.normpath(path) for path in given] or [path for path in (from_rc_conf(),) if path]
     if not paths:
         raise UsageError(f"cannot tell where CBSD's workdir is: {RC_CONF} has no cbsd_workdir", hint="give -w")
@@ -156,25 +140,26 @@ def workdirs(given: Sequence[str]) -> list[str]:
 
 
 def from_rc_conf() -> str:
-    """The workdir that /etc/rc.conf names; "" if it names none."""
+    """Return the workdir that /etc/rc.conf names; "" if it names none."""
     try:
         with open(RC_CONF, encoding="utf-8", errors="replace") as file:
             reading = shell.read(file.read(1 << 20))
     except OSError:
         return ""
-    values = [one.value for one in reading.assignments if one.key == "cbsd_workdir" and one.section is None]
+    values = [each.value for each in reading.assignments if each.key == "cbsd_workdir" and each.section is None]
     return values[-1].rstrip("/") if values else ""
 
 
 async def read(host: Host, workdir: str) -> Inventory:
-    """All environments of a workdir; never raises for what is in its files."""
+    """Read all jails and VMs of a workdir; never raise for what is in its files."""
     try:
         rows, problems, complete, real = await host.call_with_timeout(collect, workdir, timeout=cbsd_database.TIMEOUT)
     except (NoResponseError, DeadlineExceededError) as error:
-        return Inventory(workdir, (), [f"{workdir} gives {error}; is it on a dead server?"])
+        return Inventory(workdir, problems=[f"{workdir} gives {error}; is it on a dead server?"])
     except OSError as error:
-        return Inventory(workdir, (), [f"cannot read {workdir}: {reason(error)}"])
-    inventory = Inventory(workdir, [EnvironmentRecord(workdir, row) for row in rows], problems, complete, real)
+        return Inventory(workdir, problems=[f"cannot read {workdir}: {reason(error)}"])
+    records = [EnvironmentRecord(workdir, row) for row in rows]
+    inventory = Inventory(workdir, environments=records, problems=problems, complete=complete, real=real)
     jails, machines = await _alive(host)
     others = guests.Machines(host)
     for record in inventory.environments:
@@ -186,15 +171,14 @@ async def read(host: Host, workdir: str) -> Inventory:
         elif record.emulator == "bhyve" and machines is not None:
             record.running = record.name in machines
         elif record.registered and not record.is_jail and record.emulator != "bhyve":
-            known = await others.runs(record.name, record.emulator, record.jid, record.status)
-            # What cannot be told counts as running: its directories are not to be taken away.
-            record.running = known is not False
+            runs = await others.runs(record.name, record.emulator, record.jid, record.status)
+            # What cannot be told counts as running: its directories are not to be unmounted.
+            record.running = runs is not False
     return inventory
 
 
 async def find(host: Host, workdir: str, name: str) -> tuple[EnvironmentRecord | None, bool]:
-    """What CBSD's row says of an environment, as far as that can be told, and whether its database could be read; no
-    command is run for it."""
+    """Return what CBSD's row says, as far as that can be told, and whether its database could be read; run nothing."""
     try:
         rows, _, complete, _ = await host.call_with_timeout(collect, workdir, timeout=cbsd_database.TIMEOUT)
     except (NoResponseError, DeadlineExceededError, OSError):
@@ -203,10 +187,9 @@ async def find(host: Host, workdir: str, name: str) -> tuple[EnvironmentRecord |
 
 
 async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | None]:
-    """Names of the jails and of the bhyve VMs that the kernel runs; None where it cannot be asked."""
+    """Return the names of the jails and bhyve VMs that the kernel runs; None where it cannot be asked."""
     if host.platform != "freebsd":
         return None, None
-
     try:
         jails: frozenset[str] | None = await guests.jails(host)
     except EnvstartError as error:
@@ -223,17 +206,17 @@ async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | No
 # In a child, because the workdir itself can be on a dead server.
 
 
-def collect(workdir: str) -> tuple[list[dict[str, Any]], list[str], bool, str]:
-    """Rows, problems, whether the database could be read, and the workdir without links; as plain values."""
+def collect(workdir: str) -> tuple[list[Row], list[str], bool, str]:
+    """Return rows, problems, whether the database could be read, and the workdir without links, as plain values."""
     problems: list[str] = []
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Row] = {}
     complete = True
-    path = f"{workdir}{cbsd_database.DATABASE}"
     try:
-        rows = {row["jname"]: row for row in cbsd_database.rows(path)}
+        rows = {row["jname"]: row for row in cbsd_database.read(workdir)}
     except PermissionError as error:
+        # CBSD lets its own group in, and nobody else (docs/cbsd.md#databases).
         as_root = f"; run it as root: {remedies.known('check', [], [workdir])}" if os.geteuid() else ""
-        problems.append(f"cannot read {path}: {reason(error)}{as_root}")
+        problems.append(f"cannot read {workdir}{cbsd_database.DATABASE}: {reason(error)}{as_root}")
         complete = False
     except ValueError as error:
         problems.append(str(error))
@@ -249,7 +232,7 @@ def collect(workdir: str) -> tuple[list[dict[str, Any]], list[str], bool, str]:
 
 
 def backend_of(hook: str) -> str:
-    """The backend that a hook's path stands for, links followed; "" if it is none of ours."""
+    """Return the backend that a hook's path stands for, links followed; "" if it is none of ours."""
     for path in (hook, os.path.realpath(hook)) if hook and "\0" not in hook else ():
         name = os.path.basename(path)
         if name.startswith("env_start_") and name[len("env_start_") :] in registry.NAMES:
@@ -257,8 +240,8 @@ def backend_of(hook: str) -> str:
     return ""
 
 
-def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
-    """Environments that were taken out of the database, and left their values in a file."""
+def _unregistered(workdir: str, problems: list[str]) -> list[Row]:
+    """Return rows of what was taken out of the database, and left its values in a file."""
     directory = f"{workdir}/jails-rcconf"
     try:
         names = sorted(name for name in os.listdir(directory) if name.startswith("rc.conf_"))
@@ -267,17 +250,16 @@ def _unregistered(workdir: str, problems: list[str]) -> list[dict[str, Any]]:
     rows = []
     for name in names:
         try:
-            with open(
-                probe.open_regular(f"{directory}/{name}", follow=True), encoding="utf-8", errors="surrogateescape"
-            ) as file:
+            descriptor = probe.open_regular(f"{directory}/{name}", follow=True)
+            with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
                 reading = shell.read(file.read(1 << 20))
         except OSError as error:
             problems.append(f"cannot read {directory}/{name}: {reason(error)}")
             continue
         values = dict(COLUMNS)
-        for one in reading.assignments:
-            if one.key in values:
-                values[one.key] = one.value.replace("CBSDROOT", workdir)
+        for assignment in reading.assignments:
+            if assignment.key in values:
+                values[assignment.key] = assignment.value.replace("CBSDROOT", workdir)
         values["jname"] = values["jname"] or name[len("rc.conf_") :]
         # It does not run, whatever it did when it was written down.
         rows.append(clean({**values, "jid": 0}, registered=False))
@@ -292,6 +274,6 @@ def _directories(workdir: str) -> list[str]:
 
 
 def _only_hook(workdir: str) -> str:
-    """Without the database: the hook of the one backend that has a configuration, if it is one."""
-    there = [name for name in registry.NAMES if load.find(name, workdir)]
-    return f"env_start_{there[0]}" if len(there) == 1 else ""
+    """Return, without the database, the hook of the one backend that has a configuration."""
+    configured = [name for name in registry.NAMES if load.find(name, workdir)]
+    return f"env_start_{configured[0]}" if len(configured) == 1 else ""

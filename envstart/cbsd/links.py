@@ -1,6 +1,6 @@
-"""Links by which CBSD, which never runs mnt_stop (docs/cbsd.md#mnt_stop), comes to stop an environment nonetheless.
+"""Links by which CBSD, which never runs mnt_stop (docs/cbsd.md#mnt_stop), unmounts storage on stop nonetheless.
 
-They lie in the environment's system directory, and travel with it: ``master_poststop.d`` is run after each stop,
+They lie in the system directory of a jail or VM, and travel with it: ``master_poststop.d`` is run after each stop,
 ``remove.d`` before CBSD wipes the directories. A link, so that no file of the system directory stays open
 (docs/cbsd.md#directory-hooks).
 """
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 LINK = "envstart"
 PROGRAMS = {"master_poststop.d": "env_poststop", "remove.d": "env_remove"}
 # Seconds that the system directory may take when it is to be changed, and when it is only looked at.
-_PATIENCE = 10.0
-_GLANCE = 3.0
+_CHANGE_TIMEOUT = 10.0
+_LOOK_TIMEOUT = 3.0
 
 
 def programs() -> dict[str, str]:
-    """Each directory's program by its absolute path: beside the hooks, or where this command was installed."""
+    """Return each directory's program by its absolute path: beside the hooks, or where this command was installed."""
     for directory in (f"{ROOT}/hooks", os.path.dirname(os.path.abspath(sys.argv[0]))):
         paths = {name: f"{directory}/{program}" for name, program in PROGRAMS.items()}
         if all(os.access(path, os.X_OK) for path in paths.values()):
@@ -50,22 +50,25 @@ def programs() -> dict[str, str]:
 
 
 def chosen(inventory: Inventory, names: Sequence[str]) -> list[EnvironmentRecord]:
-    """The environments that are meant. ConfigError if one of them has no hook of ours."""
+    """Return the jails and VMs that are meant; ConfigError if one of them has no hook of ours."""
     records = inventory.chosen(names)
-    for one in records:
-        if not one.backend:
+    for record in records:
+        name, hook = record.name, record.hook or "not set"
+        if not record.backend:
             if not inventory.complete:
-                raise ConfigError(f"cannot tell which hook {one.name} has: {'; '.join(inventory.problems)}")
+                raise ConfigError(f"cannot tell which hook {name} has: {'; '.join(inventory.problems)}")
             raise ConfigError(
-                f"cannot find the links of {one.name}: not managed by envstart: mnt_start is {one.hook or 'not set'}",
-                hint=remedies.set_hook(one.name, "BACKEND", is_jail=one.is_jail),
+                f"cannot find the links of {name}: not managed by envstart: mnt_start is {hook}",
+                hint=remedies.set_hook(name, "BACKEND", is_jail=record.is_jail),
             )
     return records
 
 
 def skeletons(workdir: str) -> list[str]:
-    """Directories that CBSD copies a new environment's system directory from (docs/cbsd.md#directory-hooks; for VMs,
-    and by other tools that put hooks there, ``bhyve-system-default`` and ``jail-system-default``)."""
+    """Return the directories that CBSD copies a new system directory from (docs/cbsd.md#directory-hooks).
+
+    For VMs, and by other tools that put hooks there, ``bhyve-system-default`` and ``jail-system-default``.
+    """
     try:
         names = sorted(os.listdir(f"{workdir}/share"))
     except OSError:
@@ -74,15 +77,17 @@ def skeletons(workdir: str) -> list[str]:
 
 
 async def lacking(host: Host, systems: Sequence[str]) -> dict[str, list[str]]:
-    """Of each system directory that can be looked at: the directories in it in which our link is not. One child looks
-    at all that is on a server, so that a dead one costs one wait."""
+    """Return, for each system directory that can be looked at, the directories in it that lack our link.
+
+    One child looks at all that is on a server, so that a dead one costs one wait.
+    """
     table = await host.mounts()
     without: dict[str, list[str]] = {}
     groups: dict[str, list[str]] = {}
     for system in systems:
         groups.setdefault(_server(table, system), []).append(system)
     for group in groups.values():
-        answers, _ = await host.map_with_timeout(missing, group, timeout=_GLANCE)
+        answers, _ = await host.map_with_timeout(missing, group, timeout=_LOOK_TIMEOUT)
         without.update({system: answer for system, (number, answer) in zip(group, answers) if not number})
     return without
 
@@ -96,31 +101,28 @@ def _server(table: Table, system: str) -> str:
 
 
 def missing(system: str) -> list[str]:
-    """In a child: the directories below ``system`` in which our link is not, or leads to nothing. OSError."""
+    """Return, in a child, the directories below ``system`` that lack our link, or whose link leads nowhere. OSError."""
     os.stat(system)
     return [directory for directory in PROGRAMS if not os.access(f"{system}/{directory}/{LINK}", os.X_OK)]
 
 
 def put(host: Host, system: str) -> list[str]:
-    """Make the links below ``system``; returns those that were not there before. EnvstartError."""
-    made: list[str] = _act(host, filesystem.put_links, system, programs())
-    return made
+    """Make the links below ``system``; return those that were not there before. EnvstartError."""
+    return _act(host, filesystem.put_links, system, programs())
 
 
 def take(host: Host, system: str) -> list[str]:
-    """Take our links below ``system`` away; returns those that were there. EnvstartError."""
-    taken: list[str] = _act(host, filesystem.take_links, system, PROGRAMS)
-    return taken
+    """Remove our links below ``system``; return those that were there. EnvstartError."""
+    return _act(host, filesystem.take_links, system, PROGRAMS)
 
 
-def _act(host: Host, function: Callable[..., list[str]], system: str, what: dict[str, str]) -> list[str]:
-    doing = f"cannot use {system}"
+def _act(host: Host, function: Callable[..., list[str]], system: str, links: dict[str, str]) -> list[str]:
     try:
-        done: list[str] = host.complete(host.call_with_timeout(function, system, what, LINK, timeout=_PATIENCE))
-        return done
+        paths: list[str] = host.complete(host.call_with_timeout(function, system, links, LINK, timeout=_CHANGE_TIMEOUT))
+        return paths
     except (NoResponseError, DeadlineExceededError) as error:
-        raise NoResponseError(f"{doing}: it gives {error}", hint="is its server up?") from None
+        raise NoResponseError(f"cannot use {system}: it gives {error}", hint="is its server up?") from None
     except FileNotFoundError:
-        raise NotFoundError(f"{doing}: it is not there", hint="start the jail or VM first") from None
+        raise NotFoundError(f"cannot use {system}: it is not there", hint="start the jail or VM first") from None
     except OSError as error:
-        raise EnvstartError(f"{doing}: {reason(error)}") from None
+        raise EnvstartError(f"cannot use {system}: {reason(error)}") from None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from envstart.errors import DeadlineExceededError, NoResponseError, reason
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from envstart.system.host import Host
+
+Row = dict[str, Any]
 
 # Seconds that a reading may take: CBSD itself waits 25 s for a lock of its database, a check each minute cannot.
 TIMEOUT = 10.0
@@ -24,9 +24,7 @@ COLUMNS = {
     "status": 0,
     "path": "",
     "data": "",
-    "baserw": 0,
     "mnt_start": "",
-    "mnt_stop": "",
 }
 # Where CBSD keeps what it knows, below a workdir.
 DATABASE = "/var/db/local.sqlite"
@@ -37,19 +35,20 @@ def is_jail(emulator: str) -> bool:
     return emulator == "jail" or emulator.endswith("-static")
 
 
-async def find(host: Host, workdir: str, name: str) -> tuple[dict[str, Any] | None, bool]:
+async def find(host: Host, workdir: str, name: str) -> tuple[Row | None, bool]:
     """Return CBSD's row of a jail or VM, None if it has none, and whether its database could be read."""
     try:
-        table = await host.call_with_timeout(rows, f"{workdir}{DATABASE}", timeout=TIMEOUT)
+        rows = await host.call_with_timeout(read, workdir, timeout=TIMEOUT)
     except (NoResponseError, DeadlineExceededError, OSError, ValueError):
         return None, False
-    return next((row for row in table if row["jname"] == name), None), True
+    return next((row for row in rows if row["jname"] == name), None), True
 
 
-def rows(path: str) -> list[dict[str, Any]]:
+def read(workdir: str) -> list[Row]:
     """Return the rows of CBSD's database, by COLUMNS; PermissionError, ValueError with the reason. May hang."""
     from urllib.parse import quote
 
+    path = f"{workdir}{DATABASE}"
     try:
         import sqlite3
     except ImportError:
@@ -63,7 +62,6 @@ def rows(path: str) -> list[dict[str, Any]]:
     except FileNotFoundError:
         raise ValueError(f"cannot read {path}: there is no such file; is this the workdir of CBSD?") from None
     except PermissionError:
-        # CBSD lets its own group in, and nobody else (docs/cbsd.md#databases).
         raise
     except OSError as error:
         raise ValueError(f"cannot read {path}: {reason(error)}") from None
@@ -84,31 +82,29 @@ def rows(path: str) -> list[dict[str, Any]]:
     raise ValueError(f"cannot read {path}: {last}")
 
 
-def _rows(connection: Any) -> list[dict[str, Any]]:
+def _rows(connection: Any) -> list[Row]:
     def columns(table: str) -> set[str]:
         return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
 
-    there = [name for name in COLUMNS if name in columns("jails")]
-    if "jname" not in there:
+    present = [name for name in COLUMNS if name in columns("jails")]
+    if "jname" not in present:
         raise ValueError("cannot read CBSD's database: it has no table of jails")
     # Of a VM the table `bhyve` counts: bset changes it alone (docs/cbsd.md#mnt_start-value).
-    counts = [name for name in ("mnt_start", "mnt_stop") if name in columns("bhyve")]
     machines = {}
-    if counts:
-        for row in connection.execute(f"SELECT jname, {', '.join(counts)} FROM bhyve"):
-            machines[row[0]] = dict(zip(counts, row[1:]))
+    if "mnt_start" in columns("bhyve"):
+        machines = dict(connection.execute("SELECT jname, mnt_start FROM bhyve"))
     rows = []
-    for row in connection.execute(f"SELECT {', '.join(there)} FROM jails"):
-        values = {**COLUMNS, **dict(zip(there, row))}
+    for row in connection.execute(f"SELECT {', '.join(present)} FROM jails"):
+        values = {**COLUMNS, **dict(zip(present, row))}
         if values["emulator"] == "bhyve":
-            values.update(machines.get(values["jname"], {}))
+            values["mnt_start"] = machines.get(values["jname"], values["mnt_start"])
         rows.append(clean(values, registered=True))
     return rows
 
 
-def clean(values: dict[str, Any], *, registered: bool) -> dict[str, Any]:
+def clean(values: dict[str, Any], *, registered: bool) -> Row:
     """Return texts and numbers, whatever the columns held; CBSD writes 0 for a text that is not set."""
-    row: dict[str, Any] = {"registered": registered}
+    row: Row = {"registered": registered}
     for name, default in COLUMNS.items():
         value = values[name]
         if isinstance(default, int):
