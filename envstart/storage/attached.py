@@ -64,10 +64,10 @@ class Attached(Block):
         if device is None:
             return
         argv = self.detach_argv(host, device)
-        doing = f"cannot {self.detaches} {argv[-1]}"
+        failure = f"cannot {self.detaches} {argv[-1]}"
         users = await self.users(host, device)
         if users:
-            raise TemporaryError(f"{doing}: {', '.join(users)} uses it", hint="end that, and stop again")
+            raise TemporaryError(f"{failure}: {', '.join(users)} uses it", hint="end that, and stop again")
         result = await host.run(argv, timeout=max(5.0, host.deadline.left()), use_rollback_reserve=True)
         if await self.attached(host):
-            raise TemporaryError(f"{doing}: {result.words}")
+            raise TemporaryError(f"{failure}: {result.words}")

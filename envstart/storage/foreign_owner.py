@@ -39,7 +39,7 @@ class Glance:
 
     async def refuse_foreign(self, host: Host, device: str) -> None:
         """Refuse what another host has, or had, mounted: it is dirty because of that host (docs/faults.md, 94)."""
-        doing = f"cannot mount {device}: it was not cleanly unmounted, and"
+        failure = f"cannot mount {device}: it was not cleanly unmounted, and"
         host.on_failure(lambda: self.unmount(host))
         mark, other = await self._read(host, device)
         await self.unmount(host)
@@ -50,12 +50,12 @@ class Glance:
 
             by_force = remedies.of_subject(host.report.planned, "recover", "--preempt")
             raise BlockedError(
-                f"{doing} carries the mark of another host ({mark}){text}",
+                f"{failure} carries the mark of another host ({mark}){text}",
                 hint=f"stop the jail or VM there, or, if that host is known to be down: {by_force}",
             )
         if other is not None and other[1] < LEASE_SECONDS:
             raise BlockedError(
-                f"{doing} node {other[0]} had {self._environment.name} "
+                f"{failure} node {other[0]} had {self._environment.name} "
                 f"in use {other[1] // 60} minutes ago (system/locked)",
                 hint="stop it there, or wait",
             )

@@ -7,16 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from envstart import errors
 from envstart.config.load import Config
 from envstart.engine import plan
-from envstart.errors import (
-    ConfigError,
-    DeadlineExceededError,
-    EnvstartError,
-    NoResponseError,
-    TemporaryError,
-    reason,
-)
+from envstart.errors import ConfigError, EnvstartError, TemporaryError, reason
 from envstart.steps.block import Block
 from envstart.storage import devices, fsck_preen, superblock
 from envstart.storage.foreign_owner import Glance
@@ -90,7 +84,7 @@ class Fsck(Block):
     async def start(self, host: Host) -> None:
         """Look at it, and check it unless it is clean."""
         device = await self.below(host)
-        doing = f"cannot mount {device}"
+        failure = f"cannot mount {device}"
         if await self._glance.is_left(host):
             await self._glance.unmount(host)
         if await host.stack(self._target):
@@ -100,14 +94,14 @@ class Fsck(Block):
         state = await self._superblock(host, device)
         if state == superblock.UNKNOWN:
             raise ConfigError(
-                f"{doing}: it holds {await self._holds(host, device)}, and VOLUME_FSTYPE is {self._kind}",
+                f"{failure}: it holds {await self._holds(host, device)}, and VOLUME_FSTYPE is {self._kind}",
                 hint="envstart never makes a file system: correct the configuration, or make it yourself",
             )
         if state == superblock.DIRTY and not self._read_only:
             if self._guarded and not host.takeover:
                 await self._glance.refuse_foreign(host, device)
             if self.config["FSCK"] == "refuse":
-                raise ConfigError(f"{doing}: it was not cleanly unmounted", hint="fsck it, or set FSCK=preen")
+                raise ConfigError(f"{failure}: it was not cleanly unmounted", hint="fsck it, or set FSCK=preen")
         # A check of what is clean finds nothing, and can wait for other mounts of the host.
         if state != superblock.CLEAN and self._preens:
             await fsck_preen.preen(host, self.config, device)
@@ -122,7 +116,7 @@ class Fsck(Block):
         try:
             timeout = self.config["PROBE_TIMEOUT"]
             return str(await host.call_with_timeout(superblock.read, device, self._kind, timeout=timeout))
-        except (NoResponseError, DeadlineExceededError) as error:
+        except (errors.NoResponseError, errors.DeadlineExceededError) as error:
             raise TemporaryError(f"cannot mount {device}: its superblock gives {error}") from None
         except OSError as error:
             raise TemporaryError(f"cannot mount {device}: its superblock cannot be read: {reason(error)}") from None

@@ -61,23 +61,23 @@ async def preen(host: Host, config: Config, device: str) -> None:
         raise _error(result, fstype, f"cannot mount {device}")
 
 
-def _error(result: Result, fstype: str, doing: str) -> EnvstartError:
+def _error(result: Result, fstype: str, failure: str) -> EnvstartError:
     if result.alive:
         # It looks at no mount of others here; but sync(2) goes through all (nfs_sync() in
         # sys/fs/nfsclient/nfs_clvfsops.c), and main() of sbin/fsck_ffs/main.c begins with it.
         others = "; or, since it begins with sync(2), a server that a jail was writing to" if fstype == "ufs" else ""
         return BlockedError(
-            f"{doing}: fsck hangs, and nothing ends it ({result.words}): the disk gives no answer{others}"
+            f"{failure}: fsck hangs, and nothing ends it ({result.words}): the disk gives no answer{others}"
         )
     if result.status is None:
-        return EnvstartError(f"{doing}: fsck had not ended ({result.words})", hint="raise FSCK_TIMEOUT and TIMEOUT")
+        return EnvstartError(f"{failure}: fsck had not ended ({result.words})", hint="raise FSCK_TIMEOUT and TIMEOUT")
     if "NO WRITE ACCESS" in result.out or "is mounted" in result.words or "is in use" in result.words:
         why = f"fsck cannot write to it: it is in use, or held by another host ({result.words})"
-        return TemporaryError(f"{doing}: {why}")
+        return TemporaryError(f"{failure}: {why}")
     if "Can't stat" in result.out or "Input/output error" in result.words:
-        return TemporaryError(f"{doing}: {result.words}")
+        return TemporaryError(f"{failure}: {result.words}")
     hint = "run fsck by hand and read what it asks"
-    return DamagedError(f"{doing}: fsck cannot mend it by itself ({result.words})", hint=hint)
+    return DamagedError(f"{failure}: fsck cannot mend it by itself ({result.words})", hint=hint)
 
 
 async def _run(host: Host, config: Config, device: str) -> Result:

@@ -111,15 +111,15 @@ class Role(Block):
             await self._become(host, SECONDARY)
         timeout = self.config["HAST_WAIT"]
         polling = Polling(host, timeout, f"the other node of {self._name}: it is primary")
-        while (told := await hast_resource.peer_role(host, self._name)) == PRIMARY:
+        while (peer := await hast_resource.peer_role(host, self._name)) == PRIMARY:
             if not await polling.again():
                 raise self._occupied(await self._resource(host))
-        if told:
+        if peer:
             return True
         polling = Polling(host, timeout / 2, f"the other node of {self._name}")
         while not (await self._resource(host)).status:
             if not await polling.again():
-                return told is not None
+                return peer is not None
         # A primary that died without a word keeps its connection for twice those 10 seconds.
         polling = Polling(host, timeout, f"the other node of {self._name}: it acts as primary")
         while True:

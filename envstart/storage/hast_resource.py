@@ -61,17 +61,17 @@ async def read_if_running(host: Host, name: str) -> Resource | None:
 
 def parse(result: Result, name: str) -> Resource:
     """Read ``hastctl list NAME``. ValueError when it says nothing of it."""
-    doing = f"cannot use HAST resource {name}"
+    failure = f"cannot use HAST resource {name}"
     words = result.words
     if "Unable to connect to hastd" in words or result.status == 71:
-        raise NoDaemonError(f"{doing}: hastd(8) is not running", hint="service hastd enable && service hastd start")
+        raise NoDaemonError(f"{failure}: hastd(8) is not running", hint="service hastd enable && service hastd start")
     if "Unable to open configuration file" in words:
-        raise ConfigError(f"{doing}: {words}", hint="write hast.conf(5)")
+        raise ConfigError(f"{failure}: {words}", hint="write hast.conf(5)")
     parts = [line.strip().partition(": ") for line in result.out.splitlines()]
     rows = {key: value.strip() for key, _, value in parts}
     if "role" not in rows:
         if result.status == 0 or rows.get("error") == "1" or "error 1 " in words.lower():
-            raise ConfigError(f"{doing}: hast.conf(5) has no such resource ({words})", hint="correct HAST_RESOURCE")
+            raise ConfigError(f"{failure}: hast.conf(5) has no such resource ({words})", hint="correct HAST_RESOURCE")
         raise ValueError(words)
     # "name" in hast.conf(5) can give it another one.
     device = f"/dev/hast/{rows.get('provname') or name}"

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import os
 
+from envstart import errors
 from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.engine.locking import Locks
-from envstart.errors import (
-    ConfigError,
-    DeadlineExceededError,
-    NoResponseError,
-    NotFoundError,
-    TemporaryError,
-)
+from envstart.errors import ConfigError, NoResponseError, NotFoundError, TemporaryError
 from envstart.steps.block import only_on_freebsd
 from envstart.storage import devices
 from envstart.storage.attached import Attached
@@ -42,7 +37,7 @@ class Image(Attached):
         only_on_freebsd(host, "an image file")
         try:
             path = await host.real(self.source)
-        except (NoResponseError, DeadlineExceededError) as error:
+        except (NoResponseError, errors.DeadlineExceededError) as error:
             raise NoResponseError(
                 f"cannot use {self.source}: it gives {error}", hint="is it on a dead server?"
             ) from None

@@ -9,20 +9,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from envstart import errors
 from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.engine.locking import Locks
 from envstart.engine.retry import until_it_heals
-from envstart.errors import (
-    UNREADABLE,
-    ConfigError,
-    DeadlineExceededError,
-    EnvstartError,
-    NoResponseError,
-    NotFoundError,
-    PermissionDeniedError,
-    TemporaryError,
-)
+from envstart.errors import EnvstartError, NotFoundError, TemporaryError
 from envstart.steps import ceph, diagnosis
 from envstart.storage.attached import Attached
 from envstart.system import process_table
@@ -36,8 +28,8 @@ _SEARCH = 5.0
 _FINAL: diagnosis.Rows = (
     ("failed to acquire exclusive lock", TemporaryError, "another host has it mapped; stop the jail or VM there"),
     *ceph.REFUSED,
-    ("Permission denied", PermissionDeniedError, "give CEPH_USER the capability profile rbd"),
-    ("Operation not permitted", PermissionDeniedError, "correct CEPH_USER and CEPH_KEYRING"),
+    ("Permission denied", errors.PermissionDeniedError, "give CEPH_USER the capability profile rbd"),
+    ("Operation not permitted", errors.PermissionDeniedError, "correct CEPH_USER and CEPH_KEYRING"),
     ("error opening pool", NotFoundError, "there is no such pool: ceph osd pool ls"),
     # So it is spelt.
     ("failed to acces", NotFoundError, "there is no such pool: ceph osd pool ls"),
@@ -64,7 +56,7 @@ class Mapped(Attached):
         list_argv = (*_program(host), "list", "--format", "json")
         disks: list[str] = await host.ask(list_argv, lambda result: parse_list(result, self._spec))
         if len(disks) > 1:
-            raise ConfigError(
+            raise errors.ConfigError(
                 f"cannot use {self.source}: it is several disks at once, {', '.join(disks)}, which destroys what is on "
                 "it",
                 hint=f"{' '.join(_program(host))} unmap all but one, and fsck it",
@@ -135,7 +127,7 @@ class Mapped(Attached):
         """Refuse an image that lacks the lock of a writer, or that somebody has open."""
         features = await self._ask(host, "info", "features")
         if "exclusive-lock" not in features:
-            raise ConfigError(
+            raise errors.ConfigError(
                 f"cannot map {self.source}: it lacks the feature exclusive-lock, so that two hosts could write to it",
                 hint=f"rbd feature enable {self._spec} exclusive-lock",
             )
@@ -152,7 +144,7 @@ class Mapped(Attached):
             raise self._map_error(result)
         try:
             return list(_json(result)[key])
-        except UNREADABLE:
+        except errors.UNREADABLE:
             raise TemporaryError(f"cannot map {self.source}: rbd {verb} says {result.words}") from None
 
     async def _end(self, host: Host) -> None:
@@ -161,7 +153,7 @@ class Mapped(Attached):
             pids = await host.call_with_timeout(
                 process_table.find_by_argv, _PROGRAMS, "map", self._spec, timeout=_SEARCH
             )
-        except (NoResponseError, DeadlineExceededError) as error:
+        except (errors.NoResponseError, errors.DeadlineExceededError) as error:
             raise TemporaryError(
                 f"cannot use {self.source}: the search for what maps it already gives {error}"
             ) from None
