@@ -1,10 +1,13 @@
 """`make docs`: what is made from the backends' rows and the hand tool's parser.
 
-The hooks, the files in conf/ and completions/, the tables of README.md and of the manual pages, the port's list.
+The hooks, the files in conf/ and completions/, the tables of README.md and of the manual pages, the list of modules in
+CONTRIBUTING.md, the port's list of files.
 """
 
 from __future__ import annotations
 
+import ast
+import configparser
 import sys
 from pathlib import Path
 
@@ -23,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def files() -> dict[Path, str]:
     """Every generated file with the text it must have."""
-    return {**_backends(), ROOT / "README.md": _readme(), **_manual(), **_completions(), **_plist()}
+    pages = {ROOT / "README.md": _readme(), ROOT / "CONTRIBUTING.md": _contributing()}
+    return {**_backends(), **pages, **_manual(), **_completions(), **_plist()}
 
 
 def _backends() -> dict[Path, str]:
@@ -59,6 +63,30 @@ def _readme() -> str:
         else:
             others.append(f"\n### {name}\n\n{table}")
     return _between(text, "keys of other backends", "".join(others))
+
+
+def _contributing() -> str:
+    """Return CONTRIBUTING.md with the first line of each module's docstring, packages in the order of their layers."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    layers = setup["importlinter:contract:house"]["layers"].replace("|", " ").split()
+    lines = []
+    for path in (ROOT / layer.replace(".", "/") for layer in layers):
+        if path.is_dir():
+            name = path.relative_to(ROOT / "envstart")
+            lines += ["", f"**`{name}/`** {_summary(path / '__init__.py')}", ""]
+            modules = sorted(module for module in path.rglob("*.py") if module != path / "__init__.py")
+            lines += [f"- `{module.relative_to(path)}`: {_summary(module)}" for module in modules]
+        else:
+            lines += ["", f"**`{path.name}.py`** {_summary(path.with_suffix('.py'))}"]
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return _between(text, "modules", "\n".join(lines) + "\n\n")
+
+
+def _summary(path: Path) -> str:
+    """Return the first line of a module's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0].replace("``", "`")
 
 
 def _plist() -> dict[Path, str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("envstart", "tests", "tools", "hooks", "conf", "man", "setup.cfg", "README.md")
+COPIED = ("envstart", "tests", "tools", "hooks", "conf", "man", "setup.cfg", "README.md", "CONTRIBUTING.md")
 # Seconds; a mutant that hangs has been noticed.
 LONGEST = 600
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import generate
@@ -57,6 +58,13 @@ def test_each_door_to_the_machine_is_in_one_module(package: str) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_only_the_short_way_is_frugal(path: Path) -> None:
     assert path.stem in SHORT_WAY or not {name for name, _ in imports(path)} & FRUGAL
+
+
+def test_the_short_way_is_listed() -> None:
+    """CONTRIBUTING.md names the modules that may be frugal, and no other."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tier = text.partition("1. **The short way**")[2].partition("\n2. ")[0]
+    assert set(re.findall(r"`\w+/(\w+)`", tier)) == SHORT_WAY | {"table_freebsd"}
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if "cli" not in path.parts], ids=lambda path: path.stem)
