@@ -104,6 +104,13 @@ class Stub:
         return function(*arguments)
 
 
+def linux(**answers: str) -> Stub:
+    """A host of the other platform."""
+    stub = Stub(answers)
+    stub.platform = "linux"
+    return stub
+
+
 def done(coroutine: Coroutine[Any, Any, _T]) -> _T:
     """The result of something that waits for nothing."""
     result: _T = loop.gather([coroutine])[0]

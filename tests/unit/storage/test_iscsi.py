@@ -1,4 +1,4 @@
-"""iSCSI without a machine: keys, the plan, the configuration of one login, what iscsictl and camcontrol say."""
+"""iSCSI without a machine: keys, the plan, the configuration of one login, what iscsictl says."""
 
 from __future__ import annotations
 
@@ -13,26 +13,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mesh_text import Geom, Makes, Uses, text
-from stubs import UUID, WORKDIR, Stub, answer, done, outputs, planned
+from stubs import Stub, answer, done, outputs, planned
 
 from envstart.backends import iscsi
 from envstart.config import schema
 from envstart.engine import plan as plans
 from envstart.engine.plan import Plan, stages
-from envstart.errors import ConfigError, PermissionDeniedError, TemporaryError, UnavailableError
-from envstart.mounts.table import Entry
-from envstart.storage import host_id, host_mark, iscsi_freebsd
+from envstart.errors import ConfigError, PermissionDeniedError, UnavailableError
+from envstart.storage import iscsi_freebsd
 from envstart.storage.iscsi import Session
 from envstart.storage.iscsi_freebsd import parse
 from envstart.storage.iscsi_session import SessionInfo, normal_portal
-from envstart.storage.reservation import Reservation, own_key
-from envstart.storage.reserved_disk import ReservedDisk, disk_of
 
 DISK0 = "iqn.2026-11.lab.storage:disk0"
 LIST = "iscsictl -L --libxo json"
 MESH = "sysctl -n kern.geom.confxml"
 DISK = Geom("DISK", "da0", (Makes("da0", {"ident": "disk0"}),))
-KEY = 0xAC4BC84A001225A6
 
 
 @pytest.fixture(autouse=True)
@@ -511,167 +507,3 @@ def test_multipath_elsewhere_than_on_freebsd(tmp_path: Path) -> None:
     stub.platform = "linux"
     with pytest.raises(UnavailableError, match="cannot use ISCSI_MULTIPATH here"):
         done(session(tmp_path, ISCSI_MULTIPATH="m").check(stub.host))
-
-
-# What camcontrol says.
-
-
-def persist(*answers: tuple[str, str]) -> dict[str, str]:
-    return {f"camcontrol persist da0 {words}": output for words, output in answers}
-
-
-def fenced(tmp_path: Path) -> Reservation:
-    found = plan(tmp_path, FENCE="scsi3").steps[1]
-    assert isinstance(found, Reservation)
-    return found
-
-
-def disk(stub: Stub) -> ReservedDisk:
-    return ReservedDisk(stub.host, "da0", "the disk")
-
-
-def reading(keys: str, holder: str) -> Stub:
-    return Stub(
-        {
-            LIST: listed(row()),
-            MESH: text(DISK),
-            **persist(("-i read_keys", keys), ("-i read_reservation", holder)),
-        }
-    )
-
-
-def told(what: str) -> list[str]:
-    """The answers of a live disk that have these words and do not name who is connected."""
-    found = []
-    for output in outputs("iscsi-reservations", "camcontrol"):
-        found += [f"PRgeneration: {part}" for part in output.split("PRgeneration: ")[1:]]
-    return [part for part in found if what in part and "R_HOLDER" not in part]
-
-
-HELD = told("Type: write_exclusive (0x1)")[0]
-NOBODY = "PRgeneration: 0x3\nNo reservations.\n"
-NO_KEYS = "PRgeneration: 0\n0 keys.\n"
-
-
-def test_the_holder_and_the_keys_of_a_live_disk() -> None:
-    reservations = told("Type:")
-    assert len(reservations) == 4
-    for output in reservations:
-        assert done(disk(reading(NO_KEYS, output)).holder()) == 0xABC1
-    found = [done(disk(reading(output, NOBODY)).keys()) for output in told(" key")]
-    assert found == [[], [0xABC1], [0xABC1], [], [0xABC1]]
-
-
-def test_nobody_holds_it() -> None:
-    for output in (NOBODY, "PRgeneration: 0\n", ""):
-        assert done(disk(reading(NO_KEYS, output)).holder()) is None
-
-
-def test_several_keys() -> None:
-    output = "PRgeneration: 0x9\n3 keys:\n0: 0xabc1\n1: 0xabc2\n10: 0xffffffffffffffff\n"
-    assert done(disk(reading(output, NOBODY)).keys()) == [0xABC1, 0xABC2, (1 << 64) - 1]
-
-
-def test_a_disk_that_does_not_know_reservations() -> None:
-    stub = Stub({LIST: listed(row()), MESH: text(DISK)})
-    failed = answer(err="camcontrol: error sending PERSISTENT RESERVE IN\n", status=1)
-    stub.answers["camcontrol persist da0 -i read_reservation"] = failed
-    with pytest.raises(TemporaryError, match="support persistent reservations"):
-        done(disk(stub).holder())
-
-
-@pytest.mark.parametrize(("holder", "word"), [(NOBODY, plans.NOT_READY), (HELD, plans.LOST), (None, plans.READY)])
-def test_the_state(tmp_path: Path, holder: str | None, word: str) -> None:
-    own = done(own_key(Stub().host))
-    mine = HELD.replace("0xabc1", f"{own:#x}")
-    host = reading(NO_KEYS, mine if holder is None else holder).host
-    found = done(fenced(tmp_path).observe(host))
-    assert found.status == word
-    if word == plans.LOST:
-        assert "0xabc1" in found.detail
-    if word == plans.NOT_READY:
-        assert [argv[3:] for argv in done(fenced(tmp_path).commands(host, "start"))] == [
-            ("-o", "register_ignore", "-K", f"{own:#x}"),
-            ("-o", "reserve", "-k", f"{own:#x}", "-T", "wr_ex"),
-        ]
-
-
-@pytest.mark.parametrize(
-    ("device", "disk"), [("/dev/da0", "da0"), ("/dev/da0p1", "da0"), ("/dev/gpt/x", "da0"), ("/dev/diskid/D", "da0")]
-)
-def test_the_disk_that_is_reserved(device: str, disk: str) -> None:
-    mesh = text(
-        DISK,
-        Geom("PART", "da0", (Uses("da0"), Makes("da0p1"))),
-        Geom("LABEL", "da0p1", (Uses("da0p1"), Makes("gpt/x"))),
-        Geom("LABEL", "da0", (Uses("da0"), Makes("diskid/D"))),
-    )
-    assert done(disk_of(Stub({MESH: mesh}).host, device, "it")).name == disk
-
-
-@pytest.mark.parametrize("device", ["/dev/md0", "/dev/da9", "/dev/da0.eli"])
-def test_what_is_no_scsi_disk_is_not_reserved(device: str) -> None:
-    mesh = text(DISK, Geom("MD", "md0", (Makes("md0"),)), Geom("ELI", "da0.eli", (Uses("da0"), Makes("da0.eli"))))
-    with pytest.raises(ConfigError, match="no SCSI disk"):
-        done(disk_of(Stub({MESH: mesh}).host, device, "it"))
-
-
-# This host's key.
-
-
-@pytest.mark.parametrize(
-    ("uuid", "key"),
-    [
-        (UUID, KEY),
-        (UUID.upper(), KEY),
-        ("00000000-0000-0000-0000-000000000001", 1),
-        ("00000000-0000-0001-0000-000000000000", 1),
-        ("ffffffff-ffff-ffff-0000-000000000000", (1 << 64) - 1),
-        # Two halves that are alike take each other away; 0 is no key.
-        ("12345678-1234-1234-1234-567812341234", 1),
-    ],
-)
-def test_the_host_id_is_folded_to_a_key(uuid: str, key: int) -> None:
-    assert done(own_key(Stub({"sysctl -n kern.hostuuid": f"{uuid}\n"}).host)) == key
-
-
-@given(st.uuids())
-def test_every_host_has_a_key_that_fits(uuid: object) -> None:
-    if str(uuid).strip("0-"):
-        key = done(own_key(Stub({"sysctl -n kern.hostuuid": f"{uuid}\n"}).host))
-        assert 1 <= key < 1 << 64
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "\n", "node1\n", "2c4b9a1e-0000-11f0-8000-52540012345g\n", "1234\n"],
-)
-def test_a_host_without_an_id_is_told(text: str) -> None:
-    with pytest.raises(TemporaryError, match=r"kern\.hostuuid"):
-        done(host_id.host_id(Stub({"sysctl -n kern.hostuuid": text}).host))
-
-
-def test_a_host_whose_id_was_never_made_goes_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without rc.d/hostid the kernel has zeros (DEFAULT_HOSTUUID in sys/kern/kern_jail.c)."""
-
-    def named(name: str) -> str:
-        monkeypatch.setattr(os, "uname", lambda: os.uname_result(("FreeBSD", name, "14.0", "", "amd64")))
-        zeros = "00000000-0000-0000-0000-000000000000\n"
-        return done(host_id.host_id(Stub({"sysctl -n kern.hostuuid": zeros}).host))
-
-    one, two = named("node1.example.com"), named("node2.example.com")
-    assert one != two
-    assert all(len(found) == 32 and int(found, 16) for found in (one, two))
-    for nobody in ("", "localhost", "freebsd.example.com"):
-        with pytest.raises(TemporaryError, match=r"kern\.hostuuid is all zero, and the hostname is"):
-            named(nobody)
-
-
-def test_a_mark_that_cannot_be_looked_for_is_unknown(tmp_path: Path) -> None:
-    """One disk can hold all of GEOM up; the other lines of a report must come nonetheless."""
-    plan = planned(tmp_path, "iscsi", ISCSI_PORTAL="10.0.0.5", ISCSI_TARGET=DISK0)
-    (mark,) = [step for step in plan.steps if isinstance(step, host_mark.Mark)]
-    there = Entry("/dev/da0", f"{WORKDIR}/jails-data/env1-data", "ufs")
-    silent = {name: answer(err="it waits", status=1) for name in (MESH, LIST)}
-    state = done(mark.observe(Stub(silent, [there]).host))
-    assert (state.status, "it waits" in state.detail) == (plans.UNKNOWN, True)
