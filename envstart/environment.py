@@ -1,5 +1,7 @@
-"""Which environment is meant: CBSD's argv (docs/cbsd.md#arguments) or its variables (docs/cbsd.md#directory-hooks),
-checked. Pure, but for Environment.key."""
+"""Check which jail or VM CBSD's argv (docs/cbsd.md#arguments) or variables (docs/cbsd.md#directory-hooks) name.
+
+Pure, but for Environment.key.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +52,13 @@ _SYSTEM = frozenset(
 class Environment:
     """What CBSD hands over: a name and absolute, normalized directories.
 
-    ``workdir`` is known when ``system`` is ``W/jails-system/NAME``; ``fstab`` and ``rcconf`` may be missing.
+    ``workdir`` is set when ``system`` is ``W/jails-system/NAME``; ``fstab`` and ``rcconf`` may be missing.
     """
 
     __slots__ = ("name", "data", "system", "fstab", "rcconf", "workdir")
 
     def __init__(self, name: str, data: str, system: str, fstab: str | None = None, rcconf: str | None = None) -> None:
+        """Check the name and the directories; UsageError."""
         self.name = _check_name(name)
         self.data = _directory("-d", data)
         self.system = _directory("-s", system)
@@ -66,19 +69,18 @@ class Environment:
 
     @property
     def directories(self) -> tuple[str, ...]:
-        """Those that are its own."""
+        """Return those that are its own."""
         return tuple(path for path in (self.data, self.system, self.fstab) if path is not None)
 
     @property
     def key(self) -> str:
-        """Its system directory, with the workdir named without links: what locks and marks go by, however the caller
-        came to the workdir. That is touched for it, as it is when the configuration is read."""
+        """Return its system directory, with the workdir without links, for locks and marks; touches the workdir."""
         if self.workdir is None:
             return self.system
         return f"{os.path.realpath(self.workdir)}/jails-system/{self.name}"
 
     def _refuse_shared(self) -> None:
-        """A mount there would hide, or show, the directories of all environments (docs/cbsd.md#defects, 1)."""
+        """Refuse a path on which a mount would hide, or show, what others have (docs/cbsd.md#defects, 1)."""
         own = {"-d": self.data, "-s": self.system, "-f": self.fstab, "-r": self.rcconf}
         seen: dict[str, str] = {}
         for option, path in own.items():
@@ -107,20 +109,17 @@ class Environment:
             seen[path] = option
 
 
-class Arguments:
+class Arguments(NamedTuple):
     """A parsed command line: the values given, not yet an environment."""
 
-    __slots__ = ("values", "verbose", "dry_run", "help", "repeated")
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-        self.repeated: list[str] = []
-        self.verbose = 0
-        self.dry_run = False
-        self.help = False
+    values: dict[str, str]
+    repeated: list[str]
+    verbose: int
+    dry_run: bool
+    help: bool
 
     def environment(self) -> Environment:
-        """The environment meant, or UsageError; ``-d``, ``-j`` and ``-s`` are required."""
+        """Return the jail or VM that is named; UsageError without ``-d``, ``-j`` and ``-s``."""
         lacking = [option for option in ("-d", "-j", "-s") if option not in self.values]
         if lacking:
             raise UsageError(f"cannot do without {' and '.join(lacking)}", hint=f"usage: {SYNOPSIS}")
@@ -134,11 +133,10 @@ def parse(argv: Sequence[str]) -> Arguments:
         options, rest = getopt.getopt(list(argv), "d:f:j:r:s:c:nvh", ["help"])
     except getopt.GetoptError as error:
         raise UsageError(f"cannot read the options: {error}", hint=f"usage: {SYNOPSIS}") from None
-    arguments = Arguments()
+    flags = [option for option, _ in options if option not in _OPTIONS]
+    values: dict[str, str] = {}
+    repeated = []
     for option, value in options:
-        arguments.help |= option in ("-h", "--help")
-        arguments.dry_run |= option == "-n"
-        arguments.verbose += option == "-v"
         if option not in _OPTIONS:
             continue
         if not value:
@@ -150,28 +148,26 @@ def parse(argv: Sequence[str]) -> Arguments:
         if option == "-c" and not value.startswith("/"):
             # CBSD runs hooks in /var/empty, and they leave it for / before they read this.
             raise UsageError(f"cannot use -c {value!r}: the path is not absolute")
-        if option in arguments.values:
-            arguments.repeated.append(option)
-        arguments.values[option] = value
+        if option in values:
+            repeated.append(option)
+        values[option] = value
     if rest:
         raise UsageError(
             f"cannot read {rest[0]!r}: no option takes it",
             hint="a path with a space arrives as two words, CBSD cannot pass one",
         )
-    return arguments
+    return Arguments(values, repeated, flags.count("-v"), "-n" in flags, "-h" in flags or "--help" in flags)
 
 
 def from_variables(variables: Mapping[str, str], otherwise: str = f"no arguments; usage: {SYNOPSIS}") -> Environment:
-    """The environment that CBSD's stop hooks name by variables instead of arguments (docs/cbsd.md#directory-hooks);
-    Usage, with what should have been ``otherwise``, if it is not named."""
+    """Return the jail or VM that CBSD's stop hooks name by variables; UsageError, with what ``otherwise`` says."""
     if not all(variables.get(name) for name in ("jname", "data", "workdir")):
         raise UsageError(f"cannot tell which jail or VM is meant: {otherwise}")
-    name, workdir = variables["jname"], variables["workdir"]
-    return in_workdir(name, workdir, variables["data"])
+    return in_workdir(variables["jname"], variables["workdir"], variables["data"])
 
 
 def in_workdir(name: str, workdir: str, data: str = "") -> Environment:
-    """The environment NAME with CBSD's usual directories below ``workdir`` (docs/cbsd.md#paths)."""
+    """Return the jail or VM ``name`` with CBSD's usual directories below ``workdir`` (docs/cbsd.md#paths)."""
     _check_name(name)
     return Environment(
         name,
@@ -183,18 +179,18 @@ def in_workdir(name: str, workdir: str, data: str = "") -> Environment:
 
 
 def usage(program: str) -> str:
-    """The help text of a hook."""
+    """Return the help text of a hook."""
     rows = [f"  {option} {text}" for option, text in {**_OPTIONS, **_FLAGS}.items()]
     return "\n".join([f"usage: {program} {SYNOPSIS}", *rows])
 
 
-def is_name(word: str) -> bool:
-    """Tell whether a word can be the name of a jail or VM."""
-    return bool(word) and word[0] in _NAME_FIRST and _NAME.issuperset(word)
+def is_name(text: str) -> bool:
+    """Tell whether a text can be the name of a jail or VM."""
+    return bool(text) and text[0] in _NAME_FIRST and _NAME.issuperset(text)
 
 
 def _check_name(name: str) -> str:
-    """CBSD's own grammar (docs/cbsd.md#arguments), matched in full."""
+    """Return a name that has CBSD's own grammar (docs/cbsd.md#arguments) in full; UsageError."""
     if not name:
         raise UsageError("cannot use -j: the name is empty")
     if not is_name(name):
@@ -230,7 +226,7 @@ def _workdir(system: str, name: str) -> str | None:
 
 
 class Subject(NamedTuple):
-    """What a run is about: the backend, the jail or VM, and its configuration file (None: none)."""
+    """Subject of a run: the backend, the jail or VM, and its configuration file (None: none)."""
 
     backend: str
     environment: Environment

@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit status that says so (sysexits(3))."""
+"""Errors, each with the exit status that says so (sysexits(3))."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# What a reader stumbles over when another program's words, or a file, are not as they should be.
+# Raised by a parser when a file, or another program's output, is not as it should be.
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
-
-
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 
 
 class EnvstartError(Exception):
     """The reason why something cannot be done, as ``cannot X: reason``, and the ``status`` that the process ends with.
 
-    ``hint`` says what to do; ``details`` are lines that are shown before it (each mistake of a configuration file,
-    say). Whoever passes it on tells what else the operator must know by add_note().
+    ``hint`` says what to do; ``details`` are lines that are shown before it, such as each mistake of a configuration
+    file. Whoever passes it on tells what else the operator must know by add_note().
     """
 
     status = 1
 
     def __init__(self, message: str, *, hint: str = "", details: Sequence[str] = ()) -> None:
+        """Keep the message, the hint and the details apart."""
         self.message = message
         self.hint = hint
         self.details = details
@@ -76,7 +75,7 @@ class NoResponseError(TemporaryError):
 
 
 class DeadlineExceededError(TemporaryError):
-    """The deadline came before an answer could be expected: nothing is known, and nothing may follow from it."""
+    """The deadline came before an answer could be expected: nothing may follow from it."""
 
 
 class BlockedError(EnvstartError):
@@ -101,30 +100,31 @@ class SignalError(EnvstartError):
     """A signal asked us to end; sh(1) writes that as 128 + its number."""
 
     def __init__(self, signum: int) -> None:
+        """Take the number of the signal."""
         super().__init__(f"interrupted by signal {signum}")
         self.status = 128 + signum
 
 
 def exhausted(error: BaseException) -> bool:
-    """Whether this host, or a limit of the caller's, has no more of what was needed."""
+    """Tell whether this host, or a limit of the caller's, has no more of what was needed."""
     return isinstance(error, ResourceError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
 
 
 def no_child(error: OSError) -> ResourceError:
-    """Return what it means that fork(2), or what it needs, has failed."""
+    """Return the error for a failed fork(2), or what it needs."""
     return ResourceError(f"cannot start a child: {reason(error)}")
 
 
 def full(error: OSError) -> bool:
-    """Whether there is no room on the disk, or none left of a quota."""
+    """Tell whether there is no room on the disk, or none left of a quota."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def unreadable(error: Exception) -> str:
-    """What is wrong, in a reader's own words, which are those of a ValueError; else where it stumbled."""
+    """Return what a parser says: the words of a ValueError, which are its own, else the error as such."""
     return str(error) if isinstance(error, ValueError) else f"its shape is unknown: {error!r}"
 
 
 def reason(error: OSError) -> str:
-    """The system's own words, without the number and the path that str() adds."""
+    """Return the system's own words, without the number and the path that str() adds."""
     return error.strerror or str(error)
