@@ -90,7 +90,7 @@ def _stop(report: Report, watched: Monitored, grace: float, timeout: float, sile
         return f"{dead[0]} gave no answer a moment ago" if dead and not plan.config["STOP_FORCE"] else ""
 
     try:
-        lifecycle.act("stop", plan, host, unless, timeout)
+        lifecycle.act("stop", plan, host, unless=unless, timeout=timeout)
         count = len(servers)
         report.note(f"not running: unmounted {count} director{'y' if count == 1 else 'ies'}")
     except EnvstartError as error:

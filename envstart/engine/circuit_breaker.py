@@ -1,5 +1,4 @@
-"""A dead server is paid for once: fifty environments at boot do not wait for it one after the other
-(docs/faults.md, 18 and 19).
+"""Pay for a dead server once: fifty starts at boot do not wait for it one after the other (docs/faults.md, 18, 19).
 
 A start that has failed notes which of its servers takes no connection. Hooks that come within BREAKER seconds try to
 connect, for a tenth of a second; if that fails they end at once. Whoever starts by hand is not concerned.
@@ -44,7 +43,8 @@ async def check(plan: Plan, host: Host) -> None:
                 hint=f"it is asked again later (BREAKER), or at once: {remedies.of_subject(plan.subject, 'start')}",
             )
         for server in () if host.rehearsing else servers:
-            _forget(server)
+            with contextlib.suppress(OSError):
+                os.unlink(rundir.path(record(server)))
 
 
 async def record_failure(plan: Plan, host: Host) -> None:
@@ -62,12 +62,12 @@ async def record_failure(plan: Plan, host: Host) -> None:
 
 
 def _needed(plan: Plan) -> list[tuple[Server, ...]]:
-    """Groups of servers; of each group one must be up."""
+    """Return groups of servers, of each of which one must be up."""
     return list(dict.fromkeys(step.servers for step in plan.steps if step.servers))
 
 
 async def connects(host: Host, servers: tuple[Server, ...], timeout: float = _QUICK) -> bool:
-    """Whether one of the servers takes a connection within ``timeout`` seconds."""
+    """Tell whether one of the servers takes a connection within ``timeout`` seconds."""
     # Not in the child: on a slow host that takes longer than the connection may.
     import socket  # noqa: F401
 
@@ -85,10 +85,5 @@ async def connects(host: Host, servers: tuple[Server, ...], timeout: float = _QU
 
 
 def record(server: Server) -> str:
-    """The name of the file that says that it is down."""
+    """Return the name of the file that says that a server is down."""
     return f"down.{path_digest(f'{server[0]}:{server[1]}')}"
-
-
-def _forget(server: Server) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(rundir.path(record(server)))

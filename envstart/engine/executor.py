@@ -1,8 +1,4 @@
-"""The order of things: look, act, look again; on failure take back what was done, newest first
-(docs/promises.md, 1 and 4).
-
-Knows nothing about file systems; the steps do.
-"""
+"""Carry out a plan: look, act, look again; on failure undo the acts, newest first (docs/promises.md, 1 and 4)."""
 
 from __future__ import annotations
 
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def start(plan: Plan, host: Host) -> int:
-    """Make everything of the plan so, or leave everything as it was and raise; returns how many steps it took."""
+    """Make everything of the plan so, or leave everything as it was and raise; return how many steps it took."""
     groups = stages(plan.steps)
     host.complete(circuit_breaker.check(plan, host))
     try:
@@ -69,10 +65,10 @@ def _start(plan: Plan, host: Host, groups: list[list[Step]]) -> int:
 
 
 def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None:
-    """Take everything of the plan away, last step first, or leave everything as it was and raise (docs/faults.md, 109).
+    """Undo everything of the plan, last step first, or leave everything as it was and raise (docs/faults.md, 109).
 
     All are asked before one is touched; one that then turns out to be busy brings those back that went before it.
-    ``unless``: asked when nobody else can work on the environment any more: why it must be left alone nonetheless.
+    ``unless`` is called when the locks are held, and returns why nothing may be touched nonetheless ("": it may).
     """
     groups = stages(plan.steps)
     steps = [step for group in groups for step in group]
@@ -80,12 +76,7 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
         why = unless()
         if why:
             raise TemporaryError(f"cannot stop {plan.environment.name}: {why}; it is not touched")
-        if left := start_marks.leftovers(plan.locks[0]):
-            raise TemporaryError(
-                f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
-                "it, can still mount when its server is back",
-                hint="stop again then",
-            )
+        refuse_leftovers(plan)
         if _survey(plan, host) and host.platform == "freebsd":
             # To touch one waits for an unmount that is under way, which the table leaves out there
             # (docs/freebsd.md#mount-table); if that has failed, it is there again. One reading for all steps.
@@ -104,11 +95,21 @@ def stop(plan: Plan, host: Host, unless: Callable[[], str] = lambda: "") -> None
         except BaseException as error:
             _roll_back(host, error)
             raise
-        record.discard(plan.environment)
+        record.restore(plan.environment, None)
+
+
+def refuse_leftovers(plan: Plan) -> None:
+    """TemporaryError if a command that a start has left behind is still at work."""
+    if left := start_marks.leftovers(plan.locks[0]):
+        raise TemporaryError(
+            f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
+            "it, can still mount when its server is back",
+            hint="stop again then",
+        )
 
 
 def _survey(plan: Plan, host: Host) -> bool:
-    """One reading of the mount table, and of the directories' real names, for all steps; whether any was touched."""
+    """Read the mount table and the directories' real names once for all steps; tell whether any was touched."""
     try:
         return bool(host.complete(host.resolve([place for step in plan.steps for place in step.touched_paths])))
     except (NoResponseError, DeadlineExceededError):
@@ -117,18 +118,17 @@ def _survey(plan: Plan, host: Host) -> bool:
 
 
 async def refuse_twins(host: Host, points: Sequence[str]) -> None:
-    """ConfigError if two of the directories that are to be mounted on are one, by links, as CBSD makes them for a VM
-    on ZFS (docs/cbsd.md#paths-of-a-vm): what is mounted on one would be found on the other."""
-    known: dict[str, str] = {}
+    """ConfigError if two mount points are one directory by links, as CBSD makes them (docs/cbsd.md#paths-of-a-vm)."""
+    points_by_path: dict[str, str] = {}
     for point in points:
         try:
             real = await host.real(point)
         except (NoResponseError, DeadlineExceededError):
             # Who asks for it by itself tells it.
             continue
-        if known.setdefault(real, point) != point:
+        if points_by_path.setdefault(real, point) != point:
             raise ConfigError(
-                f"cannot mount on {point}: it and {known[real]} are one directory, {real}",
+                f"cannot mount on {point}: it and {points_by_path[real]} are one directory, {real}",
                 hint="replace the links by directories",
             )
 
@@ -141,7 +141,7 @@ async def _bring(step: Step, host: Host) -> None:
 
 
 def _roll_back(host: Host, error: BaseException) -> list[str]:
-    """Roll back, and tell what could not be taken back, which is returned."""
+    """Roll back, and return what could not be undone, after telling it."""
     has_begun = not host.journal.is_empty()
     failures = host.roll_back()
     text = f"it could not all be taken back: {'; '.join(failures)}"

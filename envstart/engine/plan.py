@@ -1,4 +1,4 @@
-"""What a plan is: steps in order, each a reversible act. Pure; the acts are carried out by executor.py."""
+"""Describe a plan: steps in order, each a reversible act. Pure; executor.py carries the acts out."""
 
 from __future__ import annotations
 
@@ -33,11 +33,8 @@ NO_ANSWER = "no answer"
 BROKEN = "broken"
 NOT_USABLE = "not usable"
 NOT_WRITABLE = "not writable"
-
 # What `envstart check` says of them; what is not here is critical.
 LEVELS = {MOUNTED: "ok", READY: "ok", DEGRADED: "warning", NOT_WRITABLE: "warning", UNKNOWN: "unknown"}
-
-
 # How devices begin of which only a start learns the number: see Block.expected().
 _NUMBERED = ("daN", "sdN", "mdN", "ggateN", "rbdN")
 
@@ -73,11 +70,11 @@ class Observation(NamedTuple):
 
 
 class Step:
-    """One reversible act. A subclass holds what is wanted, never what is: that is asked from the host each time."""
+    """One reversible act. A subclass holds what the plan says; what there is, it asks the host each time."""
 
-    # What it is to the environment: "data", "system", "fstab", "rcconf" ... ; unique in a plan.
+    # Its part of the jail or VM: "data", "system", "fstab", "rcconf" ... ; unique in a plan.
     name: str
-    # The wanted result, for people: source, directory ("" if it is none), kind.
+    # The result, for people: source, directory ("" if it is none), kind.
     source: str
     point: str
     fstype: str
@@ -88,11 +85,11 @@ class Step:
 
     @property
     def touched_paths(self) -> Sequence[str]:
-        """The directories whose real names it asks for (Host.real)."""
+        """Return the directories whose real names it asks for (Host.real)."""
         return (self.point,) if self.point else ()
 
     def needs(self, other: Step) -> bool:
-        """Whether ``other`` must be there before this one is started."""
+        """Tell whether ``other`` must be started before this one."""
         raise NotImplementedError
 
     async def inspect(self, host: Host) -> Observation:
@@ -118,30 +115,30 @@ class Step:
         return ()
 
     async def preflight_remove_stale(self, host: Host) -> None:
-        """Asked of all steps that a start has to do with before the first is cleared: raise if this one cannot be."""
+        """Raise if remove_stale() cannot succeed: called for all steps before the first is cleared."""
 
     async def remove_stale(self, host: Host) -> None:
-        """Take away what is there and broken, before anything is started: what lies on top of others comes first."""
+        """Remove what is broken, before anything is started: what lies on top of others comes first."""
 
     async def preflight_start(self, host: Host) -> None:
         """Raise what start() would end with before it changes anything, as far as that can be told now: for plan."""
 
     async def start(self, host: Host) -> None:
-        """Make it so. What has to be taken back is journalled (``host.on_failure``) before it is done."""
+        """Make it so. What undoes an act is journalled (``host.on_failure``) before the act."""
         raise NotImplementedError
 
     async def preflight_stop(self, host: Host) -> None:
-        """Asked of all steps before the first is stopped: raise if this one cannot be, so that none is."""
+        """Raise if stop() cannot succeed: called for all steps before the first is stopped."""
 
     async def force_unresponsive(self, host: Host) -> None:
-        """After that, and before the first is stopped: take by force what gives no answer, and never comes back."""
+        """Undo by force what gives no answer, and never comes back, before the first step is stopped."""
 
     async def stop(self, host: Host) -> None:
-        """Take it away; nothing to do is success. journal_stop() comes before the act, if there is something."""
+        """Undo it; nothing to do is success. journal_stop() comes before the act, if there is one."""
         raise NotImplementedError
 
     def journal_stop(self, host: Host) -> None:
-        """What is about to be taken away is brought back if the stop fails, however far it came with it."""
+        """Journal a start, in case the stop fails, however far it came."""
 
         async def restart() -> None:
             if await self.check(host) is not None:
@@ -150,27 +147,19 @@ class Step:
         host.on_failure(restart)
 
 
-class Plan:
-    """The steps of one environment, in the order of starting; stopping goes the other way round.
+class Plan(NamedTuple):
+    """The steps of one jail or VM, in the order of starting; stopping goes the other way round."""
 
-    ``warnings`` are doubts about the configuration, for plan and doctor: too weak to be told at every start.
-    """
+    backend: str
+    environment: Environment
+    config: Config
+    steps: Sequence[Step]
+    doubts: Sequence[str] = ()
 
-    __slots__ = ("backend", "environment", "config", "steps", "warnings")
-
-    def __init__(
-        self,
-        backend: str,
-        environment: Environment,
-        config: Config,
-        steps: Sequence[Step],
-        warnings: Sequence[str] = (),
-    ) -> None:
-        self.backend = backend
-        self.environment = environment
-        self.config = config
-        self.steps = tuple(steps)
-        self.warnings = (*config.notes, *warnings)
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return doubts about the configuration, for plan and doctor: too weak to be told at every start."""
+        return (*self.config.notes, *self.doubts)
 
     @property
     def subject(self) -> Subject:
@@ -179,7 +168,7 @@ class Plan:
 
     @property
     def locks(self) -> list[str]:
-        """Names of the locks to hold, in the order to take them: the environment's own, then the shared ones.
+        """Return the locks to hold, in the order to take them: the jail's or VM's own, then the shared ones.
 
         Two workdirs can have environments of one name, so the place is in the name.
         """
@@ -188,7 +177,7 @@ class Plan:
 
 
 def stages(steps: Sequence[Step]) -> list[list[Step]]:
-    """The steps in groups that can be started side by side: each after those that it needs, else as listed."""
+    """Return the steps in groups that can be started side by side: each after those that it needs."""
     ordered: list[list[Step]] = []
     remaining = list(steps)
     while remaining:

@@ -8,6 +8,7 @@ the devices before it unmounts anything, as any stop does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,7 +74,7 @@ def path(environment: Environment) -> str:
 
 
 def text_of(plan: Plan) -> str:
-    """Write a plan's making down."""
+    """Return the record of a plan."""
     own, config = plan.environment, plan.config
     directories = {"DATA": own.data, "SYSTEM": own.system, "FSTAB": own.fstab or "", "RCCONF": own.rcconf or ""}
     sections = {
@@ -97,43 +98,34 @@ def _quoted(value: str) -> str:
 
 
 def save(plan: Plan, report: Report) -> str | None:
-    """Write the record of a plan unless it is there; return what restore() puts back, None for no record. What keeps
-    it from being written costs a warning."""
-    before, text = _text(path(plan.environment)), text_of(plan)
-    if before != text:
-        try:
-            _write(path(plan.environment), text)
-        except OSError as error:
-            report.warn(
-                f"cannot write {path(plan.environment)}: {reason(error)}; a stop will depend on the configuration"
-            )
+    """Write the record of a plan, if it differs, or warn; return what restore() puts back (None: there was none)."""
+    name, text = path(plan.environment), text_of(plan)
+    before = _text(name)
+    try:
+        if before != text:
+            _write(name, text)
+    except OSError as error:
+        report.warn(f"cannot write {name}: {reason(error)}; a stop will depend on the configuration")
     return before
 
 
 def restore(environment: Environment, before: str | None) -> None:
-    """Bring back the record that was there before a start, which has failed and left nothing."""
-    try:
+    """Bring back the record that was there ``before`` a start that has failed; None: remove it, as after a stop."""
+    # A record that stays is not acted upon when nothing is mounted.
+    with contextlib.suppress(OSError):
         if before is None:
             os.unlink(path(environment))
         elif before != _text(path(environment)):
             _write(path(environment), before)
-    except OSError:
-        # A record of what is not mounted is not acted upon.
-        pass
-
-
-def discard(environment: Environment) -> None:
-    """Remove the record: nothing is mounted any more."""
-    restore(environment, None)
 
 
 def load(environment: Environment, report: Report) -> Record | None:
-    """Read the record of a jail or VM; None, with a warning, for one that cannot be used, None for none."""
+    """Read the record of a jail or VM; None if there is none, or, with a warning, if it cannot be used."""
     return parse(environment, read(environment, report), report)
 
 
 def read(environment: Environment, report: Report) -> str | None:
-    """Return the text of the record; None, with a warning, for one that cannot be read, None for none."""
+    """Return the text of the record; None if there is none, or, with a warning, if it cannot be read."""
     name = path(environment)
     if os.geteuid() != 0:
         # Only root can read it, and only root can unmount.
@@ -157,8 +149,7 @@ def parse(environment: Environment, text: str | None, report: Report) -> Record 
 
 
 def in_workdir(workdir: str, report: Report, *, besides: Collection[str] = ()) -> list[Record]:
-    """Read the records of a CBSD workdir, but not those of the names ``besides``; those that cannot be used are left
-    out with a warning."""
+    """Read the records of a CBSD workdir except those of the names ``besides``, with a warning for what is unusable."""
     real = os.path.realpath(workdir)
     try:
         names = sorted(name for name in os.listdir(DIR) if name.endswith(_SUFFIX))

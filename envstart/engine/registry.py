@@ -28,7 +28,7 @@ NAMES = tuple(
 
 
 class Backend(Protocol):
-    """Name what every backend has.
+    """Protocol of the backends.
 
     One whose plan depends on more than its keys also has ``inputs(environment, config) -> dict[str, str]``, which reads
     that beforehand; one with keys whose defaults the host knows, ``derived(plan, host) -> dict[str, str]``.

@@ -103,7 +103,7 @@ def _when_ended(report: Report, wanted: Environment, token: bytes, ancestors: li
             return "it has another hook now"
         return "it runs" if now.running else ""
 
-    lifecycle.act("stop", plan, Host(report), unless)
+    lifecycle.act("stop", plan, Host(report), unless=unless)
     return os.EX_OK
 
 

@@ -1,4 +1,4 @@
-"""A start or a stop as a whole: its plan, who may, its time, and what becomes of what goes wrong."""
+"""Carry out a start or a stop as a whole: its plan, permission and time, and the report of what goes wrong."""
 
 from __future__ import annotations
 
@@ -40,13 +40,12 @@ def planned(verb: str, backend: str, wanted: environment.Environment, path: str 
 
 
 def act(
-    verb: str, plan: Plan, host: Host, unless: Callable[[], str] = lambda: "", seconds: float = float("inf")
+    verb: str, plan: Plan, host: Host, *, unless: Callable[[], str] = lambda: "", timeout: float = float("inf")
 ) -> None:
-    """Carry the plan out: ``start`` or ``stop``, within TIMEOUT, and ``seconds``; raises EnvstartError. ``unless``: see
-    executor.stop()."""
+    """Carry the plan out within TIMEOUT and ``timeout``; EnvstartError. ``unless``: see executor.stop()."""
     only_root(verb, plan.environment.name, host)
     host.report.planned = plan.subject
-    host.deadline.set(min(plan.config["TIMEOUT"], seconds))
+    host.deadline.set(min(plan.config["TIMEOUT"], timeout))
     # Disabled by hooks/run-hook, for the imports. Who waits for a server for minutes does leave some garbage.
     gc.freeze()
     gc.enable()
@@ -75,7 +74,7 @@ def only_root(verb: str, name: str, host: Host) -> None:
 
 
 def open_streams() -> None:
-    """A caller can leave us with closed standard streams; a file opened later must not become one of them."""
+    """Open the standard streams that the caller has closed, so that no file opened later becomes one of them."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

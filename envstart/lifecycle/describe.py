@@ -1,4 +1,4 @@
-"""What a start or a stop would do now, as lines that can be pasted: for ``plan`` and for ``-n`` of the hooks."""
+"""Print what a start or a stop would do now, as lines to paste: for ``plan`` and for ``-n`` of the hooks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def describe(plan: Plan, report: Report, verb: str) -> EnvstartError | None:
-    """Print what there is and the commands that ``verb`` would run now; return the error that it would end with."""
+    """Print the state and the commands that ``verb`` would run now; return the error that it would end with."""
     report.planned = plan.subject
     host = Rehearsal(report)
     host.interactive = report.program == "envstart"
@@ -51,7 +51,7 @@ def _what(act: Act) -> str:
 
 
 def _commands(act: Act, commands: Sequence[tuple[str, ...]], error: EnvstartError | None) -> list[str]:
-    """Lines to paste; those that nothing would run, or that say less than the run knows, are comments."""
+    """Return lines to paste; those that nothing would run, or that say less than the run knows, are comments."""
     return [
         f"{'# ' if error is not None or not act.state.pastable or plans.is_guess(argv) else ''}{shlex.join(argv)}"
         for argv in commands

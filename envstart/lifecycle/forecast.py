@@ -1,4 +1,4 @@
-"""What a start or a stop would do now, and whether it would succeed: its own decisions, made on a Rehearsal."""
+"""Forecast what a start or a stop would do now, and whether it would succeed, by its own decisions on a Rehearsal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from envstart.engine import circuit_breaker, executor, start_marks
+from envstart.engine import circuit_breaker, executor
 from envstart.engine.plan import LOST, NOT_MOUNTED, stages
 from envstart.errors import EnvstartError, TemporaryError, UnavailableError
 from envstart.steps import mountpoint, observe, symlinks
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 
 class Act:
-    """What would be done about one step. ``problem``: what is missing before a start. ``first``: commands that come
-    before those of all steps; ``error``: why the run would refuse, or fail, here."""
+    """What would be done about one step.
+
+    ``problem``: what is missing before a start; ``first``: commands that come before those of all steps; ``error``: why
+    the run would refuse, or fail, here.
+    """
 
     __slots__ = ("step", "state", "problem", "first", "commands", "error")
 
     def __init__(self, step: Step, state: Observation) -> None:
+        """Begin with the step and its state."""
         self.step = step
         self.state = state
         self.problem: EnvstartError | None = None
@@ -42,6 +46,7 @@ class Forecast:
     """The acts in the order of the run, the error that it would end with, and what it would warn of."""
 
     def __init__(self, plan: Plan, host: Rehearsal, verb: str) -> None:
+        """Rehearse the run of ``verb``."""
         self.verb = verb
         self.error: EnvstartError | None = None
         self._host = host
@@ -113,12 +118,10 @@ class Forecast:
     def _stop(self) -> None:
         """Follow executor.stop()."""
         host, plan = self._host, self._plan
-        if left := start_marks.leftovers(plan.locks[0]):
-            self.error = TemporaryError(
-                f"cannot stop {plan.environment.name}: pid {left[0]}, which a start has left behind since nothing ends "
-                "it, can still mount when its server is back",
-                hint="stop again then",
-            )
+        try:
+            executor.refuse_leftovers(plan)
+        except TemporaryError as error:
+            self.error = error
         for act in self._forwards:
             self._do(act, act.step.preflight_stop(host))
         if self.error or any(act.error for act in self.acts):

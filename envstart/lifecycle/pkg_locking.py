@@ -1,4 +1,4 @@
-"""Whether pkg(8) must be told that locks work, for an environment on a file server, and whether it is. Pure."""
+"""Tell whether pkg(8) must know that locks work on the file server of a jail, and whether it does. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from envstart.engine.plan import Plan
 
-# Below an environment's data directory, and the host's own, which counts for pkg -j and pkg -r.
+# Below a jail's data directory, and the host's own, which counts for pkg -j and pkg -r.
 CONF = "usr/local/etc/pkg.conf"
 HOST_CONF = f"/{CONF}"
 _KEY = "NFS_WITH_PROPER_LOCKING"
@@ -16,7 +16,7 @@ _TRUE = ("true", "yes", "on")
 
 
 def needs_locking(plan: Plan) -> bool:
-    """Whether pkg(8) keeps its database on NFSv3 or GlusterFS there (docs/cbsd.md#pkg)."""
+    """Tell whether pkg(8) keeps its database on NFSv3 or GlusterFS there (docs/cbsd.md#pkg)."""
     from envstart.backends.nfs import version
     from envstart.steps.mount import Mount
 
@@ -25,7 +25,7 @@ def needs_locking(plan: Plan) -> bool:
 
 
 def has_locking(text: str) -> bool:
-    """Whether a pkg.conf(5) sets it, with ``=``, ``:`` or a blank, as UCL allows; the last one counts."""
+    """Tell whether a pkg.conf(5) sets it, with ``=``, ``:`` or a blank, as UCL allows; the last one counts."""
     locking = False
     for line in text.splitlines():
         for statement in line.partition("#")[0].split(";"):

@@ -1,4 +1,4 @@
-"""A host on which a run decides as on the real one, and changes nothing: it notes the commands that would."""
+"""Offer a host on which a run decides as on the real one, and changes nothing: it notes the commands that would."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ class _Collecting(Report):
         self.planned = report.planned
 
     def warn(self, text: str) -> None:
+        """Keep a warning."""
         self.warnings.append(text)
 
     def note(self, text: str) -> None:
-        """A run would say it, about what it does."""
+        """Drop what a run would say about what it does."""
 
 
 class Rehearsal(Host):
@@ -41,6 +42,7 @@ class Rehearsal(Host):
     rehearsing = True
 
     def __init__(self, report: Report) -> None:
+        """Collect the warnings instead of printing them."""
         super().__init__(_Collecting(report))
         self.commands: list[tuple[str, ...]] = []
         # Mount points from which a command of these would have unmounted something, as often as they are here.
@@ -48,7 +50,7 @@ class Rehearsal(Host):
 
     @property
     def warnings(self) -> list[str]:
-        """What a run would have warned of so far."""
+        """Return what a run would have warned of so far."""
         return self.report.warnings
 
     def take(self) -> list[tuple[str, ...]]:
@@ -57,6 +59,7 @@ class Rehearsal(Host):
         return commands
 
     async def run(self, argv: Sequence[str], *arguments: Any, **options: Any) -> Result:
+        """Run a command that only reads; note any other, as if it had succeeded."""
         if options.get("read_only"):
             return await super().run(argv, *arguments, **options)
         self.require(argv[0])
@@ -69,6 +72,7 @@ class Rehearsal(Host):
         return Result(0, "", "", 0.0, alive=False)
 
     async def call_with_timeout(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Call a function that only reads; note what others would make."""
         name = function.__name__
         if name in ("make_directories", "make_file"):
             self._note_making(arguments[0], is_file=name == "make_file")
