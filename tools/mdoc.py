@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from verbs import Verb, said, takes
 
-from envstart.config.schema import Option
+from envstart.config.schema import Option, Options
 
 
 def synopsis(verbs: Sequence[Verb]) -> str:
@@ -65,10 +66,10 @@ def _alphabet(user: tuple[tuple[str, str], list[str]]) -> tuple[bool, str]:
     return not term.startswith("Fl"), term.replace("Fl -", "Fl ").lower()
 
 
-def keys(options: Mapping[str, Sequence[Option]]) -> str:
+def keys(options: Mapping[str, Options]) -> str:
     """The keys of all backends, in groups that the same backends have."""
     holders: dict[tuple[str, str, str], list[str]] = {}
-    rows: dict[tuple[str, str, str], Option] = {}
+    rows: dict[tuple[str, str, str], Option[Any]] = {}
     for backend, its in options.items():
         for option in its:
             row = (option.name, option.help, option.default_help or str(option.default))
@@ -87,7 +88,7 @@ def keys(options: Mapping[str, Sequence[Option]]) -> str:
     return _lines(lines)
 
 
-def _row(option: Option) -> list[str]:
+def _row(option: Option[Any]) -> list[str]:
     if option.default is None:
         return _text(f"{option.help}; required")
     if option.default_help:

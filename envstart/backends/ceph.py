@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envstart.config import directories, staging
-from envstart.config.schema import COMMON, Option, choice, identifier, integer
+from envstart.config import common, directories, staging
+from envstart.config.schema import Option, choice, identifier, integer
 from envstart.engine.plan import Plan
 from envstart.errors import (
     ConfigError,
@@ -23,9 +23,8 @@ from envstart.paths import is_below
 from envstart.steps import ceph, cephfs_kernel, diagnosis, fuse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from envstart.config.load import Config
+    from envstart.config.schema import Options
     from envstart.environment import Environment
     from envstart.steps.mountpoint import Undo
     from envstart.system.host import Host
@@ -41,7 +40,7 @@ _SAID: diagnosis.Rows = (
     ("unrecognized option", ConfigError, "correct the configuration"),
 )
 
-OPTIONS: Sequence[Option] = (
+OPTIONS: Options = (
     *ceph.OPTIONS,
     Option("CEPH_FS_NAME", identifier, "", "name of the file system", "the cluster's default"),
     *directories.options("CEPH", "/", "in the file system"),
@@ -66,7 +65,7 @@ OPTIONS: Sequence[Option] = (
         'kernel: options of mount.ceph(8), as in "noatime ms_mode=secure", the latter with HOST:3300 as monitors',
         "none",
     ),
-    *COMMON,
+    *common.OPTIONS,
 )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from envstart.config.schema import COMMON, NAME, Option, directory, require_mounted
+from envstart.config import common
+from envstart.config.schema import NAME, Option, directory, require_mounted
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
 from envstart.steps.block import Block, Node
@@ -13,9 +14,8 @@ from envstart.storage import volume
 from envstart.storage.md import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from envstart.config.load import Config
+    from envstart.config.schema import Options
     from envstart.engine.plan import Step
     from envstart.environment import Environment
 
@@ -32,7 +32,7 @@ def provider(value: str) -> str:
     return path
 
 
-OPTIONS: Sequence[Option] = (
+OPTIONS: Options = (
     Option(
         "GELI_PROVIDER",
         provider,
@@ -43,7 +43,7 @@ OPTIONS: Sequence[Option] = (
     require_mounted("GELI", "the image file", "the directory that it is in"),
     *volume.GELI,
     *volume.VOLUME,
-    *COMMON,
+    *common.OPTIONS,
 )
 # Disks are numbered as they are found.
 _NUMBERED = ("da", "ada", "nda", "nvd", "vtbd", "md", "cd")
@@ -56,7 +56,9 @@ def plan(environment: Environment, config: Config) -> Plan:
     path = config["GELI_PROVIDER"]
     read_only = "ro" in config["VOLUME_OPTIONS"]
     device: Block = (
-        Node(path, config["PROBE_TIMEOUT"]) if path.startswith("/dev/") else Image(config, path, read_only=read_only)
+        Node(path, config[common.PROBE_TIMEOUT])
+        if path.startswith("/dev/")
+        else Image(config, path, read_only=read_only)
     )
     steps: list[Step] = [device, *volume.steps(environment, config, device, guarded=False)]
     if config["GELI_REQUIRE_MOUNTED"]:

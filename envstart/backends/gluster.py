@@ -9,8 +9,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from envstart.config import directories, staging
-from envstart.config.schema import ALNUM, COMMON, NAME, Option, host_name, identifier, integer, mount_words, words
+from envstart.config import common, directories, staging
+from envstart.config.schema import ALNUM, NAME, Option, host_name, identifier, integer, mount_words, words
 from envstart.engine.plan import Plan
 from envstart.errors import (
     ConfigError,
@@ -25,9 +25,8 @@ from envstart.errors import (
 from envstart.steps import diagnosis, fuse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from envstart.config.load import Config
+    from envstart.config.schema import Options
     from envstart.environment import Environment
     from envstart.system.host import Host
 
@@ -88,7 +87,7 @@ def mount_options(value: str) -> tuple[str, ...]:
     return options
 
 
-OPTIONS: Sequence[Option] = (
+OPTIONS: Options = (
     Option("GLUSTER_SERVER", servers, None, "name or IPv4 address of a server; of several the next one is asked"),
     Option("GLUSTER_VOLUME", volume, None, "name of the volume"),
     *directories.options("GLUSTER", "/", "in the volume"),
@@ -112,7 +111,7 @@ OPTIONS: Sequence[Option] = (
         staging.GLUSTER,
         "directory for root alone, below which the volume itself is mounted, once for each jail or VM",
     ),
-    *COMMON,
+    *common.OPTIONS,
 )
 
 
@@ -145,7 +144,9 @@ class Gluster(fuse.Client):
         """In the words of the client's log, which alone has the reason."""
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(since))
         try:
-            said = await host.call_with_timeout(log_errors, self._log, moment, timeout=self.config["PROBE_TIMEOUT"])
+            said = await host.call_with_timeout(
+                log_errors, self._log, moment, timeout=self.config[common.PROBE_TIMEOUT]
+            )
         except (NoResponseError, DeadlineExceededError, OSError):
             said = ""
         text = f"{words} ({said})" if said else words

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envstart.config.schema import COMMON, NAME, Option, boolean, choice, identifier, integer
+from envstart.config import common
+from envstart.config.schema import NAME, Option, boolean, choice, identifier, integer
 from envstart.engine.plan import Plan
 from envstart.storage import volume
 from envstart.storage.hast import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from envstart.config.load import Config
+    from envstart.config.schema import Options
     from envstart.environment import Environment
 
 TITLE = "a volume on a HAST resource, on the node that is primary"
@@ -27,7 +27,7 @@ def resource(value: str) -> str:
     return identifier(value)
 
 
-OPTIONS: Sequence[Option] = (
+OPTIONS: Options = (
     Option("HAST_RESOURCE", resource, None, "resource in hast.conf(5)", placeholders=(NAME,)),
     Option(
         "HAST_TAKEOVER",
@@ -45,7 +45,7 @@ OPTIONS: Sequence[Option] = (
     Option("HAST_STOP_ROLE", choice("secondary", "init"), "secondary", "role of this node after a stop"),
     *volume.GELI,
     *volume.VOLUME,
-    *COMMON,
+    *common.OPTIONS,
 )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import string
 from typing import TYPE_CHECKING
 
+from envstart.config import common
 from envstart.config.schema import (
     ALNUM,
-    COMMON,
     NAME,
     Option,
     boolean,
@@ -32,9 +32,8 @@ from envstart.storage.iscsi_session import normal_portal
 from envstart.storage.reservation import Reservation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from envstart.config.load import Config
+    from envstart.config.schema import Options
     from envstart.engine.plan import Step
     from envstart.environment import Environment
     from envstart.steps.block import Block
@@ -83,7 +82,7 @@ def user(value: str) -> str:
     return value
 
 
-OPTIONS: Sequence[Option] = (
+OPTIONS: Options = (
     Option("ISCSI_PORTAL", portals, None, "portal of the target, HOST or HOST:PORT; of several the next one is tried"),
     Option("ISCSI_TARGET", iscsi_name, None, "name of the target", placeholders=(NAME,)),
     Option("ISCSI_LUN", integer(0, 16383), "0", "number of the LUN"),
@@ -130,7 +129,7 @@ OPTIONS: Sequence[Option] = (
     ),
     *volume.GELI,
     *volume.VOLUME,
-    *COMMON,
+    *common.OPTIONS,
 )
 
 

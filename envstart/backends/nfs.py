@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from envstart.config import directories
-from envstart.config.schema import COMMON, Option, choice, inet6, integer, one_mode, words
+from envstart.config import common, directories
+from envstart.config.schema import Option, choice, inet6, integer, one_mode, words
 from envstart.config.schema import host_name as host_or_inet
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
 from envstart.steps.mount import Mount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from envstart.config.load import Config
+    from envstart.config.schema import Options
     from envstart.environment import Environment
     from envstart.system.host import Host
 
@@ -124,7 +125,7 @@ def _says_version(option: str) -> bool:
     return option.startswith("vers=") or option in ("nfsv2", "nfsv3", "nfsv4")
 
 
-OPTIONS: Sequence[Option] = (
+OPTIONS: Options = (
     Option("NFS_SERVER", host_name, None, "name or address of the server"),
     *directories.options("NFS_SERVER", "/nfs", "on the server"),
     Option(
@@ -159,7 +160,7 @@ OPTIONS: Sequence[Option] = (
         "3600",
         "for env_clone_nfs: seconds each of these commands may take; TIMEOUT is for all the rest",
     ),
-    *COMMON,
+    *common.OPTIONS,
 )
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envstart.config import directories
-from envstart.config.schema import COMMON, Option, mount_words, require_mounted
+from envstart.config import common, directories
+from envstart.config.schema import Option, mount_words, require_mounted
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
 from envstart.paths import is_below
@@ -16,16 +16,15 @@ from envstart.steps import thin
 from envstart.steps.mount import Mount
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from envstart.config.load import Config
+    from envstart.config.schema import Options
     from envstart.engine.plan import Step
     from envstart.environment import Environment
 
 TITLE = "directories of this host, and thin jails (nullfs on FreeBSD, bind mounts on Linux)"
 
 
-OPTIONS: Sequence[Option] = (
+OPTIONS: Options = (
     *directories.options("NULLFS", None, "of this host"),
     require_mounted("NULLFS", "NULLFS_ROOT_DIR", "NULLFS_ROOT_DIR itself"),
     Option(
@@ -35,7 +34,7 @@ OPTIONS: Sequence[Option] = (
         'options of mount_nullfs(8), as in "ro nosuid"; nocover is always added',
     ),
     *thin.OPTIONS,
-    *COMMON,
+    *common.OPTIONS,
 )
 
 # A nullfs mount asks nobody: if it takes long, what it lies on is dead.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envstart.config.schema import ALNUM, COMMON, NAME, Option, integer
+from envstart.config import common
+from envstart.config.schema import ALNUM, NAME, Option, integer
 from envstart.engine.plan import Plan
 from envstart.steps import ceph
 from envstart.storage import volume
 from envstart.storage.rbd import Mapped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from envstart.config.load import Config
+    from envstart.config.schema import Options
     from envstart.environment import Environment
 
 TITLE = "a volume on an image in a Ceph cluster"
@@ -32,7 +32,7 @@ def image(value: str) -> str:
     return value
 
 
-OPTIONS: Sequence[Option] = (
+OPTIONS: Options = (
     Option(
         "RBD_IMAGE",
         image,
@@ -44,7 +44,7 @@ OPTIONS: Sequence[Option] = (
     Option("RBD_MAP_TIMEOUT", integer(1, 3600, "seconds"), "30", "seconds one attempt to map it may take"),
     *volume.GELI,
     *volume.VOLUME,
-    *COMMON,
+    *common.OPTIONS,
 )
 
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Iterator
+from typing import Any
 
 from envstart import lifecycle
 from envstart.cbsd import inventory
@@ -86,7 +87,7 @@ def _values(plan: Plan, host: Host) -> Iterator[str]:
         yield f"{option.name}={shlex.quote(text)}  # {origin}"
 
 
-def _below_another(plan: Plan, option: Option) -> str:
+def _below_another(plan: Plan, option: Option[Any]) -> str:
     """Return the directory that a default like KEY/data/NAME means; "" if it is not of that form."""
     key, slash, rest = option.default_help.partition("/")
     if not slash or key not in plan.config:

@@ -11,6 +11,7 @@ from envstart.cbsd.inventory import Inventory
 from envstart.cbsd.monitored import GRACE, ORPHAN, UNREGISTERED, Monitored, monitored
 from envstart.cli import select
 from envstart.cli.arguments import LISTED, Verbs, add_verb, seconds
+from envstart.config import common
 from envstart.engine import start_marks
 from envstart.environment import file_name
 from envstart.errors import EnvstartError
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace, report: Report) -> int:
 def _stop(report: Report, watched: Monitored, grace: float, timeout: float, silent: set[str]) -> int:
     plan, record = watched.plan, watched.record
     assert plan is not None
-    report.about(plan.environment.name, plan.config["LOG_FACILITY"])
+    report.about(plan.environment.name, plan.config[common.LOG_FACILITY])
     host = Host(report)
     servers: dict[str, str] = {}
 
@@ -87,7 +88,7 @@ def _stop(report: Report, watched: Monitored, grace: float, timeout: float, sile
         table = host.complete(host.mounts())
         servers.update({step.point: table.server(step.point) for step in plan.steps if table.at(step.point)})
         dead = sorted(silent.intersection(servers.values()))
-        return f"{dead[0]} gave no answer a moment ago" if dead and not plan.config["STOP_FORCE"] else ""
+        return f"{dead[0]} gave no answer a moment ago" if dead and not plan.config[common.STOP_FORCE] else ""
 
     try:
         lifecycle.act("stop", plan, host, unless=unless, timeout=timeout)

@@ -12,7 +12,7 @@ from envstart.cbsd import leftovers, survey
 from envstart.cbsd.monitored import CONFIGURATION, Monitored, Row, by_environment, monitored
 from envstart.cli import select, start
 from envstart.cli.arguments import DRY_RUN, EITHER, Verbs, add_verb
-from envstart.config import remedies
+from envstart.config import common, remedies
 from envstart.engine import plan
 from envstart.engine.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, Plan, stages
 from envstart.errors import EnvstartError, NoResponseError, TemporaryError, UsageError
@@ -78,9 +78,9 @@ def _recover_all(options: argparse.Namespace, report: Report, plans: Sequence[Pl
 def _recover(options: argparse.Namespace, report: Report, watched: Monitored, broken: list[Row]) -> int:
     plan = watched.plan
     assert plan is not None
-    report.about(plan.environment.name, plan.config["LOG_FACILITY"])
+    report.about(plan.environment.name, plan.config[common.LOG_FACILITY])
     host = Host(report)
-    host.deadline.set(max(plan.config["TIMEOUT"], _TIMEOUT))
+    host.deadline.set(max(plan.config[common.TIMEOUT], _TIMEOUT))
     order = [step for group in reversed(stages(plan.steps)) for step in group]
     states = {row.step: row.state for row in broken if row.state.status in (NO_ANSWER, BROKEN)}
     steps = [step for step in order if isinstance(step, Mount) and step in states]

@@ -8,6 +8,7 @@ import os
 from envstart import lifecycle
 from envstart.cli import plan, select
 from envstart.cli.arguments import DRY_RUN, GIVEN, Verbs, add_verb
+from envstart.config import common
 from envstart.errors import UsageError
 from envstart.system.host import Host
 from envstart.system.log import Report
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace, report: Report, *, takeover: bool = False) 
     plans = select.plans(options, report, options.verb)
     if len(plans) > 1:
         raise UsageError(f"cannot {options.verb} several jails or VMs at once: give -j")
-    report.about(plans[0].environment.name, plans[0].config["LOG_FACILITY"])
+    report.about(plans[0].environment.name, plans[0].config[common.LOG_FACILITY])
     host = Host(report)
     host.takeover = takeover
     host.interactive = True

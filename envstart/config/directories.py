@@ -12,12 +12,13 @@ from envstart.errors import ConfigError
 
 if TYPE_CHECKING:
     from envstart.config.load import Config
+    from envstart.config.schema import Options
     from envstart.environment import Environment
 
 _HOLDS = {"DATA": "its data", "SYSTEM": "its system data", "FSTAB": "its fstab files", "RCCONF": "its rc.conf files"}
 
 
-def options(prefix: str, root_default: str | None, place: str) -> tuple[Option, ...]:
+def options(prefix: str, root_default: str | None, place: str) -> Options:
     """The rows of the keys that say where the directories are, and which of them are wanted."""
     return (
         Option(f"{prefix}_ROOT_DIR", directory, root_default, f"directory {place} that the four below are in"),

@@ -1,6 +1,6 @@
 """Read a configuration for a stop: a mistake that does not concern this jail or VM must not keep it mounted.
 
-Left out are sections of others, unknown keys, and behaviour (options.COMMON) that cannot be read. What is left is read
+Left out are sections of others, unknown keys, and behaviour (common.py) that cannot be read. What is left is read
 as strictly as for a start, so that nothing is guessed about what is mounted where.
 """
 
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envstart.config import common, remedies, shell
 from envstart.config import load as config
-from envstart.config import remedies, shell
-from envstart.config.schema import BEHAVIOUR
 from envstart.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from envstart.config.load import Config
-    from envstart.config.schema import Option
+    from envstart.config.schema import Options
     from envstart.system.log import Report
 
 
 def load(
-    backend: str, options: Sequence[Option], name: str, path: str, *, recorded: Mapping[str, str], report: Report
+    backend: str, options: Options, name: str, path: str, *, recorded: Mapping[str, str], report: Report
 ) -> Config:
     """Read the configuration for a stop of ``name``, with a warning for what was left out; ConfigError,
     PermissionDeniedError.
@@ -43,7 +42,7 @@ def load(
 
 
 def _relevant(
-    reading: shell.Reading, options: Sequence[Option], name: str, recorded: Mapping[str, str]
+    reading: shell.Reading, options: Options, name: str, recorded: Mapping[str, str]
 ) -> tuple[shell.Reading, list[tuple[int, str]]]:
     """Return what concerns the jail or VM ``name``, and the mistakes that do not."""
     by_name = {option.name: option for option in options}
@@ -63,14 +62,14 @@ def _relevant(
         if problem and "\n" in assignment.value:
             # A quote is missing, and the value has swallowed other lines.
             raise ConfigError(f"cannot use the configuration: line {assignment.line} {problem}")
-        if problem and not (ours and option is not None and option.name not in BEHAVIOUR):
+        if problem and not (ours and option is not None and option.name not in common.NAMES):
             ignored.append((assignment.line, problem))
             if ours and assignment.key in recorded:
                 kept.assignments.append(shell.Assignment(None, assignment.key, recorded[assignment.key], 0))
         elif ours:
             kept.assignments.append(assignment)
     unset = {key for section, key in reading.unset if config.applies(section, name)}
-    if (unset & by_name.keys()) - BEHAVIOUR:
+    if (unset & by_name.keys()) - common.NAMES:
         kept.problems = reading.problems
         kept.broken = reading.broken
     else:

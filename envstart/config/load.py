@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from envstart.config import shell
 from envstart.config.schema import fill
@@ -17,10 +17,10 @@ from envstart.system.site_packages import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import Any
 
-    from envstart.config.schema import Option
+    from envstart.config.schema import Option, Options
 
+_T = TypeVar("_T")
 # In place of an environment's name, where a value is read for none.
 ANY = "x"
 # Below PREFIX, where `make install` puts what belongs together.
@@ -64,8 +64,14 @@ class Config:
         self._texts = texts
         self._origins = origins
 
-    def __getitem__(self, key: str) -> Any:
-        return self._values[key]
+    @overload
+    def __getitem__(self, key: Option[_T]) -> _T: ...
+
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
+
+    def __getitem__(self, key: str | Option[Any]) -> Any:
+        return self._values[key if isinstance(key, str) else key.name]
 
     def replace(self, **values: Any) -> Config:
         """The same with other values."""
@@ -109,7 +115,7 @@ def find(backend: str, workdir: str | None, explicit: str | None = None) -> str 
     return None
 
 
-def load(backend: str, options: Sequence[Option], name: str, path: str | None, workdir: str | None) -> Config:
+def load(backend: str, options: Options, name: str, path: str | None, workdir: str | None) -> Config:
     """The configuration of ``backend`` for the environment ``name``; ConfigError or PermissionDeniedError with every
     mistake."""
     if path is None and any(option.default is None for option in options):
@@ -132,9 +138,7 @@ def _reading(text: str) -> shell.Reading:
     return _readings[text]
 
 
-def from_reading(
-    backend: str, options: Sequence[Option], name: str, path: str | None, reading: shell.Reading
-) -> Config:
+def from_reading(backend: str, options: Options, name: str, path: str | None, reading: shell.Reading) -> Config:
     """Make the configuration for the environment ``name`` of what was read from ``path``; ConfigError with every
     mistake."""
     by_name = {option.name: option for option in options}
@@ -190,7 +194,7 @@ def from_reading(
     return Config(path, values, texts, origins, notes)
 
 
-def examples(path: str, options: Sequence[Option]) -> dict[str, str]:
+def examples(path: str, options: Options) -> dict[str, str]:
     """Names of environments that between them see all of a file, and what each stands for: every section, and those of
     no section, unless a key that they need is set in sections alone."""
     assignments = shell.read(trusted_text(path)).assignments

@@ -6,12 +6,10 @@ import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.config.schema import Option
+    from envstart.config.schema import Options
 
 
-def conf(backend: str, options: Sequence[Option]) -> str:
+def conf(backend: str, options: Options) -> str:
     """The sample file: every key with its help and its default, commented out unless it is required."""
     lines = [
         f"# env_start_{backend}.conf: what env_start_{backend} and env_stop_{backend} read",
@@ -31,7 +29,7 @@ def conf(backend: str, options: Sequence[Option]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def table(options: Sequence[Option]) -> str:
+def table(options: Options) -> str:
     """The rows as a table for the README."""
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for option in options:

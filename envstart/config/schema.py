@@ -7,11 +7,10 @@ made from them, so that they cannot disagree. Parsers take the text and raise Va
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Literal, TypeVar, overload
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+_T = TypeVar("_T")
 
 # What a value can have in place of the environment's name.
 NAME = "{name}"
@@ -19,7 +18,7 @@ _WRITE_OUT = "nothing is filled in here; write it out, in a section [NAME] if ne
 ALNUM = frozenset(string.ascii_letters + string.digits)
 
 
-class Option:
+class Option(Generic[_T]):
     """One key. ``default`` is text, read by ``parse`` like the file's; None: the key is required.
 
     An empty value means the default, as in CBSD's own sample, and an empty default is the value None, which
@@ -27,6 +26,28 @@ class Option:
     """
 
     __slots__ = ("name", "parse", "default", "help", "default_help", "placeholders")
+
+    @overload
+    def __init__(
+        self: Option[_T | None],
+        name: str,
+        parse: Callable[[str], _T],
+        default: Literal[""],
+        help: str,
+        default_help: str = "",
+        placeholders: tuple[str, ...] = (),
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        name: str,
+        parse: Callable[[str], _T],
+        default: str | None,
+        help: str,
+        default_help: str = "",
+        placeholders: tuple[str, ...] = (),
+    ) -> None: ...
 
     def __init__(
         self,
@@ -59,6 +80,9 @@ class Option:
                 )
                 raise ValueError(f"has '{{{word}}}'; {allowed}")
         return self.parse(fill(value, name))
+
+
+Options = Sequence[Option[Any]]
 
 
 def fill(value: str, name: str) -> str:
@@ -232,7 +256,7 @@ def names(value: str) -> tuple[str, ...]:
 REQUIRE_MOUNTED = "{}_REQUIRE_MOUNTED"
 
 
-def require_mounted(prefix: str, what: str, itself: str) -> Option:
+def require_mounted(prefix: str, what: str, itself: str) -> Option[str]:
     """Return the row of a key (see required.py): ``what`` must lie in a directory, which ``itself`` is if it is 1."""
     return Option(
         REQUIRE_MOUNTED.format(prefix),
@@ -241,63 +265,3 @@ def require_mounted(prefix: str, what: str, itself: str) -> Option:
         f"directory that must be a mount point, and that {what} lies in; 1: {itself}; else a start ends (75), so that "
         "a disk which is not mounted is not taken for an empty one",
     )
-
-
-# What every backend has. Times are seconds.
-COMMON = (
-    Option("TIMEOUT", integer(2, 86400, "seconds"), "120", "seconds the whole hook may take, roll back included"),
-    Option("ATTEMPTS", integer(0, 1000), "0", "attempts for one step; 0: as many as TIMEOUT leaves room for"),
-    Option("PROBE_TIMEOUT", integer(1, 3600, "seconds"), "10", "seconds a mounted directory may take to answer"),
-    Option(
-        "CREATE_MOUNT_POINTS",
-        boolean,
-        "1",
-        "make a missing mount point (0755), and missing directories between the CBSD workdir and it",
-    ),
-    Option(
-        "EMPTY_DIR",
-        choice("refuse", "warn", "ignore"),
-        "refuse",
-        "what to do when a directory that is mounted to be written to is empty and takes no file, or cannot be listed: "
-        "an NFSv4 server shows a path that it does not export like that",
-    ),
-    Option(
-        "HIDDEN_FILES",
-        choice("warn", "refuse", "ignore"),
-        "warn",
-        "what to do when a mount point has files in it, which the mount will hide",
-    ),
-    Option(
-        "REQUIRE_DATA",
-        names,
-        "",
-        'names that must be in the data directory once it is mounted, as in "etc bin"; '
-        "not for a jail or VM that CBSD has yet to create, whose directories are empty",
-    ),
-    Option("REQUIRE_SYSTEM", names, "", "the same for the system directory"),
-    Option("REQUIRE_FSTAB", names, "", "the same for the fstab directory"),
-    Option("REQUIRE_RCCONF", names, "", "the same for the rcconf directory"),
-    Option(
-        "LEASE",
-        choice("refuse", "warn", "ignore"),
-        "refuse",
-        "what to do when the file `locked` in the system directory says that another node ran "
-        "the jail or VM less than 30 minutes ago",
-    ),
-    Option(
-        "BREAKER",
-        integer(0, 86400, "seconds"),
-        "60",
-        "seconds for which hooks end at once when a server is down that an earlier one has waited for; 0: each waits",
-    ),
-    Option("STOP_FORCE", boolean, "0", "unmount by force when a server does not answer or a directory stays busy"),
-    Option("STOP_KILL", boolean, "0", "end the processes that keep a directory busy: TERM, then KILL"),
-    Option(
-        "LOG_FACILITY",
-        choice("none", "daemon", "user", *(f"local{number}" for number in range(8))),
-        "local0",
-        "syslog facility; none: no syslog",
-    ),
-)
-# How a hook goes about it, not what it mounts: the keys of all backends.
-BEHAVIOUR = frozenset(option.name for option in COMMON)

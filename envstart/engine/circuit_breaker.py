@@ -10,6 +10,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from envstart.config import common
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
 from envstart.paths import path_digest
 from envstart.system import rundir
@@ -26,11 +27,11 @@ _AROUND = 1.0
 
 async def check(plan: Plan, host: Host) -> None:
     """TemporaryError if a server of the plan is known to be down, and still is."""
-    if host.interactive or not plan.config["BREAKER"]:
+    if host.interactive or not plan.config[common.BREAKER]:
         return
     for servers in _needed(plan):
         ages = {server: rundir.age(record(server)) for server in servers}
-        if any(age is None or age >= plan.config["BREAKER"] for age in ages.values()):
+        if any(age is None or age >= plan.config[common.BREAKER] for age in ages.values()):
             continue
         if not await connects(host, servers):
             age = max(age for age in ages.values() if age is not None)
@@ -49,7 +50,7 @@ async def check(plan: Plan, host: Host) -> None:
 
 async def record_failure(plan: Plan, host: Host) -> None:
     """After a failed start: note the servers that take no connection."""
-    if not plan.config["BREAKER"]:
+    if not plan.config[common.BREAKER]:
         return
     for servers in _needed(plan):
         try:

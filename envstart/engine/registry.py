@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 from envstart.system.site_packages import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
     from envstart.config.load import Config
-    from envstart.config.schema import Option
+    from envstart.config.schema import Options
     from envstart.engine.plan import Plan
     from envstart.environment import Environment
     from envstart.system.host import Host
@@ -36,7 +35,7 @@ class Backend(Protocol):
 
     # What it mounts, for tables: a line.
     TITLE: str
-    OPTIONS: Sequence[Option]
+    OPTIONS: Options
 
     def plan(self, environment: Environment, config: Config) -> Plan:
         """Make the plan of a jail or VM from its configuration alone; ConfigError."""

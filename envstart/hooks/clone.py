@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from envstart import environment, lifecycle
-from envstart.config import directories, staging
+from envstart.config import common, directories, staging
 from envstart.config.schema import ALNUM
 from envstart.engine.plan import NOT_READY, READY, Observation, Plan
 from envstart.environment import file_name
@@ -47,7 +47,7 @@ def main(argv: Sequence[str], host: Host) -> int:
     old, new = environments(os.environ)
     report.subject = new.name
     plan = planned(old, new, arguments.values.get("-c"))
-    report.about(new.name, plan.config["LOG_FACILITY"])
+    report.about(new.name, plan.config[common.LOG_FACILITY])
     if arguments.dry_run:
         from envstart.lifecycle.describe import describe
 
@@ -184,7 +184,9 @@ class Copy(Block):
         await look.discard(host)
         if self._made:
             # It was for this question alone.
-            await host.call_with_timeout(filesystem.remove_empty, [look.point], timeout=self.config["PROBE_TIMEOUT"])
+            await host.call_with_timeout(
+                filesystem.remove_empty, [look.point], timeout=self.config[common.PROBE_TIMEOUT]
+            )
         return True
 
     async def inspect(self, host: Host) -> Observation:

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from envstart import environment, lifecycle
+from envstart.config import common
 from envstart.engine import registry
 from envstart.errors import UsageError
 from envstart.system.host import Host
@@ -54,7 +55,7 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
     for option in arguments.repeated:
         report.warn(f"{option} is given more than once; the last one counts")
     plan = lifecycle.planned(verb, backend, wanted, arguments.values.get("-c"), host)
-    report.about(wanted.name, plan.config["LOG_FACILITY"])
+    report.about(wanted.name, plan.config[common.LOG_FACILITY])
     if arguments.dry_run:
         from envstart.lifecycle.describe import describe
 

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from envstart import environment
+from envstart.config import common
 from envstart.config import load as config
 from envstart.engine import executor, registry
 from envstart.errors import EnvstartError, PermissionDeniedError, TemporaryError, exhausted, reason
@@ -45,7 +46,7 @@ def act(
     """Carry the plan out within TIMEOUT and ``timeout``; EnvstartError. ``unless``: see executor.stop()."""
     only_root(verb, plan.environment.name, host)
     host.report.planned = plan.subject
-    host.deadline.set(min(plan.config["TIMEOUT"], timeout))
+    host.deadline.set(min(plan.config[common.TIMEOUT], timeout))
     # Disabled by hooks/run-hook, for the imports. Who waits for a server for minutes does leave some garbage.
     gc.freeze()
     gc.enable()

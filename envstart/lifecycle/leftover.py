@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envstart.config import common
 from envstart.config.load import Config
-from envstart.config.schema import COMMON
 from envstart.engine.plan import Plan
 from envstart.errors import EnvstartError
 from envstart.steps.mount import Mount
@@ -44,7 +44,7 @@ class Leftover(Mount):
     def __init__(
         self, name: str, entry: Entry, point: str, backend: str, environment: Environment, config: Config
     ) -> None:
-        super().__init__(name, entry.kind, (), entry.source, point, environment, config, config["TIMEOUT"])
+        super().__init__(name, entry.kind, (), entry.source, point, environment, config, config[common.TIMEOUT])
         self._backend = backend
 
     async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
@@ -66,7 +66,7 @@ def is_of(backend: str, table: Table, entry: Entry) -> bool:
 
 def plan(host: Host, backend: str, environment: Environment, *, force: bool = False) -> Plan:
     """Plan to unmount what lies on the directories of a jail or VM, newest first; no steps if nothing does."""
-    values = {option.name: option.read(option.default or "", environment.name) for option in COMMON}
+    values = {option.name: option.read(option.default or "", environment.name) for option in common.OPTIONS}
     config = Config(None, values, {}, {})
     if force:
         config = config.replace(STOP_FORCE=True, STOP_KILL=True)

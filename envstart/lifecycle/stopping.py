@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envstart.config import load
-from envstart.config.schema import BEHAVIOUR
+from envstart.config import common, load
 from envstart.engine import record, registry
 from envstart.engine.plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
 from envstart.errors import EnvstartError
@@ -52,7 +51,7 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
                 raise mistake
             from envstart.config import lenient
 
-            texts = {key: value for key, value in recorded.texts.items() if key in BEHAVIOUR} if recorded else {}
+            texts = {key: value for key, value in recorded.texts.items() if key in common.NAMES} if recorded else {}
             settings = lenient.load(backend, options, environment.name, file, recorded=texts, report=host.report)
             configured = planned(settings)
         except EnvstartError as error:
@@ -60,7 +59,7 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
     if recorded is None or _is_of(recorded, configured):
         return configured
     try:
-        behaviour = {key: configured.config[key] for key in BEHAVIOUR}
+        behaviour = {key: configured.config[key] for key in common.NAMES}
         by_record = recorded.plan(recorded.config().replace(**behaviour))
     except EnvstartError as error:
         host.report.warn(f"{error}; going on without it")
@@ -128,7 +127,7 @@ def _is_of(recorded: Record, configured: Plan) -> bool:
     return all(
         recorded.texts.get(key, defaults[key]) == configured.config.text(key)
         for key in configured.config
-        if key not in BEHAVIOUR
+        if key not in common.NAMES
     )
 
 

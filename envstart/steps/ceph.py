@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envstart.config import common
 from envstart.config.schema import ALNUM, NAME, Option, directory, host_port, identifier, words
 from envstart.errors import PermissionDeniedError
 from envstart.steps import keyfile
@@ -91,7 +92,7 @@ def reach(config: Config) -> tuple[str, ...]:
 async def check_key(host: Host, config: Config) -> None:
     """Raise unless only root can read the key."""
     if config["CEPH_KEYRING"]:
-        await keyfile.check(host, [config["CEPH_KEYRING"]], config["PROBE_TIMEOUT"], "correct CEPH_KEYRING")
+        await keyfile.check(host, [config["CEPH_KEYRING"]], config[common.PROBE_TIMEOUT], "correct CEPH_KEYRING")
 
 
 async def key(host: Host, config: Config) -> str | None:

@@ -13,6 +13,7 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
+from envstart.config import common
 from envstart.config.schema import directory
 from envstart.engine import plan
 from envstart.environment import file_name
@@ -217,7 +218,7 @@ class Client(Mount):
         """Load fusefs if the kernel lacks it: the client opens /dev/fuse before it mounts; the kernel would load the
         module only then (docs/freebsd.md#fuse). kldload(8) fails with kern.securelevel=1 also for a module that is
         there, since kern_kldload() of sys/kern/kern_linker.c asks that first."""
-        timeout = self.config["PROBE_TIMEOUT"]
+        timeout = self.config[common.PROBE_TIMEOUT]
         if (await host.run(("kldstat", "-q", "-m", "fusefs"), timeout=timeout, read_only=True)).status == 0:
             return
         result = await host.run(("kldload", "-n", "fusefs"), timeout=timeout)
@@ -340,7 +341,7 @@ class _Shown(Mount):
         config: Config,
     ) -> None:
         source = f"{client.point}{item.path}"
-        timeout = config["PROBE_TIMEOUT"]
+        timeout = config[common.PROBE_TIMEOUT]
         super().__init__(
             item.name, "nullfs", (mode,), source, item.point, environment, config, timeout, resolve_within=client.point
         )

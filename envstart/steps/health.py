@@ -10,6 +10,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from envstart.config import common
 from envstart.engine import plan
 from envstart.engine.plan import Observation
 from envstart.errors import (
@@ -106,9 +107,9 @@ def interpret(mount: MountState, platform: str, point: str, answer: ProbeResult)
         if mount.required:
             return interpret(mount, platform, point, ProbeResult(probe.LACKING, mount.required[0]))
         return Observation(plan.MOUNTED)
-    if word in (probe.EMPTY, probe.UNREADABLE) and mount.config["EMPTY_DIR"] != "ignore":
+    if word in (probe.EMPTY, probe.UNREADABLE) and mount.config[common.EMPTY_DIR] != "ignore":
         return _bare(mount, using, word, detail)
-    if answer.other is not None and answer.other[1] < LEASE_SECONDS and mount.config["LEASE"] != "ignore":
+    if answer.other is not None and answer.other[1] < LEASE_SECONDS and mount.config[common.LEASE] != "ignore":
         return _leased(mount, using, point, *answer.other)
     if answer.refusal:
         # A server that does not let root write is how it may be meant; a full disk never is (docs/faults.md, 117).
@@ -126,7 +127,7 @@ def _bare(mount: MountState, using: str, word: str, detail: str) -> Observation:
     if unexported:
         seen += ": is it exported?"
         text += ": an NFSv4 server shows what it does not export to this host like that"
-    if mount.config["EMPTY_DIR"] == "warn":
+    if mount.config[common.EMPTY_DIR] == "warn":
         return Observation(plan.DEGRADED, seen, warning=text)
     if unexported:
         # Who has it mounted sees nothing of what is exported later.
@@ -153,7 +154,7 @@ def _leased(mount: MountState, using: str, point: str, node: str, age: int) -> O
     name, when = mount.environment.name, f"{age // 60} minutes ago"
     text = f"{using}: node {node} had {name} in use {when} ({point}/locked)"
     seen = f"node {node} had it in use {when}"
-    if mount.config["LEASE"] == "warn":
+    if mount.config[common.LEASE] == "warn":
         return Observation(plan.DEGRADED, seen, warning=text)
     refusal = TemporaryError(text, hint=f"stop it there, or wait until that is {LEASE_SECONDS // 60} minutes old")
     return Observation(plan.LOST, seen, refusal=refusal)

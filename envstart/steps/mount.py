@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envstart import errors
+from envstart.config import common
 from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
 from envstart.mounts import commands
@@ -62,7 +63,7 @@ class Mount(RemovableMount):
         undo = Undo()
         host.on_failure(lambda: self._undo_start(host, point, undo))
         await mountpoint.prepare(host, self, point, undo.made)
-        await until_it_heals(lambda: self._attempt(host, point, undo), host, point, self.config["ATTEMPTS"])
+        await until_it_heals(lambda: self._attempt(host, point, undo), host, point, self.config[common.ATTEMPTS])
         self._new = True
 
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:

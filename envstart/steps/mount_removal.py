@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from envstart import errors
+from envstart.config import common
 from envstart.steps import health, mountpoint, unmount
 from envstart.steps.mount_state import MountState
 
@@ -59,7 +60,7 @@ class RemovableMount(MountState):
         for entry in await self._to_stop(host):
             if await self.answers(host, entry.point, self.probe_timeout):
                 continue
-            if not self.config["STOP_FORCE"]:
+            if not self.config[common.STOP_FORCE]:
                 why = await self.why_down(host) or f"it gives no answer in {self.probe_timeout} s, and may come back"
                 raise errors.TemporaryError(
                     f"cannot unmount {entry.point}: {self.source}: {why}",
@@ -104,10 +105,10 @@ class RemovableMount(MountState):
         return list(reversed(stack))
 
     async def _unmount(self, host: Host, entries: Sequence[Entry]) -> None:
-        spare = _FAIL_IO_RESERVE if self.config["STOP_FORCE"] and self.lower is not None else 0.0
+        spare = _FAIL_IO_RESERVE if self.config[common.STOP_FORCE] and self.lower is not None else 0.0
         for entry in entries:
             try:
-                await unmount.unmount(host, entry, self.config["ATTEMPTS"], self.config["STOP_KILL"], spare)
+                await unmount.unmount(host, entry, self.config[common.ATTEMPTS], self.config[common.STOP_KILL], spare)
             except unmount.HangingError as error:
                 # The directory answered out of memory; or, since FreeBSD's umount(8) begins with sync(2) unless it is
                 # forced, another environment's disk hangs.
@@ -118,7 +119,7 @@ class RemovableMount(MountState):
                 host.report.warn(f"{error}; unmounting it by force")
                 await self.force_unmount(host, entry)
             except unmount.BusyError:
-                if not self.config["STOP_FORCE"]:
+                if not self.config[common.STOP_FORCE]:
                     raise
                 host.deadline.use_reserve()
                 await self.force_unmount(host, entry, unresponsive=False)

@@ -6,6 +6,7 @@ Nothing here changes the machine: mount_removal.py takes a mount away, mount.py 
 from __future__ import annotations
 
 from envstart import errors
+from envstart.config import common
 from envstart.engine import circuit_breaker, plan
 from envstart.mounts.table import normal_source
 from envstart.paths import is_below
@@ -70,7 +71,7 @@ class MountState(plan.Step):
         self.enclosing = symlinks.enclosing(environment, point)
         self.create_below = environment.workdir
         # Seconds that the mounted directory may take to answer.
-        self.probe_timeout: float = config["PROBE_TIMEOUT"]
+        self.probe_timeout: float = config[common.PROBE_TIMEOUT]
         self.required: Sequence[str] = config[f"REQUIRE_{name.upper()}"] or () if name in DIRECTORIES else ()
         self.environment = environment
         self.config = config
@@ -184,7 +185,7 @@ class MountState(plan.Step):
     def lease(self, point: str) -> tuple[str, str] | None:
         """Return the two files that say which node uses the jail or VM (see probe.look); None without LEASE."""
         workdir = self.environment.workdir
-        if self.name != "system" or self.config["LEASE"] == "ignore" or not workdir:
+        if self.name != "system" or self.config[common.LEASE] == "ignore" or not workdir:
             return None
         return f"{point}/locked", f"{workdir}/nodename"
 

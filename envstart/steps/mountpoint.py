@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from envstart.config import common
 from envstart.engine.plan import MOUNTED, NOT_MOUNTED, STACKED, WRONG_SOURCE, Observation
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
 from envstart.system import filesystem
@@ -89,7 +90,7 @@ async def prepare(host: Host, mount: MountState, point: str, made: list[str]) ->
         return
     config = mount.config
     doing = f"cannot mount {mount.source} on {point}"
-    below, create, timeout = mount.create_below, config["CREATE_MOUNT_POINTS"], mount.probe_timeout
+    below, create, timeout = mount.create_below, config[common.CREATE_MOUNT_POINTS], mount.probe_timeout
     try:
         of_file = mount.takes_files and await is_file(host, mount)
         survey, make = (
@@ -105,9 +106,9 @@ async def prepare(host: Host, mount: MountState, point: str, made: list[str]) ->
         raise TemporaryError(f"{doing}: the mount point gives {error}") from None
     except OSError as error:
         raise NotFoundError(f"{doing}: the mount point cannot be used: {reason(error)}") from None
-    if hidden and config["HIDDEN_FILES"] != "ignore":
+    if hidden and config[common.HIDDEN_FILES] != "ignore":
         text = f"{point} is not empty ({', '.join(hidden)}): the mount hides that"
-        if config["HIDDEN_FILES"] == "refuse":
+        if config[common.HIDDEN_FILES] == "refuse":
             raise ConfigError(f"{doing}: {text}", hint="move it away")
         host.report.warn(text)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from envstart.config import common
 from envstart.config.directories import Wanted
 from envstart.config.load import mistakes, trusted_text
 from envstart.config.schema import ALNUM, NAME, Option, directory
@@ -145,7 +146,7 @@ def inputs(config: Config) -> dict[str, str]:
     path: str | None = config["THIN_FSTAB"]
     if not path:
         return {}
-    rows = [" ".join(_fields(row)) for row in _text(path, config["PROBE_TIMEOUT"]).split("\n")]
+    rows = [" ".join(_fields(row)) for row in _text(path, config[common.PROBE_TIMEOUT]).split("\n")]
     return {"THIN_FSTAB": "\n".join(rows).rstrip("\n")}
 
 
@@ -255,7 +256,7 @@ class Base(Mount):
         return problem
 
     async def _survey(self, host: Host) -> None:
-        doing, timeout = f"cannot use {self.source} as a base", self.config["PROBE_TIMEOUT"]
+        doing, timeout = f"cannot use {self.source} as a base", self.config[common.PROBE_TIMEOUT]
         try:
             wrong = await host.call_with_timeout(filesystem.wrong_links, self.source, LINKS, timeout=timeout)
             exists = await host.call_with_timeout(filesystem.is_directory, f"{self.source}/{SKELETON}", timeout=timeout)

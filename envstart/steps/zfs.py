@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envstart.config import common
 from envstart.engine.plan import NOT_READY, READY, Observation
 from envstart.errors import (
     ConfigError,
@@ -151,7 +152,7 @@ def steps(environment: Environment, config: Config, point: str) -> list[Step]:
     name = config["ZFS_CLONE"]
     clone = Clone(name, config["ZFS_SKELETON_SNAPSHOT"])
     # It asks the pool, which can be busy with what is being freed.
-    timeout = config["TIMEOUT"]
+    timeout = config[common.TIMEOUT]
     return [clone, Dataset("dataset", "zfs", ("rw",), name, point, environment, config, timeout, lower=clone)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine.retry import until_it_heals
 from envstart.errors import TemporaryError
@@ -44,14 +45,14 @@ class Attached(Block):
 
     async def wait_for_node(self, host: Host, device: str, state: str) -> None:
         """Raise TemporaryError if the node of a device does not appear that is in this state."""
-        if not await appears(host, device, self.config["PROBE_TIMEOUT"]):
+        if not await appears(host, device, self.config[common.PROBE_TIMEOUT]):
             raise TemporaryError(f"cannot use {device}: {state}, but the device does not appear")
 
     async def stop(self, host: Host) -> None:
         """Detach it."""
         if await self.attached(host) is not None:
             self.journal_stop(host)
-            await until_it_heals(lambda: self.detach(host), host, self.source, self.config["ATTEMPTS"])
+            await until_it_heals(lambda: self.detach(host), host, self.source, self.config[common.ATTEMPTS])
 
     async def users(self, host: Host, device: str) -> list[str]:
         """Return the users that keep it from being detached."""

@@ -5,6 +5,7 @@ A reservation does not make that needless: a target that was restarted has forgo
 
 from __future__ import annotations
 
+from envstart.config import common
 from envstart.config.load import Config
 from envstart.environment import Environment
 from envstart.errors import BlockedError, TemporaryError, reason
@@ -34,7 +35,7 @@ class Glance:
         """Take it away, as far as it is there."""
         for entry in await host.stack(self._point):
             await unmount.unmount(host, entry, attempts=3)
-        timeout = self._config["PROBE_TIMEOUT"]
+        timeout = self._config[common.PROBE_TIMEOUT]
         await host.call_with_timeout(filesystem.remove_empty, [self._point], timeout=timeout)
 
     async def refuse_foreign(self, host: Host, device: str) -> None:
@@ -61,7 +62,7 @@ class Glance:
             )
 
     async def _read(self, host: Host, device: str) -> tuple[str, tuple[str, int] | None]:
-        timeout, fstype = self._config["PROBE_TIMEOUT"], self._config["VOLUME_FSTYPE"]
+        timeout, fstype = self._config[common.PROBE_TIMEOUT], self._config["VOLUME_FSTYPE"]
         directories = [self._point.rpartition("/")[0], self._point]
         await host.call_with_timeout(host_mark.make_private, directories, timeout=timeout)
         argv = commands.mount(host.platform, fstype, ("ro",), device, self._point)
@@ -71,7 +72,7 @@ class Glance:
                 f"cannot mount {device}: it was not cleanly unmounted, and cannot be looked at: {result.words}"
             )
         workdir, lease = self._environment.workdir, None
-        if self._config["VOLUME_LAYOUT"] == "tree" and workdir and self._config["LEASE"] == "refuse":
+        if self._config["VOLUME_LAYOUT"] == "tree" and workdir and self._config[common.LEASE] == "refuse":
             lease = (f"{self._point}/system/locked", f"{workdir}/nodename")
         try:
             mark, other = await host.call_with_timeout(

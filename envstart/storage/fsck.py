@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envstart import errors
+from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, reason
@@ -114,7 +115,7 @@ class Fsck(Block):
 
     async def _superblock(self, host: Host, device: str) -> str:
         try:
-            timeout = self.config["PROBE_TIMEOUT"]
+            timeout = self.config[common.PROBE_TIMEOUT]
             return str(await host.call_with_timeout(superblock.read, device, self._kind, timeout=timeout))
         except (errors.NoResponseError, errors.DeadlineExceededError) as error:
             raise TemporaryError(f"cannot mount {device}: its superblock gives {error}") from None
@@ -127,7 +128,7 @@ class Fsck(Block):
         argv: tuple[str, ...] = ("fstyp", "-u", device)
         if host.platform != "freebsd":
             argv = ("blkid", "-p", "-s", "TYPE", "-s", "PTTYPE", "-o", "value", device)
-        result = await host.run(argv, timeout=self.config["PROBE_TIMEOUT"], read_only=True)
+        result = await host.run(argv, timeout=self.config[common.PROBE_TIMEOUT], read_only=True)
         if argv[0] == "blkid" and result.status == _AMBIVALENT:
             return "the marks of several file systems"
         return result.out.split()[0] if result.status == 0 and result.out.split() else "no file system that is known"

@@ -14,6 +14,7 @@ import os
 from collections.abc import Sequence
 
 from envstart import paths
+from envstart.config import common
 from envstart.config.load import Config
 from envstart.errors import BlockedError, EnvstartError, TemporaryError, UnavailableError
 from envstart.mounts import commands
@@ -90,7 +91,7 @@ async def _run(host: Host, config: Config, device: str) -> Result:
         if result is not None:
             return result
     if others:
-        await _refuse_unresponsive(host, device, others, why, config["PROBE_TIMEOUT"])
+        await _refuse_unresponsive(host, device, others, why, config[common.PROBE_TIMEOUT])
     return await host.run(command, timeout=timeout, keep_locks=True)
 
 

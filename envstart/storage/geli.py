@@ -7,6 +7,7 @@ A second attach of what is attached, or in use, fails, and on some kernels the n
 from __future__ import annotations
 
 from envstart import errors
+from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.engine.locking import Locks
@@ -99,7 +100,7 @@ class EliProvider(Attached):
     async def preflight_start(self, host: Host) -> None:
         """Check that root, and nobody else, can read the key files."""
         hint = "correct GELI_KEYFILE and GELI_PASSFILE"
-        await keyfile.check(host, [*self._keys, *self._passes], self.config["PROBE_TIMEOUT"], hint)
+        await keyfile.check(host, [*self._keys, *self._passes], self.config[common.PROBE_TIMEOUT], hint)
 
     async def start(self, host: Host) -> None:
         """Attach it, as often as it takes."""
@@ -109,7 +110,7 @@ class EliProvider(Attached):
         dry = await host.run(self._attach_argv(device, "-C"), timeout=host.deadline.left() / 2, read_only=True)
         if dry.status != 0:
             raise attach_error(dry, device)
-        await until_it_heals(lambda: self._attempt(host), host, self.source, self.config["ATTEMPTS"])
+        await until_it_heals(lambda: self._attempt(host), host, self.source, self.config[common.ATTEMPTS])
 
     async def _attempt(self, host: Host) -> None:
         device = await self.below(host)

@@ -11,6 +11,7 @@ import os
 import stat
 from contextlib import suppress
 
+from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.errors import DeadlineExceededError, NotFoundError, TemporaryError, reason
@@ -59,7 +60,7 @@ class Mark(plan.Step):
         if not await host.stack(mount.point) or await mount.why_down(host) or await mount.why_lost(host):
             return ""
         try:
-            return str(await host.probe(read_mark, mount.point, timeout=self.config["PROBE_TIMEOUT"]))
+            return str(await host.probe(read_mark, mount.point, timeout=self.config[common.PROBE_TIMEOUT]))
         except (TemporaryError, OSError):
             return ""
 
@@ -68,7 +69,7 @@ class Mark(plan.Step):
         self._tried = True
         host.on_failure(lambda: self._remove(host))
         try:
-            mark, timeout = await own_mark(host), self.config["PROBE_TIMEOUT"]
+            mark, timeout = await own_mark(host), self.config[common.PROBE_TIMEOUT]
             await host.call_with_timeout(write, self._mount.point, mark, self._mount.fstype, timeout=timeout)
         except DeadlineExceededError:
             raise
@@ -87,7 +88,7 @@ class Mark(plan.Step):
         if not await host.stack(self._mount.point):
             return
         try:
-            await host.call_with_timeout(remove, self._mount.point, timeout=self.config["PROBE_TIMEOUT"])
+            await host.call_with_timeout(remove, self._mount.point, timeout=self.config[common.PROBE_TIMEOUT])
         except OSError as error:
             # Root of a jail can do that to it, and must not keep this host from unmounting.
             host.report.warn(

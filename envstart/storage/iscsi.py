@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
@@ -102,7 +103,7 @@ class Session(Block):
         """Log in, as often as it takes."""
         login = Login(self.lun, self.source)
         host.on_failure(lambda: login.undo(host))
-        await until_it_heals(lambda: login.attempt(host), host, self.lun.target, self.lun.config["ATTEMPTS"])
+        await until_it_heals(lambda: login.attempt(host), host, self.lun.target, self.lun.config[common.ATTEMPTS])
 
     async def stop(self, host: Host) -> None:
         """Log out, unless somebody uses the session."""
@@ -129,7 +130,7 @@ class Session(Block):
 
         Nothing is mounted from it any more then, as far as the mount table has it.
         """
-        if not self.lun.config["STOP_FORCE"] or not await self.why_down(host):
+        if not self.lun.config[common.STOP_FORCE] or not await self.why_down(host):
             return False
         return not await mounted_from(host, sessions)
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from envstart.config import common
 from envstart.config.load import Config
 from envstart.errors import UNREADABLE, ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
 from envstart.steps import diagnosis, keyfile
@@ -102,7 +103,7 @@ async def check_daemon(host: Host, act: str, *, start: bool) -> None:
 
 async def settings(host: Host, config: Config, target: str, portal: str) -> str:
     """Return the configuration for login(). It holds the secrets, which are read here."""
-    timeout = config["PROBE_TIMEOUT"]
+    timeout = config[common.PROBE_TIMEOUT]
     rows = {
         "TargetName": target,
         "TargetAddress": portal,

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
+from envstart.config import common
 from envstart.config.load import Config
 from envstart.errors import ConfigError, EnvstartError, reason
 from envstart.paths import path_digest
@@ -30,7 +31,7 @@ async def settings(host: Host, config: Config, target: str, portal: str) -> str:
     if config["ISCSI_PROTOCOL"] != "iSCSI":
         raise ConfigError("cannot use ISCSI_PROTOCOL=iSER here: envstart knows it on FreeBSD only", hint="unset it")
     address, port = split_portal(portal)
-    timeout = config["PROBE_TIMEOUT"]
+    timeout = config[common.PROBE_TIMEOUT]
     rows = {
         "node.name": target,
         "node.startup": "manual",

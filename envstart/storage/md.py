@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from envstart import errors
+from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.engine.locking import Locks
@@ -88,7 +89,9 @@ class Image(Attached):
         """Raise ConfigError if it is a disk by another name, that of a hard link or of a nullfs mount."""
         files = {_file(provider): provider.name for provider in await devices.read(host) if _file(provider)}
         try:
-            same = await host.call_with_timeout(twins, self.source, list(files), timeout=self.config["PROBE_TIMEOUT"])
+            same = await host.call_with_timeout(
+                twins, self.source, list(files), timeout=self.config[common.PROBE_TIMEOUT]
+            )
         except (NoResponseError, OSError) as error:
             # Some other image is on a dead server.
             host.report.trace(f"cannot tell whether {self.source} is a disk by another name: {error}")

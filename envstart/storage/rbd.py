@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from envstart import errors
+from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.engine.locking import Locks
@@ -94,7 +95,7 @@ class Mapped(Attached):
     async def start(self, host: Host) -> None:
         """Map it, as often as it takes."""
         await self.preflight_start(host)
-        await until_it_heals(lambda: self._attempt(host), host, self.source, self.config["ATTEMPTS"])
+        await until_it_heals(lambda: self._attempt(host), host, self.source, self.config[common.ATTEMPTS])
 
     async def _attempt(self, host: Host) -> None:
         async with Locks(host, ["rbd"]):

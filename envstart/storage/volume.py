@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from envstart.config import staging
+from envstart.config import common, staging
 from envstart.config.load import Config
 from envstart.config.schema import NAME, Option, choice, directory, integer, mount_words, words
 from envstart.engine import plan
@@ -96,7 +96,7 @@ class Volume(Mount):
             point,
             environment,
             config,
-            config["TIMEOUT"],
+            config[common.TIMEOUT],
             lower=lower,
         )
         if holds:
@@ -151,7 +151,7 @@ class Shown(Mount):
             point,
             volume.environment,
             config,
-            config["PROBE_TIMEOUT"],
+            config[common.PROBE_TIMEOUT],
             lower=volume.lower,
             resolve_within=volume.point,
         )

@@ -358,7 +358,7 @@ def test_the_configuration_of_every_backend(tmp_path: Path, data: bytes, backend
 
 @tries(200)
 @given(st.sampled_from([(n, o) for n in registry.NAMES for o in registry.backend(n).OPTIONS]), st.text(max_size=20))
-def test_the_value_of_every_key(row: tuple[str, schema.Option], value: str) -> None:
+def test_the_value_of_every_key(row: tuple[str, schema.Option[Any]], value: str) -> None:
     try:
         row[1].parse(value)
     except ValueError as error:

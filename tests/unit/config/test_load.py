@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envstart import lifecycle
-from envstart.config import load
+from envstart.config import common, load
 from envstart.config.load import Config
 from envstart.config.remedies import tool
-from envstart.config.schema import COMMON, Option, text
+from envstart.config.schema import Option, text
 from envstart.engine import registry
 from envstart.environment import in_workdir
 from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
@@ -118,7 +118,7 @@ def test_defect_2_no_file_is_an_error_not_a_default_server(backend: str) -> None
 
 
 def test_no_file_is_needed_when_nothing_is_required() -> None:
-    found = load.load("x", COMMON, "j1", None, None)
+    found = load.load("x", common.OPTIONS, "j1", None, None)
     assert (found.path, found["TIMEOUT"], found.origin("TIMEOUT")) == (None, 120, "default")
 
 
