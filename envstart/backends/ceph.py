@@ -21,6 +21,7 @@ from envstart.errors import (
 )
 from envstart.paths import is_below
 from envstart.steps import ceph, cephfs_kernel, diagnosis, fuse
+from envstart.steps.mount_spec import MountSpec
 
 if TYPE_CHECKING:
     from envstart.config.load import Config
@@ -89,7 +90,9 @@ class CephFS(fuse.Client):
         source = f"{config['CEPH_USER']}@{cluster}:{config['CEPH_FS_NAME'] or ''}{root}"
         timeout = config["CEPH_MOUNT_TIMEOUT"]
         words = (*options, "-r", root, "-o", mode)
-        super().__init__(words, source, config["CEPH_MOUNT_DIR"], environment, config, timeout, required)
+        point = fuse.private_point(config["CEPH_MOUNT_DIR"], environment)
+        spec = MountSpec("volume", self.fstype, words, source, point, timeout, required=required)
+        super().__init__(spec, environment, config)
 
     def same(self, source: str) -> bool:
         """No table tells it."""

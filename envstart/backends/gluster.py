@@ -23,6 +23,7 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.steps import diagnosis, fuse
+from envstart.steps.mount_spec import MountSpec
 
 if TYPE_CHECKING:
     from envstart.config.load import Config
@@ -125,15 +126,11 @@ class Gluster(fuse.Client):
     def __init__(
         self, options: tuple[str, ...], log: str, environment: Environment, config: Config, required: list[str]
     ) -> None:
-        super().__init__(
-            options,
-            f"{config['GLUSTER_SERVER'][0]}:{config['GLUSTER_VOLUME']}",
-            config["GLUSTER_MOUNT_DIR"],
-            environment,
-            config,
-            config["GLUSTER_MOUNT_TIMEOUT"],
-            required,
-        )
+        source = f"{config['GLUSTER_SERVER'][0]}:{config['GLUSTER_VOLUME']}"
+        point = fuse.private_point(config["GLUSTER_MOUNT_DIR"], environment)
+        timeout = config["GLUSTER_MOUNT_TIMEOUT"]
+        spec = MountSpec("volume", self.fstype, options, source, point, timeout, required=required)
+        super().__init__(spec, environment, config)
         self._log = log
 
     def same(self, source: str) -> bool:

@@ -15,6 +15,7 @@ from envstart.config.schema import host_name as host_or_inet
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
 from envstart.steps.mount import Mount
+from envstart.steps.mount_spec import MountSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,21 +173,19 @@ def plan(environment: Environment, config: Config) -> Plan:
     wanted = directories.wanted(environment, config, "NFS_SERVER")
     for item in wanted:
         _check_length(options, server, item.path)
-        step = Mount(
+        spec = MountSpec(
             item.name,
             "nfs",
             options,
             f"{server}:{item.path}",
             item.point,
-            environment,
-            config,
             config["NFS_MOUNT_TIMEOUT"],
+            servers=((server, _port(options)),),
             shared=f"{server}:{config['NFS_SERVER_ROOT_DIR']}" if item.shared else "",
             own=[f"{server}:{other.path}" for other in wanted],
-            servers=[(server, _port(options))],
+            lockd=version(options) != "4" and "nolockd" not in options,
         )
-        step.lockd = version(options) != "4" and "nolockd" not in options
-        steps.append(step)
+        steps.append(Mount(spec, environment, config))
     return Plan("nfs", environment, config, steps, _warnings(options, config.origin("MOUNT_NFS_OPT") != "default"))
 
 

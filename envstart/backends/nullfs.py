@@ -14,6 +14,7 @@ from envstart.errors import ConfigError
 from envstart.paths import is_below
 from envstart.steps import thin
 from envstart.steps.mount import Mount
+from envstart.steps.mount_spec import MountSpec
 
 if TYPE_CHECKING:
     from envstart.config.load import Config
@@ -37,9 +38,6 @@ OPTIONS: Options = (
     *common.OPTIONS,
 )
 
-# A nullfs mount asks nobody: if it takes long, what it lies on is dead.
-_ATTEMPT_TIMEOUT = 10
-
 
 def inputs(environment: Environment, config: Config) -> dict[str, str]:
     """Read the lines of THIN_FSTAB."""
@@ -55,21 +53,21 @@ def plan(environment: Environment, config: Config) -> Plan:
     for item in (*wanted, *layers):
         if is_below(item.path, item.point) or is_below(item.point, item.path):
             raise ConfigError(f"cannot mount {item.path} on {item.point}: one lies inside the other")
-    steps: list[Step] = [
-        Mount(
+    points = {item.point for item in (*wanted, *layers)}
+    steps: list[Step] = []
+    for item in wanted:
+        spec = MountSpec(
             item.name,
             "nullfs",
             config["MOUNT_NULLFS_OPT"],
             item.path,
             item.point,
-            environment,
-            config,
-            _ATTEMPT_TIMEOUT,
+            thin.ATTEMPT_TIMEOUT,
             shared=config["NULLFS_ROOT_DIR"] if item.shared else "",
             own=[other.path for other in wanted],
+            beside=points,
         )
-        for item in wanted
-    ]
+        steps.append(Mount(spec, environment, config))
     if config["ZFS_CLONE"]:
         from envstart.steps import zfs
 
@@ -77,10 +75,7 @@ def plan(environment: Environment, config: Config) -> Plan:
         steps += zfs.steps(environment, config, own.path)
     elif config["ZFS_SKELETON_SNAPSHOT"]:
         raise ConfigError("cannot clone ZFS_SKELETON_SNAPSHOT: set ZFS_CLONE to the name that the clone shall have")
-    steps += thin.steps(layers, environment, config, _ATTEMPT_TIMEOUT)
-    for step in steps:
-        if isinstance(step, Mount):
-            step.beside = {item.point for item in (*wanted, *layers)}
+    steps += thin.steps(layers, points, environment, config)
     if config["NULLFS_REQUIRE_MOUNTED"]:
         from envstart.steps import required
 

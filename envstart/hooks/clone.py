@@ -17,6 +17,7 @@ from envstart.environment import file_name
 from envstart.errors import ConfigError, EnvstartError, NotFoundError, NotOnServerError, TemporaryError, UsageError
 from envstart.steps.block import Block
 from envstart.steps.mount import Mount
+from envstart.steps.mount_spec import MountSpec
 from envstart.system import filesystem
 from envstart.system.log import tell
 
@@ -161,17 +162,16 @@ class Copy(Block):
 
     async def exists(self, host: Host) -> bool:
         """Whether the server has it: only a mount tells, which is made where only root can look, and taken away."""
-        look = Mount(
+        spec = MountSpec(
             "look",
             "nfs",
             self._data.options,
             self.target,
             f"{staging.DIR}/clones/{file_name(self.environment)}.{self._kind}",
-            self.environment,
-            self.config,
             self.config["NFS_MOUNT_TIMEOUT"],
+            private=staging.PARENT,
         )
-        look.create_below, look.mode = staging.PARENT, 0o700
+        look = Mount(spec, self.environment, self.config)
         # What a run that was killed has left there.
         await look.discard(host)
         try:

@@ -13,6 +13,7 @@ from envstart.config.load import Config
 from envstart.engine.plan import Plan
 from envstart.errors import EnvstartError
 from envstart.steps.mount import Mount
+from envstart.steps.mount_spec import MountSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,9 @@ class Leftover(Mount):
     def __init__(
         self, name: str, entry: Entry, point: str, backend: str, environment: Environment, config: Config
     ) -> None:
-        super().__init__(name, entry.kind, (), entry.source, point, environment, config, config[common.TIMEOUT])
+        super().__init__(
+            MountSpec(name, entry.kind, (), entry.source, point, config[common.TIMEOUT]), environment, config
+        )
         self._backend = backend
 
     async def matches(self, host: Host, table: Table, entry: Entry) -> bool:

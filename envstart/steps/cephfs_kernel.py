@@ -24,6 +24,7 @@ from envstart.errors import (
 from envstart.mounts import table_linux
 from envstart.steps import ceph, diagnosis, health
 from envstart.steps.mount import Mount
+from envstart.steps.mount_spec import MountSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,7 +92,7 @@ class KernelMount(Mount):
             options.append("secretfile=/proc/self/fd/0")
         # Without monitors mount.ceph asks ceph.conf.
         source = f"{','.join(config['CEPH_MONITORS'] or ())}:{item.path}"
-        super().__init__(item.name, "ceph", tuple(options), source, item.point, environment, config, seconds)
+        super().__init__(MountSpec(item.name, "ceph", tuple(options), source, item.point, seconds), environment, config)
 
     @staticmethod
     def diagnose(result: Result, doing: str) -> EnvstartError:
@@ -145,7 +146,7 @@ class KernelMount(Mount):
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
         self._refuse_elsewhere(host)
         key = await ceph.key(host, self.config)
-        return await host.run(argv, timeout=self._attempt_timeout, keep_locks=self.keep_locks, stdin=key)
+        return await host.run(argv, timeout=self.spec.timeout, keep_locks=self.keep_locks, stdin=key)
 
 
 def _named(name: str) -> str:

@@ -27,6 +27,7 @@ from envstart.errors import (
 )
 from envstart.steps import health, mountpoint, unmount
 from envstart.steps.mount import Mount
+from envstart.steps.mount_spec import MountSpec
 from envstart.system import process_table, rundir
 from envstart.system.polling import Polling
 
@@ -82,22 +83,10 @@ class Client(Mount):
     fstypes: tuple[str, ...]
     anonymous_sources: tuple[str, ...] = ("/dev/fuse",)
 
-    def __init__(
-        self,
-        options: tuple[str, ...],
-        source: str,
-        mount_dir: str,
-        environment: Environment,
-        config: Config,
-        attempt_timeout: float,
-        required: Sequence[str],
-    ) -> None:
-        own = file_name(environment)
-        super().__init__(
-            "volume", self.fstype, options, source, f"{mount_dir}/{own}", environment, config, attempt_timeout
-        )
-        self.create_below, self.mode = os.path.dirname(os.path.dirname(mount_dir)), 0o700
-        self.required = required
+    def __init__(self, spec: MountSpec, environment: Environment, config: Config) -> None:
+        """Take a mount on a private_point()."""
+        private = os.path.dirname(os.path.dirname(os.path.dirname(spec.point)))
+        super().__init__(spec._replace(private=private), environment, config)
         self._note = _note(environment)
         # When its command was run last (time.time).
         self._began = 0.0
@@ -328,6 +317,11 @@ class Client(Mount):
             host.report.warn(str(error))
 
 
+def private_point(mount_dir: str, environment: Environment) -> str:
+    """Return where the client of a jail or VM is mounted."""
+    return f"{mount_dir}/{file_name(environment)}"
+
+
 class _Shown(Mount):
     """A directory of what ``client`` mounts."""
 
@@ -340,11 +334,9 @@ class _Shown(Mount):
         environment: Environment,
         config: Config,
     ) -> None:
-        source = f"{client.point}{item.path}"
-        timeout = config[common.PROBE_TIMEOUT]
-        super().__init__(
-            item.name, "nullfs", (mode,), source, item.point, environment, config, timeout, resolve_within=client.point
-        )
+        source, timeout = f"{client.point}{item.path}", config[common.PROBE_TIMEOUT]
+        spec = MountSpec(item.name, "nullfs", (mode,), source, item.point, timeout, resolve_within=client.point)
+        super().__init__(spec, environment, config)
         self._client = client
         self._path = item.path
         self._all_points = all_points

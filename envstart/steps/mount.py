@@ -99,7 +99,7 @@ class Mount(RemovableMount):
 
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
         """Run the mount command."""
-        return await host.run(argv, timeout=self._attempt_timeout, keep_locks=self.keep_locks, wait_if_unkillable=True)
+        return await host.run(argv, timeout=self.spec.timeout, keep_locks=self.keep_locks, wait_if_unkillable=True)
 
     async def _explained(self, host: Host, program: str, result: Result, doing: str) -> errors.EnvstartError:
         """Return why nothing is mounted after a mount command."""

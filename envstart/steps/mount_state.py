@@ -14,12 +14,12 @@ from envstart.steps import health, mountpoint, sources, symlinks, unmount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.mounts.table import Entry, Table
-    from envstart.steps.block import Block
+    from envstart.steps.mount_spec import MountSpec
     from envstart.system.host import Host
 
 # The directories of a jail or VM that have keys of their own.
@@ -27,55 +27,28 @@ DIRECTORIES = ("data", "system", "fstab", "rcconf")
 
 
 class MountState(plan.Step):
-    """``source`` mounted on ``point``.
+    """What a MountSpec says, and what there is of it."""
 
-    ``shared`` and ``own``: it serves all environments, and stays while a mount from below ``shared`` is there whose
-    source is not among this environment's ``own``. ``lower``: the block device that the files are on, if it is known.
-    ``resolve_within``: a directory that the source lies in, and below which no link may lead it elsewhere; "": links
-    are fine.
-    """
-
-    # Where missing parents of the mount point may be made, and the mode of what is made.
-    create_below: str | None
-    mode = 0o755
+    # A source on this host can be a file.
     takes_files = False
-    # Where else something of the environment is mounted.
-    beside: Collection[str] = ()
-    # Whether locks of files go through rpc.lockd(8), so that a forced unmount can crash the host (umount(8)).
-    lockd = False
 
-    def __init__(
-        self,
-        name: str,
-        fstype: str,
-        options: tuple[str, ...],
-        source: str,
-        point: str,
-        environment: Environment,
-        config: Config,
-        attempt_timeout: float,
-        shared: str = "",
-        own: Sequence[str] = (),
-        lower: Block | None = None,
-        servers: Sequence[plan.Server] = (),
-        resolve_within: str = "",
-    ) -> None:
+    def __init__(self, spec: MountSpec, environment: Environment, config: Config) -> None:
         """Take what is configured; REQUIRE_NAME, LEASE and the like are read from ``config``."""
-        self.name, self.point = name, point
-        self.fstype, self.options, self.source = fstype, options, source
-        self.shared, self.own = shared, tuple(own)
-        self.resource = point if shared else ""
-        self.lower, self.resolve_within = lower, resolve_within
-        self.servers = tuple(servers)
-        # A directory of the same environment that the mount point lies in: whoever is root in there can make links.
-        self.enclosing = symlinks.enclosing(environment, point)
-        self.create_below = environment.workdir
+        self.spec, self.environment, self.config = spec, environment, config
+        self.name, self.fstype, self.options, self.source, self.point = spec[:5]
+        self.servers, self.lower, self.resolve_within = spec.servers, spec.lower, spec.resolve_within
+        self.shared, self.resource = spec.shared, spec.point if spec.shared else ""
+        self.lockd = spec.lockd
+        # A directory of the same jail or VM that the mount point lies in: whoever is root in there can make links.
+        self.enclosing = symlinks.enclosing(environment, spec.point)
+        # Where missing parents of the mount point may be made, and the mode of what is made.
+        self.create_below, self.mode = (spec.private, 0o700) if spec.private else (environment.workdir, 0o755)
         # Seconds that the mounted directory may take to answer.
         self.probe_timeout: float = config[common.PROBE_TIMEOUT]
-        self.required: Sequence[str] = config[f"REQUIRE_{name.upper()}"] or () if name in DIRECTORIES else ()
-        self.environment = environment
-        self.config = config
-        self._attempt_timeout = attempt_timeout
+        required = spec.required
+        if required is None:
+            required = config[f"REQUIRE_{spec.name.upper()}"] or () if spec.name in DIRECTORIES else ()
+        self.required = tuple(required)
         # Whether this run has mounted it.
         self._new = False
 
@@ -204,7 +177,7 @@ class MountState(plan.Step):
         if not self.shared:
             return False
         others = {entry.origin for entry in table if entry.point != point}
-        others -= {self._origin(table, source) for source in self.own}
+        others -= {self._origin(table, source) for source in self.spec.own}
         shared = self._origin(table, self.shared).rstrip("/")
         return any(is_below(origin, shared) for origin in others)
 

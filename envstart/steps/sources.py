@@ -37,7 +37,7 @@ async def unshown(mount: MountState, host: Host, table: Table, point: str, entry
     inside = table.below(source) if source else []
     if not inside:
         return ""
-    shown = {*table.points, *mount.beside}
+    shown = {*table.points, *mount.spec.beside}
     lacking = [
         child
         for child in inside

@@ -19,15 +19,20 @@ from envstart.mounts.vis import unvis
 from envstart.paths import is_below
 from envstart.steps import mountpoint
 from envstart.steps.mount import Mount
+from envstart.steps.mount_spec import MountSpec
 from envstart.system import filesystem, process
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.errors import EnvstartError
     from envstart.system.command import Result
     from envstart.system.host import Host
 
+# Seconds for a nullfs mount, which asks nobody: if it takes longer, what it lies on is dead.
+ATTEMPT_TIMEOUT = 10
 SKELETON = "skeleton"
 # Links of the base, and where they lead: what a jail writes.
 LINKS = {name: f"{SKELETON}/{name}" for name in ("etc", "home", "root", "tmp", "usr/local", "var")}
@@ -297,15 +302,21 @@ class Layer(Mount):
         return await super()._explained(host, program, result, doing)
 
 
-def steps(wanted: list[Line], environment: Environment, config: Config, attempt_timeout: float) -> list[Mount]:
-    """The mounts of a thin jail, the base first."""
+def steps(layers: list[Line], beside: Collection[str], environment: Environment, config: Config) -> list[Mount]:
+    """Return the mounts of a thin jail, the base first; ``beside``: where something of the jail is mounted."""
     mounts: list[Mount] = []
-    for line in wanted:
-        kind = Base if line.name == "data" else Layer
-        step = kind(line.name, "nullfs", line.options, line.path, line.point, environment, config, attempt_timeout)
-        # No jail can write where the base, or its whole skeleton, lies.
-        step.resolve_within = "" if line.name in ("data", SKELETON) else "/"
-        if line.name == SKELETON:
-            step.required = tuple(LINKS)
-        mounts.append(step)
+    for line in layers:
+        spec = MountSpec(
+            line.name,
+            "nullfs",
+            line.options,
+            line.path,
+            line.point,
+            ATTEMPT_TIMEOUT,
+            # No jail can write where the base, or its whole skeleton, lies.
+            resolve_within="" if line.name in ("data", SKELETON) else "/",
+            required=tuple(LINKS) if line.name == SKELETON else None,
+            beside=beside,
+        )
+        mounts.append((Base if line.name == "data" else Layer)(spec, environment, config))
     return mounts

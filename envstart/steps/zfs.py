@@ -22,6 +22,7 @@ from envstart.errors import (
 from envstart.steps import diagnosis
 from envstart.steps.block import Block, only_on_freebsd
 from envstart.steps.mount import Mount
+from envstart.steps.mount_spec import MountSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +154,8 @@ def steps(environment: Environment, config: Config, point: str) -> list[Step]:
     clone = Clone(name, config["ZFS_SKELETON_SNAPSHOT"])
     # It asks the pool, which can be busy with what is being freed.
     timeout = config[common.TIMEOUT]
-    return [clone, Dataset("dataset", "zfs", ("rw",), name, point, environment, config, timeout, lower=clone)]
+    spec = MountSpec("dataset", "zfs", ("rw",), name, point, timeout, lower=clone)
+    return [clone, Dataset(spec, environment, config)]
 
 
 def _parse(result: Result) -> Properties:

@@ -18,6 +18,7 @@ from envstart.mounts.table import Entry, Table
 from envstart.steps import diagnosis
 from envstart.steps.block import Block, is_node
 from envstart.steps.mount import Mount
+from envstart.steps.mount_spec import MountSpec
 from envstart.storage import devices
 from envstart.storage.foreign_owner import Glance
 from envstart.storage.fsck import Fsck
@@ -88,21 +89,19 @@ class Volume(Mount):
         self, environment: Environment, config: Config, lower: Block, point: str, holds: Sequence[str] = ()
     ) -> None:
         """Take type and options from the configuration."""
-        super().__init__(
+        spec = MountSpec(
             "volume" if holds else "data",
             config["VOLUME_FSTYPE"],
             config["VOLUME_OPTIONS"],
             lower.source,
             point,
-            environment,
-            config,
             config[common.TIMEOUT],
             lower=lower,
-        )
-        if holds:
-            self.required = holds
+            required=holds or None,
             # Root alone may look into it: what a jail may see of it is bound to its own directories.
-            self.create_below, self.mode = os.path.dirname(os.path.dirname(config["VOLUME_DIR"])), 0o700
+            private=os.path.dirname(os.path.dirname(config["VOLUME_DIR"])) if holds else "",
+        )
+        super().__init__(spec, environment, config)
 
     async def _device(self, host: Host) -> str:
         device = await self.lower.device(host)
@@ -143,18 +142,17 @@ class Shown(Mount):
     def __init__(self, volume: Volume, name: str, point: str, mode: str) -> None:
         """Be the directory ``name`` of the tree."""
         config, source = volume.config, f"{volume.point}/{name}"
-        super().__init__(
+        spec = MountSpec(
             name,
             "nullfs",
             (mode,),
             source,
             point,
-            volume.environment,
-            config,
             config[common.PROBE_TIMEOUT],
             lower=volume.lower,
             resolve_within=volume.point,
         )
+        super().__init__(spec, volume.environment, config)
         self._volume = volume
 
     async def why_lost(self, host: Host) -> str:
