@@ -117,7 +117,7 @@ def _is_fine(row: Any, answer: tuple[str, str, tuple[str, int] | None, str]) -> 
     _, fstype, _, read_only, (_, required, *_) = row
     word, detail, *_ = answer
     if word == probe.EMPTY:
-        return not required and probe.may_be_empty(fstype, read_only, detail)
+        return not required and probe.may_be_empty(fstype, detail, read_only=read_only)
     return answer == (probe.USABLE, "", None, "")
 
 

@@ -103,7 +103,7 @@ def interpret(mount: MountState, platform: str, point: str, answer: ProbeResult)
     if word == probe.LACKING:
         refusal = NotFoundError(f"{using} has no {detail}, which {mount.requires()}", hint="is it the right directory?")
         return Observation(plan.NOT_USABLE, f"it has no {detail}", refusal=refusal)
-    if word == probe.EMPTY and probe.may_be_empty(mount.fstype, "ro" in mount.options, detail):
+    if word == probe.EMPTY and probe.may_be_empty(mount.fstype, detail, read_only="ro" in mount.options):
         if mount.required:
             return interpret(mount, platform, point, ProbeResult(probe.LACKING, mount.required[0]))
         return Observation(plan.MOUNTED)

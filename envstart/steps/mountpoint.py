@@ -90,7 +90,7 @@ async def prepare(host: Host, mount: MountState, point: str, made: list[str]) ->
         return
     config = mount.config
     doing = f"cannot mount {mount.source} on {point}"
-    below, create, timeout = mount.create_below, config[common.CREATE_MOUNT_POINTS], mount.probe_timeout
+    given, timeout = mount.point if config[common.CREATE_MOUNT_POINTS] else None, mount.probe_timeout
     try:
         of_file = mount.takes_files and await is_file(host, mount)
         survey, make = (
@@ -98,7 +98,7 @@ async def prepare(host: Host, mount: MountState, point: str, made: list[str]) ->
             if of_file
             else (filesystem.survey, filesystem.make_directories)
         )
-        missing, hidden = await host.call_with_timeout(survey, point, mount.point, below, create, timeout=timeout)
+        missing, hidden = await host.call_with_timeout(survey, point, given, mount.create_below, timeout=timeout)
         if missing:
             made += missing
             await host.call_with_timeout(make, missing, mount.mode, timeout=timeout)

@@ -73,7 +73,7 @@ def _look(host: Host, steps: Sequence[Step], states: Sequence[Observation], writ
             observed[number] = Observation(plan.NO_ANSWER, down)
         else:
             write = writing and "ro" not in step.options
-            probe = bulk_probe.Probe(step.server(table), point, tuple(step.required), step.lease(point), write)
+            probe = bulk_probe.Probe(step.server(table), point, tuple(step.required), step.lease(point), write=write)
             asked.append((number, step, point, probe))
     bulk_probe.ask(
         host, [probe for *_, probe in asked], max((step.probe_timeout for _, step, *_ in asked), default=0.0)

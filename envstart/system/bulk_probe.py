@@ -1,5 +1,7 @@
-"""Do mounted directories answer? One child asks all of a file server, one after the other; while an earlier one still
-hangs there, be it of another run, nobody is asked again (docs/faults.md, 4)."""
+"""Ask many mounted directories whether they answer, by one child for each file server.
+
+While an earlier child still hangs there, be it of another run, nobody is asked again (docs/faults.md, 4).
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,14 @@ _SIDE_BY_SIDE = 16
 
 
 class Probe:
-    """A mounted directory to look at (see verdict.examine), and after that its ``answer``."""
+    """A mounted directory to look at (see probe.examine), and after that its ``answer``."""
 
     __slots__ = ("server", "item", "answer")
 
     def __init__(
-        self, server: str, point: str, required: tuple[str, ...], lease: tuple[str, str] | None, write: bool
+        self, server: str, point: str, required: tuple[str, ...], lease: tuple[str, str] | None, *, write: bool
     ) -> None:
+        """Keep what to look at."""
         self.server = server
         self.item = (point, required, lease, write)
         self.answer = ProbeResult()

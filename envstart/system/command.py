@@ -14,18 +14,17 @@ _CANNOT_EXECUTE = 126
 
 
 class Result(NamedTuple):
-    """How a command ended. ``status`` is its exit status, minus the signal that ended it, or None: not in time.
-    ``alive``: nothing could end it."""
+    """How a command ended: ``status`` is its exit status, minus the signal that ended it, or None: not in time."""
 
     status: int | None
     out: str
     err: str
     seconds: float
-    alive: bool
+    alive: bool  # Nothing could end it.
 
     @property
     def words(self) -> str:
-        """What the command said, on one line; else how it ended."""
+        """Return what the command said, on one line; else how it ended."""
         lines = [line.strip() for line in (self.err + "\n" + self.out).splitlines() if line.strip()]
         said = " / ".join(lines[-4:])[:500]
         if self.status is None:
@@ -42,8 +41,10 @@ def start(
     streams: tuple[int | None, int, int],
     keep: Collection[int] = (),
 ) -> Child:
-    """Execute ``path`` in a session of its own: no terminal to ask at, nothing inherited but ``streams``, its standard
-    ones (the first None: nothing to read), and ``keep``. OSError if no process can be made."""
+    """Execute ``path`` in a session of its own, without a terminal to ask at. OSError if no process can be made.
+
+    It inherits only ``streams``, its standard ones (the first None: nothing to read), and ``keep``.
+    """
     given, out, err = streams
     try:
         process = subprocess.Popen(

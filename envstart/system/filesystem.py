@@ -1,5 +1,4 @@
-"""What touches directories that may lie on a dead server, beside probe.py. Run only in a child, by
-Host.call_with_timeout.
+"""Touch directories that may lie on a dead server, beside probe.py; only in a child, by Host.call_with_timeout.
 
 Arguments and results are plain values; an OSError is passed on to the parent.
 """
@@ -21,9 +20,9 @@ _TRIES = 5
 
 
 def resolve(paths: list[str], mounted: Collection[str]) -> list[tuple[str, bool]]:
-    """For each path: it without symbolic links, as the mount table has it; and whether it is an empty directory.
+    """Return of each path its name without links, as in the mount table, and whether it is an empty directory.
 
-    What is ``mounted`` is no link, and is not touched: it can be dead, and found by this name all the same.
+    What is ``mounted`` is no link, and is not touched: it can be dead, and mounted under this name all the same.
     """
     names = [_real(path, mounted) for path in paths]
     return [(real, real not in mounted and _is_empty(real)) for real in names]
@@ -70,12 +69,12 @@ def _is_empty(path: str) -> bool:
         return False
 
 
-def survey(point: str, given: str, create_below: str | None, create: bool) -> tuple[list[str], list[str]]:
-    """A mount point before the mount: (directories that must be made, outermost first; three names that are in it).
+def survey(point: str, given: str | None, create_below: str | None) -> tuple[list[str], list[str]]:
+    """Return of a mount point (directories that must be made, outermost first; three names that are in it).
 
-    ``given`` is its name as CBSD knows it: a link there that leads nowhere is not made good. Parents are made only
-    below ``create_below``, which may be a link, as /var/run of Linux is. FileNotFoundError, NotADirectoryError and the
-    like are passed on.
+    ``given`` is its name as CBSD knows it, None if it is not to be made: a link there that leads nowhere is not made
+    good. Parents are made only below ``create_below``, which may be a link, as /var/run of Linux is.
+    FileNotFoundError, NotADirectoryError and the like are passed on.
     """
     try:
         if not stat.S_ISDIR(os.stat(point).st_mode):
@@ -83,14 +82,13 @@ def survey(point: str, given: str, create_below: str | None, create: bool) -> tu
         with os.scandir(point) as entries:
             return [], sorted(entry.name for entry, _ in zip(entries, range(3)))
     except FileNotFoundError:
-        if not create or os.path.islink(given):
-            raise
-    return _missing(point, create_below), []
+        return _missing(point, given, create_below), []
 
 
-def _missing(point: str, create_below: str | None) -> list[str]:
-    """Return what must be made of a missing mount point, outermost first; FileNotFoundError if its parents may
-    not be made."""
+def _missing(point: str, given: str | None, create_below: str | None) -> list[str]:
+    """Return what must be made of a missing mount point, outermost first; FileNotFoundError if it may not be made."""
+    if given is None or os.path.islink(given):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     missing = [point]
     while not os.path.isdir(os.path.dirname(missing[0])):
         missing.insert(0, os.path.dirname(missing[0]))
@@ -99,7 +97,7 @@ def _missing(point: str, create_below: str | None) -> list[str]:
     return missing
 
 
-def survey_file(point: str, given: str, create_below: str | None, create: bool) -> tuple[list[str], list[str]]:
+def survey_file(point: str, given: str | None, create_below: str | None) -> tuple[list[str], list[str]]:
     """Look at the mount point of a file as survey() does at that of a directory; what is in it is told by its size.
 
     FreeBSD mounts on no file that has a second hard link (vfs_domount_first() in sys/kern/vfs_mount.c).
@@ -107,9 +105,7 @@ def survey_file(point: str, given: str, create_below: str | None, create: bool) 
     try:
         status = os.stat(point)
     except FileNotFoundError:
-        if not create or os.path.islink(given):
-            raise
-        return _missing(point, create_below), []
+        return _missing(point, given, create_below), []
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EEXIST, "it is no file, and the source is one")
     if status.st_nlink != 1:
@@ -118,8 +114,10 @@ def survey_file(point: str, given: str, create_below: str | None, create: bool) 
 
 
 def bare(points: list[str]) -> list[tuple[list[str], bool]]:
-    """Of each mount point without a mount: three names that are in it, and whether its local.sqlite has no table, as
-    CBSD leaves one that writes to a system directory which is not mounted (docs/cbsd.md#stubs)."""
+    """Return of each mount point without a mount three names that are in it, and whether its local.sqlite is a stub.
+
+    That is one without a table, as CBSD leaves it in a system directory that is not mounted (docs/cbsd.md#stubs).
+    """
     contents = []
     for point in points:
         try:
@@ -153,7 +151,7 @@ def _is_stub(path: str) -> bool:
 
 
 def put_links(system: str, targets: dict[str, str], name: str) -> list[str]:
-    """Let the link NAME in each directory lead to its target; returns the paths of those that did not yet."""
+    """Let the link NAME in each directory lead to its target; return the paths of those that did not yet."""
     os.stat(system)
     made = []
     for directory, target in targets.items():
@@ -171,7 +169,7 @@ def put_links(system: str, targets: dict[str, str], name: str) -> list[str]:
 
 
 def take_links(system: str, programs: dict[str, str], name: str) -> list[str]:
-    """Take the link NAME away where it leads to a file of this program's name; returns the paths."""
+    """Take the link NAME away where it leads to a file of this program's name; return the paths."""
     os.stat(system)
     taken = []
     for directory, program in programs.items():
@@ -236,14 +234,14 @@ def remove_empty(paths: list[str]) -> None:
             return
 
 
-def wrong_links(directory: str, wanted: dict[str, str]) -> list[str]:
-    """Names below ``directory`` that are no relative links to where ``wanted`` says, itself relative to ``directory``.
+def wrong_links(directory: str, targets: dict[str, str]) -> list[str]:
+    """Return the names below ``directory`` that are no relative links to their ``targets`` below it.
 
     FileNotFoundError, NotADirectoryError and the like are passed on if ``directory`` itself is none.
     """
     with os.scandir(directory):
         pass
-    return [name for name, target in wanted.items() if not _leads(directory, name, target)]
+    return [name for name, target in targets.items() if not _leads(directory, name, target)]
 
 
 def _leads(directory: str, name: str, target: str) -> bool:
@@ -267,31 +265,8 @@ def is_file(path: str) -> bool:
 
 
 def is_directory(path: str) -> bool:
-    """Whether it is a directory, and no link to one."""
+    """Tell whether it is a directory, and no link to one."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-def holders(point: str) -> list[int]:
-    """Processes with a working directory, root or open file at or below ``point`` (Linux: from /proc alone)."""
-    pids = []
-    prefix = point.rstrip("/") + "/"
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        links = [f"/proc/{name}/cwd", f"/proc/{name}/root", f"/proc/{name}/exe"]
-        try:
-            links += [f"/proc/{name}/fd/{descriptor}" for descriptor in os.listdir(f"/proc/{name}/fd")]
-        except OSError:
-            continue
-        for link in links:
-            try:
-                target = os.readlink(link)
-            except OSError:
-                continue
-            if target == point or target.startswith(prefix):
-                pids.append(int(name))
-                break
-    return pids

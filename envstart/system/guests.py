@@ -30,8 +30,8 @@ def is_bhyve(name: str) -> bool:
 
 
 async def jails(host: Host) -> Any:
-    """Return the names of all jails that run; TemporaryError if they cannot be told. ``jls -j`` takes a number for a
-    jid."""
+    """Return the names of all jails that run; TemporaryError if they cannot be told."""
+    # Not -j NAME, which takes a number for a jid.
     return await host.ask(("jls", "-h", "name"), _names)
 
 
@@ -49,13 +49,13 @@ def _paths(result: Result) -> dict[str, str]:
     return {name: path.strip() for name, _, path in rows}
 
 
-def _rows(result: Result, wanted: str) -> list[str]:
+def _rows(result: Result, titles: str) -> list[str]:
     """Return the lines after the header; ValueError if it is not whole."""
     if result.status != 0:
         raise ValueError(result.words)
     # It succeeds also where there is no room for its output (usr.sbin/jls/jls.c): without the header it is not whole.
     header, *rows = [line.strip() for line in result.out.splitlines() if line.strip()] or [""]
-    if header != wanted:
+    if header != titles:
         raise ValueError("what it has printed is lost; is a disk full?")
     return rows
 
@@ -64,6 +64,7 @@ class Machines:
     """The VMs of other emulators than bhyve; their processes, and Xen, are asked once at most."""
 
     def __init__(self, host: Host) -> None:
+        """Ask nobody yet."""
         self._host = host
         self._told: dict[str, frozenset[str] | None] = {}
 
@@ -82,8 +83,7 @@ class Machines:
 
 
 async def _domains(host: Host) -> frozenset[str] | None:
-    """Return the names of the Xen domains, none where nothing is installed that could run one; None if xl(1) does not
-    tell."""
+    """Return the names of the Xen domains, none without xl(1), which runs them; None if it does not tell."""
     from envstart.errors import EnvstartError
 
     if host.find("xl") is None:
@@ -96,8 +96,7 @@ async def _domains(host: Host) -> frozenset[str] | None:
 
 
 async def _named(host: Host) -> frozenset[str] | None:
-    """Return the words on the command lines of emulators, among them the names of their VMs; None if these cannot be
-    told."""
+    """Return the words on the command lines of emulators, the names of their VMs among them; None without an answer."""
     from envstart.errors import DeadlineExceededError, NoResponseError
     from envstart.system import process_table
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import select
 import shlex
-import sys
 import time
 from typing import TYPE_CHECKING
+
+from envstart.system import native
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from envstart.system.command import Result
 
 IDENT = "envstart"
-# Where syslogd(8) of Linux, or journald, listens.
-_LOG = "/dev/log"
 # Seconds to wait, once in a run, for a reader that does not read; what it does not take is dropped.
 _PATIENCE = 1.0
 # Lines of a command's output that -vv shows: the whole of GEOM has thousands.
@@ -34,6 +33,7 @@ class Report:
     """Lines ``PROGRAM: NAME: text``. ``verbose`` 1 shows the commands with their times, 2 their output too."""
 
     def __init__(self, program: str, facility: str | None = None) -> None:
+        """Begin without a subject."""
         self.program = program
         # How it was called, and what it carries out: what somebody is told to call is made of it (remedies.py).
         self.argv: Sequence[str] = ()
@@ -45,12 +45,12 @@ class Report:
         self.warnings: list[str] = []
 
     def about(self, name: str, facility: str) -> None:
-        """From here on lines belong to the environment ``name``, and go to syslog(3) too unless ``none``."""
+        """Let lines belong to the environment ``name`` from here on, and go to syslog(3) too unless ``none``."""
         self.subject = name
         self.facility = None if facility == "none" else facility
 
     def trace(self, text: str, level: int = 1) -> None:
-        """For the one who asked for it by -v."""
+        """Tell the one who asked for it by -v."""
         if self.verbose >= level:
             self._say(text)
 
@@ -74,23 +74,23 @@ class Report:
         self._say(text)
 
     def done(self, text: str) -> None:
-        """What was achieved: quiet on the terminal, kept in syslog."""
+        """Tell what was achieved: quiet on the terminal, kept in syslog."""
         self.trace(text)
         self._log("LOG_INFO", text)
 
     def note(self, text: str) -> None:
-        """All is well, but not quite as one would expect."""
+        """Tell what is right, but not quite as one would expect."""
         self._say(text)
         self._log("LOG_INFO", text)
 
     def warn(self, text: str) -> None:
-        """Does not stop us, but somebody should look at it."""
+        """Tell what does not stop us, but should be looked at."""
         self.warnings.append(f"{self.subject}: {text}" if self.subject else text)
         self._say(f"warning: {text}")
         self._log("LOG_WARNING", text)
 
     def fail(self, error: EnvstartError) -> None:
-        """The details, and then why it failed as the very last line."""
+        """Tell the details, and then why it failed as the very last line."""
         for line in error.details:
             self._say(line)
         self._say(str(error))
@@ -110,37 +110,19 @@ class Report:
         import syslog
 
         facility, level = getattr(syslog, f"LOG_{self.facility.upper()}"), getattr(syslog, priority)
-        if sys.platform.startswith("linux"):
-            _send(facility | level, self.line(text))
-        else:
-            syslog.openlog(IDENT, syslog.LOG_PID, facility)
-            syslog.syslog(level, self.line(text))
-
-
-def _send(priority: int, text: str) -> None:
-    """What syslog(3) does, in the form of RFC 3164. That of Linux waits for ever for a daemon that does not read."""
-    # Not on FreeBSD, where it would cost every start 3 ms.
-    import socket
-
-    line = f"<{priority}>{time.strftime('%b %e %H:%M:%S')} {IDENT}[{os.getpid()}]: {text}"
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
-            log.setblocking(False)
-            log.connect(_LOG)
-            log.send(line.encode("utf-8", "backslashreplace"))
-    except OSError:
-        # Nobody is there, or has room.
-        pass
+        native.log(IDENT, facility, level, self.line(text))
 
 
 def printable(text: str) -> str:
-    """One line in which a control character, or a byte that is no text, is written as an escape."""
+    """Return a line in which a control character, or a byte that is no text, is written as an escape."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def tell(text: str) -> None:
-    """Write what somebody has asked for to standard output, as the last act, however slow its reader is; EnvstartError
-    where there is no room. A reader that has gone away wants no more."""
+    """Write what was asked for to standard output, as the last act, however slow its reader is.
+
+    EnvstartError where there is no room. A reader that has gone away wants no more.
+    """
     from envstart.system.signals import disarm
 
     disarm()

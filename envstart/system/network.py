@@ -1,5 +1,4 @@
-"""What asks a resolver or a server. Run only in a child, by Host.call_with_timeout: a resolver takes as long as it
-likes.
+"""Ask a resolver or a server; only in a child, by Host.call_with_timeout: a resolver takes as long as it likes.
 
 Arguments and results are plain values; what the network says is an OSError, which is passed on to the parent.
 """
@@ -28,7 +27,7 @@ _REPLY_MAX = 4096
 
 
 def resolve(name: str) -> tuple[str, list[str]]:
-    """("", the kinds of address that a name has), or (UNKNOWN or UNRESOLVED, []). An address is its own name."""
+    """Return ("", the kinds of address that a name has), or (UNKNOWN or UNRESOLVED, []). An address names itself."""
     import socket
 
     try:
@@ -81,13 +80,13 @@ def _meaning(reply: bytes) -> str:
 def connected(
     name: str, port: int, kinds: list[str], until: float, source: tuple[str, int] | None = None
 ) -> sockets.socket:
-    """A connection to the first of its addresses that takes one; from ``source``, if that is given. OSError."""
+    """Connect to the first of its addresses that takes it; from ``source``, if that is given. OSError."""
     import socket
 
-    wanted = {socket.AF_INET: INET, socket.AF_INET6: INET6}
+    kind_of = {socket.AF_INET: INET, socket.AF_INET6: INET6}
     failure: OSError | None = None
     for family, kind, protocol, _, address in socket.getaddrinfo(name.strip("[]"), port, type=socket.SOCK_STREAM):
-        if wanted.get(family) not in kinds:
+        if kind_of.get(family) not in kinds:
             continue
         connection = socket.socket(family, kind, protocol)
         try:
@@ -103,7 +102,7 @@ def connected(
 
 
 def received(connection: sockets.socket, size: int, until: float) -> bytes:
-    """So many bytes; OSError if they do not come."""
+    """Return so many bytes; OSError if they do not come."""
     data = b""
     while len(data) < size:
         connection.settimeout(max(0.1, until - time.monotonic()))

@@ -16,6 +16,7 @@ class Polling:
     """Pauses between looks at ``what``: the ``first`` short, growing to the ``longest``, for ``timeout`` seconds."""
 
     def __init__(self, host: Host, timeout: float, what: str, *, first: float = 0.01, longest: float = 0.5) -> None:
+        """Begin to count the time."""
         self.what = what
         self._host = host
         self._timeout = timeout

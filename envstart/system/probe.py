@@ -1,5 +1,4 @@
-"""A look into a mounted directory, which may never come back: is it of use? Run only in a child, by
-Host.call_with_timeout, as filesystem.py is.
+"""Probe whether a mounted directory is usable; only in a child, by Host.call_with_timeout: it may never come back.
 
 Arguments and results are plain values; an OSError is passed on to the parent.
 """
@@ -24,15 +23,18 @@ _CREATE = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | pos
 _HARMLESS = frozenset(posix.strerror(number) for number in (errno.EROFS, errno.EACCES, errno.EPERM))
 _LOCAL = ("nullfs", "zfs", "ufs", "ext4")
 
-# What look() says first. The other words tell which name is missing, or the system's own words.
+# What probe() says first. The other words tell which name is missing, or the system's own words.
 USABLE, EMPTY, BROKEN, DENIED, LACKING = "usable", "empty", "broken", "denied", "lacking"
 # It answers, and cannot be listed.
 UNREADABLE = "unreadable"
 
 
 class ProbeResult:
-    """What a look into a mounted directory came to (see examine). ``verdict``: one of the words above,
-    or HUNG or FAILED; with the ``detail``, the ``other`` node's lease, and why it takes no file (``refusal``)."""
+    """What a look into a mounted directory came to (see examine).
+
+    ``verdict``: one of the words above, or HUNG or FAILED; with the ``detail``, the ``other`` node's lease, and why it
+    takes no file (``refusal``).
+    """
 
     __slots__ = ("verdict", "detail", "other", "refusal")
 
@@ -42,6 +44,7 @@ class ProbeResult:
     def __init__(
         self, verdict: str = "", detail: str = "", other: tuple[str, int] | None = None, refusal: str = ""
     ) -> None:
+        """Keep what examine() returns."""
         self.verdict = verdict
         self.detail = detail
         self.other = other
@@ -51,53 +54,57 @@ class ProbeResult:
 def probe(
     point: str, required: tuple[str, ...], lease: tuple[str, str] | None
 ) -> tuple[str, str, tuple[str, int] | None]:
-    """Is a mounted directory usable: (verdict, detail, lease).
+    """Return whether a mounted directory is usable: (verdict, detail, lease).
 
     ``lease`` names two files, CBSD's ``locked`` and the file with this node's name; what comes back is the other
     node's name and the age in seconds of its lease, or None when there is none or it is ours (docs/cbsd.md#lease).
     """
     try:
-        heard = _ask(point)
-        try:
-            with posix.scandir(point) as entries:
-                empty = all(entry.name == _PROBE for entry in entries)
-        except NotADirectoryError:
-            # A line of THIN_FSTAB can mount a file on a file.
-            posix.close(open_regular(point))
-            if was_removed(point):
-                return BROKEN, "the file that it shows was removed", None
-            empty = False
-        except OSError as error:
-            if heard and error.errno == errno.EIO:
-                return UNREADABLE, error.strerror or str(error), None
-            raise
-        refused = refusal(point) if empty else ""
-        if refused and was_removed(point):
-            return BROKEN, "the directory that it shows was removed", None
-        if refused:
-            return EMPTY, refused, None
-        for name in required:
-            try:
-                posix.lstat(f"{point}/{name}")
-            except (FileNotFoundError, NotADirectoryError):
-                return LACKING, name, None
+        verdict, detail = _look(point, required)
     except OSError as error:
         if error.errno in _BROKEN:
             return BROKEN, error.strerror or str(error), None
         if error.errno in (errno.EACCES, errno.EPERM):
             return DENIED, error.strerror or str(error), None
         raise
-    return USABLE, "", other_node(*lease) if lease else None
+    return verdict, detail, other_node(*lease) if lease and verdict == USABLE else None
 
 
-def may_be_empty(fstype: str, read_only: bool, detail: str) -> bool:
-    """Return whether a directory that is EMPTY, with this detail, can be what is meant: it shall not be written to, or
-    no server is asked for it, which could show like that what it does not export."""
+def _look(point: str, required: tuple[str, ...]) -> tuple[str, str]:
+    answered = _ask(point)
+    try:
+        with posix.scandir(point) as entries:
+            empty = all(entry.name == _PROBE for entry in entries)
+    except NotADirectoryError:
+        # A line of THIN_FSTAB can mount a file on a file.
+        posix.close(open_regular(point))
+        if was_removed(point):
+            return BROKEN, "the file that it shows was removed"
+        empty = False
+    except OSError as error:
+        if answered and error.errno == errno.EIO:
+            return UNREADABLE, error.strerror or str(error)
+        raise
+    if refused := refusal(point) if empty else "":
+        return (BROKEN, "the directory that it shows was removed") if was_removed(point) else (EMPTY, refused)
+    for name in required:
+        try:
+            posix.lstat(f"{point}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            return LACKING, name
+    return USABLE, ""
+
+
+def may_be_empty(fstype: str, detail: str, *, read_only: bool) -> bool:
+    """Tell whether a directory that is EMPTY, with this detail, can be what is meant.
+
+    It is not to be written to, or no server is asked for it, which could show like that what it does not export.
+    """
     return read_only or (fstype in _LOCAL and detail in _HARMLESS)
 
 
 def _ask(point: str) -> bool:
-    """Have the server itself answer: whether it did, in order; a stale directory is an OSError.
+    """Have the server itself answer, and tell whether it did; a stale directory is an OSError.
 
     What the kernel has kept of a directory it shows for seconds, with some options a minute, after the server has died
     (acdirmin of mount_nfs(8); nfs_open() and nfs_getattr() look there first). A name that nobody has asked for yet is
@@ -113,13 +120,13 @@ def _ask(point: str) -> bool:
 
 
 def was_removed(point: str) -> bool:
-    """Tell whether a mount shows a file or an empty directory that was removed, be there a new one of its name: a
-    nullfs of FreeBSD keeps what was there when it was mounted (nullm_lowerrootvp in sys/fs/nullfs/null_vfsops.c)."""
+    """Tell whether a mount shows a file or an empty directory that was removed, be there a new one of its name."""
+    # A nullfs of FreeBSD keeps what it has mounted (nullm_lowerrootvp in sys/fs/nullfs/null_vfsops.c).
     return posix.stat(point).st_nlink == 0
 
 
 def refusal(point: str) -> str:
-    """Why a directory takes no file, in the system's words; "" if it does. A stale one is an OSError."""
+    """Return why a directory takes no file, in the system's words; "" if it does. A stale one is an OSError."""
     path = f"{point}/{_PROBE}"
     try:
         # Root of a jail owns what is in there: it can be a FIFO, or a link to anywhere.
@@ -148,7 +155,7 @@ def _lstat(path: str) -> posix.stat_result | None:
 def examine(
     item: tuple[str, tuple[str, ...], tuple[str, str] | None, bool],
 ) -> tuple[str, str, tuple[str, int] | None, str]:
-    """look() at one of many directories (point, required, lease, write); and, with ``write``, its refusal()."""
+    """Return what probe() says of one of many directories (point, required, lease, write), and its refusal()."""
     point, required, lease, write = item
     verdict, detail, other = probe(point, required, lease)
     return verdict, detail, other, refusal(point) if write and verdict == USABLE and _is_directory(point) else ""
@@ -159,8 +166,10 @@ def _is_directory(point: str) -> bool:
 
 
 def open_regular(path: str, *, follow: bool = False) -> int:
-    """Open a file to read where somebody else may have laid a FIFO, a device, or a link to a file of the host, which
-    only ``follow`` allows; return its descriptor. FileNotFoundError, OSError."""
+    """Open a file to read where others may have laid a FIFO, a device, or a link, which only ``follow`` allows.
+
+    Return its descriptor. FileNotFoundError, OSError.
+    """
     flags = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC | (0 if follow else posix.O_NOFOLLOW)
     try:
         descriptor = posix.open(path, flags)
@@ -175,7 +184,7 @@ def open_regular(path: str, *, follow: bool = False) -> int:
 
 
 def other_node(locked: str, own_name_file: str) -> tuple[str, int] | None:
-    """Which other node holds the lease, and since how many seconds; None if nobody else does."""
+    """Return the other node that holds the lease, and since how many seconds; None if nobody else does."""
     try:
         with open(open_regular(locked), encoding="utf-8", errors="replace") as file:
             holder = file.read(256).strip()

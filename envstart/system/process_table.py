@@ -1,5 +1,4 @@
-"""Processes that are not our children: who they are, and whether they are still there (psutil's only door; where it is
-missing, ps(1) tells what an unmount depends on)."""
+"""Other processes than our children, by psutil; where that is missing, ps(1) tells what an unmount depends on."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ _PS = ("ps", "-axww", "-o", "pid=", "-o", "ppid=", "-o", "etimes=", "-o", "state
 
 
 def _psutil() -> Any:
-    """The library; None if it is missing."""
+    """Return the library; None if it is missing."""
     site_packages.reach()
     try:
         import psutil
@@ -38,7 +37,7 @@ def _psutil() -> Any:
 
 
 class _Process(NamedTuple):
-    """One process, as ps(1) tells it; ``started`` as for same_process()."""
+    """A process, as ps(1) tells it; ``started`` as for same_process()."""
 
     pid: int
     parent: int
@@ -63,14 +62,14 @@ def _by_ps() -> dict[int, _Process]:
         return {}
     finally:
         os.close(out)
-    return {one.pid: one for one in listed}
+    return {process.pid: process for process in listed}
 
 
 def _alive() -> Iterator[tuple[int, list[str]]]:
     """Return pid and command line of each process; of one that has ended the kernel keeps no arguments."""
     psutil = _psutil()
     if psutil is None:
-        yield from ((one.pid, one.words) for one in _by_ps().values() if not one.is_zombie)
+        yield from ((listed.pid, listed.words) for listed in _by_ps().values() if not listed.is_zombie)
         return
     for process in psutil.process_iter(["cmdline"]):
         if process.info["cmdline"]:
@@ -78,7 +77,7 @@ def _alive() -> Iterator[tuple[int, list[str]]]:
 
 
 def describe(pids: Sequence[int]) -> str:
-    """Who they are, for people: pid, user, command."""
+    """Return pid, user and command of each for people."""
     psutil = _psutil()
     if psutil is None:
         return ", ".join(f"pid {pid}" for pid in pids)
@@ -93,19 +92,23 @@ def describe(pids: Sequence[int]) -> str:
     return "; ".join(texts) or "nobody that could be found"
 
 
-def find_by_argv(programs: Sequence[str], *wanted: str) -> list[int]:
-    """Processes of one of these programs that have all the words that are ``wanted`` among their arguments. Runs in a
-    child: it reads those of every process, and can be held up by one."""
+def find_by_argv(programs: Sequence[str], *arguments: str) -> list[int]:
+    """Return the processes of one of these programs that have all of these arguments.
+
+    Runs in a child: it reads the arguments of every process, and can be held up by one.
+    """
     return [
         pid
         for pid, words in _alive()
-        if set(wanted) <= set(words) and any(os.path.basename(one) in programs for one in words)
+        if set(arguments) <= set(words) and any(os.path.basename(word) in programs for word in words)
     ]
 
 
 def machines() -> list[str] | None:
-    """Return the words on the command lines of all processes of emulators, among them the names of their VMs; None if
-    that cannot be told. Runs in a child, as find_by_argv() does."""
+    """Return the words on the command lines of emulators, the names of their VMs among them; None without an answer.
+
+    Runs in a child, as find_by_argv() does.
+    """
     arguments: list[str] = []
     processes = list(_alive())
     for _, argv in processes:
@@ -116,7 +119,7 @@ def machines() -> list[str] | None:
 
 
 def only_zombies(group: int) -> bool:
-    """Whether all that is left of a process group has ended, and waits for its parent to notice."""
+    """Tell whether all that is left of a process group has ended, and waits for its parent to notice."""
     psutil = _psutil()
     if psutil is None:
         return False
@@ -130,8 +133,10 @@ def only_zombies(group: int) -> bool:
 
 
 def cbsd_ancestors(part: str) -> list[tuple[int, float]]:
-    """Of the processes that we descend from, those with ``part`` in a word of their command line: pid, and its begin
-    for same_process(). UnavailableError if that cannot be told."""
+    """Return pid and begin (same_process()) of our ancestors with ``part`` in a word of their command line.
+
+    UnavailableError if that cannot be told.
+    """
     psutil = _psutil()
     if psutil is None:
         return _ancestors_by_ps(part)
@@ -147,14 +152,14 @@ def cbsd_ancestors(part: str) -> list[tuple[int, float]]:
 
 def _ancestors_by_ps(part: str) -> list[tuple[int, float]]:
     table = _by_ps()
-    one = table.get(os.getpid())
-    if one is None:
+    own = table.get(os.getpid())
+    if own is None:
         remedy = site_packages.how_to_install("psutil")
         raise UnavailableError(
             "cannot tell who has called this: Python's psutil is missing, and ps(1) fails", hint=remedy
         )
     ancestors = []
-    parent = table.get(one.parent)
+    parent = table.get(own.parent)
     while parent is not None and parent.pid != parent.parent:
         if any(part in word for word in parent.words):
             ancestors.append((parent.pid, parent.started))
@@ -163,14 +168,17 @@ def _ancestors_by_ps(part: str) -> list[tuple[int, float]]:
 
 
 def find_cbsd_process(parts: Sequence[str], name: str) -> int:
-    """The pid of a process that has one of these ``parts`` in a word of its command line, and names this environment as
-    CBSD's own programs do; 0 if there is none."""
-    for pid, given in _alive():
-        # CBSD passes some of its words on with their quotes.
-        words = [word.replace('"', "") for word in given]
+    """Return the pid of a process with one of ``parts`` in a word that names this jail or VM as CBSD's do, or 0."""
+    for pid, words in _unquoted():
         if any(part in word for part in parts for word in words) and {name, f"jname={name}"} & set(words):
             return pid
     return 0
+
+
+def _unquoted() -> Iterator[tuple[int, list[str]]]:
+    """Yield pid and command line of each process without quotes: CBSD passes some words on with them."""
+    for pid, argv in _alive():
+        yield pid, [word.replace('"', "") for word in argv]
 
 
 # Commands of CBSD that make a jail or VM, and may take its name from a file (jconf=FILE, an image).
@@ -187,8 +195,7 @@ def creating() -> int:
 
     A path does not count as a name: an image can hold another one than its file has.
     """
-    for pid, argv in _alive():
-        words = [word.replace('"', "") for word in argv]
+    for pid, words in _unquoted():
         programs = [number for number, word in enumerate(words) if _is_creating(word)]
         if programs and not any(word.startswith(_NAMING) or is_name(word) for word in words[programs[0] + 1 :]):
             return pid
@@ -201,11 +208,11 @@ def _is_creating(word: str) -> bool:
 
 
 def same_process(pid: int, started: float) -> bool:
-    """Whether the process of this number is the one that began then (see start_time())."""
+    """Tell whether the process of this number is the one that began then (see start_time())."""
     psutil = _psutil()
     if psutil is None:
-        one = _by_ps().get(pid)
-        return one is not None and not one.is_zombie and abs(one.started - started) < _SAME
+        listed = _by_ps().get(pid)
+        return listed is not None and not listed.is_zombie and abs(listed.started - started) < _SAME
     try:
         process = psutil.Process(pid)
         same = abs(_since_boot(psutil, process) - started) < _SAME
@@ -215,11 +222,11 @@ def same_process(pid: int, started: float) -> bool:
 
 
 def start_time(pid: int) -> float:
-    """When the process of this number began, for same_process(); 0 if that cannot be told."""
+    """Return when the process of this number began, for same_process(); 0 if that cannot be told."""
     psutil = _psutil()
     if psutil is None:
-        one = _by_ps().get(pid)
-        return one.started if one is not None else 0.0
+        listed = _by_ps().get(pid)
+        return listed.started if listed is not None else 0.0
     try:
         return _since_boot(psutil, psutil.Process(pid))
     except psutil.Error:
@@ -227,13 +234,13 @@ def start_time(pid: int) -> float:
 
 
 def _since_boot(psutil: Any, process: Any) -> float:
-    """Seconds from the system's boot to a process's begin. By the time of day all processes begin at another time when
-    the clock is set, as after a boot: the kernel keeps that of the boot, and adds to it (sys/kern/kern_proc.c)."""
+    """Return the seconds from the system's boot to a process's begin, which stay when the clock is set."""
+    # The kernel keeps the time of the boot, and adds to it (sys/kern/kern_proc.c).
     return float(process.create_time() - psutil.boot_time())
 
 
-async def end(pids: Sequence[int], gently: bool = True) -> None:
-    """TERM if ``gently``, a short while, KILL."""
+async def end(pids: Sequence[int], *, gently: bool = True) -> None:
+    """Send TERM if ``gently``, and KILL after a short while."""
 
     def send(number: int) -> bool:
         return sum(_signal(pid, number) for pid in pids) > 0
@@ -257,7 +264,7 @@ async def end_gradually(
 
 
 def _signal(pid: int, number: int) -> bool:
-    """Send a signal (0: none); whether there is such a process."""
+    """Send a signal (0: none); tell whether there is such a process."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

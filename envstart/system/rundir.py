@@ -15,8 +15,7 @@ DIR = "/var/run/envstart"
 
 
 def directory() -> str:
-    """DIR, made when it is missing; PermissionDeniedError if anybody else could have put something there,
-    NoSpaceError, NotFoundError."""
+    """Return DIR, made if missing. NoSpaceError, NotFoundError, PermissionDeniedError if others can write there."""
     try:
         return _directory()
     except OSError as error:
@@ -43,19 +42,19 @@ def make_private(path: str) -> None:
 
 
 def require_private(path: str) -> None:
-    """PermissionError unless it is a directory that only root can write. OSError."""
+    """Raise PermissionError unless it is a directory that only root can write. OSError."""
     status = posix.lstat(path)
     if status.st_uid != posix.geteuid() or status.st_mode & 0o022 or not stat.S_ISDIR(status.st_mode):
         raise PermissionError(errno.EPERM, "it must be a directory that only root can write")
 
 
 def path(name: str) -> str:
-    """Where the file of this name is."""
+    """Return the path of a file of ours."""
     return f"{DIR}/{name}"
 
 
 def read(name: str) -> bytes:
-    """What was written last; nothing, if that is not to be had."""
+    """Return what was written last; nothing, if that is not to be had."""
     try:
         with open(path(name), "rb", buffering=0) as file:
             return file.readall()
@@ -82,7 +81,7 @@ def touch(name: str) -> None:
 
 
 def age(name: str) -> float | None:
-    """Seconds since its touch(); None if there is none."""
+    """Return the seconds since its touch(); None if there is none."""
     try:
         seconds = time.monotonic() - float(read(name).split()[0])
     except (ValueError, IndexError):
@@ -91,7 +90,7 @@ def age(name: str) -> float | None:
 
 
 def load_note(name: str) -> str:
-    """The text of a note; "" if there is none. TemporaryError if that cannot be told."""
+    """Return the text of a note; "" if there is none. TemporaryError if that cannot be told."""
     try:
         with open(path(f"{name}.note"), encoding="utf-8", errors="surrogateescape") as file:
             return file.read()

@@ -34,6 +34,7 @@ class Signals:
     _armed: Signals | None = None
 
     def __init__(self) -> None:
+        """Take no signal before arm()."""
         self.deaf = False
         # Somebody wants to know how far we are.
         self.asked = False
@@ -60,11 +61,11 @@ class Signals:
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
     def wake(self) -> int | None:
-        """A descriptor that is readable when a signal came in, a child's end among them."""
+        """Return a descriptor that is readable when a signal came in, a child's end among them."""
         return self._pipe[0] if self._pipe else None
 
     def interruption(self) -> SignalError | None:
-        """What to raise because of a signal; None also while ``deaf``: a roll back is not interrupted."""
+        """Return what to raise because of a signal; None also while ``deaf``: a roll back is not interrupted."""
         if not self._received or self.deaf:
             return None
         from envstart.errors import SignalError

@@ -26,14 +26,15 @@ _WELL_KNOWN = (filesystem.__name__, probe.__name__)
 class Worker:
     """A child that calls ``function``, and ``again`` what it is asked to afterwards. OSError.
 
-    ``keep``: see children.call().
+    ``keep``: see process.call().
     """
 
     __slots__ = ("child", "pipe", "_questions")
 
     def __init__(
-        self, function: Callable[..., Any], arguments: Sequence[Any], keep: Iterable[int] = (), again: bool = False
+        self, function: Callable[..., Any], arguments: Sequence[Any], keep: Iterable[int] = (), *, again: bool = False
     ) -> None:
+        """Let a new child make its first call."""
         read: int | None = None
         self._questions: int | None = None
         if again:
@@ -52,7 +53,7 @@ class Worker:
             os.set_blocking(self._questions, False)
 
     def ask(self, function: Callable[..., Any], arguments: Sequence[Any]) -> bool:
-        """Let it call this one; whether it could be told. Nothing is waited for: it may be gone, or have no room."""
+        """Let it call this one; tell whether it could be told: it may be gone, or have no room."""
         if self._questions is None:
             return False
         self.child.what = process.named(function, arguments)
@@ -63,12 +64,12 @@ class Worker:
             return False
 
     def answered(self) -> bool:
-        """Whether its answer has come. One that is not asked again has let go of all that it had open, too."""
+        """Tell whether its answer has come. One that is not asked again has let go of all that it had open, too."""
         self.pipe.fill()
         return self.pipe.closed or (self._questions is not None and bool(process.answers(self.pipe.data)[0]))
 
     def answer(self) -> Any:
-        """The result; its OSError or EnvstartError is raised, EOFError if it ended before."""
+        """Return the result; raise its OSError or EnvstartError, EOFError if it ended before."""
         answers, self.pipe.data = process.answers(self.pipe.data)
         if not answers:
             raise EOFError
@@ -85,9 +86,10 @@ class Worker:
 
 
 class WorkerPool:
-    """All of them, for those who ask side by side."""
+    """The workers of those who ask side by side."""
 
     def __init__(self) -> None:
+        """Begin without a child."""
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
         self._again = True
@@ -95,8 +97,10 @@ class WorkerPool:
     async def ask(
         self, function: Callable[..., Any], arguments: Sequence[Any], keep: Sequence[int], limit: float
     ) -> Worker:
-        """Who was asked: for what filesystem.py and probe.py do, one that has answered before, if it comes to it at
-        once. ``limit``: the time (time.monotonic) from which on nobody is waited for. OSError."""
+        """Return the worker that was asked: for filesystem.py and probe.py a free one that has answered before, if any.
+
+        ``limit``: the time (time.monotonic) from which on nobody is waited for. OSError.
+        """
         if keep or not self._again or function.__module__ not in _WELL_KNOWN:
             return Worker(function, arguments, keep)
         if self._busy and not self._idle:
@@ -116,13 +120,13 @@ class WorkerPool:
         return worker
 
     def dismiss(self) -> None:
-        """From here on each child answers once: those who wait for another question hold descriptors."""
+        """Let each child answer once from here on: those who wait for another question hold descriptors."""
         self._again = False
         while self._idle:
             self._idle.pop().close()
 
     def done(self, worker: Worker, *, answered: bool) -> None:
-        """Its answer was taken, or is not waited for any more."""
+        """Take a worker back whose answer was taken, or is not waited for any more."""
         if self._again and worker in self._busy and answered and not worker.pipe.closed:
             self._idle.append(worker)
         else:

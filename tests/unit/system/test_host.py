@@ -23,8 +23,7 @@ from envstart.engine.locking import Locks
 from envstart.errors import NoSpaceError, TemporaryError
 from envstart.mounts.table import Entry, Table
 from envstart.steps import forced
-from envstart.system import guests, process_table, rundir
-from envstart.system import log as reports
+from envstart.system import guests, os_linux, process_table, rundir
 from envstart.system import process as children
 from envstart.system.command import Result
 from envstart.system.host import Host
@@ -173,7 +172,7 @@ def test_names_of_jails_that_are_lost_on_a_full_disk() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere syslog(3) does not wait")
 def test_a_log_that_nobody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reports, "_LOG", str(tmp_path / "log"))
+    monkeypatch.setattr(os_linux, "_LOG", str(tmp_path / "log"))
     report = Report("env_start_nfs", "local0")
     # Nobody is there.
     report.warn("lost")
