@@ -90,15 +90,8 @@ def _given(options: argparse.Namespace, report: Report, plans: Sequence[Plan]) -
     if options.json:
         output.document(report, directories=records)
     else:
-        header = {
-            "directory": "DIRECTORY",
-            "state": "STATE",
-            "source": "SOURCE",
-            "point": "MOUNT POINT",
-            "found": "FOUND",
-        }
         ordered = sorted(records, key=lambda record: record["level"] == "ok")
-        tell("".join(f"{line}\n" for line in output.table([header, *ordered])))
+        tell("".join(f"{line}\n" for line in output.table([_HEADER, *ordered])))
     return os.EX_OK if all(record["level"] in ("ok", "warning") for record in records) else 1
 
 

@@ -1,9 +1,22 @@
-"""Files of our own that are written whole or not at all."""
+"""Read files of others with care, and write files of our own whole or not at all."""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
+
+from envstart.system.probe import open_regular
+
+_SIZE_MAX = 1 << 20
+
+
+def read_text(path: str, *, follow: bool = True) -> str:
+    """Return the text of a regular file, "" if it is missing; ``follow``: see open_regular(). May hang. OSError."""
+    try:
+        with open(open_regular(path, follow=follow), encoding="utf-8", errors="replace") as file:
+            return file.read(_SIZE_MAX)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
 
 
 def atomic_write(path: str, data: bytes, *, mode: int = 0o600, sync: bool = False, shared: bool = False) -> None:

@@ -7,11 +7,12 @@ Where a check would have to touch a mount whose server does not answer, that is 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart import lifecycle
+from envstart.cbsd.inventory import EnvironmentRecord, Inventory
 from envstart.cbsd.leftovers import removal_danger
-from envstart.cli.doctor import machine, places, servers, sources
+from envstart.cli.doctor import hooks, machine, places, servers, sources
 from envstart.cli.doctor.finding import (
     CRITICAL,
     HOST,
@@ -26,24 +27,19 @@ from envstart.cli.doctor.finding import (
 from envstart.config import remedies
 from envstart.errors import EnvstartError
 from envstart.mounts.table import Table
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.cbsd.inventory import EnvironmentRecord, Inventory
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 # Seconds for all of it.
-_PATIENCE = 14.0
+_TIMEOUT = 14.0
 _ORDER = (CRITICAL, WARNING, NOTE)
 
 
 def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) -> list[Finding]:
-    """All findings, worst first; with ``names`` only of these environments, and of what they need from the host."""
-    wanted = [
+    """Return all findings, worst first; with ``names`` only of these, and of what they need from the host."""
+    records = [
         record for inventory in inventories for record in (inventory.chosen(names) if names else inventory.environments)
     ]
-    host.deadline.set(host.deadline.elapsed() + _PATIENCE)
+    host.deadline.set(host.deadline.elapsed() + _TIMEOUT)
     findings = [
         Finding(CRITICAL, HOST, problem, f"look at {inventory.workdir}; envstart knows less until it can be read")
         for inventory in inventories
@@ -57,32 +53,32 @@ def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) 
         if inventory.workdir not in alive:
             text = f"{inventory.workdir} does not answer: nothing below it is looked at"
             findings.append(Finding(CRITICAL, HOST, text, see_check([inventory.workdir])))
-    cases = []
-    for record in wanted:
+    subjects = []
+    for record in records:
         if record.workdir not in alive:
             continue
         findings += _of_row(record)
-        case, mistakes = _case(record)
+        subject, mistakes = _subject(record)
         findings += mistakes
-        cases += [case] if case else []
+        subjects += [subject] if subject else []
     try:
         mounts = host.complete(host.mounts())
     except EnvstartError as error:
         findings.append(of_error(CRITICAL, HOST, error))
         mounts = Table(())
-    findings += _unregistered(inventories, wanted, mounts)
-    scene = Context(inventories, cases, mounts)
+    findings += _unregistered(inventories, records, mounts)
+    context = Context(inventories, subjects, mounts)
     for workdir, look in alive.items():
-        findings += places.of_workdir(workdir, look, scene)
-    parts = (machine, places, servers, sources)
-    checks = [check for part in parts for check in part.checks(host, scene)]
+        findings += places.of_workdir(workdir, look, context)
+    parts = (machine, hooks, places, servers, sources)
+    checks = [check for part in parts for check in part.checks(host, context)]
     for answer in host.gather(checks):
         findings += answer
-    return sorted(findings, key=lambda one: (_ORDER.index(one.level), one.about != HOST, one.about))
+    return sorted(findings, key=lambda each: (_ORDER.index(each.level), each.about != HOST, each.about))
 
 
 def _of_row(record: EnvironmentRecord) -> list[Finding]:
-    """What CBSD's own record of an environment says."""
+    """Look at what CBSD's own record of a jail or VM says."""
     if record.problem:
         return [Finding(CRITICAL, record.name, record.problem, f"correct it: cbsd jset jname={record.name} ...")]
     if os.path.basename(record.hook).startswith("env_stop_"):
@@ -96,10 +92,10 @@ def _of_row(record: EnvironmentRecord) -> list[Finding]:
 
 
 def _unregistered(
-    inventories: Sequence[Inventory], wanted: Sequence[EnvironmentRecord], mounts: Table
+    inventories: Sequence[Inventory], records: Sequence[EnvironmentRecord], mounts: Table
 ) -> list[Finding]:
     """Find what is mounted of jails and VMs that were unregistered: a removal deletes what is in it."""
-    listed = {record.name: record for record in wanted if not record.registered}
+    listed = {record.name: record for record in records if not record.registered}
     findings = []
     for inventory in inventories:
         for entry in mounts:
@@ -110,8 +106,8 @@ def _unregistered(
     return findings
 
 
-def _case(record: EnvironmentRecord) -> tuple[Subject | None, list[Finding]]:
-    """The plan of an environment, and what is wrong, or doubtful, with its configuration."""
+def _subject(record: EnvironmentRecord) -> tuple[Subject | None, list[Finding]]:
+    """Plan for a jail or VM, and find what is wrong, or doubtful, with its configuration."""
     if not record.backend or record.environment is None:
         return None, []
     try:

@@ -46,7 +46,7 @@ class Context(NamedTuple):
     """What is examined: the inventories, the jails and VMs that have a plan, and the mount table."""
 
     inventories: Sequence[Inventory]
-    cases: Sequence[Subject]
+    subjects: Sequence[Subject]
     mounts: Table
 
     def see_check(self) -> str:
@@ -55,7 +55,7 @@ class Context(NamedTuple):
 
     def fstypes(self) -> set[str]:
         """Return the kinds of all steps of all plans."""
-        return {step.fstype for case in self.cases for step in case.plan.steps}
+        return {step.fstype for subject in self.subjects for step in subject.plan.steps}
 
 
 def see_check(workdirs: Sequence[str]) -> str:
@@ -63,12 +63,12 @@ def see_check(workdirs: Sequence[str]) -> str:
     return f"is it on a dead server? {remedies.known('check', [], workdirs)}"
 
 
-async def guarded(scene: Context, check: Awaitable[list[Finding]], what: str) -> list[Finding]:
+async def guarded(context: Context, check: Awaitable[list[Finding]], what: str) -> list[Finding]:
     """Return the findings of a check; one that cannot be made is a finding like another."""
     try:
         return await check
     except (NoResponseError, DeadlineExceededError) as error:
-        return [Finding(WARNING, HOST, f"cannot look at {what}: {error.message}", error.hint or scene.see_check())]
+        return [Finding(WARNING, HOST, f"cannot look at {what}: {error.message}", error.hint or context.see_check())]
     except EnvstartError as error:
         return [of_error(WARNING, HOST, error)]
     except OSError as error:

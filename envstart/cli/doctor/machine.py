@@ -1,25 +1,32 @@
-"""What the host itself must have for the backends in use: rights, programs, modules, services, an identity."""
+"""Look at what the host itself must have for the backends in use: rights, programs, modules, services, an identity."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import Any
 
 from envstart.backends.nfs import version
-from envstart.cli.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Finding, guarded, of_error, of_several, several
+from envstart.cli.doctor.finding import (
+    CRITICAL,
+    HOST,
+    NOTE,
+    WARNING,
+    Context,
+    Finding,
+    Subject,
+    guarded,
+    of_error,
+    of_several,
+    several,
+)
 from envstart.config import remedies
+from envstart.engine.plan import Step
 from envstart.errors import EnvstartError, TemporaryError
 from envstart.steps import nfs_failure
 from envstart.system import rundir
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Mapping
-    from typing import Any
-
-    from envstart.cli.doctor.finding import Context, Subject
-    from envstart.engine.plan import Step
-    from envstart.system.command import Result
-    from envstart.system.host import Host
+from envstart.system.command import Result
+from envstart.system.host import Host
 
 # Programs that a step of this kind runs, and the module that the kernel needs for it: as kldstat -m calls it, and its
 # file. What mount(8) or a daemon loads by itself must at least be there to load.
@@ -73,38 +80,42 @@ _DAEMONS = ("iscsid", "hastd")
 # What empties /var/run at each boot.
 _CLEANVAR = "/etc/rc.d/cleanvar"
 # Seconds for a command that only asks.
-_PATIENCE = 4.0
+_TIMEOUT = 4.0
 
 
-def checks(host: Host, scene: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
-    """All of them, not yet begun."""
-    yield guarded(scene, _own(host, scene), "this host")
+def checks(host: Host, context: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
+    """Return the checks, not yet begun."""
+    yield guarded(context, _own(host, context), "this host")
     if host.platform == "freebsd":
-        yield guarded(scene, _cleaned(scene), "rc.d/cleanvar")
-    if host.platform != "freebsd" or not scene.cases:
+        yield guarded(context, _cleaned(context), "rc.d/cleanvar")
+    if host.platform != "freebsd" or not context.subjects:
         return
-    yield guarded(scene, _kernel(host, scene), "the kernel")
-    for fstype in sorted(scene.fstypes() & set(_MODULES)):
-        yield guarded(scene, _module(host, *_MODULES[fstype]), "kernel modules")
-    for name, users in _services(scene).items():
-        yield guarded(scene, _service(host, name, users), f"the service {name}")
-    yield guarded(scene, _clock(host), "the clock")
-    yield guarded(scene, _locks(scene), "locks of NFS")
+    yield guarded(context, _kernel(host, context), "the kernel")
+    for fstype in sorted(context.fstypes() & set(_MODULES)):
+        yield guarded(context, _module(host, *_MODULES[fstype]), "kernel modules")
+    for name, users in _services(context).items():
+        yield guarded(context, _service(host, name, users), f"the service {name}")
+    yield guarded(context, _clock(host), "the clock")
+    yield guarded(context, _locks(context), "locks of NFS")
 
 
-async def _locks(scene: Context) -> list[Finding]:
+async def _locks(context: Context) -> list[Finding]:
     """Tell who has NFSv3 with locks on the server, which rpc.lockd(8) serves: see umount(8), -f."""
-    users = [case.name for case in scene.cases if any(getattr(step, "lockd", False) for step in case.plan.steps)]
+    users = [
+        subject.name
+        for subject in context.subjects
+        if any(getattr(step, "lockd", False) for step in subject.plan.steps)
+    ]
     text = "NFSv3 without nolockd: while rpc.lockd runs, a forced unmount can crash the host (umount(8))"
     remedy = "add -onolockd to MOUNT_NFS_OPT, or use NFSv4, unless hosts lock files against each other"
     return [of_several(NOTE, users, text, remedy)] if users else []
 
 
-async def _own(host: Host, scene: Context) -> list[Finding]:
-    """What can be told without asking anybody."""
+async def _own(host: Host, context: Context) -> list[Finding]:
+    """Look at what can be told without asking anybody."""
     findings = []
     if os.geteuid() != 0:
-        again = remedies.known("doctor", [], [inventory.workdir for inventory in scene.inventories])
+        again = remedies.known("doctor", [], [inventory.workdir for inventory in context.inventories])
         findings.append(Finding(WARNING, HOST, "not all can be seen by others than root", again))
     elif os.path.lexists(rundir.DIR):
         try:
@@ -112,8 +123,8 @@ async def _own(host: Host, scene: Context) -> list[Finding]:
         except EnvstartError as error:
             findings.append(of_error(CRITICAL, HOST, error))
     commands = _PROGRAMS[host.platform]
-    programs = sorted({program for fstype in scene.fstypes() for program in commands.get(fstype, ())})
-    theirs = (f"{_CBSD}/", *(f"{inventory.workdir}/" for inventory in scene.inventories))
+    programs = sorted({program for fstype in context.fstypes() for program in commands.get(fstype, ())})
+    theirs = (f"{_CBSD}/", *(f"{inventory.workdir}/" for inventory in context.inventories))
     for program in programs:
         path = host.find(program)
         if path is None:
@@ -126,9 +137,9 @@ async def _own(host: Host, scene: Context) -> list[Finding]:
     return findings
 
 
-async def _cleaned(scene: Context) -> list[Finding]:
+async def _cleaned(context: Context) -> list[Finding]:
     """Find what rc.d/cleanvar of FreeBSD 12 and 13 would delete: without -x find(1) goes down into what is mounted."""
-    points = sorted(point for point in scene.mounts.points if point.startswith("/var/run/"))
+    points = sorted(point for point in context.mounts.points if point.startswith("/var/run/"))
     if not points:
         return []
     try:
@@ -145,7 +156,7 @@ async def _cleaned(scene: Context) -> list[Finding]:
 
 
 async def _sysctls(host: Host) -> dict[str, str]:
-    """The values that are looked at here; what this kernel does not know is missing."""
+    """Return the values that are looked at here; what this kernel does not know is missing."""
 
     def parse(result: Result) -> dict[str, str]:
         rows = [line.partition(": ") for line in result.out.splitlines()]
@@ -157,18 +168,18 @@ async def _sysctls(host: Host) -> dict[str, str]:
     return values
 
 
-async def _kernel(host: Host, scene: Context) -> list[Finding]:
+async def _kernel(host: Host, context: Context) -> list[Finding]:
     values = await _sysctls(host)
     findings = []
     if values.get("security.jail.jailed", "0") != "0":
         text = "this is a jail: nothing can be mounted from here as CBSD wants it"
         findings.append(Finding(CRITICAL, HOST, text, "run CBSD and its hooks on the host"))
-    return findings + _identity(values, scene)
+    return findings + _identity(values, context)
 
 
-def _identity(values: Mapping[str, str], scene: Context) -> list[Finding]:
+def _identity(values: Mapping[str, str], context: Context) -> list[Finding]:
     """Look at /etc/hostid, which NFSv4 servers, reservations and marks tell hosts by (docs/freebsd.md#nfs-limits)."""
-    users = [case.name for case in scene.cases if any(map(_tells_hosts_apart, case.plan.steps))]
+    users = [subject.name for subject in context.subjects if any(map(_tells_hosts_apart, subject.plan.steps))]
     if not users:
         return []
     uuid = values.get("kern.hostuuid", "").lower()
@@ -203,19 +214,19 @@ async def _module(host: Host, name: str, file: str) -> list[Finding]:
     return []
 
 
-def _services(scene: Context) -> dict[str, list[str]]:
-    """Services that must run, each with the environments that need it."""
+def _services(context: Context) -> dict[str, list[str]]:
+    """Return the services that must run, each with the jails and VMs that need it."""
     needed: dict[str, list[str]] = {}
-    for case in scene.cases:
-        for name in sorted(set(_services_of(case))):
-            needed.setdefault(name, []).append(case.name)
+    for subject in context.subjects:
+        for name in sorted(set(_services_of(subject))):
+            needed.setdefault(name, []).append(subject.name)
     return needed
 
 
-def _services_of(case: Subject) -> Iterator[str]:
-    for step in case.plan.steps:
+def _services_of(subject: Subject) -> Iterator[str]:
+    for step in subject.plan.steps:
         options: tuple[str, ...] = getattr(step, "options", ())
-        if step.fstype == "iscsi" and not case.plan.config["ISCSI_START_DAEMON"]:
+        if step.fstype == "iscsi" and not subject.plan.config["ISCSI_START_DAEMON"]:
             yield "iscsid"
         elif step.fstype == "hast":
             yield "hastd"
@@ -246,8 +257,8 @@ async def _clock(host: Host) -> list[Finding]:
 
 
 async def _asked(host: Host, *argv: str) -> Result:
-    """A command that only asks; TemporaryError without an answer."""
-    result = await host.run(argv, timeout=_PATIENCE, read_only=True)
+    """Run a command that only asks; TemporaryError without an answer."""
+    result = await host.run(argv, timeout=_TIMEOUT, read_only=True)
     if result.status is None:
         raise TemporaryError(f"cannot tell: {' '.join(argv)}: {result.words}", hint="try again")
     return result

@@ -1,24 +1,19 @@
-"""The servers that plans need: their names, whether they answer, whether they export what is wanted."""
+"""Look at the servers that plans need: their names, whether they answer, and what they export."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from envstart.backends.nfs import version
-from envstart.cli.doctor.finding import CRITICAL, NOTE, WARNING, Finding, guarded, of_several, several
+from envstart.cli.doctor.finding import CRITICAL, NOTE, WARNING, Context, Finding, guarded, of_several, several
+from envstart.engine.plan import Step
 from envstart.errors import DeadlineExceededError, NoResponseError, UnavailableError, reason
 from envstart.paths import is_below
 from envstart.steps import nfs_failure
 from envstart.system import network
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
-    from typing import Any
-
-    from envstart.cli.doctor.finding import Context
-    from envstart.engine.plan import Step
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 # Seconds for a name, for a connection, and for showmount(8); together less than a doctor has.
 _RESOLVING, _CONNECTING, _LISTING = 4.0, 2.0, 4.0
@@ -26,44 +21,38 @@ _RESOLVING, _CONNECTING, _LISTING = 4.0, 2.0, 4.0
 _SPARE = 0.5
 
 
-class Server:
-    """One port of one server. ``nfs``: the version wanted, "" for other services. ``options``: those that leave out
-    kinds of address. ``others``: a plan has another portal. ``paths`` by the environments that want them."""
+class Server(NamedTuple):
+    """A port of a server. ``nfs``: the version, "" for other services.
 
-    __slots__ = ("name", "port", "nfs", "options", "others", "paths")
+    ``options``: those that leave out kinds of address. ``others``: a plan has another portal.
+    """
 
-    def __init__(self, name: str, port: int, nfs: str, options: tuple[str, ...], others: bool) -> None:
-        self.name = name
-        self.port = port
-        self.nfs = nfs
-        self.options = options
-        self.others = others
-        self.paths: dict[str, list[str]] = {}
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        return (self.name, self.port, self.nfs, self.options, self.others)
+    name: str
+    port: int
+    nfs: str
+    options: tuple[str, ...]
+    others: bool
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of address that the options allow."""
+        """Return the kinds of address that the options allow."""
         return nfs_failure.kinds(self.options)
 
 
-def checks(host: Host, scene: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
-    """One for each server, not yet begun."""
-    servers: dict[tuple[object, ...], Server] = {}
-    for case in scene.cases:
-        for step in case.plan.steps:
+def checks(host: Host, context: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
+    """Return a check for each server, not yet begun."""
+    servers: dict[Server, dict[str, list[str]]] = {}
+    for subject in context.subjects:
+        for step in subject.plan.steps:
             for server in _of_step(step):
-                wanted = servers.setdefault(server.key, server).paths.setdefault(case.name, [])
-                wanted.append("/" + step.source.partition(":/")[2] if server.nfs else "")
-    for server in servers.values():
-        yield guarded(scene, _server(host, server), server.name)
+                paths = servers.setdefault(server, {}).setdefault(subject.name, [])
+                paths.append("/" + step.source.partition(":/")[2] if server.nfs else "")
+    for server, paths_of in servers.items():
+        yield guarded(context, _server(host, server, paths_of), server.name)
 
 
 def _of_step(step: Step) -> Iterator[Server]:
-    """The servers that a step needs."""
+    """Return the servers that a step needs."""
     options: tuple[str, ...] = getattr(step, "options", ())
     # Without multipath, one portal of several is enough.
     others = len(step.servers) > 1 and not getattr(step, "multipath", None)
@@ -74,18 +63,19 @@ def _of_step(step: Step) -> Iterator[Server]:
             yield Server(name, port, "", (), others)
 
 
-async def _server(host: Host, server: Server) -> list[Finding]:
-    """Name, port, exports: each is asked only if the one before it is well."""
-    wrong = await _name(host, server)
-    if wrong is None:
-        wrong = await _port(host, server)
+async def _server(host: Host, server: Server, paths_of: dict[str, list[str]]) -> list[Finding]:
+    """Look at name, port and exports, each only if nothing is wrong with the one before it.
+
+    ``paths_of``: the directories that each jail or VM needs.
+    """
+    users = list(paths_of)
+    wrong = await _name(host, server, users) or await _port(host, server, users)
     if wrong is not None:
         return [wrong]
-    return await _exports(host, server) if server.nfs and host.find("showmount") else []
+    return await _exports(host, server, paths_of) if server.nfs and host.find("showmount") else []
 
 
-async def _name(host: Host, server: Server) -> Finding | None:
-    users = list(server.paths)
+async def _name(host: Host, server: Server, users: Sequence[str]) -> Finding | None:
     try:
         problem, kinds = await host.call_with_timeout(network.resolve, server.name, timeout=_RESOLVING)
     except (NoResponseError, DeadlineExceededError):
@@ -105,8 +95,7 @@ async def _name(host: Host, server: Server) -> Finding | None:
     return None
 
 
-async def _port(host: Host, server: Server) -> Finding | None:
-    users = list(server.paths)
+async def _port(host: Host, server: Server, users: Sequence[str]) -> Finding | None:
     where = f"{server.name}, port {server.port}"
     try:
         if server.nfs:
@@ -129,13 +118,13 @@ async def _port(host: Host, server: Server) -> Finding | None:
     return of_several(WARNING if server.others else CRITICAL, users, text, remedy)
 
 
-async def _exports(host: Host, server: Server) -> list[Finding]:
-    """What the server exports, as mountd tells it; NFSv4 needs neither mountd nor rpcbind."""
+async def _exports(host: Host, server: Server, paths_of: dict[str, list[str]]) -> list[Finding]:
+    """Look at what the server exports, as mountd tells it; NFSv4 needs neither mountd nor rpcbind."""
     try:
         result = await host.run(("showmount", "-E", server.name.strip("[]")), timeout=_LISTING, read_only=True)
     except UnavailableError:
         return []
-    users = list(server.paths)
+    users = list(paths_of)
     if result.status != 0:
         level = NOTE if server.nfs == "4" else WARNING
         text = f"{server.name} does not tell what it exports: {result.words}"
@@ -143,14 +132,13 @@ async def _exports(host: Host, server: Server) -> list[Finding]:
         return [of_several(level, users, text, remedy)]
     exported = [line.strip() for line in result.out.splitlines() if line.startswith("/")]
     lacking = {
-        name: [path for path in paths if not _covered(path, exported, server.nfs)]
-        for name, paths in server.paths.items()
+        name: [path for path in paths if not _covered(path, exported, server.nfs)] for name, paths in paths_of.items()
     }
     missing = [path for paths in lacking.values() for path in paths]
     if not missing:
         return []
     # If no path at all is found, an NFSv4 server may have its root somewhere else than it seems.
-    unsure = server.nfs == "4" and len(missing) == sum(map(len, server.paths.values()))
+    unsure = server.nfs == "4" and len(missing) == sum(map(len, paths_of.values()))
     text = f"{server.name} does not export {several(missing)}" + (
         ", unless its V4 root is another one" if unsure else ""
     )
@@ -160,10 +148,10 @@ async def _exports(host: Host, server: Server) -> list[Finding]:
 
 
 def _covered(path: str, exported: list[str], nfs: str) -> bool:
-    """Whether a path is exported, or lies below one that is. An NFSv4 path begins at the server's own V4 root, which
-    the list of exports does not tell, so there the end of an exported path is enough."""
+    """Tell whether a path is exported, or lies below one that is."""
     if any(is_below(path, top) for top in exported):
         return True
+    # An NFSv4 path begins at the server's own V4 root, which the list does not tell: the end of a path is enough.
     while nfs == "4" and path != "/":
         if any(top.endswith(path) for top in exported):
             return True

@@ -1,10 +1,11 @@
-"""Directories of this host that are mounted for environments: what of them is not there, or not shown."""
+"""Look at directories of this host that are mounted for jails and VMs: what of them is missing, or not shown."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
-from envstart.cli.doctor.finding import CRITICAL, WARNING, Finding, guarded, of_several
+from envstart.cli.doctor.finding import CRITICAL, WARNING, Context, Finding, Subject, guarded, of_several
 from envstart.engine.plan import NOT_READY
 from envstart.mounts.vis import unvis
 from envstart.paths import is_below
@@ -12,61 +13,55 @@ from envstart.steps import sources
 from envstart.steps.mount import Mount
 from envstart.steps.required import MountedDirectory
 from envstart.system import probe
+from envstart.system.host import Host
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
-    from typing import Any
-
-    from envstart.cli.doctor.finding import Context, Subject
-    from envstart.system.host import Host
-
-_PATIENCE = 3.0
+_TIMEOUT = 3.0
 
 
-def checks(host: Host, scene: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
-    """All of them, not yet begun."""
+def checks(host: Host, context: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
+    """Return the checks, not yet begun."""
     users: dict[str, list[str]] = {}
-    for case in scene.cases:
-        for path in _used(case):
-            users.setdefault(path, []).append(case.name)
-        yield guarded(scene, _required(host, case), "what must be mounted")
-        yield guarded(scene, _unshown(host, case), "what is mounted in sources")
+    for subject in context.subjects:
+        for path in _used(subject):
+            users.setdefault(path, []).append(subject.name)
+        yield guarded(context, _required(host, subject), "what must be mounted")
+        yield guarded(context, _unshown(host, subject), "what is mounted in sources")
     if users:
-        yield guarded(scene, _unmounted(host, users), sources.FSTAB)
+        yield guarded(context, _unmounted(host, users), sources.FSTAB)
 
 
-def _used(case: Subject) -> Iterator[str]:
-    """Directories and files of this host that an environment's files come from."""
-    if case.plan.backend == "nullfs":
-        yield from (step.source for step in case.plan.steps if step.fstype == "nullfs")
-    elif case.plan.backend == "geli" and not case.plan.config["GELI_PROVIDER"].startswith("/dev/"):
-        yield case.plan.config["GELI_PROVIDER"]
+def _used(subject: Subject) -> Iterator[str]:
+    """Return the directories and files of this host that the files of a jail or VM come from."""
+    if subject.plan.backend == "nullfs":
+        yield from (step.source for step in subject.plan.steps if step.fstype == "nullfs")
+    elif subject.plan.backend == "geli" and not subject.plan.config["GELI_PROVIDER"].startswith("/dev/"):
+        yield subject.plan.config["GELI_PROVIDER"]
 
 
-async def _required(host: Host, case: Subject) -> list[Finding]:
+async def _required(host: Host, subject: Subject) -> list[Finding]:
     findings = []
-    for step in case.plan.steps:
+    for step in subject.plan.steps:
         if isinstance(step, MountedDirectory) and (state := await step.observe(host)).status == NOT_READY:
-            findings.append(Finding(CRITICAL, case.name, f"{step.source}: {state.detail}", f"mount {step.source}"))
+            findings.append(Finding(CRITICAL, subject.name, f"{step.source}: {state.detail}", f"mount {step.source}"))
     return findings
 
 
-async def _unshown(host: Host, case: Subject) -> list[Finding]:
+async def _unshown(host: Host, subject: Subject) -> list[Finding]:
     findings = []
-    for step in case.plan.steps:
+    for step in subject.plan.steps:
         if isinstance(step, Mount) and step.fstype == "nullfs":
             stack = await host.stack(step.point)
             point = stack[-1].point if stack else step.point
             text = await sources.unshown(step, host, await host.mounts(), point, stack[-1] if stack else None)
             if text:
                 remedy = "its directory is empty in there; mount it on its own, as by a line of THIN_FSTAB"
-                findings.append(Finding(WARNING, case.name, f"{step.point}: {text}", remedy))
+                findings.append(Finding(WARNING, subject.name, f"{step.point}: {text}", remedy))
     return findings
 
 
 async def _unmounted(host: Host, users: dict[str, list[str]]) -> list[Finding]:
-    """What fstab(5) lists, and is not mounted, although files of environments lie in it."""
-    points: list[str] = await host.call_with_timeout(fstab_points, sources.FSTAB, timeout=_PATIENCE)
+    """Find what fstab(5) lists and is not mounted, although files of jails and VMs lie in it."""
+    points: list[str] = await host.call_with_timeout(fstab_points, sources.FSTAB, timeout=_TIMEOUT)
     findings = []
     for point in points:
         names = sorted({name for path, names in users.items() if is_below(path, point) for name in names})
@@ -78,7 +73,7 @@ async def _unmounted(host: Host, users: dict[str, list[str]]) -> list[Finding]:
 
 
 def fstab_points(path: str) -> list[str]:
-    """In a child: the directories that fstab(5) lists, but for the root; none without the file. OSError."""
+    """Return, in a child, the directories that fstab(5) lists, but for the root; none without the file. OSError."""
     try:
         with open(probe.open_regular(path, follow=True), encoding="utf-8", errors="surrogateescape") as file:
             rows = [line.split() for line in file if not line.lstrip().startswith("#")]

@@ -14,7 +14,7 @@ import pytest
 from doctor_site import ROOT
 from stubs import planned
 
-from envstart.cli.doctor import machine, places
+from envstart.cli.doctor import hooks, machine
 from envstart.cli.doctor.finding import Finding, text
 from envstart.errors import reason
 from envstart.lifecycle import pkg_locking
@@ -41,7 +41,7 @@ def test_case_c9_pythons_are_looked_for_as_the_hooks_do(tmp_path: Path, own: str
     (tmp_path / "envstart").mkdir()
     text = (ROOT / "hooks" / "run-hook").read_text()
     (tmp_path / "hooks" / "run-hook").write_text(re.sub("(?m)^own=.*", f"own={own}", text, count=1))
-    assert looked_for(tmp_path, "hooks") == places.pythons(str(tmp_path))
+    assert looked_for(tmp_path, "hooks") == hooks.pythons(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_pythons_are_looked_for_as_the_hooks_of_pip_do(tmp_path: Path, first: st
     directory.mkdir()
     # A path that is too long for the first line comes in the second.
     (directory / "envstart").write_text(first + '\n\'\'\'exec\' "/long/python" "$0" "$@"\n')
-    assert looked_for(tmp_path, "bin") == [python.format(directory)] == [places.python_of_pip(str(directory))]
+    assert looked_for(tmp_path, "bin") == [python.format(directory)] == [hooks.python_of_pip(str(directory))]
 
 
 @pytest.mark.parametrize(
