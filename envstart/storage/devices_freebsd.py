@@ -22,11 +22,9 @@ _TIMEOUT = 10.0
 
 
 async def read(host: Host) -> Graph:
-    """Return the graph as it is now; TemporaryError if it cannot be told, NoResponseError while a disk holds it up.
-
-    GEOM has one lock, and the opener of a disk that gives no answer has it in hand while it waits for its capacity
-    (g_disk_access in sys/geom/geom_disk.c, daopen).
-    """
+    """Return the graph as it is now; TemporaryError if it cannot be told, NoResponseError while a disk holds it up."""
+    # The opener of a disk that gives no answer waits for its capacity with GEOM's lock in hand (g_disk_access() in
+    # sys/geom/geom_disk.c, daopen() in sys/cam/scsi/scsi_da.c).
     try:
         graph: Graph = await host.ask(_LIST, parse, timeout=_TIMEOUT)
     except NoResponseError as error:
@@ -44,11 +42,8 @@ async def other_users(host: Host, provider: Provider, *, blocking: bool) -> list
 
 
 async def is_lost(host: Host, entry: Entry) -> bool:
-    """Tell whether the disk of a mount is gone: the mount stays in the table (g_vfs_orphan() of sys/geom/geom_vfs.c).
-
-    A new disk can have the name by now, and can be mounted too; of two mounts with one source, which GEOM refuses,
-    the last one lives.
-    """
+    """Tell whether the disk of a mount is gone, which stays in the table (g_vfs_orphan() of sys/geom/geom_vfs.c)."""
+    # A new disk can have the name by now, and be mounted too: of two mounts with one source the last one lives.
     for _ in range(2):
         table, graph = await host.mounts(), await read(host)
         if entry.fsid not in [mount.fsid for mount in table.at(entry.point)]:

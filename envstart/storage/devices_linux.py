@@ -115,10 +115,7 @@ def _swaps(proc: str) -> list[str]:
 
 
 async def other_users(host: Host, provider: Provider, *, blocking: bool) -> list[str]:
-    """Describe the processes that have it, or a partition of it, open; ``blocking``: only those that may write.
-
-    If there is none, whatever else in the kernel has claimed it.
-    """
+    """Describe the processes that have it, or a part of it, open (``blocking``: for writing), else another claim."""
     parts = [part.name for user in provider.consumers if user.geom.kind == "PART" for part in user.geom.providers]
     devices = [f"/dev/{name}" for name in (provider.name, *parts)]
     try:

@@ -22,10 +22,7 @@ _AMBIVALENT = 8
 
 
 class Fsck(Block):
-    """The file system on ``lower``, which is mounted on ``target``.
-
-    ``guarded``: other hosts reach the device too, so that a glance tells whether it is another one's.
-    """
+    """The file system on ``lower``, to be mounted on ``target``; ``guarded``: other hosts reach the device too."""
 
     fstype = "fsck"
 

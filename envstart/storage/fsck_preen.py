@@ -128,10 +128,8 @@ async def _run_in_jail(host: Host, name: str, command: Sequence[str], timeout: f
 
 
 def _jail_name(device: str) -> str:
-    """Return a name for the jail in which the device is checked, and no other.
-
-    To remove a jail that was left ends all that is at work in it. A dot would name a child of another jail.
-    """
+    """Return a name for the jail in which the device is checked, and no other: a jail that was left is removed."""
+    # A dot would name a child of another jail.
     name = device.removeprefix("/dev/")
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
     return f"envstart_fsck_{plain}" + ("" if plain == name else f"_{paths.path_digest(name)}")

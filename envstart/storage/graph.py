@@ -99,11 +99,8 @@ class Graph:
         return users
 
     def blocking(self, provider: Provider) -> list[Consumer]:
-        """Return the consumers that keep it from being opened for writing and exclusively.
-
-        Those are its writers and exclusive users, and those of what it lies on, as far as they do not come by way of
-        the same geom (docs/freebsd.md#geom: it then says EPERM).
-        """
+        """Return the consumers that keep it from being opened for writing and exclusively (docs/freebsd.md#geom)."""
+        # Also those of what it lies on, as far as they do not come by way of the same geom.
         users, geom = self.users(provider), self.base(provider).geom
         if geom.kind == "PART":
             below = [consumer.provider for consumer in geom.consumers if consumer.provider is not None]

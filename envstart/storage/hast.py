@@ -102,11 +102,9 @@ class Role(Block):
         await self._wait_until_served(host)
 
     async def _wait_for_peer(self, host: Host) -> bool:
-        """Refuse while the other node acts as primary; tell whether its host could be reached.
-
-        If it does not say what it is, that shows only to a secondary, within hastd's 10 seconds; and since when this
-        node is one, nobody knows.
-        """
+        """Refuse while the other node acts as primary; tell whether its host could be reached."""
+        # If it does not say what it is, that shows only to a secondary, within hastd's 10 seconds; and since when this
+        # node is one, nobody knows.
         if (await self._resource(host)).role != SECONDARY:
             await self._become(host, SECONDARY)
         timeout = self.config["HAST_WAIT"]
@@ -153,11 +151,8 @@ class Role(Block):
         self._made = True
 
     async def _wait_until_served(self, host: Host) -> None:
-        """Wait until hastd has connected to the other node, or has given that up after 20 seconds.
-
-        Only then does it serve the device (hastd_primary() of sbin/hastd/primary.c); for so long all of GEOM waits that
-        has a look at it.
-        """
+        """Wait until hastd has connected to the other node, or has given that up after 20 seconds."""
+        # Only then does it serve the device (hastd_primary() of sbin/hastd/primary.c); GEOM waits for so long.
         polling = Polling(host, _CONNECTING, f"hastd(8) to serve {self._name}")
         while True:
             try:

@@ -22,11 +22,9 @@ _ROLES = {b"acts as primary": "primary", b"acts as init": "init", b"Token doesn'
 
 
 def role(remote: str, source: str, resource: str, timeout: float) -> str:
-    """Ask the other node for its role: primary, secondary, init; "" if it does not say. OSError if it is out of reach.
-
-    hastd(8) tells it to its peer alone. It is asked by the first message of one that wants to be primary, with a token
-    that nobody has given out: so nothing comes of it. ``source``: the address to ask from, "" for any.
-    """
+    """Ask the other node for its role: primary, secondary, init; "" if it does not say. OSError without a way to it."""
+    # hastd(8) tells its peer alone, which is known by its address. The question is the first message of a node that
+    # wants to be primary, with a token that nobody has given out: so nothing comes of it.
     until = time.monotonic() + timeout
     own = (split_address(source)[0], 0) if source else None
     with connected(*split_address(remote), [INET, INET6], until, own) as connection:

@@ -15,7 +15,7 @@ from envstart.storage.iscsi_login import Login
 from envstart.storage.iscsi_logout import logout, wait_for_departures
 from envstart.storage.iscsi_lun import Lun
 from envstart.storage.iscsi_session import CONNECTED, SessionInfo, normal_portal, split_portal
-from envstart.storage.iscsi_users import Users, mounted_from, names, other_luns, users_of
+from envstart.storage.iscsi_users import mounted_from, names, other_luns, users_of
 from envstart.system.host import Host
 from envstart.system.polling import Polling
 
@@ -90,7 +90,7 @@ class Session(Block):
             login = [initiator.login_argv(lun.target, portal) for portal in lun.portals]
             return login if lun.multipath else login[:1]
         sessions = await lun.sessions(host)
-        others = self._others(await users_of(host, sessions))
+        others = other_luns(await users_of(host, sessions), self.lun.number)
         return [] if others else [initiator.logout_argv(session) for session in sessions]
 
     async def preflight_start(self, host: Host) -> None:
@@ -111,7 +111,7 @@ class Session(Block):
         polling = Polling(host, _CLOSING, f"whoever uses the disk of {self.source}")
         while users := await users_of(host, sessions):
             # Whoever has our own disk open may be about to close it.
-            others = self._others(users)
+            others = other_luns(users, self.lun.number)
             if others or not await polling.again():
                 if not others and await self._only_hang(host, sessions):
                     break
@@ -126,18 +126,16 @@ class Session(Block):
             self.lun.logins.end([normal_portal(portal) for portal in self.lun.portals])
 
     async def _only_hang(self, host: Host, sessions: Sequence[SessionInfo]) -> bool:
-        """Tell whether the users of our disk wait for a session that is down, and are to be ended by force.
-
-        Nothing is mounted from it any more then, as far as the mount table has it.
-        """
+        """Tell whether the users of our disk wait for a session that is down, and are to be ended by force."""
         if not self.lun.config[common.STOP_FORCE] or not await self.why_down(host):
             return False
+        # As far as the mount table has it.
         return not await mounted_from(host, sessions)
 
     async def fail_pending_io(self, host: Host) -> None:
         """End the sessions, which are down, and with them whatever waits for our disk; never another LUN's."""
         sessions = await self.lun.sessions(host)
-        others = self._others(await users_of(host, sessions))
+        others = other_luns(await users_of(host, sessions), self.lun.number)
         if others:
             raise TemporaryError(
                 f"cannot end the session to {self.lun.target}, which is down: {names(others)} uses it too, "
@@ -146,6 +144,3 @@ class Session(Block):
             )
         for session in sessions:
             await logout(host, self.lun, session)
-
-    def _others(self, users: Users) -> Users:
-        return other_luns(users, self.lun.number)

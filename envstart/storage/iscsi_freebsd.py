@@ -71,12 +71,10 @@ async def sessions(host: Host) -> list[SessionInfo]:
 
 
 async def disks(host: Host, session: SessionInfo) -> dict[int, str]:
-    """Return the disks of a session by LUN, also of one that is down: they are there, and hang, until it is removed.
-
-    iscsictl does not list those; the bus that carries the session's number does (docs/freebsd.md#iscsi-disks).
-    """
+    """Return the disks of a session by LUN, also of one that is down: they are there, and hang, until it is removed."""
     if session.disks or session.state == CONNECTED:
         return session.disks
+    # iscsictl does not list those; the bus that carries the session's number does (docs/freebsd.md#iscsi-disks).
     ids = await numbers(host)
     buses: dict[int, dict[int, str]] = await host.ask(_LIST_BUSES, parse_buses)
     return buses.get(ids.get((session.target, session.portal), -1), {})

@@ -81,9 +81,7 @@ def read(sysfs: str = "/sys") -> list[SessionInfo]:
 def _disks(session: str) -> tuple[dict[int, str], int]:
     """Return the disks of a session by LUN, and the number of its SCSI bus: -1 while it is not known."""
     disks, bus = {}, -1
-    for target in entries(session):
-        if not target.startswith("target"):
-            continue
+    for target in (name for name in entries(session) if name.startswith("target")):
         bus = int(target.removeprefix("target").partition(":")[0])
         for address in entries(f"{session}/{target}"):
             lun = address.rpartition(":")[2]
@@ -95,10 +93,8 @@ def _disks(session: str) -> tuple[dict[int, str], int]:
 
 
 async def login(host: Host, config: Config, target: str, portal: str, text: str) -> Result:
-    """Log in and wait for the end of it.
-
-    The record stays as long as the session: iscsid(8) needs it, when it was started anew, to bring the session back.
-    """
+    """Log in and wait for the end of it."""
+    # The record stays with the session: iscsid(8) needs it, when it was started anew, to bring the session back.
     done = False
     try:
         iscsi_record.write(iscsi_record.path(target, portal), text)

@@ -74,15 +74,13 @@ class Login:
                 )
 
     async def _in_order(self, host: Host) -> list[str]:
-        """Return the portals to try: first those that have a session, and no other if our disk is in use there.
-
-        A second session would show the same disk under a second name.
-        """
+        """Return the portals to try: first those that have a session, and no other if our disk is in use there."""
         sessions, portals = await self._lun.by_portal(host), list(self._lun.portals)
         if self._lun.multipath or not sessions:
             return portals
         first = [portal for portal in portals if normal_portal(portal) in sessions]
         if self._lun.number in await iscsi_users.users_of(host, list(sessions.values())):
+            # A second session would show the same disk under a second name.
             return first
         return [*first, *(portal for portal in portals if portal not in first)]
 
@@ -184,14 +182,12 @@ class Login:
         self._added.remove(portal)
 
     async def _other_users(self, host: Host, session: SessionInfo) -> str:
-        """Tell who uses the disks of a session that this run has made.
-
-        Where it is down, or something of this run hangs in the kernel, that has them open, or keeps GEOM from telling;
-        it ends with the session, and what is mounted counts alone.
-        """
+        """Tell the users of the disks of a session that this run has made."""
         if session.state == CONNECTED and not host.left_behind():
             try:
                 return iscsi_users.names(await iscsi_users.users_of(host, [session]))
             except NoResponseError:
                 pass
+        # Where it is down, or something of this run hangs in the kernel, that has them open, or keeps GEOM from
+        # telling; it ends with the session, and what is mounted counts alone.
         return ", ".join(await iscsi_users.mounted_from(host, [session], f"multipath/{self._lun.multipath}"))

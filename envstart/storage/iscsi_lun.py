@@ -34,10 +34,8 @@ class Lun:
         return [session for session in await initiator_of(host).sessions(host) if session.target == self.target]
 
     async def by_portal(self, host: Host) -> dict[str, SessionInfo]:
-        """Return our sessions by the portal that was logged in to (as normal_portal() has it), in our order.
-
-        A session by way of another portal is somebody else's (docs/faults.md, 82).
-        """
+        """Return our sessions by the portal that was logged in to (as normal_portal() has it), in our order."""
+        # A session by way of another portal is somebody else's (docs/faults.md, 82).
         if self.multipath:
             only_on_freebsd(host, "ISCSI_MULTIPATH")
         return await self.logins.by_portal(host, self.portals, await self.all_sessions(host))

@@ -109,13 +109,11 @@ def _file(provider: Provider) -> str:
 
 
 def twins(path: str, others: list[str]) -> list[str]:
-    """Return the other names of the same file. For a child.
-
-    nullfs shows it with a device of its own, so that it is the time of its making that counts, where there is one.
-    """
+    """Return the other names of the same file. For a child."""
 
     def identity(name: str) -> tuple[object, ...]:
         status = os.stat(name)
+        # nullfs shows it with a device of its own: so the time of its making counts, where there is one.
         return status.st_ino, status.st_size, getattr(status, "st_birthtime", status.st_dev)
 
     own = identity(path)
