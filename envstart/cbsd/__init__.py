@@ -1,1 +1,1 @@
-"""What CBSD knows of its jails and VMs, and the links by which it runs the hooks."""
+"""CBSD's jails and VMs: which there are, what there is of each, and the links by which CBSD runs the hooks."""

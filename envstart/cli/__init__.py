@@ -1,1 +1,1 @@
-"""What a person runs: the verbs of envstart(8)."""
+"""The tool that a person or cron runs: the verbs of envstart(8)."""

@@ -60,7 +60,7 @@ def _main(argv: Sequence[str], report: Report) -> int:
     for name in ("config", "list", "prometheus"):
         if getattr(options, name, None) is not None:
             setattr(options, name, absolute(getattr(options, name)))
-    # Whoever stands in a directory of the environment must not keep it busy by that.
+    # Whoever stands in a directory of a jail or VM must not keep it busy by that.
     os.chdir("/")
     verb: Run = options.run
     return verb(options, report)

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, report: Report) -> int:
         left += [row.state.detail for row in rows if not options.stop or row.monitored not in planned]
         if options.stop:
             for watched in dict.fromkeys(planned):
-                status = max(status, _stop(report, watched, options.grace, host.deadline.left(), silent))
+                status = max(status, _stop(report, watched, silent, grace=options.grace, timeout=host.deadline.left()))
         else:
             for line in _recent(host, listing, options.names, options.grace):
                 report.note(line)
@@ -68,7 +68,8 @@ def run(options: argparse.Namespace, report: Report) -> int:
     return status
 
 
-def _stop(report: Report, watched: Monitored, grace: float, timeout: float, silent: set[str]) -> int:
+def _stop(report: Report, watched: Monitored, silent: set[str], *, grace: float, timeout: float) -> int:
+    """Unmount what is left of one, unless it is in use by now; ``silent``: servers that have given no answer so far."""
     plan, record = watched.plan, watched.record
     assert plan is not None
     report.about(plan.environment.name, plan.config[common.LOG_FACILITY])

@@ -1,4 +1,4 @@
-"""What several verbs print: a JSON document, problems, a table, colours."""
+"""Print what several verbs print: a JSON document, problems, a table, colours."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from envstart.system import guests
 from envstart.system.host import Host
 from envstart.system.log import Report, write
 
-# Seconds that the recovery of one environment may take: umount -N of a dead server takes about a minute (transcript
+# Seconds that the recovery of a jail or VM may take: umount -N of a dead server takes about a minute (transcript
 # nfs-dead-server), and there are three of them.
 _TIMEOUT = 240.0
 

@@ -43,7 +43,7 @@ class Subject(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What is examined: the inventories, the jails and VMs that have a plan, and the mount table."""
+    """The inventories, the jails and VMs that have a plan, and the mount table: what is examined."""
 
     inventories: Sequence[Inventory]
     subjects: Sequence[Subject]

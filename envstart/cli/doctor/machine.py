@@ -232,7 +232,7 @@ def _services_of(subject: Subject) -> Iterator[str]:
             yield "hastd"
         elif step.fstype == "nfs":
             if version(options) != "4" and "nolockd" not in options:
-                # Else a lock in the environment fails: No locks available (docs/freebsd.md#nfs-mounted).
+                # Else a lock in the jail or VM fails: No locks available (docs/freebsd.md#nfs-mounted).
                 yield from ("rpcbind", "statd", "lockd")
             yield from nfs_failure.daemons(options)
 
