@@ -115,10 +115,11 @@ class Vacancy(Block):
     def __init__(self, copies: Sequence[Copy]) -> None:
         super().__init__("target", "new directories on the server")
         self._copies = copies
-        self._seen = False
 
     async def inspect(self, host: Host) -> Observation:
-        problem = None if self._seen else NotFoundError("cannot tell yet whether the new directories are there")
+        problem = NotFoundError("cannot tell yet whether the new directories are there")
+        if (self, "vacant") in host.learnt:
+            return Observation(READY)
         return Observation(NOT_READY, "looked for by mounting them", problem)
 
     async def start(self, host: Host) -> None:
@@ -127,7 +128,7 @@ class Vacancy(Block):
                 raise ConfigError(
                     f"cannot make {copy.target}: it is there already", hint="remove it, or take another name"
                 )
-        self._seen = True
+        host.learnt[self, "vacant"] = True
 
 
 class Copy(Block):
@@ -141,7 +142,6 @@ class Copy(Block):
         self.config = plan.config
         self._undo: tuple[str, ...] | None = self.config["CLONE_UNDO_COMMAND"]
         self._places = {"{old}": old, "{new}": new}
-        self._made = False
         self._data = data
         self.environment = plan.environment
         self.target = f"{self.config['NFS_SERVER']}:{new}"
@@ -182,7 +182,7 @@ class Copy(Block):
                 raise
             return False
         await look.discard(host)
-        if self._made:
+        if (self, "made") in host.learnt:
             # It was for this question alone.
             await host.call_with_timeout(
                 filesystem.remove_empty, [look.point], timeout=self.config[common.PROBE_TIMEOUT]
@@ -190,7 +190,7 @@ class Copy(Block):
         return True
 
     async def inspect(self, host: Host) -> Observation:
-        if not self._made:
+        if (self, "made") not in host.learnt:
             return Observation(NOT_READY, problem=NotFoundError(f"cannot find {self.target}: it is not made yet"))
         if await self.exists(host):
             return Observation(READY)
@@ -210,7 +210,7 @@ class Copy(Block):
             raise TemporaryError(f"{doing}: {result.words}; on the server it may go on", hint="raise CLONE_TIMEOUT")
         if result.status != 0:
             raise EnvstartError(f"{doing}: {result.words}", hint="try the command by hand: -v shows it")
-        self._made = True
+        host.learnt[self, "made"] = True
 
     async def _undo_start(self, host: Host) -> None:
         """The new directory was not there before this run: what is there now is this run's."""

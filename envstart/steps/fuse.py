@@ -88,8 +88,6 @@ class Client(Mount):
         private = os.path.dirname(os.path.dirname(os.path.dirname(spec.point)))
         super().__init__(spec._replace(private=private), environment, config)
         self._note = _note(environment)
-        # When its command was run last (time.time).
-        self._began = 0.0
 
     def requires(self) -> str:
         return "the jail or VM needs"
@@ -189,7 +187,7 @@ class Client(Mount):
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
         """It can say so a moment before the table does: when the kernel has asked it for the first time, which is in
         the middle of the mount (vfs_domount_first() of sys/kern/vfs_mount.c)."""
-        self._began = time.time()
+        host.learnt[self, "began"] = time.time()
         result = await super()._run(host, argv)
         if result.status == 0:
             await mountpoint.landed(host, self, await self.real_point(host), _APPEARS)
@@ -197,7 +195,7 @@ class Client(Mount):
 
     async def _explained(self, host: Host, program: str, result: Result, doing: str) -> EnvstartError:
         words = result.words if result.status != 0 else f"{program} said that it is done, but nothing is mounted there"
-        return await self._why(host, words, self._began, doing)
+        return await self._why(host, words, host.learnt[self, "began"], doing)
 
     async def _why(self, host: Host, words: str, since: float, doing: str) -> EnvstartError:
         """Why ``doing`` failed; ``words`` say what was seen of it, ``since`` (time.time) is when it began."""

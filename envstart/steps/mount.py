@@ -64,7 +64,7 @@ class Mount(RemovableMount):
         host.on_failure(lambda: self._undo_start(host, point, undo))
         await mountpoint.prepare(host, self, point, undo.made)
         await until_it_heals(lambda: self._attempt(host, point, undo), host, point, self.config[common.ATTEMPTS])
-        self._new = True
+        host.learnt[self, "mounted"] = True
 
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         argv = commands.mount(host.platform, self.fstype, self.options, await self._device(host), point)

@@ -49,8 +49,6 @@ class MountState(plan.Step):
         if required is None:
             required = config[f"REQUIRE_{spec.name.upper()}"] or () if spec.name in DIRECTORIES else ()
         self.required = tuple(required)
-        # Whether this run has mounted it.
-        self._new = False
 
     @property
     def touched_paths(self) -> Sequence[str]:
@@ -103,7 +101,7 @@ class MountState(plan.Step):
         for doubt in await sources.doubts(self, host, table, table.at(point)[0]):
             host.report.warn(f"{point}: {doubt}")
         problem = await health.check_health(self, host, point)
-        silent = self._new and isinstance(problem, errors.NoResponseError)
+        silent = (self, "mounted") in host.learnt and isinstance(problem, errors.NoResponseError)
         if silent and await circuit_breaker.connects(host, self.servers, self.probe_timeout):
             # A server that has just been started mounts, and opens no file, while those have time who had files open
             # before (RFC 8881 8.4.2: 90 s on Linux, up to two minutes on FreeBSD).

@@ -36,8 +36,6 @@ class Fsck(Block):
         self._guarded = guarded
         self._read_only = "ro" in config["VOLUME_OPTIONS"]
         self._preens = config["FSCK"] == "preen" and not self._read_only
-        # The device that this run has looked at.
-        self._seen = ""
 
     async def inspect(self, host: Host) -> plan.Observation:
         """Tell whether it is mounted, or was looked at."""
@@ -52,7 +50,7 @@ class Fsck(Block):
             # What is mounted there is judged by the step that mounts it.
             lost = await devices.is_lost(host, mounted[-1])
             return plan.Observation(plan.READY, "mounted", problem if lost else None, refusal)
-        seen = device and device == self._seen and not await self._glance.is_left(host)
+        seen = device and device == host.learnt.get((self, "checked")) and not await self._glance.is_left(host)
         detail = "not mounted" if device else "no device"
         return plan.Observation(plan.NOT_READY, detail, None if seen else problem, refusal)
 
@@ -103,7 +101,7 @@ class Fsck(Block):
         # A check of what is clean finds nothing, and can wait for other mounts of the host.
         if state != superblock.CLEAN and self._preens:
             await fsck_preen.preen(host, self.config, device)
-        self._seen = device
+        host.learnt[self, "checked"] = device
 
     async def refuse_foreign(self, host: Host, device: str) -> None:
         """Refuse, before the device is reserved, what another host has mounted; only a look is needed for it."""
@@ -132,7 +130,7 @@ class Fsck(Block):
 
     async def stop(self, host: Host) -> None:
         """Forget that it was looked at; take away what a killed start has left."""
-        self._seen = ""
+        host.learnt.pop((self, "checked"), None)
         if await self._glance.is_left(host):
             await self._glance.unmount(host)
 

@@ -35,8 +35,6 @@ class Role(Block):
         self.config = config
         self._name = resource
         self.resource = f"hast {resource}"
-        # Whether this run has become primary.
-        self._made = False
 
     async def _resource(self, host: Host) -> Resource:
         return await hast_resource.read(host, self._name)
@@ -148,7 +146,7 @@ class Role(Block):
                 raise TemporaryError(
                     f"cannot become primary of {self._name}: {resource.device} does not appear ({result.words})"
                 )
-        self._made = True
+        host.learnt[self, "made primary"] = True
 
     async def _wait_until_served(self, host: Host) -> None:
         """Wait until hastd has connected to the other node, or has given that up after 20 seconds."""
@@ -191,7 +189,7 @@ class Role(Block):
         try:
             users = await devices.users(host, device)
         except NoResponseError:
-            if not self._made:
+            if (self, "made primary") not in host.learnt:
                 raise
             # GEOM may wait for this very device, see _wait_until_served(); nobody but this run has used it yet.
             names = (device, f"{device}.eli")

@@ -39,7 +39,6 @@ class Mark(plan.Step):
         self.source = f"{mount.point}/{NAME}"
         self._mount = mount
         self.config = config
-        self._tried = False
 
     def needs(self, other: plan.Step) -> bool:
         """Tell that the mount comes first."""
@@ -47,7 +46,7 @@ class Mark(plan.Step):
 
     async def inspect(self, host: Host) -> plan.Observation:
         """Tell whose mark it is; no problem is one that this run could not write."""
-        if self._tried:
+        if (self, "tried") in host.learnt:
             return plan.Observation(plan.READY)
         mark = await self._read(host)
         if mark == await own_mark(host):
@@ -66,7 +65,7 @@ class Mark(plan.Step):
 
     async def start(self, host: Host) -> None:
         """Write it; a full volume has no room for it, and is started nonetheless."""
-        self._tried = True
+        host.learnt[self, "tried"] = True
         host.on_failure(lambda: self._remove(host))
         try:
             mark, timeout = await own_mark(host), self.config[common.PROBE_TIMEOUT]
@@ -79,7 +78,7 @@ class Mark(plan.Step):
 
     async def stop(self, host: Host) -> None:
         """Remove it, if it is this host's."""
-        self._tried = False
+        host.learnt.pop((self, "tried"), None)
         if await self._read(host) == await own_mark(host):
             self.journal_stop(host)
             await self._remove(host)

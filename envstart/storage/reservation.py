@@ -34,8 +34,6 @@ class Reservation(Block):
         self.config = config
         # The look at the file system that is on it, if it can be had without the steps in between.
         self.guard: Fsck | None = None
-        # The device on which this run has seen to it.
-        self._seen_to = ""
 
     async def _disk(self, host: Host, device: str) -> ReservedDisk:
         return await disk_of(host, device, self.source)
@@ -50,7 +48,7 @@ class Reservation(Block):
         own, used = await own_key(host), await self._used(host, device)
         if holder == own:
             # That the key is ours does not tell whether this session holds it, or one from before a restart.
-            seen_to = used or self._seen_to == device
+            seen_to = used or host.learnt.get((self, "reserved")) == device
             return plan.Observation(plan.READY, f"key {own:#x}", None if seen_to else problem)
         refusal = BlockedError(
             f"cannot use {self.source}: it is in use here, but the host with key {holder:#x} has taken the "
@@ -122,7 +120,7 @@ class Reservation(Block):
             raise BlockedError(
                 f"cannot reserve {self.source}: {whose}", hint="does the target support persistent reservations?"
             )
-        self._seen_to = device
+        host.learnt[self, "reserved"] = device
 
     async def _take(self, host: Host, disk: ReservedDisk, own: int, holder: int | None) -> bool:
         # Of a session that was cut off; nobody can give that one back, and the next stop would leave it to the target.

@@ -35,6 +35,8 @@ class Host(MountCache):
         self.interactive = False
         # What others have answered, for one who changes nothing (steps/observe.py).
         self.looked: dict[str, Any] = {}
+        # What steps have done and seen in this run: (step, word) -> value.
+        self.learnt: dict[tuple[object, str], Any] = {}
 
     def on_failure(self, undo: Undo) -> None:
         """Journal how to take back what is about to be done."""

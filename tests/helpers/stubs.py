@@ -46,6 +46,7 @@ class Stub:
         self.warnings: list[str] = []
         self.unresponsive: set[str] = set()
         self.looked: dict[str, ProbeResult] = {}
+        self.learnt: dict[tuple[object, str], Any] = {}
         self.undos: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self.deadline = Deadline()
         self.report = self

@@ -284,12 +284,14 @@ def test_the_role_while_geom_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             return await super().ask(argv, *given, **keys)
 
     one = role(tmp_path)
-    one._made = made
+    learnt: dict[tuple[object, str], bool] = {(one, "made primary"): True} if made else {}
     others = Entry("/dev/hast/env10", "/mnt/other", "ufs")
     stub = Waiting({LIST: lists()["primary"]}, [others])
+    stub.learnt.update(learnt)
     with contextlib.nullcontext() if made else pytest.raises(NoResponseError):
         done(one._check_unused(stub.host, "secondary"))
     mine = Waiting({LIST: lists()["primary"]}, [Entry("/dev/hast/env1.eli", "/mnt/h", "ufs")])
+    mine.learnt.update(learnt)
     with pytest.raises(TemporaryError, match="/mnt/h" if made else "no answer"):
         done(one._check_unused(mine.host, "secondary"))
 
