@@ -21,7 +21,7 @@ from envstart.system.host import Host
 _SERIAL = 4
 # Seconds for a look at the open files of all processes.
 _SEARCH = 5.0
-# Of open(2): the bits that say how a descriptor may be used.
+# open(2): the bits that say how a descriptor may be used.
 _ACCESS = 3
 # They look at a disk whenever somebody who could write to it has closed it, and lose nothing with it.
 _PASSING = ("(udev-worker)", "systemd-udevd", "udevd")

@@ -17,7 +17,7 @@ from envstart.storage import devices, fsck_preen, superblock
 from envstart.storage.foreign_owner import Glance
 from envstart.system.host import Host
 
-# Of blkid(8).
+# Status of blkid(8): it holds the marks of several file systems.
 _AMBIVALENT = 8
 
 
@@ -47,7 +47,7 @@ class Fsck(Block):
             hint = "set VOLUME_FSTYPE=ext4"
             refusal = ConfigError(f"cannot use {self.source}: Linux does not write to UFS", hint=hint)
         if mounted:
-            # What is mounted there is judged by the step that mounts it.
+            # The step that mounts it judges what is mounted there.
             lost = await devices.is_lost(host, mounted[-1])
             return plan.Observation(plan.READY, "mounted", problem if lost else None, refusal)
         seen = device and device == host.learnt.get((self, "checked")) and not await self._glance.is_left(host)

@@ -26,7 +26,7 @@ from envstart.system.host import Host
 _REMOVAL = 5.0
 # Exit statuses of fsck_ffs(8), which jail(8) does not pass on: run it again, and what needs a person.
 _RERUN, _FAILED = 16, 8
-# Of fsck_ffs(8) and e2fsck(8): all is right, and another run of the same would mend it (docs/freebsd.md#fsck).
+# Statuses of fsck_ffs(8) and e2fsck(8): all is right; another run of the same would mend it (docs/freebsd.md#fsck).
 _FINE = {"ufs": (0,), "ext4": (0, 1)}
 _AGAIN = {"ufs": (_RERUN,), "ext4": ()}
 

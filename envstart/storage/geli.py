@@ -20,7 +20,7 @@ from envstart.storage.attached import Attached
 from envstart.system.command import Result
 from envstart.system.host import Host
 
-# Of geli attach (docs/freebsd.md#geli-errors), any line; what is not here may heal.
+# Messages of geli attach (docs/freebsd.md#geli-errors), any line; what is not here may heal.
 _FINAL: diagnosis.Rows = (
     ("Wrong key for", errors.PermissionDeniedError, "correct GELI_KEYFILE and GELI_PASSFILE"),
     ("Missing -p flag", errors.ConfigError, "it was made without a passphrase: unset GELI_PASSFILE"),

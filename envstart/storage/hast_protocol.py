@@ -11,9 +11,9 @@ from envstart.system.network import INET, INET6, connected, received
 
 # hastd's own (sbin/hastd/hast.h).
 _PORT = 8457
-# Of the length that it must have, and not all zero, as that of a node is that has not been connected yet.
+# It must have this length, and not be all zero, as that of a node is that has not been connected yet.
 _TOKEN = b"envstart asks it"
-# Of its messages (sbin/hastd/hast_proto.c, sbin/hastd/nv.c): the version with these fields alone, and kinds of a field.
+# Its messages (sbin/hastd/hast_proto.c, sbin/hastd/nv.c): the version with these fields alone, and kinds of a field.
 _VERSION = 1
 _BYTES, _STRING = 10, 17
 _ANSWER_MAX = 4096

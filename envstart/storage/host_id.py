@@ -10,7 +10,7 @@ from envstart.system.command import Result
 from envstart.system.host import Host
 
 _MACHINE = "/etc/machine-id"
-# What a host is called that nobody has given a name.
+# Names of a host that nobody has given one.
 _NO_NAMES = ("", "localhost", "amnesiac", "freebsd")
 
 

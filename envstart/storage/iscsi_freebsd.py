@@ -36,7 +36,7 @@ _SECRET_MAX = 16
 _DEFAULT_NAME = "iqn.1994-09.org.freebsd:"
 _WANTS_CHAP = "the target wants CHAP: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE"
 _CORRECT = "correct ISCSI_{0}_USER and the secret in ISCSI_{0}_SECRET_FILE"
-# What iscsid reports, and whose fault it is (docs/freebsd.md#iscsi-listing); all else can heal.
+# States that iscsid(8) reports, and whose fault they are (docs/freebsd.md#iscsi-listing); all else can heal.
 OF_STATE: diagnosis.Rows = (
     ("Authentication failure", PermissionDeniedError, _CORRECT.format("CHAP")),
     ("Unsupported AuthMethod", PermissionDeniedError, _WANTS_CHAP),
@@ -52,7 +52,7 @@ OF_STATE: diagnosis.Rows = (
     ("empty address", ConfigError, "correct ISCSI_PORTAL"),
     (diagnosis.UNRESOLVED, EnvstartError, "correct the portal's name, or the resolver"),
 )
-# What iscsictl(8) itself says of a login that it does not hand on.
+# Messages of iscsictl(8) about a login that it does not hand on.
 OF_LOGIN: diagnosis.Rows = (
     ("failed to open /dev/iscsi", UnavailableError, "kldload iscsi"),
     ("Invalid argument", ConfigError, "correct the configuration"),

@@ -19,9 +19,9 @@ from envstart.system.host import Host
 DISK = "/dev/sdN"
 # Seconds until a silent target is taken for lost: node.conn[0].timeo.noop_out_interval and noop_out_timeout, 5 each.
 NOTICED = 12.0
-# What is wrong with a login is told by iscsiadm(8), which waits for its end.
+# iscsiadm(8) tells what is wrong with a login: it waits for its end.
 OF_STATE: diagnosis.Rows = ()
-# Of iscsiadm(8), by the texts of its statuses; all else can heal.
+# Texts of the statuses of iscsiadm(8); all else can heal.
 OF_LOGIN: diagnosis.Rows = (
     (
         "authorization failure",
@@ -38,7 +38,7 @@ REDIRECTS = False
 _NO_DAEMON = "could not connect to iscsid"
 # Seconds that the answer may take of a login whose time is over.
 _ANSWERING = 5
-# Of a session in sysfs, in the words of iscsictl(8): a failed one is brought back by iscsid(8).
+# States of a session in sysfs, in the words of iscsictl(8): a failed one is brought back by iscsid(8).
 _STATES = {"LOGGED_IN": CONNECTED, "FAILED": "Disconnected"}
 # A LUN above 255 has the method of its address in front (SAM-5, flat space addressing).
 _FLAT, _FLAT_LUN = 0x4000, 0x3FFF

@@ -27,57 +27,57 @@ class Logins:
     def __init__(self, target: str) -> None:
         """Name the note after the target, without reading it."""
         self._name = f"login.{path_digest(target)}"
-        # What there was no room to note.
+        # The note that there was no room for.
         self._own: tuple[dict[str, str], set[str]] | None = None
 
     def begin(self, portal: str, ours: Collection[SessionInfo], listed: Sequence[SessionInfo]) -> None:
         """Note that a session by way of ``portal`` comes next, where ``listed`` are there now, ``ours`` among them."""
-        logins, _ = self._noted()
+        logins, _ = self._load()
         logins[normal_portal(portal)] = _UNKNOWN
         addresses = {normal_portal(session.portal) for session in ours}
-        self._note(logins, {normal_portal(session.portal) for session in listed} - addresses)
+        self._save(logins, {normal_portal(session.portal) for session in listed} - addresses)
 
     async def arrived(self, host: Host, portal: str, session: SessionInfo) -> None:
         """Note the number of the session that a login has brought, if it is listed under another address."""
-        logins, others = self._noted()
+        logins, others = self._load()
         if normal_portal(session.portal) == normal_portal(portal) or normal_portal(portal) not in logins:
             return
         host.report.trace(f"{session.target} at {portal} has redirected the session to {session.portal}")
         numbers = await initiator_of(host).numbers(host)
         logins[normal_portal(portal)] = str(numbers.get((session.target, session.portal), _UNKNOWN))
-        self._note(logins, others)
+        self._save(logins, others)
         if self._own is not None:
             why = f"cannot note that {session.target} has redirected the session to {session.portal}: there is no room"
             host.report.warn(f"{why}; a later stop leaves it; add that address to ISCSI_PORTAL")
 
     def end(self, portals: Collection[str]) -> None:
         """Forget the logins by way of these portals (as normal_portal() has them): their sessions are gone."""
-        logins, others = self._noted()
+        logins, others = self._load()
         left = {portal: number for portal, number in logins.items() if portal not in portals}
         if left != logins:
-            self._note(left, others)
+            self._save(left, others)
 
     async def by_portal(
         self, host: Host, portals: Sequence[str], sessions: Sequence[SessionInfo]
     ) -> dict[str, SessionInfo]:
-        """Return which of the sessions to the target is the one of each portal (as normal_portal() has it)."""
+        """Return the session to the target of each portal (as normal_portal() has it) that has one."""
         at = {normal_portal(session.portal): session for session in sessions}
         normal = [normal_portal(portal) for portal in portals]
         absent = [portal for portal in normal if portal not in at] if initiator_of(host).REDIRECTS and sessions else []
-        logins, others = self._noted() if absent else ({}, set())
+        logins, others = self._load() if absent else ({}, set())
         by_portal = {portal: at[portal] for portal in normal if portal in at}
         for portal in absent:
-            number = logins.get(portal, "")
-            if number == _UNKNOWN:
+            new: list[SessionInfo] = []
+            if (number := logins.get(portal)) == _UNKNOWN:
                 new = [session for address, session in at.items() if address not in others and address not in logins]
-            else:
-                numbers = await initiator_of(host).numbers(host) if number else {}
-                new = [each for each in sessions if number and str(numbers.get((each.target, each.portal))) == number]
+            elif number:
+                numbers = await initiator_of(host).numbers(host)
+                new = [each for each in sessions if str(numbers.get((each.target, each.portal))) == number]
             if new:
                 by_portal[portal] = new[0]
         return {portal: by_portal[portal] for portal in normal if portal in by_portal}
 
-    def _noted(self) -> tuple[dict[str, str], set[str]]:
+    def _load(self) -> tuple[dict[str, str], set[str]]:
         """Return the logins, with the numbers of their sessions, and the addresses where other sessions were."""
         if self._own is not None:
             return dict(self._own[0]), set(self._own[1])
@@ -85,7 +85,7 @@ class Logins:
         logins = {words[1]: words[2] for words in lines if len(words) == 3 and words[0] == "login"}
         return logins, {words[1] for words in lines if len(words) == 2 and words[0] == "other"}
 
-    def _note(self, logins: dict[str, str], others: set[str]) -> None:
+    def _save(self, logins: dict[str, str], others: set[str]) -> None:
         lines = [f"login {portal} {number}\n" for portal, number in logins.items()]
         lines += [f"other {address}\n" for address in sorted(others)]
         try:

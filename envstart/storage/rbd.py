@@ -25,7 +25,7 @@ from envstart.system.host import Host
 _PROGRAMS = ("rbd-ggate", "rbd")
 # Seconds the search for processes may take.
 _SEARCH = 5.0
-# Of rbd-ggate(8) and rbd(8). Numbers of errors are those of the cluster's system: the words count.
+# Messages of rbd-ggate(8) and rbd(8). Numbers of errors are those of the cluster's system: the words count.
 _FINAL: diagnosis.Rows = (
     ("failed to acquire exclusive lock", TemporaryError, "another host has it mapped; stop the jail or VM there"),
     *ceph.REFUSED,

@@ -123,7 +123,7 @@ class Reservation(Block):
         host.learnt[self, "reserved"] = device
 
     async def _take(self, host: Host, disk: ReservedDisk, own: int, holder: int | None) -> bool:
-        # Of a session that was cut off; nobody can give that one back, and the next stop would leave it to the target.
+        # A session that was cut off has one too; nobody can give that back, and the next stop would leave it there.
         left = (await disk.keys()).count(own) > 1
         if holder in (None, own):
             if await disk.insist("reserve", own):

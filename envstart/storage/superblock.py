@@ -1,4 +1,4 @@
-"""What a file system's superblock says, read from the device itself; no command tells it without writing.
+"""The state of a file system as its superblock has it, read from the device: no command tells it without writing.
 
 Runs only in a child (Host.call_with_timeout): a read of a disk whose session is gone never returns. Plain values come
 back. Sources: UFS: sys/ufs/ffs/fs.h (SBLOCKSEARCH, struct fs); ext: the kernel's Documentation/filesystems/ext4. What

@@ -202,4 +202,4 @@ async def numbers(_: Host) -> dict[tuple[str, str], int]:
 def test_a_note_that_somebody_has_spoilt_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rundir, "DIR", str(tmp_path))
     (tmp_path / NOTE).write_text("login\nlogin a\nother\nlogin a b c\n\n\x00\n")
-    assert Logins(SHARED)._noted() == ({}, set())
+    assert Logins(SHARED)._load() == ({}, set())
