@@ -71,8 +71,7 @@ class EnvironmentRecord:
     def given(cls, environment: Environment, backend: str) -> EnvironmentRecord:
         """Return what somebody has named by its directories, and wants to be there."""
         record = cls(
-            environment.workdir or "",
-            {**COLUMNS, "jname": environment.name, "backend": backend, "registered": True},
+            environment.workdir or "", {**COLUMNS, "jname": environment.name, "backend": backend, "registered": True}
         )
         record.environment, record.problem, record.running = environment, "", True
         return record

@@ -6,17 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from envstart.cbsd.inventory import EnvironmentRecord, Inventory
-from envstart.cbsd.monitored import (
-    CONFIGURATION,
-    GRACE,
-    HIDDEN,
-    ORPHAN,
-    STUB,
-    UNREGISTERED,
-    Monitored,
-    Row,
-    monitored,
-)
+from envstart.cbsd.monitored import CONFIGURATION, GRACE, HIDDEN, ORPHAN, STUB, UNREGISTERED, Monitored, Row, monitored
 from envstart.config import remedies
 from envstart.engine import plan, record, registry
 from envstart.engine.plan import Observation

@@ -115,16 +115,12 @@ class Jail:
 
 def _unused(name: str, address: str, used: Mapping[str, str]) -> str:
     """Return the number that the jail has already, else one of no other jail's, made of its name and whole address."""
-    for number, owner in used.items():
-        if owner == name:
-            return number
+    if name in used.values():
+        return next(number for number, owner in used.items() if owner == name)
     # The last part of an address can be that of a jail in another network.
     first = zlib.crc32(f"{name} {address}".encode()) % _ID_MAX
-    return next(str(1 + (first + step) % _ID_MAX) for step in range(_ID_MAX) if _is_free(first + step, used))
-
-
-def _is_free(index: int, used: Mapping[str, str]) -> bool:
-    return str(1 + index % _ID_MAX) not in used
+    numbers = (str(1 + (first + step) % _ID_MAX) for step in range(_ID_MAX))
+    return next(number for number in numbers if number not in used)
 
 
 def numbers_in(texts: Iterable[str]) -> dict[str, str]:

@@ -13,17 +13,7 @@ from envstart import lifecycle
 from envstart.cbsd.inventory import EnvironmentRecord, Inventory
 from envstart.cbsd.leftovers import removal_danger
 from envstart.cli.doctor import hooks, machine, places, servers, sources
-from envstart.cli.doctor.finding import (
-    CRITICAL,
-    HOST,
-    NOTE,
-    WARNING,
-    Context,
-    Finding,
-    Subject,
-    of_error,
-    see_check,
-)
+from envstart.cli.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Context, Finding, Subject, of_error, see_check
 from envstart.config import remedies
 from envstart.errors import EnvstartError
 from envstart.mounts.table import Table
