@@ -16,14 +16,14 @@ from real import Namespace, namespace_of
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A CBSD host with the environment jail1, whose directories an NFS server exports; nothing is mounted yet."""
+    """Yield a CBSD host with the environment jail1, whose directories an NFS server exports; nothing is mounted yet."""
     with Site(tmp_path) as site:
         yield site
 
 
 @pytest.fixture
 def namespace(tmp_path: Path) -> Iterator[Namespace]:
-    """A mount namespace for real mounts."""
+    """Yield a mount namespace for real mounts."""
     with namespace_of(tmp_path) as namespace:
         yield namespace
 

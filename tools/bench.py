@@ -62,7 +62,7 @@ def _sh(row: Row) -> Cost:
 
 
 def _peak(rows: dict[str, Row], titles: Sequence[str]) -> float:
-    """The most memory that one of these takes more than the interpreter alone, in MiB."""
+    """Return the most memory that one of these takes more than the interpreter alone, in MiB."""
     return max((rows[title].peak - rows[title].floor_peak) / 1024 for title in titles)
 
 
@@ -140,7 +140,7 @@ def rows(place: Place, rounds: int) -> Iterator[Row]:
 
 
 def rows_of_many(place: Place, rounds: int) -> Iterator[Row]:
-    """Rows of the hand tool, for more and more environments."""
+    """Rows of the tool, for more and more environments."""
     for count in _ENVIRONMENTS:
         place.run(count)
         yield compare(CHECK(count), rounds, place.hand("check"))
@@ -149,7 +149,7 @@ def rows_of_many(place: Place, rounds: int) -> Iterator[Row]:
 
 
 def report(found: Sequence[Row], rounds: int) -> tuple[str, bool]:
-    """What was measured, in Markdown, and whether all limits are kept."""
+    """Return the measurements in Markdown, and whether all limits are kept."""
     known = {row.title: row for row in found}
     kept = True
     verdicts = [("case", "against", "at most", "measured", "")]

@@ -1,5 +1,6 @@
-"""Measures `envstart check` on a toy CBSD host of 1,000 environments, of whose 4,000 mounts 40 hang behind 2 servers;
-and 50 starts against a dead server. `make bench-check`.
+"""Measure `envstart check` on a toy CBSD host of 1,000 environments: `make bench-check`.
+
+Of their 4,000 mounts 40 hang behind 2 servers. 50 starts against a dead server are measured too.
 
 All of it runs in the simulated FreeBSD, in which what hangs cannot be killed, as on a real one. The simulation has its
 own cost; what an envstart that does nothing takes there is printed, too.
@@ -90,7 +91,7 @@ class Scene:
         return self.site.hand("check", "-w", str(self.site.workdir))
 
     def hung(self) -> set[str]:
-        """The processes that nothing can end."""
+        """Return the pids of the processes that nothing can end."""
         return {pid for pid in self.world.state["stuck"] if Path(f"/proc/{pid}").exists()}
 
 

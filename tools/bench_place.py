@@ -56,7 +56,7 @@ class Place:
         return Command([str(ROOT / "hooks/env_start_nullfs"), *self._words()], _PATH, statuses or (0,))
 
     def sample(self, *statuses: int) -> Command:
-        """The hook in sh(1), with the same words."""
+        """Return the command line of the hook in sh(1), with the same words."""
         known = {**_PATH, "SAMPLE_CONF": f"{self.top}/sample.conf"}
         return Command(["/bin/sh", str(SAMPLE), *self._words()], known, statuses or (0,))
 
@@ -65,7 +65,7 @@ class Place:
         return Command([str(ROOT / "hooks/env_stop_nullfs"), *self._words()], _PATH)
 
     def hand(self, verb: str) -> Command:
-        """The hand tool, for all environments of the workdir."""
+        """Return the tool's command line for all environments of the workdir."""
         return Command([str(ROOT / "hooks/envstart"), verb, "-w", str(self.workdir)], _PATH)
 
     def _words(self) -> list[str]:
@@ -144,12 +144,12 @@ def write(path: Path, text: str) -> None:
 
 
 def floor() -> Command:
-    """The interpreter of the hooks, which does nothing: what a hook cannot be faster than."""
+    """Return the interpreter of the hooks, which does nothing: no hook can be faster."""
     return Command([str(ROOT / ".venv" / "bin" / "python"), "-c", "pass"], _PATH)
 
 
 def reading() -> Command:
-    """The same interpreter, which reads the mount table and does nothing with it."""
+    """Return the same interpreter, which reads the mount table and does nothing with it."""
     return Command([str(ROOT / ".venv" / "bin" / "python"), "-c", "open('/proc/self/mountinfo', 'rb').read()"], _PATH)
 
 

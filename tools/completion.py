@@ -1,4 +1,4 @@
-"""Completions of the hand tool for bash(1), zsh(1) and tcsh(1), made from its parser."""
+"""Completions of the tool for bash(1), zsh(1) and tcsh(1), made from its parser."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def tcsh(verbs: Sequence[Verb]) -> str:
 
 
 def _kind(action: argparse.Action) -> str:
-    """What completes a value: names, files, directories, the words themselves, or nothing that is known."""
+    """Return the kind of a value's completions: names, files, directories, the words themselves, or none."""
     if action.choices:
         return " ".join(action.choices)
     if takes(action) == "DIR" and "-w" not in action.option_strings:
@@ -132,12 +132,12 @@ _KINDS = {"NAME": "names", "FILE": "files", "DIR": "directories"}
 
 
 def _words(action: argparse.Action) -> list[str]:
-    """The words that an operand can be, beside names."""
+    """Return the words that an operand can be, beside names."""
     return [*(action.choices or (registry.NAMES if "BACKEND" in takes(action) else ()))]
 
 
 def _values(verbs: Sequence[Verb]) -> dict[str, list[str]]:
-    """The options that take a value, by what completes it; the same option takes the same everywhere."""
+    """Return the options that take a value, by what completes it; the same option takes the same everywhere."""
     kinds: dict[str, str | None] = {}
     for verb in verbs:
         for action in verb.options:
@@ -163,7 +163,7 @@ def _steps(verbs: Sequence[Verb]) -> list[tuple[str, str]]:
 
 
 def _next_words(verbs: Sequence[Verb]) -> dict[str, list[str]]:
-    """What can follow the words that lead to verbs."""
+    """Return the words that can follow those that lead to verbs."""
     found: dict[str, list[str]] = {}
     for before, word in _steps(verbs):
         found.setdefault(before, []).append(word)

@@ -24,7 +24,7 @@ _INSIDE = "ENVSTART_DEMO_INSIDE"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Broken(Exception):
+class BrokenPromiseError(Exception):
     """A step was not as promised."""
 
 
@@ -58,12 +58,12 @@ class Demo:
         path.chmod(0o644)
 
     def words(self) -> list[str]:
-        """What CBSD hands over to the hook of a jail."""
+        """Return the arguments that CBSD hands over to the hook of a jail."""
         data, system, fstab = (str(self.workdir / KINDS[kind]) for kind in ("data", "system", "fstab"))
         return ["-d", data, "-f", fstab, "-j", "j1", "-r", str(self.workdir / "jails-rcconf"), "-s", system]
 
     def mounts(self) -> list[tuple[str, str]]:
-        """What is mounted below our directory, by the mount table: (what it shows, mount point), short."""
+        """Return the mounts below our directory, by the mount table: (source, mount point), short."""
         if LINUX:
             lines = [line.split(" ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
             found = [(fields[3], fields[4]) for fields in lines]
@@ -92,22 +92,22 @@ class Demo:
             print(f"   | {source.ljust(width)} on {point}")
         if not table:
             print("   | nothing is mounted")
-        self.check("exit status", status == promised, str(promised))
+        self.check("exit status", good=status == promised, promised=str(promised))
         points = sorted(point for _, point in table)
-        self.check("mount points", points == sorted(mounted), str(sorted(mounted)))
-        self.check("words", says in output, repr(says))
+        self.check("mount points", good=points == sorted(mounted), promised=str(sorted(mounted)))
+        self.check("words", good=says in output, promised=repr(says))
 
-    def check(self, what: str, good: bool, promised: str) -> None:
+    def check(self, what: str, *, good: bool, promised: str) -> None:
         """Stop at what is not as promised."""
         if not good:
-            raise Broken(f"step {self.step}: {what}: promised was {promised}")
+            raise BrokenPromiseError(f"step {self.step}: {what}: promised was {promised}")
 
     def hook(self, verb: str) -> list[str]:
-        """The command line as CBSD has it."""
+        """Return the command line as CBSD has it."""
         return [str(ROOT / "hooks" / f"env_{verb}_nullfs"), *self.words()]
 
     def tool(self, verb: str) -> list[str]:
-        """The command line of the hand tool."""
+        """Return the command line of the tool."""
         return [sys.executable, "-m", "envstart", verb, "nullfs", *self.words()]
 
     def run(self) -> None:
@@ -127,7 +127,7 @@ class Demo:
             all_three,
             str(self.top / "elsewhere"),
         )
-        self.check("mount table", self.mounts() == before, "as it was")
+        self.check("mount table", good=self.mounts() == before, promised="as it was")
         self.configure(store="store")
 
         self.show("Stop", self.hook("stop"), 0, [])
@@ -234,7 +234,7 @@ def main() -> int:
         demo.prepare()
         demo.run()
         print("\nAll steps were as promised.")
-    except Broken as error:
+    except BrokenPromiseError as error:
         print(f"\nNot as promised: {error}", file=sys.stderr)
         return 1
     except Ending as error:

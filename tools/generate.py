@@ -1,4 +1,4 @@
-"""`make docs`: what is made from the backends' rows and the hand tool's parser.
+"""`make docs`: what is made from the backends' rows and the tool's parser.
 
 The hooks, the files in conf/ and completions/, the tables of README.md and of the manual pages, the list of modules in
 CONTRIBUTING.md, the port's list of files.

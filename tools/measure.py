@@ -38,8 +38,7 @@ def measure(command: Command) -> Cost:
 
 
 def in_turn(commands: Sequence[Command], rounds: int, before: Callable[[], object] = lambda: None) -> list[Cost]:
-    """The median of each of the commands, which take turns at being first; ``before`` is done before each run, and not
-    measured."""
+    """Return the median of each command; they take turns at being first, and ``before`` each run is not measured."""
     costs: list[list[Cost]] = [[] for _ in commands]
     for number in range(-1, rounds):
         order = range(len(commands))
@@ -53,7 +52,7 @@ def in_turn(commands: Sequence[Command], rounds: int, before: Callable[[], objec
 
 
 def peak(command: Command) -> int:
-    """The largest resident size, in KiB, of one of its processes.
+    """Return the largest resident size, in KiB, of one of its processes.
 
     Sampled: the ru_maxrss of wait4(2) begins with the size of the process that forked, which is this one.
     """

@@ -281,7 +281,7 @@ def _is_any(old: Any) -> bool:
 
 @contextmanager
 def copied() -> Iterator[Path]:
-    """A copy of the tree."""
+    """Yield a copy of the tree."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as top:
         for name in COPIED:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy

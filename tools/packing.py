@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def plist(root: Path) -> str:
-    """The text of port/pkg-plist for the checkout at ``root``."""
+    """Return the text of port/pkg-plist for the checkout at ``root``."""
     hooks = sorted(path.name for path in (root / "hooks").iterdir())
     modules = sorted(path.relative_to(root) for path in (root / "envstart").rglob("*.py"))
     compiled = [f"{path.parent}/__pycache__/{path.stem}.cpython-%%PYTHON_SUFFIX%%.pyc" for path in modules]

@@ -1,4 +1,4 @@
-"""The verbs of the hand tool, as its parser has them: for its manual page and its completions."""
+"""The verbs of the tool, as its parser has them: for its manual page and its completions."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def _below(parser: argparse.ArgumentParser, name: str, text: str) -> Iterator[Ve
 
 
 def said(action: argparse.Action) -> str:
-    """The help of an option or operand."""
+    """Return the help of an option or operand."""
     return (action.help or "") % vars(action)
 
 
 def takes(action: argparse.Action) -> str:
-    """What an option or operand is given, as in ``FILE``; empty for a flag."""
+    """Return the value that an option or operand takes, as in ``FILE``; empty for a flag."""
     if action.nargs == 0:
         return ""
     if isinstance(action.metavar, str):

@@ -49,7 +49,7 @@ def run(*argv: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROO
 
 
 def is_accepted(words: Sequence[str]) -> None:
-    """The hand tool can read this command line; Usage if it cannot."""
+    """Let the tool read this command line; UsageError if it cannot."""
     main.parser().parse_args(words)
 
 
@@ -71,7 +71,7 @@ def test_a_page_has_the_sections_that_are_looked_for(page: Path) -> None:
 
 
 def flags(page: Path) -> set[str]:
-    """The options that the macros of a page name."""
+    """Return the options that the macros of a page name."""
     found: set[str] = set()
     for line in page.read_text().splitlines():
         for word in re.findall(r"\bFl (\S+)", line) if line.startswith(".") else []:
@@ -101,7 +101,7 @@ def test_the_configurations_page_has_every_key() -> None:
 
 
 def examples() -> list[str]:
-    """The command lines of the tool that texts for people show."""
+    """Return the command lines of the tool that texts for people show."""
     texts = [*PAGES, PORT / "files" / "pkg-message.in", *(ROOT / "freebsd" / "examples").iterdir()]
     text = "\n".join([*(path.read_text() for path in texts), main.EPILOG])
     lines = re.findall(r"(?:^\.Dl # |^  |/usr/local/sbin/|by: )(envstart .*)", text, re.M)
@@ -148,7 +148,7 @@ class Scripts:
         tool.chmod(0o755)
 
     def called(self) -> list[str]:
-        """The arguments that envstart has had, which must be such as it takes."""
+        """Return the arguments that envstart has had, which must be such as it takes."""
         path = self.top / "called"
         words = path.read_text().splitlines() if path.exists() else []
         if words:
@@ -156,7 +156,7 @@ class Scripts:
         return words
 
     def service(self, verb: str, **variables: str) -> int:
-        """What service(8), or rc.shutdown(8), does with the script."""
+        """Run the script as rc(8) or rc.shutdown(8) does."""
         subr = self.top / "rc.subr"
         subr.write_text(RC_SUBR)
         script = self.top / "envstart"
@@ -266,7 +266,7 @@ def test_periodic_is_off_unless_it_is_asked_for(scripts: Scripts, enabled: str) 
 
 
 def installed(top: Path) -> set[str]:
-    """The files below a directory."""
+    """Return the files below a directory."""
     return {str(path.relative_to(top)) for path in top.rglob("*") if path.is_symlink() or path.is_file()}
 
 
@@ -432,7 +432,7 @@ def workdir(tmp_path: Path) -> Path:
 
 
 def bash(*words: str) -> list[str]:
-    """What bash offers for the last of these words."""
+    """Return what bash offers for the last of these words."""
     script = 'set -u; . "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _envstart; printf "%s\\n" "${COMPREPLY[@]}"'
     ended = run(program("bash"), "-c", script, ROOT / "completions" / "envstart.bash", "envstart", *words)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -464,7 +464,7 @@ def test_bash_does_not_look_into_directories_that_may_be_dead(workdir: Path) -> 
 
 
 def answered(argv: Sequence[str], env: Mapping[str, str], keys: str) -> str:
-    """What a shell on a terminal writes after GOT, when it has been asked with these keys."""
+    """Return what a shell on a terminal writes after GOT, when it has been asked with these keys."""
     shell, ours = pty.fork()
     if not shell:
         os.chdir(ROOT)

@@ -59,7 +59,7 @@ class BlockSite(Site):
         return World.create(top / "machine", storage=self.storage, **{**usual, **settings})
 
     def secret(self, name: str, content: bytes, mode: int = 0o600) -> Path:
-        """A file that only root can read."""
+        """Write a file that only root can read, and return it."""
         path = self.secrets / name
         path.write_bytes(content)
         path.chmod(mode)
@@ -68,7 +68,7 @@ class BlockSite(Site):
     # The scene.
 
     def always(self) -> Mapping[str, str]:
-        """What this site's configuration says whatever the test is about."""
+        """Return the keys that this site's configuration has in every test."""
         quick = {**QUICK, "VOLUME_DIR": str(self.world.path / "run" / "volumes")}
         if self.variant.backend == "iscsi":
             return {"ISCSI_PORTAL": PORTAL, "ISCSI_TARGET": TARGET, **quick, **ISCSI_QUICK}
@@ -112,7 +112,7 @@ class BlockSite(Site):
         (files / ("data" if self.tree else "") / "etc").mkdir(exist_ok=True)
 
     def make(self, provider: str) -> Path:
-        """A new file system on a provider or an image; gives back the directory with its files."""
+        """Make a file system on a provider or an image, and return the directory with its files."""
         scratch = os.path.isabs(provider)
         if scratch:
             self.world.disk("ada99", image=provider)
@@ -129,7 +129,7 @@ class BlockSite(Site):
         return files
 
     def new_provider(self, name: str) -> str:
-        """An empty provider for an environment; what newfs or geli_init are given."""
+        """Make an empty provider for an environment, and return what newfs or geli_init are given."""
         if self.variant.backend == "iscsi":
             target = TARGET.replace("{name}", name)
             self.storage.target(target)
@@ -153,8 +153,9 @@ class BlockSite(Site):
 
     # What came of it.
 
-    def args(self, name: str = "jail1", fstab: bool = True) -> list[str]:
-        return super().args(name, fstab and "fstab" in (*self.variant.directories, "" if self.tree else "fstab"))
+    def args(self, name: str = "jail1", *, fstab: bool = True) -> list[str]:
+        has_fstab = "fstab" in (*self.variant.directories, "" if self.tree else "fstab")
+        return super().args(name, fstab=fstab and has_fstab)
 
     def volume(self, name: str = "jail1") -> Path:
         """Where the volume itself is mounted."""

@@ -51,14 +51,14 @@ class Site:
         self.rest = self.footprint()
 
     def machine(self, top: Path, **settings: Any) -> World:
-        """The simulated host."""
+        """Make the simulated host."""
         return World.create(top / "machine", **settings)
 
     def __enter__(self: S) -> S:  # noqa: PYI019 (typing.Self is newer than Python 3.9)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends what still hangs in the machine."""
+        """End what still hangs in the machine."""
         self.world.close()
 
     # The scene.
@@ -86,12 +86,12 @@ class Site:
         (self.held("data", name) / "etc").mkdir(exist_ok=True)
 
     def held(self, which: str, name: str = "jail1") -> Path:
-        """The real directory that the mount shows."""
+        """Return the real directory that the mount shows."""
         top = self.world.path / "servers" / SERVER / "nfs" if self.variant.backend == "nfs" else self.files
         return top / self._below(which, name)
 
     def source(self, which: str, name: str = "jail1") -> str:
-        """The same as the mount table has it."""
+        """Return the source of the mount as the table has it."""
         top = f"{SERVER}:/nfs" if self.variant.backend == "nfs" else str(self.files)
         return f"{top}/{self._below(which, name)}"
 
@@ -110,7 +110,7 @@ class Site:
         return (self.source(which, name), str(self.point(which, name)), self.variant.backend)
 
     def wanted(self, name: str = "jail1") -> list[Row]:
-        """The mounts of an environment that is started, sorted."""
+        """Return the mounts of an environment that is started, sorted."""
         return sorted(self.row(which, name) for which in self.variant.directories)
 
     def preset(self, *directories: str, name: str = "jail1") -> None:
@@ -121,7 +121,7 @@ class Site:
 
     # What is done, and what came of it.
 
-    def args(self, name: str = "jail1", fstab: bool = True) -> list[str]:
+    def args(self, name: str = "jail1", *, fstab: bool = True) -> list[str]:
         """CBSD's own argv (docs/cbsd.md#arguments)."""
         words = ["-d", str(self.point("data", name))]
         if fstab:
@@ -137,11 +137,11 @@ class Site:
         return pasted.check(ended, str(self.workdir))
 
     def begin(self, verb: str = "start", name: str = "jail1", **kwargs: Any) -> subprocess.Popen[str]:
-        """The hook as a process that runs beside the test."""
+        """Begin the hook as a process that runs beside the test."""
         return self.world.popen(f"env_{verb}_{self.variant.backend}", *self.args(name), **kwargs)
 
     def hand(self, *words: str, env: Mapping[str, str] | None = None) -> Ended:
-        """The hand tool."""
+        """Run the tool."""
         ended = self.world.run("envstart", *words, env=env)
         return pasted.check(ended, words[words.index("-w") + 1] if "-w" in words else "")
 
@@ -154,7 +154,7 @@ class Site:
         return self.table == self.wanted(name)
 
     def foreign(self, name: str = "jail1") -> list[Row]:
-        """What is mounted and none of this environment's directories."""
+        """Return the mounts that are none of this environment's directories."""
         return [row for row in self.table if row not in self.wanted(name)]
 
     def footprint(self) -> dict[str, Any]:
@@ -171,7 +171,7 @@ class Site:
 
 
 def last_line(ended: Ended) -> str:
-    """What the operator sees: the last line on stderr."""
+    """Return what the operator sees: the last line on stderr."""
     lines = ended.stderr.splitlines()
     return lines[-1] if lines else ""
 

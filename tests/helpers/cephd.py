@@ -104,7 +104,7 @@ class Cluster:
         self._run("sh", "-c", '"$@" >/dev/null 2>&1', "sh", f"ceph-{kind}", "-c", str(self.conf), "-i", name, *words)
 
     def ceph(self, *words: str) -> str:
-        """Run ceph(8)."""
+        """Run a command of the cluster's administrator, and return what it prints."""
         return self._run("ceph", "-c", str(self.conf), *words)
 
     def evict(self) -> None:
@@ -127,7 +127,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster_of(namespace: Namespace) -> Iterator[Cluster]:
-    """A cluster in a namespace, with which it ends."""
+    """Yield a cluster in a namespace, with which it ends."""
     yield Cluster(namespace, namespace.top / "cluster")
 
 

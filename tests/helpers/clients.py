@@ -90,7 +90,7 @@ class ClientSite(Site):
         self.world.forget_calls()
 
     def client(self, name: str = "jail1") -> int:
-        """The process behind the mount."""
+        """Return the process behind the mount."""
         (pid,) = [
             mount["options"]["client"] for mount in self.world.mounts() if mount["node"] == str(self.volume(name))
         ]

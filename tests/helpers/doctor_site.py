@@ -17,7 +17,7 @@ ROOT = TESTS.parent
 
 
 def examine(site: Site, *names: str) -> list[dict[str, str]]:
-    """What the doctor finds; the exit status is that of the worst."""
+    """Run the doctor and return its findings; the exit status must be that of the worst."""
     ended = site.hand("doctor", "--json", "-w", str(site.workdir), *names)
     assert ended.stderr == ""
     found: list[dict[str, str]] = json.loads(ended.stdout)["findings"]
@@ -27,7 +27,7 @@ def examine(site: Site, *names: str) -> list[dict[str, str]]:
 
 
 def hook(site: Site) -> Path:
-    """The start hook that the environments have."""
+    """Return the start hook that the environments have."""
     return site.workdir.parent / "checkout" / "hooks" / f"env_start_{site.variant.backend}"
 
 
@@ -67,7 +67,7 @@ def database(site: Site, **hooks: str) -> None:
 
 
 def links(site: Site, name: str) -> None:
-    """What ``envstart install`` makes in a system directory, as the server holds it."""
+    """Make the links of ``envstart install`` in a system directory, as the server holds it."""
     brought = "system" in site.variant.directories
     system = site.held("system", name) if brought else site.point("system", name)
     for directory in ("master_poststop.d", "remove.d"):

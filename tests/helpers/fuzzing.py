@@ -56,7 +56,7 @@ DEEP = ("[" * 100_000, '{"a":' * 100_000)
 
 
 def tries(count: int) -> Callable[[Any], Any]:
-    """Settings of one fuzz test, which tries ``count`` inputs in `make test`."""
+    """Return settings of one fuzz test, which tries ``count`` inputs in `make test`."""
     return settings(
         max_examples=count * FACTOR,
         derandomize=FACTOR == 1,
@@ -92,7 +92,7 @@ def mutants(draw: st.DrawFn, samples: Sequence[bytes], words: Sequence[bytes] = 
 
 @st.composite
 def bent(draw: st.DrawFn, samples: Sequence[str]) -> str:
-    """A JSON sample of which some values are other ones."""
+    """Return a JSON sample of which some values are other ones."""
     tree = json.loads(draw(st.sampled_from(samples)))
     for number, odd in draw(st.lists(st.tuples(st.integers(0, 1 << 20), st.sampled_from(ODD)), min_size=1, max_size=3)):
         places = list(_places(tree))

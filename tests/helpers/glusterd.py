@@ -45,11 +45,11 @@ class Server:
         until(lambda: self._namespace.popen(["gluster", "volume", "list"]).wait() == 0, _SLOW)
 
     def gluster(self, *words: str) -> str:
-        """Run gluster(8)."""
+        """Run a command of the server's administrator, and return what it prints."""
         return self._namespace.run("gluster", "--mode=script", *words)
 
     def link(self, client: Namespace) -> None:
-        """A cable to a client's network; ``cut`` and ``mend`` are for the client's end of it."""
+        """Lay a cable to a client's network; ``cut`` and ``mend`` are for the client's end of it."""
         self._links += 1
         near, address = f"s{self._links}", f"10.77.1.{self._links}"
         peer = ["peer", "name", near, "netns", str(self._namespace.pid)]
@@ -94,7 +94,7 @@ class Server:
 
 @contextlib.contextmanager
 def server_of(top: Path) -> Iterator[Server]:
-    """A server that ends with the block."""
+    """Yield a server that ends with the block."""
     with namespace_of(top, network=True) as namespace:
         yield Server(namespace)
 

@@ -44,7 +44,7 @@ class FileSystem:
         self._nodes: dict[tuple[int, bytes], int] = {}
 
     def answer(self, data: bytes) -> bytes | None:
-        """The answer, None if the request wants none."""
+        """Return the answer, None if the request wants none."""
         _, opcode, unique, node, *_ = _REQUEST.unpack_from(data)
         if opcode in _ONE_WAY:
             return None

@@ -38,7 +38,7 @@ SHARED = TARGET.replace("{name}", "jail1")
 
 @contextlib.contextmanager
 def scene(top: Path, variant: Variant, **settings: Any) -> Iterator[BlockSite]:
-    """A site with the environment jail1, which must not have come to harm at the end."""
+    """Yield a site with the environment jail1, which must not have come to harm at the end."""
     with BlockSite(top, variant, **settings) as site:
         yield site
         assert harm(site) == ""
@@ -54,7 +54,7 @@ def by_hooks(site: BlockSite, *words: str) -> list[list[str]]:
 
 
 def harm(site: BlockSite) -> str:
-    """What has been done that must never be done; "" if nothing has."""
+    """Return the harm that was done, "" if none was."""
     found = [" ".join(argv) for never in NEVER for argv in by_hooks(site, *never)]
     # A file system whose device was taken from under it.
     found += [f"{mount['node']} is lost" for mount in site.world.mounts() if mount["options"].get("lost")]
@@ -62,7 +62,7 @@ def harm(site: BlockSite) -> str:
 
 
 def image_of(site: BlockSite, target: str = SHARED, lun: int = 0) -> Path:
-    """The file behind a LUN."""
+    """Return the file behind a LUN."""
     return Path(site.storage.box["targets"][target]["luns"][str(lun)]["image"])
 
 
@@ -78,7 +78,7 @@ def sessions(site: BlockSite) -> list[tuple[str, str]]:
 
 
 def seen(site: BlockSite, name: str = "jail1") -> list[str]:
-    """What is in an environment's data directory, as its jail would see it."""
+    """Return the names in an environment's data directory, as its jail would see them."""
     return sorted(entry for entry in os.listdir(site.world.real(site.point("data", name))) if not entry.startswith("."))
 
 
@@ -99,7 +99,7 @@ def two_portals(site: BlockSite) -> None:
 
 
 def by_hand(site: BlockSite, portal: str, target: str = SHARED) -> str:
-    """A session that an administrator has made; gives back its disk."""
+    """Make a session as an administrator does, and return its disk."""
     assert site.world.command("iscsictl", "-A", "-p", portal, "-t", target).returncode == 0
     until = time.monotonic() + 20
     while time.monotonic() < until:

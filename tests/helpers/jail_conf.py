@@ -43,7 +43,7 @@ def statements(found: list[tuple[str, str]]) -> list[Statement]:
 
 
 def jail(text: str) -> tuple[str, list[Statement]]:
-    """The one jail of a file."""
+    """Return the one jail of a file."""
     found = tokens(text)
     assert found[0][0] == "word"
     assert (found[1], found[-1]) == (("sign", "{"), ("sign", "}"))
@@ -51,7 +51,7 @@ def jail(text: str) -> tuple[str, list[Statement]]:
 
 
 def filled(value: str, read: list[Statement]) -> str:
-    """A value with its variables in, as jail(8) puts them in when all is read."""
+    """Return a value with its variables in, as jail(8) puts them in when all is read."""
     known = {name.lstrip("$"): value for name, sign, value in read if sign == "="}
     while "${" in value:
         before, _, rest = value.partition("${")

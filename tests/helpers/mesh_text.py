@@ -35,7 +35,7 @@ class Geom(NamedTuple):
 
 
 def text(*geoms: Geom) -> str:
-    """The whole mesh; every provider is opened by a DEV geom too, as on a live host."""
+    """Return the whole mesh; every provider is opened by a DEV geom too, as on a live host."""
     made = [part.name for geom in geoms for part in geom.parts if isinstance(part, Makes)]
     every = [*geoms, *(Geom("DEV", name, (Uses(name),)) for name in made)]
     lines = ["<mesh>"]
@@ -94,5 +94,5 @@ def escape(text: str) -> str:
 
 
 def _id(kind: str, name: str) -> str:
-    """An address in the kernel, one for each thing."""
+    """Return an address in the kernel, one for each thing."""
     return f"0xfffff800{abs(hash((kind, name))) & 0xFFFFFFFF:08x}"

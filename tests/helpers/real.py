@@ -84,8 +84,11 @@ def why_no_fuse() -> str:
 
 
 def lacking(*programs: str) -> str:
-    """Why a test with real servers cannot run here; empty if it can. ENVSTART_REAL names the suites (the first of
-    ``programs``) for which that is a failure: there a skip would hide that nothing was tested."""
+    """Tell why a test with real servers cannot run here; empty if it can.
+
+    ENVSTART_REAL names the suites (the first of ``programs``) for which that is a failure: there a skip would hide that
+    nothing was tested.
+    """
     why = why_not() or why_no_fuse()
     if not why and os.geteuid() != 0:
         why = "not root"
@@ -97,17 +100,20 @@ def lacking(*programs: str) -> str:
     return why
 
 
-def _unshare(network: bool = False) -> list[str]:
+def _unshare(*, network: bool = False) -> list[str]:
     if os.geteuid() == 0:
         return ["unshare", *(["-n"] if network else []), "-m", "--propagation", "private", "--"]
     return ["unshare", "-U", "-r", "-m", "--propagation", "private", "--"]
 
 
 class Namespace:
-    """A mount namespace, kept by a process of ours. ``top`` is the directory whose mounts count. ``network``: it has a
-    network of its own too (root only), with nothing in it but a loopback interface that is up."""
+    """A mount namespace, kept by a process of ours.
 
-    def __init__(self, top: Path, network: bool = False) -> None:
+    ``top`` is the directory whose mounts count. ``network``: it has a network of its own too (root only), with nothing
+    in it but a loopback interface that is up.
+    """
+
+    def __init__(self, top: Path, *, network: bool = False) -> None:
         self.top = top
         self._network = network
         self._started: list[subprocess.Popen[str]] = []
@@ -120,7 +126,7 @@ class Namespace:
             script += "ip link set lo up && "
         script += "mkdir -p /var/run /var/empty && echo ready && exec cat"
         self._holder = subprocess.Popen(
-            [*_unshare(network), "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*_unshare(network=network), "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == "ready\n", "cannot prepare the namespace"
@@ -129,7 +135,7 @@ class Namespace:
         self._identity = os.readlink(f"/proc/{self._holder.pid}/ns/mnt")
 
     def inside(self, argv: Sequence[str]) -> list[str]:
-        """The command line that runs ``argv`` in the namespace, in the same process."""
+        """Return the command line that runs ``argv`` in the namespace, in the same process."""
         user = [] if os.geteuid() == 0 else ["-U", "--preserve-credentials"]
         network = ["-n"] if self._network else []
         return ["nsenter", "-t", str(self._holder.pid), "-m", *network, *user, "--", *argv]
@@ -159,7 +165,7 @@ class Namespace:
         self.run("mount", "--bind", str(source), str(point))
 
     def mounts(self) -> list[Mounted]:
-        """What is mounted below ``top``, the oldest first, read from the kernel."""
+        """Return the mounts below ``top``, oldest first, read from the kernel."""
         found = []
         for line in Path(f"/proc/{self._holder.pid}/mountinfo").read_text().splitlines():
             front, _, back = line.partition(" - ")
@@ -170,11 +176,11 @@ class Namespace:
         return found
 
     def points(self) -> list[str]:
-        """The mount points below ``top``, relative to it, sorted."""
+        """Return the mount points below ``top``, relative to it, sorted."""
         return sorted(mounted.point[len(str(self.top)) + 1 :] for mounted in self.mounts())
 
     def pids(self) -> list[int]:
-        """The processes in the namespace."""
+        """Return the processes in the namespace."""
         found = []
         for entry in os.listdir("/proc"):
             with contextlib.suppress(OSError):
@@ -255,15 +261,15 @@ class Workdir:
         path.chmod(0o644)
 
     def always(self) -> Mapping[str, object]:
-        """What the configuration says whatever the test is about."""
+        """Return the keys that the configuration has in every test."""
         return {"NULLFS_ROOT_DIR": self.store}
 
     def point(self, kind: str, name: str = "") -> Path:
-        """The mount point of a kind of directory."""
+        """Return the mount point of a kind of directory."""
         return self.path / DIRECTORIES[kind].format(name or self.name)
 
     def argv(self, shape: str = "jstart", name: str = "") -> list[str]:
-        """The words that CBSD hands over."""
+        """Return the words that CBSD hands over."""
         name = name or self.name
         fstab = ["-f", f"{self.path}/jails-fstab/{name}"] if shape.startswith("j") else []
         data = ["-d", f"{self.path}/jails-data/{name}-data"]
@@ -271,7 +277,7 @@ class Workdir:
         return data + fstab + rest
 
     def variables(self, shape: str = "jstart", name: str = "") -> dict[str, str]:
-        """The environment of a hook (docs/cbsd.md#process): CBSD's directories come first in PATH."""
+        """Return the environment of a hook (docs/cbsd.md#process): CBSD's directories come first in PATH."""
         name = name or self.name
         known = {
             "CBSD_APP": shape,
@@ -290,16 +296,18 @@ class Workdir:
 
     def begin(
         self,
-        verb: str,
+        verb: str | Path,
         argv: Sequence[str] | None = None,
         shape: str = "jstart",
         name: str = "",
         cwd: str = "/var/empty",
         variables: Mapping[str, str] | None = None,
-        hook: Path | None = None,
     ) -> subprocess.Popen[str]:
-        """Start a hook as CBSD does: bare path, its directory, its umask, its variables and no others."""
-        hook = hook or HOOKS / f"env_{verb}_{self.backend}"
+        """Start a hook as CBSD does: bare path, its directory, its umask, its variables and no others.
+
+        VERB can also be the path of a hook.
+        """
+        hook = verb if isinstance(verb, Path) else HOOKS / f"env_{verb}_{self.backend}"
         known = self.variables(shape, name) if variables is None else variables
         words = self.argv(shape, name) if argv is None else argv
         settle = 'cd "$1" && umask 002 && shift && exec "$@"'
@@ -308,27 +316,26 @@ class Workdir:
 
     def run(
         self,
-        verb: str,
+        verb: str | Path,
         argv: Sequence[str] | None = None,
         shape: str = "jstart",
         name: str = "",
         cwd: str = "/var/empty",
         variables: Mapping[str, str] | None = None,
-        hook: Path | None = None,
     ) -> Ended:
         """Run a hook to its end."""
         began = time.monotonic()
-        process = self.begin(verb, argv, shape, name, cwd, variables, hook)
+        process = self.begin(verb, argv, shape, name, cwd, variables)
         return ended(process, began)
 
     def start(self, shape: str = "jstart", name: str = "") -> Ended:
-        """A start that must succeed, in silence."""
+        """Start; it must succeed in silence."""
         result = self.run("start", shape=shape, name=name)
         assert (result.status, result.out, result.err) == (0, "", "")
         return result
 
     def stop(self, shape: str = "jstart", name: str = "") -> Ended:
-        """A stop that must succeed, in silence."""
+        """Stop; it must succeed in silence."""
         result = self.run("stop", shape=shape, name=name)
         assert (result.status, result.out, result.err) == (0, "", "")
         return result
@@ -340,7 +347,7 @@ class Workdir:
         return str(process.communicate(timeout=PATIENCE)[0]) == f"{kind} of {name or self.name}\n"
 
     def expected(self, shape: str = "jstart", name: str = "") -> list[str]:
-        """The mount points of a started environment, as Namespace.points() has them."""
+        """Return the mount points of a started environment, as Namespace.points() has them."""
         kinds = [kind for kind in DIRECTORIES if kind != "fstab" or shape.startswith("j")]
         return sorted(str(self.point(kind, name).relative_to(self.namespace.top)) for kind in kinds)
 
@@ -352,12 +359,12 @@ class Elsewhere(Workdir):
     programs: tuple[bytes, ...]
 
     def add(self, name: str) -> None:
-        """The mount points; what is shown there is on the server."""
+        """Make the mount points of another environment; what is shown there is on the server."""
         for place in DIRECTORIES.values():
             (self.path / place.format(name)).mkdir()
 
     def clients(self) -> list[int]:
-        """The client processes in the namespace."""
+        """Return the client processes in the namespace."""
         found = []
         for pid in self.namespace.pids():
             with contextlib.suppress(OSError):
@@ -405,9 +412,9 @@ class HangingFuse:
 
 
 @contextlib.contextmanager
-def namespace_of(top: Path, network: bool = False) -> Iterator[Namespace]:
-    """A namespace that ends with the block."""
-    namespace = Namespace(top.resolve(), network)
+def namespace_of(top: Path, *, network: bool = False) -> Iterator[Namespace]:
+    """Yield a namespace that ends with the block."""
+    namespace = Namespace(top.resolve(), network=network)
     try:
         yield namespace
     finally:

@@ -113,7 +113,7 @@ def linux(**answers: str) -> Stub:
 
 
 def done(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """The result of something that waits for nothing."""
+    """Return the result of something that waits for nothing."""
     result: _T = loop.gather([coroutine])[0]
     return result
 
@@ -123,7 +123,7 @@ def jail(name: str = "env1") -> Environment:
 
 
 def configured(path: Path, backend: str, name: str = "env1", **keys: str) -> Config:
-    """The configuration of a backend, read from a file in the directory ``path``."""
+    """Return the configuration of a backend, read from a file in the directory ``path``."""
     file = path / f"env_start_{backend}.conf"
     file.write_text("".join(f'{key}="{value}"\n' for key, value in keys.items()))
     file.chmod(0o644)
@@ -131,12 +131,12 @@ def configured(path: Path, backend: str, name: str = "env1", **keys: str) -> Con
 
 
 def planned(path: Path, backend: str, name: str = "env1", **keys: str) -> Plan:
-    """The plan of the environment ``name``, whose configuration has these keys."""
+    """Return the plan of the environment ``name``, whose configuration has these keys."""
     return registry.make_plan(backend, jail(name), configured(path, backend, name, **keys))
 
 
 def outputs(name: str, words: str) -> list[str]:
-    """What the blocks of a transcript printed whose command has these words."""
+    """Return what the blocks of a transcript printed whose command has these words."""
     blocks = [block for block in transcript.read(TRANSCRIPTS / f"{name}.txt") if words in block.command]
     assert blocks, words
     return ["\n".join(block.output) + "\n" for block in blocks]

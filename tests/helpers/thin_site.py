@@ -29,7 +29,7 @@ THIN_FSTAB = Variant(
 
 
 def make_base(base: Path) -> None:
-    """A base as the FreeBSD Handbook makes it, without its programs."""
+    """Make a base as the FreeBSD Handbook does, without its programs."""
     for name in ("bin", "dev", "media", "skeleton", "usr"):
         (base / name).mkdir(parents=True)
     for name in LINKS:
@@ -37,7 +37,7 @@ def make_base(base: Path) -> None:
 
 
 def make_skeleton(skeleton: Path) -> None:
-    """What the links of the base lead to."""
+    """Make the directories that the links of the base lead to."""
     for name in LINKS:
         (skeleton / name).mkdir(parents=True)
 
@@ -76,7 +76,7 @@ class ThinSite(Site):
         )
 
     def write_fstab(self, *lines: str, name: str = "jail1") -> Path:
-        """The file that THIN_FSTAB means."""
+        """Write the file that THIN_FSTAB names, and return it."""
         path = self.files / f"{name}.fstab"
         path.write_text("".join(f"{line}\n" for line in lines))
         path.chmod(0o644)

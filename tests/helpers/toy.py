@@ -147,7 +147,7 @@ class Toy:
     def add(
         self, name: str, emulator: str = "jail", hook: str | None = None, baserw: int = 1, **columns: Value
     ) -> None:
-        """An environment: its directories here and where they are held, and its row. ``hook`` "": it has none."""
+        """Add an environment: its directories here and where they are held, and its row. ``hook`` "": it has none."""
         if not self.site.point("system", name).exists():
             self.site.add(name)
         (self.workdir / "jails" / name).mkdir()
@@ -175,7 +175,7 @@ class Toy:
             self._insert("bhyve", {"jname": name, "mnt_start": row["mnt_start"], "mnt_stop": row["mnt_stop"]})
 
     def _fill(self, name: str, emulator: str) -> None:
-        """What CBSD has made in the environment's directories by the time it is stopped again."""
+        """Make what CBSD has made in the environment's directories by the time it is stopped again."""
         for directory in HOOK_DIRECTORIES:
             (self.sysdata(name) / directory).mkdir(parents=True)
             (self.sysdata(name) / directory / "placeholder").touch()
@@ -199,11 +199,11 @@ class Toy:
         return self.held("system", name)
 
     def skeleton(self, directory: str, emulator: str = "jail") -> Path:
-        """A directory of hooks that new environments get a copy of."""
+        """Return a directory of hooks of which new environments get a copy."""
         return self.workdir / "share" / SKELETONS[emulator == "bhyve"] / directory
 
     def probe(self, directory: str, text: str, name: str = "jail1") -> Path:
-        """A hook of a test's own, in sh(1); it sees the files of the system below."""
+        """Write a hook of a test's own, in sh(1); it sees the files of the system below."""
         path = self.sysdata(name) / directory / "probe"
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
@@ -248,7 +248,7 @@ class Toy:
     # What can be wrong with it.
 
     def older(self, table: str, *columns: str) -> None:
-        """The table as of a CBSD that did not know these columns yet."""
+        """Drop these columns from the table, as a CBSD that did not know them yet has it."""
         kept = {name: type_ for name, type_ in SCHEMA[table].items() if name not in columns}
         names = ", ".join(kept)
         with self.connection() as connection:
@@ -267,7 +267,7 @@ class Toy:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """A writer in the middle of its transaction. Readers are shut out only if there is no write-ahead log."""
+        """Keep a writer in the middle of its transaction; readers are shut out only if there is no write-ahead log."""
         with contextlib.closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
             connection.execute("BEGIN EXCLUSIVE")
             connection.execute("UPDATE jails SET status = status")
@@ -295,7 +295,7 @@ class Toy:
     # What is done, and what came of it.
 
     def environment(self) -> dict[str, str]:
-        """The caller's variables, as cbsd(8) gives them to its commands (docs/cbsd.md#process)."""
+        """Return the caller's variables, as cbsd(8) gives them to its commands (docs/cbsd.md#process)."""
         return {
             "BLOCKSIZE": "K",
             "CBSD_PWD": "/root",
@@ -310,7 +310,7 @@ class Toy:
         }
 
     def stop_variables(self, name: str = "jail1") -> dict[str, str]:
-        """What the hooks of a stop are given (docs/cbsd.md#directory-hooks)."""
+        """Return what the hooks of a stop are given (docs/cbsd.md#directory-hooks)."""
         row = self.row(name)
         given = ("baserw", "data", "emulator", "jid", "jname", "mount_fstab", "path", "rcconf", "status")
         path = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
@@ -319,7 +319,7 @@ class Toy:
 
     @contextlib.contextmanager
     def aftermath(self) -> Iterator[None]:
-        """What a stop leaves at work in the background does not come to its end before the block does."""
+        """Hold up what a stop leaves at work in the background until the block ends."""
         held = self.distdir / "held"
         held.touch()
         try:
@@ -341,7 +341,7 @@ class Toy:
         )
 
     def run(self, command: str, name: str = "jail1", timeout: float = 120) -> Ended:
-        """The same, to its end."""
+        """Run a command of CBSD's to its end."""
         process = self.begin(command, name)
         try:
             out, err = process.communicate(timeout=timeout)
@@ -367,7 +367,7 @@ def _create(table: str, columns: Mapping[str, str]) -> str:
 
 
 def powerless(function: Callable[..., T], *arguments: Any) -> T:
-    """The function's result from a child that file modes hold for, although it is root's (Linux)."""
+    """Call the function in a child of root's that file modes hold for, and return its result (Linux)."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -403,7 +403,7 @@ def _obey_modes() -> None:
 
 
 def processes(site: Site) -> list[str]:
-    """The command lines of what still runs in the site's machine, guests included."""
+    """Return the command lines of what still runs in the site's machine, guests included."""
     listing = subprocess.run(["ps", "-axww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True)
     rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
     place = str(site.world.path)

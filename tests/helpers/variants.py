@@ -20,7 +20,7 @@ STACKS = (*BLOCK_VARIANTS, *CLIENT_VARIANTS, *FRAGILE_THIN)
 
 
 def site_of(top: Path, variant: Variant) -> Site:
-    """The site of a variant, at rest."""
+    """Return the site of a variant, at rest."""
     if variant in CLIENT_VARIANTS:
         return ClientSite(top, variant)
     if variant in BLOCK_VARIANTS:

@@ -1,4 +1,4 @@
-"""``envstart``, the hand tool: the same work by hand, and what it tells."""
+"""``envstart``, the tool: the same work by hand, and what it prints."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class Node(Storage):
         return ended
 
     def hand(self, words: str, timeout: float = 120.0) -> Ended:
-        """The hand tool."""
+        """Run the tool on the host."""
         return self.run(f"{HOOKS}/envstart {words}", timeout)
 
     def mounted(self) -> list[tuple[str, str]]:

@@ -170,7 +170,7 @@ class Player:
         finally:
             site.world.speed = speed
 
-    # The hand tool.
+    # The tool.
 
     def do_check(self, name: str) -> list[str]:
         before = promises.Before(self.scene, self.site, name)

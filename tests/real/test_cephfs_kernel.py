@@ -32,7 +32,10 @@ class KernelWorkdir(CephWorkdir):
 
 @pytest.fixture(scope="module")
 def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    with pytest.MonkeyPatch.context() as patch, namespace_of(tmp_path_factory.mktemp("ceph"), True) as namespace:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        namespace_of(tmp_path_factory.mktemp("ceph"), network=True) as namespace,
+    ):
         # A virtual machine without hardware for it is many times slower.
         patch.setattr("real.PATIENCE", 300.0)
         yield namespace

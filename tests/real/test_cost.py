@@ -21,7 +21,7 @@ from real import DIRECTORIES, Workdir, namespace_of, why_not
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 ROOT = Path(__file__).resolve().parents[2]
-# Runs a hook as hooks/run-hook does, or the hand tool, and counts. An audit hook hears whatever opens a file or forks.
+# Runs a hook as hooks/run-hook does, or the tool, and counts. An audit hook hears whatever opens a file or forks.
 # On a machine that is slow nothing may count more: no question waits so long for its turn that it gets another child.
 COUNTING = """
 import sys

@@ -60,9 +60,9 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path, step: int, number: signal
 
 def test_what_is_not_as_promised_is_noticed(tmp_path: Path) -> None:
     shown = demo.Demo(tmp_path)
-    with pytest.raises(demo.Broken, match="exit status"):
+    with pytest.raises(demo.BrokenPromiseError, match="exit status"):
         shown.show("", ["/bin/sh", "-c", "exit 3"], 0, [])
-    with pytest.raises(demo.Broken, match="mount points"):
+    with pytest.raises(demo.BrokenPromiseError, match="mount points"):
         shown.show("", ["/bin/sh", "-c", "exit 0"], 0, ["jails"])
-    with pytest.raises(demo.Broken, match="words"):
+    with pytest.raises(demo.BrokenPromiseError, match="words"):
         shown.show("", ["/bin/sh", "-c", "echo no"], 0, [], "yes")

@@ -145,7 +145,7 @@ def test_the_files_of_jailconf_are_what_the_hooks_need(cbsd: Workdir) -> None:
     ):
         hook, *words = commands[parameter]
         for _ in range(2):
-            result = cbsd.run("", argv=words, hook=Path(hook), variables={"PATH": "/bin:/usr/bin"})
+            result = cbsd.run(Path(hook), argv=words, variables={"PATH": "/bin:/usr/bin"})
             assert (result.status, result.out, result.err) == (0, "", "")
             assert cbsd.namespace.points() == points
 
