@@ -13,7 +13,7 @@ from envstart.config.schema import Option, Options
 
 
 def synopsis(verbs: Sequence[Verb]) -> str:
-    """A line for each verb."""
+    """Return a line for each verb."""
     lines: list[str] = []
     for verb in verbs:
         lines += [".Nm", f".Cm {verb.name}"]
@@ -34,7 +34,7 @@ def synopsis(verbs: Sequence[Verb]) -> str:
 
 
 def sections(verbs: Sequence[Verb]) -> tuple[str, str]:
-    """The list of verbs with what only one of them takes, and the list of what several take."""
+    """Return the list of verbs with what only one of them takes, and the list of what several take."""
     users: dict[tuple[str, str], list[str]] = {}
     terms: dict[str, set[str]] = {}
     for verb in verbs:
@@ -67,7 +67,7 @@ def _alphabet(user: tuple[tuple[str, str], list[str]]) -> tuple[bool, str]:
 
 
 def keys(options: Mapping[str, Options]) -> str:
-    """The keys of all backends, in groups that the same backends have."""
+    """Return the keys of all backends, in groups that the same backends have."""
     holders: dict[tuple[str, str, str], list[str]] = {}
     rows: dict[tuple[str, str, str], Option[Any]] = {}
     for backend, its in options.items():
