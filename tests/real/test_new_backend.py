@@ -51,7 +51,7 @@ def test_five_steps_make_a_backend(checkout: Path, namespace: Namespace) -> None
     cbsd = Tmpfs(namespace)
     data = cbsd.point("data")
     for verb, points in (("start", [data]), ("start", [data]), ("stop", []), ("stop", []), ("start", [data])):
-        result = cbsd.run(verb, hook=checkout / "hooks" / f"env_{verb}_tmpfs")
+        result = cbsd.run(checkout / "hooks" / f"env_{verb}_tmpfs")
         assert (result.status, result.err) == (0, "")
         assert [mount.point for mount in namespace.mounts()] == list(map(str, points))
     assert namespace.mounts()[0].fstype == "tmpfs"
