@@ -149,7 +149,7 @@ MUTANTS = (
     ),
     Mutant(
         "the short way does not look at the table",
-        "envstart.hooks.unchanged:_is_so", "_shown(...)", "True",
+        "envstart.hooks.unchanged:_is_unchanged", "_shown(...)", "True",
         ("tests/hooks/test_unchanged.py::test_whatever_has_changed_both_ways_say_the_same",),
     ),
     Mutant(
@@ -172,7 +172,7 @@ MUTANTS = (
     ),
     Mutant(
         "what has changed since the plan was made is written down",
-        "envstart.hooks.unchanged:_record", "host.deadline.elapsed()", "0.0",
+        "envstart.hooks.remember:_record", "host.deadline.elapsed()", "0.0",
         ("tests/hooks/test_unchanged.py::test_a_configuration_that_comes_while_a_start_waits",),
     ),
 )  # fmt: skip

@@ -65,9 +65,9 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
         return os.EX_OK
     lifecycle.act(verb, plan, host)
     if verb == "start" and not (report.verbose or arguments.repeated):
-        from envstart.hooks import unchanged
+        from envstart.hooks import remember
 
-        unchanged.remember(program, argv, plan, host)
+        remember.save(program, argv, plan, host)
     return os.EX_OK
 
 

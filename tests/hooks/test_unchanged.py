@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cbsd import SERVER, Ended, Site
 
-from envstart.hooks import unchanged
+from envstart.hooks import remember, unchanged
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_configuration_that_comes_while_a_start_waits(site: Site, nearer: bool
         time.sleep(1)
         site.conf.write_text(later)
         # More than makes a file one that has settled.
-        time.sleep(unchanged.SETTLED + 0.2)
+        time.sleep(remember.SETTLED + 0.2)
     assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
     assert not note(site).exists()
@@ -183,7 +183,7 @@ def test_a_note_in_which_anything_was_changed(site: Site) -> None:
     for at in range(len(whole)):
         for bit in (1, 128):
             with pytest.raises(ValueError, match="it was changed"):
-                unchanged._unsealed(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+                unchanged.unseal(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
     # A dictionary with a tuple as its key that is not yet complete: marshal ends the interpreter by it.
     for text in (b"\xa9\x01{r\0\0\0\0r\0\0\0\0", b"", whole[:4], whole[4:]):
         note(site).write_bytes(text)

@@ -59,10 +59,10 @@ root, program, count, *words = sys.argv[1:]
 files, argv = words[:int(count)], words[int(count):]
 sys.path.insert(0, root)
 from envstart.hooks import unchanged
-identity = unchanged._identity
+identity = unchanged.identity
 def is_taken_without(other):
-    unchanged._identity = lambda path: None if path == other else identity(path)
-    return unchanged._is_so(program, argv, [])
+    unchanged.identity = lambda path: None if path == other else identity(path)
+    return unchanged._is_unchanged(program, argv, [])
 assert is_taken_without("")
 print(*filter(is_taken_without, files))
 """
@@ -75,8 +75,8 @@ SHORT = {f"envstart.{name}" for name in """
 LONG = SHORT | {f"envstart.{name}" for name in """
     backends backends.nullfs config config.common config.directories config.load config.schema config.shell
     engine.circuit_breaker engine.executor engine.locking engine.plan engine.record engine.registry engine.retry
-    environment errors
-    hooks.dispatch lifecycle lifecycle.stopping mounts.commands mounts.commands_freebsd mounts.commands_linux mounts.vis
+    environment errors hooks.dispatch hooks.remember lifecycle lifecycle.stopping
+    mounts.commands mounts.commands_freebsd mounts.commands_linux mounts.vis
     steps steps.diagnosis steps.health steps.mount steps.mount_removal steps.mount_state steps.mountpoint
     steps.sources steps.symlinks steps.thin
     steps.unmount system.command system.deadline system.files system.filesystem system.host system.journal system.log

@@ -13,7 +13,7 @@ from real import HOOKS, Namespace, Workdir, gated, why_not
 from thin_site import make_base, make_skeleton
 
 from envstart.cli import jailconf
-from envstart.hooks.unchanged import SETTLED
+from envstart.hooks.remember import SETTLED
 
 _WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)

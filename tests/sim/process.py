@@ -20,7 +20,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     shim.install(state)
     from envstart.config import load, staging
     from envstart.engine import record
-    from envstart.hooks import unchanged
+    from envstart.hooks import remember, unchanged
     from envstart.lifecycle import pkg_locking
     from envstart.steps import diagnosis, sources
     from envstart.system import rundir, runner
@@ -31,7 +31,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     staging.DIR, staging.PARENT = f"{state}/var/db/envstart", state
     record.DIR = f"{state}/var/db/envstart"
     # Tests change a file and go on at once; its size or its name is another one then.
-    unchanged.SETTLED = 0.0
+    remember.SETTLED = 0.0
     load.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
     # The machine of the tests may have been started a moment ago, too.
     diagnosis.BOOTING = float("inf") if store.Store(state).read()["settings"]["just_booted"] else 0.0

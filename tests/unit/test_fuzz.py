@@ -275,12 +275,16 @@ def test_records_of_the_state_directory(tmp_path: Path, data: bytes) -> None:
         rundir.DIR = before
 
 
+# A dictionary with a tuple as its key that is not yet complete: marshal ends the interpreter by it.
+CYCLE = b"\xa9\x01{r\0\0\0\0r\0\0\0\0"
+
+
 @tries(60)
-@given(mutants([unchanged._sealed(b"\xa9\x01{r\0\0\0\0r\0\0\0\0")]))
+@given(mutants([unchanged._sum(CYCLE) + CYCLE]))
 def test_the_record_of_a_good_start(data: bytes) -> None:
-    if data != unchanged._sealed(b"\xa9\x01{r\0\0\0\0r\0\0\0\0"):
+    if data != unchanged._sum(CYCLE) + CYCLE:
         with pytest.raises(ValueError):
-            unchanged._unsealed(data)
+            unchanged.unseal(data)
 
 
 LOG = b"[2026-11-22 11:01:18.331592 +0000] E [MSGID: 114058] [client.c:1:x] 0-gv0: failed to get the port\n"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from envstart import lifecycle
 from envstart.environment import in_workdir
-from envstart.hooks import unchanged
+from envstart.hooks import remember, unchanged
 from envstart.mounts.table import Entry, Table
 from envstart.steps.mount import Mount
 from envstart.system.host import Host
@@ -66,7 +66,7 @@ def test_the_table_is_read_in_the_same_way(
     options = ("read-only",) if "ro" in configuration.get("MOUNT_NFS_OPT", "") else ()
     wanted = [Entry(step.source, step.point, "nfs", options) for step in steps if isinstance(step, Mount)]
     assert len(wanted) == len(steps)
-    rows = [unchanged.known(step, Table(wanted), False) for step in steps]
+    rows = [remember.row(step, Table(wanted), linux=False) for step in steps]
     assert None not in rows
     # Most of the wanted ones are there, in any order with the others.
     table = [*(entry for entry, number in zip(wanted, there) if number), *more]
@@ -92,13 +92,13 @@ def test_the_table_is_read_in_the_same_way(
 def _shown(table: list[Entry], rows: list[Any]) -> bool:
     import envstart.mounts.table_freebsd
 
-    before, linux = envstart.mounts.table_freebsd.mount_table, unchanged._LINUX
+    before, linux = envstart.mounts.table_freebsd.mount_table, unchanged.LINUX
     envstart.mounts.table_freebsd.mount_table = lambda wanted: [entry for entry in table if entry.point in wanted]  # type: ignore
-    unchanged._LINUX = False
+    unchanged.LINUX = False
     try:
-        return unchanged._shown(("", "/"), unchanged._places(rows), rows)
+        return unchanged._shown(("", "/"), remember.touched_paths(rows), rows)
     finally:
-        envstart.mounts.table_freebsd.mount_table, unchanged._LINUX = before, linux
+        envstart.mounts.table_freebsd.mount_table, unchanged.LINUX = before, linux
 
 
 def _conf(factory: pytest.TempPathFactory, configuration: dict[str, str], by_section: bool) -> str:
