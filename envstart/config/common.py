@@ -73,3 +73,5 @@ OPTIONS: Options = (
     ),
 )
 NAMES = frozenset(option.name for option in OPTIONS)
+# Values that allow all force that a stop can use.
+FORCED = {STOP_FORCE.name: True, STOP_KILL.name: True}

@@ -23,6 +23,7 @@ from envstart.system.probe import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from typing import Any
 
     from envstart.engine.plan import Plan
     from envstart.system.log import Report
@@ -48,7 +49,7 @@ class Record(NamedTuple):
     defaults: frozenset[str]
     inputs: Mapping[str, str]
 
-    def config(self) -> Config:
+    def _config(self) -> Config:
         """Return the configuration as it was; ConfigError if this version of envstart has no use for it."""
         values, texts = {}, {}
         for option in registry.backend(self.backend).OPTIONS:
@@ -63,9 +64,9 @@ class Record(NamedTuple):
         origins = {key: self.path for key in values if key in self.texts and key not in self.defaults}
         return Config(self.source or None, values, texts, origins, (), self.inputs)
 
-    def plan(self, config: Config | None = None) -> Plan:
-        """Make the plan of the start again, perhaps by another ``config``; ConfigError."""
-        return registry.backend(self.backend).plan(self.environment, config or self.config())
+    def plan(self, **changes: Any) -> Plan:
+        """Make the plan of the start again, with ``changes`` to the values of its keys; ConfigError."""
+        return registry.backend(self.backend).plan(self.environment, self._config().replace(**changes))
 
 
 def path(environment: Environment) -> str:

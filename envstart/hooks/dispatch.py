@@ -1,4 +1,4 @@
-"""The hooks: ``env_start_BACKEND`` and ``env_stop_BACKEND``, told apart by the name they are called by.
+"""Run a hook, told by the name it is called by: ``env_start_BACKEND``, ``env_stop_BACKEND`` and the others.
 
 argv -> Environment -> Config -> Plan -> executor; whatever goes wrong is one line on stderr and an exit status.
 """
@@ -51,11 +51,11 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
         return os.EX_OK
     report.verbose = arguments.verbose
     from_variables = verb == "stop" and not argv
-    wanted = environment.from_variables(os.environ) if from_variables else arguments.environment()
+    subject = environment.from_variables(os.environ) if from_variables else arguments.environment()
     for option in arguments.repeated:
         report.warn(f"{option} is given more than once; the last one counts")
-    plan = lifecycle.planned(verb, backend, wanted, arguments.values.get("-c"), host)
-    report.about(wanted.name, plan.config[common.LOG_FACILITY])
+    plan = lifecycle.planned(verb, backend, subject, arguments.values.get("-c"), host)
+    report.about(subject.name, plan.config[common.LOG_FACILITY])
     if arguments.dry_run:
         from envstart.lifecycle.describe import describe
 
@@ -72,7 +72,7 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
 
 
 def _meaning(program: str) -> tuple[str, str]:
-    """Verb and backend from ``env_start_nfs``."""
+    """Return verb and backend of a program such as ``env_start_nfs``."""
     first, _, rest = program.partition("_")
     verb, _, backend = rest.partition("_")
     if first != "env" or verb not in ("start", "stop") or backend not in registry.NAMES:

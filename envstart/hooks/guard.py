@@ -1,4 +1,4 @@
-"""A process beside ``env_remove`` that ends CBSD if ``env_remove`` ends too early, be it by ``kill -9``.
+"""Guard ``env_remove`` by a process beside it that ends CBSD if ``env_remove`` ends too early, be it by ``kill -9``.
 
 CBSD's shell waits for no status: it would go on, and delete what is mounted. The process is in a session of its own, so
 that nothing that is sent to the whole group of CBSD's processes ends it.
@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 
 
 class Guard:
-    """``with Guard(host, callers, endangered):`` if the block is left by an exception, or this process is killed in it,
-    the ``ancestors`` (processes.callers()) are ended, unless ``endangered()`` then says "".
+    """Context manager that ends ``ancestors`` (process_table.cbsd_ancestors()) if its block ends too early.
 
-    They are halted until that is known.
+    That is by an exception, or with this process. They are halted first, and go on if ``endangered()`` returns "".
     """
 
     def __init__(self, host: Host, ancestors: Sequence[tuple[int, float]], endangered: Callable[[], str]) -> None:
+        """Guard nothing yet."""
         self._host = host
         self._ancestors = ancestors
         self._endangered = endangered
         self._pid = self._pipe = -1
 
     def __enter__(self) -> None:
+        """Start the process, if there is anything to end."""
         if not self._ancestors:
             return
         try:
@@ -52,6 +53,7 @@ class Guard:
         os.close(read)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Let the process go, or act; wait until it has ended."""
         if self._pid <= 0:
             return
         if error is None:

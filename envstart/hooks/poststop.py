@@ -1,4 +1,4 @@
-"""``env_poststop``, which CBSD runs after each stop from the jail's or VM's own directories (see links.py).
+"""Run ``env_poststop``, which CBSD calls after each stop from the jail's or VM's own directories (cbsd/links.py).
 
 It gets no arguments but variables, and its status is ignored (docs/cbsd.md#directory-hooks). CBSD still uses the
 directories then; so it leaves a process behind that waits until CBSD has ended, and then unmounts.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _WRITING = ("/save-jail-info", *(f"/sudoexec/{letter}stop" for letter in "jbqx"))
 _STARTING = tuple(f"/sudoexec/{letter}start" for letter in "jbqx")
 # Seconds that CBSD gets to end its stop. What comes later is found by `envstart orphans --stop`.
-_PATIENCE = 900.0
+_TIMEOUT = 900.0
 
 
 def main(program: str, argv: Sequence[str], report: Report) -> int:
@@ -51,72 +51,77 @@ def main(program: str, argv: Sequence[str], report: Report) -> int:
 
 
 def poststop(report: Report) -> int:
-    """Return at once; what has to be done is done when CBSD has ended."""
-    wanted = called.subject()
-    token, ancestors = start_marks.start_token(file_name(wanted)), process_table.cbsd_ancestors("/sudoexec/")
+    """Return at once, and leave a process that unmounts when CBSD has ended."""
+    subject = called.subject()
+    token, ancestors = start_marks.start_token(file_name(subject)), process_table.cbsd_ancestors("/sudoexec/")
     if os.fork():
         return os.EX_OK
     # CBSD lists its hooks in a pipe, and reads it to its end: nothing of it may stay open.
     null = os.open(os.devnull, os.O_RDWR)
     process.become_child((None, null, null), ())
-    os._exit(lifecycle.guarded(report, lambda: _when_ended(report, wanted, token, ancestors)))
+    os._exit(lifecycle.guarded(report, lambda: _when_ended(report, subject, token, ancestors)))
 
 
-def _when_ended(report: Report, wanted: Environment, token: bytes, ancestors: list[tuple[int, float]]) -> int:
-    report.about(wanted.name, report.facility or "none")
+def _when_ended(report: Report, subject: Environment, token: bytes, ancestors: list[tuple[int, float]]) -> int:
+    report.about(subject.name, report.facility or "none")
     host = Host(report)
-    host.deadline.set(2 * _PATIENCE)
-    polling = Polling(host, _PATIENCE, "CBSD to end its stop", first=0.1, longest=2.0)
+    host.deadline.set(2 * _TIMEOUT)
+    plan = _plan_when_ended(host, subject, token, ancestors)
+    if plan is not None:
+        lifecycle.act("stop", plan, Host(report), unless=lambda: _in_use(host, subject, token))
+    return os.EX_OK
+
+
+def _plan_when_ended(host: Host, subject: Environment, token: bytes, ancestors: list[tuple[int, float]]) -> Plan | None:
+    """Wait until CBSD has ended, and return the plan of the stop; None if there is nothing to stop."""
+    polling = Polling(host, _TIMEOUT, "CBSD to end its stop", first=0.1, longest=2.0)
     plan: Plan | None = None
     while True:
-        if start_marks.start_token(file_name(wanted)) != token:
-            report.trace("was started again")
-            return os.EX_OK
+        if start_marks.start_token(file_name(subject)) != token:
+            host.report.trace("was started again")
+            return None
         try:
-            record = called.look_up(host, wanted)
+            record = called.look_up(host, subject)
         except NotFoundError:
             # It was removed, and env_remove has done what is to be done.
-            return os.EX_OK
+            return None
         if record is None:
-            return os.EX_OK
+            return None
         assert record.environment is not None
         plan = plan or stopping.plan(host, record.backend, record.environment)
         busy = _busy(host, record, plan, ancestors)
         if not busy:
-            break
+            return plan
         polling.what = f"CBSD to end its stop: {busy}"
         if not host.complete(polling.again()):
             from envstart.config import remedies
 
-            later = remedies.known("orphans", [wanted.name], [record.workdir], "--stop")
-            raise TemporaryError(f"cannot stop {wanted.name}: {busy}", hint=f"later: {later}")
+            later = remedies.known("orphans", [subject.name], [record.workdir], "--stop")
+            raise TemporaryError(f"cannot stop {subject.name}: {busy}", hint=f"later: {later}")
 
-    def unless() -> str:
-        host.invalidate()
-        if start_marks.start_token(file_name(wanted)) != token:
-            return "it was started again"
-        # Where no mark can be made, on a full disk, that is all that tells.
-        if at_work := process_table.find_cbsd_process(_STARTING, wanted.name):
-            return f"CBSD starts it (pid {at_work})"
-        now = called.look_up(host, wanted)
-        if now is None:
-            return "it has another hook now"
-        return "it runs" if now.running else ""
 
-    lifecycle.act("stop", plan, Host(report), unless=unless)
-    return os.EX_OK
+def _in_use(host: Host, subject: Environment, token: bytes) -> str:
+    """Return why the stop must not touch it any more, "" if it may."""
+    host.invalidate()
+    if start_marks.start_token(file_name(subject)) != token:
+        return "it was started again"
+    # Where no mark can be made, on a full disk, that is all that tells.
+    if pid := process_table.find_cbsd_process(_STARTING, subject.name):
+        return f"CBSD starts it (pid {pid})"
+    record = called.look_up(host, subject)
+    if record is None:
+        return "it has another hook now"
+    return "it runs" if record.running else ""
 
 
 def _busy(host: Host, record: EnvironmentRecord, plan: Plan, ancestors: list[tuple[int, float]]) -> str:
-    """What shows that CBSD has not ended yet."""
-    alive = [pid for pid, began in ancestors if process_table.same_process(pid, began)]
-    if alive:
+    """Return what shows that CBSD has not ended yet, "" if nothing does."""
+    if alive := [pid for pid, began in ancestors if process_table.same_process(pid, began)]:
         return f"CBSD is still at work (pid {alive[0]})"
     # What writes into the system directory later: what CBSD leaves in the background (docs/cbsd.md#directory-hooks),
     # and another stop, such as that by which the wrapper of a VM ends.
-    others = process_table.find_cbsd_process(_WRITING, record.name)
-    if others:
-        return f"CBSD is still at work (pid {others})"
+    if pid := process_table.find_cbsd_process(_WRITING, record.name):
+        return f"CBSD is still at work (pid {pid})"
     points = [step.point for step in plan.steps if step.point]
     path, data, *own = (host.complete(host.real(name)) for name in (record.path, plan.environment.data, *points))
     left = left_by_cbsd(host.complete(host.mounts()), path, data, own)
@@ -124,8 +129,10 @@ def _busy(host: Host, record: EnvironmentRecord, plan: Plan, ancestors: list[tup
 
 
 def left_by_cbsd(table: Table, path: str, data: str, own: Sequence[str]) -> list[str]:
-    """What is mounted on a jail's root ``path`` and on its ``data`` that CBSD has yet to unmount: all but our ``own``,
-    as a thin jail's skeleton. All are named as the table names them."""
+    """Return what CBSD has yet to unmount on a jail's root ``path`` and its ``data``: all but our ``own``.
+
+    All are named as the table names them; a thin jail's skeleton is one of our own.
+    """
     points = [*table.below(path), *table.below(data)]
     # With baserw=1 the jail lives in its data directory itself (docs/cbsd.md#paths-of-a-jail).
     points += [entry.point for entry in table.at(path)] if path != data else []

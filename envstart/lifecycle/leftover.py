@@ -40,17 +40,18 @@ _SKELETON = "skeleton"
 
 
 class Leftover(Mount):
-    """What is mounted on a directory; a stop that fails does not bring it back, since nobody knows how."""
+    """Mount on a directory that nothing describes: a stop that fails cannot bring it back."""
 
     def __init__(
         self, name: str, entry: Entry, point: str, backend: str, environment: Environment, config: Config
     ) -> None:
-        super().__init__(
-            MountSpec(name, entry.kind, (), entry.source, point, config[common.TIMEOUT]), environment, config
-        )
+        """Take the mount as the table has it."""
+        spec = MountSpec(name, entry.kind, (), entry.source, point, config[common.TIMEOUT])
+        super().__init__(spec, environment, config)
         self._backend = backend
 
     async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
+        """Tell whether a mount is of a kind that the backend makes."""
         return is_of(self._backend, table, entry)
 
     def journal_stop(self, host: Host) -> None:
@@ -70,17 +71,14 @@ def is_of(backend: str, table: Table, entry: Entry) -> bool:
 def plan(host: Host, backend: str, environment: Environment, *, force: bool = False) -> Plan:
     """Plan to unmount what lies on the directories of a jail or VM, newest first; no steps if nothing does."""
     values = {option.name: option.read(option.default or "", environment.name) for option in common.OPTIONS}
-    config = Config(None, values, {}, {})
-    if force:
-        config = config.replace(STOP_FORCE=True, STOP_KILL=True)
-    named = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
-    places = {name: path for name, path in named.items() if path}
-    places[_SKELETON] = f"{environment.data}/{_SKELETON}"
+    config = Config(None, {**values, **(common.FORCED if force else {})}, {}, {})
+    points = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
+    points[_SKELETON] = f"{environment.data}/{_SKELETON}"
     table = host.complete(host.mounts())
     steps = []
-    for name, point in places.items():
-        stack = _stack(host, point)
-        if stack and all(is_of(backend, table, entry) for entry in stack):
+    for name, point in points.items():
+        stack = _stack(host, point) if point else ()
+        if point and stack and all(is_of(backend, table, entry) for entry in stack):
             steps.append(Leftover(name, stack[-1], point, backend, environment, config))
     return Plan(backend, environment, config, steps)
 

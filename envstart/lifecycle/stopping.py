@@ -1,5 +1,4 @@
-"""Decide what a stop unmounts: by the configuration where it can be read for this jail or VM, by the record of its
-start where it cannot, by the mount table alone where there is neither.
+"""Decide what a stop unmounts: by the configuration, else by the record of the start, else by the mount table alone.
 
 Everything that unmounts plans here (docs/promises.md, 11): a mistake in the configuration costs a warning at most.
 """
@@ -14,7 +13,8 @@ from envstart.engine.plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
 from envstart.errors import EnvstartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
     from envstart.config.load import Config
     from envstart.engine.plan import Plan
@@ -31,10 +31,10 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
     options = registry.backend(backend).OPTIONS
     file = load.find(backend, environment.workdir, path)
     text = record.read(environment, host.report)
+    forced = common.FORCED if force else {}
 
     def planned(settings: Config) -> Plan:
-        settings = force_on(settings) if force else settings
-        return registry.make_plan(backend, environment, settings)
+        return registry.make_plan(backend, environment, settings.replace(**forced))
 
     mistake: EnvstartError | None = None
     try:
@@ -55,16 +55,17 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
             settings = lenient.load(backend, options, environment.name, file, recorded=texts, report=host.report)
             configured = planned(settings)
         except EnvstartError as error:
-            return _without_configuration(host, backend, environment, recorded, error, force)
+            by_record = _by_record(host, recorded, forced)
+            # Each on a line of its own: the first ends with a command line.
+            if recorded is not None and by_record is not None:
+                host.report.warn(str(error))
+                host.report.warn(f"using the record of the start instead: {recorded.path}")
+                return by_record
+            return _by_table(host, backend, environment, error, force=force)
     if recorded is None or _is_of(recorded, configured):
         return configured
-    try:
-        behaviour = {key: configured.config[key] for key in common.NAMES}
-        by_record = recorded.plan(recorded.config().replace(**behaviour))
-    except EnvstartError as error:
-        host.report.warn(f"{error}; going on without it")
-        return configured
-    if _is_mounted(host, configured) and not _is_mounted(host, by_record):
+    by_record = _by_record(host, recorded, {key: configured.config[key] for key in common.NAMES})
+    if by_record is None or (_is_mounted(host, configured) and not _is_mounted(host, by_record)):
         return configured
     host.report.note(f"the configuration has changed since the start; using the record of the start: {recorded.path}")
     return by_record
@@ -83,25 +84,17 @@ def planner(host: Host) -> Callable[[str, Environment], Plan]:
     return planned
 
 
-def force_on(settings: Config) -> Config:
-    """Return the configuration with all force allowed that a stop can use."""
-    return settings.replace(STOP_FORCE=True, STOP_KILL=True)
+def _by_record(host: Host, recorded: Record | None, changes: Mapping[str, Any]) -> Plan | None:
+    """Return the plan of the start with ``changes``; None without a record, or, with a warning, if it is unusable."""
+    try:
+        return recorded.plan(**changes) if recorded is not None else None
+    except EnvstartError as error:
+        host.report.warn(f"{error}; going on without it")
+        return None
 
 
-def _without_configuration(
-    host: Host, backend: str, environment: Environment, recorded: Record | None, error: EnvstartError, force: bool
-) -> Plan:
-    if recorded is not None:
-        try:
-            settings = recorded.config()
-            by_record = recorded.plan(force_on(settings) if force else settings)
-        except EnvstartError as unusable:
-            host.report.warn(f"{unusable}; going on without it")
-        else:
-            # Each on a line of its own: the first ends with a command line.
-            host.report.warn(str(error))
-            host.report.warn(f"using the record of the start instead: {recorded.path}")
-            return by_record
+def _by_table(host: Host, backend: str, environment: Environment, error: EnvstartError, *, force: bool) -> Plan:
+    """Return a plan by the mount table alone, with a warning; raise ``error`` if nothing is mounted."""
     from envstart.lifecycle import leftover
 
     by_table = leftover.plan(host, backend, environment, force=force)
