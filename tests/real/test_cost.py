@@ -77,8 +77,8 @@ LONG = SHORT | {f"envstart.{name}" for name in """
     engine.circuit_breaker engine.executor engine.locking engine.plan engine.record engine.registry engine.retry
     environment errors hooks.dispatch hooks.remember lifecycle lifecycle.stopping
     mounts.commands mounts.commands_freebsd mounts.commands_linux mounts.vis
-    steps steps.diagnosis steps.health steps.mount steps.mount_removal steps.mount_state steps.mountpoint
-    steps.sources steps.symlinks steps.thin
+    steps steps.diagnosis steps.health steps.mount steps.mount_removal steps.mount_spec steps.mount_state
+    steps.mountpoint steps.sources steps.symlinks steps.thin
     steps.unmount system.command system.deadline system.files system.filesystem system.host system.journal system.log
     system.loop system.mount_cache system.native system.os_linux system.prober system.runner system.scheduler
     system.process_table system.site_packages system.tempfiles system.workers
