@@ -20,7 +20,7 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.paths import is_below
-from envstart.steps import ceph, cephfs_kernel, diagnosis, fuse
+from envstart.steps import ceph, cephfs_kernel, diagnosis, fuse, fuse_tree
 from envstart.steps.mount_spec import MountSpec
 
 if TYPE_CHECKING:
@@ -126,11 +126,11 @@ def plan(environment: Environment, config: Config) -> Plan:
         if not is_below(item.path, root):
             raise ConfigError(f"cannot use {item.path} for {item.name}: it does not lie in CEPH_ROOT_DIR, {root}")
     if config.inputs.get("CEPH_CLIENT", config["CEPH_CLIENT"]) == "kernel":
-        fuse.refuse_shared(wanted)
+        fuse_tree.refuse_shared(wanted)
         return Plan(
             "ceph", environment, config, [cephfs_kernel.KernelMount(item, environment, config) for item in wanted]
         )
     for item in wanted:
         item.path = item.path[len(root.rstrip("/")) :]
     volume = CephFS(environment, config, root, [item.path.lstrip("/") for item in wanted])
-    return Plan("ceph", environment, config, fuse.steps(volume, wanted, environment, config))
+    return Plan("ceph", environment, config, fuse_tree.steps(volume, wanted))

@@ -22,7 +22,7 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.steps import diagnosis, fuse
+from envstart.steps import diagnosis, fuse, fuse_tree
 from envstart.steps.mount_spec import MountSpec
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def plan(environment: Environment, config: Config) -> Plan:
     warnings = []
     if not config["GLUSTER_SERVER"][1:]:
         warnings.append("GLUSTER_SERVER has one server: while it is down nothing is mounted, whatever bricks there are")
-    return Plan("gluster", environment, config, fuse.steps(volume, wanted, environment, config), warnings)
+    return Plan("gluster", environment, config, fuse_tree.steps(volume, wanted), warnings)
 
 
 def _normal(source: str) -> str:

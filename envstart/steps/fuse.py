@@ -1,9 +1,8 @@
-"""Clients in user space (GlusterFS, CephFS): one for each environment, mounted where only root can look, and the
-directories of what it mounts, shown by nullfs on those of the environment.
+"""Clients in user space (GlusterFS, CephFS): one for each jail or VM, mounted where only root can look.
 
-Not one mount for each directory: FreeBSD's mount_glusterfs takes ``VOLUME/DIR`` as a whole for the name of a volume
-(port net/glusterfs, mount_glusterfs.in), and each client is a process of many megabytes. Not one client for all
-environments: a dead one could then not be taken away before the last of them is stopped.
+fuse_tree.py shows what is in there. Not one mount for each directory: FreeBSD's mount_glusterfs takes ``VOLUME/DIR`` as
+a whole for the name of a volume (port net/glusterfs, mount_glusterfs.in), and each client is a process of many
+megabytes. Not one client for all: a dead one could then not be taken away before the last jail is stopped.
 """
 
 from __future__ import annotations
@@ -15,26 +14,20 @@ from typing import TYPE_CHECKING
 
 from envstart.config import common
 from envstart.config.schema import directory
-from envstart.engine import plan
 from envstart.environment import file_name
 from envstart.errors import (
     ConfigError,
-    DeadlineExceededError,
     EnvstartError,
-    NoResponseError,
     TemporaryError,
-    UnavailableError,
 )
-from envstart.steps import health, mountpoint, unmount
+from envstart.steps import fuse_process, health, mountpoint, unmount
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
-from envstart.system import process_table, rundir
-from envstart.system.polling import Polling
+from envstart.system import rundir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from envstart.config.directories import Wanted
     from envstart.config.load import Config
     from envstart.environment import Environment
     from envstart.mounts.table import Entry, Table
@@ -42,24 +35,21 @@ if TYPE_CHECKING:
     from envstart.system.command import Result
     from envstart.system.host import Host
 
-# Seconds the search for processes may take; it reads the arguments of all.
-_SEARCH = 5.0
-# Seconds that a client may take to end after its unmount, and to be in the table after it has said that it is done.
-_FAREWELL = 10.0
+# Seconds that a mount may take to be in the table after its client has said that it is done.
 _APPEARS = 2.0
 # In a note: usable, but the table does not tell its number.
 _UNTOLD = "?"
 
 
 def one_word(value: str) -> str:
-    """An absolute path without blanks: mount_glusterfs, a script, puts it into a command line without quotes."""
+    """Return an absolute path; ValueError with a blank, since mount_glusterfs, a script, does not quote it."""
     if len(value.split()) != 1:
         raise ValueError("has a blank in it")
     return directory(value)
 
 
 def is_noted(environment: Environment) -> bool:
-    """Whether a client of this environment was started, and not yet stopped."""
+    """Tell if a client of this jail or VM was started, and not yet stopped."""
     return bool(rundir.load_note(_note(environment)))
 
 
@@ -68,7 +58,7 @@ def _note(environment: Environment) -> str:
 
 
 class Client(Mount):
-    """What a client mounts on a directory of its own, ``point``; it must hold ``required``.
+    """What a client mounts on a directory of its own.
 
     The mount table need not tell what it is (docs/freebsd.md#glusterfs, #ceph-fuse). So a note is kept: its source,
     and, once it was found to be usable, the number of the mount. A note without a number is of an attempt that came to
@@ -90,15 +80,17 @@ class Client(Mount):
         self._note = _note(environment)
 
     def requires(self) -> str:
+        """Return who asks for what must be in it."""
         return "the jail or VM needs"
 
     # Is it ours?
 
     async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
+        """Tell if a mount is the whole of our source."""
         return entry.root == "/" and await self.is_of(host, table, entry)
 
     async def is_of(self, host: Host, table: Table, entry: Entry) -> bool:
-        """Whether a mount is of our source."""
+        """Tell if a mount is of our source; ConfigError if that cannot be told."""
         if entry.fstype not in self.fstypes:
             return False
         if entry.source not in self.anonymous_sources:
@@ -120,17 +112,19 @@ class Client(Mount):
         return source == self.source
 
     def same(self, source: str) -> bool:
-        """Whether this is another way to write our source."""
+        """Tell if this is another way to write our source."""
         raise NotImplementedError
 
     def _noted(self, host: Host) -> tuple[str, str]:
-        """Source and number of what was mounted here last; "" for what is not known."""
+        """Return source and number of what was mounted here last; "" for what is not known."""
         source, _, number = rundir.load_note(self._note).partition("\n")
         return source, number
 
     def _recorded(self, host: Host) -> str:
-        """Return what the record of the last start says of this directory: of a note that was lost with /var/run it
-        tells the source, and nobody else can mount here. "" without a record."""
+        """Return the source that the record of the last start has for this directory; "" without a record.
+
+        It stands in for a note that was lost with /var/run: nobody else can mount here.
+        """
         from envstart.engine import record
 
         recorded = record.load(self.environment, host.report)
@@ -146,6 +140,7 @@ class Client(Mount):
             rundir.save_note(self._note, f"{self.source}\n{entry.fsid or _UNTOLD}")
 
     async def check(self, host: Host) -> EnvstartError | None:
+        """Return what a start has to mend; note what turns out to be healthy."""
         problem = await super().check(host)
         if problem is None and not self._noted(host)[1]:
             point = await self.real_point(host)
@@ -155,6 +150,7 @@ class Client(Mount):
     # Make it so.
 
     async def remove_stale(self, host: Host) -> None:
+        """Take away what is of no use, and what an attempt has left that came to no end."""
         await self._end_unfinished(host)
         await super().remove_stale(host)
 
@@ -163,7 +159,7 @@ class Client(Mount):
         await self._end_unfinished(host)
         if await self.own_entry(host, await host.mounts(), point) is None:
             if host.platform == "freebsd":
-                await self._load_module(host)
+                await fuse_process.load_module(host, self.source, self.config[common.PROBE_TIMEOUT])
             rundir.save_note(self._note, f"{self.source}\n")
             await super()._attempt(host, point, undo)
         # Mounted is not yet usable, and a client that is turned away by a server ends after its success.
@@ -185,8 +181,11 @@ class Client(Mount):
         self._usable(host, entry)
 
     async def _run(self, host: Host, argv: tuple[str, ...]) -> Result:
-        """It can say so a moment before the table does: when the kernel has asked it for the first time, which is in
-        the middle of the mount (vfs_domount_first() of sys/kern/vfs_mount.c)."""
+        """Run the client, and wait for the table.
+
+        It says that it is done when the kernel has asked it for the first time, which is in the middle of the mount
+        (vfs_domount_first() of sys/kern/vfs_mount.c).
+        """
         host.learnt[self, "began"] = time.time()
         result = await super()._run(host, argv)
         if result.status == 0:
@@ -198,23 +197,8 @@ class Client(Mount):
         return await self._why(host, words, host.learnt[self, "began"], doing)
 
     async def _why(self, host: Host, words: str, since: float, doing: str) -> EnvstartError:
-        """Why ``doing`` failed; ``words`` say what was seen of it, ``since`` (time.time) is when it began."""
+        """Return why ``doing`` failed, which began at ``since`` (time.time); ``words`` say what was seen of it."""
         raise NotImplementedError
-
-    async def _load_module(self, host: Host) -> None:
-        """Load fusefs if the kernel lacks it: the client opens /dev/fuse before it mounts; the kernel would load the
-        module only then (docs/freebsd.md#fuse). kldload(8) fails with kern.securelevel=1 also for a module that is
-        there, since kern_kldload() of sys/kern/kern_linker.c asks that first."""
-        timeout = self.config[common.PROBE_TIMEOUT]
-        if (await host.run(("kldstat", "-q", "-m", "fusefs"), timeout=timeout, read_only=True)).status == 0:
-            return
-        result = await host.run(("kldload", "-n", "fusefs"), timeout=timeout)
-        if result.status != 0:
-            kind = TemporaryError if result.status is None else UnavailableError
-            raise kind(
-                f"cannot mount {self.source}: kldload fusefs: {result.words}",
-                hint="load it at boot: sysrc kld_list+=fusefs",
-            )
 
     async def _undo_start(self, host: Host, point: str, undo: Undo) -> None:
         ended = await self._end_unfinished(host)
@@ -226,33 +210,19 @@ class Client(Mount):
     async def _unmount(self, host: Host, entries: Sequence[Entry]) -> None:
         await super()._unmount(host, entries)
         if entries:
-            await self._farewell(host)
+            await fuse_process.wait_for_end(host, self.programs, await self.real_point(host))
 
     async def unmount_broken(self, host: Host, entry: Entry, *, asked: bool = False) -> None:
+        """Unmount it, by force if it must be, and wait for its client."""
         await super().unmount_broken(host, entry, asked=asked)
-        await self._farewell(host)
-
-    async def _farewell(self, host: Host) -> None:
-        """Until the client has ended: FreeBSD's libfuse unmounts as its last act what is on its directory by then, and
-        that can be the next one's (fuse_kern_unmount() in the port's lib/mount_bsd.c)."""
-        if host.rehearsing:
-            return
-        point = await self.real_point(host)
-        polling = Polling(host, _FAREWELL, f"the client of {point} to end")
-        try:
-            while await host.call_with_timeout(process_table.find_by_argv, self.programs, point, timeout=_SEARCH):
-                if not await polling.again():
-                    await self._end_processes(host, point)
-                    return
-        except (NoResponseError, DeadlineExceededError):
-            # Whether it has is not known; the next one is looked at when it is mounted.
-            pass
+        await fuse_process.wait_for_end(host, self.programs, await self.real_point(host))
 
     async def alone(self, host: Host, entry: Entry) -> bool:
-        # No other jail or VM has a mount of this client.
+        """Tell that no other jail or VM has a mount of this client."""
         return True
 
     async def force_unmount(self, host: Host, entry: Entry, *, asked: bool = False, unresponsive: bool = True) -> None:
+        """Unmount it with what lies on it, after its client was ended if that gives no answer."""
         if unresponsive:
             await self.fail_pending_io(host)
         if (await host.mounts()).at(entry.point):
@@ -261,11 +231,13 @@ class Client(Mount):
 
     async def fail_pending_io(self, host: Host) -> None:
         """End the client: what waits for it then gets an error, and can be unmounted (docs/freebsd.md#fuse)."""
-        await self._end_processes(host, await self.real_point(host))
+        await fuse_process.end(host, self.programs, await self.real_point(host))
 
     async def _end_unfinished(self, host: Host) -> bool:
-        """End what an attempt has left that came to no end; false if there was no time for it: the note stays then, for
-        the next run. Nobody uses it: its directories were never shown."""
+        """End what an attempt has left that came to no end, and whose directories were never shown to anybody.
+
+        False if there was no time for it: the note stays then, for the next run.
+        """
         source, number = self._noted(host)
         if not source or number:
             return True
@@ -274,7 +246,7 @@ class Client(Mount):
 
     async def _end(self, host: Host, point: str) -> bool:
         """End the client, and unmount what is left of it; false if there was no time for it, and nothing was done."""
-        if not await self._end_processes(host, point):
+        if not await fuse_process.end(host, self.programs, point):
             return False
         # One that was asked to end has done it itself, as a rule.
         for entry in reversed((await host.mounts()).at(point)):
@@ -282,29 +254,15 @@ class Client(Mount):
                 await unmount.unmount(host, entry, attempts=1)
         return True
 
-    async def _end_processes(self, host: Host, point: str) -> bool:
-        if host.rehearsing:
-            return True
-        ended: set[int] = set()
-        while True:
-            try:
-                pids = await host.call_with_timeout(process_table.find_by_argv, self.programs, point, timeout=_SEARCH)
-            except (NoResponseError, DeadlineExceededError):
-                return bool(ended)
-            if ended.issuperset(pids):
-                return True
-            ended.update(pids)
-            # One of CephFS that is not asked to end leaves a session, which holds the next one up for a minute.
-            await process_table.end(pids)
-            host.invalidate()
-
     # Take it away.
 
     async def preflight_stop(self, host: Host) -> None:
+        """Raise if it gives no answer, after ending what came to no end."""
         await self._end_unfinished(host)
         await super().preflight_stop(host)
 
     async def stop(self, host: Host) -> None:
+        """Unmount it, and forget its note."""
         await super().stop(host)
         if host.rehearsing:
             return
@@ -318,66 +276,3 @@ class Client(Mount):
 def private_point(mount_dir: str, environment: Environment) -> str:
     """Return where the client of a jail or VM is mounted."""
     return f"{mount_dir}/{file_name(environment)}"
-
-
-class _Shown(Mount):
-    """A directory of what ``client`` mounts."""
-
-    def __init__(
-        self,
-        client: Client,
-        item: Wanted,
-        all_points: Sequence[str],
-        mode: str,
-        environment: Environment,
-        config: Config,
-    ) -> None:
-        source, timeout = f"{client.point}{item.path}", config[common.PROBE_TIMEOUT]
-        spec = MountSpec(item.name, "nullfs", (mode,), source, item.point, timeout, resolve_within=client.point)
-        super().__init__(spec, environment, config)
-        self._client = client
-        self._path = item.path
-        self._all_points = all_points
-
-    async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
-        """On Linux also when the client's own mount is gone, as after a TERM: a bind mount tells what it shows."""
-        if host.platform == "freebsd":
-            return await super().matches(host, table, entry)
-        return entry.given_root == self._path and await self._client.is_of(host, table, entry)
-
-    async def users(self, host: Host, point: str) -> str:
-        """Return who uses any directory of the client's: they are taken away together, or not at all."""
-        for one in self._all_points:
-            users = await super().users(host, one)
-            if users:
-                return users
-        return ""
-
-    @property
-    def borrowed(self) -> bool:
-        return False
-
-    async def alone(self, host: Host, entry: Entry) -> bool:
-        return True
-
-    async def force_unmount(self, host: Host, entry: Entry, *, asked: bool = False, unresponsive: bool = True) -> None:
-        if unresponsive:
-            await self._client.fail_pending_io(host)
-        await super().force_unmount(host, entry, asked=asked, unresponsive=unresponsive)
-
-
-def refuse_shared(wanted: Sequence[Wanted]) -> None:
-    """ConfigError if a directory is to serve all environments."""
-    if any(item.shared for item in wanted):
-        raise ConfigError(
-            "cannot use RCCONF_SHARED=1: each jail or VM has mounts of its own here, which go with it",
-            hint="mount that directory by fstab(5), or set RCCONF_SHARED=0",
-        )
-
-
-def steps(client: Client, wanted: Sequence[Wanted], environment: Environment, config: Config) -> list[plan.Step]:
-    """The client, and the environment's directories from it; their paths begin at its top."""
-    refuse_shared(wanted)
-    mode = "ro" if "ro" in client.options else "rw"
-    points = [item.point for item in wanted]
-    return [client, *(_Shown(client, item, points, mode, environment, config) for item in wanted)]
