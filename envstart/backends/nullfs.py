@@ -12,7 +12,7 @@ from envstart.config.schema import Option, mount_words, require_mounted
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
 from envstart.paths import is_below
-from envstart.steps import thin
+from envstart.steps import thin, thin_fstab
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
 
@@ -41,7 +41,7 @@ OPTIONS: Options = (
 
 def inputs(environment: Environment, config: Config) -> dict[str, str]:
     """Read the lines of THIN_FSTAB."""
-    return thin.inputs(config)
+    return thin_fstab.inputs(config)
 
 
 def plan(environment: Environment, config: Config) -> Plan:

@@ -1,8 +1,8 @@
-"""Thin jails: one base for many, read-only on the data directory, and what is a jail's own read-write on ``skeleton``
-below it; further directories come from a file in the form of fstab(5).
+"""Thin jails: one base for many, read-only on the data directory, and what is a jail's own read-write in it.
 
 The layout is the FreeBSD Handbook's: ``etc``, ``var`` and the like are links in the base that lead into ``skeleton``
-(docs/cbsd.md#thin-jails). How mount_nullfs(8) behaves is in docs/freebsd.md#nullfs.
+(docs/cbsd.md#thin-jails). Further directories come from a file (thin_fstab.py). How mount_nullfs(8) behaves is in
+docs/freebsd.md#nullfs.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ import shlex
 from typing import TYPE_CHECKING
 
 from envstart.config import common
-from envstart.config.directories import Wanted
-from envstart.config.load import mistakes, trusted_text
 from envstart.config.schema import ALNUM, NAME, Option, directory
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
-from envstart.mounts.vis import unvis
-from envstart.paths import is_below
 from envstart.steps import mountpoint
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
-from envstart.system import filesystem, process
+from envstart.steps.thin_fstab import SKELETON, Line, read
+from envstart.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -33,14 +30,13 @@ if TYPE_CHECKING:
 
 # Seconds for a nullfs mount, which asks nobody: if it takes longer, what it lies on is dead.
 ATTEMPT_TIMEOUT = 10
-SKELETON = "skeleton"
 # Links of the base, and where they lead: what a jail writes.
 LINKS = {name: f"{SKELETON}/{name}" for name in ("etc", "home", "root", "tmp", "usr/local", "var")}
 _LETTERS = ALNUM | set("_-.:")
 
 
 def dataset(value: str) -> str:
-    """The name of a file system, POOL/NAME."""
+    """Return the name of a file system, POOL/NAME; ValueError."""
     parts = value.split("/")
     if not all(part and _LETTERS.issuperset(part) for part in parts) or not parts[0][0].isalpha():
         raise ValueError("is no dataset: POOL/NAME, of letters, digits and _ - . :")
@@ -48,7 +44,7 @@ def dataset(value: str) -> str:
 
 
 def snapshot(value: str) -> str:
-    """The name of a snapshot, DATASET@NAME."""
+    """Return the name of a snapshot, DATASET@NAME; ValueError."""
     name, sign, label = value.partition("@")
     if not sign or not label or not _LETTERS.issuperset(label):
         raise ValueError("is no snapshot: DATASET@NAME")
@@ -100,32 +96,10 @@ OPTIONS = (
         "ZFS_CLONE must be there",
     ),
 )
-# fstab(5) wants one of the first two; mount_nullfs(8) takes whatever it does not know without a word.
-_MODES = ("ro", "rw")
-_KNOWN = (*_MODES, "noexec", "nosuid", "nosymfollow", "noatime", "cache", "nocache")
-# For mount -a, not for the file system (docs/freebsd.md#mount).
-_SWALLOWED = ("late", "noauto")
-# Directories of such files that have been asked in this run, a thousand environments have theirs in one: who waits for
-# them still, or 0.
-_WAITING: dict[str, int] = {}
-# fstab(5): a line with this option is passed over.
-_IGNORED = "xx"
-
-
-class Line(Wanted):
-    """A directory of a thin jail, with the options of its mount one by one."""
-
-    __slots__ = ("options",)
-
-    def __init__(self, root: str, path: str, point: str, options: tuple[str, ...]) -> None:
-        inside = point[len(root) :]
-        super().__init__(SKELETON if inside == f"/{SKELETON}" else f"data{inside}", path, point)
-        self.options = options
 
 
 def lines(environment: Environment, config: Config) -> list[Line]:
-    """Return the mounts of a thin jail: the base, the skeleton, the rest as THIN_FSTAB lists them; none if it is no
-    thin jail. ConfigError."""
+    """Return the mounts of a thin jail: base, skeleton, the rest of THIN_FSTAB; none if it is none. ConfigError."""
     root = environment.data
     base: str | None = config["BASE_DIR"]
     skeleton: str | None = config["SKELETON_DIR"]
@@ -145,32 +119,8 @@ def lines(environment: Environment, config: Config) -> list[Line]:
     return [first, second, *given.values()]
 
 
-def inputs(config: Config) -> dict[str, str]:
-    """Read THIN_FSTAB, without its comments; its lines keep their numbers. ConfigError, TemporaryError if its server is
-    dead, PermissionDeniedError if somebody else could have written it."""
-    path: str | None = config["THIN_FSTAB"]
-    if not path:
-        return {}
-    rows = [" ".join(_fields(row)) for row in _text(path, config[common.PROBE_TIMEOUT]).split("\n")]
-    return {"THIN_FSTAB": "\n".join(rows).rstrip("\n")}
-
-
-def _text(path: str, timeout: float) -> str:
-    """trusted_text() of a file that can lie where the bases do, on a server: TemporaryError if that is dead."""
-    place = path.rpartition("/")[0]
-    if place not in _WAITING:
-        answers, child = process.within(timeout, filesystem.opens, [path])
-        _WAITING[place] = 0 if answers is not None else child.pid
-    if _WAITING[place]:
-        raise TemporaryError(
-            f"cannot read {path}: no answer in {timeout:.0f} s (pid {_WAITING[place]} waits for it)",
-            hint="is it on a dead server?",
-        )
-    return trusted_text(path)
-
-
 def warnings(config: Config) -> list[str]:
-    """Doubts about the configuration of a thin jail."""
+    """Return doubts about the configuration of a thin jail."""
     return [
         f"{key} is {config[key]} for every jail: two jails would write to the same files"
         for key in ("SKELETON_DIR", "ZFS_CLONE")
@@ -178,74 +128,11 @@ def warnings(config: Config) -> list[str]:
     ]
 
 
-def read(text: str, path: str, root: str) -> list[Line]:
-    """The lines of a file in the form of fstab(5) with nullfs mounts on ``root`` and below it; ConfigError with
-    every mistake and its line."""
-    lines: list[Line] = []
-    problems: list[tuple[int, str]] = []
-    seen: dict[str, int] = {}
-    for number, row in enumerate(text.split("\n"), 1):
-        fields = _fields(row)
-        if not fields:
-            continue
-        try:
-            line = _line(fields, root)
-            if line is None:
-                continue
-            if line.point in seen:
-                raise ValueError(f"mounts on {line.point}, as line {seen[line.point]} does")
-        except ValueError as error:
-            problems.append((number, str(error)))
-            continue
-        seen[line.point] = number
-        lines.append(line)
-    if problems:
-        raise mistakes(path, problems, ("nullfs",))
-    return lines
-
-
-def _fields(row: str) -> list[str]:
-    """Split a line where fstab(5) ends a field, since a name can have other spaces; none for a comment."""
-    fields = [field for field in row.rstrip().replace("\t", " ").split(" ") if field]
-    return [] if fields and fields[0].startswith("#") else fields
-
-
-def _line(fields: list[str], root: str) -> Line | None:
-    """Return what a line of fstab(5) says, None if it is to be passed over; ValueError with what is wrong with it."""
-    if not 4 <= len(fields) <= 6 or not all(field.isdigit() for field in fields[4:]):
-        raise ValueError("is not SOURCE DIRECTORY nullfs OPTIONS, with 0 0 after it or without; a blank is \\040")
-    fstype, options = fields[2], tuple(option for option in fields[3].split(",") if option not in _SWALLOWED)
-    if _IGNORED in options:
-        return None
-    # The first: what another type has for a source need not be a path.
-    if fstype != "nullfs":
-        raise ValueError(f"is of type {fstype}: only nullfs is mounted here; leave other types to jail(8) or CBSD")
-    source, point = _path(fields[0]), _path(fields[1])
-    unknown = [option for option in options if option not in _KNOWN]
-    if unknown:
-        raise ValueError(f"has the option {unknown[0]!r}, which mount_nullfs(8) would ignore without a word")
-    if len(set(options) & set(_MODES)) != 1:
-        raise ValueError("says neither ro nor rw, or both")
-    if not is_below(point, root):
-        raise ValueError(f"mounts on {point}, which is not in the data directory {root}; write the whole path")
-    if point == root and "ro" not in options:
-        raise ValueError("mounts the base read-write, so that a jail could change it for all; write ro")
-    return Line(root, source, point, options)
-
-
-def _path(field: str) -> str:
-    """Return the path that a field of fstab(5) names; ValueError."""
-    plain = unvis(field)
-    try:
-        return directory(plain)
-    except ValueError as error:
-        raise ValueError(f"has {plain}, which {error}") from None
-
-
 class Base(Mount):
     """The base on the data directory; it is looked at before it is mounted, and never writable."""
 
     async def check(self, host: Host) -> EnvstartError | None:
+        """Return what a start has to mend, after a look at the base; raise if it is mounted read-write."""
         problem = await super().check(host)
         if isinstance(problem, NoResponseError):
             return problem
@@ -284,12 +171,16 @@ class Base(Mount):
 
 
 class Layer(Mount):
-    """What is mounted inside another mount of the same jail. Its source can lie in what is another jail's own, so that
-    no link at all may lead it elsewhere (jail(8) refuses them too, docs/freebsd.md#jail)."""
+    """What is mounted inside another mount of the same jail.
+
+    Its source can lie in what is another jail's own, so that no link at all may lead it elsewhere (jail(8) refuses them
+    too, docs/freebsd.md#jail).
+    """
 
     takes_files = True
 
     def requires(self) -> str:
+        """Return who asks for what must be in it."""
         return "the links of the base lead to"
 
     async def _explained(self, host: Host, program: str, result: Result, doing: str) -> EnvstartError:

@@ -78,7 +78,7 @@ LONG = SHORT | {f"envstart.{name}" for name in """
     environment errors hooks.dispatch hooks.remember lifecycle lifecycle.stopping
     mounts.commands mounts.commands_freebsd mounts.commands_linux mounts.vis
     steps steps.diagnosis steps.health steps.mount steps.mount_removal steps.mount_spec steps.mount_state
-    steps.mountpoint steps.sources steps.symlinks steps.thin
+    steps.mountpoint steps.sources steps.symlinks steps.thin steps.thin_fstab
     steps.unmount system.command system.deadline system.files system.filesystem system.host system.journal system.log
     system.loop system.mount_cache system.native system.os_linux system.prober system.runner system.scheduler
     system.process_table system.site_packages system.tempfiles system.workers
