@@ -67,4 +67,4 @@ def start(
         return child
     # Its end is asked for by Child, which can leave it behind; Popen's destructor is to think no more of it.
     process.returncode = 0
-    return Child(process.pid, " ".join(argv), bool(keep))
+    return Child(process.pid, " ".join(argv), holds=bool(keep))

@@ -1,6 +1,6 @@
 """Coroutines side by side in one thread: what asyncio would do, at none of its import time (40 ms, four hooks' worth).
 
-A coroutine waits by ``await Wait(...)``. There are no threads, so that a child can be forked at any moment.
+A coroutine waits by ``await WaitUntil(...)``. There are no threads, so that a child can be forked at any moment.
 """
 
 from __future__ import annotations
@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Sequence
-    from typing import Any, Self
-
-    from envstart.system.deadline import Deadline
-    from envstart.system.log import Report
-
-# Seconds of a run before a terminal shows what is waited for.
-_QUIET = 1.0
+    from typing import Any
 
 
 class CancelledError(BaseException):
@@ -39,14 +33,17 @@ class WaitUntil:
         until: float,
         ready: Callable[[], bool] | None = None,
         descriptor: int | None = None,
+        *,
         finish: bool = False,
     ) -> None:
+        """Keep what ends the wait."""
         self.until = until
         self.ready = ready
         self.descriptor = descriptor
         self.finish = finish
 
     def __await__(self) -> Generator[WaitUntil, None, bool]:
+        """Wait."""
         while True:
             if self.ready is not None and self.ready():
                 return True
@@ -55,64 +52,13 @@ class WaitUntil:
             yield self
 
 
-class Waiting:
-    """``with waits.add(WHAT, ...):`` it is told to who wants to know, as long as it lasts; ``what`` can change."""
-
-    __slots__ = ("what", "since", "until", "_all")
-
-    def __init__(self, all_: list[Waiting], what: str, since: float, until: float) -> None:
-        self.what = what
-        self.since = since
-        self.until = until
-        self._all = all_
-
-    def __enter__(self) -> Self:
-        self._all.append(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._all.remove(self)
-
-
-class Waits:
-    """All that a run waits for at the moment: told to who asks, and on a terminal by a line that is renewed."""
-
-    def __init__(self, report: Report, deadline: Deadline) -> None:
-        self._report = report
-        self._deadline = deadline
-        self._all: list[Waiting] = []
-        self._renewal = time.monotonic() - deadline.elapsed() + _QUIET
-
-    def add(self, what: str, until: float | None, since: float | None) -> Waiting:
-        """``since`` is now, and ``until`` the deadline, if they are None (time.monotonic)."""
-        since = time.monotonic() if since is None else since
-        return Waiting(self._all, what, since, self._deadline.limit if until is None else until)
-
-    def answer(self) -> None:
-        """Tell the one who has asked."""
-        from envstart.system import progress
-
-        self._report.answer(progress.full(self._deadline.elapsed(), self._all, time.monotonic()))
-
-    def tick(self) -> float:
-        """Renew the line on the terminal when it is time; return when that is again (time.monotonic)."""
-        now = time.monotonic()
-        if now < self._renewal:
-            return self._renewal
-        self._renewal = float("inf")
-        if os.isatty(2):
-            from envstart.system import progress
-
-            self._renewal = progress.renew(self._report, self._all, now)
-        return self._renewal
-
-
 class Checkpoint:
-    """Once around: all others do first what they can do at once."""
+    """One turn of all others, who do first what they can do at once."""
 
     __slots__ = ()
 
     def __await__(self) -> Generator[WaitUntil, None, None]:
+        """Let the others go first."""
         yield WaitUntil(0.0)
 
 
@@ -130,6 +76,16 @@ class _Task:
     @property
     def finishes(self) -> bool:
         return self.wait is not None and self.wait.finish
+
+    @property
+    def failure(self) -> BaseException | None:
+        return None if isinstance(self.error, CancelledError) else self.error
+
+    def proceed(self, *, cancel: bool) -> None:
+        if not self.done and cancel and not self.cancelled:
+            self.cancel()
+        elif not self.done:
+            self.step()
 
     def step(self, throw: BaseException | None = None) -> None:
         try:
@@ -167,12 +123,8 @@ def gather(
     while True:
         before = [(task.wait, task.done) for task in tasks]
         for task in tasks:
-            if not task.done and not task.cancelled and (interrupted or (cause and not task.finishes)):
-                task.cancel()
-            elif not task.done:
-                task.step()
-            if task.error is not None and not isinstance(task.error, CancelledError):
-                cause = cause or task.error
+            task.proceed(cancel=interrupted is not None or (cause is not None and not task.finishes))
+            cause = cause or task.failure
         waiting = [task for task in tasks if not task.done]
         if not waiting:
             break
@@ -182,7 +134,7 @@ def gather(
         if cause and not all(task.cancelled or (task.finishes and not interrupted) for task in waiting):
             continue
         if any(task.done != done or task.wait is not wait for task, (wait, done) in zip(tasks, before)):
-            # What one has done can be what another waits for.
+            # What a task has done can be what another waits for.
             continue
         _sleep([task.wait for task in waiting if task.wait is not None], wake(), tick())
     if cause is not None:

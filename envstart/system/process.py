@@ -28,19 +28,19 @@ _ERROR = -2
 
 
 class Child:
-    """A process. ``status`` is its exit status, minus the signal that ended it, or None while it runs. ``holds``: it
-    has descriptors of ours."""
+    """A process. ``status`` is its exit status, minus the signal that ended it, or None while it runs."""
 
     __slots__ = ("pid", "what", "holds", "status")
 
-    def __init__(self, pid: int, what: str, holds: bool = False) -> None:
+    def __init__(self, pid: int, what: str, *, holds: bool = False) -> None:
+        """Keep its pid and ``what`` it does; it ``holds`` descriptors of ours."""
         self.pid = pid
         self.what = what
         self.holds = holds
         self.status: int | None = None
 
     def ended(self) -> bool:
-        """Whether it is over by now; asks, and does not wait."""
+        """Tell whether it is over by now, without waiting."""
         if self.status is None:
             try:
                 pid, status = posix.waitpid(self.pid, posix.WNOHANG)
@@ -52,7 +52,7 @@ class Child:
         return self.status is not None
 
     def group_is_gone(self) -> bool:
-        """Whether every process is over that it started in its group: mount(8) can end before its helper does."""
+        """Tell whether every process of its group is over, too: mount(8) can end before its helper does."""
         try:
             posix.killpg(self.pid, 0)
         except ProcessLookupError:
@@ -62,7 +62,7 @@ class Child:
         return False
 
     def over(self) -> bool:
-        """Whether it has ended, and all its group with it."""
+        """Tell whether it has ended, and all its group with it."""
         return self.ended() and self.group_is_gone()
 
     def kill(self, number: int) -> None:
@@ -81,7 +81,7 @@ class Child:
 def call(
     function: Callable[..., Any], arguments: Sequence[Any], keep: Iterable[int] = (), questions: int | None = None
 ) -> tuple[Child, int]:
-    """Call ``function`` in a child; returns it and the descriptor its answer comes from. OSError.
+    """Call ``function`` in a child; return that and the descriptor its answer comes from. OSError.
 
     The answer is what marshal makes of (0, result), or of what raised() reads. ``keep``: descriptors
     that the child holds until it ends. ``questions``: one that it reads framed() ones from after that, each a module,
@@ -97,7 +97,7 @@ def call(
 
 
 def named(function: Callable[..., Any], arguments: Sequence[Any]) -> str:
-    """What a child does, for people."""
+    """Return what a child does, for people."""
     return f"{function.__name__} {arguments[0] if arguments else ''}"
 
 
@@ -135,7 +135,7 @@ def raised(number: int, value: Any) -> Exception | None:
 
 
 def _read(descriptor: int) -> Iterator[Any]:
-    """What comes framed() from a descriptor."""
+    """Yield what comes framed() from a descriptor."""
     data = b""
     while True:
         frames, data = answers(data)
@@ -147,7 +147,7 @@ def _read(descriptor: int) -> Iterator[Any]:
 
 
 def each(function: Callable[[Any], Any], items: Sequence[Any], keep: Iterable[int] = ()) -> tuple[Child, int]:
-    """call() for one item after the other in one child; its answers come one by one, see answers()."""
+    """Call ``function`` for one item after the other in one child; the answers come one by one, see answers()."""
 
     def body(write: int) -> None:
         for item in items:
@@ -159,8 +159,10 @@ def each(function: Callable[[Any], Any], items: Sequence[Any], keep: Iterable[in
 def within(
     seconds: float, function: Callable[[Any], Any], items: Sequence[Any]
 ) -> tuple[list[tuple[int, Any]] | None, Child]:
-    """The answers of each(), where nothing else is to be done; None if they take longer: the child is killed then, and
-    may be left behind. OSError."""
+    """Return the answers of each(), where nothing else is to be done, and the child. OSError.
+
+    They are None if they take longer: the child is killed then, and may be left behind.
+    """
     child, descriptor = each(function, items)
     pipe = Pipe(descriptor)
     poller = select.poll()
@@ -197,14 +199,14 @@ def _fork(body: Callable[[int], None], what: str, keep: Iterable[int]) -> tuple[
 
 
 def framed(value: Any) -> bytes:
-    """An answer, or a question, with its length before it: a child can be killed in the middle of it. ValueError if
-    marshal does not know it."""
+    """Return an answer, or a question, with its length before it; ValueError if marshal does not know its type."""
+    # A child can be killed in the middle of it.
     data = marshal.dumps(value)
     return len(data).to_bytes(_LENGTH, "big") + data
 
 
 def answers(data: bytes) -> tuple[list[Any], bytes]:
-    """What a child has sent: (0, result), or what raised() reads, for each item that it came to; and the rest."""
+    """Return (0, result), or what raised() reads, for each item that a child came to; and the rest of the data."""
     values = []
     at = 0
     while len(data) - at >= _LENGTH:
@@ -218,16 +220,17 @@ def answers(data: bytes) -> tuple[list[Any], bytes]:
 
 
 class Pipe:
-    """What a child sends, without waiting for it."""
+    """The end of a pipe that reads what a child sends, without waiting for it."""
 
     def __init__(self, descriptor: int) -> None:
+        """Begin without data."""
         posix.set_blocking(descriptor, False)
         self.descriptor = descriptor
         self.data = b""
         self.closed = False
 
     def fill(self) -> bool:
-        """Read what has come; whether something has, or the other end was closed."""
+        """Read what has come; tell whether something has, or the other end was closed."""
         before = len(self.data)
         pieces = [self.data]
         try:
@@ -240,13 +243,13 @@ class Pipe:
         return self.closed or len(self.data) > before
 
     def ended(self) -> bool:
-        """Whether the other end was closed."""
+        """Tell whether the other end was closed."""
         self.fill()
         return self.closed
 
 
 def become_child(streams: tuple[int | None, int, int], keep: Iterable[int]) -> None:
-    """In a forked process: a session of its own, the default actions of signals, ``/``, and no descriptor but these."""
+    """Give a forked process its session, the default actions of signals, ``/``, and no descriptor but these."""
     posix.setsid()
     forget_in_child()
     posix.chdir("/")
@@ -260,7 +263,7 @@ def become_child(streams: tuple[int | None, int, int], keep: Iterable[int]) -> N
     first = 3
     for descriptor in sorted(keep):
         posix.closerange(first, descriptor)
-        posix.set_inheritable(descriptor, True)
+        posix.set_inheritable(descriptor, True)  # noqa: FBT003 (a call of the system)
         first = descriptor + 1
     posix.closerange(first, _DESCRIPTORS)
     if given is None:

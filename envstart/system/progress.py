@@ -3,22 +3,79 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from envstart.system import log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from envstart.errors import EnvstartError
+    from envstart.system.deadline import Deadline
     from envstart.system.log import Report
-    from envstart.system.loop import Waiting
+
+# Seconds of a run before a terminal shows what is waited for.
+_QUIET = 1.0
 
 # Seconds between two renewals of the line.
 _RENEWAL = 1.0
 # Columns of a terminal that does not tell how many it has.
 _WIDTH = 80
 _CUT = "..."
+
+
+class Waiting:
+    """A wait, told to who wants to know while ``with waits.add(WHAT, ...):`` lasts; ``what`` can change."""
+
+    __slots__ = ("what", "since", "until", "_all")
+
+    def __init__(self, all_: list[Waiting], what: str, since: float, until: float) -> None:
+        """Keep what is waited for, and those that it belongs to."""
+        self.what = what
+        self.since = since
+        self.until = until
+        self._all = all_
+
+    def __enter__(self) -> Self:
+        """Begin to wait."""
+        self._all.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait no more."""
+        self._all.remove(self)
+
+
+class Waits:
+    """What a run waits for at the moment: told to who asks, and on a terminal by a line that is renewed."""
+
+    def __init__(self, report: Report, deadline: Deadline) -> None:
+        """Wait for nothing yet."""
+        self._report = report
+        self._deadline = deadline
+        self._all: list[Waiting] = []
+        self._renewal = time.monotonic() - deadline.elapsed() + _QUIET
+
+    def add(self, what: str, until: float | None, since: float | None) -> Waiting:
+        """Add a wait; ``since`` is now, and ``until`` the deadline, if they are None (time.monotonic)."""
+        since = time.monotonic() if since is None else since
+        return Waiting(self._all, what, since, self._deadline.limit if until is None else until)
+
+    def answer(self) -> None:
+        """Tell what is waited for to the one who has asked."""
+        self._report.answer(full(self._deadline.elapsed(), self._all, time.monotonic()))
+
+    def tick(self) -> float:
+        """Renew the line on the terminal when it is time; return when that is again (time.monotonic)."""
+        now = time.monotonic()
+        if now < self._renewal:
+            return self._renewal
+        self._renewal = float("inf")
+        if os.isatty(2):
+            self._renewal = renew(self._report, self._all, now)
+        return self._renewal
 
 
 def reason(error: EnvstartError) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from envstart.system.deadline import Deadline
 from envstart.system.log import erase
-from envstart.system.loop import Waiting, Waits, WaitUntil, gather
+from envstart.system.loop import WaitUntil, gather
+from envstart.system.progress import Waiting, Waits
 from envstart.system.signals import Signals
 
 if TYPE_CHECKING:

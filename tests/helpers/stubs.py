@@ -15,7 +15,7 @@ from envstart.engine.plan import Plan
 from envstart.environment import Environment, in_workdir
 from envstart.errors import TemporaryError
 from envstart.mounts.table import Entry, Table
-from envstart.system import loop
+from envstart.system import loop, progress
 from envstart.system.command import Result
 from envstart.system.deadline import Deadline
 from envstart.system.host import Host
@@ -66,8 +66,8 @@ class Stub:
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
-    def waiting(self, what: str, until: float | None = None, since: float | None = None) -> loop.Waiting:
-        return loop.Waiting([], what, 0.0, 0.0)
+    def waiting(self, what: str, until: float | None = None, since: float | None = None) -> progress.Waiting:
+        return progress.Waiting([], what, 0.0, 0.0)
 
     def invalidate(self) -> None:
         self._kept.clear()

@@ -11,7 +11,7 @@ from terminal import Terminal
 
 from envstart.errors import TemporaryError
 from envstart.system import progress
-from envstart.system.loop import Waiting
+from envstart.system.progress import Waiting
 
 ROOT = Path(__file__).resolve().parents[3]
 
