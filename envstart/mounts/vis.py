@@ -1,4 +1,4 @@
-"""What vis(3) writes in place of blanks and control characters: fields of fstab(5), and of Linux's mount table."""
+"""Decode what vis(3) writes for blanks and control characters: fields of fstab(5), and of Linux's mount table."""
 
 from __future__ import annotations
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
+from envstart.system import process_table
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -79,13 +82,11 @@ class Machines:
         names = self._told[ask.__name__]
         if names is None:
             return True if jid or status == 1 else None
-        return name in names or (emulator != "xen" and jid > 0 and _exists(jid))
+        return name in names or (emulator != "xen" and jid > 0 and process_table.send_signal(jid, 0))
 
 
 async def _domains(host: Host) -> frozenset[str] | None:
     """Return the names of the Xen domains, none without xl(1), which runs them; None if it does not tell."""
-    from envstart.errors import EnvstartError
-
     if host.find("xl") is None:
         return frozenset()
     try:
@@ -97,9 +98,6 @@ async def _domains(host: Host) -> frozenset[str] | None:
 
 async def _named(host: Host) -> frozenset[str] | None:
     """Return the words on the command lines of emulators, the names of their VMs among them; None without an answer."""
-    from envstart.errors import DeadlineExceededError, NoResponseError
-    from envstart.system import process_table
-
     try:
         words = await host.call_with_timeout(process_table.machines, timeout=_SEARCH)
     except (NoResponseError, DeadlineExceededError, OSError):
@@ -111,13 +109,3 @@ def _first_column(result: Result) -> frozenset[str]:
     if result.status != 0 or not result.out.startswith("Name"):
         raise ValueError(result.words)
     return frozenset(line.split()[0] for line in result.out.splitlines()[1:] if line.strip())
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True

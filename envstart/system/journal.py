@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Journal:
-    """What was begun by stages: those of one can be taken back side by side."""
+    """Stages of acts that can be taken back, those of one stage side by side."""
 
     def __init__(self) -> None:
         """Begin with nothing that could be taken back."""

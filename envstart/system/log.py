@@ -6,15 +6,17 @@ import os
 import select
 import shlex
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from envstart.errors import EnvstartError, reason
 from envstart.system import native
+from envstart.system.signals import disarm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envstart.environment import Subject
-    from envstart.errors import EnvstartError
     from envstart.system.command import Result
 
 IDENT = "envstart"
@@ -123,8 +125,6 @@ def tell(text: str) -> None:
 
     EnvstartError where there is no room. A reader that has gone away wants no more.
     """
-    from envstart.system.signals import disarm
-
     disarm()
     data = text.encode("utf-8", "backslashreplace")
     poller = select.poll()
@@ -137,8 +137,6 @@ def tell(text: str) -> None:
     except BrokenPipeError:
         pass
     except OSError as error:
-        from envstart.errors import EnvstartError, reason
-
         raise EnvstartError(f"cannot write to standard output: {reason(error)}") from None
 
 
@@ -150,14 +148,12 @@ def renew(text: str, columns: int) -> None:
     terminal = _way_to(2)
     poller = select.poll()
     poller.register(terminal, select.POLLOUT)
-    try:
+    with suppress(OSError):
         if poller.poll(0):
             # Blanks and no escape sequence: any terminal knows them.
             data = "\r" + text + " " * (sum(_renewed) - columns) + ("" if text else "\r")
             os.write(terminal, data.encode("utf-8", "backslashreplace"))
             _renewed[:] = [columns] if text else []
-    except OSError:
-        pass
 
 
 def erase() -> None:
@@ -174,22 +170,18 @@ def write(descriptor: int, text: str) -> None:
     poller = select.poll()
     poller.register(way, select.POLLOUT)
     until = time.monotonic() + (0.0 if descriptor in _stuck else _PATIENCE)
-    try:
-        while data:
-            if not poller.poll(max(0, int((until - time.monotonic()) * 1000))):
-                _stuck.add(descriptor)
-                break
+    with suppress(OSError):
+        while data and poller.poll(max(0, int((until - time.monotonic()) * 1000))):
             try:
                 # A pipe that is ready takes PIPE_BUF bytes at once, which is at least 512 (POSIX).
                 data = data[os.write(way, data[:512]) :]
             except BlockingIOError:
                 # A terminal has room for a byte, and the end of a line is two.
                 if time.monotonic() >= until:
-                    _stuck.add(descriptor)
                     break
                 time.sleep(0.01)
-    except OSError:
-        pass
+        if data:
+            _stuck.add(descriptor)
 
 
 def _way_to(descriptor: int) -> int:
@@ -201,11 +193,9 @@ def _way_to(descriptor: int) -> int:
     """
     if descriptor not in _ways:
         _ways[descriptor] = descriptor
-        try:
+        # It can have no name here, or be somebody else's.
+        with suppress(OSError):
             if os.isatty(descriptor):
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
                 _ways[descriptor] = os.open(os.ttyname(descriptor), flags)
-        except OSError:
-            # It has no name here, or is somebody else's.
-            pass
     return _ways[descriptor]

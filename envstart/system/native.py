@@ -1,4 +1,4 @@
-"""What this machine does in the way of its own system: os_linux.py or os_freebsd.py."""
+"""The parts of this machine that its system has in a way of its own."""
 
 import sys
 

@@ -30,7 +30,7 @@ UNREADABLE = "unreadable"
 
 
 class ProbeResult:
-    """What a look into a mounted directory came to (see examine).
+    """The answer of a mounted directory (see examine).
 
     ``verdict``: one of the words above, or HUNG or FAILED; with the ``detail``, the ``other`` node's lease, and why it
     takes no file (``refusal``).

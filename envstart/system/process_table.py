@@ -37,7 +37,7 @@ def _psutil() -> Any:
 
 
 class _Process(NamedTuple):
-    """A process, as ps(1) tells it; ``started`` as for same_process()."""
+    """A process. It ``started`` so many seconds after the boot, or, by ps(1), at that time.monotonic()."""
 
     pid: int
     parent: int
@@ -63,6 +63,23 @@ def _by_ps() -> dict[int, _Process]:
     finally:
         os.close(out)
     return {process.pid: process for process in listed}
+
+
+def _finder() -> Callable[[int], _Process | None]:
+    """Return a function that finds a process by its pid."""
+    psutil = _psutil()
+    return _by_ps().get if psutil is None else lambda pid: _by_psutil(psutil, pid)
+
+
+def _by_psutil(psutil: Any, pid: int) -> _Process | None:
+    try:
+        process = psutil.Process(pid)
+        is_zombie = process.status() == psutil.STATUS_ZOMBIE
+        # When the clock is set, the kernel adds to the time of the boot (sys/kern/kern_proc.c): the difference stays.
+        started = process.create_time() - psutil.boot_time()
+        return _Process(pid, process.ppid(), started, is_zombie, [] if is_zombie else process.cmdline())
+    except psutil.Error:
+        return None
 
 
 def _alive() -> Iterator[tuple[int, list[str]]]:
@@ -137,33 +154,18 @@ def cbsd_ancestors(part: str) -> list[tuple[int, float]]:
 
     UnavailableError if that cannot be told.
     """
-    psutil = _psutil()
-    if psutil is None:
-        return _ancestors_by_ps(part)
-    ancestors = []
-    for process in psutil.Process().parents():
-        try:
-            if any(part in word for word in process.cmdline()):
-                ancestors.append((process.pid, _since_boot(psutil, process)))
-        except psutil.Error:
-            continue
-    return ancestors
-
-
-def _ancestors_by_ps(part: str) -> list[tuple[int, float]]:
-    table = _by_ps()
-    own = table.get(os.getpid())
-    if own is None:
+    find = _finder()
+    process = find(os.getpid())
+    if process is None:
         remedy = site_packages.how_to_install("psutil")
         raise UnavailableError(
             "cannot tell who has called this: Python's psutil is missing, and ps(1) fails", hint=remedy
         )
     ancestors = []
-    parent = table.get(own.parent)
-    while parent is not None and parent.pid != parent.parent:
+    while (parent := find(process.parent)) is not None and parent.pid != parent.parent:
         if any(part in word for word in parent.words):
             ancestors.append((parent.pid, parent.started))
-        parent = table.get(parent.parent)
+        process = parent
     return ancestors
 
 
@@ -209,41 +211,21 @@ def _is_creating(word: str) -> bool:
 
 def same_process(pid: int, started: float) -> bool:
     """Tell whether the process of this number is the one that began then (see start_time())."""
-    psutil = _psutil()
-    if psutil is None:
-        listed = _by_ps().get(pid)
-        return listed is not None and not listed.is_zombie and abs(listed.started - started) < _SAME
-    try:
-        process = psutil.Process(pid)
-        same = abs(_since_boot(psutil, process) - started) < _SAME
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
+    process = _finder()(pid)
+    return process is not None and not process.is_zombie and abs(process.started - started) < _SAME
 
 
 def start_time(pid: int) -> float:
     """Return when the process of this number began, for same_process(); 0 if that cannot be told."""
-    psutil = _psutil()
-    if psutil is None:
-        listed = _by_ps().get(pid)
-        return listed.started if listed is not None else 0.0
-    try:
-        return _since_boot(psutil, psutil.Process(pid))
-    except psutil.Error:
-        return 0.0
-
-
-def _since_boot(psutil: Any, process: Any) -> float:
-    """Return the seconds from the system's boot to a process's begin, which stay when the clock is set."""
-    # The kernel keeps the time of the boot, and adds to it (sys/kern/kern_proc.c).
-    return float(process.create_time() - psutil.boot_time())
+    process = _finder()(pid)
+    return process.started if process is not None else 0.0
 
 
 async def end(pids: Sequence[int], *, gently: bool = True) -> None:
     """Send TERM if ``gently``, and KILL after a short while."""
 
     def send(number: int) -> bool:
-        return sum(_signal(pid, number) for pid in pids) > 0
+        return sum(send_signal(pid, number) for pid in pids) > 0
 
     await end_gradually(send, lambda: not send(0), gently=gently)
 
@@ -263,7 +245,7 @@ async def end_gradually(
     return False
 
 
-def _signal(pid: int, number: int) -> bool:
+def send_signal(pid: int, number: int) -> bool:
     """Send a signal (0: none); tell whether there is such a process."""
     try:
         os.kill(pid, number)

@@ -1,4 +1,4 @@
-"""What a run waits for, in words: a line for who asks (^T), and one that is renewed on a terminal."""
+"""Tell what a run waits for: a line for who asks (^T), and one that is renewed on a terminal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Waiting:
 
 
 class Waits:
-    """What a run waits for at the moment: told to who asks, and on a terminal by a line that is renewed."""
+    """The waits of a run: told to who asks, and on a terminal by a line that is renewed."""
 
     def __init__(self, report: Report, deadline: Deadline) -> None:
         """Wait for nothing yet."""
@@ -88,7 +88,9 @@ def reason(error: EnvstartError) -> str:
 
 def full(elapsed: float, waits: Sequence[Waiting], now: float) -> str:
     """Return all that is waited for, the oldest first, for the one who asks ``elapsed`` seconds after the run began."""
-    told = "; ".join(f"waiting for {wait.what}{_clock(wait, now)}" for wait in sorted(waits, key=_since))
+    told = "; ".join(
+        f"waiting for {wait.what}{_clock(wait, now)}" for wait in sorted(waits, key=lambda wait: wait.since)
+    )
     return f"{elapsed:.1f} s so far" + (f"; {told}" if told else "")
 
 
@@ -116,7 +118,7 @@ def _in_foreground() -> bool:
 
 def line(prefix: str, waits: Sequence[Waiting], now: float, width: int) -> str:
     """Return one line of at most ``width`` columns; the time is what is never cut."""
-    oldest, *others = sorted(waits, key=_since)
+    oldest, *others = sorted(waits, key=lambda wait: wait.since)
     clock = _clock(oldest, now) + (f" (and {len(others)} more)" if others else "")
     start = f"{prefix}waiting for "
     text = log.printable(oldest.what)
@@ -127,10 +129,6 @@ def line(prefix: str, waits: Sequence[Waiting], now: float, width: int) -> str:
         text = _cut(text, max(0, room)) + _CUT if start else ""
         clock = clock if start else clock.removeprefix(", ")
     return _cut(start + text + clock, width)
-
-
-def _since(wait: Waiting) -> float:
-    return wait.since
 
 
 def _clock(wait: Waiting, now: float) -> str:
