@@ -19,23 +19,25 @@ class Block(plan.Step):
     point = ""
 
     def __init__(self, name: str, source: str, lower: Block | None = None) -> None:
+        """Take the name in the plan, what it is for people, and the step that it lies on."""
         self.name = name
         self.source = source
         self.lower = lower
 
     def needs(self, other: plan.Step) -> bool:
+        """Tell if it lies on the other."""
         return other is self.lower
 
     async def device(self, host: Host) -> str | None:
-        """The device ``/dev/NAME`` that the next step works on, as far as it is there; else None."""
+        """Return the device ``/dev/NAME`` that the next step works on, as far as it is there; else None."""
         return await self.underneath(host)
 
     async def underneath(self, host: Host) -> str | None:
-        """The device of the step that this one lies on."""
+        """Return the device of the step that this one lies on."""
         return await self.lower.device(host) if self.lower is not None else None
 
     def expected(self, host: Host) -> str:
-        """The device it will be, as far as that can be told beforehand, for plan: a number that nobody knows is N."""
+        """Return the device it will be, as far as that can be told, for plan: a number not known yet is N."""
         return self.lower.expected(host) if self.lower is not None else self.source
 
     async def why_down(self, host: Host) -> str:
@@ -54,7 +56,7 @@ class Block(plan.Step):
             await self.lower.fail_pending_io(host)
 
     async def below(self, host: Host) -> str:
-        """The device of ``lower``, which must be there by now."""
+        """Return the device of ``lower``, which must be there by now; TemporaryError."""
         device = await self.underneath(host)
         if device is None:
             raise TemporaryError(f"cannot use {self.source}: what it lies on is not there any more", hint="try again")
@@ -67,10 +69,12 @@ class Node(Block):
     fstype = "provider"
 
     def __init__(self, path: str, timeout: float) -> None:
+        """Take the path, and the seconds that it may take to appear."""
         super().__init__("provider", path)
         self._timeout = timeout
 
     async def device(self, host: Host) -> str | None:
+        """Return the device without links, as far as it is there."""
         if not os.path.exists(self.source):
             return None
         # GEOM knows no link, as devfs.conf(5) makes them.
@@ -78,6 +82,7 @@ class Node(Block):
         return real if real.startswith("/dev/") else self.source
 
     async def inspect(self, host: Host) -> plan.Observation:
+        """Tell if the device is there."""
         if os.path.exists(self.source):
             return plan.Observation(plan.READY)
         return plan.Observation(plan.NOT_READY, problem=self._lacking())
@@ -94,7 +99,7 @@ class Node(Block):
         )
 
     async def stop(self, host: Host) -> None:
-        """It was there before us."""
+        """Leave it: it was there before us."""
 
 
 async def appears(host: Host, path: str, timeout: float) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def monitors(value: str) -> tuple[str, ...]:
-    """Addresses or names, each with a port or without."""
+    """Return addresses or names, each with a port or without; ValueError."""
     addresses = words(value)
     for address in addresses:
         if not (ALNUM | set(".:-_[]")).issuperset(address) or address.startswith("-"):
@@ -31,7 +31,7 @@ def monitors(value: str) -> tuple[str, ...]:
 
 
 def user(value: str) -> str:
-    """A client's name without its kind, which every command of Ceph puts before it."""
+    """Return a client's name without its kind, which every command of Ceph puts before it; ValueError."""
     kind, dot, name = value.partition(".")
     if kind in ("client", "mon", "osd", "mds", "mgr") and dot:
         raise ValueError(
@@ -70,17 +70,17 @@ REFUSED: Rows = (
 
 
 def access(config: Config) -> tuple[str, ...]:
-    """The words of a command line (ceph(8))."""
+    """Return the words of a command line (ceph(8))."""
     return (*identity(config), *reach(config))
 
 
 def identity(config: Config) -> tuple[str, ...]:
-    """Of them those that rbd-ggate(8) takes from CEPH_ARGS alone (main() in Ceph's src/tools/rbd_ggate/main.cc)."""
+    """Return those that rbd-ggate(8) takes from CEPH_ARGS alone (main() in Ceph's src/tools/rbd_ggate/main.cc)."""
     return (f"--id={config['CEPH_USER']}", *(("-c", config["CEPH_CONF"]) if config["CEPH_CONF"] else ()))
 
 
 def reach(config: Config) -> tuple[str, ...]:
-    """The others: where the cluster is, and the key."""
+    """Return the others of them: where the cluster is, and the key."""
     options: list[str] = []
     if config["CEPH_MONITORS"]:
         options += ["-m", ",".join(config["CEPH_MONITORS"])]
@@ -96,8 +96,10 @@ async def check_key(host: Host, config: Config) -> None:
 
 
 async def key(host: Host, config: Config) -> str | None:
-    """The key itself, for a program that takes it on its standard input; None without CEPH_KEYRING.
-    PermissionDeniedError."""
+    """Return the key, for a program that takes it on its standard input; None without CEPH_KEYRING.
+
+    PermissionDeniedError.
+    """
     path, name = config["CEPH_KEYRING"], f"client.{config['CEPH_USER']}"
     if not path:
         return None

@@ -62,7 +62,7 @@ _SAID: diagnosis.Rows = (
 
 
 def mount_options(value: str) -> tuple[str, ...]:
-    """Options of mount.ceph(8), between blanks or commas."""
+    """Return options of mount.ceph(8), between blanks or commas; ValueError."""
     options = mount_words(value)
     for option in options:
         if not (ALNUM | set("=._:/-")).issuperset(option):
@@ -73,7 +73,7 @@ def mount_options(value: str) -> tuple[str, ...]:
 
 
 def is_there() -> bool:
-    """Whether this host can mount CephFS by its kernel."""
+    """Tell if this host can mount CephFS by its kernel."""
     return os.access(_HELPER, os.X_OK) and table_linux.has_file_system("ceph")
 
 
@@ -81,6 +81,7 @@ class KernelMount(Mount):
     """A directory of the file system on one of the environment's."""
 
     def __init__(self, item: Wanted, environment: Environment, config: Config) -> None:
+        """Make the options of mount.ceph(8) from the configuration."""
         seconds: int = config["CEPH_MOUNT_TIMEOUT"]
         options = [config["CEPH_MODE"], *(config["MOUNT_CEPH_OPT"] or ()), f"name={config['CEPH_USER']}"]
         options.append(f"mount_timeout={max(1, seconds - _TELLING)}")
@@ -96,6 +97,7 @@ class KernelMount(Mount):
 
     @staticmethod
     def diagnose(result: Result, doing: str) -> EnvstartError:
+        """Return the error for what mount.ceph(8) said."""
         return diagnosis.first(_SAID, result.words, doing) or TemporaryError(
             f"cannot {doing}: {result.words}",
             hint="are the monitors and the MDS up and to be reached, and CEPH_USER, its "
@@ -103,10 +105,11 @@ class KernelMount(Mount):
         )
 
     def server(self, table: Table) -> str:
-        """The table has the monitors' addresses, the configuration perhaps their names."""
+        """Return who must answer: the table has the monitors' addresses, the configuration perhaps their names."""
         return table.server(self.point)
 
     async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
+        """Tell if it is of our cluster and path; ConfigError if it is of another file system there."""
         if entry.fstype != "ceph" or entry.root != "/":
             return False
         monitors, name, path = _told(entry)
@@ -123,6 +126,7 @@ class KernelMount(Mount):
         return True
 
     async def preflight_start(self, host: Host) -> None:
+        """Raise unless the kernel can mount it, and the key can be read."""
         self._refuse_elsewhere(host)
         await ceph.check_key(host, self.config)
         if self.config["CEPH_KEYRING"]:
@@ -154,7 +158,7 @@ def _named(name: str) -> str:
 
 
 def _told(entry: Entry) -> tuple[list[str], str, str]:
-    """Monitors, file system ("": the default) and path of a mount, as either syntax tells them."""
+    """Return monitors, file system ("": the default) and path of a mount, as either syntax tells them."""
     options = dict(option.split("=", 1) for option in entry.options if "=" in option)
     where, equals, path = entry.source.partition("=/")
     if equals and "@" in where and ":" not in where:
@@ -164,13 +168,15 @@ def _told(entry: Entry) -> tuple[list[str], str, str]:
 
 
 def _may_be_one_cluster(wanted: Iterable[str], mounted: Iterable[str]) -> bool:
-    """Whether the monitors can be of one cluster. The table has addresses: a name tells nothing, and is not looked up,
-    since a resolver can hang."""
+    """Tell if the monitors can be of one cluster.
+
+    The table has addresses: a name tells nothing, and is not looked up, since a resolver can hang.
+    """
     ours, theirs = {_address(word) for word in wanted}, {_address(word) for word in mounted}
     return None in ours | theirs or bool(ours & theirs)
 
 
 def _address(monitor: str) -> str | None:
-    """The address of a monitor without its port; None for a name, or for nothing."""
+    """Return the address of a monitor without its port; None for a name, or for nothing."""
     host = monitor.partition("]")[0] + "]" if monitor.startswith("[") else monitor.partition(":")[0]
     return host.lower() if host.startswith("[") or host.replace(".", "").isdigit() else None

@@ -89,7 +89,7 @@ ALREADY = ("Device busy", "Resource deadlock avoided")
 
 
 def first(rows: Rows, words: str, doing: str) -> EnvstartError | None:
-    """The error of the first row that fits; ``doing`` is "mount SOURCE on DIR"."""
+    """Return the error of the first row that fits; ``doing`` is "mount SOURCE on DIR"."""
     if UNRESOLVED in words and time.monotonic() < BOOTING:
         return TemporaryError(f"cannot {doing}: {words}", hint="the resolver may not be up yet")
     for text, kind, remedy in rows:
@@ -164,7 +164,7 @@ _OF_DEVICE: Rows = (
 
 
 def of_device(result: Result, doing: str) -> EnvstartError:
-    """of_mount() for a file system on a device of this host."""
+    """Return of_mount() for a file system on a device of this host."""
     return first(_OF_DEVICE, result.words, doing) or of_mount(result, doing)
 
 

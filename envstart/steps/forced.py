@@ -51,8 +51,10 @@ def lines(platform: str, table: Table, entry: Entry, *, unresponsive: bool, alon
 
 
 async def own_places(host: Host, environment: Environment) -> list[str]:
-    """Return the directories below which a mount belongs to this jail or VM alone: its own, and where CBSD mounts the
-    root of a jail (docs/cbsd.md#paths-of-a-jail), named as the mount table names them."""
+    """Return the directories below which a mount belongs to this jail or VM alone, as the mount table names them.
+
+    They are its own, and where CBSD mounts the root of a jail (docs/cbsd.md#paths-of-a-jail).
+    """
     places = list(environment.directories)
     if environment.workdir:
         places.append(f"{environment.workdir}/jails/{environment.name}")
@@ -80,9 +82,11 @@ def below(table: Table, entry: Entry) -> Entry | None:
 
 
 async def check_is_safe(host: Host, entry: Entry, own: Sequence[str], *, borrowed: bool) -> None:
-    """Raise TemporaryError if ENTRY, which gives no answer or is in use, cannot be unmounted by force without harm to
-    others: something lies on it that is not below a directory of OWN, or it shows (``borrowed``) an NFS mount that is
-    not ours."""
+    """Raise TemporaryError if ENTRY cannot be unmounted by force without harm to others.
+
+    That is so if something lies on it that is not below a directory of OWN, or if it shows (``borrowed``) an NFS mount
+    that is not ours.
+    """
     if host.platform != "freebsd":
         return
     table = await host.mounts()
@@ -102,8 +106,10 @@ async def check_is_safe(host: Host, entry: Entry, own: Sequence[str], *, borrowe
 
 
 async def lockd_runs(host: Host) -> bool:
-    """Tell whether rpc.lockd(8) runs: while it does, the kernel hands it each file of a forced unmount (nlm_reclaim()
-    in sys/nlm/nlm_advlock.c). What cannot be told is taken for a yes."""
+    """Tell if rpc.lockd(8) runs; what cannot be told is taken for a yes.
+
+    While it does, the kernel hands it each file of a forced unmount (nlm_reclaim() in sys/nlm/nlm_advlock.c).
+    """
     try:
         result = await host.run(("service", "lockd", "onestatus"), timeout=_ASKED, read_only=True)
     except EnvstartError:
@@ -116,7 +122,7 @@ async def unmount(host: Host, entry: Entry, *, unresponsive: bool, alone: bool) 
     table = await host.mounts()
     before = {point: len(table.at(point)) for point in (entry.point, *(child.point for child in table.upon(entry)))}
     for argv in lines(host.platform, table, entry, unresponsive=unresponsive, alone=alone):
-        await _carry_out(host, argv, entry, unresponsive)
+        await _carry_out(host, argv, entry, unresponsive=unresponsive)
     table = await host.mounts()
     left = [point for point, depth in before.items() if len(table.at(point)) >= max(1, depth)]
     if left:
@@ -124,7 +130,7 @@ async def unmount(host: Host, entry: Entry, *, unresponsive: bool, alone: bool) 
     host.unresponsive.discard(entry.point)
 
 
-async def _carry_out(host: Host, argv: tuple[str, ...], entry: Entry, unresponsive: bool) -> None:
+async def _carry_out(host: Host, argv: tuple[str, ...], entry: Entry, *, unresponsive: bool) -> None:
     point, cancels = argv[-1], "-N" in argv
     depth = len((await host.mounts()).at(point))
     if not (depth or (cancels and point == entry.point)):

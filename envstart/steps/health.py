@@ -89,23 +89,11 @@ def interpret(mount: MountState, platform: str, point: str, answer: ProbeResult)
         # FreeBSD's NFSv4 server lists nothing in what it does not export, and answers all the same; of all else that
         # cannot be listed something is broken.
         word = probe.BROKEN
-    if word == ProbeResult.HUNG:
-        silence = detail if detail.startswith("no answer") else f"no answer ({detail})"
-        error = NoResponseError(f"{using} is mounted there but gives {silence}", hint="is the server up?")
-        return Observation(plan.NO_ANSWER, detail, error)
-    if word == probe.BROKEN:
-        return Observation(plan.BROKEN, detail, TemporaryError(f"{using} is mounted there but broken: {detail}"))
-    if word == ProbeResult.FAILED:
-        return Observation(plan.NOT_USABLE, detail, refusal=EnvstartError(f"{using}: {detail}"))
-    if word == probe.DENIED:
-        hint = _AS_ROOT if mount.fstype == "nfs" else _LOCAL_ROOT
-        return Observation(plan.NOT_USABLE, detail, refusal=PermissionDeniedError(f"{using}: {detail}", hint=hint))
-    if word == probe.LACKING:
-        refusal = NotFoundError(f"{using} has no {detail}, which {mount.requires()}", hint="is it the right directory?")
-        return Observation(plan.NOT_USABLE, f"it has no {detail}", refusal=refusal)
+    if word in (ProbeResult.HUNG, ProbeResult.FAILED, probe.BROKEN, probe.DENIED, probe.LACKING):
+        return _failed(mount, using, word, detail)
     if word == probe.EMPTY and probe.may_be_empty(mount.fstype, detail, read_only="ro" in mount.options):
         if mount.required:
-            return interpret(mount, platform, point, ProbeResult(probe.LACKING, mount.required[0]))
+            return _failed(mount, using, probe.LACKING, mount.required[0])
         return Observation(plan.MOUNTED)
     if word in (probe.EMPTY, probe.UNREADABLE) and mount.config[common.EMPTY_DIR] != "ignore":
         return _bare(mount, using, word, detail)
@@ -116,6 +104,23 @@ def interpret(mount: MountState, platform: str, point: str, answer: ProbeResult)
         word = plan.NOT_WRITABLE if answer.refusal in NOT_ROOT else plan.NOT_USABLE
         return Observation(word, f"it takes no file: {answer.refusal}")
     return Observation(plan.MOUNTED)
+
+
+def _failed(mount: MountState, using: str, word: str, detail: str) -> Observation:
+    """Judge a directory that could not be looked into, or lacks what must be in it."""
+    if word == ProbeResult.HUNG:
+        silence = detail if detail.startswith("no answer") else f"no answer ({detail})"
+        error = NoResponseError(f"{using} is mounted there but gives {silence}", hint="is the server up?")
+        return Observation(plan.NO_ANSWER, detail, error)
+    if word == probe.BROKEN:
+        return Observation(plan.BROKEN, detail, TemporaryError(f"{using} is mounted there but broken: {detail}"))
+    refusal = EnvstartError(f"{using}: {detail}")
+    if word == probe.DENIED:
+        refusal = PermissionDeniedError(f"{using}: {detail}", hint=_AS_ROOT if mount.fstype == "nfs" else _LOCAL_ROOT)
+    elif word == probe.LACKING:
+        refusal = NotFoundError(f"{using} has no {detail}, which {mount.requires()}", hint="is it the right directory?")
+        detail = f"it has no {detail}"
+    return Observation(plan.NOT_USABLE, detail, refusal=refusal)
 
 
 def _bare(mount: MountState, using: str, word: str, detail: str) -> Observation:

@@ -6,6 +6,7 @@ arguments and results are plain values. ``check`` and ``read`` are what the pare
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shlex
@@ -23,8 +24,7 @@ from envstart.errors import (
 from envstart.system.probe import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Iterator
 
     from envstart.system.host import Host
 
@@ -34,19 +34,21 @@ _SIZE_MAX = 1 << 20
 
 async def check(host: Host, paths: list[str], timeout: float, remedy: str) -> None:
     """Raise unless only root can read these key files: NotFoundError, PermissionDeniedError, TemporaryError."""
-    await _asked(host, refuse_untrusted, paths, paths[0], "a key", remedy, timeout)
+    with _told(paths[0], "a key", remedy):
+        await host.call_with_timeout(refuse_untrusted, paths, timeout=timeout)
 
 
 async def read(host: Host, path: str, timeout: float) -> str:
-    """The first line of a file that only root can read; else as check()."""
-    return str(await _asked(host, first_line, path, path, "a secret", "correct the path", timeout))
+    """Return the first line of a file that only root can read; else as check()."""
+    with _told(path, "a secret", "correct the path"):
+        return str(await host.call_with_timeout(first_line, path, timeout=timeout))
 
 
-async def _asked(
-    host: Host, function: Callable[[Any], Any], argument: Any, path: str, what: str, remedy: str, timeout: float
-) -> Any:
+@contextlib.contextmanager
+def _told(path: str, what: str, remedy: str) -> Iterator[None]:
+    """Tell what an error about the file means; ``what`` it holds."""
     try:
-        return await host.call_with_timeout(function, argument, timeout=timeout)
+        yield
     except PermissionDeniedError as error:
         raise PermissionDeniedError(f"cannot trust {what}: {error.message}", hint=error.hint) from None
     except (NoResponseError, DeadlineExceededError) as error:
@@ -58,8 +60,10 @@ async def _asked(
 
 
 def refuse_untrusted(paths: list[str]) -> None:
-    """Raise PermissionDeniedError for the first of these files that others than root can read or change
-    (docs/faults.md, 91); FileNotFoundError, with its path as text, if it is not there."""
+    """Raise PermissionDeniedError for the first of these files that others can read or change (docs/faults.md, 91).
+
+    FileNotFoundError, with its path as text, if it is not there.
+    """
     for path in paths:
         os.close(_open(path))
 
@@ -84,8 +88,10 @@ def _wrong(path: str, error: OSError) -> Exception:
 
 
 def _open(path: str) -> int:
-    """Open it and check the descriptor: a regular file of root's, no access for anybody else; no link on its way that
-    others could change."""
+    """Open it and check the descriptor: a regular file of root's, no access for anybody else.
+
+    No link on its way may be one that others could change.
+    """
     _check_way(path)
     try:
         descriptor = open_regular(path, follow=True)
@@ -106,7 +112,7 @@ def _open(path: str) -> int:
 
 
 def _check_way(path: str) -> None:
-    """Each part of the path must be root's, and lie where nobody else can put another one in its place."""
+    """Check each part of the path: it must be root's, and lie where nobody else can put another one in its place."""
     rest = [part for part in path.split("/") if part]
     at = "/"
     links = 0

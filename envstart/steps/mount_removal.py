@@ -108,7 +108,9 @@ class RemovableMount(MountState):
         spare = _FAIL_IO_RESERVE if self.config[common.STOP_FORCE] and self.lower is not None else 0.0
         for entry in entries:
             try:
-                await unmount.unmount(host, entry, self.config[common.ATTEMPTS], self.config[common.STOP_KILL], spare)
+                await unmount.unmount(
+                    host, entry, self.config[common.ATTEMPTS], kill=self.config[common.STOP_KILL], spare=spare
+                )
             except unmount.HangingError as error:
                 # The directory answered out of memory; or, since FreeBSD's umount(8) begins with sync(2) unless it is
                 # forced, another environment's disk hangs.
@@ -125,6 +127,7 @@ class RemovableMount(MountState):
                 await self.force_unmount(host, entry, unresponsive=False)
 
     async def unmount_broken(self, host: Host, entry: Entry, *, asked: bool = False) -> None:
+        """Unmount what is of no use, by force if it gives no answer or is busy."""
         if not await self.answers(host, entry.point, self.probe_timeout):
             await self.force_unmount(host, entry, asked=asked)
             return

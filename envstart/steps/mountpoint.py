@@ -22,6 +22,7 @@ class Undo:
     """What a start has done to one directory so far."""
 
     def __init__(self) -> None:
+        """Have done nothing yet."""
         self.made: list[str] = []
         self.tried = False
         self.cut_off = False
@@ -84,8 +85,10 @@ async def is_file(host: Host, mount: MountState) -> bool:
 
 
 async def prepare(host: Host, mount: MountState, point: str, made: list[str]) -> None:
-    """Make what is missing of ``point``, and note it in ``made`` before it is; NotFoundError, ConfigError,
-    TemporaryError."""
+    """Make what is missing of ``point``, and note it in ``made`` before it is made.
+
+    NotFoundError, ConfigError, TemporaryError.
+    """
     if await host.was_empty(point):
         return
     config = mount.config

@@ -50,8 +50,10 @@ _RESOLVING, _ASKING = 4.0, 3.0
 
 
 def kinds(options: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the kinds of address that mount_nfs(8) takes: proto=tcp means IPv4 only, proto=tcp6 the other, tcp any
-    (tests/transcripts/nfs-names.txt); nfs(5) has them too."""
+    """Return the kinds of address that mount_nfs(8) takes.
+
+    proto=tcp means IPv4 only, proto=tcp6 the other, tcp any (tests/transcripts/nfs-names.txt); nfs(5) has them too.
+    """
     lost = {_EXCLUDE[option] for option in exclusions(options)}
     return tuple(kind for kind in (network.INET, network.INET6) if kind not in lost)
 
@@ -75,8 +77,10 @@ def remedy(option: str) -> str:
 
 
 def daemons(options: tuple[str, ...]) -> dict[str, str]:
-    """Return the services of FreeBSD that must run for these options, each with the option that needs it
-    (mount_nfs(8), gssd(8), rpc.tlsclntd(8)); syskrb5 spares the host's own key, not the daemon."""
+    """Return the services of FreeBSD that must run for these options, each with the option that needs it.
+
+    mount_nfs(8), gssd(8), rpc.tlsclntd(8); syskrb5 spares the host's own key, not the daemon.
+    """
     needed = {}
     if kerberos := [option for option in options if option.startswith("sec=krb5")]:
         needed["gssd"] = kerberos[-1]
@@ -107,8 +111,11 @@ def _says(result: Result, *texts: str) -> bool:
 
 
 async def _address(host: Host, mount: Mount, result: Result, doing: str) -> EnvstartError | None:
-    """Tell if the server's name does resolve, but to no address that the options allow: mount_nfs(8) then fails without
-    a word (getnfsargs() in sbin/mount_nfs/mount_nfs.c), mount.nfs says that there is no such name."""
+    """Tell if the server's name does resolve, but to no address that the options allow.
+
+    mount_nfs(8) then fails without a word (getnfsargs() in sbin/mount_nfs/mount_nfs.c), mount.nfs says that there is no
+    such name.
+    """
     server = mount.servers[0][0]
     try:
         problem, kinds = await host.call_with_timeout(network.resolve, server, timeout=_RESOLVING)

@@ -1,6 +1,6 @@
-"""What there is of some steps: their states by one reading of the mount table, and one look into each mounted
-directory. `check`, `status`, `plan` and `recover` read this; a start judges what it sees by the same
-rules (health.py).
+"""Look at steps by one reading of the mount table, and by one look into each mounted directory.
+
+`check`, `status`, `plan` and `recover` read this; a start judges what it sees by the same rules (health.py).
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ LEVELS = ("table", "read", "write")
 
 
 def states(host: Host, steps: Sequence[Step], level: str = "read", places: Sequence[str] = ()) -> list[Observation]:
-    """Return the state of each step, looked at as closely as ``level`` says; ``places`` are further directories whose
-    real names will be asked for."""
+    """Return what there is of each step, looked at as closely as ``level`` says.
+
+    ``places`` are further directories whose real names will be asked for.
+    """
     try:
         host.complete(host.mounts())
     except EnvstartError as error:
@@ -47,8 +49,10 @@ def resolve(host: Host, places: Sequence[str]) -> None:
 
 
 async def _down(host: Host, step: Mount) -> tuple[str | EnvstartError, str]:
-    """Return why a mount cannot answer ("": nothing says so; an EnvstartError: that cannot be told), and its real
-    directory."""
+    """Return why a mount cannot answer ("": nothing says so), and its real directory.
+
+    An EnvstartError in place of the reason: that cannot be told.
+    """
     try:
         down = await step.why_down(host)
     except EnvstartError as error:
@@ -56,7 +60,7 @@ async def _down(host: Host, step: Mount) -> tuple[str | EnvstartError, str]:
     return down, "" if down else await host.real(step.point)
 
 
-def _look(host: Host, steps: Sequence[Step], states: Sequence[Observation], writing: bool) -> list[Observation]:
+def _look(host: Host, steps: Sequence[Step], states: Sequence[Observation], *, writing: bool) -> list[Observation]:
     """Look into what is mounted: one child for each server, and none where something tells that it cannot answer."""
     table = host.complete(host.mounts())
     observed = list(states)

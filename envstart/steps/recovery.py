@@ -1,4 +1,4 @@
-"""A mount whose server gives no answer: is it hidden, may it be unmounted by force, and by which commands?
+"""Take away what gives no answer: is it hidden, may it be unmounted by force, and by which commands.
 
 For the steps that end in a mount (mount.py), and for ``envstart recover``; a start that finds all well does without.
 """
@@ -53,8 +53,10 @@ def used_error(mount: RemovableMount, host: Host, entry: Entry, users: str) -> T
 
 
 async def hidden(mount: MountState, host: Host) -> Entry | None:
-    """Return our mount if FreeBSD's table leaves it out, since an unmount of it hangs (getfsstat(2)): whoever looks
-    at the directory waits for the server. None if it is not so."""
+    """Return our mount if FreeBSD's table leaves it out, since an unmount of it hangs (getfsstat(2)); else None.
+
+    Whoever looks at the directory waits for the server then.
+    """
     if host.platform != "freebsd" or mount.fstype != "nfs":
         return None
     parent, _, name = mount.point.rpartition("/")
@@ -129,8 +131,10 @@ async def recover(mount: RemovableMount, host: Host) -> None:
 
 
 async def check_force(mount: RemovableMount, host: Host, entry: Entry, *, asked: bool = False) -> None:
-    """Raise TemporaryError if a forced unmount would harm others, or, unless somebody has ``asked`` for it by hand, or
-    by STOP_FORCE, the host."""
+    """Raise TemporaryError if a forced unmount would harm others, or the host.
+
+    Only somebody who has ``asked`` for it by hand, or by STOP_FORCE, may endanger the host.
+    """
     places = await forced.own_places(host, mount.environment)
     await forced.check_is_safe(host, entry, places, borrowed=mount.borrowed)
     if mount.lockd and host.platform == "freebsd" and await forced.lockd_runs(host):

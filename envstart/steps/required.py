@@ -1,5 +1,7 @@
-"""A directory that must be a mount point before anything in it is used: where the disk is not mounted, what lies there
-are the empty directories that the mount would hide."""
+"""A directory that must be a mount point before anything in it is used.
+
+Where the disk is not mounted, what lies there are the empty directories that the mount would hide.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,17 @@ class MountedDirectory(plan.Step):
     name, point, fstype = "required", "", "mount point"
 
     def __init__(self, key: str, path: str) -> None:
+        """Take the key that asks for it, and its path."""
         self.source = path
         self._key = key
 
     @property
     def touched_paths(self) -> Sequence[str]:
+        """Return the directory."""
         return (self.source,)
 
     def needs(self, other: plan.Step) -> bool:
+        """Tell that it needs nothing."""
         return False
 
     async def inspect(self, host: Host) -> plan.Observation:
@@ -59,7 +64,8 @@ class MountedDirectory(plan.Step):
         return plan.Observation(plan.NOT_READY, text, refusal=refusal)
 
     async def start(self, host: Host) -> None:
+        """Raise if it is no mount point."""
         await self.check(host)
 
     async def stop(self, host: Host) -> None:
-        """It was there before us."""
+        """Leave it: it was there before us."""

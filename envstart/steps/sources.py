@@ -1,5 +1,7 @@
-"""What a nullfs mount does not show of its source: what else is mounted in there (tests/transcripts/zfs.txt). A bind
-mount of Linux does not show it either."""
+"""Find what a nullfs mount does not show of its source: what else is mounted in there (tests/transcripts/zfs.txt).
+
+A bind mount of Linux does not show it either.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +53,11 @@ async def unshown(mount: MountState, host: Host, table: Table, point: str, entry
 
 
 def _is_of_itself(entry: Entry) -> bool:
-    """Tell whether a mount comes by itself, and is nothing that a jail could miss: what each gets, and a snapshot of
-    ZFS, which is mounted for who looks into .zfs/snapshot (mount_snapshot() in OpenZFS' os/freebsd/spl/spl_vfs.c)."""
+    """Tell if a mount comes by itself, and is nothing that a jail could miss.
+
+    That is what each jail gets, and a snapshot of ZFS, which is mounted for who looks into .zfs/snapshot
+    (mount_snapshot() in OpenZFS' os/freebsd/spl/spl_vfs.c).
+    """
     return entry.fstype in _OF_EACH_JAIL or (entry.fstype == "zfs" and "@" in entry.source)
 
 

@@ -1,7 +1,8 @@
-"""Links on the way to a directory in which somebody else is root: the root of a jail in its data, who runs the storage
-in all that it holds. Followed, one would lead a mount over a directory of the host, or show that to the jail.
+"""Links on the way to a directory in which somebody else is root.
 
-It can be made at any moment. So it is looked for right before the mount, and after it where the mount has landed.
+That is the root of a jail in its data, and who runs the storage in all that it holds. Followed, a link would lead a
+mount over a directory of the host, or show that to the jail. It can be made at any moment. So it is looked for right
+before the mount, and after it where the mount has landed.
 """
 
 from __future__ import annotations
@@ -21,21 +22,23 @@ if TYPE_CHECKING:
 
 
 def enclosing(environment: Environment, point: str) -> str:
-    """The outermost directory of the environment that ``point`` lies in; "" if it lies in none."""
+    """Return the outermost directory of the jail or VM that ``point`` lies in; "" if it lies in none."""
     own = (environment.data, environment.system, environment.fstab, environment.rcconf)
     above = [path for path in own if path is not None and path != point and is_below(point, path)]
     return min(above, key=len, default="")
 
 
 async def place(host: Host, directory: str, path: str) -> str:
-    """The real name of ``path`` if no link lies between ``directory`` and it."""
+    """Return the real name of ``path`` if no link lies between ``directory`` and it."""
     real: str = await host.real(directory)
     return real.rstrip("/") + path[len(directory.rstrip("/")) :]
 
 
 async def real_point(host: Host, mount: MountState) -> str:
-    """Return the mount point as the mount table names it; NoResponseError, or PermissionDeniedError outside of the
-    workdir."""
+    """Return the mount point as the mount table names it.
+
+    NoResponseError, or PermissionDeniedError outside of the workdir.
+    """
     try:
         if mount.enclosing:
             return await place(host, mount.enclosing, mount.point)
@@ -54,8 +57,7 @@ async def real_point(host: Host, mount: MountState) -> str:
 
 
 async def refuse(host: Host, mount: MountState, point: str) -> None:
-    """PermissionDeniedError if a link leads the mount point or its source elsewhere that somebody else could have
-    made."""
+    """Raise PermissionDeniedError if a link that others could have made leads mount point or source elsewhere."""
     if not (mount.enclosing or mount.resolve_within):
         return
     doing = f"cannot mount {mount.source} on {point}"
@@ -69,8 +71,10 @@ async def refuse(host: Host, mount: MountState, point: str) -> None:
 
 
 async def undo_redirected_mount(host: Host, mount: MountState, point: str, before: Table) -> None:
-    """After a mount command that has not brought what was wanted: take away what it has brought by way of a link that
-    was made since refuse(), and raise PermissionDeniedError. ``before``: the mount table as it was."""
+    """Take away what a mount command has brought by way of a link that was made since refuse().
+
+    PermissionDeniedError then. ``before``: the mount table as it was before the command.
+    """
     if not (mount.enclosing or mount.resolve_within):
         return
     expected, actual = await _ways(host, mount, point)
@@ -93,8 +97,10 @@ async def undo_redirected_mount(host: Host, mount: MountState, point: str, befor
 
 
 async def _ways(host: Host, mount: MountState, point: str) -> tuple[list[str], list[str]]:
-    """Mount point and source (that only if it lies inside something), as they should be and as they really are now:
-    not what was known of them before what they lie in was mounted."""
+    """Return mount point and source, as they should be and as they really are now.
+
+    The source only if it lies inside something. Now: not what was known of them before what they lie in was mounted.
+    """
     expected = [point]
     if mount.resolve_within:
         expected.append(await place(host, mount.resolve_within, mount.source))

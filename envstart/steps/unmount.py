@@ -44,7 +44,7 @@ class HangingError(BlockedError):
 
 
 async def answers(host: Host, point: str, timeout: float) -> bool:
-    """Whether a mounted directory answers, be it with an error: then a plain umount comes back too."""
+    """Tell if a mounted directory answers, be it with an error: then a plain umount comes back too."""
     try:
         await host.probe(probe.probe, point, (), None, timeout=timeout)
     except NoResponseError:
@@ -56,9 +56,12 @@ async def answers(host: Host, point: str, timeout: float) -> bool:
     return True
 
 
-async def unmount(host: Host, entry: Entry, attempts: int = 0, kill: bool = False, spare: float = 0.0) -> None:
-    """Unmount, tried again while it is busy; Busy with the holders' names when time or attempts are used up, Hanging
-    when it is not done ``spare`` seconds before the end, or in half of the time that is left if that is more."""
+async def unmount(host: Host, entry: Entry, attempts: int = 0, *, kill: bool = False, spare: float = 0.0) -> None:
+    """Unmount, tried again while it is busy: BusyError with the holders' names when time or attempts are used up.
+
+    HangingError when it is not done ``spare`` seconds before the end, or in half of the time that is left if that is
+    more. ``kill``: end who uses it.
+    """
     told, searching = False, True
     pids: list[int] = []
     argv = commands.unmount(host.platform, entry.fstype, entry.point)
@@ -112,12 +115,16 @@ async def run(
     host: Host,
     argv: Sequence[str],
     entry: Entry,
+    *,
     timeout: float | None,
     use_rollback_reserve: bool = False,
     detach_on_timeout: bool = False,
 ) -> Result:
-    """Run umount(8), which is not cut off when a sibling fails; by unmount(2) alone where it would first ask a resolver
-    that gives no answer for the name of the server (umountfs() of sbin/umount/umount.c)."""
+    """Run umount(8), which is not cut off when a sibling fails.
+
+    By unmount(2) alone where it would first ask a resolver that gives no answer for the name of the server (umountfs()
+    of sbin/umount/umount.c).
+    """
     named = host.platform == "freebsd" and entry.kind == "nfs" and entry.fsid and "-N" not in argv
     named = named and not host.rehearsing
     if named and not await _resolves(host, entry.server):
@@ -147,8 +154,7 @@ async def _resolves(host: Host, server: str) -> bool:
 
 
 async def _by_number(host: Host, argv: Sequence[str], entry: Entry, timeout: float) -> Result:
-    """Do what umount(8) would do, without a resolver, and tell it as if that had been run; TemporaryError if it
-    cannot."""
+    """Do what umount(8) would do, without a resolver, and tell it as if that had been run; TemporaryError."""
     from envstart.mounts import table_freebsd
 
     flags = table_freebsd.FORCE if "-f" in argv else table_freebsd.NONBUSY if "-n" in argv else 0
@@ -168,8 +174,10 @@ async def _by_number(host: Host, argv: Sequence[str], entry: Entry, timeout: flo
 
 
 async def holders(host: Host, point: str) -> list[int] | None:
-    """Processes that use a mounted directory, found in bounded time; None if that cannot be told: it serves a message,
-    or ends who may be ended, and no unmount fails for want of it."""
+    """Return the processes that use a mounted directory, found in bounded time; None if that cannot be told.
+
+    It serves a message, or ends who may be ended: no unmount fails for want of it.
+    """
     try:
         if host.platform == "freebsd":
             # The process numbers are all that fuser(1) prints on stdout (docs/freebsd.md#fuser).

@@ -61,17 +61,19 @@ class Clone(Block):
     fstype = "zfs"
 
     def __init__(self, name: str, snapshot: str | None) -> None:
+        """Take the dataset, and the snapshot that it is made from when it is missing, if any."""
         super().__init__("clone", name)
         self._snapshot = snapshot
 
     async def properties(self, host: Host) -> Properties:
-        """What zfs(8) knows of it."""
+        """Return what zfs(8) knows of it."""
         only_on_freebsd(host, "ZFS")
         words = ("zfs", "get", "-H", "-p", "-o", "value", "mountpoint,canmount", self.source)
         properties: Properties = await host.ask(words, _parse)
         return properties
 
     async def inspect(self, host: Host) -> Observation:
+        """Tell if the dataset is there, and is none but a file system."""
         properties = await self.properties(host)
         if properties is not None:
             volume = ConfigError(f"cannot use {self.source}: it is a volume", hint="name a file system in ZFS_CLONE")
@@ -82,10 +84,11 @@ class Clone(Block):
         return Observation(NOT_READY, "no such dataset", problem, problem if self._snapshot is None else None)
 
     async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        """Return the command of zfs(8) that makes it."""
         return [self._command()] if verb == "start" and self._snapshot else []
 
     async def start(self, host: Host) -> None:
-        """It is mounted by nobody but us: at boot zfs(8) leaves alone what has canmount=noauto."""
+        """Make it, mounted by nobody but us: at boot zfs(8) leaves alone what has canmount=noauto."""
         argv = self._command()
         host.on_failure(lambda: self._undo_start(host))
         result = await host.run(argv, keep_locks=True)
@@ -99,12 +102,12 @@ class Clone(Block):
         return ("zfs", "clone", "-o", "canmount=noauto", self._snapshot or "", self.source)
 
     async def _undo_start(self, host: Host) -> None:
-        """It stays, unmounted: a hook that destroys datasets can destroy data, and the next start uses it as it is."""
+        """Leave it, unmounted: a hook that destroys datasets can destroy data, and the next start uses it as it is."""
         if await self.properties(host) is not None:
             host.report.warn(f"dataset {self.source} was cloned by this run, and stays; nothing of ZFS is destroyed")
 
     async def stop(self, host: Host) -> None:
-        """A clone is never destroyed."""
+        """Leave it: a clone is never destroyed."""
 
 
 class Dataset(Mount):
@@ -114,9 +117,11 @@ class Dataset(Mount):
 
     @staticmethod
     def diagnose(result: Result, doing: str) -> EnvstartError:
+        """Return the error for what mount(8) said."""
         return diagnosis.first(_OF_MOUNT, result.words, doing) or diagnosis.of_mount(result, doing)
 
     async def check(self, host: Host) -> EnvstartError | None:
+        """Return what a start has to mend; raise if the dataset is mounted elsewhere."""
         only_on_freebsd(host, "ZFS")
         problem = await super().check(host)
         if problem is not None:
@@ -132,7 +137,7 @@ class Dataset(Mount):
         return problem
 
     async def _mounts_itself(self, host: Host) -> bool:
-        """Whether zfs(8) mounts it there at boot."""
+        """Tell if zfs(8) mounts it there at boot."""
         properties = await self.lower.properties(host)
         return (
             properties is not None
@@ -145,11 +150,12 @@ class Dataset(Mount):
         return [] if entries and await self._mounts_itself(host) else entries
 
     async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        """Return the command of mount(8) or umount(8); none to unmount what zfs(8) mounts there at boot."""
         return [] if verb == "stop" and await self._mounts_itself(host) else await super().commands(host, verb)
 
 
 def steps(environment: Environment, config: Config, point: str) -> list[Step]:
-    """The dataset of ZFS_CLONE, and its mount on ``point``."""
+    """Return the dataset of ZFS_CLONE, and its mount on ``point``."""
     name = config["ZFS_CLONE"]
     clone = Clone(name, config["ZFS_SKELETON_SNAPSHOT"])
     # It asks the pool, which can be busy with what is being freed.
