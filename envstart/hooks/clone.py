@@ -1,6 +1,6 @@
-"""``env_clone_nfs``, for CBSD's clone-local.d (docs/cbsd.md#clones): the file server copies a jail's directories.
+"""Run ``env_clone_nfs``, for CBSD's clone-local.d (docs/cbsd.md#clones): the file server copies a jail's directories.
 
-CBSD's jclone names the two environments by variables. After the hook it takes the new data directory as it finds it,
+CBSD's jclone names the two jails by variables. After the hook it takes the new data directory as it finds it,
 and writes into the new system and fstab directories of this host; so of the copies only data are mounted.
 """
 
@@ -61,7 +61,7 @@ def main(argv: Sequence[str], host: Host) -> int:
 
 
 def environments(variables: Mapping[str, str]) -> tuple[Environment, Environment]:
-    """The environment to copy, and the one to make; UsageError if the variables do not tell."""
+    """Return the jail to copy and the new one; UsageError if the variables do not tell."""
     lacking = [name for name in ("jname", "data", "workdir", "newjname") if not variables.get(name)]
     if lacking:
         raise UsageError(
@@ -75,18 +75,15 @@ def environments(variables: Mapping[str, str]) -> tuple[Environment, Environment
 
 
 def planned(old: Environment, new: Environment, path: str | None) -> Plan:
-    """Copies of all directories that ``old`` has to itself on the server, and the mount of the new data."""
-    source, target = (lifecycle.load("nfs", one, path) for one in (old, new))
-    config = target.config
-    doing = f"cannot clone {old.name} to {new.name}"
+    """Plan copies of all directories that ``old`` has to itself on the server, and the mount of the new data."""
+    source, target = (lifecycle.load("nfs", jail, path) for jail in (old, new))
+    config, server = target.config, target.config["NFS_SERVER"]
+    failure = f"cannot clone {old.name} to {new.name}"
     if config["CLONE_COMMAND"] is None:
-        raise ConfigError(
-            f"{doing}: CLONE_COMMAND is not set", hint=f"as in: ssh root@{config['NFS_SERVER']} cp -a {{old}} {{new}}"
-        )
-    if source.config["NFS_SERVER"] != config["NFS_SERVER"]:
-        raise ConfigError(
-            f"{doing} on the server: one is on {source.config['NFS_SERVER']}, the other on {config['NFS_SERVER']}"
-        )
+        hint = f"as in: ssh root@{server} cp -a {{old}} {{new}}"
+        raise ConfigError(f"{failure}: CLONE_COMMAND is not set", hint=hint)
+    if source.config["NFS_SERVER"] != server:
+        raise ConfigError(f"{failure} on the server: one is on {source.config['NFS_SERVER']}, the other on {server}")
     (data,) = (step for step in target.steps if isinstance(step, Mount) and step.name == "data")
     originals = {
         item.name: item.path for item in directories.wanted(old, source.config, "NFS_SERVER") if not item.shared
@@ -98,7 +95,7 @@ def planned(old: Environment, new: Environment, path: str | None) -> Plan:
             continue
         for directory in (original, item.path):
             if not _SAFE.issuperset(directory):
-                raise ConfigError(f"{doing}: a shell on the server would not take {directory!r} for one word")
+                raise ConfigError(f"{failure}: a shell on the server would not take {directory!r} for one word")
         copies.append(Copy(item.name, original, item.path, data, target))
     vacancy = Vacancy(copies)
     for lower, copy in zip([vacancy, *copies], copies):
@@ -108,35 +105,38 @@ def planned(old: Environment, new: Environment, path: str | None) -> Plan:
 
 
 class Vacancy(Block):
-    """That the server has none of the new directories yet."""
+    """Check that the server has none of the new directories yet."""
 
     fstype = "clone"
 
     def __init__(self, copies: Sequence[Copy]) -> None:
+        """Take the copies that are to be made."""
         super().__init__("target", "new directories on the server")
         self._copies = copies
 
     async def inspect(self, host: Host) -> Observation:
+        """Return whether start() has looked."""
         problem = NotFoundError("cannot tell yet whether the new directories are there")
         if (self, "vacant") in host.learnt:
             return Observation(READY)
         return Observation(NOT_READY, "looked for by mounting them", problem)
 
     async def start(self, host: Host) -> None:
+        """Raise ConfigError if one of them exists."""
         for copy in self._copies:
             if await copy.exists(host):
-                raise ConfigError(
-                    f"cannot make {copy.target}: it is there already", hint="remove it, or take another name"
-                )
+                problem = f"cannot make {copy.target}: it is there already"
+                raise ConfigError(problem, hint="remove it, or take another name")
         host.learnt[self, "vacant"] = True
 
 
 class Copy(Block):
-    """``new``, on the server, as a copy of ``old``; ``data`` is the mount that shows how to reach the server."""
+    """Copy ``old`` to ``new`` on the server; ``data`` is the mount that shows how to reach it."""
 
     fstype = "clone"
 
     def __init__(self, name: str, old: str, new: str, data: Mount, plan: Plan) -> None:
+        """Take the directories, and the rest from the plan of the new jail."""
         super().__init__(f"copy of {name}", old)
         self._kind = name
         self.config = plan.config
@@ -161,7 +161,7 @@ class Copy(Block):
             deadline.end, deadline.limit = end + spent, limit + spent
 
     async def exists(self, host: Host) -> bool:
-        """Whether the server has it: only a mount tells, which is made where only root can look, and taken away."""
+        """Tell whether the server has it, by a mount where only root can look, which is undone."""
         spec = MountSpec(
             "look",
             "nfs",
@@ -177,7 +177,7 @@ class Copy(Block):
         try:
             await look.start(host)
         except NotOnServerError:
-            # What is there and no directory is there all the same, and the command that takes back would remove it.
+            # A file of that name exists all the same, and CLONE_UNDO_COMMAND would remove it.
             if not os.path.isdir(look.point):
                 raise
             return False
@@ -190,6 +190,7 @@ class Copy(Block):
         return True
 
     async def inspect(self, host: Host) -> Observation:
+        """Return whether this run has made it, and the server shows it."""
         if (self, "made") not in host.learnt:
             return Observation(NOT_READY, problem=NotFoundError(f"cannot find {self.target}: it is not made yet"))
         if await self.exists(host):
@@ -199,26 +200,27 @@ class Copy(Block):
         return Observation(NOT_READY, problem=error)
 
     async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+        """Return the command that copies."""
         return [self._filled(self.config["CLONE_COMMAND"])] if verb == "start" else []
 
     async def start(self, host: Host) -> None:
+        """Run the command that copies; EnvstartError."""
         words = self.config["CLONE_COMMAND"]
         host.on_failure(lambda: self._undo_start(host))
         result = await self._run(host, words)
-        doing = f"cannot copy {self.source} to {self.target}: {words[0]}"
+        failure = f"cannot copy {self.source} to {self.target}: {words[0]}"
         if result.status is None:
-            raise TemporaryError(f"{doing}: {result.words}; on the server it may go on", hint="raise CLONE_TIMEOUT")
+            raise TemporaryError(f"{failure}: {result.words}; on the server it may go on", hint="raise CLONE_TIMEOUT")
         if result.status != 0:
-            raise EnvstartError(f"{doing}: {result.words}", hint="try the command by hand: -v shows it")
+            raise EnvstartError(f"{failure}: {result.words}", hint="try the command by hand: -v shows it")
         host.learnt[self, "made"] = True
 
     async def _undo_start(self, host: Host) -> None:
-        """The new directory was not there before this run: what is there now is this run's."""
+        """Remove the new directory, which did not exist before this run."""
         if self._undo is None:
             host.report.warn(f"{self.target} stays as far as it was made: remove it, or set CLONE_UNDO_COMMAND")
             return
         result = await self._run(host, self._undo)
         if result.status != 0:
-            raise EnvstartError(
-                f"cannot remove {self.target}: {self._undo[0]}: {result.words}", hint="remove it on the server"
-            )
+            failure = f"cannot remove {self.target}: {self._undo[0]}: {result.words}"
+            raise EnvstartError(failure, hint="remove it on the server")

@@ -1,4 +1,4 @@
-"""``env_remove``: unmount before CBSD deletes what is in the directories, and do not return before that is so.
+"""Run ``env_remove``: unmount before CBSD deletes what is in the directories, and do not return before that is so.
 
 CBSD runs it from remove.d, waits for it without a time limit, ignores its status, and then deletes what the directories
 show (docs/cbsd.md#wipes). So it goes on trying as long as anything is mounted there, and who interrupts it ends CBSD's
@@ -17,7 +17,6 @@ from envstart.errors import (
     DeadlineExceededError,
     EnvstartError,
     NoResponseError,
-    NotFoundError,
     SignalError,
     UnavailableError,
     reason,
@@ -58,19 +57,19 @@ _FAREWELL, _SEARCH = 30.0, 5.0
 
 def main(report: Report) -> int:
     """Unmount, by force if need be, and return when nothing is mounted on or below the directories."""
-    wanted = called.subject()
-    report.about(wanted.name, report.facility or "none")
+    subject = called.subject()
+    report.about(subject.name, report.facility or "none")
     host = Host(report)
     host.signals.arm()
-    removal = _Removal(host, wanted)
+    removal = _Removal(host, subject)
     with Guard(Host(report), removal.ancestors, removal.danger):
         return removal.run()
 
 
 class _Removal:
-    def __init__(self, host: Host, wanted: Environment) -> None:
+    def __init__(self, host: Host, subject: Environment) -> None:
         self._host = host
-        self._wanted = wanted
+        self._subject = subject
         self.ancestors = _callers(host)
         self._began = self._said = time.monotonic()
         self._attempt: process.Child | None = None
@@ -81,11 +80,11 @@ class _Removal:
         try:
             self._renew()
             try:
-                if called.look_up(self._host, self._wanted) is None:
+                if called.look_up(self._host, self._subject) is None:
                     return os.EX_OK
             except EnvstartError as error:
                 self._host.report.warn(str(error))
-            return self._until_unmounted(_places(self._host, self._wanted))
+            return self._until_unmounted(_directories(self._host, self._subject))
         except SignalError as error:
             self._host.signals.deaf = True
             return self._interrupted(error)
@@ -95,7 +94,7 @@ class _Removal:
         # That of the other process waits for its signals.
         self._host = Host(self._host.report)
         self._renew()
-        left = self._still(_places(self._host, self._wanted))
+        left = self._still(_directories(self._host, self._subject))
         return "the mount table cannot be read" if left is None else _told(left) if left else ""
 
     def _until_unmounted(self, places: list[str]) -> int:
@@ -105,12 +104,12 @@ class _Removal:
             left = self._still(places)
             if left is not None and not left and (status == os.EX_OK or self._stays_unmounted(places)):
                 return status or os.EX_OK
-            self._wait(pause, places)
+            self._pause(pause, places)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _try(self, places: list[str]) -> int | None:
         """Make an attempt in a child, so that whatever becomes of it, we are still there; return its status."""
-        report, wanted = self._host.report, self._wanted
+        report, subject = self._host.report, self._subject
         try:
             pid = os.fork()
         except OSError as error:
@@ -118,17 +117,17 @@ class _Removal:
             return None
         if pid == 0:
             process.become_child((None, 1, 2), ())
-            os._exit(lifecycle.guarded(report, lambda: _attempt(report, wanted)))
+            os._exit(lifecycle.guarded(report, lambda: _attempt(report, subject)))
         self._attempt = child = process.Child(pid, "an attempt to unmount")
         while not child.ended():
-            self._until(child.ended, _SAYS)
+            self._wait(_SAYS, child.ended)
             self._say(places)
         return child.status
 
-    def _wait(self, seconds: float, places: list[str]) -> None:
+    def _pause(self, seconds: float, places: list[str]) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self._until(_never, min(until - time.monotonic(), _SAYS))
+            self._wait(min(until - time.monotonic(), _SAYS))
             self._say(places)
 
     def _say(self, places: list[str]) -> None:
@@ -137,11 +136,11 @@ class _Removal:
             return
         self._said = now
         left = self._still(places)
-        what = "the mount table, which cannot be read" if left is None else _told(left)
         if left == []:
             return
+        what = "the mount table, which cannot be read" if left is None else _told(left)
         self._host.report.warn(
-            f"waiting for {now - self._began:.0f} s before CBSD deletes {self._wanted.name}: {what}; unmount it, or "
+            f"waiting for {now - self._began:.0f} s before CBSD deletes {self._subject.name}: {what}; unmount it, or "
             f"give the removal up, and nothing is deleted: kill {os.getpid()}"
         )
 
@@ -155,13 +154,13 @@ class _Removal:
         except EnvstartError as error:
             self._host.report.trace(str(error))
             return None
-        left = [entry for entry in table if _counts(entry, places, self._wanted.name)]
+        left = [entry for entry in table if _blocks(entry, places, self._subject.name)]
         self._seen.update(entry.point for entry in left)
         return left
 
     def _stays_unmounted(self, places: list[str]) -> bool:
         """Tell whether nothing is mounted a moment later either, and no umount(8) is at work."""
-        self._until(_never, _SETTLES)
+        self._wait(_SETTLES)
         self._renew()
         try:
             for point in self._seen:
@@ -177,9 +176,9 @@ class _Removal:
         self._host.deadline = Deadline(timeout=_LOOK)
         self._host.invalidate()
 
-    def _until(self, done: Callable[[], bool], seconds: float) -> None:
+    def _wait(self, seconds: float, ended: Callable[[], bool] | None = None) -> None:
         self._renew()
-        self._host.complete(_waited(done, seconds))
+        self._host.complete(_waited(seconds, ended))
 
     def _interrupted(self, error: SignalError) -> int:
         """End CBSD, from its outermost process inwards, so that none of its shells goes on; then the attempt."""
@@ -190,22 +189,18 @@ class _Removal:
                 self._host.complete(process_table.end([pid]))
         if self._attempt is not None and not self._attempt.ended():
             self._attempt.kill(_TERM)
-            self._until(self._attempt.ended, _FAREWELL)
+            self._wait(_FAREWELL, self._attempt.ended)
         ended = ", ".join(f"pid {pid}" for pid, _ in reversed(self.ancestors))
         report.warn(
-            f"interrupted: CBSD was ended first ({ended}), so that it deletes nothing of {self._wanted.name}"
+            f"interrupted: CBSD was ended first ({ended}), so that it deletes nothing of {self._subject.name}"
             if ended
             else "interrupted: no process of CBSD's has called this; make sure that none goes on to delete"
         )
         return error.status
 
 
-async def _waited(done: Callable[[], bool], seconds: float) -> None:
-    await WaitUntil(time.monotonic() + seconds, done)
-
-
-def _never() -> bool:
-    return False
+async def _waited(seconds: float, ended: Callable[[], bool] | None) -> None:
+    await WaitUntil(time.monotonic() + seconds, ended)
 
 
 def _callers(host: Host) -> list[tuple[int, float]]:
@@ -216,53 +211,51 @@ def _callers(host: Host) -> list[tuple[int, float]]:
         return []
 
 
-def _places(host: Host, wanted: Environment) -> list[str]:
+def _directories(host: Host, subject: Environment) -> list[str]:
     """Return the directories in which CBSD deletes, as the mount table names them."""
-    names = dict.fromkeys((*wanted.directories, f"{wanted.workdir}/jails-data/{wanted.name}-data"))
-    real = {}
-    for name in names:
+    real = []
+    for name in (*subject.directories, f"{subject.workdir}/jails-data/{subject.name}-data"):
         try:
-            real[host.complete(host.real(name))] = name
+            real.append(host.complete(host.real(name)))
         except SignalError:
             raise
         except (EnvstartError, OSError):
-            real[name] = name
-    return list(real)
+            real.append(name)
+    return list(dict.fromkeys(real))
 
 
-def _counts(entry: Entry, places: list[str], name: str) -> bool:
-    """Tell whether a mount must be gone first. A dataset that CBSD has made for the jail or VM itself it destroys as
-    such (remove_data_dir() of CBSD's subr/jfs.subr)."""
+def _blocks(entry: Entry, places: list[str], name: str) -> bool:
+    """Tell whether a mount must be unmounted before CBSD may delete.
+
+    A dataset that CBSD has made for the jail or VM it destroys as such (remove_data_dir() of CBSD's subr/jfs.subr).
+    """
     own_dataset = entry.fstype == "zfs" and entry.point in places and entry.source.rpartition("/")[2] == name
     return not own_dataset and any(is_below(entry.point, place) for place in places)
 
 
 def _told(left: list[Entry]) -> str:
-    newest = left[::-1]
-    shown = "; ".join(f"{entry} is mounted on {entry.point}" for entry in newest[:3])
-    more = f", and {len(newest) - 3} more" if newest[3:] else ""
-    return f"{shown}{more} (umount {' '.join(entry.point for entry in newest[:3])})"
+    newest = left[:-4:-1]
+    shown = "; ".join(f"{entry} is mounted on {entry.point}" for entry in newest)
+    more = f", and {len(left) - 3} more" if left[3:] else ""
+    return f"{shown}{more} (umount {' '.join(entry.point for entry in newest)})"
 
 
 # One attempt, in a child.
 
 
-def _attempt(report: Report, wanted: Environment) -> int:
+def _attempt(report: Report, subject: Environment) -> int:
     host = Host(report)
     host.deadline.set(2 * _STOPPING)
     record: EnvironmentRecord | None = None
     try:
-        record = called.look_up(host, wanted)
-    except NotFoundError as error:
-        report.trace(str(error))
+        record = called.look_up(host, subject)
     except EnvstartError as error:
         report.trace(str(error))
     if record is not None and record.running:
         _stop_by_cbsd(host, record)
     if record is not None and record.environment is not None:
-        wanted = record.environment
-    backend = record.backend if record is not None else ""
-    plan = _plan(host, backend, wanted)
+        subject = record.environment
+    plan = _plan(host, record.backend if record is not None else "", subject)
     failure: EnvstartError | None = None
     try:
         lifecycle.act("stop", plan, Host(report))
@@ -272,7 +265,7 @@ def _attempt(report: Report, wanted: Environment) -> int:
         failure = error
     # What the configuration of today does not name can be left of an earlier one.
     host.invalidate()
-    by_table = leftover.plan(host, plan.backend, wanted, force=True)
+    by_table = leftover.plan(host, plan.backend, subject, force=True)
     if by_table.steps:
         if failure is not None:
             report.warn(str(failure))
@@ -283,26 +276,25 @@ def _attempt(report: Report, wanted: Environment) -> int:
     return os.EX_OK
 
 
-def _plan(host: Host, backend: str, wanted: Environment) -> Plan:
+def _plan(host: Host, backend: str, subject: Environment) -> Plan:
     if not backend:
-        recorded = record.load(wanted, host.report)
+        recorded = record.load(subject, host.report)
         backend = recorded.backend if recorded is not None else ""
     if backend:
         try:
-            return stopping.plan(host, backend, wanted, force=True)
+            return stopping.plan(host, backend, subject, force=True)
         except SignalError:
             raise
         except EnvstartError as error:
             host.report.trace(str(error))
-    return leftover.plan(host, backend, wanted, force=True)
+    return leftover.plan(host, backend, subject, force=True)
 
 
 def _stop_by_cbsd(host: Host, record: EnvironmentRecord) -> None:
     """Let CBSD stop it, as it does next anyway: only then the directories can be unmounted."""
     verb = "jstop" if record.is_jail else _STOPS.get(record.emulator, "bstop")
     variables = (f"workdir={record.workdir}", "NOINTER=1")
-    result = host.complete(
-        host.run(("env", *variables, "cbsd", verb, "inter=0", f"jname={record.name}"), timeout=_STOPPING)
-    )
+    argv = ("env", *variables, "cbsd", verb, "inter=0", f"jname={record.name}")
+    result = host.complete(host.run(argv, timeout=_STOPPING))
     if result.status != 0:
         host.report.warn(f"cbsd {verb} {record.name}: {result.words}")
