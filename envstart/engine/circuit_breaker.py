@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
 
 from envstart.config import common
+from envstart.engine.plan import Plan, Server
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, TemporaryError
 from envstart.paths import path_digest
 from envstart.system import rundir
-
-if TYPE_CHECKING:
-    from envstart.engine.plan import Plan, Server
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 # Seconds for a connection. Over a longer way than this a server counts as down, until BREAKER seconds are over.
 _QUICK = 0.1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from envstart.engine import circuit_breaker, record, start_marks
 from envstart.engine.locking import Locks
-from envstart.engine.plan import stages
+from envstart.engine.plan import Plan, Step, stages
 from envstart.errors import (
     BlockedError,
     ConfigError,
@@ -16,12 +16,7 @@ from envstart.errors import (
     SignalError,
     TemporaryError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from envstart.engine.plan import Plan, Step
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 
 def start(plan: Plan, host: Host) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart.errors import (
     DeadlineExceededError,
@@ -16,11 +16,7 @@ from envstart.errors import (
     reason,
 )
 from envstart.system import locks, rundir
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 
 class Locks:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from envstart.environment import Subject, file_name
+from envstart.config.load import Config
+from envstart.environment import Environment, Subject, file_name
 from envstart.errors import ConfigError, EnvstartError
 from envstart.paths import path_digest
+from envstart.system.host import Host
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.config.load import Config
-    from envstart.environment import Environment
-    from envstart.system.host import Host
-
-    # Name or address, and TCP port.
-    Server = tuple[str, int]
-
+# Name or address, and TCP port.
+Server = tuple[str, int]
 # States of a step, as `envstart status` shows them: of a mount, and of what lies below one.
 MOUNTED = "mounted"
 NOT_MOUNTED = "not mounted"

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 from envstart.config import shell
 from envstart.config.load import Config
 from envstart.engine import registry
+from envstart.engine.plan import Plan
 from envstart.environment import Environment, file_name
 from envstart.errors import ConfigError, EnvstartError, reason
 from envstart.system import rundir
 from envstart.system.files import atomic_write
+from envstart.system.log import Report
 from envstart.system.probe import open_regular
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from typing import Any
-
-    from envstart.engine.plan import Plan
-    from envstart.system.log import Report
 
 DIR = "/var/db/envstart"
 _SUFFIX = ".record"

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
+from envstart.config.load import Config
+from envstart.config.schema import Options
+from envstart.engine.plan import Plan
+from envstart.environment import Environment
+from envstart.system.host import Host
 from envstart.system.site_packages import ROOT
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from envstart.config.load import Config
-    from envstart.config.schema import Options
-    from envstart.engine.plan import Plan
-    from envstart.environment import Environment
-    from envstart.system.host import Host
 
 NAMES = tuple(
     sorted(

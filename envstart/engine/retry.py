@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from envstart.errors import DeadlineExceededError, TemporaryError, UnavailableError
 from envstart.system import site_packages
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from typing import Any
-
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 15.0

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from envstart.cbsd import inventory
+from envstart.cbsd.inventory import EnvironmentRecord
 from envstart.engine import record
-from envstart.environment import from_variables
+from envstart.environment import Environment, from_variables
 from envstart.errors import ConfigError, NotFoundError
 from envstart.system import guests
-
-if TYPE_CHECKING:
-    from envstart.cbsd.inventory import EnvironmentRecord
-    from envstart.environment import Environment
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 _VARIABLES = "jname, data and workdir are not all set; CBSD sets them for what install has put in its directories"
 

@@ -7,26 +7,21 @@ and writes into the new system and fstab directories of this host; so of the cop
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from envstart import environment, lifecycle
 from envstart.config import common, directories, staging
 from envstart.config.schema import ALNUM
 from envstart.engine.plan import NOT_READY, READY, Observation, Plan
-from envstart.environment import file_name
+from envstart.environment import Environment, file_name
 from envstart.errors import ConfigError, EnvstartError, NotFoundError, NotOnServerError, TemporaryError, UsageError
 from envstart.steps.block import Block
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
 from envstart.system import filesystem
+from envstart.system.command import Result
+from envstart.system.host import Host
 from envstart.system.log import tell
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from envstart.environment import Environment
-    from envstart.system.command import Result
-    from envstart.system.host import Host
 
 PROGRAM = "env_clone_nfs"
 # What neither this host nor a shell on the server takes for anything else.

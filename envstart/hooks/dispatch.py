@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart import environment, lifecycle
 from envstart.config import common
@@ -15,11 +15,7 @@ from envstart.engine import registry
 from envstart.errors import UsageError
 from envstart.system.host import Host
 from envstart.system.log import Report, tell
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.system.process import Child
+from envstart.system.process import Child
 
 
 def main(program: str, argv: Sequence[str], began: float | None = None, hung: Sequence[Child] = ()) -> int:

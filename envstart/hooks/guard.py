@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from envstart.system import process, process_table
+from envstart.system.host import Host
 from envstart.system.signals import CONTINUE, HALT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from envstart.system.host import Host
 
 
 class Guard:

@@ -7,27 +7,21 @@ directories then; so it leaves a process behind that waits until CBSD has ended,
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart import lifecycle
+from envstart.cbsd.inventory import EnvironmentRecord
 from envstart.engine import start_marks
-from envstart.environment import file_name
+from envstart.engine.plan import Plan
+from envstart.environment import Environment, file_name
 from envstart.errors import NotFoundError, TemporaryError, UsageError
 from envstart.hooks import called
 from envstart.lifecycle import stopping
+from envstart.mounts.table import Table
 from envstart.system import process, process_table
 from envstart.system.host import Host
-from envstart.system.log import tell
+from envstart.system.log import Report, tell
 from envstart.system.polling import Polling
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.cbsd.inventory import EnvironmentRecord
-    from envstart.engine.plan import Plan
-    from envstart.environment import Environment
-    from envstart.mounts.table import Table
-    from envstart.system.log import Report
 
 # Programs of CBSD's that write into a system directory after a stop has called us.
 _WRITING = ("/save-jail-info", *(f"/sudoexec/{letter}stop" for letter in "jbqx"))

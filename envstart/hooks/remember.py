@@ -6,25 +6,21 @@ import contextlib
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
 from envstart.config import load
 from envstart.engine import circuit_breaker, record
+from envstart.engine.plan import Plan, Step
 from envstart.errors import EnvstartError
 from envstart.hooks import unchanged
 from envstart.hooks.unchanged import identity
+from envstart.mounts.table import Table
 from envstart.paths import ancestors
 from envstart.steps.mount import Mount
 from envstart.steps.mountpoint import drift
 from envstart.system import rundir
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
-
-    from envstart.engine.plan import Plan, Step
-    from envstart.mounts.table import Table
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 # Seconds that a file must have been left alone: two changes within one tick of the file system's clock look the same.
 SETTLED = 2.0

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from envstart import lifecycle
+from envstart.cbsd.inventory import EnvironmentRecord
 from envstart.engine import record
+from envstart.engine.plan import Plan
+from envstart.environment import Environment
 from envstart.errors import (
     DeadlineExceededError,
     EnvstartError,
@@ -24,20 +27,13 @@ from envstart.errors import (
 from envstart.hooks import called
 from envstart.hooks.guard import Guard
 from envstart.lifecycle import leftover, stopping
+from envstart.mounts.table import Entry
 from envstart.paths import is_below
 from envstart.system import process, process_table
 from envstart.system.deadline import Deadline
 from envstart.system.host import Host
+from envstart.system.log import Report
 from envstart.system.loop import WaitUntil
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from envstart.cbsd.inventory import EnvironmentRecord
-    from envstart.engine.plan import Plan
-    from envstart.environment import Environment
-    from envstart.mounts.table import Entry
-    from envstart.system.log import Report
 
 _TERM = 15
 # CBSD's command that stops a VM; VirtualBox's is no program of sudoexec/.

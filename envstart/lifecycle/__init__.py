@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from envstart import environment
 from envstart.config import common
 from envstart.config import load as config
 from envstart.engine import executor, registry
+from envstart.engine.plan import Plan
 from envstart.errors import EnvstartError, PermissionDeniedError, TemporaryError, exhausted, reason
-from envstart.system.log import write
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from envstart.engine.plan import Plan
-    from envstart.system.host import Host
-    from envstart.system.log import Report
+from envstart.system.host import Host
+from envstart.system.log import Report, write
 
 # What sh(1) adds to the number of the signal that has ended a command.
 SIGNALLED = 128

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart.engine import plan as plans
+from envstart.engine.plan import Plan
+from envstart.errors import EnvstartError
 from envstart.lifecycle import pkg_locking
-from envstart.lifecycle.forecast import Forecast
+from envstart.lifecycle.forecast import Act, Forecast
 from envstart.lifecycle.rehearsal import Rehearsal
-from envstart.system.log import printable, tell
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.engine.plan import Plan
-    from envstart.errors import EnvstartError
-    from envstart.lifecycle.forecast import Act
-    from envstart.system.log import Report
+from envstart.system.log import Report, printable, tell
 
 
 def describe(plan: Plan, report: Report, verb: str) -> EnvstartError | None:

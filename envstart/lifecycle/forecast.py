@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from envstart.engine import circuit_breaker, executor
-from envstart.engine.plan import LOST, NOT_MOUNTED, stages
+from envstart.engine.plan import LOST, NOT_MOUNTED, Observation, Plan, Step, stages
 from envstart.errors import EnvstartError, TemporaryError, UnavailableError
+from envstart.lifecycle.rehearsal import Rehearsal
 from envstart.steps import mountpoint, observe, symlinks
 from envstart.steps.mount import Mount
 from envstart.system import rundir
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-    from typing import Any
-
-    from envstart.engine.plan import Observation, Plan, Step
-    from envstart.lifecycle.rehearsal import Rehearsal
-
-    Commands = list[tuple[str, ...]]
+Commands = list[tuple[str, ...]]
 
 
 class Act:

@@ -6,21 +6,17 @@ below, a device or a session, cannot be known.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine.plan import Plan
+from envstart.environment import Environment
 from envstart.errors import EnvstartError
+from envstart.mounts.table import Entry, Table
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.environment import Environment
-    from envstart.mounts.table import Entry, Table
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 _CLIENTS = ("fuse.glusterfs", "fuse.ceph-fuse", "fusefs", "fusefs.glusterf", "fusefs.glusterfs", "fusefs.ceph-fus")
 _VOLUME = ("nullfs", "ufs", "ext4")

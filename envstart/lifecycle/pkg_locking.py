@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from envstart.engine.plan import Plan
+from envstart.engine.plan import Plan
 
 # Below a jail's data directory, and the host's own, which counts for pkg -j and pkg -r.
 CONF = "usr/local/etc/pkg.conf"

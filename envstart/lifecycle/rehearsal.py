@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from envstart.mounts.table import Entry
 from envstart.system.command import Result
 from envstart.system.host import Host
 from envstart.system.log import Report
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
-
-    from envstart.mounts.table import Entry
 
 # How the names of functions begin that change something, of those that a child is given (Host.call_with_timeout).
 _CHANGING = ("make", "remove", "write", "unmount", "detach", "end")

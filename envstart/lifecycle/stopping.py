@@ -5,22 +5,17 @@ Everything that unmounts plans here (docs/promises.md, 11): a mistake in the con
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from envstart.config import common, load
+from envstart.config.load import Config
 from envstart.engine import record, registry
-from envstart.engine.plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE
+from envstart.engine.plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE, Plan
+from envstart.engine.record import Record
+from envstart.environment import Environment
 from envstart.errors import EnvstartError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
-
-    from envstart.config.load import Config
-    from envstart.engine.plan import Plan
-    from envstart.engine.record import Record
-    from envstart.environment import Environment
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 
 def plan(host: Host, backend: str, environment: Environment, path: str | None = None, *, force: bool = False) -> Plan:
