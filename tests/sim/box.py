@@ -18,7 +18,7 @@ NOTHING: Box = {"worlds": {}, "portals": {}, "targets": {}, "resources": {}, "im
 
 
 def read(path: str) -> Box:
-    """The present state; the caller must not change it. A machine without a box sees an empty one."""
+    """Return the present state; the caller must not change it. A machine without a box sees an empty one."""
     state: Any = Store(path).read() if path else NOTHING
     found: Box = state
     return found

@@ -130,7 +130,7 @@ def unit_of(state: State, device: str) -> Unit:
 
 
 def reached(machine: Machine, device: str) -> Unit:
-    """The LUN, when it answers. A command to one that does not waits in the kernel."""
+    """Return the LUN, when it answers. A command to one that does not waits in the kernel."""
 
     def reach(state: State) -> Unit:
         unit = unit_of(state, device)
@@ -167,7 +167,7 @@ def persist(machine: Machine, device: str, argv: list[str]) -> int:
     storage = machine.state()["storage"]
 
     def ask(known: Box) -> str:
-        """What the command prints. A refusal changes the LUN as well: an attention is told but once."""
+        """Return what the command prints. A refusal changes the LUN as well: an attention is told but once."""
         lun = unit.of(known)
         try:
             reservations.take_attention(lun, unit.nexus)
@@ -191,7 +191,7 @@ def persist(machine: Machine, device: str, argv: list[str]) -> int:
 
 
 def chosen(word: str, table: dict[str, int], what: str) -> str:
-    """The action of that name, or the only one that begins so."""
+    """Return the action of that name, or the only one that begins so."""
     if word.lower() in table:
         return word.lower()
     fitting = [name for name in table if name.startswith(word.lower())]
@@ -215,7 +215,7 @@ def key_of(word: str, what: str) -> int:
 
 
 def hexadecimal(number: int) -> str:
-    """%#x"""
+    """Write a number as %#x of printf(3) does."""
     return f"{number:#x}" if number else "0"
 
 

@@ -82,7 +82,7 @@ def main() -> int:
 
 
 def flushed(status: int) -> int:
-    """A reader that went away is no reason for a traceback."""
+    """Flush the output and return the status; a reader that went away is no reason for a traceback."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

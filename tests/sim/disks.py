@@ -18,7 +18,7 @@ SMALLEST = 1 << 20
 
 
 def new_image(image: StrPath, size: int, partitions: Mapping[str, str] | None = None) -> Path:
-    """An empty image; PARTITIONS name its partitions, {"p1": label}, which share what is left evenly."""
+    """Return an empty image; PARTITIONS name its partitions, {"p1": label}, which share what is left evenly."""
     path = Path(image)
     path.parent.mkdir(parents=True, exist_ok=True)
     _truncate(path, max(size, SMALLEST))
@@ -50,18 +50,18 @@ class Disks:
         image: StrPath | None = None,
         descr: str = "QEMU HARDDISK",
     ) -> Path:
-        """A disk /dev/NAME; gives back the file behind it. With IMAGE it is one that is there already."""
+        """Plug in a disk /dev/NAME, and return the file behind it; with IMAGE that file is there already."""
         behind = Path(image) if image else new_image(self.path / "disks" / f"{name}.img", size, partitions)
         real = os.path.realpath(behind)
         self.machine.store.change(lambda state: geom.add_disk(state, self.machine, name, real, ident, lunid, descr))
         return behind
 
     def unplug(self, name: str) -> None:
-        """The provider NAME is gone at once, whoever uses it."""
+        """Take the provider NAME away at once, whoever uses it."""
         self.machine.store.change(lambda state: geom.remove(state, self.machine, name))
 
     def newfs(self, name: StrPath, **superblock: Any) -> None:
-        """A UFS on the provider NAME, which may be an ELI device that is not attached, or on an image.
+        """Make a UFS on the provider NAME, which may be an ELI device that is not attached, or on an image.
 
         SUPERBLOCK: label, clean, soft_updates, journal, unclean, last_mounted; broken (fsck -p is not enough),
         unfinished (newfs was killed), bad_hash.
@@ -70,7 +70,7 @@ class Disks:
         self._on_image(name, lambda image: ufs.make(image, content))
 
     def superblock(self, name: StrPath) -> dict[str, Any]:
-        """What newfs, mount and fsck have left on NAME; empty if there is no UFS."""
+        """Return what newfs, mount and fsck have left on NAME; empty if there is no UFS."""
         return ufs.superblock(self.image(name)) or {}
 
     def geli_init(
@@ -88,7 +88,7 @@ class Disks:
         self._on_image(name, lambda image: elikeys.write_metadata(image, content, geom.depth(state, text)))
 
     def multipath_label(self, name: StrPath, multipath: str) -> None:
-        """What `gmultipath label` writes: where geom_multipath is loaded the disk becomes a path of its own accord."""
+        """Write what `gmultipath label` does: where geom_multipath is loaded the disk becomes a path by itself."""
         self.machine.store.change(lambda state: write_label(state, multipath, self.image(name)))
 
     def foreign(self, name: StrPath, what: str) -> None:
@@ -104,7 +104,7 @@ class Disks:
         self._on_image(name, wipe)
 
     def image(self, name: StrPath) -> str:
-        """The file behind a provider. That of an ELI device lies beside the image of what it encrypts."""
+        """Return the file behind a provider. That of an ELI device lies beside the image of what it encrypts."""
         text = geom.name_of(os.fspath(name))
         if os.path.isabs(text):
             return os.path.realpath(text)
@@ -114,7 +114,7 @@ class Disks:
         return known[text].image
 
     def files(self, name: StrPath) -> Path:
-        """The directory with the files of the UFS on NAME, whether it is mounted or not."""
+        """Return the directory with the files of the UFS on NAME, whether it is mounted or not."""
         path = Path(ufs.files(self.image(name)))
         path.mkdir(exist_ok=True)
         return path

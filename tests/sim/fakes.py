@@ -70,7 +70,7 @@ class PsutilFinder:
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """It has been run already."""
+        """Do nothing: the module has been run already."""
 
     def disk_partitions(self, all: bool = False) -> list[Any]:
         from typing import NamedTuple
@@ -90,10 +90,10 @@ class PsutilFinder:
 
 
 def install_getfsstat(state: str) -> None:
-    """A C library whose getfsstat(2) tells the simulated mount table, laid out as FreeBSD's <sys/mount.h> has it, and
-    whose unmount(2) changes that.
+    """Install a C library whose getfsstat(2) and unmount(2) tell and change the simulated mount table.
 
-    Only in machines whose setting says so: elsewhere the hooks must ask mount(8), which can be made to fail.
+    It is laid out as FreeBSD's <sys/mount.h> has it. Only in machines
+    whose setting says so: elsewhere the hooks must ask mount(8), which can be made to fail.
     """
     store = Store(state)
     if not store.read()["settings"]["getfsstat"]:
@@ -176,7 +176,7 @@ def statfs(
     version: int = Getfsstat.version,
     fsid: bytes = b"",
 ) -> bytes:
-    """The struct statfs of one mount."""
+    """Return the struct statfs of one mount."""
     import struct
 
     return struct.pack(Getfsstat.layout, version, flags, fsid, kind, source, point)

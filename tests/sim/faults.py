@@ -81,7 +81,7 @@ def thaws(fault: Fault, machine: Machine, act: Act) -> int:
 
 
 def late(fault: Fault, machine: Machine, act: Act) -> int:
-    """The command seems to hang; when it has been killed its work is done all the same by a process of its own."""
+    """Seem to hang; when the command has been killed its work is done all the same by a process of its own."""
     parent = os.getpid()
     if os.fork() == 0:
         os.setsid()
@@ -131,7 +131,7 @@ def freeze(fault: Fault, machine: Machine, act: Act) -> int:
 
 
 def torn(fault: Fault, machine: Machine, act: Act) -> int:
-    """What it prints ends in the middle."""
+    """End the output in the middle."""
     import io
 
     stream, sys.stdout = sys.stdout, io.StringIO()
@@ -142,7 +142,7 @@ def torn(fault: Fault, machine: Machine, act: Act) -> int:
 
 
 def kill_parent(fault: Fault, machine: Machine, act: Act) -> int:
-    """The caller dies before the work is done, after it, or while this orphan still does it."""
+    """Kill the caller before the work is done, after it, or while this orphan still does it."""
     import signal
 
     parent = os.getppid()

@@ -1,5 +1,4 @@
-"""Processes of simulated machines that are forked from a prepared interpreter (zygote.py), for tests: they start in
-a tenth of the time."""
+"""Processes of simulated machines, forked from a prepared interpreter (zygote.py), which takes a tenth of the time."""
 
 from __future__ import annotations
 
@@ -42,9 +41,11 @@ def zygote() -> Zygote:
 
 
 class Forked(subprocess.Popen[str]):
-    """A Popen whose process is forked from the zygote. ``args``: the state directory, program and arguments; with an
-    empty state directory the program is a simulated command. ``name``: of the machine, see processes(). ``speed`` and
-    ``step``: see clock.py."""
+    """A Popen whose process is forked from the zygote.
+
+    ``args``: the state directory, program and arguments; with an empty state directory the program is a simulated
+    command. ``name``: of the machine, see processes(). ``speed`` and ``step``: see clock.py.
+    """
 
     _status: int
 
@@ -117,7 +118,7 @@ def processes(name: str) -> list[int]:
 
 
 def umask() -> int:
-    """That of this process, read in the one way in which it is not changed."""
+    """Return that of this process, read in the one way in which it is not changed."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("Umask:"):
             return int(line.split()[1], 8)

@@ -57,7 +57,7 @@ def newfs(machine: Machine, argv: list[str]) -> int:
 
 
 def fsck(machine: Machine, argv: list[str]) -> int:
-    """Runs fsck_TYPE and hands its status on."""
+    """Run fsck_TYPE and hand its status on."""
     try:
         found, operands = getopt(argv, "BCdFfl:nopRT:t:vy")
         if not operands:
@@ -232,7 +232,7 @@ def fstyp(machine: Machine, argv: list[str]) -> int:
 
 
 def kind_of(state: State, provider: geom.Provider, unmountable: bool) -> tuple[str, str]:
-    """What is on it, in the alphabetical order in which fstyp looks, and its label."""
+    """Return what is on it, in the alphabetical order in which fstyp looks, and its label."""
     if unmountable and metadata.tail(provider.image, metadata.ELI, geom.depth(state, provider.name)):
         return "geli", ""
     foreign = metadata.head(provider.image, metadata.FOREIGN)

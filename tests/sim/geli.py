@@ -143,7 +143,7 @@ def attach(machine: Machine, argv: list[str]) -> int:
 def find_key(
     machine: Machine, given: str, keys: list[bytes], keyno: str | None, without_passphrase: bool, passfiles: list[str]
 ) -> int:
-    """The number of the key that fits, found without touching the device."""
+    """Return the number of the key that fits, found without touching the device."""
     state = machine.state()
     provider = open_provider(machine, state, given)
     content = metadata.tail(provider.image, metadata.ELI, geom.depth(state, provider.name))
@@ -166,7 +166,7 @@ def find_key(
 
 
 def create(state: State, machine: Machine, given: str, keyno: int, switches: set[str]) -> str:
-    """What the kernel does; an empty string if it did it. A refused attach next to an attached device is its end."""
+    """Create the device as the kernel does, and return "" or the error; a second attach panics the kernel."""
     if {"d", "r"} <= switches:
         return "Options -d and -r are mutually exclusive."
     provider = open_provider(machine, state, given)

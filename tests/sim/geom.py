@@ -38,7 +38,7 @@ def added(*modes: Mode) -> Mode:
 
 
 def through(kind: str, mode: Mode) -> Mode:
-    """What an open provider of class KIND opens below it: partitions and labels keep other writers away."""
+    """Return what an open provider of class KIND opens below it: partitions and labels keep other writers away."""
     r, w, e = mode
     if kind == "PART":
         return r, w, w + e
@@ -69,7 +69,7 @@ def consumers(state: State, name: str) -> list[tuple[str, str, Mode]]:
 
 
 def holders(state: State, name: str) -> list[Open]:
-    """Processes that have the node itself open, as fsck(8) while it works."""
+    """Return the processes that have the node itself open, as fsck(8) while it works."""
     here = [holder for holder in state["opens"] if holder["name"] == name]
     here += [
         {"name": name, "pid": int(pid), "writes": False} for pid, other in state["opening"].items() if other == name
@@ -86,12 +86,12 @@ def _opened_by(holder: Open) -> Mode:
 
 
 def mode(state: State, name: str) -> Mode:
-    """The open counts that GEOM shows as rXwYeZ."""
+    """Return the open counts that GEOM shows as rXwYeZ."""
     return added(*(mode for _, _, mode in consumers(state, name)))
 
 
 def users(state: State, name: str) -> list[tuple[str, str]]:
-    """What keeps NAME open, also through names above it: ("mount", directory), ("eli", geom), ("multipath", geom)."""
+    """Return the users of NAME and of names above it: ("mount", directory), ("eli", geom), ("multipath", geom)."""
     found = []
     for mount in state["mounts"]:
         if mount["options"].get("provider") == name:

@@ -49,7 +49,7 @@ def human(size: int) -> str:
 
 
 def chosen(machine: Machine, program: str, kind: str, names: list[str]) -> list[mesh.Geom] | str:
-    """The geoms of a class with these names, or what is wrong with a name."""
+    """Return the geoms of a class with these names, or what is wrong with a name."""
     every = [each for each in mesh.geoms(machine.state(), kind) if each.providers]
     if not names:
         return every

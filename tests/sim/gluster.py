@@ -1,5 +1,6 @@
-"""mount_glusterfs of the port net/glusterfs: a script, and the client, which makes itself a daemon
-(docs/freebsd.md#glusterfs).
+"""mount_glusterfs of the port net/glusterfs: a script, and the client, which makes itself a daemon.
+
+See docs/freebsd.md#glusterfs.
 
 A volume VOL of a server is what world.export(SERVER, "/VOL") exports. The client mounts before it asks any server, so
 that the mount is in the table while nothing answers there; it ends when it is unmounted.
@@ -115,7 +116,7 @@ class Client:
             mount.update({"host": server, "backing": backing})
 
     def leave(self, state: State, machine: Machine) -> None:
-        """What libfuse does last, by the name of the directory (fuse_kern_unmount() in the port's lib/mount_bsd.c)."""
+        """Unmount by the directory's name, as libfuse does last (fuse_kern_unmount() in the port's lib/mount_bsd.c)."""
         there = [mount for mount in state["mounts"] if mount["node"] == self.node]
         with contextlib.suppress(OSError):
             for mount in there[-1:]:
@@ -128,7 +129,7 @@ class Client:
 
 
 def start(machine: Machine, client: Client) -> int:
-    """The daemon tells the one who has started it whether it is of use, and stays."""
+    """Tell the process that has started the daemon whether it is of use, and stay."""
     if "fusefs" not in machine.state()["modules"]:
         client.note("cannot open /dev/fuse (No such file or directory)")
         return 1

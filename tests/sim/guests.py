@@ -27,7 +27,7 @@ ENFORCE_STATFS = "SIM_ENFORCE_STATFS"
 
 
 def visible_mounts(state: State) -> list[Mount]:
-    """What getfsstat(2) tells this process: prison_canseemount() of sys/kern/kern_jail.c."""
+    """Return what getfsstat(2) tells this process: prison_canseemount() of sys/kern/kern_jail.c."""
     return [mount for mount in state["mounts"] if mount["node"] == "/" or os.environ.get(ENFORCE_STATFS) != "2"]
 
 
@@ -69,7 +69,7 @@ def create_given(machine: Machine, operands: list[str]) -> int:
 
 
 def create(machine: Machine, name: str, file: str) -> int:
-    """What jail.conf(5) says of the jail NAME: here only its path, and whether it has a devfs."""
+    """Return the parameters of the jail NAME in jail.conf(5): here only its path, and whether it has a devfs."""
     settings = configured(file)
     if name in machine.state()["jails"]:
         return fail(f"jail: {name} already exists")
@@ -97,7 +97,7 @@ def register(machine: Machine, name: str, root: Place, pid: int, settings: dict[
 
 
 def run_in_jail(machine: Machine, words: list[str]) -> int:
-    """A simulated command in the root of the host. Should jail(8) be killed, the jail stays (its clear_persist())."""
+    """Run a command in the root of the host; should jail(8) be killed, the jail stays (its clear_persist())."""
     at = next((number for number, word in enumerate(words) if word.startswith("command=")), len(words))
     parameters = {key: value for key, _, value in (word.partition("=") for word in words[:at])}
     argv = [word.removeprefix("command=") for word in words[at:]]
@@ -162,7 +162,7 @@ def gone(state: State, machine: Machine, name: str) -> None:
 
 
 def bhyverun(machine: Machine, args: list[str]) -> int:
-    """A VM and the files that are its disks; prints the pid of its process, which goes on."""
+    """Run a VM with the files that are its disks, and print the pid of its process, which goes on."""
     name, *disks = args
     device = f"{machine.path}/dev/vmm/{name}"
     if os.path.exists(device):
@@ -187,7 +187,7 @@ def bhyverun(machine: Machine, args: list[str]) -> int:
 
 
 def bhyvectl(machine: Machine, args: list[str]) -> int:
-    """--destroy --vm=NAME"""
+    """Take --destroy --vm=NAME."""
     name = next((word[len("--vm=") :] for word in args if word.startswith("--vm=")), "")
     if not name or "--destroy" not in args:
         return fail("usage: bhyvectl --vm=<vmname> --destroy")

@@ -57,7 +57,7 @@ def main(machine: Machine, argv: list[str]) -> int:
 
 
 def change_role(machine: Machine, known: dict[str, Resource], names: list[str], role: str) -> int:
-    """It is done when the role is; the device of a primary is not there yet."""
+    """Change the role; the device of a primary is not there yet when that is done."""
 
     def change(state: State) -> None:
         host = resources.host_of(state)
@@ -157,7 +157,7 @@ def dump(state: State, known: dict[str, Resource], name: str) -> int:
 
 
 def create(machine: Machine, known: dict[str, Resource], name: str) -> int:
-    """New metadata: what was on the provider is lost, and so is every quarrel about it."""
+    """Write new metadata: the content of the provider is lost, and so is every quarrel about it."""
     if name not in known:
         return fail(f"[ERROR] Unknown resource {name}.", EX_DATAERR)
     host = resources.host_of(machine.state())

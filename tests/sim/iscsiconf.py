@@ -45,7 +45,7 @@ class InvalidConfigError(Exception):
 
 
 def load(machine: Machine, path: str) -> dict[str, Entry]:
-    """The targets by nickname. Standard input is read as a file of that name."""
+    """Return the targets by nickname. Standard input is read as a file of that name."""
     try:
         text = read(machine, path)
     except OSError as problem:

@@ -108,7 +108,7 @@ def act(machine: Machine, switches: set[str], given: dict[str, str], style: str)
 
 
 def wanted(machine: Machine, switches: set[str], given: dict[str, str]) -> list[Session]:
-    """The sessions that the switches or the configuration file describe."""
+    """Return the sessions that the switches or the configuration file describe."""
     state = machine.state()
     if switches & {"a", "n"}:
         path = given.get("c", iscsiconf.PATH)
@@ -133,7 +133,7 @@ def wanted(machine: Machine, switches: set[str], given: dict[str, str]) -> list[
 
 
 def described(state: State, entry: Entry) -> Session:
-    """A session that is not registered yet: its number is given when it is."""
+    """Return a session that is not registered yet: its number is given when it is."""
     initiator = entry.get("InitiatorName", f"iqn.1994-09.org.freebsd:{state['settings']['hostname']}")
     known = {NAMES[name]: value for name, value in entry.items() if name in NAMES}
     for name in ("secret", "mutual_secret"):

@@ -39,7 +39,7 @@ def flags_of(words: list[str], more: dict[str, str] | None = None) -> list[str]:
 
 
 def check_mount_point(state: State, machine: Machine, place: vfs.Place, words: list[str]) -> None:
-    """What every file system is refused: no privilege, a covered mount point, a directory that is not empty."""
+    """Refuse what every file system is refused: no privilege, a covered mount point, a directory that is not empty."""
     if machine.uid(state) != 0:
         raise error(errno.EPERM)
     if place.is_root and place.mount["leaving"]:
@@ -89,7 +89,7 @@ def next_fsid(state: State) -> str:
 
 
 def uppers(state: State, mount: Mount) -> list[Mount]:
-    """The nullfs mounts of what MOUNT shows."""
+    """Return the nullfs mounts of the directory that MOUNT shows."""
     return [other for other in state["mounts"] if other["lower"] == mount["fsid"]]
 
 
@@ -102,8 +102,10 @@ def busy(state: State, mount: Mount, force: bool) -> bool:
 
 
 def silent(state: State, mount: Mount) -> str:
-    """The host that an unmount of MOUNT waits for, if any: its own, or one whose locks somebody may hold, since MOUNT
-    shows what lies there, or lies there itself."""
+    """Return the host that an unmount of MOUNT waits for, if any.
+
+    That is its own, or one whose locks somebody may hold, since MOUNT shows what lies there, or lies there itself.
+    """
     places = [mount, *(vfs.by_fsid(state, mount[name]) for name in ("lower", "parent"))]
     for place in places:
         for layer in vfs.layers(state, place) if place is not None else ():
@@ -114,7 +116,7 @@ def silent(state: State, mount: Mount) -> str:
 
 
 def sync(state: State) -> None:
-    """sync(2): what is to be written to a server that is silent waits for it."""
+    """Wait for the silent servers to which anything is to be written."""
     for mount in state["mounts"]:
         if mount["options"].get("dirty") and not vfs.answers(state, mount["host"]):
             raise BlockedError(mount["host"])
@@ -158,8 +160,11 @@ def remove(state: State, mount: Mount) -> None:
 
 
 def begin_dismount(state: State, machine: Machine, node: str) -> str:
-    """nfssvc(NFSSVC_FORCEDISM): the oldest NFS mount at exactly NODE, be it listed or not, unless that was done to it
-    before, or a forced unmount is under way. What waits for its server gets an error from here on."""
+    """Begin nfssvc(NFSSVC_FORCEDISM) for the oldest NFS mount at exactly NODE, be it listed or not.
+
+    Not if that was done to it before, or a forced unmount is under way. What waits for its server gets an error from
+    here on.
+    """
     if machine.uid(state) != 0:
         raise error(errno.EPERM)
     for mount in state["mounts"]:

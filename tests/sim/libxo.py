@@ -27,12 +27,12 @@ def pretty(value: object) -> str:
 
 
 def leaf(value: str | int) -> str:
-    """A value that holds no others. Most commands print one line of JSON, which is not worth the import of json."""
+    """Write a value that holds no others; one line of JSON is not worth the import of json."""
     return f'"{value.translate(ESCAPES)}"' if isinstance(value, str) else str(value)
 
 
 def compact(content: Json) -> str:
-    """A blank goes before containers, one after the colon of containers and lists."""
+    """Write a container or list: a blank before containers, and one after the colon of both."""
     parts = []
     for key, value in content.items():
         if isinstance(value, dict):

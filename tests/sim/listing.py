@@ -98,7 +98,7 @@ def fstab_entry(mount: Mount) -> Json:
 
 
 def compact(found: Json) -> str:
-    """libxo puts a blank before the list of options and nowhere else."""
+    """Write it as libxo does, with a blank before the list of options and nowhere else."""
     parts = []
     for key, value in found.items():
         if isinstance(value, list):

@@ -44,7 +44,7 @@ class Machine:
             self.store.change(lambda state: daemons.settle(state, self))
 
     def uid(self, state: State) -> int:
-        """The user of this process: su(1) can only tell by the environment, everything here runs as one."""
+        """Return the user of this process: su(1) can only tell by the environment, everything here runs as one."""
         return int(os.environ.get(UID_VARIABLE, state["settings"]["uid"]))
 
     def call(self, act: Callable[[State], T]) -> T:
@@ -52,7 +52,7 @@ class Machine:
         return self.until_done(lambda: self.store.change(act))
 
     def look(self, act: Callable[[State], T]) -> T:
-        """The same for what only reads."""
+        """Return the state, for what only reads."""
         return self.until_done(lambda: act(self.store.read()))
 
     def until_done(self, step: Callable[[], T]) -> T:
@@ -81,7 +81,7 @@ class Machine:
 
 
 def deadly() -> tuple[int, ...]:
-    """The signals that end a command, other than KILL."""
+    """Return the signals that end a command, other than KILL."""
     import signal
 
     return signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM
@@ -191,7 +191,7 @@ def daemon(serve: Callable[[int], None]) -> str:
 
 
 def tell(descriptor: int, words: str) -> None:
-    """The word of a daemon() for the one who waits for it, and who may have been ended meanwhile."""
+    """Send the word of a daemon() to the process that waits for it, which may have been ended meanwhile."""
     with contextlib.suppress(BrokenPipeError):
         os.write(descriptor, words.encode())
     os.close(descriptor)

@@ -51,7 +51,7 @@ def kldload(machine: Machine, argv: list[str]) -> int:
 
 
 def load(state: State, machine: Machine, name: str) -> None:
-    """A new class of GEOM looks at what is there."""
+    """Load a module: a new class of GEOM tastes what is there."""
     state["modules"].append(name)
     if name.startswith("geom_"):
         geom.taste(state, machine)
@@ -104,7 +104,7 @@ def sysctl(machine: Machine, argv: list[str]) -> int:
 
 
 def kernel_iscsi(machine: Machine, name: str, wanted: str, known: dict[str, str], bare: bool) -> int:
-    """The one branch whose values can be set and shown as a whole."""
+    """Return the one branch whose values can be set and shown as a whole."""
     if wanted and machine.uid(machine.state()) != 0:
         return fail(f"sysctl: {name}={wanted}: Operation not permitted")
     if wanted:
@@ -129,7 +129,7 @@ def sysctl_value(state: State, name: str) -> str | None:
 
 
 def made_uuid(hostname: str) -> str:
-    """A machine has one for life."""
+    """Return a machine has one for life."""
     from hashlib import md5
 
     digits = md5(hostname.encode()).hexdigest()

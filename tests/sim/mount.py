@@ -122,7 +122,7 @@ def mount_file_system(machine: Machine, fstype: str, special: str, node: str, op
 
 
 def run_helper(machine: Machine, fstype: str, special: str, node: str, options: list[str]) -> int:
-    """A child that lives on when mount(8) alone is killed."""
+    """Return a child that lives on when mount(8) alone is killed."""
     program = f"{machine.path}/bin/mount_{fstype}"
     arguments = [program]
     for item in options:

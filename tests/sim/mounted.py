@@ -41,9 +41,11 @@ def check_answers(session: Session, opening: str = "") -> None:
 
 
 def check_topology(state: State) -> None:
-    """Whoever opens a disk as the first one waits for its capacity, with the lock of all of GEOM in hand, so that
-    nothing more is opened, nor told of the mesh (g_disk_access in sys/geom/geom_disk.c, daopen in
-    sys/cam/scsi/scsi_da.c)."""
+    """Wait while somebody waits for the capacity of a disk, with the lock of all of GEOM in hand.
+
+    The first one to open a disk does so, and nothing more is opened then, nor told of the mesh (g_disk_access in
+    sys/geom/geom_disk.c, daopen in sys/cam/scsi/scsi_da.c).
+    """
     from .geom import CLOSED, mode
 
     for name in state["opening"].values():
@@ -60,7 +62,7 @@ def check_mount(state: State, mount: Mount, writing: bool) -> None:
 
 
 def disks_below(state: State, name: str) -> list[str]:
-    """The disks that I/O on NAME goes to: a multipath uses the first of its paths that has not failed."""
+    """Return the disks that I/O on NAME goes to: a multipath uses the first of its paths that has not failed."""
     from .geom import providers
 
     known = providers(state)

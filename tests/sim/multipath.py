@@ -41,7 +41,7 @@ def main(machine: Machine, argv: list[str]) -> int:
 
 
 def write_label(state: State, name: str, image: str) -> None:
-    """A disk whose image has this becomes a path of the multipath NAME by itself, on every host that sees it."""
+    """Label an image: its disk becomes a path of the multipath NAME by itself, on every host that sees it."""
     state["serial"] += 1
     uuid = f"5d1f7b3a-0000-11ee-9f0a-{state['serial']:012x}"
     metadata.write_tail(image, metadata.MULTIPATH, {"name": name, "uuid": uuid})

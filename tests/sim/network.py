@@ -106,7 +106,7 @@ class Network:
         vars(module).update({"getaddrinfo": getaddrinfo, "socket": Simulated})
 
     def kind(self, host: str) -> str:
-        """What the resolver says: inet, inet6, both, again, unknown. Settings first, then the servers there are."""
+        """Return the resolver's answer: inet, inet6, both, again, unknown. Settings count first, then the servers."""
         state = self.store.read()
         if ":" in host:
             return "inet6"
@@ -118,7 +118,7 @@ class Network:
         self.store.sleep(self.store.read()["settings"]["resolver_seconds"] / clock.SPEED[0])
 
     def taken(self, host: str, port: int, connection: Any) -> Any:
-        """The server that takes the connection; else the error, at once or when the time is over."""
+        """Return the server that takes the connection; else the error, at once or when the time is over."""
         state = self.store.read()
         known: Any = state["servers"].get(host) if port == NFS_PORT else None
         if port == HAST_PORT:
@@ -134,7 +134,7 @@ class Network:
         return known
 
     def peer(self, address: str) -> Any:
-        """The node of this address, to which hastd(8) answers if nothing keeps them apart."""
+        """Return the node of this address, to which hastd(8) answers if nothing keeps them apart."""
         for resource in read(self.store.read()["storage"])["resources"].values():
             for node in resource["nodes"].values():
                 if node["address"] == address:
@@ -142,7 +142,7 @@ class Network:
         return None
 
     def own_address(self) -> str:
-        """This host's own address, as a socket tells it, is that of its node in the HAST resources."""
+        """Return this host's own address, as a socket tells it: that of its node in the HAST resources."""
         state = self.store.read()
         hostname = state["settings"]["hostname"]
         nodes = [resource["nodes"] for resource in read(state["storage"])["resources"].values()]
@@ -150,7 +150,7 @@ class Network:
 
 
 def nfsd(data: bytes, versions: list[int]) -> bytes:
-    """The answer to a call of procedure NULL (RFC 5531), as nfsd gives it."""
+    """Return the answer to a call of procedure NULL (RFC 5531), as nfsd gives it."""
     mark, xid, kind, rpc, program, version, procedure = struct.unpack(">7I", data[:28])
     assert (mark & 0x7FFFFFFF, kind, rpc, procedure) == (len(data) - 4, 0, 2, 0)
     words = [xid, 1, 0, 0, 0, 0]
@@ -163,9 +163,11 @@ def nfsd(data: bytes, versions: list[int]) -> bytes:
 
 
 def hastd(data: bytes, role: str) -> bytes:
-    """The answer to a node that wants to be primary, by listen_accept() of sbin/hastd/hastd.c; a resource, and a token
-    of 16 bytes that it has not given out, are all that it is sent (sbin/hastd/nv.c: kind, sizes, then name and value to
-    whole eights)."""
+    """Return the answer to a node that wants to be primary, by listen_accept() of sbin/hastd/hastd.c.
+
+    A resource, and a token of 16 bytes that it has not given out, are all that it is sent (sbin/hastd/nv.c: kind,
+    sizes, then name and value to whole eights).
+    """
     version, size = struct.unpack("<BI", data[:5])
     fields = {}
     rest = data[5:]

@@ -92,7 +92,7 @@ def parse(argv: list[str]) -> tuple[Request, list[str]]:
 
 
 def take_option(request: Request, name: str, value: str) -> None:
-    """What mount_nfs handles itself; all else goes to the kernel unseen."""
+    """Take an option that mount_nfs handles itself; all others go to the kernel unseen."""
     if name in ("bg", "bgnow"):
         request.background = True
     elif name in ("nfsv2", "nfsv3", "nfsv4"):
@@ -190,7 +190,7 @@ def check_name(machine: Machine, request: Request, host: str) -> None:
 
 
 def talk(machine: Machine, request: Request, host: str, path: str) -> int | None:
-    """Attempts until the server says yes (None) or there is a status to end with."""
+    """Try until the server says yes (None) or there is a status to end with."""
     attempts = 0
     # In the order of getaddrinfo(3). Where none is left, mount_nfs ends without a word.
     families = sorted(resolved(machine, host) & request.families, reverse=True)
@@ -252,7 +252,7 @@ def connects(machine: Machine, host: str) -> bool:
 
 
 def export_of(server: Server, path: str) -> str | None:
-    """The directory on the server if PATH is exported, "" if it is there but not exported, None if it is not there."""
+    """Return the server's directory of an exported PATH, "" if PATH is not exported, None if it does not exist."""
     tops = [top for top in server["exports"] if vfs.is_below(path, top)]
     if not tops:
         return "" if os.path.lexists(server["tree"] + path) else None

@@ -42,7 +42,7 @@ def letters(found: list[tuple[str, str]]) -> set[str]:
 
 
 def take_libxo(argv: list[str]) -> tuple[str, list[str]]:
-    """libxo takes its own switches out before the command sees the rest."""
+    """Take libxo's own switches out before the command sees the rest."""
     style, rest = "", []
     words = iter(argv)
     for word in words:

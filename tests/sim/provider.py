@@ -50,7 +50,7 @@ def name_of(device: str) -> str:
 
 
 def find(state: State, device: str) -> Provider:
-    """The provider behind the node DEVICE; a missing node is ENOENT, and one whose disk is silent blocks."""
+    """Return the provider behind the node DEVICE; a missing node is ENOENT, and one whose disk is silent blocks."""
     provider = providers(state).get(name_of(device))
     if provider is None or not device.startswith("/dev/"):
         raise error(errno.ENOENT, device)
@@ -59,7 +59,7 @@ def find(state: State, device: str) -> Provider:
 
 
 def image(state: State, machine: Machine, device: str) -> str:
-    """The file behind the node DEVICE."""
+    """Return the file behind the node DEVICE."""
     return find(state, device).image
 
 

@@ -128,7 +128,7 @@ class Stage:
         self.world.mount(f"{SERVER}:/nfs/data/{name}", self.data(name), options=options)
 
     def run(self, block: Block, longest: float) -> list[str]:
-        """What the shell and its commands print, and how the shell ends."""
+        """Return what the shell and its commands print, and how the shell ends."""
         environment = {
             "PATH": f"{self.world.path}/bin:{self.world.path}/tools:/usr/bin:/bin",
             "LANG": "C.UTF-8",
@@ -213,8 +213,11 @@ STORY: dict[str, dict[str, Scene]] = {
 
 
 def normalized(lines: list[str]) -> list[str]:
-    """Sizes, hashes, process and inode numbers, where in the kernel a process waits, and the padding that goes with
-    them and with the length of paths."""
+    """Replace what differs from run to run.
+
+    Sizes, hashes, process and inode numbers, where in the kernel a process waits, and the padding that goes with them
+    and with the length of paths.
+    """
     found = []
     for line in lines:
         line = re.sub(r"\b\d+ +\d+ +\d+ +\d+% ", "N N N N% ", line)
@@ -237,7 +240,7 @@ def normalized(lines: list[str]) -> list[str]:
 
 
 def names_of(blocks: list[Block]) -> list[str]:
-    """The comment before a block, or its command; a number tells those apart that share one."""
+    """Return the comment before a block, or its command; a number tells those apart that share one."""
     plain = [block.comment or block.command for block in blocks]
     return [
         f"{name} ({plain[: number + 1].count(name)})" if plain.count(name) > 1 else name

@@ -29,7 +29,7 @@ class RefusedError(Exception):
 
 
 def barred(lun: Lun, nexus: str) -> str:
-    """What NEXUS is refused: "" nothing, "w" writing, "rw" reading as well."""
+    """Return what NEXUS is refused: "" nothing, "w" writing, "rw" reading as well."""
     kind = lun["kind"]
     if not kind or holds(lun, nexus) or (kind in REGISTRANTS and nexus in lun["keys"]):
         return ""
@@ -43,14 +43,14 @@ def holds(lun: Lun, nexus: str) -> bool:
 
 
 def holder_key(lun: Lun) -> int | None:
-    """The key that read_reservation shows: 0 where all registrants hold it."""
+    """Return the key that read_reservation shows: 0 where all registrants hold it."""
     if not lun["kind"]:
         return None
     return 0 if lun["kind"] in ALL_REGISTRANTS else lun["keys"].get(lun["holder"], 0)
 
 
 def take_attention(lun: Lun, nexus: str) -> None:
-    """A pending unit attention is told instead of doing what was asked, once."""
+    """Tell a pending unit attention instead of doing what was asked, once."""
     pending = lun["attention"].pop(nexus, "")
     if pending:
         raise RefusedError(pending)
@@ -93,7 +93,7 @@ def register(lun: Lun, nexus: str, key: int) -> None:
 
 
 def end(lun: Lun, nexus: str) -> None:
-    """The reservation is over; those who could write because they are registered are told."""
+    """End the reservation, and tell those who could write because they are registered."""
     if lun["kind"] in REGISTRANTS:
         tell_others(lun, nexus, RELEASED)
     lun["kind"], lun["holder"] = 0, ""
@@ -129,7 +129,7 @@ def clear(lun: Lun, nexus: str) -> None:
 
 
 def preempt(lun: Lun, nexus: str, victim: int, kind: int) -> None:
-    """The victim's registrations go, but for one's own; if it held the reservation, that moves to NEXUS."""
+    """Remove the victim's registrations, but for one's own; a reservation that it held moves to NEXUS."""
     everybody = victim == 0 and lun["kind"] in ALL_REGISTRANTS
     moves = everybody or (bool(lun["kind"]) and holder_key(lun) == victim)
     victims = [other for other, key in lun["keys"].items() if other != nexus and (everybody or key == victim)]

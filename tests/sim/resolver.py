@@ -16,7 +16,7 @@ def is_address(host: str) -> bool:
 
 
 def resolved(machine: Machine, host: str, share: float = 1.0) -> set[str]:
-    """The address families of HOST; a resolver that does not answer is waited for, by some callers for a SHARE."""
+    """Return the address families of HOST; wait for a resolver that does not answer, some callers for a SHARE."""
     state = machine.state()
     if ":" in host:
         return {"inet6"}

@@ -20,7 +20,7 @@ def host_of(state: State) -> str:
 
 
 def mine(state: State, known: Box) -> dict[str, Resource]:
-    """The resources that this machine has in its hast.conf."""
+    """Return the resources that this machine has in its hast.conf."""
     host = host_of(state)
     return {name: resource for name, resource in known["resources"].items() if host in resource["nodes"]}
 
@@ -30,7 +30,7 @@ def gate(name: str) -> str:
 
 
 def settle(state: State, machine: Machine, known: Box, now: float) -> list[float]:
-    """The device of a primary comes some time after the role, and goes with it; the points in time to look again."""
+    """Let the device of a primary come some time after the role, and go with it; return when to look again."""
     dues = []
     for name, resource in mine(state, known).items():
         node = resource["nodes"][host_of(state)]
@@ -49,7 +49,7 @@ def settle(state: State, machine: Machine, known: Box, now: float) -> list[float
 
 
 def fall_back(known: Box, name: str, host: str) -> None:
-    """The worker could not start, and hastd takes the role back in silence."""
+    """Take the role back in silence, as hastd does when its worker could not start."""
     known["resources"][name]["nodes"][host].update({"role": INIT, "since": time.time()})
 
 
@@ -84,7 +84,7 @@ def writes(known: Box, host: str, provider: str) -> bool:
 
 
 def connected(resource: Resource, host: str, seconds: float) -> bool:
-    """Are this node and the other one, primary and secondary, connected by now?"""
+    """Tell whether this node and the other one, primary and secondary, are connected by now."""
     node, peer = resource["nodes"][host], other(resource, host)
     if peer is None or not resource["linked"] or resource["torn"]:
         return False

@@ -42,7 +42,7 @@ def nfsstat(machine: Machine, argv: list[str]) -> int:
 
 
 def option_line(mount: Mount) -> str:
-    """The options in force, in the order of the kernel."""
+    """Return the options in force, in the order of the kernel."""
     given = mount["options"]
     version = int(given.get("nfsv", "3"))
     reads, writes = block_size(given, "rsize"), block_size(given, "wsize")
@@ -84,7 +84,7 @@ def attribute_times(given: dict[str, str]) -> list[str]:
 
 
 def rpc_failure(machine: Machine, host: str) -> str:
-    """The RPC text if rpcbind on HOST gives no answer; a host without nfsd still runs rpcbind."""
+    """Return the RPC text if rpcbind on HOST gives no answer; a host without nfsd still runs rpcbind."""
     if host not in machine.state()["servers"] and not is_address(host):
         return "RPC: Unknown host"
     if not connects(machine, host):

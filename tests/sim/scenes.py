@@ -131,7 +131,7 @@ def pool(stage: Stage) -> None:
 
 
 def whole_kernel(stage: Stage) -> None:
-    """What a kernel can have built in; the processes that use the root file system; programs in /bin."""
+    """Set what a kernel can have built in, the processes that use the root file system, and programs in /bin."""
     stage.world.set(hostuuid="00000000-0000-0000-0000-000000000000", hastd=False)
     stage.world.command("kldload", "fusefs", "nullfs", "geom_eli", "zfs")
     for how in ("rcx", "rcx", "rcxwa", "rcxwa", "rcxwa", "rcw"):

@@ -54,7 +54,7 @@ def nexus(session: Session) -> str:
 
 
 def of_disk(state: State, disk: str) -> tuple[Session, str] | None:
-    """The session that brought DISK, and the number of the LUN there."""
+    """Return the session that brought DISK, and the number of the LUN there."""
     for session in state["sessions"]:
         for number, name in session["luns"].items():
             if name == disk:
@@ -115,7 +115,7 @@ def settle(state: State, machine: Machine, box: Box, now: float) -> list[float]:
 
 
 def watch(state: State, machine: Machine, box: Box, session: Session, now: float) -> float:
-    """A portal that falls silent is noticed by the pings, one that goes away at once; a target by its absence."""
+    """Notice a portal that falls silent by the pings, one that goes away at once, a target by its absence."""
     portal = box["portals"].get(normal(session["portal"]))
     there = session["target"] in box["targets"]
     session["silent"] = portal is None or portal["state"] != "up" or not there
@@ -130,7 +130,7 @@ def watch(state: State, machine: Machine, box: Box, session: Session, now: float
 
 
 def lose(state: State, machine: Machine, session: Session, now: float) -> None:
-    """The connection is gone. The devices stay, and whoever uses them waits, unless the sysctl says otherwise."""
+    """Lose the connection. The devices stay, and whoever uses them waits, unless the sysctl says otherwise."""
     if session["connected"]:
         session.update({"connected": False, "began": now, "failed": False, "reason": "", "silent": True})
         if state["settings"]["fail_on_disconnection"]:
@@ -183,7 +183,7 @@ def log_in(state: State, machine: Machine, box: Box, session: Session, now: floa
 
 
 def answer(box: Box, session: Session) -> str | None:
-    """What a login gets: "" for yes, why not, or None while nobody answers."""
+    """Return the answer to a login: "" for yes, why not, or None while nobody answers."""
     portal = normal(session["portal"])
     host = portal.rpartition(":")[0]
     known = box["portals"].get(portal)
@@ -242,7 +242,7 @@ def discover(state: State, box: Box, session: Session, now: float) -> None:
 
 
 def scan(state: State, machine: Machine, box: Box, session: Session, now: float) -> float:
-    """The units come up some time after the login, under the lowest numbers that are free."""
+    """Let the units come up some time after the login, under the lowest numbers that are free."""
     due = session["connected_at"] + state["settings"]["scan_seconds"]
     if now < due:
         return due
@@ -254,7 +254,7 @@ def scan(state: State, machine: Machine, box: Box, session: Session, now: float)
 
 
 def rescan(state: State, machine: Machine, box: Box, session: Session) -> None:
-    """What was added to the target after the login is found only so."""
+    """Find the LUNs that were added to the target after the login."""
     for number, lun in box["targets"][session["target"]]["luns"].items():
         if number in session["luns"]:
             continue
@@ -267,7 +267,7 @@ def rescan(state: State, machine: Machine, box: Box, session: Session) -> None:
 
 
 def bar(box: Box, session: Session) -> None:
-    """What reservations of others keep this session from, LUN by LUN."""
+    """Set what reservations of others keep this session from, LUN by LUN."""
     luns = box["targets"][session["target"]]["luns"] if session["target"] in box["targets"] else {}
     session["barred"] = {
         number: refused

@@ -125,7 +125,7 @@ class Shim:
         return _on_device(result, device)
 
     def _wrapped_access(self, function: Function) -> Function:
-        """What is not there cannot be used, and that is no error."""
+        """Call the function, unless its path does not exist: nobody can use that, which is no error."""
 
         def call(path: Any, *args: Any, **kwargs: Any) -> bool:
             try:
@@ -136,7 +136,7 @@ class Shim:
         return call
 
     def _wrapped_fstat(self, function: Function) -> Function:
-        """A descriptor knows no path, so that its file is known again by its number below."""
+        """Note the number of the file below: by that its descriptor, which knows no path, is recognized."""
 
         def call(descriptor: int) -> os.stat_result:
             result: os.stat_result = function(descriptor)
@@ -208,7 +208,7 @@ class Shim:
         return call
 
     def _reach_device(self, path: Any) -> None:
-        """A descriptor knows no device: who is about to read from a disk that is silent waits here already."""
+        """Wait where the device is silent: a descriptor knows no device, so that the wait is here already."""
         if isinstance(path, int) or getattr(self.inside, "active", False) or not _in_dev(path):
             return
         name = os.fsdecode(path)[len("/dev/") :]
@@ -226,7 +226,7 @@ class Shim:
                 raise error(errno.ENOSPC, name) from None
 
     def _reach_file(self, path: Any) -> None:
-        """A server can be there, and open no file."""
+        """Ask the server of a file, which can be there and open no file."""
         if isinstance(path, int) or getattr(self.inside, "active", False):
             return
         self.inside.active = True

@@ -52,7 +52,7 @@ class Storage:
     # iSCSI targets
 
     def target(self, iqn: str, portals: Sequence[str] = (PORTAL,), initiators: Sequence[str] | None = None) -> None:
-        """A target that all INITIATORS may log in to, through any of PORTALS."""
+        """Make a target that all INITIATORS may log in to, through any of PORTALS."""
         names = [sessions.normal(portal) for portal in portals]
 
         def act(known: Box) -> None:
@@ -73,7 +73,7 @@ class Storage:
         size: int = LUN_SIZE,
         partitions: Mapping[str, str] | None = None,
     ) -> Path:
-        """A LUN of a target; gives back the file behind it, on which World.newfs() and its like work as well."""
+        """Make a LUN of a target, and return the file behind it, on which World.newfs() and its like work as well."""
         image = new_image(self.path / "images" / f"{serial}-{lun}", size, partitions)
         known: Lun = {
             "image": str(image), "serial": serial, "generation": 0, "keys": {}, "holder": "", "kind": 0,
@@ -91,7 +91,7 @@ class Storage:
         )
 
     def redirect(self, iqn: str, portal: str, address: str) -> None:
-        """A login to the target by way of PORTAL is answered with TargetAddress=ADDRESS; "": no more."""
+        """Answer a login to the target by way of PORTAL with TargetAddress=ADDRESS; "": no more."""
         name = sessions.normal(portal)
 
         def act(known: Box) -> None:
@@ -112,7 +112,7 @@ class Storage:
         self._portal_state(portal, "frozen")
 
     def refuse(self, portal: str = PORTAL) -> None:
-        """The host is up, and nothing listens."""
+        """Refuse connections: the host is up, and nothing listens."""
         self._portal_state(portal, "refused")
 
     def down(self, portal: str = PORTAL) -> None:
@@ -130,7 +130,7 @@ class Storage:
         return self.box["targets"][iqn]["luns"][str(lun)]
 
     def reservation(self, iqn: str, lun: int = 0) -> dict[str, Any]:
-        """The holder's key, the type of the reservation ("" for none), and all registered keys."""
+        """Return the holder's key, the type of the reservation ("" for none), and all registered keys."""
         found = self._lun(iqn, lun)
         return {
             "holder": reservations.holder_key(found),
@@ -139,7 +139,7 @@ class Storage:
         }
 
     def forget_reservations(self, iqn: str, lun: int = 0) -> None:
-        """The target was started anew, and its reservations were not to outlive that (no APTPL)."""
+        """Start the target anew, without the reservations that were not to outlive that (no APTPL)."""
 
         def act(known: Box) -> None:
             known["targets"][iqn]["luns"][str(lun)].update({"keys": {}, "holder": "", "kind": 0})
@@ -147,7 +147,7 @@ class Storage:
         self.change(act)
 
     def writers(self, iqn: str, lun: int = 0) -> list[str]:
-        """The hosts that have the LUN mounted for writing now, and whose writes it takes."""
+        """Return the hosts that have the LUN mounted for writing now, and whose writes it takes."""
         return [host for host, path in self.box["worlds"].items() if self._writes(World(path), iqn, str(lun))]
 
     def _writes(self, world: World, iqn: str, lun: str) -> bool:
@@ -171,7 +171,7 @@ class Storage:
     # Ceph
 
     def rbd(self, spec: str, features: Sequence[str] = ("layering", "exclusive-lock"), size: int = LUN_SIZE) -> Path:
-        """An image in the cluster; gives back the file behind it."""
+        """Make an image in the cluster, and return the file behind it."""
         image = new_image(self.path / "images" / f"rbd-{spec.replace('/', '-')}", size)
         known: RbdImage = {"image": str(image), "features": list(features), "owner": "", "watchers": []}
         self.change(lambda changed: changed["images"].update({spec: known}))
@@ -182,7 +182,7 @@ class Storage:
         self.change(lambda known: known["images"][spec].update({"watchers": list(hosts)}))
 
     def cluster(self, state: str) -> None:
-        """ "up", or "frozen": its monitors are silent."""
+        """Set the state of the cluster: "up", or "frozen", in which its monitors are silent."""
         self.change(lambda known: known.update({"cluster": state}))
 
     # HAST
@@ -196,7 +196,7 @@ class Storage:
         created: bool = True,
         size: int = HAST_SIZE,
     ) -> Path:
-        """A resource of one node, whose peer is then absent, or of two; gives back the file behind it."""
+        """Make a resource of one node, whose peer is then absent, or of two, and return the file behind it."""
         image = new_image(self.path / "images" / f"hast-{name}", size)
         nodes: dict[str, Node] = {}
         for number, world in enumerate(worlds):
@@ -212,14 +212,14 @@ class Storage:
         return image
 
     def role(self, name: str, world: World) -> str:
-        """The role that hastd of that machine has now."""
+        """Return the role that hastd of that machine has now."""
         return self._node(name, world)["role"]
 
     def _node(self, name: str, world: World) -> Node:
         return self.box["resources"][name]["nodes"][world.state["settings"]["hostname"]]
 
     def cut(self, name: str) -> None:
-        """The nodes do not reach each other any more."""
+        """Keep the nodes from reaching each other."""
         self._link(name, linked=False)
 
     def join(self, name: str) -> None:
@@ -233,7 +233,7 @@ class Storage:
         self.change(lambda known: known["resources"][name].update({"torn": True}))
 
     def hast_down(self, world: World) -> None:
-        """The node is gone; when it is back it has no role."""
+        """Switch the node off; when it is back it has no role."""
         self._alive(world, alive=False)
 
     def hast_up(self, world: World) -> None:
@@ -251,7 +251,7 @@ class Storage:
         self.change(act)
 
     def split_brain(self, name: str) -> str:
-        """ "" for never, "both primary", or "both writing" if both had it mounted for writing meanwhile."""
+        """Return "" for never, "both primary", or "both writing" if both had it mounted for writing meanwhile."""
 
         def act(known: Box) -> str:
             resources.note_writers(known, name)

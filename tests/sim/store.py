@@ -35,7 +35,7 @@ class BlockedError(Exception):
 
 
 def pack(value: Any) -> bytes:
-    """The same bytes for the same value, which is made of dict, list, str, int, float, bool and None."""
+    """Return the same bytes for the same value, which is made of dict, list, str, int, float, bool and None."""
     # Version 2 is the last that tells neither how often nor as what kind of string a value is referred to.
     return marshal.dumps(value, 2)
 
@@ -56,7 +56,7 @@ class Store:
         return status.st_ino, status.st_mtime_ns, status.st_size
 
     def read(self) -> State:
-        """The present state; the caller must not change it."""
+        """Return the present state; the caller must not change it."""
         signature = self.signature()
         if self._cached is None or signature != self._signature:
             with open(self.file, "rb") as stream:
@@ -95,8 +95,10 @@ class Store:
         os.replace(temporary, self.file)
 
     def wait_for_change(self, due: float = float("inf")) -> None:
-        """Sleep until the world is another one than this process has read last, or until DUE. The world's end ends the
-        waiting process too."""
+        """Sleep until the world is another one than this process has read last, or until DUE.
+
+        The world's end ends the waiting process too.
+        """
         try:
             before = self._signature if self._cached is not None else self.signature()
             until = time.monotonic() + LONGEST_BLOCK
@@ -124,7 +126,7 @@ class Store:
             os.close(descriptor)
 
     def logged_calls(self) -> list[dict[str, Any]]:
-        """What was logged so far, in the order in which the calls began."""
+        """Return the calls logged so far, in the order in which they began."""
         calls = []
         with open(f"{self.path}/{CALLS}", "rb") as stream:
             while True:

@@ -36,7 +36,7 @@ def node(world: World) -> str:
 
 
 def popen(world: World, *argv: str) -> subprocess.Popen[str]:
-    """A command that is expected to block."""
+    """Begin a command that is expected to block."""
     return subprocess.Popen(
         [str(world.path / "bin" / argv[0]), *argv[1:]],
         stdin=subprocess.DEVNULL,

@@ -79,13 +79,13 @@ def listed(world: World) -> list[dict[str, Any]]:
 
 
 def status(world: World) -> str:
-    """That of the only session."""
+    """Return the status of the only session."""
     state: str = listed(world)[0]["state"]
     return state
 
 
 def log_in(world: World, iqn: str = DISK0, portal: str = PORTAL) -> str:
-    """The disk that comes with the session."""
+    """Log in, and return the disk that comes with the session."""
     ok(world, f"iscsictl -A -p {portal} -t {iqn}")
 
     def luns() -> list[str]:
@@ -102,7 +102,7 @@ def mounted(world: World) -> None:
 
 
 def begin(world: World, *argv: str) -> subprocess.Popen[bytes]:
-    """A command that is expected to block."""
+    """Begin a command that is expected to block."""
     process = subprocess.Popen([str(world.path / "bin" / argv[0]), *argv[1:]], stdin=subprocess.DEVNULL)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(SHORT)
@@ -110,7 +110,7 @@ def begin(world: World, *argv: str) -> subprocess.Popen[bytes]:
 
 
 def has(world: World, name: str) -> bool:
-    """Is there a node /dev/NAME?"""
+    """Tell whether there is a node /dev/NAME."""
     return name in world.state["nodes"] and (world.path / "dev" / name).exists()
 
 

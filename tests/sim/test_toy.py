@@ -33,7 +33,7 @@ def remote(cbsd: Toy, name: str) -> dict[str, bool]:
 
 
 def spy(cbsd: Toy, directory: str, name: str = "jail1", more: str = "") -> Path:
-    """What a hook in this directory meets: its variables, arguments, parent, and the mount table; then MORE is run."""
+    """Put a hook there that notes its variables, arguments, parent and the mount table, and then runs MORE."""
     path = cbsd.site.world.path / "seen"
     told = f"env -0 | tr '\\0' '\\n'; echo ==; echo $#; ps -o args= -p $PPID; {cbsd.site.world.path}/bin/mount"
     cbsd.probe(directory, f"{{ {told}; }} >{path} 2>&1\n{more}", name)

@@ -52,7 +52,7 @@ def prelude(world: World) -> str:
 
 
 def inside(world: World, expression: str) -> str:
-    """The repr of EXPRESSION in a process of the machine, where D is the directory of the mounts."""
+    """Return the repr of EXPRESSION in a process of the machine, where D is the directory of the mounts."""
     argv = [sys.executable, "-I", "-c", f"{prelude(world)}\nprint(repr(({expression})).replace(D, 'D'))"]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=20)
     assert ended.returncode == 0, ended.stderr

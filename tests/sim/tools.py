@@ -27,7 +27,7 @@ NOT_FOUND = 127
 
 
 def shorter(seconds: float) -> float:
-    """Times of the transcripts in replay: in the same order, and none too short for a busy machine."""
+    """Shorten the transcripts' times in replay: in the same order, and none too short for a busy machine."""
     return 0.6 + 0.03 * seconds
 
 
@@ -69,7 +69,7 @@ def ls(machine: Machine, args: list[str]) -> int:
 
 
 def expanded(machine: Machine, word: str) -> list[str]:
-    """The shell finds nothing in the /dev of the system below, and leaves the pattern as it is."""
+    """Leave a pattern of /dev as it is: the shell finds nothing in the /dev of the system below."""
     directory, _, pattern = word.rpartition("/")
     if directory != "/dev" or not set(pattern) & set("*?["):
         return [word]
@@ -112,7 +112,7 @@ def touch(machine: Machine, args: list[str]) -> int:
 
 
 def sed(machine: Machine, args: list[str]) -> int:
-    """sed -i '' '/NAME/d' /etc/hosts: the resolver, which does not answer, is asked for that name from now on."""
+    """Run sed -i '' '/NAME/d' /etc/hosts: the silent resolver is asked for that name from now on."""
     name = args[2].split("/")[-2]
 
     def act(state: State) -> None:
@@ -123,7 +123,7 @@ def sed(machine: Machine, args: list[str]) -> int:
 
 
 def sysrc(machine: Machine, args: list[str]) -> int:
-    """sysrc -n NAME and sysrc -c NAME=VALUE, where rc.conf(5) says nothing."""
+    """Run sysrc -n NAME and sysrc -c NAME=VALUE, where rc.conf(5) says nothing."""
     name, _, value = args[1].partition("=")
     if name not in RC_DEFAULTS:
         return fail(f"sysrc: unknown variable '{name}'")
@@ -133,7 +133,7 @@ def sysrc(machine: Machine, args: list[str]) -> int:
 
 
 def timed(machine: Machine, args: list[str]) -> int:
-    """time(1)"""
+    """Run time(1)."""
     began = time.monotonic()
     status = subprocess.run(args, check=False).returncode
     return fail(f"{time.monotonic() - began:13.2f} real         0.03 user         0.03 sys", status)
@@ -225,7 +225,7 @@ def python3(machine: Machine, args: list[str]) -> int:
 
 
 def timeout(machine: Machine, args: list[str]) -> int:
-    """It waits for its command to the end, and what hangs in the kernel does not end."""
+    """Wait for the command to its end; one that hangs in the kernel does not end."""
     number, grace = signal.SIGTERM, None
     while args and args[0].startswith("-"):
         switch, value = args.pop(0), args.pop(0)
@@ -268,7 +268,7 @@ def send(machine: Machine, pid: int, number: int) -> None:
 
 
 def ps(machine: Machine, args: list[str]) -> int:
-    """ps axo pid,state,wchan,command, for the processes of this machine."""
+    """Run ps axo pid,state,wchan,command, for the processes of this machine."""
     listing = subprocess.run(["/bin/ps", "-axo", "pid,ppid,sess"], capture_output=True, text=True, check=True)
     rows = [[int(word) for word in line.split()] for line in listing.stdout.splitlines()[1:]]
     parents = {parent for _, parent, _ in rows}
@@ -282,7 +282,7 @@ def ps(machine: Machine, args: list[str]) -> int:
 
 
 def command_line(machine: Machine, pid: int) -> str:
-    """The command as the simulated machine shows it, without the interpreter that plays it."""
+    """Return the command as the simulated machine shows it, without the interpreter that plays it."""
     try:
         with open(f"/proc/{pid}/cmdline", encoding="utf-8") as stream:
             words = stream.read().rstrip("\0").split("\0")

@@ -21,7 +21,7 @@ UFS2_MAGIC = 0x19540119
 
 
 def superblock(image: str) -> Json | None:
-    """What newfs wrote, or None for an image without a file system."""
+    """Return what newfs wrote, or None for an image without a file system."""
     return metadata.head(image, metadata.UFS)
 
 
@@ -55,7 +55,7 @@ def make(image: str, content: Json) -> None:
 
 
 def files(image: str) -> str:
-    """The directory with the files of the file system."""
+    """Return the directory with the files of the file system."""
     return image + ".files"
 
 

@@ -57,7 +57,7 @@ def unmount_all(machine: Machine, switches: set[str], types: str, hosts: list[st
 
 
 def in_table(state: State, name: str) -> Mount | None:
-    """The newest mount with that fsid, else on that directory, else from that source."""
+    """Return the newest mount with that fsid, else on that directory, else from that source."""
     newest_first = list(reversed(vfs.listed(state)))
     for key in ("fsid", "node", "special"):
         for mount in newest_first:
@@ -99,7 +99,7 @@ def unmount_name(machine: Machine, name: str, switches: set[str], types: str) ->
 
 
 def look_up(machine: Machine, mount: Mount) -> None:
-    """The server's name is asked for with any flag, be it needed or not, and what comes of it stops nothing."""
+    """Ask for the server's name with any flag, be it needed or not; the answer stops nothing."""
     if mount["fstype"] == "nfs" and not resolved(machine, mount["host"]):
         warn("umount: can't get net id for host")
 

@@ -35,7 +35,7 @@ def test(machine: Machine, args: list[str]) -> int:
 
 
 def mkdir(machine: Machine, args: list[str]) -> int:
-    """mkdir -p"""
+    """Run mkdir -p."""
     seeing(machine)
     for path in args[1:]:
         os.makedirs(path, exist_ok=True)
@@ -53,7 +53,7 @@ def rmdir(machine: Machine, args: list[str]) -> int:
 
 
 def rm(machine: Machine, args: list[str]) -> int:
-    """rm -f and rm -rf"""
+    """Run rm -f and rm -rf."""
     seeing(machine)
     return max(removed(path, "r" in args[0]) for path in args[1:])
 
@@ -79,7 +79,7 @@ def removed(path: str, recursively: bool) -> int:
 
 
 def wipe(machine: Machine, args: list[str]) -> int:
-    """The two find(1) in CBSD's removedir: the directories in a directory, with all below them, then the files."""
+    """Run the two find(1) of CBSD's removedir: the directories in a directory, with all below them, then the files."""
     seeing(machine)
     paths = [f"{args[0]}/{name}" for name in os.listdir(args[0])]
     for path in sorted(paths, key=lambda path: not os.path.isdir(path)):
@@ -88,7 +88,7 @@ def wipe(machine: Machine, args: list[str]) -> int:
 
 
 def hooks(machine: Machine, args: list[str]) -> int:
-    """The find(1) in external_exec_master_script: what can be run, and links, in the order of the directory."""
+    """Run find(1) of external_exec_master_script: executable files and links, in the order of the directory."""
     seeing(machine)
     try:
         names = os.listdir(args[0])
@@ -120,7 +120,7 @@ def cat(machine: Machine, args: list[str]) -> int:
 
 
 def put(machine: Machine, args: list[str]) -> int:
-    """The > of a shell."""
+    """Write a file, as the > of a shell does."""
     seeing(machine)
     try:
         with open(args[0], "w", encoding="utf-8") as stream:
@@ -131,7 +131,7 @@ def put(machine: Machine, args: list[str]) -> int:
 
 
 def execute(machine: Machine, args: list[str]) -> int:
-    """What the kernel would run at a path, in the place of this process; our own hooks as processes of the machine."""
+    """Run the program at a path in the place of this process; our own hooks as processes of the machine."""
     try:
         place = machine.real_place(args[0])
     except OSError as problem:

@@ -31,7 +31,7 @@ def alive(pid: int) -> bool:
 
 
 def status_letter(pid: int) -> str:
-    """The state of a process as /proc tells it; empty where there is no /proc."""
+    """Return the state of a process as /proc tells it; empty where there is no /proc."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             return stream.read().rpartition(")")[2].split()[0]
@@ -60,7 +60,7 @@ def _real_users(mount: Mount) -> list[Holder]:
 
 
 def _use(pid: str, node: str) -> str:
-    """The letters that fuser(1) shows for what process PID does below NODE."""
+    """Return the letters that fuser(1) shows for what process PID does below NODE."""
     how = "c" if vfs.is_below(_link(f"/proc/{pid}/cwd"), node) else ""
     try:
         descriptors = os.listdir(f"/proc/{pid}/fd")

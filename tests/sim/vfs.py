@@ -44,12 +44,12 @@ class Place:
 
 
 def is_below(path: str, top: str) -> bool:
-    """Is PATH the directory TOP or something in it?"""
+    """Tell whether PATH is the directory TOP or something in it."""
     return path == top or path.startswith(top.rstrip("/") + "/")
 
 
 def visible(state: State, path: str) -> Mount:
-    """The newest mount on PATH or above it."""
+    """Return the newest mount on PATH or above it."""
     newest = _newest(state["mounts"])
     found = newest.get("/", -1)
     end = len(path)
@@ -74,7 +74,7 @@ _KNOWN: list[Any] = [None, None, {}]
 
 
 def _reachable(mounts: list[Mount]) -> list[int]:
-    """The indices of all but those that were mounted on what a forced unmount has taken away since."""
+    """Return the indices of all but those that were mounted on what a forced unmount has taken away since."""
     fsids: set[str] = set()
     found = []
     for index, mount in enumerate(mounts):
@@ -85,7 +85,7 @@ def _reachable(mounts: list[Mount]) -> list[int]:
 
 
 def listed(state: State) -> list[Mount]:
-    """What getfsstat(2) tells with MNT_NOWAIT: all but what is being unmounted (sys/kern/vfs_syscalls.c)."""
+    """Return what getfsstat(2) tells with MNT_NOWAIT: all but what is being unmounted (sys/kern/vfs_syscalls.c)."""
     return [mount for mount in state["mounts"] if not mount["leaving"]]
 
 
@@ -110,7 +110,7 @@ def answers(state: State, host: str) -> bool:
 
 
 def check_open(state: State, mount: Mount) -> None:
-    """An NFSv4 server in its grace period opens no file, and the client tries until it is over (RFC 8881 8.4.2)."""
+    """Wait while an NFSv4 server is in its grace period, in which it opens no file (RFC 8881 8.4.2)."""
     for layer in layers(state, mount):
         server = state["servers"].get(layer["host"])
         if layer["options"].get("nfsv") == "4" and server is not None and server["grace"]:
@@ -209,7 +209,7 @@ def _mode(place: Place, last: bool) -> int:
 
 
 def realpath(state: State, path: str, empty: str) -> Place:
-    """realpath(3): every component must exist; the error names the one that failed."""
+    """Resolve a path of which every component must exist; the error names the one that failed."""
     place = resolve(state, path, empty)
     try:
         lstat(place.real)
@@ -219,7 +219,7 @@ def realpath(state: State, path: str, empty: str) -> Place:
 
 
 def check_listed(place: Place) -> None:
-    """nfsd answers a lookup in what it does not export, and lists nothing (docs/freebsd.md#nfs-messages)."""
+    """Refuse to list what nfsd does not export, though it answers a lookup there (docs/freebsd.md#nfs-messages)."""
     if not place.mount["backing"]:
         raise error(errno.EIO, place.path)
 

@@ -98,7 +98,7 @@ def fstat(machine: Machine, argv: list[str]) -> int:
 
 
 def row(holder: Holder, node: str, letter: str) -> str:
-    """A file that is open for writing is told from a directory by the column of descriptors."""
+    """Return the line of a holder; the column of descriptors tells a file open for writing from a directory."""
     descriptor = {"c": "wd", "r": "root", "j": "jail", "x": "text"}.get(letter, "1")
     kind = stat.S_IFDIR | 0o755 if letter in "crj" else stat.S_IFREG | 0o644
     how = "w" if letter == "w" else "r"

@@ -66,7 +66,7 @@ class World(Disks):
 
     @classmethod
     def create(cls, path: StrPath, storage: Storage | None = None, **settings: Any) -> World:
-        """A machine with nothing but its own file systems mounted. SETTINGS: see shapes.Settings.
+        """Make a machine with nothing but its own file systems mounted. SETTINGS: see shapes.Settings.
 
         STORAGE is the box with its iSCSI targets and HAST resources; each of its machines needs a hostname of its own.
         """
@@ -115,7 +115,7 @@ class World(Disks):
     def server(
         self, host: str, versions: Sequence[int] = (2, 3, 4), delay: float = 0.0, clients: str = "Everyone"
     ) -> Path:
-        """An NFS server, up; gives back the top of its file tree, where only what is exported can be mounted."""
+        """Start an NFS server, and return the top of its file tree, where only what is exported can be mounted."""
         tree = self.path / "servers" / host.replace(":", "_")
         (tree / "etc").mkdir(parents=True, exist_ok=True)
         server: Server = {
@@ -147,7 +147,7 @@ class World(Disks):
         self._server_state(host, "frozen")
 
     def refuse(self, host: str) -> None:
-        """The host is up and nfsd is not running."""
+        """Refuse connections: the host is up and nfsd is not running."""
         self._server_state(host, "refused")
 
     def down(self, host: str) -> None:
@@ -223,7 +223,7 @@ class World(Disks):
         self._change(act)
 
     def dataset(self, name: str, mountpoint: StrPath = "none", canmount: str = "noauto", origin: str = "-") -> Path:
-        """A ZFS dataset, not mounted, or with an ``@`` in its name a snapshot; gives back its files."""
+        """Make a ZFS dataset, not mounted, or with an ``@`` in its name a snapshot, and return its files."""
         files = self.path / "fs" / f"zfs-{name.replace('/', '-')}"
         files.mkdir()
         made: Dataset = {
@@ -234,7 +234,7 @@ class World(Disks):
         return files
 
     def sessions(self) -> list[dict[str, Any]]:
-        """The iSCSI sessions: target, portal, status as iscsictl shows it, LUNs, and in "known" what else was asked."""
+        """Return the iSCSI sessions: target, portal, status as in iscsictl, LUNs, and in "known" what else was asked."""
         return [{**session, "status": status(session)} for session in self.state["sessions"]]
 
     def dirty(self, node: StrPath) -> None:
@@ -251,7 +251,7 @@ class World(Disks):
         self._change(act)
 
     def stale(self, node: StrPath) -> None:
-        """The exported directory was removed and made anew on the server."""
+        """Remove the exported directory on the server, and make it anew."""
         path = os.path.realpath(node)
 
         def act(state: State) -> None:
@@ -264,14 +264,14 @@ class World(Disks):
         self._change(act)
 
     def mounts(self, base: bool = False) -> list[dict[str, Any]]:
-        """The mount table, oldest first; without the machine's own file systems unless BASE."""
+        """Return the mount table, oldest first; without the machine's own file systems unless BASE."""
         return [dict(mount) for mount in self.state["mounts"] if base or not mount["base"]]
 
     def table(self, base: bool = False) -> list[tuple[str, str, str]]:
         return [(mount["special"], mount["node"], mount["fstype"]) for mount in self.mounts(base)]
 
     def real(self, path: StrPath) -> Path:
-        """The file that a process of the machine would see at PATH."""
+        """Return the file that a process of the machine would see at PATH."""
         return Path(vfs.resolve(self.state, os.fspath(path), self.machine.empty).real)
 
     # Users, jails
@@ -312,7 +312,7 @@ class World(Disks):
         megabytes: int = 8,
         when: str = "before",
     ) -> None:
-        """The NTH call from now on, of COMMAND or of any, goes wrong, and the TIMES - 1 after it (None: all).
+        """Let the NTH call from now on, of COMMAND or of any, go wrong, and the TIMES - 1 after it (None: all).
 
         WHEN is for kill-parent: the caller dies "before" the work is done, "after" it, or "during" it, in which
         case the orphaned command does its work.
@@ -411,7 +411,7 @@ class World(Disks):
 
     @contextlib.contextmanager
     def holder(self, node: StrPath, how: str = "w") -> Iterator[subprocess.Popen[bytes]]:
-        """A real process that uses NODE until the end of the block."""
+        """Run a real process that uses NODE until the end of the block."""
         with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
             self.hold(node, process.pid, how)
             try:

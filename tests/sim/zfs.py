@@ -171,7 +171,7 @@ def snapshot(machine: Machine, argv: list[str]) -> int:
 
 
 def destroy(machine: Machine, argv: list[str]) -> int:
-    """Here it only refuses: no hook destroys anything."""
+    """Refuse: no hook destroys anything."""
     (name,) = argv
     clones = sorted(other for other, dataset in machine.state()["datasets"].items() if dataset["origin"] == name)
     assert clones, "only the refusal is known here"
@@ -180,7 +180,7 @@ def destroy(machine: Machine, argv: list[str]) -> int:
 
 
 def set_property(machine: Machine, argv: list[str]) -> int:
-    """A new mountpoint mounts it, too, unless canmount is off (docs/freebsd.md#zfs)."""
+    """Set a property; a new mountpoint mounts the dataset, too, unless canmount is off (docs/freebsd.md#zfs)."""
     assignment, name = argv
     key, value = assignment.split("=", 1)
 
