@@ -183,7 +183,7 @@ def persist(machine: Machine, device: str, argv: list[str]) -> int:
     box.publish(storage)
     if refusal:
         if "v" in switches:
-            complain(unit, "o" in given, table[action], kind, refusal[0])
+            complain(unit, out="o" in given, action=table[action], kind=kind, refusal=refusal[0])
         return 1
     for line in output.splitlines():
         say(line)
@@ -245,7 +245,7 @@ def scope(lun: Lun) -> list[str]:
     return ["Scope: lun (0)", f"Type: {TYPES[lun['kind']][0]} ({hexadecimal(lun['kind'])})"]
 
 
-def complain(unit: Unit, out: bool, action: int, kind: int, refusal: str) -> None:
+def complain(unit: Unit, *, out: bool, action: int, kind: int, refusal: str) -> None:
     name, code, length = ("OUT", "5f", "18 00") if out else ("IN", "5e", "10 00")
     warn(f"{unit.address}: PERSISTENT RESERVE {name}. CDB: {code} {action:02x} {kind:02x} 00 00 00 00 00 {length} ")
     warn(f"{unit.address}: CAM status: SCSI Status Error")

@@ -38,4 +38,7 @@ def main(machine: Machine, argv: list[str]) -> int:
     (node,) = operands
     servers = options["-m"].split(",")
     place = machine.real_place(node)
-    return start(machine, Ceph(servers, options["-r"].rstrip("/"), place.path, options.get("-o") == "ro", os.devnull))
+    return start(
+        machine,
+        Ceph(servers, options["-r"].rstrip("/"), place.path, read_only=options.get("-o") == "ro", log=os.devnull),
+    )

@@ -44,7 +44,7 @@ def mdconfig(machine: Machine, argv: list[str]) -> int:
     options = values(found, "o")
     if "a" in switches:
         return attach_unit(machine, given, options)
-    return detach_unit(machine, given, "force" in options)
+    return detach_unit(machine, given, force="force" in options)
 
 
 def unit_number(name: str) -> str:
@@ -86,7 +86,7 @@ def attach_unit(machine: Machine, given: dict[str, str], options: list[str]) -> 
     return 0
 
 
-def detach_unit(machine: Machine, given: dict[str, str], force: bool) -> int:
+def detach_unit(machine: Machine, given: dict[str, str], *, force: bool) -> int:
     if "u" not in given:
         return fail(MDCONFIG_USAGE)
     unit = unit_number(given["u"])

@@ -23,7 +23,7 @@ MAX_PASSPHRASE = 1024
 class RefusedError(Exception):
     """What geli prints; EARLY before it looked at any provider."""
 
-    def __init__(self, text: str, early: bool = False) -> None:
+    def __init__(self, text: str, *, early: bool = False) -> None:
         super().__init__(text)
         self.early = early
 
@@ -36,7 +36,7 @@ def key_hash(keys: list[bytes], passphrase: str | None) -> str:
     return digest.hexdigest()
 
 
-def contents(machine: Machine, name: str, what: str, early: bool) -> bytes:
+def contents(machine: Machine, name: str, what: str, *, early: bool) -> bytes:
     if name == "-":
         return sys.stdin.buffer.read()
     try:
@@ -46,7 +46,7 @@ def contents(machine: Machine, name: str, what: str, early: bool) -> bytes:
         with open(place.real, "rb") as stream:
             return stream.read()
     except OSError as problem:
-        raise RefusedError(f"Cannot open {what} {name}: {words_of(problem)}.", early) from None
+        raise RefusedError(f"Cannot open {what} {name}: {words_of(problem)}.", early=early) from None
 
 
 def read_keys(machine: Machine, names: list[str]) -> list[bytes]:

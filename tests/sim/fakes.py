@@ -72,7 +72,7 @@ class PsutilFinder:
     def exec_module(self, module: ModuleType) -> None:
         """Do nothing: the module has been run already."""
 
-    def disk_partitions(self, all: bool = False) -> list[Any]:
+    def disk_partitions(self, *, all: bool = False) -> list[Any]:
         from typing import NamedTuple
 
         class sdiskpart(NamedTuple):
@@ -92,8 +92,8 @@ class PsutilFinder:
 def install_getfsstat(state: str) -> None:
     """Install a C library whose getfsstat(2) and unmount(2) tell and change the simulated mount table.
 
-    It is laid out as FreeBSD's <sys/mount.h> has it. Only in machines
-    whose setting says so: elsewhere the hooks must ask mount(8), which can be made to fail.
+    It is laid out as FreeBSD's <sys/mount.h> has it. Only in machines whose setting says so: elsewhere the hooks must
+    ask mount(8), which can be made to fail.
     """
     store = Store(state)
     if not store.read()["settings"]["getfsstat"]:
@@ -101,7 +101,7 @@ def install_getfsstat(state: str) -> None:
     import ctypes
 
     class Library:
-        def __init__(self, name: object, use_errno: bool = False) -> None:
+        def __init__(self, name: object, *, use_errno: bool = False) -> None:
             assert name is None
             self.getfsstat = Getfsstat(store)
             self.unmount = Unmount(state)
@@ -128,7 +128,7 @@ class Unmount:
         fsid = b"".join(int(word).to_bytes(4, "little", signed=True) for word in words[1:]).hex()
         self.machine.store.log_call({"name": "unmount(2)", "argv": ["unmount", hex(flags & ~self.by_fsid), fsid]})
         try:
-            self.machine.call(lambda state: kernel.unmount(state, self.machine, fsid, bool(flags & self.force)))
+            self.machine.call(lambda state: kernel.unmount(state, self.machine, fsid, force=bool(flags & self.force)))
         except OSError as problem:
             ctypes.set_errno(problem.errno or 0)
             return -1

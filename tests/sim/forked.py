@@ -118,7 +118,7 @@ def processes(name: str) -> list[int]:
 
 
 def umask() -> int:
-    """Return that of this process, read in the one way in which it is not changed."""
+    """Return the umask of this process, read without changing it."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("Umask:"):
             return int(line.split()[1], 8)

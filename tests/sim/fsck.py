@@ -231,8 +231,8 @@ def fstyp(machine: Machine, argv: list[str]) -> int:
     return 0
 
 
-def kind_of(state: State, provider: geom.Provider, unmountable: bool) -> tuple[str, str]:
-    """Return what is on it, in the alphabetical order in which fstyp looks, and its label."""
+def kind_of(state: State, provider: geom.Provider, *, unmountable: bool) -> tuple[str, str]:
+    """Return the file system on the device, in the alphabetical order in which fstyp looks, and its label."""
     if unmountable and metadata.tail(provider.image, metadata.ELI, geom.depth(state, provider.name)):
         return "geli", ""
     foreign = metadata.head(provider.image, metadata.FOREIGN)

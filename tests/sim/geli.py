@@ -123,7 +123,14 @@ def attach(machine: Machine, argv: list[str]) -> int:
     status = 0
     for given in names:
         try:
-            keyno = find_key(machine, given, keys, dict(found).get("n"), "p" in switches, values(found, "j"))
+            keyno = find_key(
+                machine,
+                given,
+                keys,
+                dict(found).get("n"),
+                without_passphrase="p" in switches,
+                passfiles=values(found, "j"),
+            )
             if "C" not in switches:
                 refusal = machine.call(lambda state: create(state, machine, given, keyno, switches))  # noqa: B023
                 if refusal:
@@ -141,7 +148,13 @@ def attach(machine: Machine, argv: list[str]) -> int:
 
 
 def find_key(
-    machine: Machine, given: str, keys: list[bytes], keyno: str | None, without_passphrase: bool, passfiles: list[str]
+    machine: Machine,
+    given: str,
+    keys: list[bytes],
+    keyno: str | None,
+    *,
+    without_passphrase: bool,
+    passfiles: list[str],
 ) -> int:
     """Return the number of the key that fits, found without touching the device."""
     state = machine.state()

@@ -108,7 +108,7 @@ def list_(machine: Machine, program: str, kind: str, argv: list[str]) -> int:
         say("Providers:")
         for number, (name, config) in enumerate(each.providers, start=1):
             remote = each.kind == "DISK" and bool(state["disks"][name]["session"])
-            list_one(state, number, name, geom.mode(state, name), config, remote)
+            list_one(state, number, name, geom.mode(state, name), config, striped=remote)
         if each.consumers:
             say("Consumers:")
         for number, (name, mode, config) in enumerate(each.consumers, start=1):
@@ -117,7 +117,9 @@ def list_(machine: Machine, program: str, kind: str, argv: list[str]) -> int:
     return 0
 
 
-def list_one(state: State, number: int, name: str, mode: mesh.Mode, config: mesh.Config, striped: bool = False) -> None:
+def list_one(
+    state: State, number: int, name: str, mode: mesh.Mode, config: mesh.Config, *, striped: bool = False
+) -> None:
     size = geom.mediasize(state, name)
     say(f"{number}. Name: {name}")
     say(f"   Mediasize: {size} ({human(size)})")
@@ -171,7 +173,7 @@ def diskinfo(machine: Machine, argv: list[str]) -> int:
         if "s" in letters(found):
             say(ident_of(machine.state(), provider.name))
         else:
-            describe(machine.state(), name, provider.name, "v" in letters(found))
+            describe(machine.state(), name, provider.name, verbose="v" in letters(found))
     return status
 
 
@@ -183,7 +185,7 @@ def ident_of(state: State, name: str) -> str:
     return ident_of(state, provider.lowers[0]) if provider.lowers else ""
 
 
-def describe(state: State, given: str, name: str, verbose: bool) -> None:
+def describe(state: State, given: str, name: str, *, verbose: bool) -> None:
     size, sector = geom.mediasize(state, name), geom.sectorsize(state, name)
     disk = state["disks"].get(name)
     stripe = 8192 if disk and disk["session"] else 0

@@ -61,13 +61,15 @@ def main(machine: Machine, argv: list[str]) -> int:
     except OSError:
         return fail("ERROR: Mount point does not exist\nPlease specify a mount point")
     servers = [server, *filter(None, options.get("backup-volfile-servers", "").split(":"))]
-    return start(machine, Client(servers, volume, place.path, "ro" in options, options.get("log-file", os.devnull)))
+    return start(
+        machine, Client(servers, volume, place.path, read_only="ro" in options, log=options.get("log-file", os.devnull))
+    )
 
 
 class Client:
     special = "/dev/fuse"
 
-    def __init__(self, servers: list[str], volume: str, node: str, read_only: bool, log: str) -> None:
+    def __init__(self, servers: list[str], volume: str, node: str, *, read_only: bool, log: str) -> None:
         self.servers = servers
         self.volume = volume
         self.node = node

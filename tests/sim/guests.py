@@ -136,7 +136,7 @@ def mount_devfs(state: State, machine: Machine, node: str) -> None:
     kernel.add_mount(state, machine.place(state, node), "devfs", "devfs", [], backing=backing)
 
 
-def remove(machine: Machine, name: str, told: bool) -> int:
+def remove(machine: Machine, name: str, *, told: bool) -> int:
     """Its processes first, then what jail(8) itself has mounted. It is TOLD of a jail that a file describes."""
     state = machine.state()
     name = next((known for known, jid in state["jails"].items() if str(jid) == name), name)

@@ -103,7 +103,7 @@ def act(machine: Machine, switches: set[str], given: dict[str, str], style: str)
     if "R" in switches:
         return remove(machine, switches, given)
     status = wait(machine, given)
-    sys.stdout.write(listing(machine.state(), "v" in switches, style))
+    sys.stdout.write(listing(machine.state(), verbose="v" in switches, style=style))
     return status
 
 

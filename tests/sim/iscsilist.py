@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 SEGMENT, BURST = 262144, 1048576
 
 
-def listing(state: State, verbose: bool, style: str) -> str:
+def listing(state: State, *, verbose: bool, style: str) -> str:
     found = state["sessions"]
     if style and style != "text":
         entries = [whole(session) if verbose else short(session) for session in found]

@@ -93,7 +93,7 @@ def uppers(state: State, mount: Mount) -> list[Mount]:
     return [other for other in state["mounts"] if other["lower"] == mount["fsid"]]
 
 
-def busy(state: State, mount: Mount, force: bool) -> bool:
+def busy(state: State, mount: Mount, *, force: bool) -> bool:
     """Uppers keep a file system even from a forced unmount; its users, and mounts on it, only from a plain one."""
     fsid = mount["fsid"]
     if uppers(state, mount) or any(unit["lower"] == fsid for unit in state["units"].values()):
@@ -122,7 +122,7 @@ def sync(state: State) -> None:
             raise BlockedError(mount["host"])
 
 
-def unmount(state: State, machine: Machine, fsid: str, force: bool) -> None:
+def unmount(state: State, machine: Machine, fsid: str, *, force: bool) -> None:
     mount = vfs.by_fsid(state, fsid)
     if mount is None:
         raise error(errno.ENOENT)
@@ -143,7 +143,7 @@ def unmount(state: State, machine: Machine, fsid: str, force: bool) -> None:
         raise BlockedError(mount["host"])
     # The superblock is written last of all, be it forced or not.
     check_mount(state, mount, writing=True)
-    if busy(state, mount, force):
+    if busy(state, mount, force=force):
         mount["leaving"] = ""
         raise error(errno.EBUSY)
     remove(state, mount)
@@ -208,7 +208,7 @@ def finish_unmounts(state: State, host: str) -> None:
             continue
         forced = (mount["leaving"] or mount["queued"]) != "plain"
         mount["leaving"] = mount["queued"] = ""
-        if not busy(state, mount, forced):
+        if not busy(state, mount, force=forced):
             remove(state, mount)
 
 

@@ -36,7 +36,7 @@ def words(mount: Mount) -> list[str]:
     return [word for flag, word in WORDS.items() if flag in mount["flags"]]
 
 
-def as_text(mount: Mount, verbose: bool) -> str:
+def as_text(mount: Mount, *, verbose: bool) -> str:
     details = "".join(f", {word}" for word in words(mount))
     if verbose:
         details += f", fsid {mount['fsid']}, vnodes: count 1 "
@@ -67,8 +67,8 @@ def as_fstab(mount: Mount) -> str:
     return f"{names}\t{options}{padding}\t{passes(mount)} {passes(mount)}\n"
 
 
-def as_json(mounts: list[Mount], switches: set[str], pretty: bool) -> str:
-    entries = [fstab_entry(mount) if "p" in switches else entry(mount, "v" in switches) for mount in mounts]
+def as_json(mounts: list[Mount], switches: set[str], *, pretty: bool) -> str:
+    entries = [fstab_entry(mount) if "p" in switches else entry(mount, verbose="v" in switches) for mount in mounts]
     name = "fstab" if "p" in switches else "mounted"
     if pretty:
         return libxo.pretty({"mount": {name: entries}}) + "\n"
@@ -76,7 +76,7 @@ def as_json(mounts: list[Mount], switches: set[str], pretty: bool) -> str:
     return f'{{"mount": {{"{name}": [{items}]}}}}\n'
 
 
-def entry(mount: Mount, verbose: bool) -> Json:
+def entry(mount: Mount, *, verbose: bool) -> Json:
     found: Json = {"special": mount["special"], "node": mount["node"], "fstype": mount["fstype"]}
     if words(mount):
         found["opts"] = words(mount)

@@ -35,7 +35,7 @@ class Machine:
     def state(self) -> State:
         return self.store.read()
 
-    def settle(self, at_once: bool = False) -> None:
+    def settle(self, *, at_once: bool = False) -> None:
         """Let the daemons of this machine do what they would have done by now."""
         due = self.store.read()["due"]
         if at_once or (due and time.time() >= due):

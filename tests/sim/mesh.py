@@ -55,7 +55,7 @@ def geoms(state: State, wanted: str = "") -> list[Geom]:
 
 
 def _geom_name(provider: geom.Provider) -> str:
-    """Return what makes many providers has one geom, named after what it sits on; a multipath knows no directory."""
+    """Return the name of the geom: one that makes many providers is named after what it sits on."""
     if provider.kind == "PART":
         return provider.lowers[0]
     return provider.name.partition("/")[2] if provider.kind == "MULTIPATH" else provider.name

@@ -85,7 +85,7 @@ def sysctl(machine: Machine, argv: list[str]) -> int:
         name, _, wanted = word.partition("=")
         known = services.sysctls(machine.state())
         if name in known or any(each.startswith(f"{name}.") for each in known):
-            status |= kernel_iscsi(machine, name, wanted, known, "n" in letters(found))
+            status |= kernel_iscsi(machine, name, wanted, known, bare="n" in letters(found))
             continue
         if name == "kern.geom.confxml":
             machine.look(mounted.check_topology)
@@ -103,7 +103,7 @@ def sysctl(machine: Machine, argv: list[str]) -> int:
     return status
 
 
-def kernel_iscsi(machine: Machine, name: str, wanted: str, known: dict[str, str], bare: bool) -> int:
+def kernel_iscsi(machine: Machine, name: str, wanted: str, known: dict[str, str], *, bare: bool) -> int:
     """Return the one branch whose values can be set and shown as a whole."""
     if wanted and machine.uid(machine.state()) != 0:
         return fail(f"sysctl: {name}={wanted}: Operation not permitted")
@@ -129,7 +129,7 @@ def sysctl_value(state: State, name: str) -> str | None:
 
 
 def made_uuid(hostname: str) -> str:
-    """Return a machine has one for life."""
+    """Return the UUID of a machine, which it keeps for life."""
     from hashlib import md5
 
     digits = md5(hostname.encode()).hexdigest()

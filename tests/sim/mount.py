@@ -74,7 +74,7 @@ def show(machine: Machine, switches: set[str], types: str, style: str) -> int:
     elif "p" in switches:
         text = "".join(as_fstab(mount) for mount in chosen)
     else:
-        text = "".join(as_text(mount, "v" in switches) for mount in chosen)
+        text = "".join(as_text(mount, verbose="v" in switches) for mount in chosen)
     sys.stdout.write(text)
     return 0
 
@@ -122,7 +122,7 @@ def mount_file_system(machine: Machine, fstype: str, special: str, node: str, op
 
 
 def run_helper(machine: Machine, fstype: str, special: str, node: str, options: list[str]) -> int:
-    """Return a child that lives on when mount(8) alone is killed."""
+    """Run a child that lives on when mount(8) alone is killed."""
     program = f"{machine.path}/bin/mount_{fstype}"
     arguments = [program]
     for item in options:
@@ -198,13 +198,13 @@ def mount_ufs(state: State, machine: Machine, special: str, place: vfs.Place, wo
         raise error(errno.EBUSY)
     geom.check_access(state, provider.name, (1, 0, 0) if "ro" in flags else (1, 1, 1))
     check_provider(state, provider.name, writing="ro" not in flags)
-    content = mountable(provider.image, place.path, "ro" in flags, "force" in words)
+    content = mountable(provider.image, place.path, readonly="ro" in flags, force="force" in words)
     backing = ufs.files(provider.image)
     os.makedirs(backing, exist_ok=True)
     shown = [*flags, "local", *soft_updates(content, flags)]
     options = {"image": provider.image, "provider": provider.name}
     kernel.add_mount(state, place, special, "ufs", shown, backing=backing, options=options)
-    ufs.opened(provider.image, place.path, "ro" in flags)
+    ufs.opened(provider.image, place.path, readonly="ro" in flags)
     if "ro" not in flags:
         geom.wrote(state, provider.name)
     geom.taste(state, machine)
@@ -215,7 +215,7 @@ def soft_updates(content: Json | None, flags: list[str]) -> list[str]:
     return ["soft-updates"] if content and content["soft_updates"] and "ro" not in flags else []
 
 
-def mountable(image: str, node: str, readonly: bool, force: bool) -> Json:
+def mountable(image: str, node: str, *, readonly: bool, force: bool) -> Json:
     content = ufs.superblock(image)
     if content is None:
         raise error(errno.ENOENT)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .shapes import Mount, Session, State
 
 
-def check_provider(state: State, name: str, writing: bool, opening: bool = False) -> None:
+def check_provider(state: State, name: str, *, writing: bool, opening: bool = False) -> None:
     """Block, or raise EIO, as I/O on the provider NAME would, or OPENING it."""
     if not state["sessions"]:
         return
@@ -55,10 +55,10 @@ def check_topology(state: State) -> None:
                 check_answers(silent[0])
 
 
-def check_mount(state: State, mount: Mount, writing: bool) -> None:
+def check_mount(state: State, mount: Mount, *, writing: bool) -> None:
     provider = mount["options"].get("provider")
     if provider and state["sessions"]:
-        check_provider(state, provider, writing and "ro" not in mount["flags"])
+        check_provider(state, provider, writing=writing and "ro" not in mount["flags"])
 
 
 def disks_below(state: State, name: str) -> list[str]:

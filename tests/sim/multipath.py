@@ -85,7 +85,7 @@ def told(refusal: str) -> int:
     return fail(f"gmultipath: {refusal}") if refusal else 0
 
 
-def stop(machine: Machine, argv: list[str], erase: bool) -> int:
+def stop(machine: Machine, argv: list[str], *, erase: bool) -> int:
     """`stop` leaves the metadata, so that the next taste of a path brings it back; `destroy` does not."""
     _, operands = getopt(argv, "v")
     if len(operands) != 1:

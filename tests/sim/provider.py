@@ -19,7 +19,7 @@ SECTOR = 512
 class Provider:
     """A node of /dev. LOWERS are the providers it is made of."""
 
-    def __init__(self, name: str, kind: str, image: str, lowers: list[str], readonly: bool = False) -> None:
+    def __init__(self, name: str, kind: str, image: str, lowers: list[str], *, readonly: bool = False) -> None:
         self.name = name
         self.kind = kind
         self.image = image
@@ -29,11 +29,15 @@ class Provider:
 
 def providers(state: State) -> dict[str, Provider]:
     found = [Provider(name, "DISK", disk["image"], []) for name, disk in state["disks"].items()]
-    found += [Provider(f"md{unit}", "MD", what["image"], [], what["readonly"]) for unit, what in state["units"].items()]
+    found += [
+        Provider(f"md{unit}", "MD", what["image"], [], readonly=what["readonly"])
+        for unit, what in state["units"].items()
+    ]
     found += [Provider(name, "GATE", gate["image"], []) for name, gate in state["gates"].items()]
     found += [Provider(name, "PART", part["image"], [part["lower"]]) for name, part in state["parts"].items()]
     found += [
-        Provider(name, "ELI", eli["image"], [eli["provider"]], eli["readonly"]) for name, eli in state["elis"].items()
+        Provider(name, "ELI", eli["image"], [eli["provider"]], readonly=eli["readonly"])
+        for name, eli in state["elis"].items()
     ]
     known = {provider.name: provider for provider in found}
     for name, multipath in state["multipaths"].items():

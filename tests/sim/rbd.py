@@ -92,7 +92,7 @@ def listing(machine: Machine) -> int:
 
 
 def begin(machine: Machine, spec: str, flags: set[str]) -> int:
-    """Return a daemon connects and maps, and the one who has started it waits for its word."""
+    """Let a daemon connect and map; the process that has started it waits for its word."""
     text = daemon(lambda word: serve(machine, spec, flags, word))
     if text.startswith("/dev/"):
         say(text)

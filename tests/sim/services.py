@@ -73,7 +73,7 @@ def stop(machine: Machine, name: str) -> int:
     return 0
 
 
-def run(machine: Machine, name: str, runs: bool) -> None:
+def run(machine: Machine, name: str, *, runs: bool) -> None:
     """Start or end the daemon. Sessions live on without theirs; a role does not."""
 
     def flip(state: State) -> None:
@@ -82,7 +82,7 @@ def run(machine: Machine, name: str, runs: bool) -> None:
         elif name == "hastd":
             state["settings"]["hastd"] = runs
             if state["storage"]:
-                box.change(state["storage"], lambda known: no_roles(known, host_of(state), runs))
+                box.change(state["storage"], lambda known: no_roles(known, host_of(state), alive=runs))
         else:
             others = [one for one in state["settings"]["daemons"] if one != name]
             state["settings"]["daemons"] = [*others, name] if runs else others
@@ -91,7 +91,7 @@ def run(machine: Machine, name: str, runs: bool) -> None:
     machine.call(flip)
 
 
-def no_roles(known: Box, host: str, alive: bool) -> None:
+def no_roles(known: Box, host: str, *, alive: bool) -> None:
     for resource in known["resources"].values():
         if host in resource["nodes"]:
             resource["nodes"][host].update({"role": INIT, "since": time.time(), "alive": alive})

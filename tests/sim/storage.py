@@ -225,7 +225,7 @@ class Storage:
     def join(self, name: str) -> None:
         self._link(name, linked=True)
 
-    def _link(self, name: str, linked: bool) -> None:
+    def _link(self, name: str, *, linked: bool) -> None:
         self.change(lambda known: known["resources"][name].update({"linked": linked, "linked_since": time.time()}))
 
     def tear(self, name: str) -> None:
@@ -239,7 +239,7 @@ class Storage:
     def hast_up(self, world: World) -> None:
         self._alive(world, alive=True)
 
-    def _alive(self, world: World, alive: bool) -> None:
+    def _alive(self, world: World, *, alive: bool) -> None:
         hostname = world.state["settings"]["hostname"]
 
         def act(known: Box) -> None:

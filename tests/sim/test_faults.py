@@ -65,7 +65,7 @@ def test_misspelt_faults_are_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize(("kind", "ends"), [("hang", True), ("ignore-term", False)])
-def test_hanging(world: World, kind: str, ends: bool) -> None:
+def test_hanging(world: World, kind: str, *, ends: bool) -> None:
     world.fault("mount_nfs", kind)
     with subprocess.Popen(mount_argv(world), stdin=subprocess.DEVNULL) as process:
         until(lambda: world.calls("mount_nfs"))

@@ -512,7 +512,7 @@ def test_the_device_of_a_primary_comes_later(world: World, storage: Storage) -> 
 
 
 @pytest.mark.parametrize("created", [True, False])
-def test_a_primary_may_fall_back_in_silence(world: World, storage: Storage, created: bool) -> None:
+def test_a_primary_may_fall_back_in_silence(world: World, storage: Storage, *, created: bool) -> None:
     storage.hast("env1", [world], created=created)
     world.set(hast_falls_back=created)
     assert ok(world, "hastctl role primary env1") == ""

@@ -188,7 +188,7 @@ def test_what_a_stop_leaves_behind_writes_into_the_system_directory(cbsd: Toy) -
 )
 @pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
 def test_a_removal_wipes_what_is_mounted(
-    cbsd: Toy, emulator: str, baserw: int, left: dict[str, bool], running: bool
+    cbsd: Toy, emulator: str, baserw: int, left: dict[str, bool], *, running: bool
 ) -> None:
     cbsd.add("env1", emulator, baserw=baserw)
     letter = "b" if emulator == "bhyve" else "j"

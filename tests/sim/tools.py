@@ -158,12 +158,12 @@ def dd(machine: Machine, args: list[str]) -> int:
     return os.execvp("/bin/dd", ["dd", *(word.replace("bs=1m", "bs=1M") for word in args)])
 
 
-def dd_device(machine: Machine, device: str, writing: bool) -> int:
+def dd_device(machine: Machine, device: str, *, writing: bool) -> int:
     """One sector from or to a device, whatever is asked for; the kernel tells when it cannot write."""
     out = 1
     try:
         provider = machine.look(lambda state: geom.find(state, device))
-        machine.look(lambda state: mounted.check_provider(state, provider.name, writing))
+        machine.look(lambda state: mounted.check_provider(state, provider.name, writing=writing))
     except OSError as problem:
         out = 0
         fail(f"dd: {device}: {text(problem.errno or 0)}")

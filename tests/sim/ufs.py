@@ -65,7 +65,7 @@ def mark(image: str, **changes: object) -> None:
         write_superblock(image, {**content, **changes})
 
 
-def opened(image: str, place: str, readonly: bool) -> None:
+def opened(image: str, place: str, *, readonly: bool) -> None:
     """Mounted. What was dirty when it was mounted for writing stays so until fsck, as FS_UNCLEAN tells."""
     content = superblock(image)
     if content is not None and not readonly:

@@ -114,7 +114,7 @@ def unmount(machine: Machine, mount: Mount, switches: set[str]) -> int:
         # Gone while this process hung in unmount(2): what let it go has finished its work as well.
         if not (tried and gone):
             tried = True
-            kernel.unmount(state, machine, mount["fsid"], force)
+            kernel.unmount(state, machine, mount["fsid"], force=force)
 
     try:
         machine.call(act)

@@ -55,10 +55,10 @@ def rmdir(machine: Machine, args: list[str]) -> int:
 def rm(machine: Machine, args: list[str]) -> int:
     """Run rm -f and rm -rf."""
     seeing(machine)
-    return max(removed(path, "r" in args[0]) for path in args[1:])
+    return max(removed(path, recursively="r" in args[0]) for path in args[1:])
 
 
-def removed(path: str, recursively: bool) -> int:
+def removed(path: str, *, recursively: bool) -> int:
     """As rm(1) does it, going down into what is mounted, too."""
     status = 0
     try:
@@ -67,7 +67,7 @@ def removed(path: str, recursively: bool) -> int:
             return fail(f"rm: {path}: is a directory")
         if directory:
             for name in os.listdir(path):
-                status |= removed(f"{path}/{name}", recursively)
+                status |= removed(f"{path}/{name}", recursively=recursively)
             os.rmdir(path)
         else:
             os.unlink(path)

@@ -164,7 +164,7 @@ def logical_cwd() -> str:
     return WORKING_DIRECTORY[-1] if WORKING_DIRECTORY else getcwd()
 
 
-def resolve(state: State, path: str, empty: str, follow: bool = True) -> Place:
+def resolve(state: State, path: str, empty: str, *, follow: bool = True) -> Place:
     """Walk PATH component by component as the kernel does. The last one need not exist."""
     if not path:
         raise error(errno.ENOENT, path)
@@ -197,7 +197,7 @@ def _place(state: State, path: str, empty: str) -> Place:
     return Place(path, mount, real_path(state, mount, path, empty))
 
 
-def _mode(place: Place, last: bool) -> int:
+def _mode(place: Place, *, last: bool) -> int:
     try:
         return lstat(place.real).st_mode
     except FileNotFoundError:

@@ -53,13 +53,13 @@ def fuser(machine: Machine, argv: list[str]) -> int:
     if not accessible:
         return fail("fuser: files not accessible", EX_IOERR)
     for path, holders in accessible:
-        print_users(path, holders, "u" in letters(found))
+        print_users(path, holders, with_names="u" in letters(found))
         if "k" in letters(found):
             kill_all(holders, (values(found, "s") or ["KILL"])[0])
     return 0
 
 
-def print_users(path: str, holders: list[Holder], with_names: bool) -> None:
+def print_users(path: str, holders: list[Holder], *, with_names: bool) -> None:
     os.write(2, f"{path}:".encode("utf-8", "surrogateescape"))
     for holder in holders:
         os.write(1, b"%6d" % holder["pid"])

@@ -234,7 +234,7 @@ class World(Disks):
         return files
 
     def sessions(self) -> list[dict[str, Any]]:
-        """Return the iSCSI sessions: target, portal, status as in iscsictl, LUNs, and in "known" what else was asked."""
+        """Return the iSCSI sessions: target, portal, status as in iscsictl, LUNs; "known": what else was asked."""
         return [{**session, "status": status(session)} for session in self.state["sessions"]]
 
     def dirty(self, node: StrPath) -> None:
@@ -263,12 +263,12 @@ class World(Disks):
 
         self._change(act)
 
-    def mounts(self, base: bool = False) -> list[dict[str, Any]]:
+    def mounts(self, *, base: bool = False) -> list[dict[str, Any]]:
         """Return the mount table, oldest first; without the machine's own file systems unless BASE."""
         return [dict(mount) for mount in self.state["mounts"] if base or not mount["base"]]
 
-    def table(self, base: bool = False) -> list[tuple[str, str, str]]:
-        return [(mount["special"], mount["node"], mount["fstype"]) for mount in self.mounts(base)]
+    def table(self, *, base: bool = False) -> list[tuple[str, str, str]]:
+        return [(mount["special"], mount["node"], mount["fstype"]) for mount in self.mounts(base=base)]
 
     def real(self, path: StrPath) -> Path:
         """Return the file that a process of the machine would see at PATH."""

@@ -35,7 +35,7 @@ def main(machine: Machine, args: list[str]) -> int:
     return 0
 
 
-def move(state: State, name: str, out: bool) -> None:
+def move(state: State, name: str, *, out: bool) -> None:
     if not out:
         state["datasets"].update(state["exported"].pop(name))
         return
