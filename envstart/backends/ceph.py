@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envstart.config import common, directories, staging
-from envstart.config.schema import Option, choice, identifier, integer
+from envstart.config.schema import Option, choice
 from envstart.engine.plan import Plan
 from envstart.errors import (
     ConfigError,
@@ -41,31 +41,27 @@ _SAID: diagnosis.Rows = (
     ("unrecognized option", ConfigError, "correct the configuration"),
 )
 
+DIRECTORIES = directories.keys("CEPH", "/", "in the file system")
 OPTIONS: Options = (
     *ceph.OPTIONS,
-    Option("CEPH_FS_NAME", identifier, "", "name of the file system", "the cluster's default"),
-    *directories.options("CEPH", "/", "in the file system"),
-    Option(
+    cephfs_kernel.CEPH_FS_NAME,
+    *DIRECTORIES,
+    *directories.OPTIONS,
+    CEPH_CLIENT := Option(
         "CEPH_CLIENT",
         choice("auto", "kernel", "fuse"),
         "auto",
         "fuse: ceph-fuse(8); kernel: that of Linux, by mount.ceph(8); auto: kernel where that and mount.ceph are there",
     ),
-    Option("CEPH_MODE", choice("rw", "ro"), "rw", "ro: nothing can be written"),
-    Option("CEPH_MOUNT_TIMEOUT", integer(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
-    Option(
+    cephfs_kernel.CEPH_MODE,
+    cephfs_kernel.CEPH_MOUNT_TIMEOUT,
+    CEPH_MOUNT_DIR := Option(
         "CEPH_MOUNT_DIR",
         fuse.one_word,
         staging.CEPH,
         "ceph-fuse: directory for root alone, below which CEPH_ROOT_DIR itself is mounted, once for each jail or VM",
     ),
-    Option(
-        "MOUNT_CEPH_OPT",
-        cephfs_kernel.mount_options,
-        "",
-        'kernel: options of mount.ceph(8), as in "noatime ms_mode=secure", the latter with HOST:3300 as monitors',
-        "none",
-    ),
+    cephfs_kernel.MOUNT_CEPH_OPT,
     *common.OPTIONS,
 )
 
@@ -81,16 +77,16 @@ class CephFS(fuse.Client):
 
     def __init__(self, environment: Environment, config: Config, root: str, required: list[str]) -> None:
         options = [*ceph.access(config)]
-        if config["CEPH_FS_NAME"]:
+        if config[cephfs_kernel.CEPH_FS_NAME]:
             # Its name before Ceph 16, which is FreeBSD's, and later ones still know it.
-            options.append(f"--client_mds_namespace={config['CEPH_FS_NAME']}")
-        mode = config["CEPH_MODE"]
-        cluster = ",".join(config["CEPH_MONITORS"] or ()) or config["CEPH_CONF"] or "ceph.conf"
+            options.append(f"--client_mds_namespace={config[cephfs_kernel.CEPH_FS_NAME]}")
+        mode = config[cephfs_kernel.CEPH_MODE]
+        cluster = ceph.monitors_of(config) or config[ceph.CEPH_CONF] or "ceph.conf"
         # Not how the cluster is reached, but what is mounted; with the monitors, since there is nothing else to tell.
-        source = f"{config['CEPH_USER']}@{cluster}:{config['CEPH_FS_NAME'] or ''}{root}"
-        timeout = config["CEPH_MOUNT_TIMEOUT"]
+        source = f"{config[ceph.CEPH_USER]}@{cluster}:{config[cephfs_kernel.CEPH_FS_NAME] or ''}{root}"
+        timeout = config[cephfs_kernel.CEPH_MOUNT_TIMEOUT]
         words = (*options, "-r", root, "-o", mode)
-        point = fuse.private_point(config["CEPH_MOUNT_DIR"], environment)
+        point = fuse.private_point(config[CEPH_MOUNT_DIR], environment)
         spec = MountSpec("volume", self.fstype, words, source, point, timeout, required=required)
         super().__init__(spec, environment, config)
 
@@ -111,7 +107,7 @@ class CephFS(fuse.Client):
 def inputs(environment: Environment, config: Config) -> dict[str, str]:
     """Decide which client CEPH_CLIENT=auto means. What ceph-fuse has mounted is ceph-fuse's to unmount, also when
     mount.ceph was installed in between."""
-    if config["CEPH_CLIENT"] != "auto":
+    if config[CEPH_CLIENT] != "auto":
         return {}
     kernel = cephfs_kernel.is_there() and not fuse.is_noted(environment)
     return {"CEPH_CLIENT": "kernel" if kernel else "fuse"}
@@ -119,13 +115,13 @@ def inputs(environment: Environment, config: Config) -> dict[str, str]:
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The directories; by ceph-fuse, its mount first, which they are shown from."""
-    root = config["CEPH_ROOT_DIR"]
-    wanted = directories.wanted(environment, config, "CEPH")
+    root = config[DIRECTORIES.root]
+    wanted = directories.wanted(environment, config, DIRECTORIES)
     for item in wanted:
         # The client may have rights to that part of the file system alone, and so mounts nothing else.
         if not is_below(item.path, root):
             raise ConfigError(f"cannot use {item.path} for {item.name}: it does not lie in CEPH_ROOT_DIR, {root}")
-    if config.inputs.get("CEPH_CLIENT", config["CEPH_CLIENT"]) == "kernel":
+    if config.inputs.get("CEPH_CLIENT", config[CEPH_CLIENT]) == "kernel":
         fuse_tree.refuse_shared(wanted)
         return Plan(
             "ceph", environment, config, [cephfs_kernel.KernelMount(item, environment, config) for item in wanted]

@@ -10,7 +10,7 @@ from envstart.config.schema import NAME, Option, directory, require_mounted
 from envstart.engine.plan import Plan
 from envstart.errors import ConfigError
 from envstart.steps.block import Block, Node
-from envstart.storage import volume
+from envstart.storage import volume, volume_keys
 from envstart.storage.md import Image
 
 if TYPE_CHECKING:
@@ -33,16 +33,16 @@ def provider(value: str) -> str:
 
 
 OPTIONS: Options = (
-    Option(
+    GELI_PROVIDER := Option(
         "GELI_PROVIDER",
         provider,
         None,
         "what is encrypted: a device by a name that stays (/dev/gpt/NAME, /dev/diskid/NAME), or an image file",
         placeholders=(NAME,),
     ),
-    require_mounted("GELI", "the image file", "the directory that it is in"),
-    *volume.GELI,
-    *volume.VOLUME,
+    GELI_REQUIRE_MOUNTED := require_mounted("GELI_REQUIRE_MOUNTED", "the image file", "the directory that it is in"),
+    *volume_keys.GELI,
+    *volume_keys.VOLUME,
     *common.OPTIONS,
 )
 # Disks are numbered as they are found.
@@ -51,24 +51,24 @@ _NUMBERED = ("da", "ada", "nda", "nvd", "vtbd", "md", "cd")
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The disk of an image, GELI, a look, the mount."""
-    if not (config["GELI_KEYFILE"] or config["GELI_PASSFILE"]):
+    if not (config[volume_keys.GELI_KEYFILE] or config[volume_keys.GELI_PASSFILE]):
         raise ConfigError("cannot attach without a key: set GELI_KEYFILE, GELI_PASSFILE or both")
-    path = config["GELI_PROVIDER"]
-    read_only = "ro" in config["VOLUME_OPTIONS"]
+    path = config[GELI_PROVIDER]
+    read_only = "ro" in config[volume_keys.VOLUME_OPTIONS]
     device: Block = (
         Node(path, config[common.PROBE_TIMEOUT])
         if path.startswith("/dev/")
         else Image(config, path, read_only=read_only)
     )
     steps: list[Step] = [device, *volume.steps(environment, config, device, guarded=False)]
-    if config["GELI_REQUIRE_MOUNTED"]:
+    if config[GELI_REQUIRE_MOUNTED]:
         from envstart.steps import required
 
         if path.startswith("/dev/"):
             raise ConfigError(
                 f"cannot use GELI_REQUIRE_MOUNTED: it is for an image file, not for {path}", hint="unset it"
             )
-        steps = [*required.steps(config, "GELI", path, os.path.dirname(path)), *steps]
+        steps = [*required.steps(config, GELI_REQUIRE_MOUNTED, path, os.path.dirname(path)), *steps]
     return Plan("geli", environment, config, steps, _warnings(path))
 
 

@@ -88,25 +88,31 @@ def mount_options(value: str) -> tuple[str, ...]:
     return options
 
 
+DIRECTORIES = directories.keys("GLUSTER", "/", "in the volume")
 OPTIONS: Options = (
-    Option("GLUSTER_SERVER", servers, None, "name or IPv4 address of a server; of several the next one is asked"),
-    Option("GLUSTER_VOLUME", volume, None, "name of the volume"),
-    *directories.options("GLUSTER", "/", "in the volume"),
-    Option(
+    GLUSTER_SERVER := Option(
+        "GLUSTER_SERVER", servers, None, "name or IPv4 address of a server; of several the next one is asked"
+    ),
+    GLUSTER_VOLUME := Option("GLUSTER_VOLUME", volume, None, "name of the volume"),
+    *DIRECTORIES,
+    *directories.OPTIONS,
+    MOUNT_GLUSTERFS_OPT := Option(
         "MOUNT_GLUSTERFS_OPT",
         mount_options,
         "rw",
         'options of mount_glusterfs, as in "rw log-level=WARNING"; FreeBSD\'s takes fewer than that of Linux',
     ),
-    Option(
+    GLUSTER_LOG_FILE := Option(
         "GLUSTER_LOG_FILE",
         fuse.one_word,
         "/var/log/glusterfs/envstart.log",
         "log of the client",
         placeholders=(NAME,),
     ),
-    Option("GLUSTER_MOUNT_TIMEOUT", integer(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"),
-    Option(
+    GLUSTER_MOUNT_TIMEOUT := Option(
+        "GLUSTER_MOUNT_TIMEOUT", integer(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"
+    ),
+    GLUSTER_MOUNT_DIR := Option(
         "GLUSTER_MOUNT_DIR",
         fuse.one_word,
         staging.GLUSTER,
@@ -126,9 +132,9 @@ class Gluster(fuse.Client):
     def __init__(
         self, options: tuple[str, ...], log: str, environment: Environment, config: Config, required: list[str]
     ) -> None:
-        source = f"{config['GLUSTER_SERVER'][0]}:{config['GLUSTER_VOLUME']}"
-        point = fuse.private_point(config["GLUSTER_MOUNT_DIR"], environment)
-        timeout = config["GLUSTER_MOUNT_TIMEOUT"]
+        source = f"{config[GLUSTER_SERVER][0]}:{config[GLUSTER_VOLUME]}"
+        point = fuse.private_point(config[GLUSTER_MOUNT_DIR], environment)
+        timeout = config[GLUSTER_MOUNT_TIMEOUT]
         spec = MountSpec("volume", self.fstype, options, source, point, timeout, required=required)
         super().__init__(spec, environment, config)
         self._log = log
@@ -173,14 +179,14 @@ def log_errors(path: str, since: str) -> str:
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The client, and the directories from its mount."""
-    wanted = directories.wanted(environment, config, "GLUSTER")
-    log = config["GLUSTER_LOG_FILE"]
-    options = [*config["MOUNT_GLUSTERFS_OPT"], f"log-file={log}"]
-    if config["GLUSTER_SERVER"][1:]:
-        options.append(f"backup-volfile-servers={':'.join(config['GLUSTER_SERVER'][1:])}")
+    wanted = directories.wanted(environment, config, DIRECTORIES)
+    log = config[GLUSTER_LOG_FILE]
+    options = [*config[MOUNT_GLUSTERFS_OPT], f"log-file={log}"]
+    if config[GLUSTER_SERVER][1:]:
+        options.append(f"backup-volfile-servers={':'.join(config[GLUSTER_SERVER][1:])}")
     volume = Gluster(tuple(options), log, environment, config, [item.path.lstrip("/") for item in wanted])
     warnings = []
-    if not config["GLUSTER_SERVER"][1:]:
+    if not config[GLUSTER_SERVER][1:]:
         warnings.append("GLUSTER_SERVER has one server: while it is down nothing is mounted, whatever bricks there are")
     return Plan("gluster", environment, config, fuse_tree.steps(volume, wanted), warnings)
 

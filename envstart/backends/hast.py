@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envstart.config import common
-from envstart.config.schema import NAME, Option, boolean, choice, identifier, integer
+from envstart.config.schema import NAME, Option, identifier
 from envstart.engine.plan import Plan
-from envstart.storage import volume
+from envstart.storage import hast, volume, volume_keys
 from envstart.storage.hast import Role
 
 if TYPE_CHECKING:
@@ -28,30 +28,17 @@ def resource(value: str) -> str:
 
 
 OPTIONS: Options = (
-    Option("HAST_RESOURCE", resource, None, "resource in hast.conf(5)", placeholders=(NAME,)),
-    Option(
-        "HAST_TAKEOVER",
-        boolean,
-        "0",
-        "become primary although the other node is primary too; both then have data that the other lacks",
-    ),
-    Option(
-        "HAST_WAIT",
-        integer(1, 3600, "seconds"),
-        "25",
-        "seconds that a primary on the other node gets to go away, and the device to appear; half of it is how long a "
-        "start listens for such a primary, if that node does not say what it is",
-    ),
-    Option("HAST_STOP_ROLE", choice("secondary", "init"), "secondary", "role of this node after a stop"),
-    *volume.GELI,
-    *volume.VOLUME,
+    HAST_RESOURCE := Option("HAST_RESOURCE", resource, None, "resource in hast.conf(5)", placeholders=(NAME,)),
+    *hast.OPTIONS,
+    *volume_keys.GELI,
+    *volume_keys.VOLUME,
     *common.OPTIONS,
 )
 
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The role, GELI, a look, the mount."""
-    device = Role(config, config["HAST_RESOURCE"])
+    device = Role(config, config[HAST_RESOURCE])
     steps = [device, *volume.steps(environment, config, device, guarded=False)]
-    warnings = ["HAST_TAKEOVER is set: a start does not mind another primary"] if config["HAST_TAKEOVER"] else []
+    warnings = ["HAST_TAKEOVER is set: a start does not mind another primary"] if config[hast.HAST_TAKEOVER] else []
     return Plan("hast", environment, config, steps, warnings)

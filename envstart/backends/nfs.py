@@ -126,19 +126,23 @@ def _says_version(option: str) -> bool:
     return option.startswith("vers=") or option in ("nfsv2", "nfsv3", "nfsv4")
 
 
+DIRECTORIES = directories.keys("NFS_SERVER", "/nfs", "on the server")
 OPTIONS: Options = (
-    Option("NFS_SERVER", host_name, None, "name or address of the server"),
-    *directories.options("NFS_SERVER", "/nfs", "on the server"),
-    Option(
+    NFS_SERVER := Option("NFS_SERVER", host_name, None, "name or address of the server"),
+    *DIRECTORIES,
+    *directories.OPTIONS,
+    MOUNT_NFS_OPT := Option(
         "MOUNT_NFS_OPT",
         mount_options,
         "-orw -overs=4 -orsize=32768 -owsize=32768 -oacregmax=3 -oacdirmin=3 -oacdirmax=3 -ohard -otcp -otimeout=300",
         "options of mount_nfs(8); retrycnt=1 and nocover are always added; for a server whose name has an IPv6 address "
         "that does not answer, write -oproto=tcp (IPv4 alone) in place of -otcp",
     ),
-    Option("NFS_VERSION", choice("3", "4"), "", "NFS version", "what MOUNT_NFS_OPT says"),
-    Option("NFS_MOUNT_TIMEOUT", integer(1, 3600, "seconds"), "10", "seconds one attempt to mount may take"),
-    Option(
+    NFS_VERSION := Option("NFS_VERSION", choice("3", "4"), "", "NFS version", "what MOUNT_NFS_OPT says"),
+    NFS_MOUNT_TIMEOUT := Option(
+        "NFS_MOUNT_TIMEOUT", integer(1, 3600, "seconds"), "10", "seconds one attempt to mount may take"
+    ),
+    CLONE_COMMAND := Option(
         "CLONE_COMMAND",
         clone_command("{old}", "{new}"),
         "",
@@ -146,7 +150,7 @@ OPTIONS: Options = (
         "there, as in: ssh root@172.16.0.1 cp -a {old} {new}",
         placeholders=("{old}", "{new}"),
     ),
-    Option(
+    CLONE_UNDO_COMMAND := Option(
         "CLONE_UNDO_COMMAND",
         clone_command("{new}"),
         "",
@@ -155,7 +159,7 @@ OPTIONS: Options = (
         "it stays, and is named",
         placeholders=("{new}",),
     ),
-    Option(
+    CLONE_TIMEOUT := Option(
         "CLONE_TIMEOUT",
         integer(1, 604800, "seconds"),
         "3600",
@@ -168,9 +172,9 @@ OPTIONS: Options = (
 def plan(environment: Environment, config: Config) -> Plan:
     """The mounts of one environment."""
     options = _options(config)
-    server = config["NFS_SERVER"]
+    server = config[NFS_SERVER]
     steps = []
-    wanted = directories.wanted(environment, config, "NFS_SERVER")
+    wanted = directories.wanted(environment, config, DIRECTORIES)
     for item in wanted:
         _check_length(options, server, item.path)
         spec = MountSpec(
@@ -179,9 +183,9 @@ def plan(environment: Environment, config: Config) -> Plan:
             options,
             f"{server}:{item.path}",
             item.point,
-            config["NFS_MOUNT_TIMEOUT"],
+            config[NFS_MOUNT_TIMEOUT],
             servers=((server, _port(options)),),
-            shared=f"{server}:{config['NFS_SERVER_ROOT_DIR']}" if item.shared else "",
+            shared=f"{server}:{config[DIRECTORIES.root]}" if item.shared else "",
             own=[f"{server}:{other.path}" for other in wanted],
             lockd=version(options) != "4" and "nolockd" not in options,
         )
@@ -193,14 +197,14 @@ def derived(plan: Plan, _: Host) -> dict[str, str]:
     """Return the values of keys whose defaults depend on others."""
     config, options = plan.config, _options(plan.config)
     values = {"NFS_VERSION": version(options)}
-    if options != config["MOUNT_NFS_OPT"]:
+    if options != config[MOUNT_NFS_OPT]:
         values["MOUNT_NFS_OPT"] = " ".join(f"-o{option}" for option in options)
     return values
 
 
 def _options(config: Config) -> tuple[str, ...]:
-    options: tuple[str, ...] = config["MOUNT_NFS_OPT"]
-    wanted = config["NFS_VERSION"]
+    options: tuple[str, ...] = config[MOUNT_NFS_OPT]
+    wanted = config[NFS_VERSION]
     says = any(map(_says_version, options))
     if wanted and says and version(options) != wanted:
         if config.origin("MOUNT_NFS_OPT") != "default":
@@ -213,7 +217,7 @@ def _options(config: Config) -> tuple[str, ...]:
         says = False
     if wanted and not says:
         options += (f"nfsv{wanted}",)
-    if config["NFS_SERVER"].startswith("["):
+    if config[NFS_SERVER].startswith("["):
         # proto=tcp means IPv4 only, and fails without a word on an IPv6 address (docs/freebsd.md#nfs-options).
         options = tuple("proto=tcp6" if option == "proto=tcp" else option for option in options)
     return options

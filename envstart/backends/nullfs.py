@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 TITLE = "directories of this host, and thin jails (nullfs on FreeBSD, bind mounts on Linux)"
 
 
+DIRECTORIES = directories.keys("NULLFS", None, "of this host")
 OPTIONS: Options = (
-    *directories.options("NULLFS", None, "of this host"),
-    require_mounted("NULLFS", "NULLFS_ROOT_DIR", "NULLFS_ROOT_DIR itself"),
-    Option(
+    *DIRECTORIES,
+    *directories.OPTIONS,
+    NULLFS_REQUIRE_MOUNTED := require_mounted("NULLFS_REQUIRE_MOUNTED", "NULLFS_ROOT_DIR", "NULLFS_ROOT_DIR itself"),
+    MOUNT_NULLFS_OPT := Option(
         "MOUNT_NULLFS_OPT",
         mount_words,
         "rw",
@@ -46,8 +48,8 @@ def inputs(environment: Environment, config: Config) -> dict[str, str]:
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The mounts of one environment."""
-    wanted = directories.wanted(environment, config, "NULLFS")
-    layers = thin.lines(environment, config)
+    wanted = directories.wanted(environment, config, DIRECTORIES)
+    layers = thin.lines(environment, config, config[DIRECTORIES.root])
     if layers:
         wanted = [item for item in wanted if item.name != "data"]
     for item in (*wanted, *layers):
@@ -59,26 +61,26 @@ def plan(environment: Environment, config: Config) -> Plan:
         spec = MountSpec(
             item.name,
             "nullfs",
-            config["MOUNT_NULLFS_OPT"],
+            config[MOUNT_NULLFS_OPT],
             item.path,
             item.point,
             thin.ATTEMPT_TIMEOUT,
-            shared=config["NULLFS_ROOT_DIR"] if item.shared else "",
+            shared=config[DIRECTORIES.root] if item.shared else "",
             own=[other.path for other in wanted],
             beside=points,
         )
         steps.append(Mount(spec, environment, config))
-    if config["ZFS_CLONE"]:
+    if clone := config[thin.ZFS_CLONE]:
         from envstart.steps import zfs
 
         own = next(item for item in (*layers, *wanted) if item.name == ("skeleton" if layers else "data"))
-        steps += zfs.steps(environment, config, own.path)
-    elif config["ZFS_SKELETON_SNAPSHOT"]:
+        steps += zfs.steps(environment, config, clone, own.path)
+    elif config[thin.ZFS_SKELETON_SNAPSHOT]:
         raise ConfigError("cannot clone ZFS_SKELETON_SNAPSHOT: set ZFS_CLONE to the name that the clone shall have")
     steps += thin.steps(layers, points, environment, config)
-    if config["NULLFS_REQUIRE_MOUNTED"]:
+    if config[NULLFS_REQUIRE_MOUNTED]:
         from envstart.steps import required
 
-        root: str = config["NULLFS_ROOT_DIR"]
-        steps = [*required.steps(config, "NULLFS", root, root), *steps]
+        root = config[DIRECTORIES.root]
+        steps = [*required.steps(config, NULLFS_REQUIRE_MOUNTED, root, root), *steps]
     return Plan("nullfs", environment, config, steps, thin.warnings(config))

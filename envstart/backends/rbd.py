@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envstart.config import common
-from envstart.config.schema import ALNUM, NAME, Option, integer
+from envstart.config.schema import ALNUM, NAME, Option
 from envstart.engine.plan import Plan
 from envstart.steps import ceph
-from envstart.storage import volume
-from envstart.storage.rbd import Mapped
+from envstart.storage import volume, volume_keys
+from envstart.storage.rbd import RBD_MAP_TIMEOUT, Mapped
 
 if TYPE_CHECKING:
     from envstart.config.load import Config
@@ -33,7 +33,7 @@ def image(value: str) -> str:
 
 
 OPTIONS: Options = (
-    Option(
+    RBD_IMAGE := Option(
         "RBD_IMAGE",
         image,
         None,
@@ -41,14 +41,14 @@ OPTIONS: Options = (
         placeholders=(NAME,),
     ),
     *ceph.OPTIONS,
-    Option("RBD_MAP_TIMEOUT", integer(1, 3600, "seconds"), "30", "seconds one attempt to map it may take"),
-    *volume.GELI,
-    *volume.VOLUME,
+    RBD_MAP_TIMEOUT,
+    *volume_keys.GELI,
+    *volume_keys.VOLUME,
     *common.OPTIONS,
 )
 
 
 def plan(environment: Environment, config: Config) -> Plan:
     """The image, GELI, a look, the mount."""
-    device = Mapped(config, config["RBD_IMAGE"], read_only="ro" in config["VOLUME_OPTIONS"])
+    device = Mapped(config, config[RBD_IMAGE], read_only="ro" in config[volume_keys.VOLUME_OPTIONS])
     return Plan("rbd", environment, config, [device, *volume.steps(environment, config, device, guarded=True)])

@@ -75,3 +75,5 @@ OPTIONS: Options = (
 NAMES = frozenset(option.name for option in OPTIONS)
 # Values that allow all force that a stop can use.
 FORCED = {STOP_FORCE.name: True, STOP_KILL.name: True}
+# By the name of the directory.
+REQUIRED = {"data": REQUIRE_DATA, "system": REQUIRE_SYSTEM, "fstab": REQUIRE_FSTAB, "rcconf": REQUIRE_RCCONF}

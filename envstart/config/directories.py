@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from envstart.config.schema import Option, boolean, directory
 from envstart.errors import ConfigError
@@ -15,39 +15,54 @@ if TYPE_CHECKING:
     from envstart.config.schema import Options
     from envstart.environment import Environment
 
-_HOLDS = {"DATA": "its data", "SYSTEM": "its system data", "FSTAB": "its fstab files", "RCCONF": "its rc.conf files"}
+OPTIONS: Options = (
+    MOUNT_SYSTEM := Option("MOUNT_SYSTEM", boolean, "1", "mount the system directory (-s)"),
+    MOUNT_FSTAB := Option("MOUNT_FSTAB", boolean, "1", "mount the fstab directory, for jails, which have one (-f)"),
+    MOUNT_RCCONF := Option(
+        "MOUNT_RCCONF",
+        boolean,
+        "0",
+        "mount an rcconf directory, on a directory of the jail's or VM's name below the shared one (-r), where "
+        "CBSD itself never looks",
+    ),
+    RCCONF_SHARED := Option(
+        "RCCONF_SHARED",
+        boolean,
+        "0",
+        "with MOUNT_RCCONF: one rcconf directory serves all jails and VMs, and is mounted on -r itself, where CBSD "
+        "leaves the rc.conf_NAME of a jail or VM that it unregisters",
+    ),
+)
 
 
-def options(prefix: str, root_default: str | None, place: str) -> Options:
-    """The rows of the keys that say where the directories are, and which of them are wanted."""
-    return (
+class Keys(NamedTuple):
+    """The rows of the keys that say where the directories of all jails and VMs are."""
+
+    root: Option[str]
+    data: Option[str | None]
+    system: Option[str | None]
+    fstab: Option[str | None]
+    rcconf: Option[str | None]
+
+    def path(self, config: Config, name: str) -> str:
+        """Return the directory with one per jail or VM: ``data``, ``system``, ``fstab`` or ``rcconf``."""
+        option: Option[str | None] = getattr(self, name)
+        return (config[option] or f"{config[self.root].rstrip('/')}/{name}").rstrip("/")
+
+
+def keys(prefix: str, root_default: str | None, place: str) -> Keys:
+    """Return the rows of a backend whose directories are ``place``."""
+
+    def own(name: str, content: str) -> Option[str | None]:
+        text = f"directory {place} with a directory per jail or VM: {content}"
+        return Option(f"{prefix}_{name.upper()}_DIR", directory, "", text, f"{prefix}_ROOT_DIR/{name}")
+
+    return Keys(
         Option(f"{prefix}_ROOT_DIR", directory, root_default, f"directory {place} that the four below are in"),
-        *(
-            Option(
-                f"{prefix}_{name}_DIR",
-                directory,
-                "",
-                f"directory {place} with a directory per jail or VM: {holds}",
-                f"{prefix}_ROOT_DIR/{name.lower()}",
-            )
-            for name, holds in _HOLDS.items()
-        ),
-        Option("MOUNT_SYSTEM", boolean, "1", "mount the system directory (-s)"),
-        Option("MOUNT_FSTAB", boolean, "1", "mount the fstab directory, for jails, which have one (-f)"),
-        Option(
-            "MOUNT_RCCONF",
-            boolean,
-            "0",
-            "mount an rcconf directory, on a directory of the jail's or VM's name below the shared one (-r), where "
-            "CBSD itself never looks",
-        ),
-        Option(
-            "RCCONF_SHARED",
-            boolean,
-            "0",
-            "with MOUNT_RCCONF: one rcconf directory serves all jails and VMs, and is mounted on -r itself, where CBSD "
-            "leaves the rc.conf_NAME of a jail or VM that it unregisters",
-        ),
+        own("data", "its data"),
+        own("system", "its system data"),
+        own("fstab", "its fstab files"),
+        own("rcconf", "its rc.conf files"),
     )
 
 
@@ -63,28 +78,24 @@ class Wanted:
         self.shared = shared
 
 
-def wanted(environment: Environment, config: Config, prefix: str) -> list[Wanted]:
+def wanted(environment: Environment, config: Config, keys: Keys) -> list[Wanted]:
     """The directories of ``environment``: rcconf, system, fstab, data, so that a stop, which goes backwards, begins
     with data: it is the one that can be busy."""
 
-    def held(name: str) -> str:
-        own: str | None = config[f"{prefix}_{name.upper()}_DIR"]
-        return own.rstrip("/") if own else f"{config[f'{prefix}_ROOT_DIR'].rstrip('/')}/{name}"
-
     own = environment.name
     mounts = []
-    if config["MOUNT_RCCONF"]:
+    if config[MOUNT_RCCONF]:
         if environment.rcconf is None:
             raise ConfigError("cannot mount rcconf: MOUNT_RCCONF is set, but there is no -r")
-        if config["RCCONF_SHARED"]:
-            mounts.append(Wanted("rcconf", held("rcconf"), environment.rcconf, shared=True))
+        if config[RCCONF_SHARED]:
+            mounts.append(Wanted("rcconf", keys.path(config, "rcconf"), environment.rcconf, shared=True))
         else:
-            mounts.append(Wanted("rcconf", f"{held('rcconf')}/{own}", f"{environment.rcconf}/{own}"))
-    if config["MOUNT_SYSTEM"]:
-        mounts.append(Wanted("system", f"{held('system')}/{own}", environment.system))
-    if config["MOUNT_FSTAB"] and environment.fstab is not None:
-        mounts.append(Wanted("fstab", f"{held('fstab')}/{own}", environment.fstab))
-    mounts.append(Wanted("data", f"{held('data')}/{own}", environment.data))
+            mounts.append(Wanted("rcconf", f"{keys.path(config, 'rcconf')}/{own}", f"{environment.rcconf}/{own}"))
+    if config[MOUNT_SYSTEM]:
+        mounts.append(Wanted("system", f"{keys.path(config, 'system')}/{own}", environment.system))
+    if config[MOUNT_FSTAB] and environment.fstab is not None:
+        mounts.append(Wanted("fstab", f"{keys.path(config, 'fstab')}/{own}", environment.fstab))
+    mounts.append(Wanted("data", f"{keys.path(config, 'data')}/{own}", environment.data))
     seen: dict[str, str] = {}
     for item in mounts:
         if item.path in seen:

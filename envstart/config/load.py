@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from envstart.config import shell
 from envstart.config.schema import fill
@@ -64,14 +64,13 @@ class Config:
         self._texts = texts
         self._origins = origins
 
-    @overload
-    def __getitem__(self, key: Option[_T]) -> _T: ...
+    def __getitem__(self, option: Option[_T]) -> _T:
+        value: _T = self._values[option.name]
+        return value
 
-    @overload
-    def __getitem__(self, key: str) -> Any: ...
-
-    def __getitem__(self, key: str | Option[Any]) -> Any:
-        return self._values[key if isinstance(key, str) else key.name]
+    def value(self, key: str) -> Any:
+        """Return the value of a key by its name, for who reads keys of any backend."""
+        return self._values[key]
 
     def replace(self, **values: Any) -> Config:
         """The same with other values."""

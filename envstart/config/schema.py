@@ -10,7 +10,7 @@ import string
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Literal, TypeVar, overload
 
-_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 
 # What a value can have in place of the environment's name.
 NAME = "{name}"
@@ -18,7 +18,7 @@ _WRITE_OUT = "nothing is filled in here; write it out, in a section [NAME] if ne
 ALNUM = frozenset(string.ascii_letters + string.digits)
 
 
-class Option(Generic[_T]):
+class Option(Generic[_T_co]):
     """One key. ``default`` is text, read by ``parse`` like the file's; None: the key is required.
 
     An empty value means the default, as in CBSD's own sample, and an empty default is the value None, which
@@ -29,9 +29,9 @@ class Option(Generic[_T]):
 
     @overload
     def __init__(
-        self: Option[_T | None],
+        self: Option[_T_co | None],
         name: str,
-        parse: Callable[[str], _T],
+        parse: Callable[[str], _T_co],
         default: Literal[""],
         help: str,
         default_help: str = "",
@@ -42,7 +42,7 @@ class Option(Generic[_T]):
     def __init__(
         self,
         name: str,
-        parse: Callable[[str], _T],
+        parse: Callable[[str], _T_co],
         default: str | None,
         help: str,
         default_help: str = "",
@@ -253,13 +253,10 @@ def names(value: str) -> tuple[str, ...]:
     return entries
 
 
-REQUIRE_MOUNTED = "{}_REQUIRE_MOUNTED"
-
-
-def require_mounted(prefix: str, what: str, itself: str) -> Option[str]:
+def require_mounted(name: str, what: str, itself: str) -> Option[str]:
     """Return the row of a key (see required.py): ``what`` must lie in a directory, which ``itself`` is if it is 1."""
     return Option(
-        REQUIRE_MOUNTED.format(prefix),
+        name,
         self_or_directory,
         "0",
         f"directory that must be a mount point, and that {what} lies in; 1: {itself}; else a start ends (75), so that "

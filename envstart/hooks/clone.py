@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from envstart import environment, lifecycle
+from envstart.backends import nfs
 from envstart.config import common, directories, staging
 from envstart.config.schema import ALNUM
 from envstart.engine.plan import NOT_READY, READY, Observation, Plan
@@ -72,19 +73,19 @@ def environments(variables: Mapping[str, str]) -> tuple[Environment, Environment
 def planned(old: Environment, new: Environment, path: str | None) -> Plan:
     """Plan copies of all directories that ``old`` has to itself on the server, and the mount of the new data."""
     source, target = (lifecycle.load("nfs", jail, path) for jail in (old, new))
-    config, server = target.config, target.config["NFS_SERVER"]
+    config, server = target.config, target.config[nfs.NFS_SERVER]
     failure = f"cannot clone {old.name} to {new.name}"
-    if config["CLONE_COMMAND"] is None:
+    if config[nfs.CLONE_COMMAND] is None:
         hint = f"as in: ssh root@{server} cp -a {{old}} {{new}}"
         raise ConfigError(f"{failure}: CLONE_COMMAND is not set", hint=hint)
-    if source.config["NFS_SERVER"] != server:
-        raise ConfigError(f"{failure} on the server: one is on {source.config['NFS_SERVER']}, the other on {server}")
+    if source.config[nfs.NFS_SERVER] != server:
+        raise ConfigError(f"{failure} on the server: one is on {source.config[nfs.NFS_SERVER]}, the other on {server}")
     (data,) = (step for step in target.steps if isinstance(step, Mount) and step.name == "data")
     originals = {
-        item.name: item.path for item in directories.wanted(old, source.config, "NFS_SERVER") if not item.shared
+        item.name: item.path for item in directories.wanted(old, source.config, nfs.DIRECTORIES) if not item.shared
     }
     copies: list[Copy] = []
-    for item in directories.wanted(new, config, "NFS_SERVER"):
+    for item in directories.wanted(new, config, nfs.DIRECTORIES):
         original = originals.get(item.name)
         if original is None or item.shared:
             continue
@@ -135,18 +136,20 @@ class Copy(Block):
         super().__init__(f"copy of {name}", old)
         self._kind = name
         self.config = plan.config
-        self._undo: tuple[str, ...] | None = self.config["CLONE_UNDO_COMMAND"]
+        command = self.config[nfs.CLONE_COMMAND]
+        self._command = command or ()
+        self._undo = self.config[nfs.CLONE_UNDO_COMMAND]
         self._places = {"{old}": old, "{new}": new}
         self._data = data
         self.environment = plan.environment
-        self.target = f"{self.config['NFS_SERVER']}:{new}"
+        self.target = f"{self.config[nfs.NFS_SERVER]}:{new}"
 
     def _filled(self, words: Sequence[str]) -> tuple[str, ...]:
         return tuple(self._places.get(word, word) for word in words)
 
     async def _run(self, host: Host, words: Sequence[str]) -> Result:
         """Run one of the configured commands; the time it takes does not count for TIMEOUT."""
-        timeout, deadline = self.config["CLONE_TIMEOUT"], host.deadline
+        timeout, deadline = self.config[nfs.CLONE_TIMEOUT], host.deadline
         began, end, limit = deadline.elapsed(), deadline.end, deadline.limit
         deadline.end = deadline.limit = end + timeout
         try:
@@ -163,7 +166,7 @@ class Copy(Block):
             self._data.options,
             self.target,
             f"{staging.DIR}/clones/{file_name(self.environment)}.{self._kind}",
-            self.config["NFS_MOUNT_TIMEOUT"],
+            self.config[nfs.NFS_MOUNT_TIMEOUT],
             private=staging.PARENT,
         )
         look = Mount(spec, self.environment, self.config)
@@ -190,17 +193,17 @@ class Copy(Block):
             return Observation(NOT_READY, problem=NotFoundError(f"cannot find {self.target}: it is not made yet"))
         if await self.exists(host):
             return Observation(READY)
-        said = f"{self.config['CLONE_COMMAND'][0]} said that it is done"
+        said = f"{self._command[0]} said that it is done"
         error = EnvstartError(f"cannot find {self.target}: {said}", hint="look at CLONE_COMMAND")
         return Observation(NOT_READY, problem=error)
 
     async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
         """Return the command that copies."""
-        return [self._filled(self.config["CLONE_COMMAND"])] if verb == "start" else []
+        return [self._filled(self._command)] if verb == "start" else []
 
     async def start(self, host: Host) -> None:
         """Run the command that copies; EnvstartError."""
-        words = self.config["CLONE_COMMAND"]
+        words = self._command
         host.on_failure(lambda: self._undo_start(host))
         result = await self._run(host, words)
         failure = f"cannot copy {self.source} to {self.target}: {words[0]}"

@@ -59,7 +59,7 @@ def plan(host: Host, backend: str, environment: Environment, path: str | None = 
             return _by_table(host, backend, environment, error, force=force)
     if recorded is None or _is_of(recorded, configured):
         return configured
-    by_record = _by_record(host, recorded, {key: configured.config[key] for key in common.NAMES})
+    by_record = _by_record(host, recorded, {key: configured.config.value(key) for key in common.NAMES})
     if by_record is None or (_is_mounted(host, configured) and not _is_mounted(host, by_record)):
         return configured
     host.report.note(f"the configuration has changed since the start; using the record of the start: {recorded.path}")

@@ -41,16 +41,20 @@ def user(value: str) -> str:
 
 
 OPTIONS = (
-    Option("CEPH_MONITORS", monitors, "", "monitors of the cluster, HOST or HOST:PORT", "those in CEPH_CONF"),
-    Option("CEPH_CONF", directory, "", "configuration file of the cluster", "ceph.conf where Ceph looks for it"),
-    Option(
+    CEPH_MONITORS := Option(
+        "CEPH_MONITORS", monitors, "", "monitors of the cluster, HOST or HOST:PORT", "those in CEPH_CONF"
+    ),
+    CEPH_CONF := Option(
+        "CEPH_CONF", directory, "", "configuration file of the cluster", "ceph.conf where Ceph looks for it"
+    ),
+    CEPH_USER := Option(
         "CEPH_USER",
         user,
         None,
         "name of this host's client in the cluster (without the word client. before it)",
         placeholders=(NAME,),
     ),
-    Option(
+    CEPH_KEYRING := Option(
         "CEPH_KEYRING",
         directory,
         "",
@@ -76,23 +80,29 @@ def access(config: Config) -> tuple[str, ...]:
 
 def identity(config: Config) -> tuple[str, ...]:
     """Return those that rbd-ggate(8) takes from CEPH_ARGS alone (main() in Ceph's src/tools/rbd_ggate/main.cc)."""
-    return (f"--id={config['CEPH_USER']}", *(("-c", config["CEPH_CONF"]) if config["CEPH_CONF"] else ()))
+    return (f"--id={config[CEPH_USER]}", *(("-c", config[CEPH_CONF]) if config[CEPH_CONF] else ()))
 
 
 def reach(config: Config) -> tuple[str, ...]:
     """Return the others of them: where the cluster is, and the key."""
     options: list[str] = []
-    if config["CEPH_MONITORS"]:
-        options += ["-m", ",".join(config["CEPH_MONITORS"])]
-    if config["CEPH_KEYRING"]:
-        options += ["--keyring", config["CEPH_KEYRING"]]
+    if monitors := monitors_of(config):
+        options += ["-m", monitors]
+    if keyring := config[CEPH_KEYRING]:
+        options += ["--keyring", keyring]
     return tuple(options)
+
+
+def monitors_of(config: Config) -> str:
+    """Return the monitors with commas between them; "" if ceph.conf(5) has them."""
+    addresses = config[CEPH_MONITORS]
+    return ",".join(addresses or ())
 
 
 async def check_key(host: Host, config: Config) -> None:
     """Raise unless only root can read the key."""
-    if config["CEPH_KEYRING"]:
-        await keyfile.check(host, [config["CEPH_KEYRING"]], config[common.PROBE_TIMEOUT], "correct CEPH_KEYRING")
+    if keyring := config[CEPH_KEYRING]:
+        await keyfile.check(host, [keyring], config[common.PROBE_TIMEOUT], "correct CEPH_KEYRING")
 
 
 async def key(host: Host, config: Config) -> str | None:
@@ -100,7 +110,7 @@ async def key(host: Host, config: Config) -> str | None:
 
     PermissionDeniedError.
     """
-    path, name = config["CEPH_KEYRING"], f"client.{config['CEPH_USER']}"
+    path, name = config[CEPH_KEYRING], f"client.{config[CEPH_USER]}"
     if not path:
         return None
     await check_key(host, config)

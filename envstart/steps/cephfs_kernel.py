@@ -11,7 +11,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from envstart.config.schema import ALNUM, mount_words
+from envstart.config.schema import ALNUM, Option, choice, identifier, integer, mount_words
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -72,6 +72,20 @@ def mount_options(value: str) -> tuple[str, ...]:
     return options
 
 
+CEPH_FS_NAME = Option("CEPH_FS_NAME", identifier, "", "name of the file system", "the cluster's default")
+CEPH_MODE = Option("CEPH_MODE", choice("rw", "ro"), "rw", "ro: nothing can be written")
+CEPH_MOUNT_TIMEOUT = Option(
+    "CEPH_MOUNT_TIMEOUT", integer(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"
+)
+MOUNT_CEPH_OPT = Option(
+    "MOUNT_CEPH_OPT",
+    mount_options,
+    "",
+    'kernel: options of mount.ceph(8), as in "noatime ms_mode=secure", the latter with HOST:3300 as monitors',
+    "none",
+)
+
+
 def is_there() -> bool:
     """Tell if this host can mount CephFS by its kernel."""
     return os.access(_HELPER, os.X_OK) and table_linux.has_file_system("ceph")
@@ -82,17 +96,17 @@ class KernelMount(Mount):
 
     def __init__(self, item: Wanted, environment: Environment, config: Config) -> None:
         """Make the options of mount.ceph(8) from the configuration."""
-        seconds: int = config["CEPH_MOUNT_TIMEOUT"]
-        options = [config["CEPH_MODE"], *(config["MOUNT_CEPH_OPT"] or ()), f"name={config['CEPH_USER']}"]
+        seconds: int = config[CEPH_MOUNT_TIMEOUT]
+        options = [config[CEPH_MODE], *(config[MOUNT_CEPH_OPT] or ()), f"name={config[ceph.CEPH_USER]}"]
         options.append(f"mount_timeout={max(1, seconds - _TELLING)}")
-        if config["CEPH_FS_NAME"]:
-            options.append(f"mds_namespace={config['CEPH_FS_NAME']}")
-        if config["CEPH_CONF"]:
-            options.append(f"conf={config['CEPH_CONF']}")
-        if config["CEPH_KEYRING"]:
+        if config[CEPH_FS_NAME]:
+            options.append(f"mds_namespace={config[CEPH_FS_NAME]}")
+        if config[ceph.CEPH_CONF]:
+            options.append(f"conf={config[ceph.CEPH_CONF]}")
+        if config[ceph.CEPH_KEYRING]:
             options.append("secretfile=/proc/self/fd/0")
         # Without monitors mount.ceph asks ceph.conf.
-        source = f"{','.join(config['CEPH_MONITORS'] or ())}:{item.path}"
+        source = f"{ceph.monitors_of(config)}:{item.path}"
         super().__init__(MountSpec(item.name, "ceph", tuple(options), source, item.point, seconds), environment, config)
 
     @staticmethod
@@ -116,7 +130,7 @@ class KernelMount(Mount):
         own_monitors, _, own_path = self.source.partition(":/")
         if path != f"/{own_path}" or not _may_be_one_cluster(own_monitors.split(","), monitors):
             return False
-        wanted = self.config["CEPH_FS_NAME"] or ""
+        wanted = self.config[CEPH_FS_NAME] or ""
         if name != wanted:
             raise ConfigError(
                 f"cannot use {entry.point}: {entry} is mounted there, from {_named(name)}, and the configuration says "
@@ -129,7 +143,7 @@ class KernelMount(Mount):
         """Raise unless the kernel can mount it, and the key can be read."""
         self._refuse_elsewhere(host)
         await ceph.check_key(host, self.config)
-        if self.config["CEPH_KEYRING"]:
+        if self.config[ceph.CEPH_KEYRING]:
             host.require("ceph-authtool")
 
     def _refuse_elsewhere(self, host: Host) -> None:

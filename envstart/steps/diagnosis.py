@@ -118,8 +118,8 @@ def _no_source(mount: Mount, result: Result, doing: str) -> EnvstartError | None
         return None
     config = mount.config
     keys = [key for key in config if key.startswith(("NULLFS_", "BASE_", "SKELETON_")) and key.endswith("_DIR")]
-    named = [key for key in keys if config[key] and is_below(mount.source, config[key])]
-    key = max(named, key=lambda name: len(config[name]), default="")
+    named = [key for key in keys if config.value(key) and is_below(mount.source, config.value(key))]
+    key = max(named, key=lambda name: len(config.value(name)), default="")
     what = f"{key} ({config.origin(key)})" if key else "the path"
     text = f"cannot {doing}: source directory {mount.source} does not exist"
     return NotFoundError(text, hint=f"create it, or correct {what}")

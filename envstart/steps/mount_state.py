@@ -47,8 +47,8 @@ class MountState(plan.Step):
         self.probe_timeout: float = config[common.PROBE_TIMEOUT]
         required = spec.required
         if required is None:
-            required = config[f"REQUIRE_{spec.name.upper()}"] or () if spec.name in DIRECTORIES else ()
-        self.required = tuple(required)
+            required = config[common.REQUIRED[spec.name]] if spec.name in common.REQUIRED else None
+        self.required = tuple(required or ())
 
     @property
     def touched_paths(self) -> Sequence[str]:

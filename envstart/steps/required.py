@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envstart.config.schema import REQUIRE_MOUNTED, SELF
+from envstart.config.schema import SELF
 from envstart.engine import plan
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, TemporaryError
 from envstart.paths import is_below
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from envstart.config.load import Config
+    from envstart.config.schema import Option
     from envstart.system.host import Host
 
 
-def steps(config: Config, prefix: str, used: str, itself: str) -> list[plan.Step]:
+def steps(config: Config, key: Option[str], used: str, itself: str) -> list[plan.Step]:
     """Return what looks at the directory that the key names, if it names one: ``used`` must lie in it."""
-    key = REQUIRE_MOUNTED.format(prefix)
-    value: str = config[key]
+    value = config[key]
     if not value:
         return []
     path = itself if value == SELF else value
     if not is_below(used, path):
-        raise ConfigError(f"cannot use {key}={path}: {used} does not lie in it", hint="correct one of them")
-    return [MountedDirectory(key, path)]
+        raise ConfigError(f"cannot use {key.name}={path}: {used} does not lie in it", hint="correct one of them")
+    return [MountedDirectory(key.name, path)]
 
 
 class MountedDirectory(plan.Step):

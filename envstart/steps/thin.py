@@ -16,7 +16,7 @@ from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError,
 from envstart.steps import mountpoint
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
-from envstart.steps.thin_fstab import SKELETON, Line, read
+from envstart.steps.thin_fstab import SKELETON, THIN_FSTAB, Line, read
 from envstart.system import filesystem
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def snapshot(value: str) -> str:
 
 
 OPTIONS = (
-    Option(
+    BASE_DIR := Option(
         "BASE_DIR",
         directory,
         "",
@@ -62,7 +62,7 @@ OPTIONS = (
         "no thin jail",
         placeholders=(NAME,),
     ),
-    Option(
+    SKELETON_DIR := Option(
         "SKELETON_DIR",
         directory,
         "",
@@ -71,15 +71,8 @@ OPTIONS = (
         "NULLFS_ROOT_DIR/skeleton/NAME",
         placeholders=(NAME,),
     ),
-    Option(
-        "THIN_FSTAB",
-        directory,
-        "",
-        "thin jail: file with further nullfs mounts, of directories and files, as fstab(5) has them, below the data "
-        "directory; a line for that directory itself stands for BASE_DIR, one for skeleton in it for SKELETON_DIR",
-        placeholders=(NAME,),
-    ),
-    Option(
+    THIN_FSTAB,
+    ZFS_CLONE := Option(
         "ZFS_CLONE",
         dataset,
         "",
@@ -88,7 +81,7 @@ OPTIONS = (
         "no ZFS",
         placeholders=(NAME,),
     ),
-    Option(
+    ZFS_SKELETON_SNAPSHOT := Option(
         "ZFS_SKELETON_SNAPSHOT",
         snapshot,
         "",
@@ -98,12 +91,10 @@ OPTIONS = (
 )
 
 
-def lines(environment: Environment, config: Config) -> list[Line]:
+def lines(environment: Environment, config: Config, store: str) -> list[Line]:
     """Return the mounts of a thin jail: base, skeleton, the rest of THIN_FSTAB; none if it is none. ConfigError."""
     root = environment.data
-    base: str | None = config["BASE_DIR"]
-    skeleton: str | None = config["SKELETON_DIR"]
-    path: str | None = config["THIN_FSTAB"]
+    base, skeleton, path = config[BASE_DIR], config[SKELETON_DIR], config[THIN_FSTAB]
     rows = read(config.inputs["THIN_FSTAB"], path, root) if path else []
     given = {row.point: row for row in rows}
     for key, value, point in (("BASE_DIR", base, root), ("SKELETON_DIR", skeleton, f"{root}/{SKELETON}")):
@@ -113,7 +104,7 @@ def lines(environment: Environment, config: Config) -> list[Line]:
         if skeleton or path:
             raise ConfigError(f"cannot make a thin jail of {environment.name} without a base: set BASE_DIR")
         return []
-    own = skeleton or f"{config['NULLFS_ROOT_DIR'].rstrip('/')}/{SKELETON}/{environment.name}"
+    own = skeleton or f"{store.rstrip('/')}/{SKELETON}/{environment.name}"
     first = given.pop(root, None) or Line(root, base or "", root, ("ro",))
     second = given.pop(f"{root}/{SKELETON}", None) or Line(root, own, f"{root}/{SKELETON}", ("rw",))
     return [first, second, *given.values()]
@@ -122,9 +113,9 @@ def lines(environment: Environment, config: Config) -> list[Line]:
 def warnings(config: Config) -> list[str]:
     """Return doubts about the configuration of a thin jail."""
     return [
-        f"{key} is {config[key]} for every jail: two jails would write to the same files"
-        for key in ("SKELETON_DIR", "ZFS_CLONE")
-        if config[key] and NAME not in config.text(key) and not config.origin(key).endswith("]")
+        f"{key.name} is {config[key]} for every jail: two jails would write to the same files"
+        for key in (SKELETON_DIR, ZFS_CLONE)
+        if config[key] and NAME not in config.text(key.name) and not config.origin(key.name).endswith("]")
     ]
 
 
@@ -155,7 +146,7 @@ class Base(Mount):
         except (NoResponseError, DeadlineExceededError) as error:
             raise TemporaryError(f"{doing}: it gives {error}") from None
         except OSError as error:
-            key = "BASE_DIR" if self.config["BASE_DIR"] else self.config["THIN_FSTAB"]
+            key = "BASE_DIR" if self.config[BASE_DIR] else self.config[THIN_FSTAB]
             raise NotFoundError(f"{doing}: {reason(error)}", hint=f"correct {key}") from None
         if not exists:
             raise NotFoundError(

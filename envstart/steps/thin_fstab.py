@@ -5,7 +5,7 @@ from __future__ import annotations
 from envstart.config import common
 from envstart.config.directories import Wanted
 from envstart.config.load import Config, mistakes, trusted_text
-from envstart.config.schema import directory
+from envstart.config.schema import NAME, Option, directory
 from envstart.errors import TemporaryError
 from envstart.mounts.vis import unvis
 from envstart.paths import is_below
@@ -23,6 +23,14 @@ _SWALLOWED = ("late", "noauto")
 _WAITING: dict[str, int] = {}
 # fstab(5): a line with this option is passed over.
 _IGNORED = "xx"
+THIN_FSTAB = Option(
+    "THIN_FSTAB",
+    directory,
+    "",
+    "thin jail: file with further nullfs mounts, of directories and files, as fstab(5) has them, below the data "
+    "directory; a line for that directory itself stands for BASE_DIR, one for skeleton in it for SKELETON_DIR",
+    placeholders=(NAME,),
+)
 
 
 class Line(Wanted):
@@ -42,7 +50,7 @@ def inputs(config: Config) -> dict[str, str]:
 
     ConfigError, TemporaryError if its server is dead, PermissionDeniedError if somebody else could have written it.
     """
-    path: str | None = config["THIN_FSTAB"]
+    path = config[THIN_FSTAB]
     if not path:
         return {}
     rows = [" ".join(_fields(row)) for row in _text(path, config[common.PROBE_TIMEOUT]).split("\n")]

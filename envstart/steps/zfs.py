@@ -19,7 +19,7 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
-from envstart.steps import diagnosis
+from envstart.steps import diagnosis, thin
 from envstart.steps.block import Block, only_on_freebsd
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
@@ -154,10 +154,9 @@ class Dataset(Mount):
         return [] if verb == "stop" and await self._mounts_itself(host) else await super().commands(host, verb)
 
 
-def steps(environment: Environment, config: Config, point: str) -> list[Step]:
+def steps(environment: Environment, config: Config, name: str, point: str) -> list[Step]:
     """Return the dataset of ZFS_CLONE, and its mount on ``point``."""
-    name = config["ZFS_CLONE"]
-    clone = Clone(name, config["ZFS_SKELETON_SNAPSHOT"])
+    clone = Clone(name, config[thin.ZFS_SKELETON_SNAPSHOT])
     # It asks the pool, which can be busy with what is being freed.
     timeout = config[common.TIMEOUT]
     spec = MountSpec("dataset", "zfs", ("rw",), name, point, timeout, lower=clone)

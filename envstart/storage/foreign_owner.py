@@ -12,7 +12,7 @@ from envstart.errors import BlockedError, TemporaryError, reason
 from envstart.mounts import commands
 from envstart.steps import unmount
 from envstart.steps.health import LEASE_SECONDS
-from envstart.storage import host_mark
+from envstart.storage import host_mark, volume_keys
 from envstart.storage.host_id import host_id, own_mark
 from envstart.system import filesystem
 from envstart.system.host import Host
@@ -62,7 +62,7 @@ class Glance:
             )
 
     async def _read(self, host: Host, device: str) -> tuple[str, tuple[str, int] | None]:
-        timeout, fstype = self._config[common.PROBE_TIMEOUT], self._config["VOLUME_FSTYPE"]
+        timeout, fstype = self._config[common.PROBE_TIMEOUT], self._config[volume_keys.VOLUME_FSTYPE]
         directories = [self._point.rpartition("/")[0], self._point]
         await host.call_with_timeout(host_mark.make_private, directories, timeout=timeout)
         argv = commands.mount(host.platform, fstype, ("ro",), device, self._point)
@@ -72,7 +72,7 @@ class Glance:
                 f"cannot mount {device}: it was not cleanly unmounted, and cannot be looked at: {result.words}"
             )
         workdir, lease = self._environment.workdir, None
-        if self._config["VOLUME_LAYOUT"] == "tree" and workdir and self._config[common.LEASE] == "refuse":
+        if self._config[volume_keys.VOLUME_LAYOUT] == "tree" and workdir and self._config[common.LEASE] == "refuse":
             lease = (f"{self._point}/system/locked", f"{workdir}/nodename")
         try:
             mark, other = await host.call_with_timeout(

@@ -13,7 +13,7 @@ from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, reason
 from envstart.steps.block import Block
-from envstart.storage import devices, fsck_preen, superblock
+from envstart.storage import devices, fsck_preen, superblock, volume_keys
 from envstart.storage.foreign_owner import Glance
 from envstart.system.host import Host
 
@@ -30,12 +30,12 @@ class Fsck(Block):
         """Look at nothing yet."""
         super().__init__("fsck", lower.source, lower)
         self.config = config
-        self._kind: str = config["VOLUME_FSTYPE"]
+        self._kind: str = config[volume_keys.VOLUME_FSTYPE]
         self._target = target
         self._glance = glance
         self._guarded = guarded
-        self._read_only = "ro" in config["VOLUME_OPTIONS"]
-        self._preens = config["FSCK"] == "preen" and not self._read_only
+        self._read_only = "ro" in config[volume_keys.VOLUME_OPTIONS]
+        self._preens = config[volume_keys.FSCK] == "preen" and not self._read_only
 
     async def inspect(self, host: Host) -> plan.Observation:
         """Tell whether it is mounted, or was looked at."""
@@ -96,7 +96,7 @@ class Fsck(Block):
         if state == superblock.DIRTY and not self._read_only:
             if self._guarded and not host.takeover:
                 await self._glance.refuse_foreign(host, device)
-            if self.config["FSCK"] == "refuse":
+            if self.config[volume_keys.FSCK] == "refuse":
                 raise ConfigError(f"{failure}: it was not cleanly unmounted", hint="fsck it, or set FSCK=preen")
         # A check of what is clean finds nothing, and can wait for other mounts of the host.
         if state != superblock.CLEAN and self._preens:

@@ -19,6 +19,7 @@ from envstart.config.load import Config
 from envstart.errors import BlockedError, EnvstartError, TemporaryError, UnavailableError
 from envstart.mounts import commands
 from envstart.mounts.table import Entry, Table
+from envstart.storage import volume_keys
 from envstart.system.command import Result
 from envstart.system.host import Host
 
@@ -52,7 +53,7 @@ async def argv(host: Host, fstype: str, device: str) -> tuple[str, ...]:
 
 async def preen(host: Host, config: Config, device: str) -> None:
     """Run fsck on a device that is not mounted; raise what keeps it from being mounted then."""
-    fstype = config["VOLUME_FSTYPE"]
+    fstype = config[volume_keys.VOLUME_FSTYPE]
     # Twice: what must be run again says so.
     for _ in range(2):
         result = await _run(host, config, device)
@@ -83,7 +84,7 @@ def _error(result: Result, fstype: str, failure: str) -> EnvstartError:
 
 async def _run(host: Host, config: Config, device: str) -> Result:
     """Run fsck once; TemporaryError with the culprit's name if it would wait for a mount that does not answer."""
-    command, timeout = commands.fsck(config["VOLUME_FSTYPE"], device), config["FSCK_TIMEOUT"]
+    command, timeout = commands.fsck(config[volume_keys.VOLUME_FSTYPE], device), config[volume_keys.FSCK_TIMEOUT]
     others = sources(await host.mounts())
     why = ""
     if others and host.platform == "freebsd":

@@ -15,7 +15,7 @@ from envstart.engine.retry import until_it_heals
 from envstart.errors import EnvstartError, TemporaryError
 from envstart.steps import diagnosis, keyfile
 from envstart.steps.block import Block, only_on_freebsd
-from envstart.storage import devices
+from envstart.storage import devices, volume_keys
 from envstart.storage.attached import Attached
 from envstart.system.command import Result
 from envstart.system.host import Host
@@ -49,8 +49,8 @@ class EliProvider(Attached):
         """Take the names of the key files from the configuration."""
         super().__init__("geli", lower.source, lower)
         self.config = config
-        self._keys: tuple[str, ...] = config["GELI_KEYFILE"] or ()
-        self._passes: tuple[str, ...] = config["GELI_PASSFILE"] or ()
+        keys, passes = config[volume_keys.GELI_KEYFILE], config[volume_keys.GELI_PASSFILE]
+        self._keys, self._passes = keys or (), passes or ()
         self._read_only = read_only
 
     def _attach_argv(self, device: str, *flags: str) -> tuple[str, ...]:

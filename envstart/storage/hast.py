@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 
 from envstart.config.load import Config
+from envstart.config.schema import Option, boolean, choice, integer
 from envstart.engine import plan
 from envstart.errors import BlockedError, EnvstartError, NoResponseError, NotFoundError, TemporaryError
 from envstart.steps.block import Block
@@ -22,6 +23,25 @@ from envstart.system.polling import Polling
 
 # Seconds that a new primary may take to connect, or to give that up (HAST_TIMEOUT of sbin/hastd/hast.h), and some more.
 _CONNECTING = 25.0
+
+OPTIONS = (
+    HAST_TAKEOVER := Option(
+        "HAST_TAKEOVER",
+        boolean,
+        "0",
+        "become primary although the other node is primary too; both then have data that the other lacks",
+    ),
+    HAST_WAIT := Option(
+        "HAST_WAIT",
+        integer(1, 3600, "seconds"),
+        "25",
+        "seconds that a primary on the other node gets to go away, and the device to appear; half of it is how long a "
+        "start listens for such a primary, if that node does not say what it is",
+    ),
+    HAST_STOP_ROLE := Option(
+        "HAST_STOP_ROLE", choice("secondary", "init"), "secondary", "role of this node after a stop"
+    ),
+)
 
 
 class Role(Block):
@@ -74,7 +94,7 @@ class Role(Block):
         """Return the command that takes the role, or leaves it."""
         if verb == "start":
             return [("hastctl", "role", PRIMARY, self._name)]
-        return [("hastctl", "role", self.config["HAST_STOP_ROLE"], self._name)] if await self.device(host) else []
+        return [("hastctl", "role", self.config[HAST_STOP_ROLE], self._name)] if await self.device(host) else []
 
     async def _alone(self, host: Host, resource: Resource) -> str:
         """Tell that nothing is replicated, and why."""
@@ -88,7 +108,7 @@ class Role(Block):
         """Become primary, unless the other node is."""
         before = (await self._resource(host)).role
         host.on_failure(lambda: self._undo_start(host, before))
-        careful = before != PRIMARY and not (self.config["HAST_TAKEOVER"] or host.takeover)
+        careful = before != PRIMARY and not (self.config[HAST_TAKEOVER] or host.takeover)
         reached = await self._wait_for_peer(host) if careful else True
         await self._become_primary(host)
         alone = reached and not await self._peer_joined(host)
@@ -105,7 +125,7 @@ class Role(Block):
         # node is one, nobody knows.
         if (await self._resource(host)).role != SECONDARY:
             await self._become(host, SECONDARY)
-        timeout = self.config["HAST_WAIT"]
+        timeout = self.config[HAST_WAIT]
         polling = Polling(host, timeout, f"the other node of {self._name}: it is primary")
         while (peer := await hast_resource.peer_role(host, self._name)) == PRIMARY:
             if not await polling.again():
@@ -133,7 +153,7 @@ class Role(Block):
 
     async def _become_primary(self, host: Host) -> None:
         result = await self._become(host, PRIMARY)
-        polling = Polling(host, self.config["HAST_WAIT"], f"the device of {self._name}")
+        polling = Polling(host, self.config[HAST_WAIT], f"the device of {self._name}")
         while await self.device(host) is None:
             resource = await self._resource(host)
             if resource.role == INIT:
@@ -209,4 +229,4 @@ class Role(Block):
         resource = await hast_resource.read_if_running(host, self._name)
         if resource is not None and resource.role == PRIMARY:
             self.journal_stop(host)
-            await self._become(host, self.config["HAST_STOP_ROLE"])
+            await self._become(host, self.config[HAST_STOP_ROLE])

@@ -10,6 +10,7 @@ from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
 from envstart.errors import EnvstartError, NotFoundError, TemporaryError
 from envstart.steps.block import Block
+from envstart.storage import iscsi_keys
 from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.iscsi_login import Login
 from envstart.storage.iscsi_logout import logout, wait_for_departures
@@ -72,7 +73,7 @@ class Session(Block):
         if device is None:
             problem = NotFoundError(f"cannot use {self.source}: there is no session, or it has no such disk yet")
         if not sessions:
-            needs = initiator_of(host).needs(self.lun.config["ISCSI_CHAP_USER"])
+            needs = initiator_of(host).needs(self.lun.config[iscsi_keys.ISCSI_CHAP_USER])
             detail = f"no session; {needs}" if needs else "no session"
             return plan.Observation(plan.NOT_READY, detail, problem, pastable=not needs)
         if await self.why_down(host) and await initiator_of(host).disks(host, sessions[0]):
@@ -96,7 +97,7 @@ class Session(Block):
     async def preflight_start(self, host: Host) -> None:
         """Check the daemon, and that the secrets can be read."""
         config, target = self.lun.config, self.lun.target
-        await initiator_of(host).check_daemon(host, f"log in to {target}", start=config["ISCSI_START_DAEMON"])
+        await initiator_of(host).check_daemon(host, f"log in to {target}", start=config[iscsi_keys.ISCSI_START_DAEMON])
         await initiator_of(host).settings(host, config, target, self.lun.portals[0])
 
     async def start(self, host: Host) -> None:

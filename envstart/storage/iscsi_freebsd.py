@@ -14,6 +14,7 @@ from envstart.config import common
 from envstart.config.load import Config
 from envstart.errors import UNREADABLE, ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
 from envstart.steps import diagnosis, keyfile
+from envstart.storage import iscsi_keys
 from envstart.storage.iscsi_session import CONNECTED, SessionInfo
 from envstart.system.command import Result
 from envstart.system.host import Host
@@ -105,14 +106,14 @@ async def settings(host: Host, config: Config, target: str, portal: str) -> str:
     rows = {
         "TargetName": target,
         "TargetAddress": portal,
-        "InitiatorName": config["ISCSI_INITIATOR"],
-        "HeaderDigest": config["ISCSI_HEADER_DIGEST"],
-        "DataDigest": config["ISCSI_DATA_DIGEST"],
-        "chapIName": config["ISCSI_CHAP_USER"],
-        "chapSecret": await read_secret(host, config["ISCSI_CHAP_SECRET_FILE"], timeout),
-        "tgtChapName": config["ISCSI_MUTUAL_USER"],
-        "tgtChapSecret": await read_secret(host, config["ISCSI_MUTUAL_SECRET_FILE"], timeout),
-        "Protocol": config["ISCSI_PROTOCOL"],
+        "InitiatorName": config[iscsi_keys.ISCSI_INITIATOR],
+        "HeaderDigest": config[iscsi_keys.ISCSI_HEADER_DIGEST],
+        "DataDigest": config[iscsi_keys.ISCSI_DATA_DIGEST],
+        "chapIName": config[iscsi_keys.ISCSI_CHAP_USER],
+        "chapSecret": await read_secret(host, config[iscsi_keys.ISCSI_CHAP_SECRET_FILE], timeout),
+        "tgtChapName": config[iscsi_keys.ISCSI_MUTUAL_USER],
+        "tgtChapSecret": await read_secret(host, config[iscsi_keys.ISCSI_MUTUAL_SECRET_FILE], timeout),
+        "Protocol": config[iscsi_keys.ISCSI_PROTOCOL],
     }
     return configuration(rows)
 
@@ -154,7 +155,7 @@ def logout_argv(session: SessionInfo) -> tuple[str, ...]:
 
 def own_name(config: Config) -> str:
     """Return the name that this host's initiator logs in with."""
-    name: str | None = config["ISCSI_INITIATOR"]
+    name: str | None = config[iscsi_keys.ISCSI_INITIATOR]
     return name or _DEFAULT_NAME + os.uname().nodename
 
 

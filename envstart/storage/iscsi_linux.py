@@ -9,7 +9,7 @@ from __future__ import annotations
 from envstart.config.load import Config
 from envstart.errors import PermissionDeniedError, UnavailableError
 from envstart.steps import diagnosis
-from envstart.storage import iscsi_record
+from envstart.storage import iscsi_keys, iscsi_record
 from envstart.storage.iscsi_record import interface
 from envstart.storage.iscsi_session import CONNECTED, SessionInfo, join_portal, split_portal
 from envstart.storage.sysfs import entries, line
@@ -99,7 +99,7 @@ async def login(host: Host, config: Config, target: str, portal: str, text: str)
     try:
         iscsi_record.write(iscsi_record.path(target, portal), text)
         result = await _login(host, config, target, portal)
-        if _NO_DAEMON in result.words and config["ISCSI_START_DAEMON"]:
+        if _NO_DAEMON in result.words and config[iscsi_keys.ISCSI_START_DAEMON]:
             await host.run(("service", "iscsid", "start"), timeout=30)
             result = await _login(host, config, target, portal)
         done = result.status == 0
@@ -110,8 +110,8 @@ async def login(host: Host, config: Config, target: str, portal: str, text: str)
 
 
 async def _login(host: Host, config: Config, target: str, portal: str) -> Result:
-    timeout = config["ISCSI_LOGIN_TIMEOUT"] + _ANSWERING
-    with iscsi_record.Interface(target, config["ISCSI_INITIATOR"]):
+    timeout = config[iscsi_keys.ISCSI_LOGIN_TIMEOUT] + _ANSWERING
+    with iscsi_record.Interface(target, config[iscsi_keys.ISCSI_INITIATOR]):
         return shortened(await host.run(login_argv(target, portal), timeout=timeout, keep_locks=True))
 
 
@@ -167,7 +167,7 @@ def logout_argv(session: SessionInfo) -> tuple[str, ...]:
 
 def own_name(config: Config) -> str:
     """Return the name that this host's initiator logs in with; "" if that cannot be told."""
-    name: str | None = config["ISCSI_INITIATOR"]
+    name: str | None = config[iscsi_keys.ISCSI_INITIATOR]
     if name:
         return name
     try:

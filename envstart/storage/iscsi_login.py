@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, NotFoundError, TemporaryError, UnavailableError
 from envstart.steps import diagnosis
-from envstart.storage import devices, iscsi_users
+from envstart.storage import devices, iscsi_keys, iscsi_users
 from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.iscsi_logout import logout
 from envstart.storage.iscsi_lun import Lun
@@ -24,7 +24,7 @@ class Login:
         """Have added nothing yet; ``source``: the step's, for messages."""
         self._lun = lun
         self._source = source
-        self._timeout: int = lun.config["ISCSI_LOGIN_TIMEOUT"]
+        self._timeout: int = lun.config[iscsi_keys.ISCSI_LOGIN_TIMEOUT]
         self._added: list[str] = []
 
     async def attempt(self, host: Host) -> None:
@@ -134,7 +134,7 @@ class Login:
             self._check_state(host, state, act)
             if "iscsid" in state and not asked and waited > _NOTICE:
                 asked = True
-                await initiator_of(host).check_daemon(host, act, start=self._lun.config["ISCSI_START_DAEMON"])
+                await initiator_of(host).check_daemon(host, act, start=self._lun.config[iscsi_keys.ISCSI_START_DAEMON])
             if session and state == CONNECTED and session.bus >= 0 and not rescanned and waited > _SCAN:
                 # A LUN that was added to the target after the login is seen only then.
                 rescanned = True
@@ -169,7 +169,7 @@ class Login:
         while await lun.device(host) is None:
             if not await polling.again():
                 disks = ", ".join(await lun.disks(host)) or f"the LUN of {lun.target}"
-                what, hint = f"partition {lun.config['ISCSI_PARTITION']}", "correct ISCSI_PARTITION"
+                what, hint = f"partition {lun.config[iscsi_keys.ISCSI_PARTITION]}", "correct ISCSI_PARTITION"
                 if lun.multipath:
                     what = f"multipath/{lun.multipath}"
                     hint = f"once, by hand: gmultipath label {lun.multipath} DISK"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from envstart.config.load import Config
 from envstart.errors import ConfigError
 from envstart.steps.block import only_on_freebsd
-from envstart.storage import devices
+from envstart.storage import devices, iscsi_keys
 from envstart.storage.graph import Graph
 from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.iscsi_redirection import Logins
@@ -24,10 +24,10 @@ class Lun:
         self.config = config
         self.target = target
         self.portals = tuple(portals)
-        self.number: int = config["ISCSI_LUN"]
-        self.multipath: str | None = config["ISCSI_MULTIPATH"]
+        self.number: int = config[iscsi_keys.ISCSI_LUN]
+        self.multipath: str | None = config[iscsi_keys.ISCSI_MULTIPATH]
         self.logins = Logins(target)
-        self._partition: str = config["ISCSI_PARTITION"] or ""
+        self._partition: str = config[iscsi_keys.ISCSI_PARTITION] or ""
 
     async def all_sessions(self, host: Host) -> list[SessionInfo]:
         """Return all sessions to the target, ours and those of others."""
@@ -102,7 +102,7 @@ class Lun:
 
     def _check_identity(self, graph: Graph, disk: str) -> None:
         """Raise ConfigError for another serial number: the name of a disk changes by login (docs/faults.md, 78)."""
-        expected = self.config["ISCSI_SERIAL"]
+        expected = self.config[iscsi_keys.ISCSI_SERIAL]
         provider = graph.provider(disk)
         serial = provider.config.get("ident", "") if provider else ""
         if expected and serial != expected:

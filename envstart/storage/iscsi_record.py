@@ -15,6 +15,7 @@ from envstart.config.load import Config
 from envstart.errors import ConfigError, EnvstartError, reason
 from envstart.paths import path_digest
 from envstart.steps import keyfile
+from envstart.storage import iscsi_keys
 from envstart.storage.iscsi_session import split_portal
 from envstart.system.host import Host
 
@@ -28,7 +29,7 @@ _GIVING_UP = 4
 
 async def settings(host: Host, config: Config, target: str, portal: str) -> str:
     """Return the record of a login, for login(). It holds the secrets, which are read here."""
-    if config["ISCSI_PROTOCOL"] != "iSCSI":
+    if config[iscsi_keys.ISCSI_PROTOCOL] != "iSCSI":
         raise ConfigError("cannot use ISCSI_PROTOCOL=iSER here: envstart knows it on FreeBSD only", hint="unset it")
     address, port = split_portal(portal)
     timeout = config[common.PROBE_TIMEOUT]
@@ -37,21 +38,21 @@ async def settings(host: Host, config: Config, target: str, portal: str) -> str:
         "node.startup": "manual",
         "iface.iscsi_ifacename": interface(target),
         "iface.transport_name": "tcp",
-        "iface.initiatorname": config["ISCSI_INITIATOR"],
+        "iface.initiatorname": config[iscsi_keys.ISCSI_INITIATOR],
         # I/O waits for a target that is gone until it is back or the session is ended, as on FreeBSD: else a file
         # system sees errors after two minutes, and stays broken.
         "node.session.timeo.replacement_timeout": "-1",
         "node.session.initial_login_retry_max": "1",
-        "node.session.auth.authmethod": "CHAP" if config["ISCSI_CHAP_USER"] else "None",
-        "node.session.auth.username": config["ISCSI_CHAP_USER"],
-        "node.session.auth.password": await _secret(host, config["ISCSI_CHAP_SECRET_FILE"], timeout),
-        "node.session.auth.username_in": config["ISCSI_MUTUAL_USER"],
-        "node.session.auth.password_in": await _secret(host, config["ISCSI_MUTUAL_SECRET_FILE"], timeout),
+        "node.session.auth.authmethod": "CHAP" if config[iscsi_keys.ISCSI_CHAP_USER] else "None",
+        "node.session.auth.username": config[iscsi_keys.ISCSI_CHAP_USER],
+        "node.session.auth.password": await _secret(host, config[iscsi_keys.ISCSI_CHAP_SECRET_FILE], timeout),
+        "node.session.auth.username_in": config[iscsi_keys.ISCSI_MUTUAL_USER],
+        "node.session.auth.password_in": await _secret(host, config[iscsi_keys.ISCSI_MUTUAL_SECRET_FILE], timeout),
         "node.conn[0].address": address,
         "node.conn[0].port": str(port),
-        "node.conn[0].timeo.login_timeout": str(max(1, config["ISCSI_LOGIN_TIMEOUT"] - _GIVING_UP)),
-        "node.conn[0].iscsi.HeaderDigest": config["ISCSI_HEADER_DIGEST"],
-        "node.conn[0].iscsi.DataDigest": config["ISCSI_DATA_DIGEST"],
+        "node.conn[0].timeo.login_timeout": str(max(1, config[iscsi_keys.ISCSI_LOGIN_TIMEOUT] - _GIVING_UP)),
+        "node.conn[0].iscsi.HeaderDigest": config[iscsi_keys.ISCSI_HEADER_DIGEST],
+        "node.conn[0].iscsi.DataDigest": config[iscsi_keys.ISCSI_DATA_DIGEST],
     }
     return "".join(f"{key} = {value}\n" for key, value in rows.items() if value)
 

@@ -12,6 +12,7 @@ from typing import Any
 from envstart import errors
 from envstart.config import common
 from envstart.config.load import Config
+from envstart.config.schema import Option, integer
 from envstart.engine import plan
 from envstart.engine.locking import Locks
 from envstart.engine.retry import until_it_heals
@@ -37,6 +38,7 @@ _FINAL: diagnosis.Rows = (
     ("failed to open image", NotFoundError, "there is no such image: rbd ls"),
     ("error opening image", NotFoundError, "there is no such image: rbd ls"),
 )
+RBD_MAP_TIMEOUT = Option("RBD_MAP_TIMEOUT", integer(1, 3600, "seconds"), "30", "seconds one attempt to map it may take")
 
 
 class Mapped(Attached):
@@ -108,7 +110,7 @@ class Mapped(Attached):
                 await self._check_free(host)
             host.on_failure(lambda: self._undo_start(host))
             # Its daemon would keep our locks as long as it lives.
-            result = await host.run(self._map_argv(host), timeout=self.config["RBD_MAP_TIMEOUT"])
+            result = await host.run(self._map_argv(host), timeout=self.config[RBD_MAP_TIMEOUT])
             device = await self.attached(host)
             if not device:
                 await self._end(host)
@@ -140,7 +142,7 @@ class Mapped(Attached):
 
     async def _ask(self, host: Host, verb: str, key: str) -> list[Any]:
         argv = ("rbd", verb, *ceph.access(self.config), "--format", "json", self._spec)
-        result = await host.run(argv, timeout=self.config["RBD_MAP_TIMEOUT"], read_only=True)
+        result = await host.run(argv, timeout=self.config[RBD_MAP_TIMEOUT], read_only=True)
         if result.status != 0:
             raise self._map_error(result)
         try:

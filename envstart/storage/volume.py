@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from envstart.config import common, staging
+from envstart.config import common
 from envstart.config.load import Config
-from envstart.config.schema import NAME, Option, choice, directory, integer, mount_words, words
 from envstart.engine import plan
 from envstart.environment import Environment, file_name
 from envstart.errors import ConfigError, TemporaryError
@@ -19,64 +18,12 @@ from envstart.steps import diagnosis
 from envstart.steps.block import Block, is_node
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
-from envstart.storage import devices
+from envstart.storage import devices, volume_keys
 from envstart.storage.foreign_owner import Glance
 from envstart.storage.fsck import Fsck
 from envstart.storage.geli import EliProvider
 from envstart.storage.host_mark import Mark
 from envstart.system.host import Host
-
-
-def files(value: str) -> tuple[str, ...]:
-    """Read absolute paths of files."""
-    return tuple(directory(word) for word in words(value))
-
-
-def mount_options(value: str) -> tuple[str, ...]:
-    """Read options of mount(8), between blanks or commas, without ``-o``."""
-    options = mount_words(value)
-    for option in options:
-        if option in ("force", "update", "union", "snapshot", "cover"):
-            raise ValueError(f"has {option}, which is not safe here")
-    return options
-
-
-GELI = (
-    Option(
-        "GELI_KEYFILE", files, "", "key file of the GELI provider; several are used in this order", placeholders=(NAME,)
-    ),
-    Option(
-        "GELI_PASSFILE",
-        files,
-        "",
-        "file whose first line is its passphrase; several are put together",
-        placeholders=(NAME,),
-    ),
-)
-VOLUME = (
-    Option(
-        "VOLUME_LAYOUT",
-        choice("data", "tree"),
-        "data",
-        "data: the file system is the data directory; tree: it holds data/ system/ fstab/ for a whole jail or VM",
-    ),
-    Option("VOLUME_FSTYPE", choice("ufs", "ext4"), "ufs", "its type (ext4: on Linux)"),
-    Option("VOLUME_OPTIONS", mount_options, "rw", 'options of mount(8), as in "rw noatime"; nocover is always added'),
-    Option(
-        "VOLUME_DIR",
-        directory,
-        staging.VOLUMES,
-        "with VOLUME_LAYOUT=tree: directory for root alone, below which the volume itself is mounted",
-    ),
-    Option(
-        "FSCK",
-        choice("preen", "refuse", "skip"),
-        "preen",
-        "before it is mounted, unless it is clean: preen: mend what needs no question; refuse: refuse it; "
-        "skip: mount it as it is",
-    ),
-    Option("FSCK_TIMEOUT", integer(1, 86400, "seconds"), "90", "seconds that may take; TIMEOUT goes for it too"),
-)
 
 
 class Volume(Mount):
@@ -91,15 +38,15 @@ class Volume(Mount):
         """Take type and options from the configuration."""
         spec = MountSpec(
             "volume" if holds else "data",
-            config["VOLUME_FSTYPE"],
-            config["VOLUME_OPTIONS"],
+            config[volume_keys.VOLUME_FSTYPE],
+            config[volume_keys.VOLUME_OPTIONS],
             lower.source,
             point,
             config[common.TIMEOUT],
             lower=lower,
             required=holds or None,
             # Root alone may look into it: what a jail may see of it is bound to its own directories.
-            private=os.path.dirname(os.path.dirname(config["VOLUME_DIR"])) if holds else "",
+            private=os.path.dirname(os.path.dirname(config[volume_keys.VOLUME_DIR])) if holds else "",
         )
         super().__init__(spec, environment, config)
 
@@ -166,15 +113,15 @@ def steps(environment: Environment, config: Config, device: Block, *, guarded: b
     ``guarded``: other hosts reach the device too, so that a mark in the volume says whose it is. CBSD's rc.conf files,
     which all environments share, stay with the host.
     """
-    options: tuple[str, ...] = config["VOLUME_OPTIONS"]
+    options: tuple[str, ...] = config[volume_keys.VOLUME_OPTIONS]
     ordered: list[plan.Step] = []
     lower = device
-    if config["GELI_KEYFILE"] or config["GELI_PASSFILE"]:
+    if config[volume_keys.GELI_KEYFILE] or config[volume_keys.GELI_PASSFILE]:
         lower = EliProvider(config, lower, read_only="ro" in options)
         ordered.append(lower)
-    private = f"{config['VOLUME_DIR']}/{file_name(environment)}"
+    private = f"{config[volume_keys.VOLUME_DIR]}/{file_name(environment)}"
     shown: dict[str, str] = {}
-    if config["VOLUME_LAYOUT"] == "tree":
+    if config[volume_keys.VOLUME_LAYOUT] == "tree":
         points = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
         shown = {name: point for name, point in points.items() if point is not None}
     point = private if shown else environment.data

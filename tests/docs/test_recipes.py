@@ -49,7 +49,7 @@ def test_it_can_be_planned(tmp_path: Path, backend: str, text: str) -> None:
     plan = lifecycle.load(backend, JAIL, str(path))
     assert plan.config.notes == ()
     assert not [step.source for step in plan.steps if "{" in step.source]
-    assert not [key for key in plan.config if NAME in str(plan.config[key])]
+    assert not [key for key in plan.config if NAME in str(plan.config.value(key))]
 
 
 def test_values_in_the_prose_can_be_read() -> None:

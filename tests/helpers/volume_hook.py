@@ -16,7 +16,7 @@ from envstart import environment, lifecycle
 from envstart.backends import geli
 from envstart.cbsd import survey
 from envstart.cbsd.monitored import Monitored
-from envstart.config import load
+from envstart.config import common, load
 from envstart.engine.plan import Plan
 from envstart.steps.block import Node
 from envstart.storage import volume
@@ -27,7 +27,7 @@ from envstart.system.log import Report
 def plan(path: str, argv: list[str]) -> Plan:
     wanted = environment.parse(argv).environment()
     values = load.load("geli", geli.OPTIONS, wanted.name, path, wanted.workdir)
-    device = Node(values["GELI_PROVIDER"], values["PROBE_TIMEOUT"])
+    device = Node(values[geli.GELI_PROVIDER], values[common.PROBE_TIMEOUT])
     return Plan("test", wanted, values, [device, *volume.steps(wanted, values, device, guarded=False)])
 
 

@@ -24,6 +24,7 @@ from envstart.config import remedies
 from envstart.engine.plan import Step
 from envstart.errors import EnvstartError, TemporaryError
 from envstart.steps import nfs_failure
+from envstart.storage import iscsi_keys
 from envstart.system import rundir
 from envstart.system.command import Result
 from envstart.system.host import Host
@@ -226,7 +227,7 @@ def _services(context: Context) -> dict[str, list[str]]:
 def _services_of(subject: Subject) -> Iterator[str]:
     for step in subject.plan.steps:
         options: tuple[str, ...] = getattr(step, "options", ())
-        if step.fstype == "iscsi" and not subject.plan.config["ISCSI_START_DAEMON"]:
+        if step.fstype == "iscsi" and not subject.plan.config[iscsi_keys.ISCSI_START_DAEMON]:
             yield "iscsid"
         elif step.fstype == "hast":
             yield "hastd"

@@ -107,8 +107,8 @@ def _secrets(subject: Subject) -> Iterator[str]:
     """Return the files that only root may read."""
     config = subject.plan.config
     for key in config:
-        if key.endswith(("_KEYFILE", "_PASSFILE", "_SECRET_FILE")) and config[key]:
-            value = config[key]
+        if key.endswith(("_KEYFILE", "_PASSFILE", "_SECRET_FILE")) and config.value(key):
+            value = config.value(key)
             yield from (value,) if isinstance(value, str) else value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+from envstart.backends import geli
 from envstart.cli.doctor.finding import CRITICAL, WARNING, Context, Finding, Subject, guarded, of_several
 from envstart.engine.plan import NOT_READY
 from envstart.mounts.vis import unvis
@@ -34,8 +35,8 @@ def _used(subject: Subject) -> Iterator[str]:
     """Return the directories and files of this host that the files of a jail or VM come from."""
     if subject.plan.backend == "nullfs":
         yield from (step.source for step in subject.plan.steps if step.fstype == "nullfs")
-    elif subject.plan.backend == "geli" and not subject.plan.config["GELI_PROVIDER"].startswith("/dev/"):
-        yield subject.plan.config["GELI_PROVIDER"]
+    elif subject.plan.backend == "geli" and not subject.plan.config[geli.GELI_PROVIDER].startswith("/dev/"):
+        yield subject.plan.config[geli.GELI_PROVIDER]
 
 
 async def _required(host: Host, subject: Subject) -> list[Finding]:

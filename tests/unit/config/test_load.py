@@ -119,7 +119,7 @@ def test_defect_2_no_file_is_an_error_not_a_default_server(backend: str) -> None
 
 def test_no_file_is_needed_when_nothing_is_required() -> None:
     found = load.load("x", common.OPTIONS, "j1", None, None)
-    assert (found.path, found["TIMEOUT"], found.origin("TIMEOUT")) == (None, 120, "default")
+    assert (found.path, found.value("TIMEOUT"), found.origin("TIMEOUT")) == (None, 120, "default")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def test_fault_98_writable_by_others(tmp_path: Path, mode: int) -> None:
 def test_modes_that_are_fine(tmp_path: Path, mode: int) -> None:
     path = _write(tmp_path, 'NFS_SERVER="x"')
     os.chmod(path, mode)
-    assert _load(path)["NFS_SERVER"] == "x"
+    assert _load(path).value("NFS_SERVER") == "x"
 
 
 def test_fault_98_foreign_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ def test_what_cbsd_has_written_is_trusted(tmp_path: Path, own: tuple[int, int], 
     for user in (own[0], os.geteuid()):
         os.chown(path, user, own[1])
         os.chmod(path, mode)
-        assert _load(path)["NFS_SERVER"] == "x"
+        assert _load(path).value("NFS_SERVER") == "x"
 
 
 @pytest.mark.parametrize("mode", [0o646, 0o666])
@@ -197,7 +197,7 @@ def test_a_link_is_judged_by_what_it_leads_to(tmp_path: Path) -> None:
     path = _write(tmp_path, 'NFS_SERVER="x"')
     link = tmp_path / "link"
     link.symlink_to(path)
-    assert _load(str(link))["NFS_SERVER"] == "x"
+    assert _load(str(link)).value("NFS_SERVER") == "x"
     os.chmod(path, 0o666)
     with pytest.raises(PermissionDeniedError):
         _load(str(link))
@@ -245,7 +245,7 @@ def test_more_than_a_megabyte(tmp_path: Path) -> None:
     path = _write(tmp_path, content)
     with pytest.raises(ConfigError, match=r"it has more than 1048576 bytes$"):
         _load(path)
-    assert _nfs(tmp_path, content[: 1 << 20])["NFS_SERVER"] == "x"
+    assert _nfs(tmp_path, content[: 1 << 20]).value("NFS_SERVER") == "x"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -254,14 +254,14 @@ def test_more_than_a_megabyte(tmp_path: Path) -> None:
 
 def test_cbsd_sample_works_unchanged(tmp_path: Path) -> None:
     found = _nfs(tmp_path, _CBSD_SAMPLE)
-    assert found["NFS_SERVER"] == "172.16.0.1"
-    assert found["NFS_SERVER_ROOT_DIR"] == "/nfs"
-    assert (found["MOUNT_RCCONF"], found["MOUNT_FSTAB"]) == (False, True)
-    assert found["MOUNT_NFS_OPT"] == (
+    assert found.value("NFS_SERVER") == "172.16.0.1"
+    assert found.value("NFS_SERVER_ROOT_DIR") == "/nfs"
+    assert (found.value("MOUNT_RCCONF"), found.value("MOUNT_FSTAB")) == (False, True)
+    assert found.value("MOUNT_NFS_OPT") == (
         *("rw", "vers=4", "intr", "rsize=32768", "wsize=32768", "acregmax=3", "acdirmin=3", "acdirmax=3", "hard"),
         *("proto=tcp", "timeout=300"),
     )
-    assert found["NFS_MOUNT_TIMEOUT"] == 10
+    assert found.value("NFS_MOUNT_TIMEOUT") == 10
     assert not found.notes
     plan = lifecycle.load("nfs", in_workdir("j1", W), found.path)
     assert [(step.source, step.point) for step in plan.steps] == [
@@ -272,11 +272,11 @@ def test_cbsd_sample_works_unchanged(tmp_path: Path) -> None:
 
 
 def test_defect_3_fstab_is_mounted_unless_it_is_told_otherwise(tmp_path: Path) -> None:
-    assert _nfs(tmp_path, 'NFS_SERVER="x"')["MOUNT_FSTAB"] is True
+    assert _nfs(tmp_path, 'NFS_SERVER="x"').value("MOUNT_FSTAB") is True
 
 
 def test_defect_13_a_flag_that_is_neither_is_refused(tmp_path: Path) -> None:
-    assert _nfs(tmp_path, "NFS_SERVER=x MOUNT_FSTAB=yes MOUNT_SYSTEM=off")["MOUNT_FSTAB"] is True
+    assert _nfs(tmp_path, "NFS_SERVER=x MOUNT_FSTAB=yes MOUNT_SYSTEM=off").value("MOUNT_FSTAB") is True
     assert "MOUNT_FSTAB='ja' is neither 1 nor 0" in _told(tmp_path, "NFS_SERVER=x MOUNT_FSTAB=ja")[0]
 
 
@@ -285,7 +285,7 @@ def test_defect_15_the_callers_variables_change_nothing(tmp_path: Path, monkeypa
     for key in ("NFS_SERVER", "NFS_SERVER_ROOT_DIR", "MOUNT_NFS_OPT", "TIMEOUT", "HOME"):
         monkeypatch.setenv(key, "/evil")
     found = _nfs(tmp_path, 'NFS_SERVER="x"')
-    assert (found["NFS_SERVER"], found["NFS_SERVER_ROOT_DIR"], found["TIMEOUT"]) == ("x", "/nfs", 120)
+    assert (found.value("NFS_SERVER"), found.value("NFS_SERVER_ROOT_DIR"), found.value("TIMEOUT")) == ("x", "/nfs", 120)
     assert "has $HOME, which is not set above it" in _told(tmp_path, "NFS_SERVER=x\nNFS_SERVER_ROOT_DIR=$HOME")[0]
 
 
@@ -305,7 +305,7 @@ ATTEMPTS=5
 """
     path = _write(tmp_path, content)
     found = {name: _load(path, name) for name in ("db", "web", "web1", "web2", "Web1", "xweb1")}
-    assert {name: one["NFS_SERVER"] for name, one in found.items()} == {
+    assert {name: one.value("NFS_SERVER") for name, one in found.items()} == {
         "db": "all",
         "web": "webs",
         "web1": "one",
@@ -313,8 +313,8 @@ ATTEMPTS=5
         "Web1": "all",
         "xweb1": "all",
     }
-    assert [found[name]["TIMEOUT"] for name in ("db", "web1", "web2")] == [10, 20, 20]
-    assert [found[name]["ATTEMPTS"] for name in ("db", "web1")] == [0, 5]
+    assert [found[name].value("TIMEOUT") for name in ("db", "web1", "web2")] == [10, 20, 20]
+    assert [found[name].value("ATTEMPTS") for name in ("db", "web1")] == [0, 5]
     assert found["db"].origin("NFS_SERVER") == f"{path}:1"
     assert found["web1"].origin("NFS_SERVER") == f"{path}:7 [web1]"
     assert found["web1"].origin("TIMEOUT") == f"{path}:5 [web*]"
@@ -340,13 +340,13 @@ def test_who_sees_all_of_a_file(tmp_path: Path, content: str, wanted: dict[str, 
 
 def test_a_section_alone_can_name_the_server(tmp_path: Path) -> None:
     content = "[j1]\nNFS_SERVER=x\n"
-    assert _nfs(tmp_path, content)["NFS_SERVER"] == "x"
+    assert _nfs(tmp_path, content).value("NFS_SERVER") == "x"
     assert "NFS_SERVER is not set" in _told(tmp_path, content, "j2")[0]
 
 
 def test_fault_102_an_empty_value_is_the_default(tmp_path: Path) -> None:
     found = _nfs(tmp_path, "NFS_SERVER=x\nTIMEOUT=\nNFS_SERVER_DATA_DIR=''\nNFS_VERSION=3\n[j1]\nNFS_VERSION=\"\"\n")
-    assert (found["TIMEOUT"], found["NFS_SERVER_DATA_DIR"], found["NFS_VERSION"]) == (120, None, None)
+    assert (found.value("TIMEOUT"), found.value("NFS_SERVER_DATA_DIR"), found.value("NFS_VERSION")) == (120, None, None)
     assert found.origin("TIMEOUT") == "default"
     assert found.text("TIMEOUT") == "120"
     assert "FILE:1: NFS_SERVER is empty: name or address of the server" in _told(tmp_path, "NFS_SERVER=")[0]
@@ -355,7 +355,7 @@ def test_fault_102_an_empty_value_is_the_default(tmp_path: Path) -> None:
 def test_fault_99_the_last_of_a_duplicate_counts_and_it_is_noted(tmp_path: Path) -> None:
     path = _write(tmp_path, "NFS_SERVER=a\nTIMEOUT=5\nNFS_SERVER=b\n[j1]\nTIMEOUT=6\nTIMEOUT=7\n[j*]\nTIMEOUT=8\n")
     found = _load(path)
-    assert (found["NFS_SERVER"], found["TIMEOUT"]) == ("b", 8)
+    assert (found.value("NFS_SERVER"), found.value("TIMEOUT")) == ("b", 8)
     assert found.notes == (
         f"{path}:3: NFS_SERVER is set again; the last one counts",
         f"{path}:6: TIMEOUT is set again; the last one counts",
@@ -372,13 +372,13 @@ def test_fault_104_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         "FILE:4: has the unknown key mount_fstab; did you mean MOUNT_FSTAB?",
     ]
     found = _nfs(tmp_path, "BASE=/tank\nNFS_SERVER=x\nNFS_SERVER_ROOT_DIR=$BASE/nfs\n")
-    assert found["NFS_SERVER_ROOT_DIR"] == "/tank/nfs"
+    assert found.value("NFS_SERVER_ROOT_DIR") == "/tank/nfs"
 
 
 def test_fault_100_bytes_arrive_as_they_are_written(tmp_path: Path) -> None:
     """Latin-1, no newline at the end. CRLF and BOM are refused: sh(1) would make them part of a value, or of a key."""
     found = _nfs(tmp_path, b"NFS_SERVER=x\nNFS_SERVER_ROOT_DIR=/n\xe9\xff/\xd0\xbf")
-    assert os.fsencode(found["NFS_SERVER_ROOT_DIR"]) == b"/n\xe9\xff/\xd0\xbf"
+    assert os.fsencode(found.value("NFS_SERVER_ROOT_DIR")) == b"/n\xe9\xff/\xd0\xbf"
 
 
 def test_the_name_is_filled_in_for_the_environment_that_is_meant(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ ISCSI_TARGET="iqn.2026-11.lab:ab"
 """
     path = _write(tmp_path, content)
     found = _load(path, "j1", "iscsi")
-    assert [found[key] for key in ("ISCSI_TARGET", "ISCSI_SERIAL", "GELI_KEYFILE")] == [
+    assert [found.value(key) for key in ("ISCSI_TARGET", "ISCSI_SERIAL", "GELI_KEYFILE")] == [
         "iqn.2026-11.lab:j1",
         "disk-j1",
         ("/root/j1.key",),
@@ -423,7 +423,9 @@ REQUIRE_DATA="etc {etc}"
         f"FILE:2: NFS_SERVER_DATA_DIR='/nfs/{{name}}' has '{{name}}'; {wrong}",
         f"FILE:6: REQUIRE_DATA='etc {{etc}}' has '{{etc}}'; {wrong}",
     ]
-    assert _nfs(tmp_path, content.replace("{name}", "a").replace("{etc}", ""))["CLONE_UNDO_COMMAND"][-1] == "{new}"
+    assert (
+        _nfs(tmp_path, content.replace("{name}", "a").replace("{etc}", "")).value("CLONE_UNDO_COMMAND")[-1] == "{new}"
+    )
 
 
 def test_all_mistakes_at_once(tmp_path: Path) -> None:
@@ -491,7 +493,7 @@ def test_nfs_version_and_its_options_fit(tmp_path: Path) -> None:
 
 def test_what_waits_for_ever_is_taken_out_of_the_options(tmp_path: Path) -> None:
     options = _nfs(tmp_path, "NFS_SERVER=x\nMOUNT_NFS_OPT='-orw,retrycnt=0,fg -oretrycnt=1000 -o hard,cover'\n")
-    assert options["MOUNT_NFS_OPT"] == ("rw", "hard")
+    assert options.value("MOUNT_NFS_OPT") == ("rw", "hard")
     for option in ("bg", "bgnow", "rw,bg"):
         told = _told(tmp_path, f"NFS_SERVER=x\nMOUNT_NFS_OPT=-o{option}\n")
         assert "which reports success before anything is mounted" in told[0]

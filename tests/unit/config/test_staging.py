@@ -70,7 +70,7 @@ def test_case_a7_the_mount_table_says_where_it_is(
     plan = lifecycle.load("geli", environment, str(conf))
     place = f"{tmp_path}/link/volumes" if kept else "/vol" if settings else "/var/db/envstart/volumes"
     assert [step.point for step in plan.steps if step.name == "volume"] == [f"{place}/{file_name(environment)}"]
-    assert plan.config["VOLUME_DIR"] == plan.config.text("VOLUME_DIR") == place
+    assert plan.config.value("VOLUME_DIR") == plan.config.text("VOLUME_DIR") == place
 
 
 def test_case_a7_what_is_made_is_for_root_alone(tmp_path: Path) -> None:

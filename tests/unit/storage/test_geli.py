@@ -21,7 +21,7 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.steps.block import Node
-from envstart.storage import volume
+from envstart.storage import volume_keys
 from envstart.storage.geli import EliProvider, attach_error
 from envstart.storage.md import Image
 
@@ -57,13 +57,13 @@ def step(tmp_path: Path, kind: type[Any], **keys: str) -> Any:
     [("/a", ("/a",)), (" /a  /b/ ", ("/a", "/b")), ("/b\t/a", ("/b", "/a"))],
 )
 def test_files(value: str, read: tuple[str, ...]) -> None:
-    assert volume.files(value) == read
+    assert volume_keys.files(value) == read
 
 
 @pytest.mark.parametrize("value", ["key", "/a key", "/a/../b", "~/key", "/a\x1b"])
 def test_what_are_no_files(value: str) -> None:
     with pytest.raises(ValueError):
-        volume.files(value)
+        volume_keys.files(value)
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,14 @@ def test_what_are_no_files(value: str) -> None:
     ],
 )
 def test_mount_options(value: str, read: tuple[str, ...]) -> None:
-    assert volume.mount_options(value) == read
+    assert volume_keys.mount_options(value) == read
 
 
 @pytest.mark.parametrize("option", ["force", "update", "union", "snapshot", "cover"])
 @pytest.mark.parametrize("form", ["{}", "rw,{}", "-o{}", "rw {}"])
 def test_mount_options_that_must_not_be(option: str, form: str) -> None:
     with pytest.raises(ValueError, match=option):
-        volume.mount_options(form.format(option))
+        volume_keys.mount_options(form.format(option))
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from mesh_text import Geom, Makes, Uses, text
 from stubs import Stub, answer, done, outputs, planned
 
-from envstart.backends import iscsi
 from envstart.config import schema
 from envstart.engine import plan as plans
 from envstart.engine.plan import Plan, stages
 from envstart.errors import ConfigError, PermissionDeniedError, UnavailableError
-from envstart.storage import iscsi_freebsd
+from envstart.storage import iscsi_freebsd, iscsi_keys
 from envstart.storage.iscsi import Session
 from envstart.storage.iscsi_freebsd import parse
 from envstart.storage.iscsi_session import SessionInfo, normal_portal
@@ -73,16 +72,16 @@ def row(
 @pytest.mark.parametrize(
     ("parse", "value", "read"),
     [
-        (iscsi.iscsi_name, DISK0, DISK0),
-        (iscsi.iscsi_name, "eui.02004567A425678D", "eui.02004567A425678D"),
-        (iscsi.iscsi_name, "naa.52004567BA64678D", "naa.52004567BA64678D"),
-        (iscsi.portals, "172.16.0.1", ("172.16.0.1",)),
-        (iscsi.portals, " 172.16.0.1  172.16.0.2:3261\tstore ", ("172.16.0.1", "172.16.0.2:3261", "store")),
-        (iscsi.portals, "172.16.0.1 172.16.0.1:3260", ("172.16.0.1",)),
-        (iscsi.portals, "Store store:3260", ("Store",)),
-        (iscsi.portals, "[fd00::1]:3260 fd00::1 [fd00::1]", ("[fd00::1]:3260",)),
-        (iscsi.portals, "fe80::1%em0", ("fe80::1%em0",)),
-        (iscsi.user, "host 1, of the lab", "host 1, of the lab"),
+        (iscsi_keys.iscsi_name, DISK0, DISK0),
+        (iscsi_keys.iscsi_name, "eui.02004567A425678D", "eui.02004567A425678D"),
+        (iscsi_keys.iscsi_name, "naa.52004567BA64678D", "naa.52004567BA64678D"),
+        (iscsi_keys.portals, "172.16.0.1", ("172.16.0.1",)),
+        (iscsi_keys.portals, " 172.16.0.1  172.16.0.2:3261\tstore ", ("172.16.0.1", "172.16.0.2:3261", "store")),
+        (iscsi_keys.portals, "172.16.0.1 172.16.0.1:3260", ("172.16.0.1",)),
+        (iscsi_keys.portals, "Store store:3260", ("Store",)),
+        (iscsi_keys.portals, "[fd00::1]:3260 fd00::1 [fd00::1]", ("[fd00::1]:3260",)),
+        (iscsi_keys.portals, "fe80::1%em0", ("fe80::1%em0",)),
+        (iscsi_keys.user, "host 1, of the lab", "host 1, of the lab"),
         (schema.identifier, "DISK-disk0_1.a", "DISK-disk0_1.a"),
     ],
 )
@@ -93,24 +92,24 @@ def test_read(parse: Callable[[str], Any], value: str, read: object) -> None:
 @pytest.mark.parametrize(
     ("parse", "value"),
     [
-        (iscsi.iscsi_name, ""),
-        (iscsi.iscsi_name, "disk0"),
-        (iscsi.iscsi_name, "iqn.2026-11.lab storage:x"),
-        (iscsi.iscsi_name, 'iqn.2026-11.lab:x"'),
-        (iscsi.iscsi_name, "iqn.2026-11.lab:x\n"),
-        (iscsi.iscsi_name, "iqn.2026-11.lab:{jname}"),
-        (iscsi.iscsi_name, "iqn.2026-11.lab:é"),
-        (iscsi.iscsi_name, "iqn." + "x" * 220),
-        (iscsi.portals, "-p"),
-        (iscsi.portals, "store/lun"),
-        (iscsi.portals, "user@store"),
-        (iscsi.portals, "a,b"),
-        (iscsi.portals, "x" * 47),
-        (iscsi.portals, 'a"b'),
-        (iscsi.user, 'a"b'),
-        (iscsi.user, "a\nb"),
-        (iscsi.user, "é"),
-        (iscsi.user, "x" * 224),
+        (iscsi_keys.iscsi_name, ""),
+        (iscsi_keys.iscsi_name, "disk0"),
+        (iscsi_keys.iscsi_name, "iqn.2026-11.lab storage:x"),
+        (iscsi_keys.iscsi_name, 'iqn.2026-11.lab:x"'),
+        (iscsi_keys.iscsi_name, "iqn.2026-11.lab:x\n"),
+        (iscsi_keys.iscsi_name, "iqn.2026-11.lab:{jname}"),
+        (iscsi_keys.iscsi_name, "iqn.2026-11.lab:é"),
+        (iscsi_keys.iscsi_name, "iqn." + "x" * 220),
+        (iscsi_keys.portals, "-p"),
+        (iscsi_keys.portals, "store/lun"),
+        (iscsi_keys.portals, "user@store"),
+        (iscsi_keys.portals, "a,b"),
+        (iscsi_keys.portals, "x" * 47),
+        (iscsi_keys.portals, 'a"b'),
+        (iscsi_keys.user, 'a"b'),
+        (iscsi_keys.user, "a\nb"),
+        (iscsi_keys.user, "é"),
+        (iscsi_keys.user, "x" * 224),
         (schema.identifier, "-f"),
         (schema.identifier, "../da0"),
         (schema.identifier, "p1/x"),
@@ -122,7 +121,7 @@ def test_fault_83_refused(parse: Callable[[str], Any], value: str) -> None:
         parse(value)
 
 
-@given(st.sampled_from([iscsi.iscsi_name, iscsi.portals, iscsi.user, schema.identifier]), st.text())
+@given(st.sampled_from([iscsi_keys.iscsi_name, iscsi_keys.portals, iscsi_keys.user, schema.identifier]), st.text())
 def test_fault_83_what_a_parser_lets_pass_can_stand_between_quotes(parse: Callable[[str], Any], value: str) -> None:
     with contextlib.suppress(ValueError):
         found = parse(value)
