@@ -26,10 +26,7 @@ def mount(fstype: str, options: Sequence[str], source: str, point: str) -> tuple
 
 
 def _bracketed(source: str) -> str:
-    """Put the host into brackets where the path has colons, as names of CBSD's can.
-
-    Without them mount_nfs(8) takes what is after the last colon for the path (getnfsargs() in its source).
-    """
+    """Put the host into brackets if need be: mount_nfs(8) takes what is after the last colon for the path otherwise."""
     host, _, path = source.partition(":/")
     return f"[{host}]:/{path}" if ":" in path and not host.startswith("[") else source
 

@@ -134,10 +134,8 @@ class Table:
         return self._later(point, ancestors(point))
 
     def shadowed_by(self, entry: Entry) -> Entry | None:
-        """Return what was mounted on the source of a nullfs mount later: the mount shows what was there before.
-
-        Of what a bind mount of Linux shows, origin() tells that.
-        """
+        """Return what was mounted on the source of a nullfs mount later: the mount shows what was there before."""
+        # Of what a bind mount of Linux shows, origin() tells that.
         if entry.fstype != "nullfs" or entry.device:
             return None
         return self._later(entry.point, [entry.source, *ancestors(entry.source)])

@@ -235,10 +235,7 @@ def remove_empty(paths: list[str]) -> None:
 
 
 def wrong_links(directory: str, targets: dict[str, str]) -> list[str]:
-    """Return the names below ``directory`` that are no relative links to their ``targets`` below it.
-
-    FileNotFoundError, NotADirectoryError and the like are passed on if ``directory`` itself is none.
-    """
+    """Return the names below ``directory`` that are no relative links to their ``targets`` below it. OSError."""
     with os.scandir(directory):
         pass
     return [name for name, target in targets.items() if not _leads(directory, name, target)]

@@ -121,10 +121,7 @@ def printable(text: str) -> str:
 
 
 def tell(text: str) -> None:
-    """Write what was asked for to standard output, as the last act, however slow its reader is.
-
-    EnvstartError where there is no room. A reader that has gone away wants no more.
-    """
+    """Write what was asked for to standard output, as the last act; EnvstartError where there is no room."""
     disarm()
     data = text.encode("utf-8", "backslashreplace")
     poller = select.poll()
@@ -135,6 +132,7 @@ def tell(text: str) -> None:
             poller.poll()
             data = data[os.write(1, data[:512]) :]
     except BrokenPipeError:
+        # The reader wants no more.
         pass
     except OSError as error:
         raise EnvstartError(f"cannot write to standard output: {reason(error)}") from None

@@ -166,10 +166,7 @@ def _is_directory(point: str) -> bool:
 
 
 def open_regular(path: str, *, follow: bool = False) -> int:
-    """Open a file to read where others may have laid a FIFO, a device, or a link, which only ``follow`` allows.
-
-    Return its descriptor. FileNotFoundError, OSError.
-    """
+    """Open a file where others may have laid a FIFO, a device, or a link, which only ``follow`` allows. OSError."""
     flags = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC | (0 if follow else posix.O_NOFOLLOW)
     try:
         descriptor = posix.open(path, flags)

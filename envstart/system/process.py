@@ -159,10 +159,7 @@ def each(function: Callable[[Any], Any], items: Sequence[Any], keep: Iterable[in
 def within(
     seconds: float, function: Callable[[Any], Any], items: Sequence[Any]
 ) -> tuple[list[tuple[int, Any]] | None, Child]:
-    """Return the answers of each(), where nothing else is to be done, and the child. OSError.
-
-    They are None if they take longer: the child is killed then, and may be left behind.
-    """
+    """Return the answers of each(), None if they take longer, and the child, which is killed then. OSError."""
     child, descriptor = each(function, items)
     pipe = Pipe(descriptor)
     poller = select.poll()

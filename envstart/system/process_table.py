@@ -110,10 +110,7 @@ def describe(pids: Sequence[int]) -> str:
 
 
 def find_by_argv(programs: Sequence[str], *arguments: str) -> list[int]:
-    """Return the processes of one of these programs that have all of these arguments.
-
-    Runs in a child: it reads the arguments of every process, and can be held up by one.
-    """
+    """Return the processes of these programs with all these arguments; in a child, which a process can hold up."""
     return [
         pid
         for pid, words in _alive()
@@ -122,10 +119,7 @@ def find_by_argv(programs: Sequence[str], *arguments: str) -> list[int]:
 
 
 def machines() -> list[str] | None:
-    """Return the words on the command lines of emulators, the names of their VMs among them; None without an answer.
-
-    Runs in a child, as find_by_argv() does.
-    """
+    """Return the words on the command lines of emulators, their VMs among them; in a child, as find_by_argv()."""
     arguments: list[str] = []
     processes = list(_alive())
     for _, argv in processes:
@@ -150,10 +144,7 @@ def only_zombies(group: int) -> bool:
 
 
 def cbsd_ancestors(part: str) -> list[tuple[int, float]]:
-    """Return pid and begin (same_process()) of our ancestors with ``part`` in a word of their command line.
-
-    UnavailableError if that cannot be told.
-    """
+    """Return pid and start_time() of our ancestors with ``part`` in their command line. UnavailableError."""
     find = _finder()
     process = find(os.getpid())
     if process is None:

@@ -24,10 +24,7 @@ _WELL_KNOWN = (filesystem.__name__, probe.__name__)
 
 
 class Worker:
-    """A child that calls ``function``, and ``again`` what it is asked to afterwards. OSError.
-
-    ``keep``: see process.call().
-    """
+    """A child that calls ``function`` (see process.call()), and ``again`` what it is asked to afterwards. OSError."""
 
     __slots__ = ("child", "pipe", "_questions")
 
