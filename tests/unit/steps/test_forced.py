@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
+from collections.abc import Sequence
 
+import pytest
+import stubs
+
+from envstart.errors import TemporaryError
 from envstart.mounts.table import Entry, Table
 from envstart.steps import forced
+from envstart.system.command import Result
 
 
 def listed(*rows: tuple[str, str, str]) -> Table:
@@ -27,3 +33,22 @@ def test_case_b1_the_lines_are_made_from_the_table_alone() -> None:
 def test_case_a3_force_on_linux_only_where_nobody_else_is(alone: bool, words: str) -> None:
     (line,) = forced.lines("linux", listed(), Entry("x", "/d", "fuse.x", device="0:50"), unresponsive=True, alone=alone)
     assert line == ("umount", "--no-canonicalize", *words.split())
+
+
+@pytest.mark.parametrize(("platform", "done"), [("linux", True), ("freebsd", False)])
+def test_a_forced_unmount_that_waits_for_the_server(platform: str, done: bool) -> None:
+    """Linux has taken it out of the table by then, and says good-bye to the server; FreeBSD leaves out of the table
+    what it still works on (docs/freebsd.md#mount-table)."""
+    entry = Entry("nas:/a", "/mnt/a", "nfs")
+
+    class Waiting(stubs.Stub):
+        async def run(self, argv: Sequence[str], **_: object) -> Result:
+            self._table = Table([Entry("/dev/ada0p2", "/", "ufs")])
+            return Result(None, "", "", 5.0, alive=True)
+
+    host = Waiting(mounts=[entry])
+    host.platform = platform
+    host.unresponsive = {"/mnt/a"}
+    with contextlib.nullcontext() if done else pytest.raises(TemporaryError, match="still works on it"):
+        stubs.done(forced.unmount(host.host, entry, unresponsive=True, alone=True))
+    assert host.unresponsive == (set() if done else {"/mnt/a"})
