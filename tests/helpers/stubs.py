@@ -106,7 +106,7 @@ class Stub:
 
 
 def linux(**answers: str) -> Stub:
-    """A host of the other platform."""
+    """Return a host of the other platform."""
     stub = Stub(answers)
     stub.platform = "linux"
     return stub

@@ -37,7 +37,7 @@ def cbsd(tmp_path: Path) -> Iterator[Toy]:
 
 
 def started(cbsd: Toy, emulator: str, baserw: int, install: bool = True) -> str:
-    """An environment that runs, and whose stop is taken care of; gives back the letter of its commands."""
+    """Start an environment whose stop is taken care of, and return the letter of its commands."""
     cbsd.add(ENV, emulator, baserw=baserw)
     letter = LETTER[emulator]
     ended = cbsd.run(f"{letter}start", ENV)
@@ -222,7 +222,7 @@ def test_what_cbsd_has_left_on_top_is_waited_for(cbsd: Toy) -> None:
 
 
 def files(cbsd: Toy, name: str) -> set[str]:
-    """What is on the server, but for what CBSD writes and deletes while an environment lives."""
+    """Return the files on the server, but for what CBSD writes and deletes while an environment lives."""
     found = set()
     for which in ("data", "system", "fstab"):
         top = cbsd.held(which, name)

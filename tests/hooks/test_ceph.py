@@ -64,7 +64,7 @@ def test_another_root_is_another_source(site: ClientSite) -> None:
 
 
 def test_the_kernel_may_show_the_device_instead_of_the_program(site: ClientSite) -> None:
-    """libfuse 2 (docs/freebsd.md#ceph-fuse)."""
+    """So does libfuse 2 (docs/freebsd.md#ceph-fuse)."""
     site.preset()
     site.world._change(lambda state: state["mounts"][2].update({"special": "/dev/fuse", "fstype": "fusefs.ceph-fus"}))
     assert site.world.mounts()[0]["fstype"] == "fusefs.ceph-fus"

@@ -22,7 +22,7 @@ SECOND = "172.16.0.2"
 
 @pytest.fixture
 def cbsd(tmp_path: Path) -> Iterator[Toy]:
-    """The jail jail1 runs, all is mounted; jail2 does not."""
+    """Yield a host on which jail1 runs with all that it needs mounted, and jail2 does not."""
     with Site(tmp_path, getfsstat=True) as site:
         toy = Toy(site)
         toy.add("jail2")

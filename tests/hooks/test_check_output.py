@@ -19,7 +19,7 @@ NONE = "no jail or VM uses an envstart hook"
 
 @pytest.fixture
 def cbsd(tmp_path: Path) -> Iterator[Toy]:
-    """The jail jail1 runs, all is mounted."""
+    """Yield a host on which jail1 runs with all that it needs mounted."""
     with Site(tmp_path, getfsstat=True) as site:
         toy = Toy(site)
         site.preset()
@@ -33,7 +33,7 @@ def hand(cbsd: Toy, *words: str) -> Ended:
 
 
 def into(cbsd: Toy, path: str, *words: str) -> Ended:
-    """The same with its standard output in a file."""
+    """Run a check with its standard output in a file."""
     argv = cbsd.site.world.argv("envstart", *words, "-w", str(cbsd.workdir))
     with Path(path).open("w", encoding="utf-8") as file:
         return subprocess.run(

@@ -19,7 +19,7 @@ UNDO = f"ssh root@{SERVER} rm -rf {{new}}"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A host with jail1, whose server exports all that is below /nfs, and copies at our word."""
+    """Yield a host with jail1, whose server exports all that is below /nfs, and copies at our word."""
     with Site(tmp_path) as site:
         site.world.export(SERVER, "/nfs")
         for which in ("data", "system", "fstab"):
@@ -29,7 +29,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 def variables(site: Site, old: str = "jail1", new: str = "jail2") -> dict[str, str]:
-    """What cbsd jclone sets for clone-local.d (docs/cbsd.md#clones)."""
+    """Return what cbsd jclone sets for clone-local.d (docs/cbsd.md#clones)."""
     known = {"jname": old, "data": str(site.point("data", old)), "workdir": str(site.workdir), "newjname": new}
     return wears(**known, newdata=str(site.point("data", new)))
 
@@ -39,12 +39,12 @@ def clone(site: Site, *words: str, new: str = "jail2") -> Ended:
 
 
 def remote(site: Site, name: str = "jail2") -> list[str]:
-    """The directories of an environment that the server has."""
+    """Return the directories of an environment that the server has."""
     return [which for which in ("data", "system", "fstab") if site.held(which, name).exists()]
 
 
 def looks(site: Site) -> list[Path]:
-    """The directories at which it was looked whether the server has something."""
+    """Return the directories at which it was looked whether the server has something."""
     return [path for path in (site.world.path / "run").iterdir() if path.is_dir()]
 
 

@@ -23,7 +23,7 @@ Row = tuple[str, str, str]
 
 @pytest.fixture
 def sick(tmp_path: Path) -> Any:
-    """Makes a site of a variant that is well, for the test to break."""
+    """Return a maker of healthy sites, for the test to break."""
     made: list[Site] = []
 
     def make(variant: Variant = NFS4, **settings: Any) -> Site:
@@ -151,7 +151,7 @@ def test_what_is_wrong_with_the_host(sick: Any, wrong: Callable[[Site], object],
 
 
 def the_only(found: list[dict[str, str]], row: Row) -> dict[str, str]:
-    """The one finding there is, which says this and has a remedy."""
+    """Return the one finding there is, which says this and has a remedy."""
     level, about, words = row
     (one,) = found
     assert (one["level"], one["about"]) == (level, about), one
@@ -366,7 +366,7 @@ def test_a_configuration_that_is_not_there(sick: Any) -> None:
 
 
 def _server(site: Site, name: str, kind: str = "", **keys: str) -> None:
-    """The site's server under another name."""
+    """Give the site's server another name."""
     site.configure(NFS_SERVER=name, **keys)
     site.world.server(name)
     site.world.export(name, "/nfs")

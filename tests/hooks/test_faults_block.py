@@ -33,7 +33,7 @@ def geli(tmp_path: Path) -> Iterator[BlockSite]:
 
 
 def volume_of(site: BlockSite) -> str:
-    """The image that holds jail1's file system."""
+    """Return the image that holds jail1's file system."""
     return f"{image_of(site)}.eli" if site.encrypted else str(image_of(site))
 
 
@@ -243,7 +243,7 @@ def test_fault_88_image_whose_path_is_not_ascii(tmp_path: Path) -> None:
 
 
 def test_fault_88_image_that_is_a_disk_by_another_name(tmp_path: Path) -> None:
-    """mdconfig makes a second disk of it without a word."""
+    """A second mdconfig(8) would make another disk of it without a word."""
     with scene(tmp_path, GELI_IMAGE) as site:
         os.link(site.images / "jail1.img", site.images / "link.img")
         assert site.world.command("mdconfig", "-a", "-t", "vnode", "-f", str(site.images / "link.img")).returncode == 0
@@ -340,7 +340,7 @@ BAD_FILES = ("group", "others", "owner", "open directory", "link", "sticky link"
 
 
 def spoil(site: BlockSite, how: str) -> Path:
-    """A file with the right key that cannot be trusted."""
+    """Return a file with the right key that cannot be trusted."""
     path = site.secret("spoilt", KEY)
     elsewhere = site.secrets / "elsewhere"
     elsewhere.mkdir()

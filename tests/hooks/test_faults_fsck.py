@@ -29,7 +29,7 @@ def site(tmp_path: Path) -> Iterator[BlockSite]:
 
 
 def volume_of(site: BlockSite) -> str:
-    """The provider or image that holds jail1's file system."""
+    """Return the provider or image that holds jail1's file system."""
     return "gpt/jail1.eli" if site.variant is GELI else f"{image_of(site)}.eli"
 
 
@@ -39,7 +39,7 @@ def unclean(site: BlockSite) -> None:
 
 
 def nullfs(site: BlockSite) -> Path:
-    """A nullfs of another jail's, whose source lies on a server; where it is mounted."""
+    """Return a nullfs of another jail's, whose source lies on a server; where it is mounted."""
     source, shown = site.top / "films", site.top / "shown"
     for directory in (source, shown):
         directory.mkdir()

@@ -24,7 +24,7 @@ def site(tmp_path: Path) -> Iterator[BlockSite]:
 
 
 def chap(site: BlockSite, known: str, mutual: str = "") -> None:
-    """The target wants CHAP; this host knows these secrets."""
+    """Let the target want CHAP, and this host know these secrets."""
     site.storage.chap(SHARED, "env1", SECRET, "box", "the box's secret")
     keys = {"ISCSI_CHAP_USER": "env1", "ISCSI_CHAP_SECRET_FILE": str(site.secret("chap", f"{known}\n".encode()))}
     if mutual:

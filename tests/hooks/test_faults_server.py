@@ -367,7 +367,7 @@ def test_fault_10_the_operator_may_accept_an_empty_directory(site: Site) -> None
 
 @pytest.fixture
 def unexported(site: Site) -> Site:
-    """The data directory was mounted before it was exported, by one who asked for no more."""
+    """Mount the data directory before it is exported, as somebody does who asks for no more."""
     site.world.unexport(SERVER, "/nfs/data/jail1")
     site.configure(EMPTY_DIR="ignore")
     assert site.start().returncode == 0

@@ -35,7 +35,7 @@ def site(tmp_path: Path) -> Iterator[BlockSite]:
 
 
 def multipath(site: BlockSite) -> None:
-    """The same with both portals at once."""
+    """Configure both portals at once."""
     two_portals(site)
     site.world.multipath_label(str(image_of(site)), "m1")
     assert site.world.command("kldload", "geom_multipath").returncode == 0
@@ -179,7 +179,7 @@ def test_fault_80_target_falls_silent_during_a_start(tmp_path: Path, variant: Va
 
 @pytest.mark.parametrize("variant", [ISCSI, ISCSI_GELI], ids=lambda variant: variant.title)
 def test_fault_80_force_waits_until_the_kernel_knows(tmp_path: Path, variant: Variant) -> None:
-    """umount -f hangs on a disk that is silent; one that is gone lets go."""
+    """On a disk that is silent `umount -f` hangs; one that is gone lets go."""
     with scene(tmp_path, variant, ping_seconds=3.0) as site:
         site.configure(STOP_FORCE="1", PROBE_TIMEOUT="1")
         site.preset()
@@ -354,7 +354,7 @@ def test_fault_82_the_same_disk_is_in_use_by_way_of_another_portal(site: BlockSi
 
 
 def test_fault_82_the_same_disk_is_in_use_by_way_of_a_session_that_is_down(site: BlockSite) -> None:
-    """iscsictl does not list its disk; the session can come back, and then two would write."""
+    """Its disk is not listed by iscsictl; the session can come back, and then two would write."""
     two_portals(site)
     elsewhere = site.world.path / "mnt"
     elsewhere.mkdir()

@@ -99,8 +99,7 @@ def test_fault_109_a_search_for_holders_that_hangs(site: Site) -> None:
 
 
 def test_fault_109_a_search_for_holders_that_hangs_is_not_begun_again(site: Site) -> None:
-    """It looks at every open file of the host, and can be held up for ever by one on another server
-    (docs/freebsd.md#fuser): each would stay behind."""
+    """Each can be held up for ever by an open file on another server (docs/freebsd.md#fuser), and stay behind."""
     site.configure(TIMEOUT="10")
     site.preset()
     site.world.fault("fuser", "hang", times=None)
@@ -228,7 +227,7 @@ def test_fault_122_control_c_by_hand(site: Site) -> None:
 
 
 def test_fault_58_a_dead_mount_that_others_show_is_not_broken_for_good(site: Site) -> None:
-    """umount -N marks it before it is refused, and nothing takes that back: it would not heal with its server."""
+    """A refused `umount -N` has marked it, and nothing takes that back: it would not heal with its server."""
     site.configure(STOP_FORCE="1")
     assert site.start().returncode == 0
     shown = site.world.path / "jail" / "etc"

@@ -15,13 +15,13 @@ THREE = ("system", "fstab", "data")
 
 
 def replaced(args: list[str], option: str, value: str) -> list[str]:
-    """The argv with another value of one option."""
+    """Return the argv with another value of one option."""
     place = args.index(option) + 1
     return [*args[:place], value, *args[place + 1 :]]
 
 
 def refused(site: Site, status: int, *words: str) -> None:
-    """A start ends with ``status`` and these words in its last line, and changes nothing."""
+    """Let a start end with ``status`` and these words in its last line, and change nothing."""
     before = site.table
     ended = site.start()
     assert ended.returncode == status, ended.stderr

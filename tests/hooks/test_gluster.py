@@ -20,7 +20,7 @@ def site(tmp_path: Path) -> Iterator[ClientSite]:
 
 
 def states(site: ClientSite) -> dict[str, str]:
-    """The state of each directory, as `envstart status` has it."""
+    """Return the state of each directory, as `envstart status` has it."""
     ended = site.hand("status", "gluster", "-w", str(site.workdir), "-j", "jail1", "--json")
     return {row["directory"]: row["state"] for row in json.loads(ended.stdout)["directories"]}
 

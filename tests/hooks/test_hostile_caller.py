@@ -1,5 +1,7 @@
-"""What a caller can hand down to a hook that runs as root, and what of it counts (failure catalogue B.3; more of it in
-test_faults_process.py): descriptors, limits, directory, variables."""
+"""Descriptors, limits, directory and variables that a caller can hand down to a hook that runs as root.
+
+More of it is in test_faults_process.py.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,7 @@ sys.exit(process.main(sys.argv[1], sys.argv[2], sys.argv[3:]))
 
 
 def with_fork_failing(site: Site, count: int, when: str, error: str) -> subprocess.CompletedProcess[str]:
-    """A start, with what fork(2) raises after it has worked ``count`` times."""
+    """Start, with what fork(2) raises after it has worked ``count`` times."""
     code = FORK_FAILS.format(here=str(HERE), count=count, when=when, error=error)
     argv = [sys.executable, "-I", "-c", code, *site.world.argv("env_start_nfs", *site.args())[3:]]
     return subprocess.run(argv, env=wears(), capture_output=True, text=True, timeout=60)
@@ -103,8 +105,10 @@ def with_fork_failing(site: Site, count: int, when: str, error: str) -> subproce
 
 @pytest.mark.parametrize("count", range(0, 16, 2))
 def test_no_more_processes(tmp_path: Path, count: int) -> None:
-    """RLIMIT_NPROC, which the kernel does not hold against root: what fork(2) says when a limit of the jail, or the
-    table of processes, is full."""
+    """fork(2) fails when a limit of the jail, or the table of processes, is full.
+
+    RLIMIT_NPROC is not held against root.
+    """
     with Site(tmp_path) as site:
         ended = with_fork_failing(site, count, "True", "BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))")
         assert ended.returncode in (0, 75), ended.stderr
@@ -162,8 +166,10 @@ def test_other_limits(cbsd: Workdir, limit: str) -> None:
 
 @needs_fuse
 def test_the_working_directory_is_on_a_dead_mount(cbsd: Workdir) -> None:
-    """sh(1) itself looks at it before it reads a line, to hold it against PWD; so PWD is not there. CBSD's own
-    directory is /var/empty, and a hook that pip has installed begins with Python."""
+    """sh(1) itself looks at it before it reads a line, to hold it against PWD; so PWD is not set.
+
+    CBSD's own directory is /var/empty, and a hook that pip has installed begins with Python.
+    """
     point = cbsd.namespace.top / "dead"
     point.mkdir()
     fuse = HangingFuse(cbsd.namespace, point)

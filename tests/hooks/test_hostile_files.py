@@ -42,7 +42,7 @@ Trap = Callable[[Path, Path], None]
 
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
-    """A file of the host that only root may read."""
+    """Return a file of the host that only root may read."""
     path = tmp_path / "master.passwd"
     path.write_text(SECRET)
     path.chmod(0o600)

@@ -1,5 +1,7 @@
-"""Links that somebody with less rights has laid for root: the root of a jail owns what is in its data directory, who
-runs the storage owns what is in all of them."""
+"""Links that somebody with less rights has laid for root.
+
+The root of a jail owns what is in its data directory, and whoever runs the storage what is in all of them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ def cbsd(namespace: Namespace) -> Workdir:
 
 
 def host_etc(top: Path) -> Path:
-    """A directory of the host that nobody else may get at."""
+    """Return a directory of the host that nobody else may get at."""
     etc = top / "etc"
     etc.mkdir()
     (etc / "passwd").write_text("root\n")

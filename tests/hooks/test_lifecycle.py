@@ -70,7 +70,7 @@ class Case(NamedTuple):
 
 
 def prepared(top: Path, variant: Variant, verb: str) -> Site:
-    """A site before ``verb``: nothing is mounted, or all is."""
+    """Return a site before ``verb``: nothing is mounted, or all is."""
     site = site_of(top, variant)
     site.world.forking = True
     site.configure(TIMEOUT=str(timeout_of(variant)))
@@ -89,7 +89,7 @@ def act(site: Site, verb: str) -> Ended:
 
 
 def every_command(top: Path, variant: Variant, whats: Iterable[str]) -> list[Case]:
-    """A case for each command that an undisturbed run runs, and each thing that can happen there."""
+    """Return a case for each command that an undisturbed run runs, and each thing that can happen there."""
     places = []
     for verb in VERBS:
         with prepared(top / f"undisturbed-{verb}", variant, verb) as site:
@@ -194,8 +194,10 @@ def test_a_workdir_behind_a_link_makes_no_difference(tmp_path: Path, variant: Va
 
 @every_variant
 def test_what_is_so_already_costs_one_reading_of_the_table(tmp_path: Path, variant: Variant) -> None:
-    """And a stop another one, after it has touched directories of which the table shows no mount: it leaves out one
-    that somebody is about to unmount."""
+    """A stop reads it again after it has touched directories of which the table shows no mount.
+
+    The table leaves out one that somebody is about to unmount.
+    """
     with site_of(tmp_path, variant) as site:
         site.stop()
         assert [call["argv"] for call in site.world.calls()] == [["mount", "--libxo", "json"]] * 2

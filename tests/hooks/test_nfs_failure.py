@@ -16,7 +16,7 @@ DEFAULT = next(option.default for option in nfs.OPTIONS if option.name == "MOUNT
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A host with the jail jail1; nothing is mounted."""
+    """Yield a host with the jail jail1; nothing is mounted."""
     with Site(tmp_path) as site:
         yield site
 

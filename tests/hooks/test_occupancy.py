@@ -39,7 +39,7 @@ def cbsd(tmp_path: Path) -> Iterator[Toy]:
 
 
 def broken(cbsd: Toy, emulator: str, jid: int = 0, status: int = 0, dead: bool = False) -> list[tuple[str, str, str]]:
-    """A VM whose data directory is mounted and of no use; gives back the mount table."""
+    """Make a VM whose data directory is mounted and broken, and return the mount table."""
     cbsd.add(VM, emulator, jid=jid, status=status)
     cbsd.site.preset("data", "system", name=VM)
     if dead:
@@ -62,7 +62,7 @@ def xl(cbsd: Toy, text: str, status: int = 0) -> None:
 
 @contextlib.contextmanager
 def emulator_process(*argv: str) -> Iterator[int]:
-    """A process with this command line, which does nothing."""
+    """Yield a process with this command line, which does nothing."""
     code = "import time; time.sleep(600)"
     with subprocess.Popen([argv[0], "-c", code, *argv[1:]], executable=sys.executable) as process:
         try:
@@ -225,7 +225,7 @@ def test_case_a6_on_linux(
 
 
 def test_the_words_of_an_emulator(host: Host) -> None:
-    """libvirt's form of QEMU's -name; a name that is only a part of a word is another's."""
+    """This is libvirt's form of QEMU's -name; a name that is only a part of a word is another VM's."""
     with emulator_process("qemu-system-x86_64", "-name", f"guest={VM},debug-threads=on"):
         assert host.complete(guests.Machines(host).runs(VM, "qemu", 0, 0))
         assert not host.complete(guests.Machines(host).runs("vm", "qemu", 0, 0))

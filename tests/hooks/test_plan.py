@@ -138,13 +138,13 @@ SCENES: tuple[Callable[[Site], None], ...] = (
 
 
 def told(ended: Ended) -> list[list[str]]:
-    """The lines of a plan that can be pasted, each once, as far as they are commands of a run's own."""
+    """Return the lines of a plan that can be pasted, each once, as far as they are commands of a run's own."""
     lines = {tuple(shlex.split(line)) for line in ended.stdout.splitlines() if line and not line.startswith("#")}
     return sorted(list(argv) for argv in lines if argv[0] not in _BY_ITSELF)
 
 
 def changing(site: Site) -> list[list[str]]:
-    """The commands that were run, each once, without those that only ask."""
+    """Return the commands that were run, each once, without those that only ask."""
     argvs = [list(call["argv"]) for call in site.world.calls()]
     kept = [argv for argv in argvs if not any(argv[: len(asked)] == asked for asked in _READS)]
     return sorted({tuple(argv): argv for argv in kept}.values())

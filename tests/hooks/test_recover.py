@@ -17,7 +17,7 @@ MINUTE = 60.0
 
 @pytest.fixture
 def cbsd(tmp_path: Path) -> Iterator[Toy]:
-    """The jail jail1 runs, all is mounted; jail2 rests."""
+    """Yield a host on which jail1 runs with all that it needs mounted, and jail2 does not."""
     with Site(tmp_path, getfsstat=True) as site:
         toy = Toy(site)
         toy.add("jail2")
@@ -34,7 +34,7 @@ def recover(cbsd: Toy, *words: str) -> Ended:
 
 
 def pasted(ended: Ended) -> list[str]:
-    """What is printed to be pasted."""
+    """Return what is printed to be pasted."""
     return [line for line in ended.stdout.splitlines() if not line.startswith("#")]
 
 

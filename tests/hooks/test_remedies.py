@@ -17,13 +17,13 @@ from toy import Toy
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A host whose workdir must be quoted."""
+    """Yield a host whose workdir must be quoted."""
     with Site(tmp_path / "a b", NFS4, getfsstat=True) as site:
         yield site
 
 
 def printed(site: Site, ended: Ended) -> list[list[str]]:
-    """The command lines of the tool in its output, which all name the workdir."""
+    """Return the command lines of the tool in its output, which all name the workdir."""
     pasted.check(ended, str(site.workdir))
     return pasted.command_lines(ended.stdout) + pasted.command_lines(ended.stderr)
 

@@ -86,7 +86,7 @@ def seen_in(data: bytes) -> list[str]:
 
 
 def content(path: str) -> bytes:
-    """What is in a file. What the kernel was told of a session stays in the kernel: its state is that as well."""
+    """Return what is in a file, without what the kernel was told of a session: its state lies there as well."""
     with open(path, "rb") as stream:
         data = stream.read()
     # A new one is empty until its writer, which may just have been killed, comes to it.
@@ -193,7 +193,7 @@ def test_fault_84_nothing_is_seen_when_it_fails(site: BlockSite, how: str) -> No
 
 
 def places(top: Path, verb: str) -> list[int]:
-    """The number of the first call of each distinct command line that an undisturbed run runs."""
+    """Return the number of the first call of each distinct command line that an undisturbed run runs."""
     with scene(top, VARIANT) as site:
         set_up(site)
         if verb == "stop":

@@ -14,7 +14,7 @@ from thin_site import THIN_FSTAB, ThinSite
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A host whose jails come from its own directories."""
+    """Yield a host whose jails come from its own directories."""
     with Site(tmp_path, NULLFS, getfsstat=True) as site:
         well(site)
         yield site

@@ -47,13 +47,13 @@ def cbsd(tmp_path: Path) -> Iterator[Toy]:
 
 
 def held(cbsd: Toy, name: str = "env1") -> set[Path]:
-    """The files on the server, without what CBSD itself writes in a stop or a removal."""
+    """Return the files on the server, without what CBSD itself writes in a stop or a removal."""
     own = [cbsd.site.held("data", name), cbsd.site.held("fstab", name), cbsd.site.held("system", name) / "remove.d"]
     return {path for top in own for path in top.rglob("*") if path.is_file() or path.is_symlink()}
 
 
 def running(cbsd: Toy, emulator: str = "jail", baserw: int = 0) -> str:
-    """A jail or VM that runs, with the links of ``envstart install``; the letter of its commands."""
+    """Return a jail or VM that runs, with the links of ``envstart install``; the letter of its commands."""
     cbsd.add("env1", emulator, baserw=baserw)
     letter = {"jail": "j", "bhyve": "b"}[emulator]
     assert cbsd.run(f"{letter}start", "env1").returncode == 0
@@ -83,7 +83,7 @@ def test_case_a1_a_removal_spares_what_is_remote(cbsd: Toy, emulator: str, baser
 
 
 def started(cbsd: Toy, spoilt: str) -> None:
-    """A jail that is started, by a configuration that cannot be used any more."""
+    """Start a jail by a configuration that cannot be used any more."""
     assert cbsd.site.start().returncode == 0
     SPOILT[spoilt](cbsd.site.conf)
     assert cbsd.site.start().returncode != 0
@@ -254,7 +254,7 @@ def test_case_a1_a_mount_of_the_administrators_is_waited_for(cbsd: Toy) -> None:
 
 
 def env_remove(cbsd: Toy) -> int:
-    """The pid of env_remove itself, and not of one of its children."""
+    """Return the pid of env_remove itself, and not of one of its children."""
     listing = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
     rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
     own = [row for row in rows if str(cbsd.site.world.path) in row[2] and "env_remove" in row[2]]
@@ -334,7 +334,7 @@ def test_case_a2_what_is_said_helps(cbsd: Toy) -> None:
 
 
 def test_case_a2_what_cbsd_does_not_list_but_would_delete(cbsd: Toy) -> None:
-    """jdestroy looks for rc.conf_NAME in the system directory, where each stop leaves one."""
+    """A jdestroy looks for rc.conf_NAME in the system directory, where each stop leaves one."""
     assert cbsd.site.start().returncode == 0
     (cbsd.sysdata() / "rc.conf_jail1").write_text('jname="jail1";\n')
     cbsd.execute("DELETE FROM jails WHERE jname = ?", "jail1")
@@ -344,7 +344,7 @@ def test_case_a2_what_cbsd_does_not_list_but_would_delete(cbsd: Toy) -> None:
 
 
 def age(cbsd: Toy) -> None:
-    """The last start was long ago."""
+    """Let the last start be long ago."""
     for path in (cbsd.site.world.path / "run").glob("*.started"):
         path.unlink()
 

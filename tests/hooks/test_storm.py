@@ -1,5 +1,7 @@
-"""Fifty hooks at any moment that start and stop the same environments and others, for a while: ENVSTART_STORM seconds
-(`make storm`: 30). Whatever order they come to, each directory is mounted once in a life, and nobody starves."""
+"""Fifty hooks at any moment that start and stop the same environments and others, for ENVSTART_STORM seconds.
+
+`make storm` takes 30. In whatever order they come, each directory is mounted once in a life, and nobody starves.
+"""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ from thin_site import LINKS, THIN, THIN_FSTAB, ThinSite
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[ThinSite]:
-    """A host with the thin jail jail1; nothing is mounted yet."""
+    """Yield a host with the thin jail jail1; nothing is mounted yet."""
     with ThinSite(tmp_path, THIN) as site:
         yield site
 
 
 def layers(site: ThinSite) -> list[list[str]]:
-    """The two commands that make a thin jail."""
+    """Return the two commands that make a thin jail."""
     data = site.point("data")
     base = f"mount_nullfs -o ro -o nocover {site.files}/base {data}"
     skeleton = f"mount_nullfs -o rw -o nocover {site.files}/skeleton/jail1 {data}/skeleton"

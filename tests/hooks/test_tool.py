@@ -29,7 +29,7 @@ def where(site: Site, name: str = "jail1") -> list[str]:
 
 
 def commands_of(plan: str) -> list[list[str]]:
-    """The lines of a plan that can be pasted."""
+    """Return the lines of a plan that can be pasted."""
     return [shlex.split(line) for line in plan.splitlines() if line and not line.startswith("#")]
 
 
@@ -40,7 +40,7 @@ def records(site: Site, *words: str) -> dict[str, dict[str, Any]]:
 
 
 def list_file(site: Site, *names: str, mode: int = 0o644) -> str:
-    """A list of environments, for a host without CBSD."""
+    """Return a list of environments, for a host without CBSD."""
     path = site.workdir / "etc" / "environments"
     path.write_text(
         "".join(

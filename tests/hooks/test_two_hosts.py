@@ -56,7 +56,7 @@ def alive(host: BlockSite) -> bool:
 
 
 def crash(host: BlockSite) -> None:
-    """The host stops without a word; what it was about to write is lost, and the volume stays as it was in use."""
+    """Stop the host without a word; what it was about to write is lost, and the volume stays as it was in use."""
     host.world.close()
 
 
@@ -150,7 +150,7 @@ def test_what_a_killed_start_registered_does_not_stay_on_the_target(tmp_path: Pa
 
 
 def interleaved(top: Path, variant: Variant, nth: int) -> str:
-    """What is wrong when node1 stands still at its NTH command while node2 starts; "" if nothing is."""
+    """Return the mistake when node1 stands still at its NTH command while node2 starts, "" if there is none."""
     with hosts(top, variant) as (one, two):
         one.world.fault(None, "slow", nth=nth, seconds=STILL)
         with one.begin() as first:
@@ -171,7 +171,7 @@ def interleaved(top: Path, variant: Variant, nth: int) -> str:
 
 
 def turning_points(host: BlockSite) -> list[int]:
-    """The numbers of the calls that change something, or see what another host has changed, with the one after each.
+    """Return the numbers of the calls that change something, or see a change of another host's, and of the next ones.
 
     What is between them only looks at this host again.
     """
@@ -405,7 +405,7 @@ def test_fault_94_own_mark(tmp_path: Path, variant: Variant) -> None:
 
 @pytest.mark.parametrize("age", [0, 20, 40])
 def test_fault_94_lease_of_another_node(tmp_path: Path, age: int) -> None:
-    """cbsdd touches it while the environment runs; here its host has died, and its mark was never written."""
+    """It is touched by cbsdd while the environment runs; here its host has died, and its mark was never written."""
     with hosts(tmp_path, PLAIN_TREE) as (one, two):
         one.preset()
         locked = one.world.real(one.point("system")) / "locked"

@@ -16,7 +16,7 @@ CLONE = ["zfs", "clone", "-o", "canmount=noauto", "pool/template@base", "pool/ja
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[ThinSite]:
-    """A host with the thin jail jail1, whose skeleton is yet to be cloned; in the end nothing is destroyed."""
+    """Yield a host with the thin jail jail1, whose skeleton is yet to be cloned; in the end nothing is destroyed."""
     with ThinSite(tmp_path, THIN_ZFS) as site:
         yield site
         verbs = {call["argv"][1] for call in site.world.calls("zfs") if call["parent"] != os.getpid()}

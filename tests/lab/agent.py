@@ -32,7 +32,7 @@ hostname "$1"; ip link set lo up; ip link set eth0 up; ip address add "$2"/24 de
 
 
 def given(name: str) -> str:
-    """A value of the kernel's command line."""
+    """Return a value of the kernel's command line."""
     with open("/proc/cmdline") as file:
         words = dict(word.partition("=")[::2] for word in file.read().split())
     return words[name]

@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    """The guests, switched on; they are gone after the last scenario."""
+    """Yield the guests, switched on; they are gone after the last scenario."""
     disk, wire, logs = image(), Wire(), tmp_path_factory.mktemp("consoles")
     found = Hosts(
         Storage("storage", 1, disk, wire, logs), Node("node1", 2, disk, wire, logs), Node("node2", 3, disk, wire, logs)
@@ -60,7 +60,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 
 @pytest.fixture
 def hosts(machines: Hosts) -> Iterator[Hosts]:
-    """The guests, as they are before anything is started: server up, jail1 and jail2 on it, nothing mounted."""
+    """Yield the guests, as they are before anything is started: server up, jail1 and jail2 on it, nothing mounted."""
     if not machines.storage.is_on:
         machines.storage.reset()
     machines.storage.serve("jail1", "jail2")
@@ -94,7 +94,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A line for each, and how many were as they should be."""
+    """Print a line for each scenario, and how many were as they should be."""
     stats = terminalreporter.stats
     passed, failed, skipped = (stats.get(word, []) for word in ("passed", "failed", "skipped"))
     for word, reports in (("ok", passed), ("FAILED", failed), ("left out", skipped)):

@@ -70,7 +70,7 @@ def withdraw(storage: Storage) -> None:
 
 
 def swap(storage: Storage) -> None:
-    """The target's LUNs change places."""
+    """Let the target's LUNs change places."""
     group = f"{CONFIGFS}/iscsi/{TARGET}/tpgt_1"
     lines = [f"cd {group}", "rm acls/*/lun_*/disk; rmdir acls/*/lun_*; rm lun/lun_*/disk"]
     for lun, serial in enumerate(reversed(SERIALS)):
@@ -82,12 +82,12 @@ def swap(storage: Storage) -> None:
 
 
 def listening(storage: Storage, whether: bool) -> None:
-    """The targets take logins and keep sessions, or end all of them and refuse."""
+    """Let the targets take logins and keep sessions, or end all of them and refuse."""
     storage.do(f"for group in {CONFIGFS}/iscsi/*/tpgt_1; do printf {int(whether)} > $group/enable; done", 60)
 
 
 def set_up(node: Node) -> None:
-    """An identity of its own, the initiator's daemon, udev for the disks' nodes, and no session."""
+    """Give the node an identity, the initiator's daemon, udev for the disks' nodes, and no session."""
     identity = hashlib.sha256(node.name.encode()).hexdigest()[:32]
     node.put("/etc/machine-id", f"{identity}\n")
     node.put("/etc/iscsi/initiatorname.iscsi", f"InitiatorName={initiator(node)}\n", 0o600)
@@ -100,7 +100,7 @@ def set_up(node: Node) -> None:
 
 
 def configure(node: Node, **keys: str) -> None:
-    """The configuration of the iscsi hooks: jail1 has LUN 0, jail2 LUN 1."""
+    """Configure the iscsi hooks: jail1 has LUN 0, jail2 LUN 1."""
     values = {
         "ISCSI_PORTAL": "10.0.0.1", "ISCSI_TARGET": TARGET, "ISCSI_SERIAL": SERIALS[0], "ISCSI_LOGIN_TIMEOUT": "25",
         "VOLUME_FSTYPE": "ext4", "FENCE": "scsi3", "TIMEOUT": str(TIMEOUT), "PROBE_TIMEOUT": "6", "BREAKER": "0",
@@ -119,12 +119,12 @@ def hook(node: Node, verb: str, name: str = "jail1") -> Ended:
 
 
 def sessions(node: Node) -> list[str]:
-    """The states of the sessions that the kernel has."""
+    """Return the states of the sessions that the kernel has."""
     return node.run("cat /sys/class/iscsi_session/*/state 2> /dev/null").out.split()
 
 
 def disk_of(node: Node, name: str = "jail1") -> str:
-    """What is mounted as the data of an environment; "" if nothing is."""
+    """Return what is mounted as the data of an environment; "" if nothing is."""
     points = {point: source for source, point in node.mounted()}
     return points.get(f"{WORKDIR}/jails-data/{name}-data", "")
 
@@ -135,7 +135,7 @@ def shows(node: Node, name: str = "jail1") -> str:
 
 
 def records(node: Node) -> str:
-    """What our logins have left in the configuration of the initiator."""
+    """Return what our logins have left in the configuration of the initiator."""
     return node.do("find /etc/iscsi/nodes /etc/iscsi/ifaces -type f -printf '%m %p\\n' 2> /dev/null; true")
 
 

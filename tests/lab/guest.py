@@ -124,8 +124,7 @@ class Guest:
         self._wait(0, BOOT)
 
     def reset(self) -> None:
-        """What a power cut does: nothing is written back, nobody is told. It is ready when this returns, as it was when
-        it was first switched on."""
+        """Cut the power and switch on: nothing is written back; the guest is ready when this returns."""
         self.boot()
         self.ready()
 

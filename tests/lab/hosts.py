@@ -40,12 +40,12 @@ class Storage(Guest):
         )
 
     def make(self, name: str) -> None:
-        """The directories of an environment on the disk."""
+        """Make the directories of an environment on the disk."""
         paths = " ".join(f"{EXPORTED}/{which}/{name}" for which in DIRECTORIES)
         self.do(f"mkdir -p {paths}; mkdir -p {EXPORTED}/data/{name}/etc; echo {name} > {EXPORTED}/data/{name}/etc/name")
 
     def serve_gluster(self, *names: str) -> None:
-        """A GlusterFS volume with the directories of these environments; on tmpfs a brick would lack attributes."""
+        """Serve a GlusterFS volume with these environments' directories; on tmpfs a brick would lack attributes."""
         paths = " ".join(f"/mnt/{which}/{name}" for which in DIRECTORIES for name in names)
         self.do(
             "glusterd; until gluster volume list; do sleep 1; done; mkdir -p /srv/brick; "
@@ -64,7 +64,7 @@ class Node(Storage):
     """Runs the hooks; it can be a server as well."""
 
     def set_up(self, *names: str, **keys: str) -> None:
-        """The program, CBSD's workdir, environments in it, and the configuration."""
+        """Put the program there, CBSD's workdir, environments in it, and the configuration."""
         self.put("/tmp/envstart.tar.gz", packed())
         self.do(
             f"mkdir -p {HOOKS} /var/empty {DECOYS} {WORKDIR}/etc {WORKDIR}/jails-rcconf; "
@@ -90,7 +90,7 @@ class Node(Storage):
         self.put(f"{WORKDIR}/etc/env_start_{backend}.conf", text + more)
 
     def line(self, verb: str, name: str = "jail1", backend: str = "nfs") -> str:
-        """The hook as CBSD calls it: its environment, its directory, its umask, its argv."""
+        """Return the hook as CBSD calls it: its environment, its directory, its umask, its argv."""
         data, fstab, system = points(name)
         path = f"{DECOYS}:/bin:/sbin:/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin"
         argv = [f"{HOOKS}/env_{verb}_{backend}", "-d", data, "-f", fstab, "-j", name, "-r", f"{WORKDIR}/jails-rcconf"]
@@ -142,17 +142,17 @@ class Node(Storage):
 
 
 def points(name: str) -> tuple[str, str, str]:
-    """The mount points of an environment: data, fstab, system."""
+    """Return the mount points of an environment: data, fstab, system."""
     return f"{WORKDIR}/jails-data/{name}-data", f"{WORKDIR}/jails-fstab/{name}", f"{WORKDIR}/jails-system/{name}"
 
 
 def rows_of(name: str, server: str = "10.0.0.1") -> list[tuple[str, str]]:
-    """The mounts of an environment that is started."""
+    """Return the mounts of an environment that is started."""
     return [(f"{server}:{EXPORTED}/{which}/{name}", point) for which, point in zip(DIRECTORIES, points(name))]
 
 
 def packed(names: Iterable[str] = ("envstart", "hooks", "conf")) -> bytes:
-    """What runs on a host, out of this tree."""
+    """Return the files of this tree that run on a host."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
         for name in names:

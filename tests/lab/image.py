@@ -78,7 +78,7 @@ def demanded() -> bool:
 
 
 def image(kind: str = "storage") -> Image:
-    """A disk as this file describes it, made if it is not there yet (a minute or two)."""
+    """Return a disk as this file describes it, made if it is not there yet (a minute or two)."""
     recipe = (_debian(), _SYSTEM, PACKAGES[kind], INSTALL, USELESS, SIZE, DRIVERS, INIT, version("tenacity"))
     key = f"{kind}-{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}"
     cache = _cache()
@@ -100,7 +100,7 @@ def _cache() -> Path:
 
 
 def _debian() -> str:
-    """The release of Debian that this machine has; empty if it is no Debian."""
+    """Return the release of Debian that this machine has; empty if it is no Debian."""
     try:
         words = Path("/etc/os-release").read_text().split()
     except OSError:
@@ -129,7 +129,7 @@ def _make(scratch: Path, packages: Iterable[str]) -> None:
 
 
 def _gather_initrd(root: Path, early: Path) -> None:
-    """What the kernel starts from, without the agent, which changes more often."""
+    """Gather what the kernel starts from, without the agent, which changes more often."""
     for directory in ("bin", "dev", "proc", "root", "modules"):
         (early / directory).mkdir(parents=True)
     for program in ("busybox", "cpio"):

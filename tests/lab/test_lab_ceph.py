@@ -27,7 +27,7 @@ class CephHost(Guest):
 
 @pytest.fixture(scope="module")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephHost]:
-    """A host with this tree and its tests, for a cluster of one machine (tests/helpers/cephd.py)."""
+    """Yield a host with this tree and its tests, for a cluster of one machine (tests/helpers/cephd.py)."""
     host = CephHost("ceph", 9, image("ceph"), Wire(), tmp_path_factory.mktemp("consoles"))
     host.boot()
     host.ready()

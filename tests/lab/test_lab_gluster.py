@@ -18,7 +18,7 @@ LONG = 90
 
 @pytest.fixture
 def node(hosts: Hosts) -> Iterator[Node]:
-    """A node whose environments are on a volume of the storage host, which is made anew for each scenario."""
+    """Yield a node whose environments are on a volume of the storage host, which is made anew for each scenario."""
     hosts.storage.reset()
     hosts.storage.serve_gluster("jail1")
     hosts.node.configure(backend="gluster", TIMEOUT=str(LONG), PROBE_TIMEOUT="10")

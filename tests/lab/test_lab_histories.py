@@ -57,7 +57,7 @@ class History:
         self._hook("")
 
     def hook_with_a_change(self) -> None:
-        """The server goes silent, or comes back, while the hook is at work."""
+        """Let the server go silent, or come back, while the hook is at work."""
         timer = threading.Timer(self.drawn.uniform(0.0, 3.0), self.change)
         timer.start()
         try:
@@ -85,7 +85,7 @@ class History:
         self.told.append("silent" if self.silent else "refusing" if self.refusing else "serving")
 
     def directory_anew(self) -> None:
-        """What is mounted from it is stale then."""
+        """Make the directory anew on the server, so that what is mounted from it is stale."""
         if not self.silent:
             name = self.drawn.choice(NAMES)
             self.hosts.storage.do(f"rm -rf {EXPORTED}/data/{name}")
@@ -93,7 +93,7 @@ class History:
             self.told.append(f"{name} made anew")
 
     def check(self) -> None:
-        """It ends, and changes nothing."""
+        """Check; it must end, and change nothing."""
         before = self.node.mounted()
         checked = self.node.hand(f"check nfs -w {WORKDIR} -j {self.drawn.choice(NAMES)}")
         self.told.append(f"check: {checked.status} in {checked.seconds:.1f} s")
@@ -102,7 +102,7 @@ class History:
         assert self.node.mounted() == before, self._words(checked)
 
     def recover(self) -> None:
-        """What it takes away was broken."""
+        """Recover; what it unmounts must have been broken."""
         name = self.drawn.choice(NAMES)
         others = self._others(name)
         recovered = self.node.hand(f"recover nfs -w {WORKDIR} -j {name}", 300)

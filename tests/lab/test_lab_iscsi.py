@@ -20,7 +20,7 @@ DATA = f"{WORKDIR}/jails-data/jail1-data"
 
 @pytest.fixture
 def hosts(machines: Hosts) -> Iterator[Hosts]:
-    """The guests: two LUNs on the storage, two nodes that may use them, nobody logged in."""
+    """Yield the guests: two LUNs on the storage, two nodes that may use them, nobody logged in."""
     machines.storage.resume()
     for node in (machines.node, machines.second):
         disks.clean(node)
@@ -33,7 +33,7 @@ def hosts(machines: Hosts) -> Iterator[Hosts]:
 
 
 def fine(node: Node, verb: str, name: str = "jail1") -> float:
-    """A run that must succeed, in silence."""
+    """Run the hook; it must succeed in silence."""
     ended = hook(node, verb, name)
     assert (ended.status, ended.out) == (0, ""), ended
     return ended.seconds

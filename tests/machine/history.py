@@ -72,7 +72,7 @@ class Player:
         self.world = scene.site.world
 
     def act(self, act: Act) -> list[str]:
-        """What is wrong after it."""
+        """Return the promises broken after it."""
         name, *arguments = act
         wrong: list[str] | None = getattr(self, f"do_{name}")(*arguments)
         found = [*(wrong or []), *promises.always(self.scene)]
@@ -88,7 +88,7 @@ class Player:
         return self.hook("stop", name)
 
     def do_fault(self, verb: str, name: str, kind: str, nth: int) -> list[str]:
-        """The NTH command of the hook goes wrong."""
+        """Let the NTH command of the hook go wrong."""
         self.world.fault(None, kind, nth=nth, seconds=0.3)
         with self.troubled(f"fault {kind}"):
             wrong = self.hook(verb, name)
@@ -96,7 +96,7 @@ class Player:
         return wrong
 
     def do_kill(self, verb: str, name: str, when: str, nth: int) -> list[str]:
-        """The hook is killed by its NTH command: before it acts, after it, or while it does."""
+        """Let the NTH command kill the hook: before it acts, after it, or while it does."""
         self.world.fault(None, "kill-parent", nth=nth, when=when)
         with self.troubled("killed"):
             wrong = self.hook(verb, name)
@@ -104,7 +104,7 @@ class Player:
         return wrong
 
     def do_signal(self, verb: str, name: str, which: str, nth: int) -> list[str]:
-        """A signal comes while the NTH command hangs."""
+        """Send a signal while the NTH command hangs."""
         number = signal.Signals[which]
         self.world.fault(None, "hang", nth=nth)
         hanging = self.world.state["total"] + nth
@@ -138,7 +138,7 @@ class Player:
         return wrong
 
     def do_other(self, verb: str, name: str) -> list[str]:
-        """The second host acts on the same storage."""
+        """Let the second host act on the same storage."""
         other = self.scene.other
         if other is None:
             return []
@@ -188,7 +188,7 @@ class Player:
     # What others do to the host.
 
     def do_jcleanup(self, name: str) -> None:
-        """What CBSD's own clean-up does to the data directory of a jail that has stopped."""
+        """Clean up the data directory of a jail that has stopped, as CBSD itself does."""
         if "server" not in self.scene.troubles and name not in self.scene.users:
             data = str(self.site.point("data", name))
             # umount_cdirs() takes what lies on it first: `umount -f` leaves that behind.
@@ -197,7 +197,7 @@ class Player:
                 self.world.command("umount", "-f", point)
 
     def do_hold(self, name: str) -> None:
-        """A process uses the data directory, if there is something mounted."""
+        """Let a process use the data directory, if there is something mounted."""
         point = str(self.site.point("data", name))
         if name in self.scene.users or not any(row[1] == point for row in self.site.table):
             return
@@ -215,7 +215,7 @@ class Player:
             self.scene.troubles.discard(f"held {name}")
 
     def do_run(self, name: str) -> None:
-        """The jail runs, as far as jls(8) knows."""
+        """Let the jail run, as far as jls(8) knows."""
         self.world.jail(name, 1 + NAMES.index(name))
         self.scene.troubles.add(f"runs {name}")
 
@@ -225,14 +225,14 @@ class Player:
             self.scene.troubles.discard(f"runs {name}")
 
     def do_foreign(self, name: str) -> None:
-        """An administrator mounts something else on an empty data directory."""
+        """Mount something else on an empty data directory, as an administrator could."""
         point = self.site.point("data", name)
         if not self.scene.rows(self.site, name):
             self.world.mount("tmpfs", point, "tmpfs")
             self.scene.troubles.add(f"foreign {name}")
 
     def do_cover(self, name: str) -> None:
-        """What must never happen: a second mount on the data directory."""
+        """Mount a second time on the data directory, which must never happen."""
         self.world.mount("tmpfs", self.site.point("data", name), "tmpfs")
 
     def do_native(self, name: str) -> None:
@@ -264,7 +264,7 @@ class Player:
     # What happens to servers, targets and clients.
 
     def do_server(self, state: str) -> None:
-        """The file server, the portal, the cluster or the other node stops answering."""
+        """Let the file server, the portal, the cluster or the other node stop answering."""
         site = self.site
         if site.variant.backend in ("nfs", "gluster", "ceph"):
             {"frozen": self.world.freeze, "refused": self.world.refuse, "down": self.world.down}[state](SERVER)
@@ -308,13 +308,13 @@ class Player:
             self.world.stale(point)
 
     def do_crash(self, name: str) -> None:
-        """The client in user space dies."""
+        """Let the client in user space die."""
         site = self.site
         if isinstance(site, ClientSite) and any(row[1] == str(site.volume(name)) for row in site.table):
             site.kill_client(name)
 
     def do_renumber(self) -> None:
-        """A disk comes that takes the next number."""
+        """Plug in a disk that takes the next number."""
         if isinstance(self.site, BlockSite):
             taken = self.world.state["disks"]
             self.world.disk(next(f"da{number}" for number in range(99) if f"da{number}" not in taken))
@@ -333,7 +333,7 @@ class Player:
         self.settle()
 
     def end_children(self) -> None:
-        """What hangs without its parent is ended by somebody."""
+        """End what hangs without its parent."""
         there = forked.processes(machine_name(str(self.world.path)))
         for call in self.world.calls()[-3:]:
             if call["pid"] in there:

@@ -57,7 +57,7 @@ class Before:
 
 
 def others(scene: Scene, site: Site, names: set[str]) -> Counter[Row]:
-    """The mounts that are none of these environments'."""
+    """Return the mounts that are none of these environments'."""
     points = set().union(*(scene.points(site, name) for name in names))
     own = [row for name in names for row in scene.rows(site, name)]
     return Counter(row for row in site.world.table() if row not in own and row[1] not in points)
@@ -149,7 +149,7 @@ def told(before: Before, verb: str, ended: Ended) -> Wrong:
 
 
 def after_look(before: Before, ended: Ended) -> list[str]:
-    """envstart check changes nothing, and says what there is."""
+    """Judge that `envstart check` changes nothing, and says what there is."""
     wrong = Wrong()
     scene, site, name = before.scene, before.site, before.name
     wrong.unless("Traceback" not in ended.stderr and ended.returncode in range(4), f"check {name}: {ended.stderr}")
@@ -164,7 +164,7 @@ def after_look(before: Before, ended: Ended) -> list[str]:
 
 
 def after_recover(before: Before, ended: Ended) -> list[str]:
-    """envstart recover takes away what does not answer, and nothing else."""
+    """Judge that `envstart recover` unmounts what does not answer, and nothing else."""
     wrong = Wrong()
     scene, site, name = before.scene, before.site, before.name
     wrong.unless("Traceback" not in ended.stderr and ended.returncode in STATUSES, f"recover {name}: {ended.stderr}")
@@ -177,7 +177,7 @@ def after_recover(before: Before, ended: Ended) -> list[str]:
 
 
 def relevant(scene: Scene, site: Site, name: str) -> set[str]:
-    """The troubles that can be a reason for this environment not to start, or not to stop."""
+    """Return the troubles that can be a reason for this environment not to start, or not to stop."""
     apart = {
         f"{what} {other}" for what in ("held", "runs", "foreign", "unexported") for other in NAMES if other != name
     }
@@ -187,7 +187,7 @@ def relevant(scene: Scene, site: Site, name: str) -> set[str]:
 
 
 def always(scene: Scene) -> list[str]:
-    """What must hold between any two acts."""
+    """Return what must hold between any two acts."""
     wrong = Wrong()
     for site in scene.sites:
         nodes = Counter(row[1] for row in site.world.table())
@@ -215,7 +215,7 @@ def split(scene: Scene) -> list[str]:
 
 
 def locked(site: Site) -> list[str]:
-    """The locks that somebody holds."""
+    """Return the locks that somebody holds."""
     found = []
     run = site.world.path / "run"
     for path in sorted(run.glob("*.lock")):
@@ -240,7 +240,7 @@ def lingering(site: Site) -> list[int]:
 
 
 def busy_at(site: Site) -> list[int]:
-    """The processes of a host that are no clients at work, and do not hang in the kernel."""
+    """Return the processes of a host that are no clients at work, and do not hang in the kernel."""
     state = site.world.state
     clients = {int(mount["options"].get("client", 0)) for mount in state["mounts"]}
     stuck = {int(pid) for pid in state["stuck"]}

@@ -168,7 +168,7 @@ class Scene:
     # What there is.
 
     def rows(self, site: Site, name: str) -> list[Row]:
-        """The mounts of an environment, in the order of the table; what it shares with the other one aside."""
+        """Return the mounts of an environment, in the order of the table; what it shares with the other one aside."""
         points = self.own_points(site, name)
         return [row for row in site.world.table() if any(vfs.is_below(row[1], point) for point in points)]
 
@@ -202,7 +202,7 @@ class Scene:
         return [row for row in found if row in self.rows(site, name)]
 
     def reboot(self, site: Site) -> None:
-        """What a kernel knows is gone, and so is what /var/run holds; files, disks and servers stay."""
+        """Lose what a kernel knows, and what /var/run holds; files, disks and servers stay."""
         self.kill(site)
         begin = self.begin[self.sites.index(site)]
 
@@ -250,7 +250,7 @@ def _site(top: Path, variant: Variant) -> Site:
 
 
 def _share_resources(one: Volumes, two: Volumes) -> None:
-    """The resources that ``one`` has made with a peer of its own are those of both hosts."""
+    """Make the resources that ``one`` has made with a peer of its own those of both hosts."""
     for name in NAMES:
         one.making = name
         (one.make(str(one.storage.hast(name, [one.world, two.world]))) / "etc").mkdir()

@@ -1,5 +1,6 @@
-"""CephFS by Linux's kernel, and an image mapped by it, for real: where the kernel has the modules, as in a virtual
-machine. The cluster is that of test_ceph.py.
+"""CephFS by Linux's kernel, and an image mapped by it, for real.
+
+The kernel needs the modules, as in a virtual machine. The cluster is that of test_ceph.py.
 """
 
 from __future__ import annotations
@@ -167,13 +168,13 @@ def test_a_silent_cluster(cbsd: KernelWorkdir) -> None:
 
 
 def wake(cbsd: KernelWorkdir) -> None:
-    """The cluster answers again; for a minute it waits for clients that were cut off."""
+    """Let the cluster answer again; for a minute it waits for clients that were cut off."""
     cbsd.cluster.thaw()
     cbsd.configure(TIMEOUT=240)
 
 
 def fall_silent(cbsd: KernelWorkdir) -> None:
-    """The cluster answers nothing, and the kernel knows nothing any more that it could answer in its place."""
+    """Let the cluster answer nothing, and the kernel know nothing that it could answer in its place."""
     cbsd.cluster.freeze()
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
@@ -227,7 +228,7 @@ def test_a_start_that_is_killed(cbsd: KernelWorkdir) -> None:
 
 
 def words_of(cbsd: KernelWorkdir) -> list[bytes]:
-    """The command lines in the namespace."""
+    """Return the command lines in the namespace."""
     found = []
     for pid in cbsd.namespace.pids():
         try:

@@ -110,7 +110,7 @@ def counted(work: Workdir, program: str, *words: str) -> Cost:
 
 @pytest.fixture
 def work(tmp_path: Path) -> Iterator[Workdir]:
-    """An environment of four directories."""
+    """Yield an environment of four directories."""
     (tmp_path / "top").mkdir()
     with namespace_of(tmp_path / "top") as namespace:
         work = Workdir(namespace)
@@ -192,8 +192,11 @@ def test_a_check_of_many(work: Workdir, count: int) -> None:
 
 
 def within(cost: Cost, limits: dict[str, int]) -> bool:
-    """A reading of the table takes two of its file, and one more whenever it changes in between; each command has
-    nothing to read."""
+    """Tell whether no file was opened more often than this.
+
+    A reading of the table takes two of its file, and one more whenever it changes in between; each command has nothing
+    to read.
+    """
     limits = {**limits, "/proc/self/mountinfo": 3 * cost.tables, "/dev/null": cost.forks}
     return all(count <= limits.get(name, 0) for name, count in cost.opened.items())
 

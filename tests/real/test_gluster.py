@@ -256,7 +256,7 @@ def test_a_client_that_was_given_up_mounts_nothing_later(cbsd: GlusterWorkdir, s
 
 
 def killed_while_it_mounts(cbsd: GlusterWorkdir) -> None:
-    """A start on a server that is silent, and is killed when its client has mounted what is of no use yet."""
+    """Start on a server that is silent, and kill that when its client has mounted what is of no use yet."""
     process, began = cbsd.begin("start"), time.monotonic()
     until(lambda: words_of(cbsd) == {"no answer", "not mounted"})
     process.kill()

@@ -58,7 +58,7 @@ def state(pid: int) -> str:
 
 
 def left_behind(result: Ended) -> list[int]:
-    """The processes that the last line names."""
+    """Return the processes that the last line names."""
     return [int(pid) for pid in re.findall(r"pid (\d+)", result.last)]
 
 
@@ -149,7 +149,7 @@ def test_a_signal_while_a_mount_command_hangs(cbsd: Workdir, fuse: HangingFuse, 
 
 
 def hanging(cbsd: Workdir) -> list[int]:
-    """The mount commands that there are."""
+    """Return the mount commands that there are."""
     found = []
     for pid in cbsd.namespace.pids():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -282,7 +282,7 @@ def act(cbsd: Workdir, server: Path, what: str) -> Ended:
 def test_case_a3_what_others_share_is_never_forced(
     cbsd: Workdir, server: Path, shared: HangingFuse, what: str, status: int
 ) -> None:
-    """umount -f of a bind mount would end the connection of the whole file system, for all and for good."""
+    """By `umount -f` a bind mount would end the connection of the whole file system, for all and for good."""
     shared.tell("hang")
     silence = threading.Timer(_SILENCE, shared.tell, ("answer",))
     silence.start()

@@ -34,7 +34,7 @@ class Tmpfs(Workdir):
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout in which the file of the backend was written and `make docs` was run."""
+    """Return a checkout in which the file of the backend was written and `make docs` was run."""
     top = tmp_path / "checkout"
     for part in PARTS:
         shutil.copytree(ROOT / part, top / part, ignore=shutil.ignore_patterns("__pycache__"))

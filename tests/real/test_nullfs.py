@@ -330,7 +330,7 @@ def test_blanks_in_the_path_of_the_source(namespace: Namespace) -> None:
 
 
 def holder(cbsd: Workdir, kind: str) -> subprocess.Popen[str]:
-    """A process whose working directory is the mounted one."""
+    """Return a process whose working directory is the mounted one."""
     process = cbsd.namespace.popen(
         ["sh", "-c", 'cd "$1" && echo there && exec sleep 1000', "sh", str(cbsd.point(kind))]
     )
@@ -541,7 +541,7 @@ def test_case_c19_c20_a_disk_below_the_directories(cbsd: Workdir) -> None:
 
 
 def removed_and_made_anew(cbsd: Workdir) -> Path:
-    """The directory behind the data directory of a started jail, which is another one now."""
+    """Return the directory behind the data directory of a started jail, which is another one now."""
     cbsd.start()
     held = Path(cbsd.store) / "data" / cbsd.name
     shutil.rmtree(held)

@@ -42,7 +42,7 @@ class RbdWorkdir(Workdir):
         }
 
     def disks(self) -> list[str]:
-        """The images that are disks of this host."""
+        """Return the images that are disks of this host."""
         return sorted(path.read_text().strip() for path in Path("/sys/bus/rbd/devices").glob("*/name"))
 
 
@@ -113,7 +113,7 @@ def test_an_image_that_is_not_there(cbsd: RbdWorkdir) -> None:
 
 
 def test_an_image_that_somebody_else_has_open(cbsd: RbdWorkdir) -> None:
-    """rbd bench opens it for writing, and takes its lock."""
+    """A process of `rbd bench` opens it for writing, and takes its lock."""
     access = ["--id=admin", "-c", str(cbsd.cluster.conf)]
     other = cbsd.namespace.popen(["rbd", "bench", *access, "--io-type", "write", "--io-total", "100G", "jails/j1"])
     try:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)
 
 @pytest.fixture
 def cbsd(namespace: Namespace) -> Workdir:
-    """A workdir whose environments are thin jails."""
+    """Return a workdir whose environments are thin jails."""
     cbsd = Workdir(namespace)
     make_base(cbsd.store / "base")
     (cbsd.store / "base" / "bin" / "sh").write_text("shared\n")
@@ -32,7 +32,7 @@ def cbsd(namespace: Namespace) -> Workdir:
 
 
 def writes(cbsd: Workdir, name: str, environment: str = "j1") -> str:
-    """What a process in the jail is told when it writes a file there; "" if it can."""
+    """Return what a process in the jail is told when it writes a file there; "" if it can."""
     path = cbsd.point("data", environment) / name
     process = cbsd.namespace.popen(["sh", "-c", 'echo written > "$1"', "sh", str(path)])
     return str(process.communicate(timeout=30)[1])

@@ -65,7 +65,7 @@ class Volumes:
         return path
 
     def ext4(self, name: str = "image", tree: bool = False) -> Path:
-        """An image with a file system in it, which no kernel has yet to complete in the background."""
+        """Return an image with a file system in it, which no kernel has yet to complete in the background."""
         files = self.top / f"{name}-files"
         for which in ("data", "system", "fstab") if tree else ("",):
             (files / which / "etc").mkdir(parents=True)
@@ -76,13 +76,13 @@ class Volumes:
         return path
 
     def device(self, image: Path, *options: str) -> str:
-        """A loop device of the image."""
+        """Return a loop device of the image."""
         device = run("losetup", "--find", "--show", *options, str(image)).strip()
         self._attached.append(device)
         return device
 
     def dirty(self, image: Path) -> Path:
-        """A copy of the image made while it was mounted and written to: as a host leaves it whose power fails."""
+        """Copy the image while it is mounted and written to: as a host leaves it whose power fails."""
         device, point = self.device(image), self.top / "elsewhere"
         point.mkdir()
         self.namespace.run("mount", "-t", "ext4", device, str(point))
@@ -111,7 +111,7 @@ class Volumes:
         return ended(self.begin(verb, name), began)
 
     def fine(self, verb: str, name: str = "") -> None:
-        """A run that must succeed, in silence."""
+        """Run the hook; it must succeed in silence."""
         result = self.run(verb, name)
         assert (result.status, result.out, result.err) == (0, "", "")
 
@@ -132,12 +132,12 @@ class Volumes:
         return self.namespace.points()
 
     def shows(self, kind: str) -> str:
-        """What the directory shows, seen from inside."""
+        """Return what the directory shows, seen from inside."""
         process = self.namespace.popen(["cat", f"{self.cbsd.point(kind)}/from-volume"])
         return str(process.communicate(timeout=20)[0]).strip()
 
     def holder(self, directory: Path) -> subprocess.Popen[str]:
-        """A process with an open file in there."""
+        """Return a process with an open file in there."""
         script = 'exec 3< "$1/from-volume" && echo there && exec sleep 1000'
         process = self.namespace.popen(["sh", "-c", script, "sh", str(directory)])
         assert process.stdout is not None
@@ -372,7 +372,7 @@ def due(image: Path) -> Path:
 
 
 def slow_fsck(volumes: Volumes) -> Path:
-    """It does nothing for a long while; the file that comes back says that it has begun."""
+    """Make fsck do nothing for a long while, and return the file that says that it has begun."""
     begun = volumes.top / "begun"
     volumes.namespace.in_front("e2fsck", f': > "{begun}"; sleep 1000')
     return begun
@@ -445,7 +445,7 @@ def test_a_device_that_a_process_keeps_for_itself(volumes: Volumes) -> None:
 
 
 def blank(image: Path) -> None:
-    """It is as it was made."""
+    """Leave the volume as it was made."""
 
 
 def swap(image: Path) -> None:
@@ -466,7 +466,7 @@ def ext2(image: Path) -> None:
 
 
 def xfs(image: Path) -> None:
-    """The superblock of an empty XFS: what blkid(8) holds against each other (Linux' fs/xfs/libxfs/xfs_format.h)."""
+    """Write the superblock of an empty XFS, as blkid(8) checks it (Linux' fs/xfs/libxfs/xfs_format.h)."""
     fields = b"XFSB" + (4096).to_bytes(4, "big") + (2048).to_bytes(8, "big") + bytes(64)
     fields += (
         (1).to_bytes(4, "big")

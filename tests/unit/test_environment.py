@@ -34,7 +34,7 @@ def _refusal(argv: list[str]) -> str:
 
 
 def _with(option: str, value: str) -> list[str]:
-    """The jail's words with another value for one option."""
+    """Return the jail's words with another value for one option."""
     words = list(JAIL)
     words[words.index(option) + 1] = value
     return words

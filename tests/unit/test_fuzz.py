@@ -1,5 +1,7 @@
-"""Whatever a command prints, a file holds or a caller says: it is read, or refused by one clear line. Nothing else may
-come of it: no other exception, which would be "a bug in envstart" and status 70."""
+"""Whatever a command prints, a file holds or a caller says is read, or refused by one clear line.
+
+No other exception may come of it: that would be "a bug in envstart" and status 70.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,7 @@ STATFS = statfs(b"/dev/da0", b"/", b"ufs") + statfs(b"nas:/x\xff y", b"/mnt/a b"
 
 
 def clear(error: EnvstartError) -> None:
-    """It is told in one line that can be read."""
+    """Hold an error to one line that can be read."""
     line = printable(str(error))
     assert line
     assert line.isprintable()
@@ -68,7 +70,7 @@ def clear(error: EnvstartError) -> None:
 
 
 def asked(parse: Parse, result: Result) -> Any:
-    """What a hook makes of a command's answer: the value, or the error that it ends with."""
+    """Return what a hook makes of a command's answer: the value, or the error that it ends with."""
     host = Host(Report("test"))
 
     async def run(argv: Sequence[str], **_: object) -> Result:
@@ -83,7 +85,7 @@ def asked(parse: Parse, result: Result) -> Any:
 
 
 def table(read: Callable[[], list[tables.Entry]]) -> None:
-    """A mount table that can be read can be used."""
+    """Use a mount table that could be read."""
     host = Host(Report("test"))
 
     async def _read_table() -> list[tables.Entry]:
@@ -396,7 +398,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def collected(top: Path, data: bytes) -> list[inventory.EnvironmentRecord]:
-    """What an inventory has of a workdir with this database."""
+    """Return what an inventory has of a workdir with this database."""
     (top / "var/db").mkdir(parents=True, exist_ok=True)
     path = top / "var/db/local.sqlite"
     written(path, data)

@@ -84,7 +84,7 @@ def test_what_several_share_is_told_once() -> None:
 
 
 def served(reply: bytes, version: int = 4) -> tuple[str, bytes]:
-    """What null_call() makes of an answer, and what the server was asked, over a real connection."""
+    """Return what null_call() makes of an answer, and what the server was asked, over a real connection."""
     asked = b""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -108,7 +108,7 @@ def served(reply: bytes, version: int = 4) -> tuple[str, bytes]:
 
 
 def reply_of(*words: int) -> bytes:
-    """A record of one fragment (RFC 5531, 11)."""
+    """Return a record of one fragment (RFC 5531, 11)."""
     return struct.pack(f">{len(words) + 1}I", 0x80000000 | 4 * len(words), *words)
 
 

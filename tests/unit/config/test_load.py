@@ -37,7 +37,7 @@ MOUNT_NFS_OPT="-orw -overs=4 -ointr -orsize=32768 -owsize=32768 -oacregmax=3 -oa
 
 
 def _write(directory: Path, content: str | bytes, name: str = "x.conf") -> str:
-    """A file that a checkout with umask 002 cannot spoil."""
+    """Return a file that a checkout with umask 002 cannot spoil."""
     path = directory / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     path.chmod(0o644)
@@ -166,8 +166,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
 
 @pytest.mark.parametrize("mode", [0o644, 0o664, 0o660])
 def test_what_cbsd_has_written_is_trusted(tmp_path: Path, own: tuple[int, int], mode: int) -> None:
-    """W/etc is of the user and group cbsd, and what is made in it by CBSD, whose umask is 002, can be written by both
-    (docs/cbsd.md#owners)."""
+    """In W/etc, which is cbsd's, CBSD's umask 002 lets its user and group write (docs/cbsd.md#owners)."""
     path = _write(tmp_path, 'NFS_SERVER="x"')
     for user in (own[0], os.geteuid()):
         os.chown(path, user, own[1])

@@ -110,7 +110,7 @@ class Shell:
 
 
 def _installed() -> dict[str, tuple[str, ...]]:
-    """The shells of this machine, each program once."""
+    """Return the shells of this machine, each program once."""
     found: dict[str, tuple[str, ...]] = {}
     for name, (program, *options) in _SHELLS.items():
         path = shutil.which(program)
@@ -234,7 +234,7 @@ _PUT = [
 
 
 def _mutants(content: bytes, random: Random, count: int) -> Iterator[bytes]:
-    """The file with a few things put in, taken out or doubled at any byte, ``count`` times."""
+    """Yield the file with a few things put in, taken out or doubled at any byte, ``count`` times."""
     for _ in range(count):
         mutant = content
         for _ in range(random.choice((1, 1, 2, 3))):

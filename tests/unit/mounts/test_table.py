@@ -24,7 +24,7 @@ OTHERS = ("/w", "/w/data", "/srv")
 
 
 def _after(point: str, order: tuple[str, ...], *places: str) -> str | None:
-    """The last one of these places that comes after ``point``."""
+    """Return the last one of these places that comes after ``point``."""
     found = [place for place in order[order.index(point) + 1 :] if place in places]
     return found[-1] if found else None
 

@@ -37,7 +37,7 @@ def plan(path: Path, **keys: str) -> Plan:
 
 
 def mount(path: Path, **keys: str) -> KernelMount:
-    """The mount of the data."""
+    """Return the mount of the data."""
     (found,) = [step for step in plan(path, **keys).steps if isinstance(step, KernelMount) and step.name == "data"]
     return found
 

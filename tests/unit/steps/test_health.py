@@ -20,7 +20,7 @@ FULL, QUOTA, READ_ONLY = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.ERO
 
 
 def data_of(tmp_path: Path, fstype: str, *options: str, **keys: str) -> Mount:
-    """A mount of the data directory of this type, with these options."""
+    """Return a mount of the data directory of this type, with these options."""
     plan = planned(tmp_path, "nfs", NFS_SERVER=SERVER, **keys)
     (data,) = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
     data.fstype, data.options = fstype, options

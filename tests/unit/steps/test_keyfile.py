@@ -24,7 +24,7 @@ _WAYS: tuple[Callable[[str], object], ...] = (lambda path: keyfile.refuse_untrus
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
-    """A directory of root's whose way is trusted, as far as pytest's own directories are."""
+    """Return a directory of root's whose way is trusted, as far as pytest's own directories are."""
     directory = tmp_path / "keys"
     directory.mkdir()
     directory.chmod(0o755)
@@ -40,7 +40,7 @@ def key(keys: Path) -> Path:
 
 
 def wrong(path: Path) -> str:
-    """What is wrong with it; both ways of reading must say the same."""
+    """Return the refusal of a key file; both ways of reading must say the same."""
     said = {refusal(way, str(path)) for way in _WAYS}
     return said.pop() if len(said) == 1 else str(said)
 
@@ -55,7 +55,7 @@ def refusal(way: Callable[[str], object], path: str) -> str:
 
 
 def missing(path: Path) -> str:
-    """What is not there; a file that is missing is another case than one that others have."""
+    """Return a path without a file; a file that is missing is another case than one that others have."""
     said = set()
     for way in _WAYS:
         with pytest.raises(FileNotFoundError) as caught:
@@ -290,7 +290,7 @@ def test_no_descriptor_is_left_open(keys: Path, key: Path) -> None:
 
 @pytest.fixture
 def swapper(keys: Path, key: Path) -> Iterator[Path]:
-    """A name that is a trusted key at one moment, and another file the next."""
+    """Yield a name that is a trusted key at one moment, and another file the next."""
     evil = keys / "evil"
     evil.write_bytes(b"evil\n")
     evil.chmod(0o644)

@@ -21,7 +21,7 @@ from envstart.system.probe import ProbeResult
 
 
 def data_of(tmp_path: Path, **keys: str) -> Mount:
-    """The mount of a data directory."""
+    """Return the mount of a data directory."""
     plan = planned(tmp_path, "nfs", NFS_SERVER=SERVER, **keys)
     (data,) = [step for step in plan.steps if isinstance(step, Mount) and step.name == "data"]
     return data
@@ -93,8 +93,11 @@ def test_a_start_and_a_check_see_the_same(tmp_path: Path, answer: ProbeResult) -
 
 
 def test_fault_4_a_look_is_not_answered_by_the_kernels_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For as long as acdirmin says the client of FreeBSD opens and lists the root of a mount without a word to the
-    server, be that dead by now; what it has to look up there it asks for."""
+    """A look asks for something that the client has to look up.
+
+    For as long as acdirmin says the client of FreeBSD opens and lists the root of a mount without a word to the server,
+    be that dead by now.
+    """
     (tmp_path / "etc").mkdir()
     asked: list[str] = []
     lstat = os.lstat

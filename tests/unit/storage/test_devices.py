@@ -269,7 +269,7 @@ def test_a_partition_table_is_looked_through() -> None:
 
 
 def test_an_attached_provider_is_used_although_nobody_uses_the_eli() -> None:
-    """geli keeps its consumer open for as long as it is attached (tests/transcripts/geli.txt: r1w1e1)."""
+    """The geom of geli(8) keeps it open for as long as it is attached (tests/transcripts/geli.txt: r1w1e1)."""
     found = graph(DISK, encrypted("da0"))
     assert users(found, "da0") == ["da0.eli"]
     assert users(found, "da0.eli") == []

@@ -37,7 +37,7 @@ def role(tmp_path: Path, **keys: str) -> Role:
 
 
 def lists() -> dict[str, str]:
-    """What a live hastctl listed, by role."""
+    """Return what a live hastctl listed, by role."""
     found = {}
     for output in outputs("hast", "hastctl list env1"):
         rows = output[output.index("env1:\n") :] if "env1:\n" in output else ""
@@ -323,7 +323,7 @@ def test_the_question_to_the_other_node() -> None:
 def test_the_role_is_never_changed_under_a_mount(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgets: bool
 ) -> None:
-    """hastd takes the device by force (tests/transcripts/hast.txt); also when the mount table is from mount(8)."""
+    """The device is taken by force (tests/transcripts/hast.txt); also when the mount table is from mount(8)."""
     gate = Geom("GATE", "hast/env1", (Makes("hast/env1"),))
     mesh = text(gate, Geom("VFS", "ffs.hast/env1", (Uses("hast/env1", "r1w1e1"),)))
     monkeypatch.setattr(os.path, "exists", lambda path: True)

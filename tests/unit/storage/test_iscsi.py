@@ -61,7 +61,7 @@ def row(
     lun: int = 0,
     scbus: int = 7,
 ) -> dict[str, Any]:
-    """A session as tests/transcripts/iscsi.txt has it."""
+    """Return a session as tests/transcripts/iscsi.txt has it."""
     devices = {"lun": [{"lun": lun, "device": device}], "scbus": scbus, "bus": 0, "target": 0}
     return {"name": name, "portal": portal, "state": state, "devices": devices}
 

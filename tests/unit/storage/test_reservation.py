@@ -65,7 +65,7 @@ def reading(keys: str, holder: str) -> Stub:
 
 
 def told(what: str) -> list[str]:
-    """The answers of a live disk that have these words and do not name who is connected."""
+    """Return the answers of a live disk that have these words and do not name who is connected."""
     found = []
     for output in outputs("iscsi-reservations", "camcontrol"):
         found += [f"PRgeneration: {part}" for part in output.split("PRgeneration: ")[1:]]

@@ -24,7 +24,7 @@ SIZE = 8192
 
 
 def ufs(tmp_path: Path, version: int, options: str = "") -> Path:
-    """A file system with a file in it, by NetBSD's makefs."""
+    """Return a file system with a file in it, by NetBSD's makefs."""
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "file").write_text("content")
@@ -61,7 +61,7 @@ def move(image: Path, place: int) -> None:
 
 
 def look(image: Path, kind: str) -> str:
-    """What it is; and looking has not changed it."""
+    """Return what it is; and looking has not changed it."""
     before = image.read_bytes()
     found = superblock.read(str(image), kind)
     assert image.read_bytes() == before

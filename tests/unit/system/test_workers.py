@@ -49,7 +49,7 @@ def ask(host: Host, function: Any, *arguments: Any, timeout: float = 5) -> Any:
 
 @pytest.fixture
 def first(host: Host) -> int:
-    """The child that waits for a question now."""
+    """Return the child that waits for a question now."""
     assert ask(host, filesystem.is_directory, "/") is True
     return int(ask(host, pid))
 
@@ -207,7 +207,7 @@ def test_without_descriptors_for_questions_it_answers_once(host: Host, free: int
 
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
-    """A host takes this process's signals for itself: they are given back, so that ^C still ends the tests."""
+    """Give this process's signals, which a host takes for itself, back, so that ^C still ends the tests."""
     before = {number: signal.getsignal(number) for number in signal.valid_signals()}
     yield
     signal.set_wakeup_fd(-1)
