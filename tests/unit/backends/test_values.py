@@ -24,7 +24,7 @@ NEEDED: dict[str, dict[str, str]] = {
 
 
 def read(tmp_path: Path, backend: str, key: str, value: str) -> Any:
-    """The value as a plan has it."""
+    """Return the value as a plan has it."""
     return planned(tmp_path, backend, **{**NEEDED[backend], key: value}).config.value(key)
 
 
