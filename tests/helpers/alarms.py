@@ -10,7 +10,7 @@ from typing import NoReturn
 
 @contextlib.contextmanager
 def waiting(seconds: int) -> Iterator[None]:
-    """What spins instead of waiting does not spin for ever."""
+    """Fail a test that spins instead of waiting."""
 
     def too_long(*_: object) -> NoReturn:
         raise AssertionError("it waits for ever")

@@ -15,7 +15,7 @@ from envstart.system.log import Report
 
 @pytest.fixture
 def signals() -> Iterator[None]:
-    """A host takes this process's signals for itself: they are given back, so that ^C still ends the tests."""
+    """Give this process's signals, which a host takes for itself, back, so that ^C still ends the tests."""
     before = {number: signal.getsignal(number) for number in signal.valid_signals()}
     yield
     signal.set_wakeup_fd(-1)

@@ -37,8 +37,11 @@ def test_case_a3_force_on_linux_only_where_nobody_else_is(alone: bool, words: st
 
 @pytest.mark.parametrize(("platform", "done"), [("linux", True), ("freebsd", False)])
 def test_a_forced_unmount_that_waits_for_the_server(platform: str, done: bool) -> None:
-    """Linux has taken it out of the table by then, and says good-bye to the server; FreeBSD leaves out of the table
-    what it still works on (docs/freebsd.md#mount-table)."""
+    """The mount is out of the table by then.
+
+    Linux has taken it out and says good-bye to the server; FreeBSD leaves out what it still works on
+    (docs/freebsd.md#mount-table).
+    """
     entry = Entry("nas:/a", "/mnt/a", "nfs")
 
     class Waiting(stubs.Stub):
