@@ -1,6 +1,6 @@
 """Check which jail or VM CBSD's argv (docs/cbsd.md#arguments) or variables (docs/cbsd.md#directory-hooks) name.
 
-Pure, but for Environment.key.
+Pure, but for the links on the way to a workdir.
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ _SYSTEM = frozenset(
 class Environment:
     """What CBSD hands over: a name and absolute, normalized directories.
 
-    ``workdir`` is set when ``system`` is ``W/jails-system/NAME``; ``fstab`` and ``rcconf`` may be missing.
+    ``workdir`` is set when ``system`` is ``W/jails-system/NAME``; ``fstab`` and ``rcconf`` may be missing. ``key``, for
+    locks and marks, is ``system`` with the workdir named without links, however the caller came to it.
     """
 
-    __slots__ = ("name", "data", "system", "fstab", "rcconf", "workdir")
+    __slots__ = ("name", "data", "system", "fstab", "rcconf", "workdir", "key")
 
     def __init__(self, name: str, data: str, system: str, fstab: str | None = None, rcconf: str | None = None) -> None:
-        """Check the name and the directories; UsageError."""
+        """Check the name and the directories; UsageError. Links on the way to the workdir are followed, here alone."""
         self.name = _check_name(name)
         self.data = _directory("-d", data)
         self.system = _directory("-s", system)
@@ -66,18 +67,12 @@ class Environment:
         self.rcconf = _directory("-r", rcconf) if rcconf is not None else None
         self.workdir = _workdir(self.system, name)
         self._refuse_shared()
+        self.key = f"{os.path.realpath(self.workdir)}/jails-system/{name}" if self.workdir else self.system
 
     @property
     def directories(self) -> tuple[str, ...]:
         """Return those that are its own."""
         return tuple(path for path in (self.data, self.system, self.fstab) if path is not None)
-
-    @property
-    def key(self) -> str:
-        """Return its system directory, with the workdir without links, for locks and marks; touches the workdir."""
-        if self.workdir is None:
-            return self.system
-        return f"{os.path.realpath(self.workdir)}/jails-system/{self.name}"
 
     def _refuse_shared(self) -> None:
         """Refuse a path on which a mount would hide, or show, what others have (docs/cbsd.md#defects, 1)."""

@@ -26,6 +26,17 @@ _T = TypeVar("_T")
 TRANSCRIPTS = Path(__file__).resolve().parents[1] / "transcripts"
 UUID = "2c4b9a1e-0000-11f0-8000-525400123456"
 WORKDIR = "/usr/jails"
+# What each backend cannot do without.
+NEEDED: dict[str, dict[str, str]] = {
+    "nfs": {"NFS_SERVER": "nas"},
+    "gluster": {"GLUSTER_SERVER": "gfs1", "GLUSTER_VOLUME": "gv0"},
+    "ceph": {"CEPH_USER": "host1"},
+    "rbd": {"RBD_IMAGE": "rbd/{name}", "CEPH_USER": "host1"},
+    "iscsi": {"ISCSI_PORTAL": "10.0.0.1", "ISCSI_TARGET": "iqn.2012-06.com.example:x"},
+    "hast": {"HAST_RESOURCE": "{name}"},
+    "geli": {"GELI_PROVIDER": "/dev/gpt/{name}", "GELI_KEYFILE": "/k"},
+    "nullfs": {"NULLFS_ROOT_DIR": "/z"},
+}
 
 
 def answer(out: str = "", err: str = "", status: int = 0) -> Result:

@@ -6,21 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stubs import planned
+from stubs import NEEDED, planned
 
 from envstart.errors import ConfigError
-
-# What each backend cannot do without.
-NEEDED: dict[str, dict[str, str]] = {
-    "nfs": {"NFS_SERVER": "nas"},
-    "gluster": {"GLUSTER_SERVER": "gfs1", "GLUSTER_VOLUME": "gv0"},
-    "ceph": {"CEPH_USER": "host1"},
-    "rbd": {"RBD_IMAGE": "rbd/{name}", "CEPH_USER": "host1"},
-    "iscsi": {"ISCSI_PORTAL": "10.0.0.1", "ISCSI_TARGET": "iqn.2012-06.com.example:x"},
-    "hast": {"HAST_RESOURCE": "{name}"},
-    "geli": {"GELI_PROVIDER": "/dev/gpt/{name}", "GELI_KEYFILE": "/k"},
-    "nullfs": {"NULLFS_ROOT_DIR": "/z"},
-}
 
 
 def read(tmp_path: Path, backend: str, key: str, value: str) -> Any:
