@@ -36,7 +36,7 @@ def cbsd(tmp_path: Path) -> Iterator[Toy]:
         yield Toy(site)
 
 
-def started(cbsd: Toy, emulator: str, baserw: int, install: bool = True) -> str:
+def started(cbsd: Toy, emulator: str, baserw: int, *, install: bool = True) -> str:
     """Start an environment whose stop is taken care of, and return the letter of its commands."""
     cbsd.add(ENV, emulator, baserw=baserw)
     letter = LETTER[emulator]
@@ -233,7 +233,7 @@ def files(cbsd: Toy, name: str) -> set[str]:
 
 @pytest.mark.parametrize(("emulator", "baserw"), KINDS)
 @pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
-def test_a_removal_keeps_the_files_on_the_server(cbsd: Toy, emulator: str, baserw: int, running: bool) -> None:
+def test_a_removal_keeps_the_files_on_the_server(cbsd: Toy, emulator: str, baserw: int, *, running: bool) -> None:
     letter = started(cbsd, emulator, baserw, install=False)
     if not running:
         # A stop that nobody took care of: the shares are still mounted.
@@ -324,7 +324,7 @@ def test_the_reaper_knows_what_is_not_registered_any_more(cbsd: Toy) -> None:
 
 
 @pytest.mark.parametrize(("emulator", "runs"), [("jail", True), ("bhyve", True), ("qemu", False)])
-def test_the_reaper_without_a_database_leaves_all_alone(cbsd: Toy, emulator: str, runs: bool) -> None:
+def test_the_reaper_without_a_database_leaves_all_alone(cbsd: Toy, emulator: str, *, runs: bool) -> None:
     """What an environment is was in there, and of a qemu VM also whether it runs."""
     if runs:
         started(cbsd, emulator, 0)

@@ -53,7 +53,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root's key files 
     ids=lambda variant: variant.title,
 )
 @pytest.mark.parametrize("started", [False, True], ids=["stopped", "started"])
-def test_a_host_that_is_well_has_no_findings(sick: Any, variant: Variant, started: bool) -> None:
+def test_a_host_that_is_well_has_no_findings(sick: Any, variant: Variant, *, started: bool) -> None:
     site: Site = sick(variant)
     if variant is NFS3:
         site.world.set(daemons=["ntpd", "rpcbind", "statd", "lockd"], rc_conf=["rpcbind", "statd", "lockd"])

@@ -87,7 +87,7 @@ def test_fault_85_clean_is_not_refused(site: BlockSite) -> None:
 
 
 @pytest.mark.parametrize("soft_updates", [True, False])
-def test_fault_85_skipped_and_left_to_the_kernel(site: BlockSite, soft_updates: bool) -> None:
+def test_fault_85_skipped_and_left_to_the_kernel(site: BlockSite, *, soft_updates: bool) -> None:
     """Plain UFS is refused by the kernel then, and nothing forces it."""
     site.world.newfs(volume_of(site), clean=False, soft_updates=soft_updates)
     (site.world.files(volume_of(site)) / "etc").mkdir()

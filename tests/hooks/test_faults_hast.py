@@ -33,7 +33,7 @@ def connected(world: World) -> None:
 
 @pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize("before", ["init", "secondary", "secondary since now"])
-def test_fault_93_the_other_node_is_primary(tmp_path: Path, before: str, asked: bool) -> None:
+def test_fault_93_the_other_node_is_primary(tmp_path: Path, before: str, *, asked: bool) -> None:
     """It says so itself; where it cannot be asked, the connection that it makes shows it."""
     resolver = {} if asked else {"172.16.0.101": "again"}
     scenery = scene(tmp_path, HAST, hast_connect_seconds=0.8, resolver=resolver)
@@ -131,7 +131,7 @@ def test_fault_93_hastd_does_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mounted", [False, True])
-def test_fault_93_stop_when_hastd_has_ended(tmp_path: Path, mounted: bool) -> None:
+def test_fault_93_stop_when_hastd_has_ended(tmp_path: Path, *, mounted: bool) -> None:
     """Without it no node is primary; what was mounted is of no use to anybody, and is taken away."""
     with scene(tmp_path, HAST) as site:
         if mounted:

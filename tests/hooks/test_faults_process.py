@@ -258,7 +258,7 @@ def test_fault_64_child_that_comes_out_of_the_kernel_in_time(site: Site) -> None
 
 
 def test_fault_64_what_it_said_before_is_not_taken_for_the_reason() -> None:
-    assert Result(None, "", "mount_nfs: a warning\n", 10.0, False).words == (
+    assert Result(None, "", "mount_nfs: a warning\n", 10.0, alive=False).words == (
         "no answer in 10.0 s, after it said: mount_nfs: a warning"
     )
 

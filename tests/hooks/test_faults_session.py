@@ -131,7 +131,7 @@ def at_work(site: BlockSite) -> dict[str, object]:
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
 @pytest.mark.parametrize("noticed", [True, False])
-def test_fault_80_session_dropped_while_it_is_mounted(tmp_path: Path, verb: str, noticed: bool) -> None:
+def test_fault_80_session_dropped_while_it_is_mounted(tmp_path: Path, verb: str, *, noticed: bool) -> None:
     with scene(tmp_path, ISCSI, ping_seconds=0.0 if noticed else 3600.0) as site:
         site.configure(TIMEOUT=str(TIMEOUT), PROBE_TIMEOUT="1")
         site.preset()
@@ -282,7 +282,7 @@ VOLUMES = pytest.mark.parametrize("variant", [ISCSI, ISCSI_TREE, ISCSI_GELI, HAS
 
 @VOLUMES
 @pytest.mark.parametrize("back", [False, True])
-def test_a_volume_whose_disk_has_gone_is_mounted_anew(tmp_path: Path, variant: Variant, back: bool) -> None:
+def test_a_volume_whose_disk_has_gone_is_mounted_anew(tmp_path: Path, variant: Variant, *, back: bool) -> None:
     """Also when the disk is back under its old name (tests/transcripts/iscsi.txt and hast.txt, "while mounted")."""
     with BlockSite(tmp_path, variant) as site:
         site.preset()

@@ -93,7 +93,7 @@ def test_a_mount_above_hides_all(site: Site) -> None:
 
 
 @pytest.mark.parametrize("runs", [False, True])
-def test_what_a_nullfs_shows_is_mounted_over(tmp_path: Path, runs: bool) -> None:
+def test_what_a_nullfs_shows_is_mounted_over(tmp_path: Path, *, runs: bool) -> None:
     """A pool that comes late: a nullfs goes on to show what was there before it."""
     with Site(tmp_path, NULLFS, getfsstat=True) as site:
         for _ in range(2):

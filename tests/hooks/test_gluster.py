@@ -272,7 +272,7 @@ def clean(site: ClientSite) -> None:
 
 
 @pytest.mark.parametrize("spoilt", [False, True])
-def test_case_a1_the_record_tells_what_a_lost_note_has_told(site: ClientSite, spoilt: bool) -> None:
+def test_case_a1_the_record_tells_what_a_lost_note_has_told(site: ClientSite, *, spoilt: bool) -> None:
     site.preset()
     clean(site)
     if spoilt:
@@ -346,7 +346,7 @@ def test_a_note_lives_as_long_as_the_mount(site: ClientSite) -> None:
         (f"10.0.0.9:{VOLUME}", False),
     ],
 )
-def test_where_the_table_tells_the_source_it_counts(site: ClientSite, source: str, same: bool) -> None:
+def test_where_the_table_tells_the_source_it_counts(site: ClientSite, source: str, *, same: bool) -> None:
     """A kernel or a client that fills in fsname (docs/freebsd.md#names)."""
     stranger(site)
     site.world._change(lambda state: state["mounts"][-1].update({"special": source}))

@@ -38,7 +38,9 @@ def cbsd(tmp_path: Path) -> Iterator[Toy]:
         yield Toy(site)
 
 
-def broken(cbsd: Toy, emulator: str, jid: int = 0, status: int = 0, dead: bool = False) -> list[tuple[str, str, str]]:
+def broken(
+    cbsd: Toy, emulator: str, jid: int = 0, status: int = 0, *, dead: bool = False
+) -> list[tuple[str, str, str]]:
     """Make a VM whose data directory is mounted and broken, and return the mount table."""
     cbsd.add(VM, emulator, jid=jid, status=status)
     cbsd.site.preset("data", "system", name=VM)
@@ -77,7 +79,7 @@ VIRTUALBOX = ("/usr/local/lib/virtualbox/VBoxHeadless", "--comment", VM, "--star
 
 @pytest.mark.parametrize("dead", [False, True], ids=["stale", "dead"])
 @pytest.mark.parametrize(("emulator", "argv"), [("qemu", QEMU), ("virtualbox", VIRTUALBOX)])
-def test_case_a6_a_process_says_that_a_vm_runs(cbsd: Toy, emulator: str, argv: tuple[str, ...], dead: bool) -> None:
+def test_case_a6_a_process_says_that_a_vm_runs(cbsd: Toy, emulator: str, argv: tuple[str, ...], *, dead: bool) -> None:
     """Whatever the database says: of a VM that was started by other means it knows nothing."""
     before = broken(cbsd, emulator, dead=dead)
     with emulator_process(*argv):
@@ -112,7 +114,7 @@ def test_case_a6_a_process_of_another_name_whose_number_the_database_has(cbsd: T
         ("", 1, 0, True),
     ],
 )
-def test_case_a6_xen_says_which_domains_run(cbsd: Toy, text: str, status: int, database: int, used: bool) -> None:
+def test_case_a6_xen_says_which_domains_run(cbsd: Toy, text: str, status: int, database: int, *, used: bool) -> None:
     xl(cbsd, text, status)
     before = broken(cbsd, "xen", status=database)
     ended = start(cbsd)

@@ -42,7 +42,7 @@ def unmounts(cbsd: Toy) -> list[list[str]]:
     return [call["argv"][1:] for call in cbsd.site.world.calls("umount")]
 
 
-def check_freed(cbsd: Toy, upon: list[list[str]], kept: bool) -> None:
+def check_freed(cbsd: Toy, upon: list[list[str]], *, kept: bool) -> None:
     """``recover --running`` does as ``-n`` has said: the data, and ``upon``, what lies on it; ``kept`` by a nullfs."""
     site = cbsd.site
     site.world.freeze(SERVER)
@@ -172,7 +172,7 @@ def test_case_a4_force_spares_what_others_show(cbsd: Toy, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("runs", [True, False])
-def test_case_a9_locks_of_nfsv3(cbsd: Toy, runs: bool) -> None:
+def test_case_a9_locks_of_nfsv3(cbsd: Toy, *, runs: bool) -> None:
     """umount(8): a forced unmount while rpc.lockd runs can crash the host. A start does not do it by itself."""
     cbsd.site.configure(MOUNT_NFS_OPT="-onfsv3,hard", TIMEOUT="5")
     cbsd.site.world.stop_jail("jail1")

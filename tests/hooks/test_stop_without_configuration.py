@@ -368,7 +368,7 @@ def test_what_cbsd_knows_no_more_is_stopped_by_its_record(cbsd: Toy) -> None:
         (("sudoexec/jcreate", "jname=jail1"), True),
     ],
 )
-def test_case_a8_what_is_made_without_a_name_protects_all(cbsd: Toy, words: tuple[str, ...], protects: bool) -> None:
+def test_case_a8_what_is_made_without_a_name_protects_all(cbsd: Toy, words: tuple[str, ...], *, protects: bool) -> None:
     assert cbsd.site.start().returncode == 0
     command = [str(cbsd.distdir / words[0]), "-c", "import time; time.sleep(60)", *words[1:]]
     with subprocess.Popen(command, executable=sys.executable) as maker:

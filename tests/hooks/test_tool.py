@@ -575,7 +575,7 @@ def test_configuration_file_named_by_hand(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("version", "needed"), [("3", True), ("4", False)])
-def test_plan_says_what_pkg_needs(site: Site, version: str, needed: bool) -> None:
+def test_plan_says_what_pkg_needs(site: Site, version: str, *, needed: bool) -> None:
     site.configure(NFS_VERSION=version)
     ended = site.hand("plan", *where(site))
     assert ended.returncode == 0

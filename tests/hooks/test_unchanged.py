@@ -127,7 +127,7 @@ def test_whatever_has_changed_both_ways_say_the_same(tmp_path: Path, change: Cal
 
 
 @pytest.mark.parametrize("nearer", [False, True], ids=["changed", "a nearer one"])
-def test_a_configuration_that_comes_while_a_start_waits(site: Site, nearer: bool) -> None:
+def test_a_configuration_that_comes_while_a_start_waits(site: Site, *, nearer: bool) -> None:
     """Who sees a start hang corrects the file: what is mounted is not what that says."""
     note(site).unlink()
     later = site.conf.read_text().replace(SERVER, "172.16.0.9")

@@ -81,7 +81,7 @@ def swap(storage: Storage) -> None:
     storage.do("set -e\n" + "\n".join(lines), 60)
 
 
-def listening(storage: Storage, whether: bool) -> None:
+def listening(storage: Storage, *, whether: bool) -> None:
     """Let the targets take logins and keep sessions, or end all of them and refuse."""
     storage.do(f"for group in {CONFIGFS}/iscsi/*/tpgt_1; do printf {int(whether)} > $group/enable; done", 60)
 

@@ -153,11 +153,11 @@ def test_session_lost_and_back(hosts: Hosts, seen: Seen) -> None:
     node = hosts.node
     fine(node, "start")
     disk = disk_of(node)
-    disks.listening(hosts.storage, False)
+    disks.listening(hosts.storage, whether=False)
     writing = node.begin(f"echo written > {DATA}/new && sync -f {DATA}/new", 200)
     time.sleep(8)
     state = sessions(node)
-    disks.listening(hosts.storage, True)
+    disks.listening(hosts.storage, whether=True)
     assert node.end(writing, 200).status == 0
     fine(node, "start")
     assert (disk_of(node), sessions(node)) == (disk, ["LOGGED_IN"])
@@ -207,8 +207,8 @@ def test_chap(hosts: Hosts, seen: Seen) -> None:
     assert all(row.startswith("600 ") for row in records(node).splitlines())
     # A daemon that was started anew brings the session back, and proves who it is.
     node.do("pkill iscsid; sleep 2; iscsid; sleep 2")
-    disks.listening(hosts.storage, False)
-    disks.listening(hosts.storage, True)
+    disks.listening(hosts.storage, whether=False)
+    disks.listening(hosts.storage, whether=True)
     node.do(f"echo written > {DATA}/new && sync -f {DATA}/new", 120)
     fine(node, "stop")
     assert nothing_is_left(node)

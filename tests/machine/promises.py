@@ -39,7 +39,7 @@ def asked() -> int:
 class Wrong(list[str]):
     """What does not hold."""
 
-    def unless(self, holds: bool, text: str) -> None:
+    def unless(self, holds: object, text: str) -> None:
         _ASKED[0] += 1
         if not holds:
             self.append(text)

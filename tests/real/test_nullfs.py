@@ -69,7 +69,7 @@ def test_a_second_stop_runs_no_command(cbsd: Workdir) -> None:
 
 
 @pytest.mark.parametrize("relative", [False, True])
-def test_by_a_link_in_another_directory(cbsd: Workdir, relative: bool) -> None:
+def test_by_a_link_in_another_directory(cbsd: Workdir, *, relative: bool) -> None:
     links = cbsd.namespace.top / "links"
     links.mkdir()
     for name, verb in (("mount it", "start"), ("take-it-away", "stop")):

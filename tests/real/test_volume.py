@@ -64,7 +64,7 @@ class Volumes:
             file.truncate(_SIZE)
         return path
 
-    def ext4(self, name: str = "image", tree: bool = False) -> Path:
+    def ext4(self, name: str = "image", *, tree: bool = False) -> Path:
         """Return an image with a file system in it, which no kernel has yet to complete in the background."""
         files = self.top / f"{name}-files"
         for which in ("data", "system", "fstab") if tree else ("",):
@@ -642,7 +642,7 @@ def test_a_device_that_somebody_has_mounted_by_another_name(volumes: Volumes) ->
 @pytest.mark.parametrize("layout", ["data", "tree"])
 def test_another_device_in_its_place_is_refused_and_left_alone(volumes: Volumes, layout: str) -> None:
     tree = layout == "tree"
-    wrong, device = volumes.device(volumes.ext4("other", tree)), volumes.device(volumes.ext4(tree=tree))
+    wrong, device = volumes.device(volumes.ext4("other", tree=tree)), volumes.device(volumes.ext4(tree=tree))
     volumes.configure(wrong, VOLUME_LAYOUT=layout)
     volumes.fine("start")
     before = volumes.namespace.mounts()

@@ -75,17 +75,19 @@ class PsutilFinder:
     def disk_partitions(self, *, all: bool = False) -> list[Any]:
         from typing import NamedTuple
 
-        class sdiskpart(NamedTuple):
+        class Partition(NamedTuple):
             device: str
             mountpoint: str
             fstype: str
             opts: str
 
+        # As psutil shows it.
+        Partition.__name__ = "sdiskpart"
         rows = []
         for mount in vfs.listed(self.store.read()):
             words = ["ro" if "ro" in mount["flags"] else "rw"]
             words += [flag for flag in mount["flags"] if flag in ("sync", "noexec", "nosuid", "async", "noatime")]
-            rows.append(sdiskpart(mount["special"], mount["node"], mount["fstype"], ",".join(words)))
+            rows.append(Partition(mount["special"], mount["node"], mount["fstype"], ",".join(words)))
         return rows
 
 

@@ -33,19 +33,19 @@ def imports(path: Path) -> list[tuple[str, bool]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found: list[tuple[str, bool]] = []
 
-    def walk(node: ast.AST, eager: bool) -> None:
+    def walk(node: ast.AST, *, eager: bool) -> None:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
-                walk(ast.Module(child.orelse, []), eager)
+                walk(ast.Module(child.orelse, []), eager=eager)
                 continue
             if isinstance(child, ast.Import):
                 found.extend((name.name.partition(".")[0], eager) for name in child.names)
             elif isinstance(child, ast.ImportFrom) and child.level == 0:
                 found.append(((child.module or "").partition(".")[0], eager))
             inside = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
-            walk(child, eager and not inside)
+            walk(child, eager=eager and not inside)
 
-    walk(tree, True)
+    walk(tree, eager=True)
     return found
 
 

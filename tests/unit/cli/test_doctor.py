@@ -72,7 +72,7 @@ def test_pythons_are_looked_for_as_the_hooks_of_pip_do(tmp_path: Path, first: st
         ("", False),
     ],
 )
-def test_pkg_conf(text: str, expected: bool) -> None:
+def test_pkg_conf(text: str, *, expected: bool) -> None:
     assert pkg_locking.has_locking(text) is expected
 
 
@@ -170,7 +170,7 @@ def test_an_address_is_its_own_name() -> None:
     ],
 )
 def test_programs_of_all_backends_are_looked_for(
-    backend: str, keys: dict[str, str], linux: bool, tmp_path: Path
+    backend: str, keys: dict[str, str], *, linux: bool, tmp_path: Path
 ) -> None:
     fstypes = {step.fstype for step in planned(tmp_path, backend, **keys).steps}
     # A look at a device, and a mark in a volume, need no other program than the mount.

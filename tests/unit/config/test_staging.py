@@ -47,11 +47,12 @@ def environment() -> Environment:
         ('VOLUME_DIR="/vol"\n', True, True, False),
     ],
 )
-def test_case_a7_the_mount_table_says_where_it_is(
+def test_case_a7_the_mount_table_says_where_it_is(  # noqa: PLR0913 - fixtures, and a row of the table
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     environment: Environment,
     settings: str,
+    *,
     there: bool,
     mounted: bool,
     kept: bool,
@@ -95,7 +96,7 @@ def test_case_a7_what_is_made_is_for_root_alone(tmp_path: Path) -> None:
     ],
 )
 def test_case_a7_doctor_tells_of_a_cleanvar_that_deletes_what_is_mounted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str | None, points: list[str], told: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str | None, points: list[str], *, told: bool
 ) -> None:
     script = tmp_path / "cleanvar"
     if line is not None:

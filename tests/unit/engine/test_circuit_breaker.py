@@ -14,7 +14,7 @@ from envstart.system.log import Report
 
 
 @pytest.mark.parametrize("listening", [True, False])
-def test_faults_18_19_on_a_slow_host(monkeypatch: pytest.MonkeyPatch, listening: bool) -> None:
+def test_faults_18_19_on_a_slow_host(monkeypatch: pytest.MonkeyPatch, *, listening: bool) -> None:
     """The time for a connection is for the connection alone, not for the child that asks for it."""
     connect = network.connect
 

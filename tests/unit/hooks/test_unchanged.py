@@ -53,16 +53,22 @@ configurations = st.fixed_dictionaries(
 
 @settings(max_examples=400, deadline=None)
 @given(
-    configurations, st.booleans(), st.lists(st.integers(0, 5), min_size=3, max_size=3), st.lists(entries, max_size=3)
+    configuration=configurations,
+    by_section=st.booleans(),
+    there=st.lists(st.integers(0, 5), min_size=3, max_size=3),
+    more=st.lists(entries, max_size=3),
 )
 def test_the_table_is_read_in_the_same_way(
     tmp_path_factory: pytest.TempPathFactory,
     configuration: dict[str, str],
+    *,
     by_section: bool,
     there: list[int],
     more: list[Entry],
 ) -> None:
-    steps = lifecycle.load("nfs", in_workdir("j", "/w"), _conf(tmp_path_factory, configuration, by_section)).steps
+    steps = lifecycle.load(
+        "nfs", in_workdir("j", "/w"), _conf(tmp_path_factory, configuration, by_section=by_section)
+    ).steps
     options = ("read-only",) if "ro" in configuration.get("MOUNT_NFS_OPT", "") else ()
     wanted = [Entry(step.source, step.point, "nfs", options) for step in steps if isinstance(step, Mount)]
     assert len(wanted) == len(steps)
@@ -101,7 +107,7 @@ def _shown(table: list[Entry], rows: list[Any]) -> bool:
         envstart.mounts.table_freebsd.mount_table, unchanged.LINUX = before, linux
 
 
-def _conf(factory: pytest.TempPathFactory, configuration: dict[str, str], by_section: bool) -> str:
+def _conf(factory: pytest.TempPathFactory, configuration: dict[str, str], *, by_section: bool) -> str:
     """``by_section``: what is said for all is wrong, and the environment has a section of its own."""
     lines = "".join(f"{key}={value}\n" for key, value in configuration.items())
     if "$ROOT" in lines:

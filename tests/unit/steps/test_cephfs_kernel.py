@@ -134,7 +134,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("there", [True, False])
 def test_auto_is_the_kernel_where_it_can(
-    there: bool, tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
+    *, there: bool, tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cephfs_kernel, "is_there", lambda: there)
     assert by_kernel(tmp_path, CEPH_CLIENT="auto") is there

@@ -30,13 +30,13 @@ def test_case_b1_the_lines_are_made_from_the_table_alone() -> None:
 
 
 @pytest.mark.parametrize(("alone", "words"), [(True, "-f -l /d"), (False, "-l /d")])
-def test_case_a3_force_on_linux_only_where_nobody_else_is(alone: bool, words: str) -> None:
+def test_case_a3_force_on_linux_only_where_nobody_else_is(*, alone: bool, words: str) -> None:
     (line,) = forced.lines("linux", listed(), Entry("x", "/d", "fuse.x", device="0:50"), unresponsive=True, alone=alone)
     assert line == ("umount", "--no-canonicalize", *words.split())
 
 
 @pytest.mark.parametrize(("platform", "done"), [("linux", True), ("freebsd", False)])
-def test_a_forced_unmount_that_waits_for_the_server(platform: str, done: bool) -> None:
+def test_a_forced_unmount_that_waits_for_the_server(platform: str, *, done: bool) -> None:
     """The mount is out of the table by then.
 
     Linux has taken it out and says good-bye to the server; FreeBSD leaves out what it still works on

@@ -187,7 +187,7 @@ def test_a_directory_further_up(keys: Path) -> None:
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-def test_a_link_of_roots_is_followed(keys: Path, key: Path, absolute: bool) -> None:
+def test_a_link_of_roots_is_followed(keys: Path, key: Path, *, absolute: bool) -> None:
     link = keys / "link"
     link.symlink_to(key if absolute else "key")
     assert wrong(link) == ""

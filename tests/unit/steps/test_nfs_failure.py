@@ -34,6 +34,6 @@ def test_case_c11_kinds_of_address(options: tuple[str, ...], kinds: tuple[str, .
 )
 def test_case_c12_what_lies_on_this_host_is_not_a_servers(text: str) -> None:
     """The same words of mount_nullfs(8): no server is to export it, and who starts it is root."""
-    local = str(diagnosis.of_mount(Result(1, "", f"mount_nullfs: /x: {text}\n", 0.1, False), "mount /x on /y"))
+    local = str(diagnosis.of_mount(Result(1, "", f"mount_nullfs: /x: {text}\n", 0.1, alive=False), "mount /x on /y"))
     assert f"mount_nullfs: /x: {text}; " in local
     assert not any(word in local for word in ("server", "as root", "export"))

@@ -213,7 +213,7 @@ def test_with_and_without_dev(device: str) -> None:
         ("/dev/da0", "/dev/da9", False),
     ],
 )
-def test_two_names_of_the_same_storage(one: str, other: str, same: bool) -> None:
+def test_two_names_of_the_same_storage(one: str, other: str, *, same: bool) -> None:
     assert graph(*STACK).same(one, other) is same
 
 
@@ -328,7 +328,7 @@ def test_what_lies_on_it() -> None:
 
 
 @pytest.mark.parametrize("forgets", [False, True])
-def test_who_has_it(forgets: bool) -> None:
+def test_who_has_it(*, forgets: bool) -> None:
     """Also when the graph is read anew in between, as it is whenever the mount table comes from mount(8)."""
     opened = text(DISK, DISKID, encrypted("da0"), mounted("da0.eli"))
     stub = Stub({"sysctl -n kern.geom.confxml": opened}, [Entry("/dev/da0.eli", "/mnt/x", "ufs")])

@@ -211,7 +211,7 @@ def test_no_text_breaks_it_in_another_way(words: str) -> None:
         ("role: init\n", False, plans.NOT_READY),
     ],
 )
-def test_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, node: bool, word: str) -> None:
+def test_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, *, node: bool, word: str) -> None:
     exists = os.path.exists
     monkeypatch.setattr(os.path, "exists", lambda path: node if path == "/dev/hast/env1" else exists(path))
     host = Stub({LIST: f"env1:\n  {output}  remoteaddr: x\n  dirty: 4096 (4.0KB)\n"}).host
@@ -248,7 +248,7 @@ def test_degraded_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(("now", "dead"), [("primary", False), ("secondary", True)])
-def test_a_device_that_nobody_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: str, dead: bool) -> None:
+def test_a_device_that_nobody_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: str, *, dead: bool) -> None:
     """All of hastd(8) was killed, and started anew: init_ggate() in sbin/hastd/primary.c takes the device up again."""
     monkeypatch.setattr(os.path, "exists", lambda path: True)
     left = "hastd(8) was started anew, and does not serve the device" if dead else ""
@@ -273,7 +273,7 @@ def test_a_device_that_nobody_serves_is_no_reason_against_another_role(
 
 
 @pytest.mark.parametrize("made", [True, False])
-def test_the_role_while_geom_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: bool) -> None:
+def test_the_role_while_geom_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, made: bool) -> None:
     """It waits for a device that this run has made, and nobody has it; of any other, somebody can have it."""
     monkeypatch.setattr(os.path, "exists", lambda path: True)
 
@@ -321,7 +321,7 @@ def test_the_question_to_the_other_node() -> None:
 
 @pytest.mark.parametrize("forgets", [False, True])
 def test_the_role_is_never_changed_under_a_mount(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgets: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, forgets: bool
 ) -> None:
     """The device is taken by force (tests/transcripts/hast.txt); also when the mount table is from mount(8)."""
     gate = Geom("GATE", "hast/env1", (Makes("hast/env1"),))

@@ -231,7 +231,7 @@ def test_what_iscsiadm_says(words: str, kind: str) -> None:
         ("10.0.0.1:/sda", "sda", False),
     ],
 )
-def test_what_lies_on_a_disk(source: str, disk: str, whether: bool) -> None:
+def test_what_lies_on_a_disk(source: str, disk: str, *, whether: bool) -> None:
     assert iscsi_linux.is_on(source, disk) is whether
 
 

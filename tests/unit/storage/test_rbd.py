@@ -97,5 +97,8 @@ def test_the_list_of_both_systems() -> None:
         {"id": "2", "pool": "jails", "namespace": "ns", "name": "jail1", "snap": "", "device": "/dev/rbd2"},
         {"id": "3", "pool": "jails", "namespace": "ns", "image": "jail1", "snap": "s", "device": "/dev/ggate3"},
     ]
-    assert parse_list(Result(0, json.dumps(rows), "", 0.1, False), "jails/ns/jail1") == ["/dev/ggate0", "/dev/rbd2"]
-    assert parse_list(Result(0, "", "", 0.1, False), "jails/ns/jail1") == []
+    assert parse_list(Result(0, json.dumps(rows), "", 0.1, alive=False), "jails/ns/jail1") == [
+        "/dev/ggate0",
+        "/dev/rbd2",
+    ]
+    assert parse_list(Result(0, "", "", 0.1, alive=False), "jails/ns/jail1") == []

@@ -112,8 +112,8 @@ def test_an_interrupted_question_is_not_answered_to_the_next_one(host: Host, fir
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
 def test_it_holds_no_lock_no_pipe_and_no_terminal(host: Host, tmp_path: Path) -> None:
-    read, write = os.pipe()
-    os.set_inheritable(write, True)
+    # A child of exec(2) inherits these, unlike those of os.pipe().
+    read, write = os.pipe2(0)
     with Locks(host, ["one"]):
         ask(host, filesystem.is_directory, "/")
         child = ask(host, pid)
