@@ -1,5 +1,4 @@
-"""CephFS: a file system of a Ceph cluster holds the environments' directories, by ceph-fuse(8) or by Linux's kernel
-(cephfs_kernel.py).
+"""CephFS: a file system of a Ceph cluster holds the directories, by ceph-fuse(8) or Linux's kernel (cephfs_kernel.py).
 
 Facts are in docs/freebsd.md#ceph-fuse; what is said of Linux was seen of Ceph 16.2.
 """
@@ -76,6 +75,7 @@ class CephFS(fuse.Client):
     anonymous_sources = ("ceph-fuse", "/dev/fuse")
 
     def __init__(self, environment: Environment, config: Config, root: str, required: list[str]) -> None:
+        """Make the words of ceph-fuse(8) from the configuration."""
         options = [*ceph.access(config)]
         if config[cephfs_kernel.CEPH_FS_NAME]:
             # Its name before Ceph 16, which is FreeBSD's, and later ones still know it.
@@ -105,8 +105,7 @@ class CephFS(fuse.Client):
 
 
 def inputs(environment: Environment, config: Config) -> dict[str, str]:
-    """Decide which client CEPH_CLIENT=auto means. What ceph-fuse has mounted is ceph-fuse's to unmount, also when
-    mount.ceph was installed in between."""
+    """Decide which client CEPH_CLIENT=auto means: what ceph-fuse has mounted, it unmounts."""
     if config[CEPH_CLIENT] != "auto":
         return {}
     kernel = cephfs_kernel.is_there() and not fuse.is_noted(environment)
@@ -114,7 +113,7 @@ def inputs(environment: Environment, config: Config) -> dict[str, str]:
 
 
 def plan(environment: Environment, config: Config) -> Plan:
-    """The directories; by ceph-fuse, its mount first, which they are shown from."""
+    """Plan the directories; by ceph-fuse its mount comes first, from which they are shown."""
     root = config[DIRECTORIES.root]
     wanted = directories.wanted(environment, config, DIRECTORIES)
     for item in wanted:

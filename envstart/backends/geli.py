@@ -23,7 +23,7 @@ TITLE = "a volume on an encrypted provider, or in an encrypted image file"
 
 
 def provider(value: str) -> str:
-    """A device, or a file: what is encrypted, not what GELI makes of it."""
+    """Read a device, or a file: what is encrypted, not what GELI makes of it."""
     path = directory(value)
     if path in ("/", "/dev"):
         raise ValueError("is a directory: write /dev/gpt/NAME, or the path of an image file")
@@ -50,7 +50,7 @@ _NUMBERED = ("da", "ada", "nda", "nvd", "vtbd", "md", "cd")
 
 
 def plan(environment: Environment, config: Config) -> Plan:
-    """The disk of an image, GELI, a look, the mount."""
+    """Plan the disk of an image, GELI, the check of the file system, the mount."""
     if not (config[volume_keys.GELI_KEYFILE] or config[volume_keys.GELI_PASSFILE]):
         raise ConfigError("cannot attach without a key: set GELI_KEYFILE, GELI_PASSFILE or both")
     path = config[GELI_PROVIDER]

@@ -71,7 +71,7 @@ def servers(value: str) -> tuple[str, ...]:
 
 
 def volume(value: str) -> str:
-    """The name of a volume, without a directory in it."""
+    """Read the name of a volume, without a directory in it."""
     if "/" in value:
         raise ValueError("has a slash: write the volume alone, as in gv0; a directory in it is GLUSTER_ROOT_DIR's")
     return identifier(value)
@@ -132,6 +132,7 @@ class Gluster(fuse.Client):
     def __init__(
         self, options: tuple[str, ...], log: str, environment: Environment, config: Config, required: list[str]
     ) -> None:
+        """Name the volume, and the file that its client logs to."""
         source = f"{config[GLUSTER_SERVER][0]}:{config[GLUSTER_VOLUME]}"
         point = fuse.private_point(config[GLUSTER_MOUNT_DIR], environment)
         timeout = config[GLUSTER_MOUNT_TIMEOUT]
@@ -160,8 +161,10 @@ class Gluster(fuse.Client):
 
 
 def log_errors(path: str, since: str) -> str:
-    """The last errors in a log of glusterfs, not older than ``since`` (``YYYY-MM-DD HH:MM:SS``, UTC as its lines are).
-    Runs in a child: the log can lie anywhere. OSError."""
+    """Return the last errors in a log of glusterfs since ``YYYY-MM-DD HH:MM:SS`` (UTC, as its lines are); OSError.
+
+    Runs in a child: the log can lie anywhere.
+    """
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
         lines = file.read().decode("utf-8", "replace").splitlines()
@@ -178,7 +181,7 @@ def log_errors(path: str, since: str) -> str:
 
 
 def plan(environment: Environment, config: Config) -> Plan:
-    """The client, and the directories from its mount."""
+    """Plan the client, and the directories from its mount."""
     wanted = directories.wanted(environment, config, DIRECTORIES)
     log = config[GLUSTER_LOG_FILE]
     options = [*config[MOUNT_GLUSTERFS_OPT], f"log-file={log}"]

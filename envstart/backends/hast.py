@@ -19,7 +19,7 @@ TITLE = "a volume on a HAST resource, on the node that is primary"
 
 
 def resource(value: str) -> str:
-    """A resource's name as hast.conf(5) has it."""
+    """Read a resource's name as hast.conf(5) has it."""
     if "/" in value:
         raise ValueError("has a slash: write the resource's name, not its device")
     if value == "all":
@@ -37,7 +37,7 @@ OPTIONS: Options = (
 
 
 def plan(environment: Environment, config: Config) -> Plan:
-    """The role, GELI, a look, the mount."""
+    """Plan the role, GELI, the check of the file system, the mount."""
     device = Role(config, config[HAST_RESOURCE])
     steps = [device, *volume.steps(environment, config, device, guarded=False)]
     warnings = ["HAST_TAKEOVER is set: a start does not mind another primary"] if config[hast.HAST_TAKEOVER] else []

@@ -36,7 +36,7 @@ OPTIONS: Options = (
 
 
 def plan(environment: Environment, config: Config) -> Plan:
-    """Session, reservation, GELI, a look, the mount."""
+    """Plan session, reservation, GELI, the check of the file system, the mount."""
     for user, secret in (
         (iscsi_keys.ISCSI_CHAP_USER, iscsi_keys.ISCSI_CHAP_SECRET_FILE),
         (iscsi_keys.ISCSI_MUTUAL_USER, iscsi_keys.ISCSI_MUTUAL_SECRET_FILE),
@@ -60,10 +60,10 @@ def plan(environment: Environment, config: Config) -> Plan:
     steps += volume.steps(environment, config, device, guarded=True)
     if isinstance(device, Reservation):
         device.guard = next((step for step in steps if isinstance(step, Fsck) and step.lower is device), None)
-    return Plan("iscsi", environment, config, steps, _warnings(config, read_only))
+    return Plan("iscsi", environment, config, steps, _warnings(config, read_only=read_only))
 
 
-def _warnings(config: Config, read_only: bool) -> list[str]:
+def _warnings(config: Config, *, read_only: bool) -> list[str]:
     warnings = []
     if config[iscsi_keys.FENCE] == "none" and not read_only and not config[iscsi_keys.ISCSI_MULTIPATH]:
         warnings.append("FENCE is none: two hosts that start it at one moment both mount it; FENCE=scsi3 prevents that")

@@ -55,7 +55,7 @@ _OWN = ("retrycnt", "fg", "nocover", "cover", "emptydir", "noemptydir")
 
 
 def host_name(value: str) -> str:
-    """A name or an address; an IPv6 address gets the brackets that a source needs."""
+    """Read a name or an address; an IPv6 address gets the brackets that a source needs."""
     bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
     if "/" in value:
         raise ValueError("is no host name or address: write it alone; the path goes into NFS_SERVER_ROOT_DIR")
@@ -69,7 +69,7 @@ def host_name(value: str) -> str:
 
 
 def mount_options(value: str) -> tuple[str, ...]:
-    """The ``-o`` options of a mount_nfs(8) command line, one by one: ``-orw -o vers=4,hard``."""
+    """Read the ``-o`` options of a mount_nfs(8) command line, one by one: ``-orw -o vers=4,hard``."""
     options: list[str] = []
     rest = list(words(value))
     while rest:
@@ -77,31 +77,35 @@ def mount_options(value: str) -> tuple[str, ...]:
         if not word.startswith("-o") or (word == "-o" and not rest):
             raise ValueError(f"has {word!r}; write each option as -oOPTION")
         for option in (word[2:] or rest.pop(0)).split(","):
-            name, _, argument = option.partition("=")
-            if not name:
-                raise ValueError("has an empty option")
-            if name in _REFUSED:
-                raise ValueError(f"has {name}, which {_REFUSED[name]}")
-            if name == "vers" and argument.startswith("4.") and argument[2:] in ("0", "1", "2"):
-                # mount_nfs(8) refuses what Linux writes; this means the same on both.
-                options += ["vers=4", f"minorversion={argument[2:]}"]
-            elif name == "vers" and argument not in ("2", "3", "4"):
-                raise ValueError(f"has vers={argument}, which is no version of NFS")
-            elif name in _NUMBERS and not (argument.isascii() and argument.isdigit()):
-                raise ValueError(f"has {option}, which is no number")
-            elif name == "port" and not 0 < int(argument) < 65536:
-                raise ValueError(f"has {option}, which is no port: 1 to 65535")
-            elif name == "proto" and argument not in _PROTOCOLS:
-                raise ValueError(f"has {option}; of protocols there is {', '.join(_PROTOCOLS)}")
-            elif name not in _OWN:
-                options.append(option)
+            options += _mount_option(option)
     if len({version((option,)) for option in options if _says_version(option)}) > 1:
         raise ValueError("says two different versions of NFS")
     return one_mode(tuple(options))
 
 
+def _mount_option(option: str) -> list[str]:
+    """Return an option as mount_nfs(8) takes it, none if envstart gives it itself; ValueError."""
+    name, _, argument = option.partition("=")
+    if not name:
+        raise ValueError("has an empty option")
+    if name in _REFUSED:
+        raise ValueError(f"has {name}, which {_REFUSED[name]}")
+    if name == "vers" and argument in ("4.0", "4.1", "4.2"):
+        # mount_nfs(8) refuses what Linux writes; this means the same on both.
+        return ["vers=4", f"minorversion={argument[2:]}"]
+    if name == "vers" and argument not in ("2", "3", "4"):
+        raise ValueError(f"has vers={argument}, which is no version of NFS")
+    if name in _NUMBERS and not (argument.isascii() and argument.isdigit()):
+        raise ValueError(f"has {option}, which is no number")
+    if name == "port" and not 0 < int(argument) < 65536:
+        raise ValueError(f"has {option}, which is no port: 1 to 65535")
+    if name == "proto" and argument not in _PROTOCOLS:
+        raise ValueError(f"has {option}; of protocols there is {', '.join(_PROTOCOLS)}")
+    return [] if name in _OWN else [option]
+
+
 def clone_command(*places: str) -> Callable[[str], tuple[str, ...]]:
-    """A command's words; each of ``places`` is a word of its own among them, so that no name can be more than one."""
+    """Read a command; each of ``places`` is a word of its own in it, so that no name can be more than one."""
 
     def parse(value: str) -> tuple[str, ...]:
         argv = words(value)
@@ -118,7 +122,7 @@ def clone_command(*places: str) -> Callable[[str], tuple[str, ...]]:
 
 
 def version(options: tuple[str, ...]) -> str:
-    """The NFS version that mount_nfs(8) takes from its options; without any of these it tries 3 and then 2."""
+    """Return the NFS version that mount_nfs(8) takes from its options; without any of these it tries 3 and then 2."""
     return next((option[-1] for option in reversed(options) if _says_version(option)), "3")
 
 
@@ -170,7 +174,7 @@ OPTIONS: Options = (
 
 
 def plan(environment: Environment, config: Config) -> Plan:
-    """The mounts of one environment."""
+    """Plan the mounts of one jail or VM."""
     options = _options(config)
     server = config[NFS_SERVER]
     steps = []
@@ -190,7 +194,8 @@ def plan(environment: Environment, config: Config) -> Plan:
             lockd=version(options) != "4" and "nolockd" not in options,
         )
         steps.append(Mount(spec, environment, config))
-    return Plan("nfs", environment, config, steps, _warnings(options, config.origin("MOUNT_NFS_OPT") != "default"))
+    warnings = _warnings(options, chosen=config.origin("MOUNT_NFS_OPT") != "default")
+    return Plan("nfs", environment, config, steps, warnings)
 
 
 def derived(plan: Plan, _: Host) -> dict[str, str]:
@@ -238,8 +243,8 @@ def _check_length(options: tuple[str, ...], server: str, path: str) -> None:
         raise ConfigError(f"cannot mount {server}:{path[:40]}...: a source has at most {_SOURCE_MAX} bytes")
 
 
-def _warnings(options: tuple[str, ...], chosen: bool) -> list[str]:
-    """What mount_nfs(8) takes, and an administrator will regret. ``chosen``: they are not the default."""
+def _warnings(options: tuple[str, ...], *, chosen: bool) -> list[str]:
+    """Return what mount_nfs(8) takes, and an administrator will regret. ``chosen``: they are not the default."""
     warnings = []
     names = {option.partition("=")[0] for option in options}
     if version(options) == "4":

@@ -47,7 +47,7 @@ def inputs(environment: Environment, config: Config) -> dict[str, str]:
 
 
 def plan(environment: Environment, config: Config) -> Plan:
-    """The mounts of one environment."""
+    """Plan the mounts of one jail or VM."""
     wanted = directories.wanted(environment, config, DIRECTORIES)
     layers = thin.lines(environment, config, config[DIRECTORIES.root])
     if layers:

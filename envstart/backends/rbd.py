@@ -49,6 +49,6 @@ OPTIONS: Options = (
 
 
 def plan(environment: Environment, config: Config) -> Plan:
-    """The image, GELI, a look, the mount."""
+    """Plan the image, GELI, the check of the file system, the mount."""
     device = Mapped(config, config[RBD_IMAGE], read_only="ro" in config[volume_keys.VOLUME_OPTIONS])
     return Plan("rbd", environment, config, [device, *volume.steps(environment, config, device, guarded=True)])

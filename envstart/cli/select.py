@@ -10,7 +10,7 @@ from envstart import lifecycle
 from envstart.cbsd import inventory
 from envstart.cbsd.inventory import Inventory
 from envstart.cbsd.monitored import CONFIGURATION, Row
-from envstart.config import load
+from envstart.config import list_file
 from envstart.engine import registry
 from envstart.engine.plan import Plan
 from envstart.environment import Environment, in_workdir
@@ -42,7 +42,7 @@ def environments(options: argparse.Namespace, report: Report) -> list[Environmen
 
 
 def _in_list(path: str, name: str | None) -> list[Environment]:
-    listed = [environment for environment in load.environments(path) if name in (None, "", environment.name)]
+    listed = [environment for environment in list_file.environments(path) if name in (None, "", environment.name)]
     if name and not listed:
         raise UsageError(f"cannot find {name} in {path}")
     return listed

@@ -71,7 +71,8 @@ class Wanted:
 
     __slots__ = ("name", "path", "point", "shared")
 
-    def __init__(self, name: str, path: str, point: str, shared: bool = False) -> None:
+    def __init__(self, name: str, path: str, point: str, *, shared: bool = False) -> None:
+        """Name it as the jail or VM does."""
         self.name = name
         self.path = path
         self.point = point
@@ -79,9 +80,7 @@ class Wanted:
 
 
 def wanted(environment: Environment, config: Config, keys: Keys) -> list[Wanted]:
-    """The directories of ``environment``: rcconf, system, fstab, data, so that a stop, which goes backwards, begins
-    with data: it is the one that can be busy."""
-
+    """Return the directories in the order of a start: data last, since a stop begins with what can be busy."""
     own = environment.name
     mounts = []
     if config[MOUNT_RCCONF]:

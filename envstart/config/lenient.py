@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 def load(
     backend: str, options: Options, name: str, path: str, *, recorded: Mapping[str, str], report: Report
 ) -> Config:
-    """Read the configuration for a stop of ``name``, with a warning for what was left out; ConfigError,
-    PermissionDeniedError.
+    """Read the configuration for a stop of ``name``, and warn of what was left out; ConfigError, PermissionDeniedError.
 
     ``recorded`` has the texts of keys as they were when it was started.
     """

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from envstart.config import shell
 from envstart.config.schema import fill
-from envstart.environment import Environment
-from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, UnavailableError, UsageError, reason
-from envstart.system import site_packages
+from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, reason
 from envstart.system.probe import open_regular
 from envstart.system.site_packages import ROOT
 
@@ -57,6 +55,7 @@ class Config:
         notes: Sequence[str] = (),
         inputs: Mapping[str, str] | None = None,
     ) -> None:
+        """Take what load() has read."""
         self.path = path
         self.notes = tuple(notes)
         self.inputs: Mapping[str, str] = inputs or {}
@@ -65,6 +64,7 @@ class Config:
         self._origins = origins
 
     def __getitem__(self, option: Option[_T]) -> _T:
+        """Return the value of an option of the backend."""
         value: _T = self._values[option.name]
         return value
 
@@ -73,7 +73,7 @@ class Config:
         return self._values[key]
 
     def replace(self, **values: Any) -> Config:
-        """The same with other values."""
+        """Return the same with other values."""
         return Config(self.path, {**self._values, **values}, self._texts, self._origins, self.notes, self.inputs)
 
     def with_inputs(self, inputs: Mapping[str, str]) -> Config:
@@ -86,26 +86,26 @@ class Config:
         return Config(self.path, values, texts, self._origins, self.notes)
 
     def origin(self, key: str) -> str:
-        """``FILE:LINE`` with its section, or ``default``."""
+        """Return ``FILE:LINE`` with its section, or ``default``."""
         return self._origins.get(key, "default")
 
     def text(self, key: str) -> str:
-        """The value as it is written, or the default's text."""
+        """Return the value as it is written, or the default's text."""
         return self._texts[key]
 
     def __iter__(self) -> Iterator[str]:
-        """All keys of the backend, in the order of its rows."""
+        """Return all keys of the backend, in the order of its rows."""
         return iter(self._values)
 
 
 def candidates(backend: str, workdir: str | None) -> list[str]:
-    """Where the configuration is looked for, in order; the first file that is there counts."""
+    """Return the files that can be the configuration, in order; the first that exists counts."""
     directories = [f"{workdir}/etc"] if workdir else []
     return [f"{directory}/env_start_{backend}.conf" for directory in (*directories, *SYSTEM_CONFIG_DIRS)]
 
 
 def find(backend: str, workdir: str | None, explicit: str | None = None) -> str | None:
-    """The file to read; None when there is none. A file that is there but cannot be read is found, and told."""
+    """Return the file to read, or None; one that is there but cannot be read is returned, and load() says why."""
     if explicit is not None:
         return explicit
     for path in candidates(backend, workdir):
@@ -115,8 +115,7 @@ def find(backend: str, workdir: str | None, explicit: str | None = None) -> str 
 
 
 def load(backend: str, options: Options, name: str, path: str | None, workdir: str | None) -> Config:
-    """The configuration of ``backend`` for the environment ``name``; ConfigError or PermissionDeniedError with every
-    mistake."""
+    """Read the configuration of ``backend`` for ``name``; ConfigError with every mistake, PermissionDeniedError."""
     if path is None and any(option.default is None for option in options):
         from envstart.config import remedies
 
@@ -138,12 +137,40 @@ def _reading(text: str) -> shell.Reading:
 
 
 def from_reading(backend: str, options: Options, name: str, path: str | None, reading: shell.Reading) -> Config:
-    """Make the configuration for the environment ``name`` of what was read from ``path``; ConfigError with every
-    mistake."""
+    """Make the configuration for ``name`` of what was read from ``path``; ConfigError with every mistake."""
+    chosen, problems, notes = _chosen(options, name, path, reading)
+    values: dict[str, Any] = {}
+    texts: dict[str, str] = {}
+    origins: dict[str, str] = {}
+    readable = not problems
+    for option in options:
+        source = chosen.get(option.name)
+        line, text = (source.line, source.value or option.default) if source else (0, option.default)
+        if source and source.value:
+            origins[option.name] = f"{path}:{line}" + (f" [{source.section}]" if source.section else "")
+        if text is None:
+            if source or option.name not in reading.broken:
+                problems.append((line, f"{option.name} is {'empty' if source else 'not set'}: {option.help}"))
+        elif readable:
+            texts[option.name] = text
+            try:
+                values[option.name] = option.read(text, name)
+            except ValueError as error:
+                # It was good for another name.
+                value = shell.shorten(fill(text, name))
+                problems.append((line, f"{option.name}={value!r} {error}; name it in a section [NAME]"))
+    if problems:
+        raise mistakes(path, problems, ("-c", path or "", backend))
+    return Config(path, values, texts, origins, notes)
+
+
+def _chosen(
+    options: Options, name: str, path: str | None, reading: shell.Reading
+) -> tuple[dict[str, shell.Assignment], list[tuple[int, str]], list[str]]:
+    """Return the assignments that count for ``name``, every mistake that was read, and what was perhaps not meant."""
     by_name = {option.name: option for option in options}
-    problems = list(reading.problems)
     chosen: dict[str, shell.Assignment] = {}
-    notes: list[str] = []
+    problems, notes = list(reading.problems), []
     seen: set[tuple[str | None, str]] = set()
     for assignment in reading.assignments:
         option = by_name.get(assignment.key)
@@ -156,46 +183,20 @@ def from_reading(backend: str, options: Options, name: str, path: str | None, re
             notes.append(f"{path}:{assignment.line}: {assignment.key} is set again; the last one counts")
         seen.add((assignment.section, assignment.key))
         try:
-            # Every value is read, so that a mistake in another environment's section is told before its start.
+            # Every value is read, so that a mistake in another jail's section is told before its start.
             option.read(assignment.value, ANY)
         except ValueError as error:
             problems.append((assignment.line, f"{option.name}={shell.shorten(assignment.value)!r} {error}"))
         if applies(assignment.section, name):
             chosen[assignment.key] = assignment
-    values: dict[str, Any] = {}
-    texts: dict[str, str] = {}
-    origins: dict[str, str] = {}
-    readable = not problems
-    for option in options:
-        source = chosen.get(option.name)
-        given, line = (source.value, source.line) if source else ("", 0)
-        if source and given:
-            section = f" [{source.section}]" if source.section else ""
-            origins[option.name] = f"{path}:{line}{section}"
-        elif option.default is None:
-            if source:
-                problems.append((line, f"{option.name} is empty: {option.help}"))
-            elif option.name not in reading.broken:
-                problems.append((0, f"{option.name} is not set: {option.help}"))
-            continue
-        else:
-            given = option.default
-        if readable:
-            texts[option.name] = given
-            try:
-                values[option.name] = option.read(given, name)
-            except ValueError as error:
-                # It was good for another name.
-                value = shell.shorten(fill(given, name))
-                problems.append((line, f"{option.name}={value!r} {error}; name it in a section [NAME]"))
-    if problems:
-        raise mistakes(path, problems, ("-c", path or "", backend))
-    return Config(path, values, texts, origins, notes)
+    return chosen, problems, notes
 
 
 def examples(path: str, options: Options) -> dict[str, str]:
-    """Names of environments that between them see all of a file, and what each stands for: every section, and those of
-    no section, unless a key that they need is set in sections alone."""
+    """Return names that between them see all of a file, and what each stands for.
+
+    Those are every section, and those of no section, unless a key that they need is set in sections alone.
+    """
     assignments = shell.read(trusted_text(path)).assignments
     names: dict[str, str] = {}
     for section in filter(None, (assignment.section for assignment in assignments)):
@@ -207,39 +208,11 @@ def examples(path: str, options: Options) -> dict[str, str]:
     return names
 
 
-def environments(path: str) -> list[Environment]:
-    """The environments of a list file, for hosts without CBSD: a section for each, named like it, with ``data``,
-    ``system`` and perhaps ``fstab`` and ``rcconf``. That is ConfigObj's own format, so ConfigObj reads it."""
-    site_packages.reach()
-    try:
-        from configobj import ConfigObj, ConfigObjError, Section
-    except ImportError:
-        remedy = site_packages.how_to_install("configobj")
-        raise UnavailableError(f"cannot read {path}: Python's configobj is missing", hint=remedy) from None
-    text = trusted_text(path)
-    try:
-        parsed = ConfigObj(text.splitlines(), interpolation=False, list_values=False, raise_errors=True)
-    except ConfigObjError as error:
-        raise ConfigError(f"cannot use {path}: {error}") from None
-    listed = []
-    for name, section in parsed.items():
-        if not isinstance(section, Section):
-            raise ConfigError(f"cannot use {path}: {name} is in no section", hint="begin with [NAME]")
-        unknown = set(section) - {"data", "system", "fstab", "rcconf"}
-        if unknown or not {"data", "system"} <= set(section):
-            raise ConfigError(
-                f"cannot use {path}: [{name}] has data, system and perhaps fstab and rcconf, nothing else"
-            )
-        try:
-            listed.append(Environment(name, **{key: str(value) for key, value in section.items()}))
-        except UsageError as error:
-            raise ConfigError(f"cannot use {path}: [{name}]: {error}") from None
-    return listed
-
-
 def mistakes(path: str | None, problems: list[tuple[int, str]], checked: Sequence[str]) -> EnvstartError:
-    """One error for all of them: each on a line of its own, and the first again in the last line. ``checked``: the
-    arguments of ``envstart config check`` that show them."""
+    """Return one error: each mistake on a line of its own, and the first again in the last line.
+
+    ``checked``: the arguments of ``envstart config check`` that show them.
+    """
     from envstart.config import remedies
 
     # What is not set comes last: it can be no more than what a mistake above led to.
@@ -274,7 +247,7 @@ def _nearest(key: str, keys: Iterable[str]) -> str:
 
 
 def _cbsd() -> tuple[int, int]:
-    """The user and the group that CBSD has made for itself; -1, which no file has, where there are none."""
+    """Return the user and the group that CBSD has made for itself; -1, which no file has, where there are none."""
     import pwd
 
     try:
@@ -285,11 +258,10 @@ def _cbsd() -> tuple[int, int]:
 
 
 def trusted_text(path: str) -> str:
-    """The text of a file that only root, or the caller, can have written (docs/faults.md, 98). CBSD's own user and
-    group are root's equals (docs/cbsd.md#owners): what CBSD makes in its workdir is theirs, and its umask lets the
-    group write.
+    """Return the text of a file that only root, or the caller, can have written (docs/faults.md, 98).
 
-    Checked on the descriptor that is read, so that nothing can be swapped in between.
+    CBSD's own user and group are root's equals (docs/cbsd.md#owners): what CBSD makes in its workdir is theirs, and its
+    umask lets the group write. Checked on the descriptor that is read, so that nothing can be swapped in between.
     """
     try:
         with open(open_regular(path, follow=True), "rb") as file:

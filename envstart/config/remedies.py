@@ -26,8 +26,7 @@ def of_subject(subject: Subject | None, verb: str, *options: str) -> str:
 
 
 def of(backend: str, environment: Environment, path: str | None, verb: str, *options: str) -> str:
-    """Return the command line of ``verb`` for one environment, by its workdir or its directories; ``path`` is its
-    configuration file."""
+    """Return the command line of ``verb`` for a jail or VM; ``path`` is its configuration file."""
     from envstart.config import load
 
     usual = path is None or path in load.candidates(backend, environment.workdir)
@@ -54,8 +53,10 @@ def again(program: str, argv: Sequence[str]) -> str:
 
 
 def tool(program: str = "envstart") -> str:
-    """Return how a shell finds a program of ours: by its name where it lies in a directory of the system, else by its
-    path. Nothing is asked of the caller's PATH, whose directories can be on a dead server."""
+    """Return how a shell finds a program of ours: by its name in a directory of the system, else by its path.
+
+    Nothing is asked of the caller's PATH, whose directories can be on a dead server.
+    """
     from envstart.config import load
     from envstart.system.runner import SYSTEM_PATH
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def conf(backend: str, options: Options) -> str:
-    """The sample file: every key with its help and its default, commented out unless it is required."""
+    """Return the sample file: each key with its help and its default, commented out unless it is required."""
     lines = [
         f"# env_start_{backend}.conf: what env_start_{backend} and env_stop_{backend} read",
         f"# Made by: envstart config sample {backend}",
@@ -30,7 +30,7 @@ def conf(backend: str, options: Options) -> str:
 
 
 def table(options: Options) -> str:
-    """The rows as a table for the README."""
+    """Return the rows as a table for the README."""
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for option in options:
         default = "required" if option.default is None else option.default_help or f"`{option.default}`"

@@ -58,6 +58,7 @@ class Option(Generic[_T_co]):
         default_help: str = "",
         placeholders: tuple[str, ...] = (),
     ) -> None:
+        """Tell in the help what {name} stands for, where it can be in the value."""
         self.name = name
         self.parse = parse
         self.default = default
@@ -66,7 +67,7 @@ class Option(Generic[_T_co]):
         self.placeholders = placeholders
 
     def read(self, value: str, name: str) -> Any:
-        """What a value means for the environment ``name``: None if it is empty. ValueError."""
+        """Return what a value means for the jail or VM ``name``: None if it is empty. ValueError."""
         if not value:
             return None
         for part in value.split("{")[1:]:
@@ -86,24 +87,24 @@ Options = Sequence[Option[Any]]
 
 
 def fill(value: str, name: str) -> str:
-    """A value as the environment ``name`` has it."""
+    """Return a value as the jail or VM ``name`` has it."""
     return value.replace(NAME, name)
 
 
 def text(value: str) -> str:
-    """Any one line of text without control characters, those of ISO 8859 and Unicode's line ends among them."""
+    """Read one line without control characters, those of ISO 8859 and Unicode's line ends among them."""
     if any(character < " " or "\x7f" <= character <= "\x9f" or character in "\u2028\u2029" for character in value):
         raise ValueError("has a control character")
     return value
 
 
 def words(value: str) -> tuple[str, ...]:
-    """Words between blanks, tabs or newlines, which is where sh(1) splits; no other space does."""
+    """Split at blanks, tabs or newlines, as sh(1) does, and at no other space."""
     return tuple(filter(None, text(value.replace("\t", " ").replace("\n", " ")).split(" ")))
 
 
 def boolean(value: str) -> bool:
-    """``1`` or ``0``, or what rc.conf(5) knows instead."""
+    """Read ``1`` or ``0``, or what rc.conf(5) knows instead."""
     spellings = {
         "1": True,
         "yes": True,
@@ -120,7 +121,7 @@ def boolean(value: str) -> bool:
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
-    """One of a few words."""
+    """Return the reader of one of a few words."""
 
     def parse(value: str) -> str:
         if value not in allowed:
@@ -131,7 +132,7 @@ def choice(*allowed: str) -> Callable[[str], str]:
 
 
 def integer(least: int, most: int, unit: str = "") -> Callable[[str], int]:
-    """A whole number from ``least`` to ``most``."""
+    """Return the reader of whole numbers from ``least`` to ``most``."""
 
     def parse(value: str) -> int:
         if not (value.isascii() and value.isdigit()) or len(value) > 10 or not least <= int(value) <= most:
@@ -142,27 +143,27 @@ def integer(least: int, most: int, unit: str = "") -> Callable[[str], int]:
 
 
 def identifier(value: str) -> str:
-    """A word of letters, digits and . _ -"""
+    """Read a word of letters, digits, ``.``, ``_`` and ``-``."""
     if not (ALNUM | set("._-")).issuperset(value) or value.startswith(("-", ".")):
         raise ValueError("has something else than letters, digits and . _ -")
     return value
 
 
 def mount_words(value: str) -> tuple[str, ...]:
-    """Options of mount(8), between blanks or commas, with or without ``-o`` before them."""
+    """Read options of mount(8), between blanks or commas, with or without ``-o`` before them."""
     options = tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
     return one_mode(options)
 
 
 def one_mode(options: tuple[str, ...]) -> tuple[str, ...]:
-    """The options themselves; ValueError if they say both ro and rw."""
+    """Return the options themselves; ValueError if they say both ro and rw."""
     if {"ro", "rw"} <= set(options):
         raise ValueError("has both ro and rw")
     return options
 
 
 def host_name(value: str) -> str:
-    """A name or an IPv4 address, as a resolver can be asked for; ValueError."""
+    """Read a name or an IPv4 address, as a resolver can be asked for; ValueError."""
     parts = value.split(".")
     if parts[-1] == "" and len(parts) > 1:
         # The root of the DNS.
@@ -179,7 +180,7 @@ def host_name(value: str) -> str:
 
 
 def _is_inet(parts: list[str]) -> bool:
-    """Whether inet_aton(3) takes it: the last of fewer than four numbers fills the bytes that are left."""
+    """Tell if inet_aton(3) takes it: the last of fewer than four numbers fills the bytes that are left."""
     if len(parts) > 4 or not all(part.isdigit() for part in parts):
         return False
     *front, last = map(int, parts)
@@ -187,7 +188,7 @@ def _is_inet(parts: list[str]) -> bool:
 
 
 def inet6(value: str) -> str:
-    """An IPv6 address without brackets, with a zone or without; ValueError."""
+    """Read an IPv6 address without brackets, with a zone or without; ValueError."""
     import socket
 
     address, percent, zone = value.partition("%")
@@ -201,7 +202,7 @@ def inet6(value: str) -> str:
 
 
 def host_port(value: str) -> str:
-    """HOST, HOST:PORT, an IPv6 address, or [ADDRESS]:PORT; ValueError."""
+    """Read HOST, HOST:PORT, an IPv6 address, or [ADDRESS]:PORT; ValueError."""
     form = f"{value!r}, which is not HOST or HOST:PORT"
     host, colon, port = value.rpartition(":")
     if value.endswith("]") or (value.count(":") != 1 and not host.endswith("]")):
@@ -221,7 +222,7 @@ def host_port(value: str) -> str:
 
 
 def directory(value: str) -> str:
-    """An absolute path without ``..``; double and trailing slashes are taken out."""
+    """Read an absolute path without ``..``; double and trailing slashes are taken out."""
     if not text(value).startswith("/"):
         raise ValueError("is not an absolute path")
     parts = [part for part in value.split("/") if part not in ("", ".")]
@@ -235,7 +236,7 @@ SELF = "1"
 
 
 def self_or_directory(value: str) -> str:
-    """``1``, a directory, or ``0``, which gives ""."""
+    """Read ``1``, a directory, or ``0``, which gives ""."""
     if value.startswith("/"):
         return directory(value)
     try:
@@ -245,7 +246,7 @@ def self_or_directory(value: str) -> str:
 
 
 def names(value: str) -> tuple[str, ...]:
-    """Names of entries of a directory, relative to it."""
+    """Read names of entries of a directory, relative to it."""
     entries = words(value)
     for name in entries:
         if name.startswith("/") or ".." in name.split("/"):

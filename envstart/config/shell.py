@@ -1,4 +1,4 @@
-"""What sh(1) would make of a file of assignments, without running anything. Pure.
+"""Read a file of assignments as sh(1) would, without running anything. Pure.
 
 Read is the subset that a configuration needs: ``KEY=word`` with both kinds of quotes, backslashes, ``export``, ``;``,
 comments, continued lines and the value of a key that is set further up. Everything else that sh(1) knows (commands,
@@ -47,15 +47,16 @@ class Assignment(NamedTuple):
 
 
 class Reading:
-    """The outcome: assignments in the order of the file, problems as (line, text), keys used by ``$KEY``, and keys
-    that one of the problems kept from being set, each with its section in ``unset``.
+    """The outcome: what was assigned, and what could not be read.
 
-    ``torn``: a problem that can have moved assignments into another section, or have swallowed them.
+    ``problems`` are (line, text), ``used`` the keys read by ``$KEY``, ``broken`` those that a problem kept from being
+    set, each with its section in ``unset``. ``torn``: assignments can have moved into another section, or be lost.
     """
 
     __slots__ = ("assignments", "problems", "used", "broken", "unset", "torn")
 
     def __init__(self) -> None:
+        """Begin with nothing."""
         self.assignments: list[Assignment] = []
         self.problems: list[tuple[int, str]] = []
         self.used: set[str] = set()
@@ -98,7 +99,7 @@ class _Scanner:
         return self._at < len(self._text)
 
     def statement(self) -> None:
-        """One statement up to its newline or ``;``, or the rest of a line that cannot be read."""
+        """Read one statement up to its newline or ``;``, or the rest of a line that cannot be read."""
         self._skip_blank()
         self._line += self._text.count("\n", self._counted, self._at)
         self._counted, line = self._at, self._line
@@ -155,7 +156,7 @@ class _Scanner:
                     raise ShellSyntaxError(f"sets {key}, which belongs to the shell")
                 self._at += 1
                 self._begun.append(key)
-                assignments.append(Assignment(self._section, key, self._word(key, exported), line))
+                assignments.append(Assignment(self._section, key, self._word(key, exported=exported), line))
             elif not (exported and key and (not self.more() or self._peek() in _BLANK + _END)):
                 self._begun.append(key)
                 raise ShellSyntaxError(f'is not KEY="value": {self._rest_of_line(key)!r}')
@@ -172,8 +173,8 @@ class _Scanner:
                 self._at += 1
         return self._text[begin : self._at]
 
-    def _word(self, key: str, exported: bool) -> str:
-        """The value: what is left of a word after the removal of quotes, byte for byte."""
+    def _word(self, key: str, *, exported: bool) -> str:
+        """Read the value: what is left of a word after the removal of quotes, byte for byte."""
         value: list[str] = []
         while self.more():
             character = self._peek()
@@ -233,7 +234,7 @@ class _Scanner:
         self._at += 2
         return "" if character == "\n" else character
 
-    def _expansion(self, quoted: bool) -> str:
+    def _expansion(self, *, quoted: bool) -> str:
         """Expand ``$KEY`` of a key set above; the caller's variables are never used (docs/cbsd.md#defects, 15)."""
         following = self._peek(1)
         if self._peek() == "`" or following == "(":
@@ -292,5 +293,5 @@ class _Scanner:
 
 
 def shorten(text: str) -> str:
-    """At most 40 characters of it, for a message."""
+    """Return at most 40 characters of a text, for a message."""
     return text if len(text) <= 40 else text[:37] + "..."

@@ -27,7 +27,7 @@ _NAME_MAX, _PORTAL_MAX = 223, 46
 
 
 def iscsi_name(value: str) -> str:
-    """An iSCSI name (RFC 3720, 3.2.6.3): ``iqn.``, ``eui.`` or ``naa.``"""
+    """Read an iSCSI name (RFC 3720, 3.2.6.3): iqn., eui. or naa., and what belongs after it."""
     if not value.startswith(("iqn.", "eui.", "naa.")) or not (ALNUM | set(".:-_")).issuperset(value):
         raise ValueError("is no iSCSI name: iqn.YYYY-MM.DOMAIN:NAME, of letters, digits and . : -")
     kind, _, rest = value.partition(".")
@@ -42,7 +42,7 @@ def iscsi_name(value: str) -> str:
 
 
 def portals(value: str) -> tuple[str, ...]:
-    """Addresses or names, each with a port or without; an IPv6 address in brackets if it has one."""
+    """Read addresses or names, each with a port or without; an IPv6 address in brackets if it has one."""
     portals: dict[str, str] = {}
     if "\n" in value:
         raise ValueError("has more than one line")
@@ -57,7 +57,7 @@ def portals(value: str) -> tuple[str, ...]:
 
 
 def user(value: str) -> str:
-    """A CHAP name: it stands between quotes in iscsi.conf(5), which knows no escape."""
+    """Read a CHAP name: it stands between quotes in iscsi.conf(5), which knows no escape."""
     if '"' in value or not value.isascii() or not value.isprintable() or len(value) > _NAME_MAX:
         raise ValueError("is no CHAP name: it has a quote or a character that is not plain text")
     return value

@@ -16,7 +16,7 @@ DOORS = {
     "subprocess": {"command"},
     "psutil": {"process_table"},
     "tenacity": {"retry"},
-    "configobj": {"load"},
+    "configobj": {"list_file"},
     "fcntl": {"locks", "locking", "host_mark"},
     "_signal": {"signals"},
     "ctypes": {"table_freebsd"},

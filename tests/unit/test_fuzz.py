@@ -26,7 +26,7 @@ from envstart import environment
 from envstart.backends import gluster
 from envstart.cbsd import inventory
 from envstart.cli import main
-from envstart.config import load, schema
+from envstart.config import list_file, load, schema
 from envstart.engine import registry
 from envstart.errors import ConfigError, EnvstartError, TemporaryError, UsageError
 from envstart.hooks import unchanged
@@ -337,7 +337,7 @@ LIST = b"[j1]\ndata = /srv/j1/data\nsystem = /srv/j1/system\n[j2]\ndata=\"/srv/j
 )
 def test_a_list_of_environments(tmp_path: Path, data: bytes) -> None:
     try:
-        found = load.environments(written(tmp_path / "list", data))
+        found = list_file.environments(written(tmp_path / "list", data))
     except EnvstartError as error:
         clear(error)
         return

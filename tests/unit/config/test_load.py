@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envstart import lifecycle
-from envstart.config import common, load
+from envstart.config import common, list_file, load
 from envstart.config.load import Config
 from envstart.config.remedies import tool
 from envstart.config.schema import Option, text
@@ -561,12 +561,12 @@ def test_case_b4_without_configobj_a_list_is_refused_with_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "configobj", None)
     with pytest.raises(UnavailableError, match="Python's configobj is missing; "):
-        load.environments(_write(tmp_path, "[j1]\ndata = /a/j1\nsystem = /b/j1\n"))
+        list_file.environments(_write(tmp_path, "[j1]\ndata = /a/j1\nsystem = /b/j1\n"))
 
 
 def test_list_of_environments(tmp_path: Path) -> None:
     path = _write(tmp_path, "[j1]\ndata = /a/j1\nsystem = /b/j1\n[j2]\ndata=/a, b/j2\nsystem=/b/j2\nfstab=/c/j2\n")
-    found = load.environments(path)
+    found = list_file.environments(path)
     assert [(one.name, one.data, one.system, one.fstab) for one in found] == [
         ("j1", "/a/j1", "/b/j1", None),
         ("j2", "/a, b/j2", "/b/j2", "/c/j2"),
@@ -590,7 +590,7 @@ def test_list_of_environments(tmp_path: Path) -> None:
 def test_list_of_environments_that_is_wrong(tmp_path: Path, content: str, text: str) -> None:
     path = _write(tmp_path, content)
     with pytest.raises(ConfigError) as caught:
-        load.environments(path)
+        list_file.environments(path)
     assert str(caught.value).startswith(f"cannot use {path}: {text}")
 
 
@@ -598,7 +598,7 @@ def test_list_of_environments_is_trusted_like_the_configuration(tmp_path: Path) 
     path = _write(tmp_path, "[j1]\ndata=/a\nsystem=/b\n")
     os.chmod(path, 0o666)
     with pytest.raises(PermissionDeniedError):
-        load.environments(path)
+        list_file.environments(path)
 
 
 def test_text_of_an_option_without_default_help() -> None:
