@@ -1,16 +1,13 @@
-"""What the steps below a file system have in common: each lies on another one, and the last one is a device."""
+"""Steps that make or guard a block device: each lies on another one, and the last one is a device."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from envstart.engine import plan
 from envstart.errors import NotFoundError, TemporaryError, UnavailableError
+from envstart.system.host import Host
 from envstart.system.polling import Polling
-
-if TYPE_CHECKING:
-    from envstart.system.host import Host
 
 
 class Block(plan.Step):
@@ -112,7 +109,7 @@ async def appears(host: Host, path: str, timeout: float) -> bool:
 
 
 def is_node(device: str, number: str) -> bool:
-    """Whether a device node has this ``major:minor``, as the mount table of Linux names what is mounted."""
+    """Tell if a device node has this ``major:minor``, as the mount table of Linux names what is mounted."""
     try:
         status = os.stat(device)
     except OSError:

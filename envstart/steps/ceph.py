@@ -5,18 +5,14 @@ A key is never among them: only the name of the file that holds it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envstart.config import common
+from envstart.config.load import Config
 from envstart.config.schema import ALNUM, NAME, Option, directory, host_port, identifier, words
 from envstart.errors import PermissionDeniedError
 from envstart.steps import keyfile
-
-if TYPE_CHECKING:
-    from envstart.config.load import Config
-    from envstart.steps.diagnosis import Rows
-    from envstart.system.command import Result
-    from envstart.system.host import Host
+from envstart.steps.diagnosis import Rows
+from envstart.system.command import Result
+from envstart.system.host import Host
 
 
 def monitors(value: str) -> tuple[str, ...]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
+from envstart.config.directories import Wanted
+from envstart.config.load import Config
 from envstart.config.schema import ALNUM, Option, choice, identifier, integer, mount_words
+from envstart.environment import Environment
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -22,24 +25,17 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.mounts import table_linux
+from envstart.mounts.table import Entry, Table
 from envstart.steps import ceph, diagnosis, health
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from envstart.config.directories import Wanted
-    from envstart.config.load import Config
-    from envstart.environment import Environment
-    from envstart.mounts.table import Entry, Table
-    from envstart.steps.mountpoint import Undo
-    from envstart.system.command import Result
-    from envstart.system.host import Host
+from envstart.steps.mountpoint import Undo
+from envstart.system.command import Result
+from envstart.system.host import Host
 
 # Where mount(8) looks for it.
 _HELPER = "/sbin/mount.ceph"
-# Seconds that mount.ceph needs to tell what the kernel has found.
+# Seconds that mount.ceph needs to tell what the kernel says.
 _TELLING = 2
 # Given by envstart itself.
 _OWN = ("name", "secret", "secretfile", "key", "conf", "fs", "mds_namespace", "mon_addr", "mount_timeout", "ro", "rw")
@@ -130,11 +126,11 @@ class KernelMount(Mount):
         own_monitors, _, own_path = self.source.partition(":/")
         if path != f"/{own_path}" or not _may_be_one_cluster(own_monitors.split(","), monitors):
             return False
-        wanted = self.config[CEPH_FS_NAME] or ""
-        if name != wanted:
+        configured = self.config[CEPH_FS_NAME] or ""
+        if name != configured:
             raise ConfigError(
                 f"cannot use {entry.point}: {entry} is mounted there, from {_named(name)}, and the configuration says "
-                f"{_named(wanted)}; it is not touched",
+                f"{_named(configured)}; it is not touched",
                 hint=f"{shlex.join(('umount', entry.point))}, or correct CEPH_FS_NAME",
             )
         return True
@@ -181,12 +177,12 @@ def _told(entry: Entry) -> tuple[list[str], str, str]:
     return where.split(","), options.get("mds_namespace", options.get("fs", "")), f"/{path}"
 
 
-def _may_be_one_cluster(wanted: Iterable[str], mounted: Iterable[str]) -> bool:
+def _may_be_one_cluster(configured: Iterable[str], mounted: Iterable[str]) -> bool:
     """Tell if the monitors can be of one cluster.
 
     The table has addresses: a name tells nothing, and is not looked up, since a resolver can hang.
     """
-    ours, theirs = {_address(word) for word in wanted}, {_address(word) for word in mounted}
+    ours, theirs = set(map(_address, configured)), set(map(_address, mounted))
     return None in ours | theirs or bool(ours & theirs)
 
 

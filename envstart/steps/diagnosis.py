@@ -1,4 +1,4 @@
-"""What a mount command's words mean: can it heal, and whose fault is it (docs/freebsd.md#nfs-messages, #heal).
+"""Meaning of a mount command's words: can it heal, and whose fault is it (docs/freebsd.md#nfs-messages, #heal).
 
 Matched is text, as printed with LC_ALL=C; errno numbers differ between systems, and the exit status is always 1.
 """
@@ -18,11 +18,11 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.paths import is_below
+from envstart.system.command import Result
+from envstart.system.host import Host
 
 if TYPE_CHECKING:
     from envstart.steps.mount import Mount
-    from envstart.system.command import Result
-    from envstart.system.host import Host
 
 # (words, kind of error, what to do); the first row that fits counts.
 Rows = tuple[tuple[str, type[EnvstartError], str], ...]
@@ -169,5 +169,5 @@ def of_device(result: Result, doing: str) -> EnvstartError:
 
 
 def busy(result: Result) -> bool:
-    """Whether umount(8) found the directory in use."""
+    """Tell if umount(8) said that the directory is in use."""
     return "Device busy" in result.words or "target is busy" in result.words or "busy" in result.words.split()

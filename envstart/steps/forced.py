@@ -10,19 +10,15 @@ it (umount(2)).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+from envstart.environment import Environment
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, PermissionDeniedError, TemporaryError
 from envstart.mounts import commands
 from envstart.mounts.table import Entry, Table
 from envstart.paths import is_below
 from envstart.steps import unmount as plain
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.environment import Environment
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 # Seconds for Linux to take a mount out of the table, whatever it waits for then.
 _DETACHED = 5.0

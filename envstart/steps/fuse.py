@@ -10,30 +10,21 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart.config import common
+from envstart.config.load import Config
 from envstart.config.schema import directory
-from envstart.environment import file_name
-from envstart.errors import (
-    ConfigError,
-    EnvstartError,
-    TemporaryError,
-)
+from envstart.environment import Environment, file_name
+from envstart.errors import ConfigError, EnvstartError, TemporaryError
+from envstart.mounts.table import Entry, Table
 from envstart.steps import fuse_process, health, mountpoint, unmount
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
+from envstart.steps.mountpoint import Undo
 from envstart.system import rundir
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.config.load import Config
-    from envstart.environment import Environment
-    from envstart.mounts.table import Entry, Table
-    from envstart.steps.mountpoint import Undo
-    from envstart.system.command import Result
-    from envstart.system.host import Host
+from envstart.system.command import Result
+from envstart.system.host import Host
 
 # Seconds that a mount may take to be in the table after its client has said that it is done.
 _APPEARS = 2.0
@@ -58,10 +49,10 @@ def _note(environment: Environment) -> str:
 
 
 class Client(Mount):
-    """What a client mounts on a directory of its own.
+    """A client's mount, on a directory of its own.
 
     The mount table need not tell what it is (docs/freebsd.md#glusterfs, #ceph-fuse). So a note is kept: its source,
-    and, once it was found to be usable, the number of the mount. A note without a number is of an attempt that came to
+    and, when it turns out to be usable, the number of the mount. A note without a number is of an attempt that came to
     no end: the run was killed, or gave up. The client is a daemon by then, which mounts when it likes.
     """
 
@@ -95,7 +86,7 @@ class Client(Mount):
             return False
         if entry.source not in self.anonymous_sources:
             return self.same(entry.source)
-        source, number = self._noted(host)
+        source, number = self._noted()
         source = source or self._recorded(host)
         if not source:
             raise ConfigError(
@@ -115,7 +106,7 @@ class Client(Mount):
         """Tell if this is another way to write our source."""
         raise NotImplementedError
 
-    def _noted(self, host: Host) -> tuple[str, str]:
+    def _noted(self) -> tuple[str, str]:
         """Return source and number of what was mounted here last; "" for what is not known."""
         source, _, number = rundir.load_note(self._note).partition("\n")
         return source, number
@@ -142,7 +133,7 @@ class Client(Mount):
     async def check(self, host: Host) -> EnvstartError | None:
         """Return what a start has to mend; note what turns out to be healthy."""
         problem = await super().check(host)
-        if problem is None and not self._noted(host)[1]:
+        if problem is None and not self._noted()[1]:
             point = await self.real_point(host)
             self._usable(host, (await host.mounts()).at(point)[-1])
         return problem
@@ -238,7 +229,7 @@ class Client(Mount):
 
         False if there was no time for it: the note stays then, for the next run.
         """
-        source, number = self._noted(host)
+        source, number = self._noted()
         if not source or number:
             return True
         point = await self.real_point(host)

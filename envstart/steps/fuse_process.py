@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envstart.errors import DeadlineExceededError, NoResponseError, TemporaryError, UnavailableError
 from envstart.system import process_table
+from envstart.system.host import Host
 from envstart.system.polling import Polling
-
-if TYPE_CHECKING:
-    from envstart.system.host import Host
 
 # Seconds the search for processes may take; it reads the arguments of all.
 _SEARCH = 5.0

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart.config import common
+from envstart.config.directories import Wanted
+from envstart.engine import plan
 from envstart.errors import ConfigError
+from envstart.mounts.table import Entry, Table
 from envstart.steps.fuse import Client
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.config.directories import Wanted
-    from envstart.engine import plan
-    from envstart.mounts.table import Entry, Table
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 
 class _Shown(Mount):

@@ -23,11 +23,11 @@ from envstart.errors import (
     reason,
 )
 from envstart.system import probe
+from envstart.system.host import Host
 from envstart.system.probe import ProbeResult
 
 if TYPE_CHECKING:
     from envstart.steps.mount_state import MountState
-    from envstart.system.host import Host
 
 # CBSD's own rule for a lease (docs/cbsd.md#lease): cbsdd touches it every 5 minutes.
 LEASE_SECONDS = 30 * 60

@@ -11,7 +11,7 @@ import errno
 import os
 import shlex
 import stat
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from envstart.errors import (
     DeadlineExceededError,
@@ -21,12 +21,8 @@ from envstart.errors import (
     TemporaryError,
     reason,
 )
+from envstart.system.host import Host
 from envstart.system.probe import open_regular
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from envstart.system.host import Host
 
 # More than any key file has; a device or a log given by mistake is not read to its end.
 _SIZE_MAX = 1 << 20

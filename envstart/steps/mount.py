@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart import errors
 from envstart.config import common
@@ -13,12 +13,8 @@ from envstart.steps import diagnosis, mountpoint, symlinks, unmount
 from envstart.steps.mount_removal import RemovableMount
 from envstart.steps.mountpoint import Undo
 from envstart.system import filesystem
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.system.command import Result
-    from envstart.system.host import Host
+from envstart.system.command import Result
+from envstart.system.host import Host
 
 # Seconds to look for a mount that lands although its command was ended.
 _LATE = 2.0

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envstart import errors
 from envstart.config import common
+from envstart.mounts.table import Entry
 from envstart.steps import health, mountpoint, unmount
 from envstart.steps.mount_state import MountState
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.mounts.table import Entry
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 # Seconds that a stop by force keeps for a device that turns out to be dead while it is unmounted.
 _FAIL_IO_RESERVE = 25.0

@@ -1,13 +1,13 @@
-"""What is to be mounted on a directory, as the configuration says: a value."""
+"""A mount as the configuration says it: a value."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-TYPE_CHECKING = False
+from envstart.engine.plan import Server
+
 if TYPE_CHECKING:
-    from envstart.engine.plan import Server
     from envstart.steps.block import Block
 
 

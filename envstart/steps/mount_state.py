@@ -5,29 +5,25 @@ Nothing here changes the machine: mount_removal.py takes a mount away, mount.py 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envstart import errors
 from envstart.config import common
+from envstart.config.load import Config
 from envstart.engine import circuit_breaker, plan
-from envstart.mounts.table import normal_source
+from envstart.environment import Environment
+from envstart.mounts.table import Entry, Table, normal_source
 from envstart.paths import is_below
 from envstart.steps import health, mountpoint, sources, symlinks, unmount
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.config.load import Config
-    from envstart.environment import Environment
-    from envstart.mounts.table import Entry, Table
-    from envstart.steps.mount_spec import MountSpec
-    from envstart.system.host import Host
+from envstart.steps.mount_spec import MountSpec
+from envstart.system.host import Host
 
 # The directories of a jail or VM that have keys of their own.
 DIRECTORIES = ("data", "system", "fstab", "rcconf")
 
 
 class MountState(plan.Step):
-    """What a MountSpec says, and what there is of it."""
+    """A MountSpec, and what there is of it."""
 
     # A source on this host can be a file.
     takes_files = False

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from envstart.config import common
 from envstart.engine.plan import MOUNTED, NOT_MOUNTED, STACKED, WRONG_SOURCE, Observation
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
+from envstart.mounts.table import Entry, Table
 from envstart.system import filesystem
+from envstart.system.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.mounts.table import Entry, Table
     from envstart.steps.mount_state import MountState
-    from envstart.system.host import Host
 
 
 class Undo:
-    """What a start has done to one directory so far."""
+    """Deeds of a start at one directory so far, to be undone."""
 
     def __init__(self) -> None:
         """Have done nothing yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from envstart.errors import (
     ConfigError,
@@ -15,14 +15,10 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.steps import diagnosis
+from envstart.steps.mount import Mount
 from envstart.system import network
 from envstart.system.command import Result
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from envstart.steps.mount import Mount
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 # Options, and the kind of address that each leaves out.
 _EXCLUDE = {

@@ -6,20 +6,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart.engine import plan
-from envstart.engine.plan import Observation
+from envstart.engine.plan import Observation, Step
 from envstart.errors import EnvstartError
 from envstart.steps import health
 from envstart.steps.mount import Mount
 from envstart.system import bulk_probe
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.engine.plan import Step
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 # How much is asked of a mounted directory: nothing, to show its entries, to take a file.
 LEVELS = ("table", "read", "write")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from envstart.environment import Environment
-    from envstart.system.host import Host
+from envstart.environment import Environment
+from envstart.system.host import Host
 
 
 async def users(host: Host, environment: Environment, point: str) -> str:

@@ -5,23 +5,19 @@ For the steps that end in a mount (mount.py), and for ``envstart recover``; a st
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart.config import remedies
 from envstart.config.schema import boolean
 from envstart.engine.locking import Locks
+from envstart.engine.plan import Plan
 from envstart.errors import DeadlineExceededError, NoResponseError, NotFoundError, PermissionDeniedError, TemporaryError
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
 from envstart.steps import forced, health, unmount
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.engine.plan import Plan
-    from envstart.steps.mount_removal import RemovableMount
-    from envstart.steps.mount_state import MountState
-    from envstart.system.host import Host
+from envstart.steps.mount_removal import RemovableMount
+from envstart.steps.mount_state import MountState
+from envstart.system.host import Host
 
 
 async def wait_for_answer(mount: RemovableMount, host: Host, entry: Entry) -> None:

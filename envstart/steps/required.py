@@ -5,19 +5,14 @@ Where the disk is not mounted, what lies there are the empty directories that th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from envstart.config.schema import SELF
+from envstart.config.load import Config
+from envstart.config.schema import SELF, Option
 from envstart.engine import plan
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, TemporaryError
 from envstart.paths import is_below
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.config.load import Config
-    from envstart.config.schema import Option
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 
 def steps(config: Config, key: Option[str], used: str, itself: str) -> list[plan.Step]:

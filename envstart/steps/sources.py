@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envstart.errors import DeadlineExceededError, NoResponseError
+from envstart.mounts.table import Entry, Table
 from envstart.steps import mountpoint
+from envstart.system.host import Host
 
 if TYPE_CHECKING:
-    from envstart.mounts.table import Entry, Table
     from envstart.steps.mount_state import MountState
-    from envstart.system.host import Host
 
 # What is to be mounted on this host (fstab(5)).
 FSTAB = "/etc/fstab"

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envstart.environment import Environment
 from envstart.errors import DeadlineExceededError, NoResponseError, PermissionDeniedError, TemporaryError
+from envstart.mounts.table import Table
 from envstart.paths import is_below
 from envstart.steps import unmount
 from envstart.system import filesystem
+from envstart.system.host import Host
 
 if TYPE_CHECKING:
-    from envstart.environment import Environment
-    from envstart.mounts.table import Table
     from envstart.steps.mount_state import MountState
-    from envstart.system.host import Host
 
 
 def enclosing(environment: Environment, point: str) -> str:
@@ -65,8 +65,8 @@ async def refuse(host: Host, mount: MountState, point: str) -> None:
         expected, actual = await _ways(host, mount, point)
     except (NoResponseError, DeadlineExceededError) as error:
         raise TemporaryError(f"{doing}: one of them gives {error}") from None
-    for real, wanted in zip(actual, expected):
-        if real != wanted:
+    for real, path in zip(actual, expected):
+        if real != path:
             raise PermissionDeniedError(f"{doing}: a link leads to {real}", hint="name a directory without links")
 
 

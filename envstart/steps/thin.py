@@ -8,25 +8,28 @@ docs/freebsd.md#nullfs.
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from envstart.config import common
+from envstart.config.load import Config
 from envstart.config.schema import ALNUM, NAME, Option, directory
-from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
+from envstart.environment import Environment
+from envstart.errors import (
+    ConfigError,
+    DeadlineExceededError,
+    EnvstartError,
+    NoResponseError,
+    NotFoundError,
+    TemporaryError,
+    reason,
+)
 from envstart.steps import mountpoint
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
 from envstart.steps.thin_fstab import SKELETON, THIN_FSTAB, Line, read
 from envstart.system import filesystem
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from envstart.config.load import Config
-    from envstart.environment import Environment
-    from envstart.errors import EnvstartError
-    from envstart.system.command import Result
-    from envstart.system.host import Host
+from envstart.system.command import Result
+from envstart.system.host import Host
 
 # Seconds for a nullfs mount, which asks nobody: if it takes longer, what it lies on is dead.
 ATTEMPT_TIMEOUT = 10
@@ -162,7 +165,7 @@ class Base(Mount):
 
 
 class Layer(Mount):
-    """What is mounted inside another mount of the same jail.
+    """A mount inside another mount of the same jail.
 
     Its source can lie in what is another jail's own, so that no link at all may lead it elsewhere (jail(8) refuses them
     too, docs/freebsd.md#jail).

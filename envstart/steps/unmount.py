@@ -5,7 +5,7 @@ On FreeBSD a plain umount of a dead NFS mount cannot be killed; so it is probed 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart.engine.retry import until_it_heals
 from envstart.errors import (
@@ -18,15 +18,11 @@ from envstart.errors import (
     reason,
 )
 from envstart.mounts import commands
+from envstart.mounts.table import Entry
 from envstart.steps import diagnosis
 from envstart.system import os_linux, probe
 from envstart.system.command import Result
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.mounts.table import Entry
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 # Seconds the search for holders may take; it looks at every open file of the host.
 _SEARCH = 5.0
@@ -174,7 +170,7 @@ async def _by_number(host: Host, argv: Sequence[str], entry: Entry, timeout: flo
 
 
 async def holders(host: Host, point: str) -> list[int] | None:
-    """Return the processes that use a mounted directory, found in bounded time; None if that cannot be told.
+    """Return the processes that use a mounted directory, in bounded time; None if that cannot be told.
 
     It serves a message, or ends who may be ended: no unmount fails for want of it.
     """

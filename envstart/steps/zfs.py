@@ -7,10 +7,12 @@ dataset that zfs(8) mounts there by itself stays mounted. Nothing of ZFS is ever
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart.config import common
-from envstart.engine.plan import NOT_READY, READY, Observation
+from envstart.config.load import Config
+from envstart.engine.plan import NOT_READY, READY, Observation, Step
+from envstart.environment import Environment
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -19,23 +21,16 @@ from envstart.errors import (
     TemporaryError,
     UnavailableError,
 )
+from envstart.mounts.table import Entry
 from envstart.steps import diagnosis, thin
 from envstart.steps.block import Block, only_on_freebsd
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
+from envstart.system.command import Result
+from envstart.system.host import Host
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.config.load import Config
-    from envstart.engine.plan import Step
-    from envstart.environment import Environment
-    from envstart.mounts.table import Entry
-    from envstart.system.command import Result
-    from envstart.system.host import Host
-
-    # mountpoint and canmount of a dataset, or None if there is none of that name.
-    Properties = tuple[str, str] | None
+# mountpoint and canmount of a dataset, or None if there is none of that name.
+Properties = tuple[str, str] | None
 
 _OF_CLONE: diagnosis.Rows = (
     ("does not exist", NotFoundError, "make what is missing, or correct ZFS_CLONE and ZFS_SKELETON_SNAPSHOT"),
