@@ -115,17 +115,17 @@ def inputs(environment: Environment, config: Config) -> dict[str, str]:
 def plan(environment: Environment, config: Config) -> Plan:
     """Plan the directories; by ceph-fuse its mount comes first, from which they are shown."""
     root = config[DIRECTORIES.root]
-    wanted = directories.wanted(environment, config, DIRECTORIES)
-    for item in wanted:
+    items = directories.of(environment, config, DIRECTORIES)
+    for item in items:
         # The client may have rights to that part of the file system alone, and so mounts nothing else.
         if not is_below(item.path, root):
             raise ConfigError(f"cannot use {item.path} for {item.name}: it does not lie in CEPH_ROOT_DIR, {root}")
     if config.inputs.get("CEPH_CLIENT", config[CEPH_CLIENT]) == "kernel":
-        fuse_tree.refuse_shared(wanted)
+        fuse_tree.refuse_shared(items)
         return Plan(
-            "ceph", environment, config, [cephfs_kernel.KernelMount(item, environment, config) for item in wanted]
+            "ceph", environment, config, [cephfs_kernel.KernelMount(item, environment, config) for item in items]
         )
-    for item in wanted:
+    for item in items:
         item.path = item.path[len(root.rstrip("/")) :]
-    volume = CephFS(environment, config, root, [item.path.lstrip("/") for item in wanted])
-    return Plan("ceph", environment, config, fuse_tree.steps(volume, wanted))
+    volume = CephFS(environment, config, root, [item.path.lstrip("/") for item in items])
+    return Plan("ceph", environment, config, fuse_tree.steps(volume, items))

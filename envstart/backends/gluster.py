@@ -182,16 +182,16 @@ def log_errors(path: str, since: str) -> str:
 
 def plan(environment: Environment, config: Config) -> Plan:
     """Plan the client, and the directories from its mount."""
-    wanted = directories.wanted(environment, config, DIRECTORIES)
+    items = directories.of(environment, config, DIRECTORIES)
     log = config[GLUSTER_LOG_FILE]
     options = [*config[MOUNT_GLUSTERFS_OPT], f"log-file={log}"]
     if config[GLUSTER_SERVER][1:]:
         options.append(f"backup-volfile-servers={':'.join(config[GLUSTER_SERVER][1:])}")
-    volume = Gluster(tuple(options), log, environment, config, [item.path.lstrip("/") for item in wanted])
+    volume = Gluster(tuple(options), log, environment, config, [item.path.lstrip("/") for item in items])
     warnings = []
     if not config[GLUSTER_SERVER][1:]:
         warnings.append("GLUSTER_SERVER has one server: while it is down nothing is mounted, whatever bricks there are")
-    return Plan("gluster", environment, config, fuse_tree.steps(volume, wanted), warnings)
+    return Plan("gluster", environment, config, fuse_tree.steps(volume, items), warnings)
 
 
 def _normal(source: str) -> str:

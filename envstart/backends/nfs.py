@@ -178,8 +178,8 @@ def plan(environment: Environment, config: Config) -> Plan:
     options = _options(config)
     server = config[NFS_SERVER]
     steps = []
-    wanted = directories.wanted(environment, config, DIRECTORIES)
-    for item in wanted:
+    items = directories.of(environment, config, DIRECTORIES)
+    for item in items:
         _check_length(options, server, item.path)
         spec = MountSpec(
             item.name,
@@ -190,7 +190,7 @@ def plan(environment: Environment, config: Config) -> Plan:
             config[NFS_MOUNT_TIMEOUT],
             servers=((server, _port(options)),),
             shared=f"{server}:{config[DIRECTORIES.root]}" if item.shared else "",
-            own=[f"{server}:{other.path}" for other in wanted],
+            own=[f"{server}:{other.path}" for other in items],
             lockd=version(options) != "4" and "nolockd" not in options,
         )
         steps.append(Mount(spec, environment, config))
@@ -209,19 +209,19 @@ def derived(plan: Plan, _: Host) -> dict[str, str]:
 
 def _options(config: Config) -> tuple[str, ...]:
     options: tuple[str, ...] = config[MOUNT_NFS_OPT]
-    wanted = config[NFS_VERSION]
+    given = config[NFS_VERSION]
     says = any(map(_says_version, options))
-    if wanted and says and version(options) != wanted:
+    if given and says and version(options) != given:
         if config.origin("MOUNT_NFS_OPT") != "default":
             raise ConfigError(
-                f"cannot use NFS_VERSION={wanted} ({config.origin('NFS_VERSION')}): MOUNT_NFS_OPT "
+                f"cannot use NFS_VERSION={given} ({config.origin('NFS_VERSION')}): MOUNT_NFS_OPT "
                 f"({config.origin('MOUNT_NFS_OPT')}) says {version(options)}",
                 hint="correct one of them",
             )
         options = tuple(option for option in options if not _says_version(option))
         says = False
-    if wanted and not says:
-        options += (f"nfsv{wanted}",)
+    if given and not says:
+        options += (f"nfsv{given}",)
     if config[NFS_SERVER].startswith("["):
         # proto=tcp means IPv4 only, and fails without a word on an IPv6 address (docs/freebsd.md#nfs-options).
         options = tuple("proto=tcp6" if option == "proto=tcp" else option for option in options)

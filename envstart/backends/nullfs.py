@@ -48,16 +48,16 @@ def inputs(environment: Environment, config: Config) -> dict[str, str]:
 
 def plan(environment: Environment, config: Config) -> Plan:
     """Plan the mounts of one jail or VM."""
-    wanted = directories.wanted(environment, config, DIRECTORIES)
+    items = directories.of(environment, config, DIRECTORIES)
     layers = thin.lines(environment, config, config[DIRECTORIES.root])
     if layers:
-        wanted = [item for item in wanted if item.name != "data"]
-    for item in (*wanted, *layers):
+        items = [item for item in items if item.name != "data"]
+    for item in (*items, *layers):
         if is_below(item.path, item.point) or is_below(item.point, item.path):
             raise ConfigError(f"cannot mount {item.path} on {item.point}: one lies inside the other")
-    points = {item.point for item in (*wanted, *layers)}
+    points = {item.point for item in (*items, *layers)}
     steps: list[Step] = []
-    for item in wanted:
+    for item in items:
         spec = MountSpec(
             item.name,
             "nullfs",
@@ -66,14 +66,14 @@ def plan(environment: Environment, config: Config) -> Plan:
             item.point,
             thin.ATTEMPT_TIMEOUT,
             shared=config[DIRECTORIES.root] if item.shared else "",
-            own=[other.path for other in wanted],
+            own=[other.path for other in items],
             beside=points,
         )
         steps.append(Mount(spec, environment, config))
     if clone := config[thin.ZFS_CLONE]:
         from envstart.steps import zfs
 
-        own = next(item for item in (*layers, *wanted) if item.name == ("skeleton" if layers else "data"))
+        own = next(item for item in (*layers, *items) if item.name == ("skeleton" if layers else "data"))
         steps += zfs.steps(environment, config, clone, own.path)
     elif config[thin.ZFS_SKELETON_SNAPSHOT]:
         raise ConfigError("cannot clone ZFS_SKELETON_SNAPSHOT: set ZFS_CLONE to the name that the clone shall have")

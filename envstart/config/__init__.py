@@ -1,1 +1,1 @@
-"""What a configuration file says: reading, checking, samples."""
+"""Read and check configuration files, and make samples of them."""

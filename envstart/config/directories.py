@@ -66,7 +66,7 @@ def keys(prefix: str, root_default: str | None, place: str) -> Keys:
     )
 
 
-class Wanted:
+class Directory:
     """One directory: ``path`` where it is held, ``point`` where it is shown. ``shared``: it serves all environments."""
 
     __slots__ = ("name", "path", "point", "shared")
@@ -79,7 +79,7 @@ class Wanted:
         self.shared = shared
 
 
-def wanted(environment: Environment, config: Config, keys: Keys) -> list[Wanted]:
+def of(environment: Environment, config: Config, keys: Keys) -> list[Directory]:
     """Return the directories in the order of a start: data last, since a stop begins with what can be busy."""
     own = environment.name
     mounts = []
@@ -87,14 +87,14 @@ def wanted(environment: Environment, config: Config, keys: Keys) -> list[Wanted]
         if environment.rcconf is None:
             raise ConfigError("cannot mount rcconf: MOUNT_RCCONF is set, but there is no -r")
         if config[RCCONF_SHARED]:
-            mounts.append(Wanted("rcconf", keys.path(config, "rcconf"), environment.rcconf, shared=True))
+            mounts.append(Directory("rcconf", keys.path(config, "rcconf"), environment.rcconf, shared=True))
         else:
-            mounts.append(Wanted("rcconf", f"{keys.path(config, 'rcconf')}/{own}", f"{environment.rcconf}/{own}"))
+            mounts.append(Directory("rcconf", f"{keys.path(config, 'rcconf')}/{own}", f"{environment.rcconf}/{own}"))
     if config[MOUNT_SYSTEM]:
-        mounts.append(Wanted("system", f"{keys.path(config, 'system')}/{own}", environment.system))
+        mounts.append(Directory("system", f"{keys.path(config, 'system')}/{own}", environment.system))
     if config[MOUNT_FSTAB] and environment.fstab is not None:
-        mounts.append(Wanted("fstab", f"{keys.path(config, 'fstab')}/{own}", environment.fstab))
-    mounts.append(Wanted("data", f"{keys.path(config, 'data')}/{own}", environment.data))
+        mounts.append(Directory("fstab", f"{keys.path(config, 'fstab')}/{own}", environment.fstab))
+    mounts.append(Directory("data", f"{keys.path(config, 'data')}/{own}", environment.data))
     seen: dict[str, str] = {}
     for item in mounts:
         if item.path in seen:

@@ -1,4 +1,4 @@
-"""The configuration of one backend for one environment: found, trusted, read, checked, every mistake at once."""
+"""Find, trust, read and check the configuration of a backend for a jail or VM, with every mistake at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a configuration key is: a row with its name, how its text is read, its default and its help.
+"""Configuration keys: each a row with its name, how its text is read, its default and its help.
 
 A backend's ``OPTIONS`` are such rows; the sample file, ``envstart config``, the README table and the validation are
 made from them, so that they cannot disagree. Parsers take the text and raise ValueError with what is wrong with it.
@@ -22,7 +22,8 @@ class Option(Generic[_T_co]):
     """One key. ``default`` is text, read by ``parse`` like the file's; None: the key is required.
 
     An empty value means the default, as in CBSD's own sample, and an empty default is the value None, which
-    ``default_help`` explains. ``placeholders``: the words in braces that something is put in place of.
+    ``default_help`` explains. The class's parameter is the type of the value, so that ``config[OPTION]`` has it.
+    ``placeholders``: the words in braces that something is put in place of.
     """
 
     __slots__ = ("name", "parse", "default", "help", "default_help", "placeholders")

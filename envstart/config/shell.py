@@ -34,7 +34,7 @@ _SPLITS = frozenset(" \t\n*?[\\")
 
 
 class ShellSyntaxError(Exception):
-    """What cannot be read, and why; the line is where the statement begins."""
+    """A statement that cannot be read; its line is where it begins."""
 
 
 class Assignment(NamedTuple):

@@ -82,10 +82,10 @@ def planned(old: Environment, new: Environment, path: str | None) -> Plan:
         raise ConfigError(f"{failure} on the server: one is on {source.config[nfs.NFS_SERVER]}, the other on {server}")
     (data,) = (step for step in target.steps if isinstance(step, Mount) and step.name == "data")
     originals = {
-        item.name: item.path for item in directories.wanted(old, source.config, nfs.DIRECTORIES) if not item.shared
+        item.name: item.path for item in directories.of(old, source.config, nfs.DIRECTORIES) if not item.shared
     }
     copies: list[Copy] = []
-    for item in directories.wanted(new, config, nfs.DIRECTORIES):
+    for item in directories.of(new, config, nfs.DIRECTORIES):
         original = originals.get(item.name)
         if original is None or item.shared:
             continue

@@ -11,7 +11,7 @@ import os
 import shlex
 from collections.abc import Iterable
 
-from envstart.config.directories import Wanted
+from envstart.config.directories import Directory
 from envstart.config.load import Config
 from envstart.config.schema import ALNUM, Option, choice, identifier, integer, mount_words
 from envstart.environment import Environment
@@ -90,7 +90,7 @@ def is_there() -> bool:
 class KernelMount(Mount):
     """A directory of the file system on one of the environment's."""
 
-    def __init__(self, item: Wanted, environment: Environment, config: Config) -> None:
+    def __init__(self, item: Directory, environment: Environment, config: Config) -> None:
         """Make the options of mount.ceph(8) from the configuration."""
         seconds: int = config[CEPH_MOUNT_TIMEOUT]
         options = [config[CEPH_MODE], *(config[MOUNT_CEPH_OPT] or ()), f"name={config[ceph.CEPH_USER]}"]

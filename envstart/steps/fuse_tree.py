@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envstart.config import common
-from envstart.config.directories import Wanted
+from envstart.config.directories import Directory
 from envstart.engine import plan
 from envstart.errors import ConfigError
 from envstart.mounts.table import Entry, Table
@@ -18,7 +18,7 @@ from envstart.system.host import Host
 class _Shown(Mount):
     """A directory of what ``client`` mounts."""
 
-    def __init__(self, client: Client, item: Wanted, all_points: Sequence[str]) -> None:
+    def __init__(self, client: Client, item: Directory, all_points: Sequence[str]) -> None:
         """Show the directory of ``item``; ``all_points``: where the client's are shown, this one among them."""
         source, timeout = f"{client.point}{item.path}", client.config[common.PROBE_TIMEOUT]
         options = ("ro" if "ro" in client.options else "rw",)
@@ -57,7 +57,7 @@ class _Shown(Mount):
         await super().force_unmount(host, entry, asked=asked, unresponsive=unresponsive)
 
 
-def refuse_shared(wanted: Sequence[Wanted]) -> None:
+def refuse_shared(wanted: Sequence[Directory]) -> None:
     """Raise ConfigError if a directory is to serve all jails and VMs."""
     if any(item.shared for item in wanted):
         raise ConfigError(
@@ -66,7 +66,7 @@ def refuse_shared(wanted: Sequence[Wanted]) -> None:
         )
 
 
-def steps(client: Client, wanted: Sequence[Wanted]) -> list[plan.Step]:
+def steps(client: Client, wanted: Sequence[Directory]) -> list[plan.Step]:
     """Return the client, and the directories from it; their paths begin at its top."""
     refuse_shared(wanted)
     points = [item.point for item in wanted]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envstart.config import common
-from envstart.config.directories import Wanted
+from envstart.config.directories import Directory
 from envstart.config.load import Config, mistakes, trusted_text
 from envstart.config.schema import NAME, Option, directory
 from envstart.errors import TemporaryError
@@ -33,7 +33,7 @@ THIN_FSTAB = Option(
 )
 
 
-class Line(Wanted):
+class Line(Directory):
     """A directory of a thin jail, with the options of its mount one by one."""
 
     __slots__ = ("options",)
