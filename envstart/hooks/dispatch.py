@@ -72,8 +72,8 @@ def _meaning(program: str) -> tuple[str, str]:
     first, _, rest = program.partition("_")
     verb, _, backend = rest.partition("_")
     if first != "env" or verb not in ("start", "stop") or backend not in registry.NAMES:
-        known = ", ".join(registry.NAMES)
         raise UsageError(
-            f"cannot tell what {program!r} is: a hook is called env_start_BACKEND or env_stop_BACKEND, of {known}"
+            f"cannot tell what {program!r} is: a hook is called env_start_BACKEND or env_stop_BACKEND, of "
+            + ", ".join(registry.NAMES)
         )
     return verb, backend

@@ -6,11 +6,11 @@ import gc
 import os
 from collections.abc import Callable
 
-from envstart import environment
 from envstart.config import common
 from envstart.config import load as config
 from envstart.engine import executor, registry
 from envstart.engine.plan import Plan
+from envstart.environment import Environment
 from envstart.errors import EnvstartError, PermissionDeniedError, TemporaryError, exhausted, reason
 from envstart.system.host import Host
 from envstart.system.log import Report, write
@@ -19,20 +19,20 @@ from envstart.system.log import Report, write
 SIGNALLED = 128
 
 
-def load(backend: str, wanted: environment.Environment, path: str | None = None) -> Plan:
+def load(backend: str, environment: Environment, path: str | None = None) -> Plan:
     """Plan a start by the configuration; ``path`` is used instead of the usual places. Every mistake counts."""
-    file = config.find(backend, wanted.workdir, path)
-    settings = config.load(backend, registry.backend(backend).OPTIONS, wanted.name, file, wanted.workdir)
-    return registry.make_plan(backend, wanted, settings)
+    file = config.find(backend, environment.workdir, path)
+    settings = config.load(backend, registry.backend(backend).OPTIONS, environment.name, file, environment.workdir)
+    return registry.make_plan(backend, environment, settings)
 
 
-def planned(verb: str, backend: str, wanted: environment.Environment, path: str | None, host: Host) -> Plan:
+def planned(verb: str, backend: str, environment: Environment, path: str | None, host: Host) -> Plan:
     """Plan a start or a stop: a stop is never stricter than a start."""
     if verb == "start":
-        return load(backend, wanted, path)
+        return load(backend, environment, path)
     from envstart.lifecycle import stopping
 
-    return stopping.plan(host, backend, wanted, path)
+    return stopping.plan(host, backend, environment, path)
 
 
 def act(
