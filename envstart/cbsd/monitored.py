@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from envstart import lifecycle
@@ -33,13 +32,14 @@ _AT_REST = (plan.NOT_MOUNTED, plan.NOT_READY)
 GRACE = 600.0
 
 
-@dataclass(eq=False)
 class Monitored:
     """A jail or VM and its plan, or the ``error`` that it has none for."""
 
-    record: EnvironmentRecord
-    plan: Plan | None = None
-    error: str = ""
+    __slots__ = ("error", "plan", "record")
+
+    def __init__(self, record: EnvironmentRecord, plan: Plan | None = None, error: str = "") -> None:
+        """Take what is already read."""
+        self.record, self.plan, self.error = record, plan, error
 
     @classmethod
     def of_record(cls, record: EnvironmentRecord, planner: Planner = lifecycle.load) -> Monitored:
