@@ -1,4 +1,4 @@
-"""Which directories of an environment a file server (or this host) holds, one below the other for each name. Pure.
+"""Directories of an environment that a file server (or this host) holds, one below the other for each name. Pure.
 
 ``PREFIX_ROOT_DIR/data/NAME`` is shown on ``-d``, ``.../system/NAME`` on ``-s``, and so on (docs/cbsd.md#sample).
 """

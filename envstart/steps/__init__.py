@@ -1,1 +1,1 @@
-"""One reversible act each: a mount, a client, a dataset."""
+"""Steps, each one reversible act: a mount, a client, a dataset."""

@@ -1,4 +1,4 @@
-"""How to reach a Ceph cluster: the keys that rbd and ceph share, and the words that all programs of Ceph take for them.
+"""Access to a Ceph cluster: the keys that rbd and ceph share, and the options that Ceph's programs take for them.
 
 A key is never among them: only the name of the file that holds it.
 """

@@ -1,4 +1,4 @@
-"""Is a mounted directory usable? One answer for all who ask: a start, `envstart check`, `status`, `plan` and `recover`.
+"""Tell whether a mounted directory is usable, alike for a start, `envstart check`, `status`, `plan` and `recover`.
 
 An NFSv4 server, for one, shows as mounted what it does not export (tests/transcripts/nfs.txt), and CBSD's own look at
 the lease comes before the hook has mounted it (docs/cbsd.md#lease).

@@ -1,4 +1,4 @@
-"""Why mount_nfs(8) failed, where its own words tell nothing or half of it. It is looked at when that has happened."""
+"""Find out why mount_nfs(8) has failed, where its own message tells nothing or half of it."""
 
 from __future__ import annotations
 

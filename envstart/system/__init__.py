@@ -1,1 +1,1 @@
-"""This machine: processes, deadlines, locks, files, network."""
+"""Doors to this machine: processes, deadlines, locks, files, network."""
