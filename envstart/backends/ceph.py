@@ -40,7 +40,7 @@ _SAID: diagnosis.Rows = (
     ("unrecognized option", ConfigError, "correct the configuration"),
 )
 
-DIRECTORIES = directories.keys("CEPH", "/", "in the file system")
+DIRECTORIES = directories.Keys("CEPH", "/", "in the file system")
 OPTIONS: Options = (
     *ceph.OPTIONS,
     cephfs_kernel.CEPH_FS_NAME,

@@ -88,7 +88,7 @@ def mount_options(value: str) -> tuple[str, ...]:
     return options
 
 
-DIRECTORIES = directories.keys("GLUSTER", "/", "in the volume")
+DIRECTORIES = directories.Keys("GLUSTER", "/", "in the volume")
 OPTIONS: Options = (
     GLUSTER_SERVER := Option(
         "GLUSTER_SERVER", servers, None, "name or IPv4 address of a server; of several the next one is asked"

@@ -130,7 +130,7 @@ def _says_version(option: str) -> bool:
     return option.startswith("vers=") or option in ("nfsv2", "nfsv3", "nfsv4")
 
 
-DIRECTORIES = directories.keys("NFS_SERVER", "/nfs", "on the server")
+DIRECTORIES = directories.Keys("NFS_SERVER", "/nfs", "on the server")
 OPTIONS: Options = (
     NFS_SERVER := Option("NFS_SERVER", host_name, None, "name or address of the server"),
     *DIRECTORIES,

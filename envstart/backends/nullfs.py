@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TITLE = "directories of this host, and thin jails (nullfs on FreeBSD, bind mounts on Linux)"
 
 
-DIRECTORIES = directories.keys("NULLFS", None, "of this host")
+DIRECTORIES = directories.Keys("NULLFS", None, "of this host")
 OPTIONS: Options = (
     *DIRECTORIES,
     *directories.OPTIONS,

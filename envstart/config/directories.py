@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from envstart.config.schema import Option, boolean, directory
 from envstart.errors import ConfigError
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from envstart.config.load import Config
     from envstart.config.schema import Options
     from envstart.environment import Environment
+
+_HOLDS = {"data": "its data", "system": "its system data", "fstab": "its fstab files", "rcconf": "its rc.conf files"}
 
 OPTIONS: Options = (
     MOUNT_SYSTEM := Option("MOUNT_SYSTEM", boolean, "1", "mount the system directory (-s)"),
@@ -35,35 +38,29 @@ OPTIONS: Options = (
 )
 
 
-class Keys(NamedTuple):
-    """The rows of the keys that say where the directories of all jails and VMs are."""
+class Keys:
+    """The rows of a backend's keys that say where the directories of all jails and VMs are: ``place``."""
 
-    root: Option[str]
-    data: Option[str | None]
-    system: Option[str | None]
-    fstab: Option[str | None]
-    rcconf: Option[str | None]
+    __slots__ = ("root", "_own")
+
+    def __init__(self, prefix: str, root_default: str | None, place: str) -> None:
+        """Make the row of PREFIX_ROOT_DIR, and one for each kind of directory."""
+        self.root = Option(
+            f"{prefix}_ROOT_DIR", directory, root_default, f"directory {place} that the four below are in"
+        )
+        self._own: dict[str, Option[str | None]] = {}
+        for name, content in _HOLDS.items():
+            text = f"directory {place} with a directory per jail or VM: {content}"
+            default = f"{prefix}_ROOT_DIR/{name}"
+            self._own[name] = Option(f"{prefix}_{name.upper()}_DIR", directory, "", text, default)
+
+    def __iter__(self) -> Iterator[Option[Any]]:
+        """Return the rows."""
+        return iter((self.root, *self._own.values()))
 
     def path(self, config: Config, name: str) -> str:
         """Return the directory with one per jail or VM: ``data``, ``system``, ``fstab`` or ``rcconf``."""
-        option: Option[str | None] = getattr(self, name)
-        return (config[option] or f"{config[self.root].rstrip('/')}/{name}").rstrip("/")
-
-
-def keys(prefix: str, root_default: str | None, place: str) -> Keys:
-    """Return the rows of a backend whose directories are ``place``."""
-
-    def own(name: str, content: str) -> Option[str | None]:
-        text = f"directory {place} with a directory per jail or VM: {content}"
-        return Option(f"{prefix}_{name.upper()}_DIR", directory, "", text, f"{prefix}_ROOT_DIR/{name}")
-
-    return Keys(
-        Option(f"{prefix}_ROOT_DIR", directory, root_default, f"directory {place} that the four below are in"),
-        own("data", "its data"),
-        own("system", "its system data"),
-        own("fstab", "its fstab files"),
-        own("rcconf", "its rc.conf files"),
-    )
+        return (config[self._own[name]] or f"{config[self.root].rstrip('/')}/{name}").rstrip("/")
 
 
 class Directory:
