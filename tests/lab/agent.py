@@ -16,6 +16,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -92,6 +93,12 @@ def main() -> None:
         tell({"id": number, **answer})
 
     tell({"id": 0})
+    for line in lines_of(port):
+        threading.Thread(target=serve, args=(json.loads(line),), daemon=True).start()
+
+
+def lines_of(port: int) -> Iterator[bytes]:
+    """Yield the lines that come from the other end, for ever."""
     text = b""
     while True:
         piece = os.read(port, 65536)
@@ -99,8 +106,7 @@ def main() -> None:
             # Nobody is at the other end at the moment.
             time.sleep(0.05)
         *lines, text = (text + piece).split(b"\n")
-        for line in lines:
-            threading.Thread(target=serve, args=(json.loads(line),), daemon=True).start()
+        yield from lines
 
 
 if __name__ == "__main__":

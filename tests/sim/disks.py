@@ -10,7 +10,7 @@ from typing import Any, Union
 from . import elikeys, geom, metadata, ufs
 from .machine import Machine
 from .multipath import write_label
-from .shapes import State
+from .shapes import Disk, State
 
 StrPath = Union[str, "os.PathLike[str]"]
 
@@ -39,7 +39,7 @@ class Disks:
     path: Path
     machine: Machine
 
-    def disk(
+    def disk(  # noqa: PLR0913 - a keyword for each property of a disk
         self,
         name: str,
         size: int = 32 << 20,
@@ -53,7 +53,8 @@ class Disks:
         """Plug in a disk /dev/NAME, and return the file behind it; with IMAGE that file is there already."""
         behind = Path(image) if image else new_image(self.path / "disks" / f"{name}.img", size, partitions)
         real = os.path.realpath(behind)
-        self.machine.store.change(lambda state: geom.add_disk(state, self.machine, name, real, ident, lunid, descr))
+        disk: Disk = {"image": real, "ident": ident, "lunid": lunid, "descr": descr, "session": ""}
+        self.machine.store.change(lambda state: geom.add_disk(state, self.machine, name, disk))
         return behind
 
     def unplug(self, name: str) -> None:

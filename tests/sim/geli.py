@@ -123,18 +123,11 @@ def attach(machine: Machine, argv: list[str]) -> int:
     status = 0
     for given in names:
         try:
-            keyno = find_key(
-                machine,
-                given,
-                keys,
-                dict(found).get("n"),
-                without_passphrase="p" in switches,
-                passfiles=values(found, "j"),
-            )
+            without = "p" in switches
+            wanted = dict(found).get("n")
+            keyno = find_key(machine, given, keys, wanted, without_passphrase=without, passfiles=values(found, "j"))
             if "C" not in switches:
-                refusal = machine.call(lambda state: create(state, machine, given, keyno, switches))  # noqa: B023
-                if refusal:
-                    raise RefusedError(refusal)
+                attach_one(machine, given, keyno, switches)
         except RefusedError as problem:
             status = fail(f"geli: {problem}")
             continue
@@ -145,6 +138,12 @@ def attach(machine: Machine, argv: list[str]) -> int:
     if "v" in switches:
         say("Done.")
     return 0
+
+
+def attach_one(machine: Machine, given: str, keyno: int, switches: set[str]) -> None:
+    refusal = machine.call(lambda state: create(state, machine, given, keyno, switches))
+    if refusal:
+        raise RefusedError(refusal)
 
 
 def find_key(

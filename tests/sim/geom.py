@@ -23,7 +23,7 @@ from .provider import sectorsize as sectorsize
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .machine import Machine
-    from .shapes import Open, State
+    from .shapes import Disk, Open, State
 
     Mode = tuple[int, int, int]
 
@@ -150,10 +150,8 @@ def closed(state: State, machine: Machine, name: str) -> None:
 # Coming and going
 
 
-def add_disk(
-    state: State, machine: Machine, name: str, image: str, ident: str, lunid: str, descr: str, session: str = ""
-) -> None:
-    state["disks"][name] = {"image": image, "ident": ident, "lunid": lunid, "descr": descr, "session": session}
+def add_disk(state: State, machine: Machine, name: str, disk: Disk) -> None:
+    state["disks"][name] = disk
     taste(state, machine)
 
 

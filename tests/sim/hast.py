@@ -23,17 +23,23 @@ EXTENT = "2097152 (2.0MB)"
 COUNTERS = ("reads", "writes", "deletes", "flushes", "activemap updates")
 
 
+def words_of(argv: list[str]) -> tuple[str, str, list[str]]:
+    """Return the verb, the role and the resources of a command line; UsageError."""
+    verb, rest = (argv[0], argv[1:]) if argv else ("", [])
+    if verb not in ("create", "role", "list", "status", "dump"):
+        raise UsageError
+    _, names = getopt(rest, "c:de:k:m:h")
+    role = names.pop(0) if verb == "role" and names else ""
+    if verb == "role" and role not in (resources.INIT, resources.PRIMARY, resources.SECONDARY):
+        raise UsageError
+    if verb in ("create", "role") and not names:
+        raise UsageError
+    return verb, role, names
+
+
 def main(machine: Machine, argv: list[str]) -> int:
     try:
-        verb, rest = (argv[0], argv[1:]) if argv else ("", [])
-        if verb not in ("create", "role", "list", "status", "dump"):
-            raise UsageError
-        _, names = getopt(rest, "c:de:k:m:h")
-        role = names.pop(0) if verb == "role" and names else ""
-        if verb == "role" and role not in (resources.INIT, resources.PRIMARY, resources.SECONDARY):
-            raise UsageError
-        if verb in ("create", "role") and not names:
-            raise UsageError
+        verb, role, names = words_of(argv)
     except UsageError:
         return fail(USAGE, EX_USAGE)
     state = machine.state()

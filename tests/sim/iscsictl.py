@@ -63,24 +63,29 @@ def main(machine: Machine, argv: list[str]) -> int:
 
 
 def check(switches: set[str]) -> None:
-    """Which switches go together."""
+    """Refuse switches that do not go together."""
     for one, other in ("ap", "at", "an", "ad", "np", "nt", "nd", "dp", "dt"):
         if {one, other} <= switches and "M" not in switches:
             raise RefusedError(f"-{one} and -{other} are mutually exclusive")
     if "A" in switches:
-        if not switches & {"a", "n", "d", "p", "t"}:
-            raise RefusedError("must specify -a, -n or -t/-p")
-        for one, other in (("p", "t"), ("t", "p"), ("u", "s"), ("s", "u")):
-            if one in switches and other not in switches:
-                raise RefusedError(f"-{one} must always be used with -{other}")
-        if "i" in switches:
-            raise RefusedError("-i cannot be used with -A")
+        check_addition(switches)
     elif "M" in switches and "i" not in switches:
         raise RefusedError("-M requires -i")
     elif "R" in switches and not switches & {"a", "n", "p", "t"}:
         raise RefusedError("must specify either -a, -n, -t, or -p")
     if switches & {"R", "M"} and "w" in switches:
         raise RefusedError(f"-w cannot be used with -{'R' if 'R' in switches else 'M'}")
+
+
+def check_addition(switches: set[str]) -> None:
+    """Refuse switches that do not go with -A."""
+    if not switches & {"a", "n", "d", "p", "t"}:
+        raise RefusedError("must specify -a, -n or -t/-p")
+    for one, other in (("p", "t"), ("t", "p"), ("u", "s"), ("s", "u")):
+        if one in switches and other not in switches:
+            raise RefusedError(f"-{one} must always be used with -{other}")
+    if "i" in switches:
+        raise RefusedError("-i cannot be used with -A")
 
 
 def open_device(machine: Machine) -> None:

@@ -50,7 +50,7 @@ def check_mount_point(state: State, machine: Machine, place: vfs.Place, words: l
         raise error(errno.ENOTEMPTY)
 
 
-def add_mount(
+def add_mount(  # noqa: PLR0913 - a keyword for each property of a mount
     state: State,
     place: vfs.Place,
     special: str,

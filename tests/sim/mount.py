@@ -50,7 +50,16 @@ def main(machine: Machine, argv: list[str]) -> int:
     switches = letters(found)
     if not operands:
         return 0 if "a" in switches else show(machine, switches, types[0] if types else "", style)
-    options = [item for value in values(found, "o") for item in value.split(",") if item]
+    options = options_of(values(found, "o"), switches)
+    if len(operands) == 1:
+        return mount_by_name(machine, operands[0], options, switches)
+    special, node = operands
+    return mount_file_system(machine, types[0] if types else guess_type(special), special, node, options)
+
+
+def options_of(words: list[str], switches: set[str]) -> list[str]:
+    """Return the options of a mount, those that are switches among them."""
+    options = [item for value in words for item in value.split(",") if item]
     if "r" in switches:
         options.append("ro")
     if "u" in switches and "ro" not in options:
@@ -59,10 +68,7 @@ def main(machine: Machine, argv: list[str]) -> int:
         options.append("update")
     if "f" in switches:
         options.append("force")
-    if len(operands) == 1:
-        return mount_by_name(machine, operands[0], options, switches)
-    special, node = operands
-    return mount_file_system(machine, types[0] if types else guess_type(special), special, node, options)
+    return options
 
 
 def show(machine: Machine, switches: set[str], types: str, style: str) -> int:

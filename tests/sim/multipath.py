@@ -54,31 +54,32 @@ def label(machine: Machine, argv: list[str]) -> int:
     name, providers = operands[0], operands[1:]
     if machine.uid(machine.state()) != 0:
         return fail("gmultipath: cannot load geom_multipath: Operation not permitted")
+    return told(machine.call(lambda state: label_paths(state, machine, name, providers)))
 
-    def act(state: State) -> str:
-        if "geom_multipath" not in state["modules"]:
-            state["modules"].append("geom_multipath")
-        found = []
-        for given in providers:
-            try:
-                found.append(geom.find(state, f"/dev/{geom.name_of(given)}"))
-            except OSError as problem:
-                return f"cannot get information about {given}: {words_of(problem)}."
-            if geom.mediasize(state, found[-1].name) != geom.mediasize(state, found[0].name):
-                return f"{given} media size {geom.mediasize(state, found[-1].name)} different."
+
+def label_paths(state: State, machine: Machine, name: str, providers: list[str]) -> str:
+    """Make the providers paths of a multipath, and return "" or why not."""
+    if "geom_multipath" not in state["modules"]:
+        state["modules"].append("geom_multipath")
+    found = []
+    for given in providers:
         try:
-            geom.check_access(state, found[0].name, (1, 1, 0))
+            found.append(geom.find(state, f"/dev/{geom.name_of(given)}"))
         except OSError as problem:
-            return f"cannot store metadata on {providers[0]}: {words_of(problem)}."
-        write_label(state, name, found[0].image)
-        for given, other in zip(providers[1:], found[1:]):
-            if other.image != found[0].image:
-                warn(f"No metadata found on {given}. It is not a path of {providers[0]}.")
-        for provider in found:
-            geom.closed(state, machine, provider.name)
-        return ""
-
-    return told(machine.call(act))
+            return f"cannot get information about {given}: {words_of(problem)}."
+        if geom.mediasize(state, found[-1].name) != geom.mediasize(state, found[0].name):
+            return f"{given} media size {geom.mediasize(state, found[-1].name)} different."
+    try:
+        geom.check_access(state, found[0].name, (1, 1, 0))
+    except OSError as problem:
+        return f"cannot store metadata on {providers[0]}: {words_of(problem)}."
+    write_label(state, name, found[0].image)
+    for given, other in zip(providers[1:], found[1:]):
+        if other.image != found[0].image:
+            warn(f"No metadata found on {given}. It is not a path of {providers[0]}.")
+    for provider in found:
+        geom.closed(state, machine, provider.name)
+    return ""
 
 
 def told(refusal: str) -> int:

@@ -100,29 +100,44 @@ def take_option(request: Request, name: str, value: str) -> None:
     elif name == "vers":
         set_version(request, version_number(value))
     elif name == "retrycnt":
-        if not value.isdigit():
-            raise RefusedError(f"illegal retrycnt value -- {value}")
-        request.retries = int(value)
+        request.retries = retry_count(value)
     elif name == "proto":
-        if value not in PROTOCOLS:
-            raise RefusedError(f"illegal proto value -- {value}")
-        request.udp = value.startswith("udp")
-        request.families.discard("inet" if value.endswith("6") else "inet6")
-        request.kernel["udp" if request.udp else "tcp"] = ""
+        set_protocol(request, value)
     elif name == "sec":
-        if value not in FLAVORS:
-            raise RefusedError(f"illegal sec value -- {value}")
-        request.kernel["sec"] = value
+        request.kernel["sec"] = flavor(value)
     elif name == "port":
         request.resolve_with_port = True
     elif name in ("noinet4", "noinet6"):
         request.families.discard({"4": "inet", "6": "inet6"}[name[-1]])
     elif name != "fg":
-        if name in ("soft", "intr"):
-            request.soft_or_intr = True
-        if name in ("udp", "mntudp", "tcp"):
-            request.udp = name != "tcp"
-        request.kernel[name] = value
+        hand_over(request, name, value)
+
+
+def hand_over(request: Request, name: str, value: str) -> None:
+    request.soft_or_intr |= name in ("soft", "intr")
+    if name in ("udp", "mntudp", "tcp"):
+        request.udp = name != "tcp"
+    request.kernel[name] = value
+
+
+def flavor(value: str) -> str:
+    if value not in FLAVORS:
+        raise RefusedError(f"illegal sec value -- {value}")
+    return value
+
+
+def set_protocol(request: Request, value: str) -> None:
+    if value not in PROTOCOLS:
+        raise RefusedError(f"illegal proto value -- {value}")
+    request.udp = value.startswith("udp")
+    request.families.discard("inet" if value.endswith("6") else "inet6")
+    request.kernel["udp" if request.udp else "tcp"] = ""
+
+
+def retry_count(value: str) -> int:
+    if not value.isdigit():
+        raise RefusedError(f"illegal retrycnt value -- {value}")
+    return int(value)
 
 
 def version_number(value: str) -> int:

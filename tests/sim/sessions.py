@@ -15,7 +15,7 @@ from .mounted import unmount_lost
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .machine import Machine
-    from .shapes import Box, Session, State, Target
+    from .shapes import Box, Disk, Session, State, Target
 
 PORT = "3260"
 WAITING = "Waiting for iscsid(8)"
@@ -143,13 +143,7 @@ def log_in(state: State, machine: Machine, box: Box, session: Session, now: floa
     if not settings["iscsid"]:
         session.update({"began": 0.0, "reason": WAITING})
         return 0.0
-    if not session["began"]:
-        session["began"] = now
-    limit = max(float(session["known"].get("LoginTimeout", 0)) or settings["login_timeout"], 0.01)
-    while now >= session["began"] + limit and (session["failed"] or answer(box, session) is None):
-        session["reason"] = session["reason"] if session["failed"] else text(errno.ETIMEDOUT)
-        session.update({"began": session["began"] + limit, "failed": False})
-    next_attempt = session["began"] + limit
+    next_attempt = begin_attempt(state, box, session, now)
     if session["failed"]:
         return next_attempt
     picked_up, answered = (session["began"] + settings["login_seconds"] * part for part in (0.5, 1.0))
@@ -161,17 +155,15 @@ def log_in(state: State, machine: Machine, box: Box, session: Session, now: floa
         return answered
     address = redirection(box, session)
     if address:
-        if any((other["target"], other["portal"]) == (session["target"], address) for other in state["sessions"]):
+        if is_logged_in(state, session["target"], address):
             # ISCSISMODIFY: Device busy. That iscsid(8) has ended is noticed by the kernel's login timeout.
             return next_attempt
         # The kernel lets it reconnect: iscsid(8) is asked anew, by the new address.
         session.update({"portal": address, "began": answered, "reason": WAITING})
         return now
     said = answer(box, session)
-    if said is None:
-        return next_attempt
-    if said:
-        session.update({"failed": True, "reason": said})
+    if said != "":
+        session.update({"failed": bool(said), "reason": said or session["reason"]})
         return next_attempt
     if session["discovery"]:
         discover(state, box, session, answered)
@@ -180,6 +172,22 @@ def log_in(state: State, machine: Machine, box: Box, session: Session, now: floa
     since = box["portals"][normal(session["portal"])]["since"]
     session.update({"connected": True, "connected_at": max(answered, since), "reason": "", "silent": False})
     return 0.0
+
+
+def is_logged_in(state: State, target: str, portal: str) -> bool:
+    return any((other["target"], other["portal"]) == (target, portal) for other in state["sessions"])
+
+
+def begin_attempt(state: State, box: Box, session: Session, now: float) -> float:
+    """Begin the login anew as often as its time has run out, and return when that will be next."""
+    if not session["began"]:
+        session["began"] = now
+    limit = max(float(session["known"].get("LoginTimeout", 0)) or state["settings"]["login_timeout"], 0.01)
+    while now >= session["began"] + limit and (session["failed"] or answer(box, session) is None):
+        session["reason"] = session["reason"] if session["failed"] else text(errno.ETIMEDOUT)
+        session.update({"began": session["began"] + limit, "failed": False})
+    next_attempt: float = session["began"] + limit
+    return next_attempt
 
 
 def answer(box: Box, session: Session) -> str | None:
@@ -263,7 +271,11 @@ def rescan(state: State, machine: Machine, box: Box, session: Session) -> None:
         session["luns"][number] = name
         session["passes"][number] = next(unit for unit in range(FIRST_PASS, 1000) if unit not in taken)
         lunid = f"LAB     {lun['serial']}"
-        geom.add_disk(state, machine, name, lun["image"], lun["serial"], lunid, "LAB CTLDISK", str(session["id"]))
+        disk: Disk = {
+            "image": lun["image"], "ident": lun["serial"], "lunid": lunid, "descr": "LAB CTLDISK",
+            "session": str(session["id"]),
+        }  # fmt: skip
+        geom.add_disk(state, machine, name, disk)
 
 
 def bar(box: Box, session: Session) -> None:

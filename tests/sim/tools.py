@@ -60,12 +60,14 @@ def ls(machine: Machine, args: list[str]) -> int:
         if long:
             say("total 0")
         for name in names:
-            if name in (".", ".."):
-                name = f"drwxr-xr-x  2 root wheel 2 Nov 30 02:19 {name}"
-            elif long and path.startswith("/dev/"):
-                name = f"crw-r-----  1 root operator 0x3c Nov 22 02:36 {name}"
-            say(name)
+            say(listed_name(name, is_device=long and path.startswith("/dev/")))
     return status
+
+
+def listed_name(name: str, *, is_device: bool) -> str:
+    if name in (".", ".."):
+        return f"drwxr-xr-x  2 root wheel 2 Nov 30 02:19 {name}"
+    return f"crw-r-----  1 root operator 0x3c Nov 22 02:36 {name}" if is_device else name
 
 
 def expanded(machine: Machine, word: str) -> list[str]:

@@ -128,13 +128,17 @@ def jls(machine: Machine, argv: list[str]) -> int:
             return fail(f'jls: jail "{name}" not found')
     if style:
         say(jls_json(jails))
-        return 0
+    else:
+        print_jails(jails, wanted)
+    return 0
+
+
+def print_jails(jails: list[dict[str, str]], wanted: list[str]) -> None:
     for jail in jails:
         if wanted:
             say(" ".join(jail[parameter] for parameter in wanted))
         else:
             say(f"{jail['jid']:>6}  {'':<15} {jail['host.hostname']:<29} {jail['path']}")
-    return 0
 
 
 def jails_of(state: State) -> list[dict[str, str]]:

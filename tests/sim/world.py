@@ -299,7 +299,7 @@ class World(Disks):
 
     # Faults and calls
 
-    def fault(
+    def fault(  # noqa: PLR0913 - a keyword for each property of a fault
         self,
         command: str | None = None,
         kind: str = "fail",
