@@ -149,7 +149,7 @@ MUTANTS = (
     ),
     Mutant(
         "the short way does not look at the table",
-        "envstart.hooks.unchanged:_is_unchanged", "_shown(...)", "True",
+        "envstart.hooks.unchanged:is_unchanged", "_shown(...)", "True",
         ("tests/hooks/test_unchanged.py::test_whatever_has_changed_both_ways_say_the_same",),
     ),
     Mutant(

@@ -14,7 +14,6 @@ from __future__ import annotations
 import marshal
 import posix
 import sys
-import time
 
 from envstart.engine import start_marks
 from envstart.mounts.table import Entry, Table
@@ -33,22 +32,7 @@ _PRIME, _SUM = (1 << 61) - 1, 8
 LINUX = not sys.platform.startswith("freebsd")
 
 
-def main(program: str, argv: Sequence[str]) -> int:
-    """Run the hook ``program`` and return its exit status."""
-    began = time.monotonic()
-    hung: list[process.Child] = []
-    try:
-        if _is_unchanged(program, list(argv), hung):
-            return 0
-    except Exception:
-        # Whatever it is, dispatch.py looks again, and tells it.
-        pass
-    from envstart.hooks import dispatch
-
-    return dispatch.main(program, argv, began, hung)
-
-
-def _is_unchanged(program: str, argv: list[str], hung: list[process.Child]) -> bool:
+def is_unchanged(program: str, argv: list[str], hung: list[process.Child]) -> bool:
     """Tell whether a start has nothing to do. A child that got no answer from a directory is added to ``hung``."""
     if posix.geteuid():
         return False

@@ -46,8 +46,8 @@ if sys.argv[2] == "envstart":
     from envstart.cli import main
     counted["status"] = main.main(sys.argv[3:])
 else:
-    from envstart.hooks import unchanged
-    counted["status"] = unchanged.main(sys.argv[2], sys.argv[3:])
+    from envstart import hooks
+    counted["status"] = hooks.main(sys.argv[2], sys.argv[3:])
 counted["modules"] = sorted(set(sys.modules) - before)
 import json
 print(json.dumps(counted))
@@ -62,7 +62,7 @@ from envstart.hooks import unchanged
 identity = unchanged.identity
 def is_taken_without(other):
     unchanged.identity = lambda path: None if path == other else identity(path)
-    return unchanged._is_unchanged(program, argv, [])
+    return unchanged.is_unchanged(program, argv, [])
 assert is_taken_without("")
 print(*filter(is_taken_without, files))
 """

@@ -18,9 +18,10 @@ def main(state: str, program: str, args: list[str]) -> int:
     fakes.install_getfsstat(state)
     network.install(state)
     shim.install(state)
+    from envstart import hooks
     from envstart.config import load, staging
     from envstart.engine import record
-    from envstart.hooks import remember, unchanged
+    from envstart.hooks import remember
     from envstart.lifecycle import pkg_locking
     from envstart.steps import diagnosis, sources
     from envstart.system import rundir, runner
@@ -40,7 +41,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     # Packages that were not installed with it.
     sys.modules.update(dict.fromkeys(store.Store(state).read()["settings"]["no_modules"]))  # type: ignore[arg-type]
     if program.startswith("env_"):
-        return unchanged.main(program, args)
+        return hooks.main(program, args)
     from envstart.cli import main as cli
 
     return cli.main(args)

@@ -67,7 +67,9 @@ def test_the_short_way_is_listed() -> None:
     assert set(re.findall(r"`\w+/(\w+)`", tier)) == SHORT_WAY | {"table_freebsd"}
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if "cli" not in path.parts], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in SOURCES if not {"cli", "cbsd"} & set(path.parts)], ids=lambda path: path.stem
+)
 def test_what_is_heavy_is_imported_when_it_is_needed(path: Path) -> None:
     assert not {name for name, eager in imports(path) if eager} & HEAVY
 
