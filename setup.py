@@ -17,6 +17,7 @@ class Hooks(build_scripts):
     """Each program of hooks/ with what it reads from there, so that it can lie among others."""
 
     def run(self) -> None:
+        """Write each program."""
         os.makedirs(self.build_dir, exist_ok=True)
         with open("hooks/run-hook", encoding="utf-8") as file:
             read = file.read()
