@@ -8,13 +8,11 @@ from __future__ import annotations
 import getopt
 import os
 import string
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from envstart.errors import UsageError
 from envstart.paths import is_below, path_digest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 SYNOPSIS = "-d data [-f fstab] -j jname [-r rcconf] -s sysdata [-c config] [-nv]"
 _OPTIONS = {

@@ -5,11 +5,11 @@ Facts are in docs/freebsd.md#ceph-fuse; what is said of Linux was seen of Ceph 1
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envstart.config import common, directories, staging
-from envstart.config.schema import Option, choice
+from envstart.config.load import Config
+from envstart.config.schema import Option, Options, choice
 from envstart.engine.plan import Plan
+from envstart.environment import Environment
 from envstart.errors import (
     ConfigError,
     EnvstartError,
@@ -21,13 +21,8 @@ from envstart.errors import (
 from envstart.paths import is_below
 from envstart.steps import ceph, cephfs_kernel, diagnosis, fuse, fuse_tree
 from envstart.steps.mount_spec import MountSpec
-
-if TYPE_CHECKING:
-    from envstart.config.load import Config
-    from envstart.config.schema import Options
-    from envstart.environment import Environment
-    from envstart.steps.mountpoint import Undo
-    from envstart.system.host import Host
+from envstart.steps.mountpoint import Undo
+from envstart.system.host import Host
 
 TITLE = "directories in a CephFS file system"
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from envstart.config import common
-from envstart.config.schema import NAME, Option, directory, require_mounted
-from envstart.engine.plan import Plan
+from envstart.config.load import Config
+from envstart.config.schema import NAME, Option, Options, directory, require_mounted
+from envstart.engine.plan import Plan, Step
+from envstart.environment import Environment
 from envstart.errors import ConfigError
 from envstart.steps.block import Block, Node
 from envstart.storage import volume, volume_keys
 from envstart.storage.md import Image
-
-if TYPE_CHECKING:
-    from envstart.config.load import Config
-    from envstart.config.schema import Options
-    from envstart.engine.plan import Step
-    from envstart.environment import Environment
 
 TITLE = "a volume on an encrypted provider, or in an encrypted image file"
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
 
 from envstart.config import common, directories, staging
-from envstart.config.schema import ALNUM, NAME, Option, host_name, identifier, integer, mount_words, words
+from envstart.config.load import Config
+from envstart.config.schema import ALNUM, NAME, Option, Options, host_name, identifier, integer, mount_words, words
 from envstart.engine.plan import Plan
+from envstart.environment import Environment
 from envstart.errors import (
     ConfigError,
     DeadlineExceededError,
@@ -24,12 +25,7 @@ from envstart.errors import (
 )
 from envstart.steps import diagnosis, fuse, fuse_tree
 from envstart.steps.mount_spec import MountSpec
-
-if TYPE_CHECKING:
-    from envstart.config.load import Config
-    from envstart.config.schema import Options
-    from envstart.environment import Environment
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 TITLE = "directories in a GlusterFS volume"
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envstart.config import common
-from envstart.config.schema import NAME, Option, identifier
+from envstart.config.load import Config
+from envstart.config.schema import NAME, Option, Options, identifier
 from envstart.engine.plan import Plan
+from envstart.environment import Environment
 from envstart.storage import hast, volume, volume_keys
 from envstart.storage.hast import Role
-
-if TYPE_CHECKING:
-    from envstart.config.load import Config
-    from envstart.config.schema import Options
-    from envstart.environment import Environment
 
 TITLE = "a volume on a HAST resource, on the node that is primary"
 

@@ -6,24 +6,19 @@ reservations in docs/freebsd.md#reservations.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envstart.config import common
-from envstart.engine.plan import Plan
+from envstart.config.load import Config
+from envstart.config.schema import Options
+from envstart.engine.plan import Plan, Step
+from envstart.environment import Environment
 from envstart.errors import ConfigError
+from envstart.steps.block import Block
 from envstart.storage import iscsi_keys, volume, volume_keys
 from envstart.storage.fsck import Fsck
 from envstart.storage.iscsi import Session
 from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.reservation import Reservation
-
-if TYPE_CHECKING:
-    from envstart.config.load import Config
-    from envstart.config.schema import Options
-    from envstart.engine.plan import Step
-    from envstart.environment import Environment
-    from envstart.steps.block import Block
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 TITLE = "a volume on a LUN of an iSCSI target, over TCP or iSER"
 

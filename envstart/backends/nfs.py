@@ -7,23 +7,18 @@ are in docs/freebsd.md#mount_nfs.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from envstart.config import common, directories
-from envstart.config.schema import Option, choice, inet6, integer, one_mode, words
+from envstart.config.load import Config
+from envstart.config.schema import Option, Options, choice, inet6, integer, one_mode, words
 from envstart.config.schema import host_name as host_or_inet
 from envstart.engine.plan import Plan
+from envstart.environment import Environment
 from envstart.errors import ConfigError
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from envstart.config.load import Config
-    from envstart.config.schema import Options
-    from envstart.environment import Environment
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 TITLE = "directories of an NFSv4 or NFSv3 server"
 

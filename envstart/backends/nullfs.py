@@ -5,22 +5,16 @@ The smallest backend: begin here to write one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envstart.config import common, directories
-from envstart.config.schema import Option, mount_words, require_mounted
-from envstart.engine.plan import Plan
+from envstart.config.load import Config
+from envstart.config.schema import Option, Options, mount_words, require_mounted
+from envstart.engine.plan import Plan, Step
+from envstart.environment import Environment
 from envstart.errors import ConfigError
 from envstart.paths import is_below
 from envstart.steps import thin, thin_fstab
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
-
-if TYPE_CHECKING:
-    from envstart.config.load import Config
-    from envstart.config.schema import Options
-    from envstart.engine.plan import Step
-    from envstart.environment import Environment
 
 TITLE = "directories of this host, and thin jails (nullfs on FreeBSD, bind mounts on Linux)"
 

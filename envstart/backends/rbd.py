@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envstart.config import common
-from envstart.config.schema import ALNUM, NAME, Option
+from envstart.config.load import Config
+from envstart.config.schema import ALNUM, NAME, Option, Options
 from envstart.engine.plan import Plan
+from envstart.environment import Environment
 from envstart.steps import ceph
 from envstart.storage import volume, volume_keys
 from envstart.storage.rbd import RBD_MAP_TIMEOUT, Mapped
-
-if TYPE_CHECKING:
-    from envstart.config.load import Config
-    from envstart.config.schema import Options
-    from envstart.environment import Environment
 
 TITLE = "a volume on an image in a Ceph cluster"
 

@@ -7,20 +7,15 @@ there are.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart.config import load, remedies, shell
 from envstart.engine import registry
 from envstart.environment import Environment
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, UsageError, reason
 from envstart.system import cbsd_database, guests, probe
-from envstart.system.cbsd_database import COLUMNS, clean, is_jail
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.system.cbsd_database import Row
-    from envstart.system.host import Host
+from envstart.system.cbsd_database import COLUMNS, Row, clean, is_jail
+from envstart.system.host import Host
 
 RC_CONF = "/etc/rc.conf"
 # What belongs to one environment below the workdir: the directory, and what follows its name there.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
+from envstart.cbsd.inventory import EnvironmentRecord, Inventory
 from envstart.config import remedies
 from envstart.errors import (
     ConfigError,
@@ -21,15 +22,10 @@ from envstart.errors import (
     UnavailableError,
     reason,
 )
+from envstart.mounts.table import Table
 from envstart.system import filesystem
+from envstart.system.host import Host
 from envstart.system.site_packages import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from envstart.cbsd.inventory import EnvironmentRecord, Inventory
-    from envstart.mounts.table import Table
-    from envstart.system.host import Host
 
 LINK = "envstart"
 PROGRAMS = {"master_poststop.d": "env_poststop", "remove.d": "env_remove"}

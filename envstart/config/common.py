@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from envstart.config.schema import Option, boolean, choice, integer, names
-
-if TYPE_CHECKING:
-    from envstart.config.schema import Options
+from envstart.config.schema import Option, Options, boolean, choice, integer, names
 
 OPTIONS: Options = (
     TIMEOUT := Option(

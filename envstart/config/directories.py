@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from envstart.config.schema import Option, boolean, directory
+from envstart.config.load import Config
+from envstart.config.schema import Option, Options, boolean, directory
+from envstart.environment import Environment
 from envstart.errors import ConfigError
-
-if TYPE_CHECKING:
-    from envstart.config.load import Config
-    from envstart.config.schema import Options
-    from envstart.environment import Environment
 
 _HOLDS = {"data": "its data", "system": "its system data", "fstab": "its fstab files", "rcconf": "its rc.conf files"}
 

@@ -6,18 +6,14 @@ as strictly as for a start, so that nothing is guessed about what is mounted whe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from envstart.config import common, remedies, shell
 from envstart.config import load as config
+from envstart.config.load import Config
+from envstart.config.schema import Options
 from envstart.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from envstart.config.load import Config
-    from envstart.config.schema import Options
-    from envstart.system.log import Report
+from envstart.system.log import Report
 
 
 def load(

@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from envstart.config import shell
-from envstart.config.schema import fill
+from envstart.config.schema import Option, Options, fill
 from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, reason
 from envstart.system.probe import open_regular
 from envstart.system.site_packages import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from envstart.config.schema import Option, Options
 
 _T = TypeVar("_T")
 # In place of an environment's name, where a value is read for none.

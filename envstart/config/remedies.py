@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+from envstart.environment import Environment, Subject
 from envstart.system.site_packages import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.environment import Environment, Subject
 
 
 def known(verb: str, names: Sequence[str], workdirs: Sequence[str] = (), *options: str) -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from envstart.config.schema import Options
+from envstart.config.schema import Options
 
 
 def conf(backend: str, options: Options) -> str:

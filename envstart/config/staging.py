@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
-from envstart.environment import file_name
-
-if TYPE_CHECKING:
-    from envstart.config.load import Config
-    from envstart.environment import Environment
+from envstart.config.load import Config
+from envstart.environment import Environment, file_name
 
 DIR = "/var/db/envstart"
 # Where missing directories may be made.

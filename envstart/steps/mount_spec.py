@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from envstart.engine.plan import Server
-
-if TYPE_CHECKING:
-    from envstart.steps.block import Block
+from envstart.steps.block import Block
 
 
 class MountSpec(NamedTuple):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING
 
 from envstart.config.schema import (
     ALNUM,
     NAME,
     Option,
+    Options,
     boolean,
     choice,
     directory,
@@ -18,9 +18,6 @@ from envstart.config.schema import (
     words,
 )
 from envstart.storage.iscsi_session import normal_portal
-
-if TYPE_CHECKING:
-    from envstart.config.schema import Options
 
 # iscsictl(8) cuts what is longer, without a word (docs/freebsd.md#iscsictl).
 _NAME_MAX, _PORTAL_MAX = 223, 46

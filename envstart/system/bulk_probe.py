@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
 from envstart.system import locks
 from envstart.system import probe as verdict
+from envstart.system.host import Host
 from envstart.system.polling import Polling
 from envstart.system.probe import ProbeResult
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from envstart.system.host import Host
 
 # Servers that are asked side by side.
 _SIDE_BY_SIDE = 16

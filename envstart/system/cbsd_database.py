@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from envstart.errors import DeadlineExceededError, NoResponseError, reason
-
-if TYPE_CHECKING:
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 Row = dict[str, Any]
 

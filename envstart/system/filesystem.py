@@ -8,10 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
+from collections.abc import Collection
 
 # MAXSYMLINKS of FreeBSD (sys/sys/param.h).
 _LINKS_MAX = 32

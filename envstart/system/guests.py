@@ -7,16 +7,12 @@ of a process that is gone, and of a running Xen domain it has 0 (CBSD's sudoexec
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import Any
 
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
 from envstart.system import process_table
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from envstart.system.command import Result
-    from envstart.system.host import Host
+from envstart.system.command import Result
+from envstart.system.host import Host
 
 # Seconds that a look at all processes may take, and a question to Xen.
 _SEARCH = 5.0

@@ -6,18 +6,14 @@ import os
 import select
 import shlex
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
+from envstart.environment import Subject
 from envstart.errors import EnvstartError, reason
 from envstart.system import native
+from envstart.system.command import Result
 from envstart.system.signals import disarm
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.environment import Subject
-    from envstart.system.command import Result
 
 IDENT = "envstart"
 # Seconds to wait, once in a run, for a reader that does not read; what it does not take is dropped.

@@ -8,11 +8,8 @@ from __future__ import annotations
 import os
 import select
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Sequence
-    from typing import Any
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import Any
 
 
 class CancelledError(BaseException):

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from envstart.errors import UNREADABLE, TemporaryError, unreadable
 from envstart.mounts import table
 from envstart.system import filesystem
+from envstart.system.log import Report
 from envstart.system.loop import Checkpoint
 from envstart.system.prober import Prober
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from envstart.system.log import Report
-    from envstart.system.process import Child
+from envstart.system.process import Child
 
 # Seconds that following symbolic links may take.
 _RESOLVE = 5.0

@@ -5,11 +5,8 @@ Arguments and results are plain values; what the network says is an OSError, whi
 
 from __future__ import annotations
 
+import socket as sockets
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import socket as sockets
 
 INET, INET6 = "IPv4", "IPv6"
 # What resolve() says of a name: there is none, or nobody can tell right now.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from envstart.system.host import Host
+from envstart.system.host import Host
 
 # Seconds that the last look has before the deadline: it would only say that it had no time, and hide what was seen.
 _LAST_LOOK = 0.25

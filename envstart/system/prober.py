@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from envstart.errors import DeadlineExceededError, NoResponseError, TemporaryError, no_child
 from envstart.system import process
+from envstart.system.log import Report
 from envstart.system.loop import WaitUntil
 from envstart.system.runner import Runner
 from envstart.system.workers import WorkerPool
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
-
-    from envstart.system.log import Report
 
 
 class Prober(Runner):

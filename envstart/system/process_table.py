@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from envstart.environment import is_name
 from envstart.errors import UnavailableError
 from envstart.system import command, site_packages, tempfiles
 from envstart.system.loop import WaitUntil
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
 
 # Seconds between TERM and KILL.
 GRACE = 1.0

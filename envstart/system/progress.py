@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Self
 
+from envstart.errors import EnvstartError
 from envstart.system import log
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Self
-
-    from envstart.errors import EnvstartError
-    from envstart.system.deadline import Deadline
-    from envstart.system.log import Report
+from envstart.system.deadline import Deadline
+from envstart.system.log import Report
 
 # Seconds of a run before a terminal shows what is waited for.
 _QUIET = 1.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from envstart.errors import (
     UNREADABLE,
@@ -19,15 +20,10 @@ from envstart.errors import (
 from envstart.mounts import commands
 from envstart.system import command, process_table, tempfiles
 from envstart.system.command import Result
+from envstart.system.log import Report
 from envstart.system.loop import WaitUntil
+from envstart.system.process import Child
 from envstart.system.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-    from typing import Any
-
-    from envstart.system.log import Report
-    from envstart.system.process import Child
 
 # CBSD puts directories with its own geli, jls and service first (docs/cbsd.md#process): its PATH is not used.
 SYSTEM_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from envstart.system.deadline import Deadline
-from envstart.system.log import erase
+from envstart.system.log import Report, erase
 from envstart.system.loop import WaitUntil, gather
 from envstart.system.progress import Waiting, Waits
 from envstart.system.signals import Signals
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-    from typing import Any
-
-    from envstart.system.log import Report
 
 
 class Scheduler:

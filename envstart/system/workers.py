@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from envstart.system import filesystem, probe, process
 from envstart.system.loop import WaitUntil
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import Any
 
 # Seconds to wait for a child that answers somebody else, before there is another one.
 _TURN = 0.02
