@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from envstart.engine.plan import Server
-from envstart.steps.block import Block
+
+if TYPE_CHECKING:
+    from envstart.steps.block import Block
 
 
 class MountSpec(NamedTuple):
