@@ -8,31 +8,19 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from envstart.config import shell
+from envstart.config import places, remedies, shell
 from envstart.config.schema import Option, Options, fill
 from envstart.errors import ConfigError, EnvstartError, PermissionDeniedError, reason
 from envstart.system.probe import open_regular
-from envstart.system.site_packages import ROOT
 
 _T = TypeVar("_T")
 # In place of an environment's name, where a value is read for none.
 ANY = "x"
-# Below PREFIX, where `make install` puts what belongs together.
-_INSTALLED = "/libexec/envstart"
 _SIZE_MAX = 1 << 20
 # What was read last, by its text.
 _readings: dict[str, shell.Reading] = {}
 # More than these are counted, but not shown: somebody gave a file of another kind.
 _SHOWN_MAX = 50
-
-
-def prefix(root: str) -> str:
-    """Return the PREFIX of ``make install`` whose package lies in ``root``; /usr/local for a checkout and for pip."""
-    top = os.path.realpath(root)
-    return top[: -len(_INSTALLED)] if top.endswith(_INSTALLED) else "/usr/local"
-
-
-SYSTEM_CONFIG_DIRS = (f"{prefix(ROOT)}/etc/envstart", "/root/etc")
 
 
 class Config:
@@ -94,17 +82,11 @@ class Config:
         return iter(self._values)
 
 
-def candidates(backend: str, workdir: str | None) -> list[str]:
-    """Return the files that can be the configuration, in order; the first that exists counts."""
-    directories = [f"{workdir}/etc"] if workdir else []
-    return [f"{directory}/env_start_{backend}.conf" for directory in (*directories, *SYSTEM_CONFIG_DIRS)]
-
-
 def find(backend: str, workdir: str | None, explicit: str | None = None) -> str | None:
     """Return the file to read, or None; one that is there but cannot be read is returned, and load() says why."""
     if explicit is not None:
         return explicit
-    for path in candidates(backend, workdir):
+    for path in places.candidates(backend, workdir):
         if os.path.lexists(path):
             return path
     return None
@@ -113,12 +95,10 @@ def find(backend: str, workdir: str | None, explicit: str | None = None) -> str 
 def load(backend: str, options: Options, name: str, path: str | None, workdir: str | None) -> Config:
     """Read the configuration of ``backend`` for ``name``; ConfigError with every mistake, PermissionDeniedError."""
     if path is None and any(option.default is None for option in options):
-        from envstart.config import remedies
-
-        places = candidates(backend, workdir)
+        paths = places.candidates(backend, workdir)
         raise ConfigError(
-            f"cannot find env_start_{backend}.conf in {', '.join(map(os.path.dirname, places))}",
-            hint=f"write one: {remedies.known('config sample', [backend])} > {shlex.quote(places[0])}",
+            f"cannot find env_start_{backend}.conf in {', '.join(map(os.path.dirname, paths))}",
+            hint=f"write one: {remedies.known('config sample', [backend])} > {shlex.quote(paths[0])}",
         )
     reading = _reading(trusted_text(path)) if path is not None else shell.Reading()
     return from_reading(backend, options, name, path, reading)
@@ -209,8 +189,6 @@ def mistakes(path: str | None, problems: list[tuple[int, str]], checked: Sequenc
 
     ``checked``: the arguments of ``envstart config check`` that show them.
     """
-    from envstart.config import remedies
-
     # What is not set comes last: it can be no more than what a mistake above led to.
     ordered = sorted(problems, key=lambda problem: (problem[0] == 0, problem[0]))
     lines = [f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in ordered[:_SHOWN_MAX]]

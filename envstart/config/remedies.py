@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from envstart.config import places
 from envstart.environment import Environment, Subject
 from envstart.system.site_packages import ROOT
 
@@ -23,17 +24,15 @@ def of_subject(subject: Subject | None, verb: str, *options: str) -> str:
 
 def of(backend: str, environment: Environment, path: str | None, verb: str, *options: str) -> str:
     """Return the command line of ``verb`` for a jail or VM; ``path`` is its configuration file."""
-    from envstart.config import load
-
-    usual = path is None or path in load.candidates(backend, environment.workdir)
+    usual = path is None or path in places.candidates(backend, environment.workdir)
     words = [] if usual or path is None else ["-c", path]
     if environment.workdir:
         words += ["-w", environment.workdir]
     else:
-        places = {
+        directories = {
             "-d": environment.data, "-s": environment.system, "-f": environment.fstab, "-r": environment.rcconf,
         }  # fmt: skip
-        words += [word for option, path in places.items() if path for word in (option, path)]
+        words += [word for option, path in directories.items() if path for word in (option, path)]
     return _line(verb, *options, backend, *words, "-j", environment.name)
 
 
@@ -53,15 +52,14 @@ def tool(program: str = "envstart") -> str:
 
     Nothing is asked of the caller's PATH, whose directories can be on a dead server.
     """
-    from envstart.config import load
     from envstart.system.runner import SYSTEM_PATH
 
-    places = (f"{ROOT}/hooks", os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(sys.argv[0])))
-    own = next((f"{place}/{program}" for place in places if os.access(f"{place}/{program}", os.X_OK)), program)
+    beside = (f"{ROOT}/hooks", os.path.dirname(sys.executable), os.path.dirname(os.path.abspath(sys.argv[0])))
+    own = next((f"{place}/{program}" for place in beside if os.access(f"{place}/{program}", os.X_OK)), program)
     real = os.path.realpath(own)
     if own == program or any(os.path.realpath(f"{place}/{program}") == real for place in SYSTEM_PATH):
         return program
-    installed = f"{load.prefix(ROOT)}/sbin/{program}"
+    installed = f"{places.prefix(ROOT)}/sbin/{program}"
     return installed if os.path.realpath(installed) == real else own
 
 

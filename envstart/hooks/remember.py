@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from envstart.config import load
+from envstart.config import places
 from envstart.engine import circuit_breaker, record
 from envstart.engine.plan import Plan, Step
 from envstart.errors import EnvstartError
@@ -44,7 +44,7 @@ def _record(argv: Sequence[str], plan: Plan, host: Host) -> tuple[Any, ...] | No
     makers, settled = _makers(), time.time() - SETTLED - host.deadline.elapsed()
     if any(os.stat(file).st_ctime > settled for file in (path, *makers)):
         return None
-    candidates = load.candidates(plan.backend, plan.environment.workdir)
+    candidates = places.candidates(plan.backend, plan.environment.workdir)
     # Those before the file in use would be used instead, should they come. None are if it was given by -c.
     absent = candidates[: candidates.index(path)] if path in candidates else []
     absent += [rundir.path(circuit_breaker.record(server)) for step in plan.steps for server in step.servers]

@@ -73,7 +73,8 @@ SHORT = {f"envstart.{name}" for name in """
 """.split()} | set("envstart _signal _stat errno fcntl marshal posix select stat time __future__".split())  # fmt: skip
 # Modules of the package on the long way, of a start and of a stop.
 LONG = SHORT | {f"envstart.{name}" for name in """
-    backends backends.nullfs config config.common config.directories config.load config.schema config.shell
+    backends backends.nullfs config config.common config.directories config.load config.places config.remedies
+    config.schema config.shell
     engine.circuit_breaker engine.executor engine.locking engine.plan engine.record engine.registry engine.retry
     environment errors hooks.dispatch hooks.remember lifecycle lifecycle.stopping
     mounts.commands mounts.commands_freebsd mounts.commands_linux mounts.vis

@@ -19,7 +19,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     network.install(state)
     shim.install(state)
     from envstart import hooks
-    from envstart.config import load, staging
+    from envstart.config import places, staging
     from envstart.engine import record
     from envstart.hooks import remember
     from envstart.lifecycle import pkg_locking
@@ -33,7 +33,7 @@ def main(state: str, program: str, args: list[str]) -> int:
     record.DIR = f"{state}/var/db/envstart"
     # Tests change a file and go on at once; its size or its name is another one then.
     remember.SETTLED = 0.0
-    load.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
+    places.SYSTEM_CONFIG_DIRS = (f"{state}/usr/local/etc/envstart", f"{state}/root/etc")
     # The machine of the tests may have been started a moment ago, too.
     diagnosis.BOOTING = float("inf") if store.Store(state).read()["settings"]["just_booted"] else 0.0
     pkg_locking.HOST_CONF = f"{state}/usr/local/etc/pkg.conf"

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envstart import lifecycle
-from envstart.config import common, list_file, load
+from envstart.config import common, list_file, load, places
 from envstart.config.load import Config
 from envstart.config.remedies import tool
 from envstart.config.schema import Option, text
@@ -72,13 +72,13 @@ def _lines(error: EnvstartError, path: str) -> list[str]:
 def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """-c, the workdir's etc, the two directories of the system: the first that is there counts."""
     system = (str(tmp_path / "local"), str(tmp_path / "root"))
-    monkeypatch.setattr(load, "SYSTEM_CONFIG_DIRS", system)
+    monkeypatch.setattr(places, "SYSTEM_CONFIG_DIRS", system)
     workdir = str(tmp_path / "jails")
-    places = [f"{workdir}/etc", *system]
-    assert load.candidates("nfs", workdir) == [f"{place}/env_start_nfs.conf" for place in places]
-    assert load.candidates("nfs", None) == [f"{place}/env_start_nfs.conf" for place in system]
+    directories = [f"{workdir}/etc", *system]
+    assert places.candidates("nfs", workdir) == [f"{place}/env_start_nfs.conf" for place in directories]
+    assert places.candidates("nfs", None) == [f"{place}/env_start_nfs.conf" for place in system]
     assert load.find("nfs", workdir) is None
-    for place in reversed(places):
+    for place in reversed(directories):
         os.makedirs(place)
         Path(place, "env_start_nfs.conf").touch()
         assert load.find("nfs", workdir) == f"{place}/env_start_nfs.conf"
@@ -88,7 +88,7 @@ def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_usual_places() -> None:
-    assert load.candidates("nfs", W) == [
+    assert places.candidates("nfs", W) == [
         "/usr/jails/etc/env_start_nfs.conf",
         "/usr/local/etc/envstart/env_start_nfs.conf",
         "/root/etc/env_start_nfs.conf",
@@ -97,7 +97,7 @@ def test_the_usual_places() -> None:
 
 def test_a_file_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dangling link in the first place must not mean the second place's server."""
-    monkeypatch.setattr(load, "SYSTEM_CONFIG_DIRS", (str(tmp_path),))
+    monkeypatch.setattr(places, "SYSTEM_CONFIG_DIRS", (str(tmp_path),))
     _write(tmp_path, 'NFS_SERVER="other"', "env_start_nfs.conf")
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "env_start_nfs.conf").symlink_to("nowhere")
@@ -621,4 +621,4 @@ def test_text_of_an_option_without_default_help() -> None:
 def test_case_c9_the_package_knows_its_prefix(tmp_path: Path, root: str, prefix: str) -> None:
     (tmp_path / "opt/x/libexec/envstart/hooks").mkdir(parents=True)
     (tmp_path / "link").symlink_to("opt/x")
-    assert load.prefix(f"{tmp_path}/{root}") == prefix.format(top=tmp_path)
+    assert places.prefix(f"{tmp_path}/{root}") == prefix.format(top=tmp_path)
