@@ -30,9 +30,7 @@ NUMBER = re.compile(rf"\b({'|'.join(NUMBERED)})s? ([A-C]?\d+)\b", re.IGNORECASE)
 # Recorded, and generated.
 NOT_WRITTEN = ("tests/transcripts/", "port/pkg-plist")
 PYTHONS_OWN = ("sitecustomize.py", "usercustomize.py")
-NOT_HERE = re.compile(
-    r"[Cc]ontract §|§\d|\bpeers:|\b(?:answers|commands|contract|design|peers|words)\.md|\blive\.txt|/work/"
-)
+NOT_HERE = re.compile(r"[Cc]ontract §|§\d|\bpeers:|\b(?:answers|commands|contract|design|peers|words)\.md|\blive\.txt")
 
 
 @cache
