@@ -46,7 +46,7 @@ Record = Callable[[str, object], None]
 # devices or mounts has more to take back.
 TIMEOUT, STACK_TIMEOUT = 8, 16
 # Each case has a machine of its own, and most of its time nothing runs.
-AT_ONCE = 6
+AT_ONCE = 4
 
 KILLS = ("during", "before", "after")
 # Commands that only look, by their first words.
