@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import marshal
 import posix
+import stat
 import sys
 
 from envstart.engine import start_marks
@@ -104,7 +105,8 @@ def record_name(program: str, argv: Sequence[str]) -> str:
 def identity(path: str) -> tuple[int, ...] | None:
     """Return what changes with every change of a file, its owner and its mode; None if it does not exist."""
     try:
-        link, status = posix.lstat(path), posix.stat(path)
+        link = posix.lstat(path)
+        status = posix.stat(path) if stat.S_ISLNK(link.st_mode) else link
     except FileNotFoundError:
         return None
     return (link.st_ino, link.st_ctime_ns, status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
