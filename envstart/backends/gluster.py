@@ -10,7 +10,7 @@ import time
 
 from envstart.config import common, directories, staging
 from envstart.config.load import Config
-from envstart.config.schema import ALNUM, NAME, Option, Options, host_name, identifier, integer, mount_words, words
+from envstart.config.schema import ALNUM, NAME, Option, Options, client_options, host_name, identifier, integer, words
 from envstart.engine.plan import Plan
 from envstart.environment import Environment
 from envstart.errors import (
@@ -75,13 +75,7 @@ def volume(value: str) -> str:
 
 def mount_options(value: str) -> tuple[str, ...]:
     """Options of mount_glusterfs, between blanks or commas, without ``-o``."""
-    options = mount_words(value)
-    for option in options:
-        if not (ALNUM | set("=._:/*-%+")).issuperset(option):
-            raise ValueError(f"has {option!r}, with a character that the client's script cannot take")
-        if option.partition("=")[0] in _OWN:
-            raise ValueError(f"has {option.partition('=')[0]}, which has a key of its own")
-    return options
+    return client_options(value, "=._:/*-%+", "the client's script cannot take", _OWN)
 
 
 DIRECTORIES = directories.Keys("GLUSTER", "/", "in the volume")

@@ -7,7 +7,7 @@ made from them, so that they cannot disagree. Parsers take the text and raise Va
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, Literal, TypeVar, overload
 
 _T_co = TypeVar("_T_co", covariant=True)
@@ -154,6 +154,20 @@ def mount_words(value: str) -> tuple[str, ...]:
     """Read options of mount(8), between blanks or commas, with or without ``-o`` before them."""
     options = tuple(option for word in words(value) for option in word.removeprefix("-o").split(",") if option)
     return one_mode(options)
+
+
+def client_options(value: str, punctuation: str, why: str, given: Collection[str]) -> tuple[str, ...]:
+    """Read options as mount_words() does, of letters, digits and ``punctuation``; ValueError says ``why``.
+
+    ``given`` are those that envstart gives itself.
+    """
+    options = mount_words(value)
+    for option in options:
+        if not (ALNUM | set(punctuation)).issuperset(option):
+            raise ValueError(f"has {option!r}, with a character that {why}")
+        if option.partition("=")[0] in given:
+            raise ValueError(f"has {option.partition('=')[0]}, which has a key of its own")
+    return options
 
 
 def one_mode(options: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from envstart.config.directories import Directory
 from envstart.config.load import Config
-from envstart.config.schema import ALNUM, Option, choice, identifier, integer, mount_words
+from envstart.config.schema import Option, choice, client_options, identifier, integer
 from envstart.environment import Environment
 from envstart.errors import (
     ConfigError,
@@ -59,13 +59,7 @@ _SAID: diagnosis.Rows = (
 
 def mount_options(value: str) -> tuple[str, ...]:
     """Return options of mount.ceph(8), between blanks or commas; ValueError."""
-    options = mount_words(value)
-    for option in options:
-        if not (ALNUM | set("=._:/-")).issuperset(option):
-            raise ValueError(f"has {option!r}, with a character that no option has")
-        if option.partition("=")[0] in _OWN:
-            raise ValueError(f"has {option.partition('=')[0]}, which has a key of its own")
-    return options
+    return client_options(value, "=._:/-", "no option has", _OWN)
 
 
 CEPH_FS_NAME = Option("CEPH_FS_NAME", identifier, "", "name of the file system", "the cluster's default")
