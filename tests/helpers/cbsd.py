@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self
 
 import pasted
 from sim.world import LOOKS_LIKE_CBSD, World
@@ -17,7 +17,6 @@ QUICK = {"TIMEOUT": "20", "PROBE_TIMEOUT": "1", "NFS_MOUNT_TIMEOUT": "1"}
 
 Ended = subprocess.CompletedProcess[str]
 Row = tuple[str, str, str]
-S = TypeVar("S", bound="Site")
 
 
 class Variant(NamedTuple):
@@ -54,7 +53,7 @@ class Site:
         """Make the simulated host."""
         return World.create(top / "machine", **settings)
 
-    def __enter__(self: S) -> S:  # noqa: PYI019 (typing.Self is newer than Python 3.9)
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 # Seconds that a busy machine may need for what is waited for.
 PATIENCE = 30.0
@@ -43,7 +43,7 @@ class Terminal:
         )
         os.close(slave)
 
-    def __enter__(self) -> Terminal:  # noqa: PYI034 (typing.Self is newer than Python 3.9)
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Union
 
 from . import kernel, vfs
 from .commands import COMMANDS, PROGRAM
@@ -90,7 +90,7 @@ class World(Disks):
             storage.join_world(world)
         return world
 
-    def __enter__(self) -> World:  # noqa: PYI034 (typing.Self is newer than Python 3.9)
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
