@@ -48,7 +48,7 @@ _SYSTEM = frozenset(
 
 
 class Environment:
-    """What CBSD hands over: a name and absolute, normalized directories.
+    """Jail or VM as CBSD hands it over: a name and absolute, normalized directories.
 
     ``workdir`` is set when ``system`` is ``W/jails-system/NAME``; ``fstab`` and ``rcconf`` may be missing. ``key``, for
     locks and marks, is ``system`` with the workdir named without links, however the caller came to it.

@@ -71,7 +71,7 @@ class NoSpaceError(TemporaryError):
 
 
 class NoResponseError(TemporaryError):
-    """What was asked did not answer in time: a dead server, as a rule."""
+    """No answer came in time: a dead server, as a rule."""
 
 
 class DeadlineExceededError(TemporaryError):

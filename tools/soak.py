@@ -33,7 +33,7 @@ PER_CORE = 3
 
 
 def main() -> int:
-    """Whether any history broke a promise."""
+    """Tell whether any history broke a promise."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--histories", type=int, default=1 << 30)
     parser.add_argument("--seconds", type=float, default=float("inf"))

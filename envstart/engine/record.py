@@ -32,7 +32,7 @@ _HEADER = "# What envstart has mounted. A stop reads it where the configuration 
 
 
 class Record(NamedTuple):
-    """What a start was made of: the backend, the jail or VM, the text of each key, and the inputs of the plan.
+    """Record of a start: the backend, the jail or VM, the text of each key, and the inputs of the plan.
 
     ``defaults`` names the keys that the configuration did not set; ``source`` is the file it was ("": none).
     """

@@ -19,7 +19,7 @@ Commands = list[tuple[str, ...]]
 
 
 class Act:
-    """What would be done about one step.
+    """Part of a run: how it would treat one step.
 
     ``problem``: what is missing before a start; ``first``: commands that come before those of all steps; ``error``: why
     the run would refuse, or fail, here.
