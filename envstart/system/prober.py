@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from envstart.errors import DeadlineExceededError, NoResponseError, TemporaryError, no_child
 from envstart.system import process
@@ -13,6 +13,8 @@ from envstart.system.log import Report
 from envstart.system.loop import WaitUntil
 from envstart.system.runner import Runner
 from envstart.system.workers import WorkerPool
+
+_T = TypeVar("_T")
 
 
 class Prober(Runner):
@@ -27,13 +29,13 @@ class Prober(Runner):
 
     async def call_with_timeout(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., _T],
         *arguments: Any,
         timeout: float,
         keep: Sequence[int] = (),
         what: str = "",
         finish: bool = False,
-    ) -> Any:
+    ) -> _T:
         """Call a function in a child; NoResponseError after ``timeout``, DeadlineExceededError at an earlier deadline.
 
         Such a call cannot be ended, only left behind. The result goes through marshal; an OSError or an EnvstartError
@@ -59,7 +61,8 @@ class Prober(Runner):
         # If it is not yet over, init(8) takes it after us.
         worker.child.ended()
         try:
-            return worker.answer()
+            answer: _T = worker.answer()
+            return answer
         except EOFError:
             raise TemporaryError(f"a child ended without an answer: {worker.child.what}") from None
 
@@ -90,7 +93,7 @@ class Prober(Runner):
                 await self._end(child, gently=False)
         return results, 0 if child.ended() or len(results) == len(items) else child.pid
 
-    async def probe(self, function: Callable[..., Any], point: str, *arguments: Any, timeout: float) -> Any:
+    async def probe(self, function: Callable[..., _T], point: str, *arguments: Any, timeout: float) -> _T:
         """``call_with_timeout()`` for a mounted directory; one that has not answered is not asked again by this run."""
         if point in self.unresponsive:
             raise NoResponseError("no answer")

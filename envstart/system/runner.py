@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from envstart.errors import (
     UNREADABLE,
@@ -29,6 +29,7 @@ from envstart.system.scheduler import Scheduler
 SYSTEM_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin")
 # Seconds that a killed child of our own making gets: it has nothing to put in order, and if it does not go it hangs.
 _KILLED = 0.25
+_T = TypeVar("_T")
 
 
 class Runner(Scheduler):
@@ -119,12 +120,12 @@ class Runner(Scheduler):
     async def ask(
         self,
         argv: Sequence[str],
-        parse: Callable[[Result], Any],
+        parse: Callable[[Result], _T],
         *,
         timeout: float | None = None,
         lasting: bool = False,
         secret: bool = False,
-    ) -> Any:
+    ) -> _T:
         """Return what ``parse`` makes of a command that only reads.
 
         It is kept until a command changes something, or, ``lasting``, for this run. TemporaryError when it cannot be
@@ -138,7 +139,8 @@ class Runner(Scheduler):
                 raise DeadlineExceededError(f"cannot tell what {argv[0]} knows: there was no time left")
         for answers in (self._lasting, self._answers):
             if key in answers:
-                return answers[key]
+                kept: _T = answers[key]
+                return kept
         self._asking.add(key)
         last, kind = "", TemporaryError
         try:
