@@ -96,7 +96,12 @@ class MountState(plan.Step):
             return problem
         for doubt in await sources.doubts(self, host, table, table.at(point)[0]):
             host.report.warn(f"{point}: {doubt}")
-        problem = await health.check_health(self, host, point)
+        try:
+            problem = await health.check_health(self, host, point)
+        except errors.EnvstartError:
+            if (gone := await self._gone(host, table, point)) is None:
+                raise
+            return gone
         silent = (self, "mounted") in host.learnt and isinstance(problem, errors.NoResponseError)
         if silent and await circuit_breaker.connects(host, self.servers, self.probe_timeout):
             # A server that has just been started mounts, and opens no file, while those have time who had files open
@@ -105,6 +110,16 @@ class MountState(plan.Step):
             host.unresponsive.discard(point)
             problem = await health.check_health(self, host, point, host.deadline.left())
         return problem
+
+    async def _gone(self, host: Host, before: Table, point: str) -> errors.EnvstartError | None:
+        """Return what a start has to mend if somebody has unmounted it since; what was looked into was not the mount.
+
+        The umount of a stop that was killed goes on without it.
+        """
+        host.invalidate()
+        now = await host.mounts()
+        changed = now.at(point) != before.at(point)
+        return (await mountpoint.inspect(host, self, now, point)).settle() if changed else None
 
     async def own_entry(self, host: Host, table: Table, point: str) -> Entry | None:
         """Return the mount on ``point`` if it is the configured one; ConfigError if it is anything else."""

@@ -65,6 +65,8 @@ class Stub:
         self._kept: dict[tuple[str, ...], Any] = {}
         # Whether the mount table is asked from mount(8), after which Host forgets what it knows.
         self.forgets = False
+        # What the mount table is after the next time that all is forgotten.
+        self.later: Table | None = None
 
     @property
     def host(self) -> Host:
@@ -82,6 +84,7 @@ class Stub:
 
     def invalidate(self) -> None:
         self._kept.clear()
+        self._table, self.later = self.later or self._table, None
 
     def on_failure(self, undo: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self.undos.append(undo)

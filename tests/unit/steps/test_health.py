@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from cbsd import SERVER
-from stubs import planned
+from stubs import Stub, done, planned
 
+from envstart.errors import NotFoundError
 from envstart.hooks import unchanged
+from envstart.mounts.table import Entry
 from envstart.steps.health import interpret
 from envstart.steps.mount import Mount
 from envstart.system import probe
@@ -93,3 +95,17 @@ def test_case_c16_what_a_nullfs_shows_was_removed_and_made_anew(tmp_path: Path) 
     assert probe.was_removed(shown_file)
     for number in held:
         os.close(number)
+
+
+@pytest.mark.parametrize("unmounted", [True, False])
+def test_a_mount_that_went_away_during_the_look_is_mounted_again(tmp_path: Path, *, unmounted: bool) -> None:
+    """The umount of a stop that was killed goes on; what was looked into was the directory below."""
+    data = data_of(tmp_path, "nfs", REQUIRE_DATA="etc")
+    stub = Stub(mounts=[Entry(data.source, data.point, "nfs")])
+    stub.looked[data.point] = ProbeResult(probe.LACKING, "etc")
+    if unmounted:
+        stub.later = Stub()._table
+        assert "nothing is mounted there" in str(done(data.check(stub.host)))
+    else:
+        with pytest.raises(NotFoundError, match="REQUIRE_DATA asks for"):
+            done(data.check(stub.host))
