@@ -20,7 +20,7 @@ from fuzzing import CONFIGURATION, DEEP, MOUNTED, VERBS, WORDS, bent, mutants, t
 from hypothesis import example, given
 from hypothesis import strategies as st
 from sim.fakes import statfs
-from stubs import answer, jail, outputs
+from stubs import Stub, answer, done, jail, outputs
 
 from envstart import environment
 from envstart.backends import gluster
@@ -40,10 +40,10 @@ from envstart.storage import (
     iscsi_freebsd,
     iscsi_session,
     rbd,
-    reservation_freebsd,
     superblock,
 )
 from envstart.storage.graph import Graph
+from envstart.storage.reserved_disk import ReservedDisk
 from envstart.system import filesystem, probe, rundir
 from envstart.system.command import Result
 from envstart.system.host import Host
@@ -190,15 +190,19 @@ def test_buses_of_camcontrol(text: bytes) -> None:
 
 
 RESERVATIONS = [text.encode() for text in outputs("iscsi-reservations", "camcontrol")]
+QUESTIONS = ("read_keys", "read_reservation", "read_full_status")
 
 
 @tries(150)
 @given(mutants(RESERVATIONS, [b"Reservation Key:", b"0: 0x", b": 0x"]))
 def test_reservations_of_camcontrol(text: bytes) -> None:
-    result = answer(os.fsdecode(text))
-    asked(lambda result: reservation_freebsd.holder(result.out), result)
-    asked(lambda result: reservation_freebsd.keys(result.out), result)
-    asked(lambda result: reservation_freebsd.holding_initiator(result.out), result)
+    answers = {f"camcontrol persist da0 -i {what}": os.fsdecode(text) for what in QUESTIONS}
+    disk = ReservedDisk(Stub(answers).host, "da0", "the disk")
+    for ask in (disk.holder, disk.keys, disk.holding_initiator):
+        try:
+            done(ask())
+        except TemporaryError as error:
+            clear(error)
 
 
 RESOURCES = [text.encode() for text in outputs("hast", "hastctl list env1")]

@@ -16,7 +16,7 @@ from sysfs_tree import TARGET, Sysfs
 from envstart.engine import plan as plans
 from envstart.errors import ConfigError, TemporaryError
 from envstart.mounts.table import Table
-from envstart.storage import devices_linux, host_id, iscsi_linux, reservation_freebsd, reservation_linux
+from envstart.storage import devices_linux, host_id, iscsi_linux
 from envstart.storage.reservation import Reservation, own_key
 from envstart.storage.reserved_disk import ReservedDisk, disk_of
 
@@ -167,18 +167,25 @@ FULL = """  PR generation=0x2
 """
 
 
+def sg_persist(words: str, output: str) -> ReservedDisk:
+    return ReservedDisk(linux(**{f"sg_persist --no-inquiry --in {words} /dev/sda": output}).host, "sda", "the disk")
+
+
 def test_what_sg_persist_says() -> None:
     """As sg3-utils 1.46 says it of a LUN of Linux's own target."""
-    assert reservation_linux.keys(READ_KEYS) == [0xABC1, (1 << 64) - 1]
-    assert reservation_linux.keys("  PR generation=0x0, there are NO registered reservation keys\n") == []
-    assert reservation_linux.holder(LINUX_HELD) == 0xABC1
-    assert reservation_linux.holder("  PR generation=0x0, there is NO reservation held\n") is None
-    assert reservation_linux.holding_initiator(FULL) == "iqn.2026-11.lab:node1"
-    assert reservation_linux.holding_initiator("  PR generation=0x1\n  No full status descriptors\n") == ""
+    nothing = "  PR generation=0x0, there are NO registered reservation keys\n"
+    assert done(sg_persist("--read-keys", READ_KEYS).keys()) == [0xABC1, (1 << 64) - 1]
+    assert done(sg_persist("--read-keys", nothing).keys()) == []
+    nobody = "  PR generation=0x0, there is NO reservation held\n"
+    assert done(sg_persist("--read-reservation", LINUX_HELD).holder()) == 0xABC1
+    assert done(sg_persist("--read-reservation", nobody).holder()) is None
+    alone = "  PR generation=0x1\n  No full status descriptors\n"
+    assert done(sg_persist("--read-full-status", FULL).holding_initiator()) == "iqn.2026-11.lab:node1"
+    assert done(sg_persist("--read-full-status", alone).holding_initiator()) == ""
 
 
 @pytest.mark.parametrize(
-    ("act", "freebsd", "linux"),
+    ("act", "freebsd", "on_linux"),
     [
         ("read keys", "-i read_keys", "--in --read-keys"),
         ("read holder", "-i read_reservation", "--in --read-reservation"),
@@ -198,16 +205,11 @@ def test_what_sg_persist_says() -> None:
         ),
     ],
 )
-def test_the_commands_of_reservations(act: str, freebsd: str, linux: str) -> None:
-    assert reservation_freebsd.argv(act, "da0", 0xABC1, 0xABC2) == (
-        "camcontrol",
-        "persist",
-        "da0",
-        *freebsd.split(),
-    )
-    assert reservation_linux.argv(act, "sda", 0xABC1, 0xABC2) == (
-        ("sg_persist", "--no-inquiry", *linux.split(), "/dev/sda")
-    )
+def test_the_commands_of_reservations(act: str, freebsd: str, on_linux: str) -> None:
+    argv = ReservedDisk(Stub().host, "da0", "the disk").argv(act, 0xABC1, 0xABC2)
+    assert argv == ("camcontrol", "persist", "da0", *freebsd.split())
+    argv = ReservedDisk(linux().host, "sda", "the disk").argv(act, 0xABC1, 0xABC2)
+    assert argv == ("sg_persist", "--no-inquiry", *on_linux.split(), "/dev/sda")
 
 
 def test_the_state_on_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
