@@ -65,7 +65,7 @@ MUTANTS = (
     ),
     Mutant(
         "rolled back is what is oldest first",
-        "envstart.system.journal:Journal.roll_back", "reversed(stages)", "stages",
+        "envstart.system.host:Journal.roll_back", "reversed(stages)", "stages",
         ("tests/hooks/test_thin.py::test_a_skeleton_that_lacks_what_a_link_leads_to_is_taken_back",),
     ),
     Mutant(

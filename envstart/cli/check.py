@@ -19,9 +19,8 @@ from envstart.errors import EnvstartError
 from envstart.paths import path_digest
 from envstart.steps import observe
 from envstart.system import locks, rundir
-from envstart.system.host import Host
+from envstart.system.host import Host, Polling
 from envstart.system.log import Report, printable, tell
-from envstart.system.polling import Polling
 
 # Seconds that another check is waited for. Most take less than one; one at a dead server can take PROBE_TIMEOUT, but
 # check_nrpe(8) gives up after ten, and ours comes after the wait.

@@ -19,9 +19,8 @@ from envstart.hooks import called
 from envstart.lifecycle import stopping
 from envstart.mounts.table import Table
 from envstart.system import process, process_table
-from envstart.system.host import Host
+from envstart.system.host import Host, Polling
 from envstart.system.log import Report, tell
-from envstart.system.polling import Polling
 
 # Programs of CBSD's that write into a system directory after a stop has called us.
 _WRITING = ("/save-jail-info", *(f"/sudoexec/{letter}stop" for letter in "jbqx"))

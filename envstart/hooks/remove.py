@@ -30,10 +30,10 @@ from envstart.lifecycle import leftover, stopping
 from envstart.mounts.table import Entry
 from envstart.paths import is_below
 from envstart.system import process, process_table
-from envstart.system.deadline import Deadline
 from envstart.system.host import Host
 from envstart.system.log import Report
 from envstart.system.loop import WaitUntil
+from envstart.system.scheduler import Deadline
 
 _TERM = 15
 # CBSD's command that stops a VM; VirtualBox's is no program of sudoexec/.

@@ -6,8 +6,7 @@ import os
 
 from envstart.engine import plan
 from envstart.errors import NotFoundError, TemporaryError, UnavailableError
-from envstart.system.host import Host
-from envstart.system.polling import Polling
+from envstart.system.host import Host, Polling
 
 
 class Block(plan.Step):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from envstart.errors import DeadlineExceededError, NoResponseError, TemporaryError, UnavailableError
 from envstart.system import process_table
-from envstart.system.host import Host
-from envstart.system.polling import Polling
+from envstart.system.host import Host, Polling
 
 # Seconds the search for processes may take; it reads the arguments of all.
 _SEARCH = 5.0

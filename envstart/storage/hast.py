@@ -18,8 +18,7 @@ from envstart.steps.block import Block
 from envstart.storage import devices, hast_resource
 from envstart.storage.hast_resource import COMPLETE, INIT, JOIN, PRIMARY, SECONDARY, NoDaemonError, Resource
 from envstart.system.command import Result
-from envstart.system.host import Host
-from envstart.system.polling import Polling
+from envstart.system.host import Host, Polling
 
 # Seconds that a new primary may take to connect, or to give that up (HAST_TIMEOUT of sbin/hastd/hast.h), and some more.
 _CONNECTING = 25.0

@@ -17,8 +17,7 @@ from envstart.storage.iscsi_logout import logout, wait_for_departures
 from envstart.storage.iscsi_lun import Lun
 from envstart.storage.iscsi_session import CONNECTED, SessionInfo, normal_portal, split_portal
 from envstart.storage.iscsi_users import mounted_from, names, other_luns, users_of
-from envstart.system.host import Host
-from envstart.system.polling import Polling
+from envstart.system.host import Host, Polling
 
 # Seconds that a process may take to close our disk after the unmount.
 _CLOSING = 2.0

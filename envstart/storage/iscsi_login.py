@@ -9,8 +9,7 @@ from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.iscsi_logout import logout
 from envstart.storage.iscsi_lun import Lun
 from envstart.storage.iscsi_session import CONNECTED, SessionInfo, normal_portal
-from envstart.system.host import Host
-from envstart.system.polling import Polling
+from envstart.system.host import Host, Polling
 
 # Seconds that iscsid may take to notice a new session, and that a scan for a new LUN may take.
 _NOTICE = 2.0

@@ -8,8 +8,7 @@ from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.iscsi_lun import Lun
 from envstart.storage.iscsi_session import SessionInfo
 from envstart.system import rundir
-from envstart.system.host import Host
-from envstart.system.polling import Polling
+from envstart.system.host import Host, Polling
 
 # Seconds that the kernel may take to end a session.
 _ENDING = 5.0

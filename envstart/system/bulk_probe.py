@@ -13,8 +13,7 @@ from envstart.errors import EnvstartError
 from envstart.paths import path_digest
 from envstart.system import locks
 from envstart.system import probe as verdict
-from envstart.system.host import Host
-from envstart.system.polling import Polling
+from envstart.system.host import Host, Polling
 from envstart.system.probe import ProbeResult
 
 # Servers that are asked side by side.

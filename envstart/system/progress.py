@@ -9,7 +9,6 @@ from typing import Self
 
 from envstart.errors import EnvstartError
 from envstart.system import log
-from envstart.system.deadline import Deadline
 from envstart.system.log import Report
 
 # Seconds of a run before a terminal shows what is waited for.
@@ -47,21 +46,21 @@ class Waiting:
 class Waits:
     """The waits of a run: told to who asks, and on a terminal by a line that is renewed."""
 
-    def __init__(self, report: Report, deadline: Deadline) -> None:
-        """Wait for nothing yet."""
+    def __init__(self, report: Report, began: float) -> None:
+        """Wait for nothing yet in a run that ``began`` then (time.monotonic)."""
         self._report = report
-        self._deadline = deadline
+        self._began = began
         self._all: list[Waiting] = []
-        self._renewal = time.monotonic() - deadline.elapsed() + _QUIET
+        self._renewal = began + _QUIET
 
-    def add(self, what: str, until: float | None, since: float | None) -> Waiting:
-        """Add a wait; ``since`` is now, and ``until`` the deadline, if they are None (time.monotonic)."""
-        since = time.monotonic() if since is None else since
-        return Waiting(self._all, what, since, self._deadline.limit if until is None else until)
+    def add(self, what: str, until: float, since: float | None) -> Waiting:
+        """Add a wait; ``since`` is now if it is None (time.monotonic, as ``until``)."""
+        return Waiting(self._all, what, time.monotonic() if since is None else since, until)
 
     def answer(self) -> None:
         """Tell what is waited for to the one who has asked."""
-        self._report.answer(full(self._deadline.elapsed(), self._all, time.monotonic()))
+        now = time.monotonic()
+        self._report.answer(full(now - self._began, self._all, now))
 
     def tick(self) -> float:
         """Renew the line on the terminal when it is time; return when that is again (time.monotonic)."""

@@ -17,9 +17,9 @@ from envstart.errors import TemporaryError
 from envstart.mounts.table import Entry, Table
 from envstart.system import loop, progress
 from envstart.system.command import Result
-from envstart.system.deadline import Deadline
 from envstart.system.host import Host
 from envstart.system.probe import ProbeResult
+from envstart.system.scheduler import Deadline
 
 _T = TypeVar("_T")
 

@@ -80,7 +80,7 @@ LONG = SHORT | {f"envstart.{name}" for name in """
     mounts.commands mounts.commands_freebsd mounts.commands_linux mounts.vis
     steps steps.diagnosis steps.health steps.mount steps.mount_removal steps.mount_spec steps.mount_state
     steps.mountpoint steps.sources steps.symlinks steps.thin steps.thin_fstab
-    steps.unmount system.command system.deadline system.files system.filesystem system.host system.journal system.log
+    steps.unmount system.command system.files system.filesystem system.host system.log
     system.loop system.mount_cache system.native system.os_linux system.prober system.progress system.runner
     system.scheduler
     system.process_table system.site_packages system.tempfiles system.workers

@@ -11,8 +11,7 @@ from stubs import Stub, done
 
 from envstart.engine import retry
 from envstart.errors import DeadlineExceededError, EnvstartError, TemporaryError, UnavailableError
-from envstart.system import deadline, polling
-from envstart.system.host import Host
+from envstart.system import host, scheduler
 
 TIMEOUT = 20.0
 # TIMEOUT without the reserve of the roll back.
@@ -38,7 +37,7 @@ class Scene(Stub):
     def __init__(self, clock: Clock, *takes: float) -> None:
         super().__init__()
         self.clock = clock
-        self.deadline = deadline.Deadline(clock.now, TIMEOUT)
+        self.deadline = scheduler.Deadline(clock.now, TIMEOUT)
         self.takes = list(takes)
         # When each attempt began, since the run began.
         self.began: list[float] = []
@@ -57,14 +56,14 @@ class Scene(Stub):
 
     def run_out(self, attempts: int = 0) -> EnvstartError:
         with pytest.raises(EnvstartError) as raised:
-            done(retry.until_it_heals(self.attempt, cast(Host, self), "/data", attempts))
+            done(retry.until_it_heals(self.attempt, cast(host.Host, self), "/data", attempts))
         return raised.value
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(deadline, "time", clock)
+    monkeypatch.setattr(scheduler, "time", clock)
     return clock
 
 
@@ -128,10 +127,10 @@ def test_case_b4_without_tenacity_nothing_is_tried_again_and_that_is_an_error(
 def test_case_b4_the_last_look_at_a_device_has_time_of_its_own(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, patience: float
 ) -> None:
-    monkeypatch.setattr(polling, "time", clock)
+    monkeypatch.setattr(host, "time", clock)
     scene = Scene(clock, 0.0)
     began = scene.deadline.elapsed()
-    looks = polling.Polling(cast(Host, scene), patience, "a disk")
+    looks = host.Polling(cast(host.Host, scene), patience, "a disk")
     while done(looks.again()):
         pass
     assert scene.deadline.elapsed() - began == pytest.approx(min(patience, LIMIT - 0.25), abs=TICKS)
