@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from envstart.config import common
 from envstart.engine import plan
@@ -22,12 +21,10 @@ from envstart.errors import (
     TemporaryError,
     reason,
 )
+from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system import probe
 from envstart.system.host import Host
 from envstart.system.probe import ProbeResult
-
-if TYPE_CHECKING:
-    from envstart.steps.mount_state import MountState
 
 # CBSD's own rule for a lease (docs/cbsd.md#lease): cbsdd touches it every 5 minutes.
 LEASE_SECONDS = 30 * 60
@@ -39,7 +36,9 @@ _LOCAL_ROOT = "may root use it? look at what it lies on"
 _AS_ROOT = "let the server map root to root for this host (maproot, no_root_squash)"
 
 
-async def check_health(mount: MountState, host: Host, point: str, timeout: float | None = None) -> EnvstartError | None:
+async def check_health(
+    mount: ConfiguredMount, host: Host, point: str, timeout: float | None = None
+) -> EnvstartError | None:
     """Return None if the directory is usable, else the problem that a new mount can mend; raise any other.
 
     ``timeout``: seconds in which it must answer, in place of the mount's own.
@@ -50,7 +49,7 @@ async def check_health(mount: MountState, host: Host, point: str, timeout: float
     return seen.settle()
 
 
-async def inspect(mount: MountState, host: Host, point: str, timeout: float | None = None) -> Observation:
+async def inspect(mount: ConfiguredMount, host: Host, point: str, timeout: float | None = None) -> Observation:
     """Ask the directory itself, unless this run has done that, or it cannot answer."""
     using = f"cannot use {point}: {mount.source}"
     down = await mount.why_down(host)
@@ -66,7 +65,7 @@ async def inspect(mount: MountState, host: Host, point: str, timeout: float | No
     return interpret(mount, host.platform, point, answer)
 
 
-async def _ask(mount: MountState, host: Host, point: str, timeout: float) -> ProbeResult:
+async def _ask(mount: ConfiguredMount, host: Host, point: str, timeout: float) -> ProbeResult:
     try:
         return ProbeResult(
             *await host.probe(probe.probe, point, tuple(mount.required), mount.lease(point), timeout=timeout)
@@ -81,7 +80,7 @@ async def _ask(mount: MountState, host: Host, point: str, timeout: float) -> Pro
         return ProbeResult(ProbeResult.FAILED, reason(error))
 
 
-def interpret(mount: MountState, platform: str, point: str, answer: ProbeResult) -> Observation:
+def interpret(mount: ConfiguredMount, platform: str, point: str, answer: ProbeResult) -> Observation:
     """Tell what an answer means. Pure."""
     using, detail = f"cannot use {point}: {mount.source}", answer.detail
     word = answer.verdict
@@ -106,7 +105,7 @@ def interpret(mount: MountState, platform: str, point: str, answer: ProbeResult)
     return Observation(plan.MOUNTED)
 
 
-def _failed(mount: MountState, using: str, word: str, detail: str) -> Observation:
+def _failed(mount: ConfiguredMount, using: str, word: str, detail: str) -> Observation:
     """Judge a directory that could not be looked into, or lacks what must be in it."""
     if word == ProbeResult.HUNG:
         silence = detail if detail.startswith("no answer") else f"no answer ({detail})"
@@ -123,7 +122,7 @@ def _failed(mount: MountState, using: str, word: str, detail: str) -> Observatio
     return Observation(plan.NOT_USABLE, detail, refusal=refusal)
 
 
-def _bare(mount: MountState, using: str, word: str, detail: str) -> Observation:
+def _bare(mount: ConfiguredMount, using: str, word: str, detail: str) -> Observation:
     """Judge a directory that is empty and takes no file, or that cannot be listed."""
     what = "is empty and takes no file" if word == probe.EMPTY else "cannot be listed"
     text, seen = f"{using} {what} ({detail})", f"it {what} ({detail})"
@@ -154,7 +153,7 @@ def _bare(mount: MountState, using: str, word: str, detail: str) -> Observation:
     return Observation(plan.NOT_USABLE, seen, refusal=refusal)
 
 
-def _leased(mount: MountState, using: str, point: str, node: str, age: int) -> Observation:
+def _leased(mount: ConfiguredMount, using: str, point: str, node: str, age: int) -> Observation:
     """Judge a system directory that another node has said to use."""
     name, when = mount.environment.name, f"{age // 60} minutes ago"
     text = f"{using}: node {node} had {name} in use {when} ({point}/locked)"

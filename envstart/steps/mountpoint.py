@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from envstart.config import common
 from envstart.engine.plan import MOUNTED, NOT_MOUNTED, STACKED, WRONG_SOURCE, Observation
 from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
 from envstart.mounts.table import Entry, Table
+from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system import filesystem
 from envstart.system.host import Host
-
-if TYPE_CHECKING:
-    from envstart.steps.mount_state import MountState
 
 
 class Undo:
@@ -32,7 +29,7 @@ def listed(stack: Sequence[Entry]) -> str:
     return " over ".join(str(entry) for entry in reversed(stack))
 
 
-async def inspect(host: Host, mount: MountState, table: Table, point: str) -> Observation:
+async def inspect(host: Host, mount: ConfiguredMount, table: Table, point: str) -> Observation:
     """Return what the mount table shows on ``point`` against what is configured."""
     stack = table.at(point)
     if not stack:
@@ -77,13 +74,13 @@ def drift(entry: Entry, options: Sequence[str]) -> str:
     return f"mounted {how}, the configuration says {configured}"
 
 
-async def is_file(host: Host, mount: MountState) -> bool:
+async def is_file(host: Host, mount: ConfiguredMount) -> bool:
     """Return whether a source on this host, of a mount that takes files, is one; OSError if it is missing."""
     answer: bool = await host.call_with_timeout(filesystem.is_file, mount.source, timeout=mount.probe_timeout)
     return answer
 
 
-async def prepare(host: Host, mount: MountState, point: str, made: list[str]) -> None:
+async def prepare(host: Host, mount: ConfiguredMount, point: str, made: list[str]) -> None:
     """Make what is missing of ``point``, and note it in ``made`` before it is made.
 
     NotFoundError, ConfigError, TemporaryError.
@@ -115,7 +112,7 @@ async def prepare(host: Host, mount: MountState, point: str, made: list[str]) ->
         host.report.warn(text)
 
 
-async def landed(host: Host, mount: MountState, point: str, timeout: float) -> Entry | None:
+async def landed(host: Host, mount: ConfiguredMount, point: str, timeout: float) -> Entry | None:
     """Return our mount if it is there, or comes within ``timeout`` seconds although its command was given up."""
     until = host.deadline.elapsed() + min(timeout, host.deadline.left() / 2)
     with host.waiting(f"{point}: {mount.source} can still be mounted"):

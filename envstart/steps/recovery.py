@@ -133,7 +133,7 @@ async def check_force(mount: RemovableMount, host: Host, entry: Entry, *, asked:
     """
     places = await forced.own_places(host, mount.environment)
     await forced.check_is_safe(host, entry, places, borrowed=mount.borrowed)
-    if mount.lockd and host.platform == "freebsd" and await forced.lockd_runs(host):
+    if mount.spec.lockd and host.platform == "freebsd" and await forced.lockd_runs(host):
         danger = "a forced unmount of NFSv3 while rpc.lockd(8) runs can crash the host (umount(8), -f)"
         if not (asked or boolean(mount.config.text("STOP_FORCE"))):
             own = mount.environment

@@ -5,15 +5,11 @@ A bind mount of Linux does not show it either.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from envstart.errors import DeadlineExceededError, NoResponseError
 from envstart.mounts.table import Entry, Table
 from envstart.steps import mountpoint
+from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system.host import Host
-
-if TYPE_CHECKING:
-    from envstart.steps.mount_state import MountState
 
 # What is to be mounted on this host (fstab(5)).
 FSTAB = "/etc/fstab"
@@ -23,7 +19,7 @@ _OF_EACH_JAIL = ("devfs", "fdescfs", "procfs", "linprocfs", "linsysfs", "proc", 
 _NAMED = 3
 
 
-async def doubts(mount: MountState, host: Host, table: Table, entry: Entry) -> list[str]:
+async def doubts(mount: ConfiguredMount, host: Host, table: Table, entry: Entry) -> list[str]:
     """Return in what a mount differs from what an administrator may expect of it, a line each."""
     drift = mountpoint.drift(entry, mount.options)
     texts = [f"{entry} is {drift}"] if drift else []
@@ -31,7 +27,7 @@ async def doubts(mount: MountState, host: Host, table: Table, entry: Entry) -> l
     return [*texts, lacking] if lacking else texts
 
 
-async def unshown(mount: MountState, host: Host, table: Table, point: str, entry: Entry | None = None) -> str:
+async def unshown(mount: ConfiguredMount, host: Host, table: Table, point: str, entry: Entry | None = None) -> str:
     """Name what is mounted below the source of a mount on ``point``, and not seen through it; "" if nothing is."""
     if mount.fstype != "nullfs":
         return ""
@@ -61,7 +57,7 @@ def _is_of_itself(entry: Entry) -> bool:
     return entry.fstype in _OF_EACH_JAIL or (entry.fstype == "zfs" and "@" in entry.source)
 
 
-async def _source(mount: MountState, host: Host, table: Table, entry: Entry | None) -> str:
+async def _source(mount: ConfiguredMount, host: Host, table: Table, entry: Entry | None) -> str:
     """Return the real name of the source; "" if that cannot be told."""
     if entry is not None and host.platform == "freebsd":
         return entry.source

@@ -7,56 +7,15 @@ before the mount, and after it where the mount has landed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from envstart.environment import Environment
 from envstart.errors import DeadlineExceededError, NoResponseError, PermissionDeniedError, TemporaryError
 from envstart.mounts.table import Table
-from envstart.paths import is_below
 from envstart.steps import unmount
+from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system import filesystem
 from envstart.system.host import Host
 
-if TYPE_CHECKING:
-    from envstart.steps.mount_state import MountState
 
-
-def enclosing(environment: Environment, point: str) -> str:
-    """Return the outermost directory of the jail or VM that ``point`` lies in; "" if it lies in none."""
-    own = (environment.data, environment.system, environment.fstab, environment.rcconf)
-    above = [path for path in own if path is not None and path != point and is_below(point, path)]
-    return min(above, key=len, default="")
-
-
-async def place(host: Host, directory: str, path: str) -> str:
-    """Return the real name of ``path`` if no link lies between ``directory`` and it."""
-    real: str = await host.real(directory)
-    return real.rstrip("/") + path[len(directory.rstrip("/")) :]
-
-
-async def real_point(host: Host, mount: MountState) -> str:
-    """Return the mount point as the mount table names it.
-
-    NoResponseError, or PermissionDeniedError outside of the workdir.
-    """
-    try:
-        if mount.enclosing:
-            return await place(host, mount.enclosing, mount.point)
-        real: str = await host.real(mount.point)
-    except (NoResponseError, DeadlineExceededError) as error:
-        # The table does not know it by this name; by which one it would, only what it lies on can tell.
-        raise NoResponseError(
-            f"cannot use {mount.point}: what it lies on gives {error}", hint="is it on a dead server?"
-        ) from None
-    workdir = mount.environment.workdir
-    if real == mount.point or not workdir or not is_below(mount.point, workdir):
-        return real
-    if not is_below(real, await host.real(workdir)):
-        raise PermissionDeniedError(f"cannot use {mount.point}: it leads to {real}, out of the workdir {workdir}")
-    return real
-
-
-async def refuse(host: Host, mount: MountState, point: str) -> None:
+async def refuse(host: Host, mount: ConfiguredMount, point: str) -> None:
     """Raise PermissionDeniedError if a link that others could have made leads mount point or source elsewhere."""
     if not (mount.enclosing or mount.resolve_within):
         return
@@ -70,7 +29,7 @@ async def refuse(host: Host, mount: MountState, point: str) -> None:
             raise PermissionDeniedError(f"{doing}: a link leads to {real}", hint="name a directory without links")
 
 
-async def undo_redirected_mount(host: Host, mount: MountState, point: str, before: Table) -> None:
+async def undo_redirected_mount(host: Host, mount: ConfiguredMount, point: str, before: Table) -> None:
     """Take away what a mount command has brought by way of a link that was made since refuse().
 
     PermissionDeniedError then. ``before``: the mount table as it was before the command.
@@ -96,14 +55,14 @@ async def undo_redirected_mount(host: Host, mount: MountState, point: str, befor
         )
 
 
-async def _ways(host: Host, mount: MountState, point: str) -> tuple[list[str], list[str]]:
+async def _ways(host: Host, mount: ConfiguredMount, point: str) -> tuple[list[str], list[str]]:
     """Return mount point and source, as they should be and as they really are now.
 
     The source only if it lies inside something. Now: not what was known of them before what they lie in was mounted.
     """
     expected = [point]
     if mount.resolve_within:
-        expected.append(await place(host, mount.resolve_within, mount.source))
+        expected.append(await mount.source_in_place(host))
     mounted = frozenset((await host.mounts()).points)
     answers = await host.call_with_timeout(filesystem.resolve, expected, mounted, timeout=mount.probe_timeout)
     return expected, [real for real, _ in answers]
