@@ -22,6 +22,7 @@ import pkgutil
 import select
 import signal
 import socket
+import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 REQUEST_MAX = 100_000
 KEPT: list[Any] = []
+READLINK = os.readlink
 PID, STATUS = b"p", b"s"
 
 
@@ -99,7 +101,7 @@ def be_called(name: str) -> None:
 def is_simulated(path: str) -> bool:
     """Whether it is one of World's links, and not what a test has put in the place of one."""
     try:
-        return os.path.basename(os.readlink(path)) == commands.PROGRAM
+        return os.path.basename(READLINK(path)) == commands.PROGRAM
     except OSError:
         return False
 
@@ -110,10 +112,32 @@ class Execution:
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.execve = os.execve
+        self.fork_exec: Callable[..., int] = vars(subprocess)["_fork_exec"]
 
     def install(self) -> None:
         os.execve = shim.POSIX.execve = self.run  # type: ignore[assignment]
         os.execv = self.run_here  # type: ignore[assignment]
+        vars(subprocess)["_fork_exec"] = self.spawn
+
+    def spawn(self, argv: Sequence[str], paths: Sequence[bytes], *given: Any) -> int:
+        """Do what subprocess.Popen has done in C: the order of what it gives is that of its own call."""
+        path = os.fsdecode(paths[0])
+        if not is_simulated(path):
+            return self.fork_exec(argv, paths, *given)
+        pid = os.fork()
+        if pid == 0:
+            _, kept, cwd, environment, stdin, _, _, stdout, _, stderr, _, pipe, _, session, *_ = given
+            for number, descriptor in enumerate((stdin, stdout, stderr)):
+                if descriptor >= 0:
+                    os.dup2(descriptor, number)
+            for descriptor in kept:
+                os.set_inheritable(descriptor, descriptor != pipe)
+            os.chdir(cwd or ".")
+            if session:
+                os.setsid()
+            pairs = (os.fsdecode(pair).partition("=") for pair in environment or ())
+            self.run(path, argv, {name: value for name, _, value in pairs} or dict(os.environ))
+        return pid
 
     def run_here(self, path: str, argv: Sequence[str]) -> None:
         self.run(path, argv, dict(os.environ))
