@@ -2,6 +2,8 @@
 
 VENV = .venv
 PREFIX = /usr/local
+# Whose services, timers and examples are installed; a package for the other one can be staged anywhere.
+SYSTEM = $$(uname -s)
 HISTORIES = 2000
 
 help: ## this list
@@ -97,7 +99,7 @@ dist: $(VENV)/.run ## a wheel and an sdist in dist/
 # Below DESTDIR and PREFIX, in the layout of a checkout. PYTHON runs the programs then: one that has the libraries. Where
 # these files name each other they name PREFIX; what is the system's own stays as it is. The same files are in
 # port/pkg-plist.
-install: ## what a package has: DESTDIR=stage PREFIX=/usr/local PYTHON=/usr/local/bin/python3.11
+install: ## what a package has: DESTDIR=stage PREFIX=/usr/local PYTHON=/usr/local/bin/python3.11 SYSTEM=Linux
 	@set -eu; umask 022; to=$(DESTDIR)$(PREFIX); lib=$$to/libexec/envstart; share=$$to/share; \
 	put() { mode=$$1 into=$$2; shift 2; install -d "$$into"; install -m "$$mode" "$$@" "$$into"; }; \
 	ours='sbin/envstart libexec/envstart etc/envstart share/examples/envstart'; moved=; \
@@ -112,9 +114,15 @@ install: ## what a package has: DESTDIR=stage PREFIX=/usr/local PYTHON=/usr/loca
 	install -d "$$to/sbin"; ln -sf ../libexec/envstart/hooks/envstart "$$to/sbin/envstart"; \
 	install -d "$$to/etc/envstart"; \
 	for file in conf/*; do install -m 644 "$$file" "$$to/etc/envstart/$${file##*/}.sample"; done; \
-	fill 755 freebsd/rc.d/envstart "$$to/etc/rc.d/envstart"; \
-	fill 755 freebsd/periodic/490.status-envstart "$$to/etc/periodic/daily/490.status-envstart"; \
-	for file in freebsd/examples/*; do fill 644 "$$file" "$$share/examples/envstart/$${file##*/}"; done; \
+	case $(SYSTEM) in \
+	Linux) \
+		for file in linux/systemd/*; do fill 644 "$$file" "$$to/lib/systemd/system/$${file##*/}"; done; \
+		fill 644 linux/tmpfiles.d/envstart.conf "$$to/lib/tmpfiles.d/envstart.conf" ;; \
+	*) \
+		fill 755 freebsd/rc.d/envstart "$$to/etc/rc.d/envstart"; \
+		fill 755 freebsd/periodic/490.status-envstart "$$to/etc/periodic/daily/490.status-envstart"; \
+		for file in freebsd/examples/*; do fill 644 "$$file" "$$share/examples/envstart/$${file##*/}"; done ;; \
+	esac; \
 	for file in man/*; do fill 644 "$$file" "$$share/man/man$${file##*.}/$${file##*/}"; done; \
 	for file in hooks/env_*; do ln -sf env_start.8 "$$share/man/man8/$${file##*/}.8"; done; \
 	put 644 "$$share/zsh/site-functions" completions/_envstart; \

@@ -140,7 +140,7 @@ class Scripts:
 
     def __init__(self, top: Path) -> None:
         self.top = top
-        ended = run("make", "install", f"PREFIX={top}/local")
+        ended = run("make", "install", f"PREFIX={top}/local", "SYSTEM=FreeBSD")
         assert ended.returncode == 0, ended.stderr
         tool = top / "local" / "sbin" / "envstart"
         tool.unlink()
@@ -304,7 +304,7 @@ def test_gnu_make_installs_the_same(tmp_path: Path) -> None:
 
 
 def test_what_is_installed_works(tmp_path: Path) -> None:
-    ended = run("make", "install", f"PREFIX={tmp_path}", f"PYTHON={sys.executable}")
+    ended = run("make", "install", f"PREFIX={tmp_path}", f"PYTHON={sys.executable}", "SYSTEM=FreeBSD")
     assert ended.returncode == 0, ended.stderr
     assert run(tmp_path / "sbin/envstart", "--version").stdout == f"envstart {__version__}\n"
     sample = run(tmp_path / "sbin/envstart", "config", "sample", "nfs", cwd=tmp_path).stdout
@@ -319,7 +319,7 @@ def test_what_is_installed_works(tmp_path: Path) -> None:
 
 def test_case_c9_prefix_is_where_the_configuration_is_looked_for(tmp_path: Path) -> None:
     """Found by every program, be it called by a link or from elsewhere; the manuals and scripts say the same."""
-    ended = run("make", "install", f"PREFIX={tmp_path}", f"PYTHON={sys.executable}")
+    ended = run("make", "install", f"PREFIX={tmp_path}", f"PYTHON={sys.executable}", "SYSTEM=FreeBSD")
     assert ended.returncode == 0, ended.stderr
     own = tmp_path / "etc/envstart"
     tool, words = tmp_path / "sbin/envstart", ("nullfs", "-j", "x", "-d", "/x/data", "-s", "/x/system")
@@ -337,7 +337,7 @@ def test_case_c9_prefix_is_where_the_configuration_is_looked_for(tmp_path: Path)
 
 def test_case_c9_only_what_is_ours_moves_with_the_prefix(tmp_path: Path) -> None:
     """syslogd(8) and newsyslog(8) read /usr/local/etc, wherever envstart is."""
-    assert run("make", "install", f"PREFIX={tmp_path}").returncode == 0
+    assert run("make", "install", f"PREFIX={tmp_path}", "SYSTEM=FreeBSD").returncode == 0
     examples = tmp_path / "share/examples/envstart"
     assert "/usr/local/etc/syslog.d/" in (examples / "syslog.conf").read_text()
     assert f"{tmp_path}/sbin/envstart check" in (examples / "crontab").read_text()
@@ -345,7 +345,7 @@ def test_case_c9_only_what_is_ours_moves_with_the_prefix(tmp_path: Path) -> None
 
 
 def test_case_c9_an_installed_hook_without_a_python_says_how_to_install_it_anew(tmp_path: Path) -> None:
-    assert run("make", "install", f"PREFIX={tmp_path}").returncode == 0
+    assert run("make", "install", f"PREFIX={tmp_path}", "SYSTEM=FreeBSD").returncode == 0
     script = tmp_path / "libexec/envstart/hooks/run-hook"
     script.write_text(
         script.read_text().replace("/usr/local/bin/python", "/nowhere/python").replace("/usr/bin/", "/no/")
