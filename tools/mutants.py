@@ -75,7 +75,7 @@ MUTANTS = (
     ),
     Mutant(
         "a command that ignores TERM is not killed",
-        "envstart.system.process_table:end_gradually", "(signal.SIGTERM, signal.SIGKILL)", "(signal.SIGTERM,)",
+        "envstart.system.command:end_gradually", "(signal.SIGTERM, signal.SIGKILL)", "(signal.SIGTERM,)",
         ("tests/hooks/test_promises.py::test_promise_05_a_child_that_ignores_term_is_killed",),
     ),
     Mutant(

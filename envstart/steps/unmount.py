@@ -20,7 +20,7 @@ from envstart.errors import (
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
 from envstart.steps import diagnosis
-from envstart.system import os_linux, probe
+from envstart.system import probe
 from envstart.system.command import Result
 from envstart.system.host import Host
 
@@ -179,7 +179,9 @@ async def holders(host: Host, point: str) -> list[int] | None:
             # The process numbers are all that fuser(1) prints on stdout (docs/freebsd.md#fuser).
             result = await host.run(("fuser", "-c", point), timeout=_SEARCH, read_only=True)
             return [int(word) for word in result.out.split() if word.isdigit()] if result.status == 0 else None
-        return list(await host.call_with_timeout(os_linux.holders, point, timeout=_SEARCH))
+        from envstart.system import process_table
+
+        return list(await host.call_with_timeout(process_table.holders, point, timeout=_SEARCH))
     except (EnvstartError, OSError) as error:
         host.report.trace(f"cannot tell who uses {point}: {error}")
         return None

@@ -14,7 +14,7 @@ from envstart.errors import NoResponseError
 from envstart.mounts.table import Entry, Table
 from envstart.storage.graph import Consumer, Geom, Graph, Provider
 from envstart.storage.sysfs import entries, line
-from envstart.system import os_linux, process_table
+from envstart.system import process_table
 from envstart.system.host import Host
 
 # Offset of the serial number in the page "unit serial number" of a disk (SPC-4, 7.8.15).
@@ -141,7 +141,9 @@ def writers(devices: list[str]) -> list[int]:
 
 
 def _processes(devices: list[str], *, writing: bool) -> list[int]:
-    pids = {pid for device in devices for pid in os_linux.holders(device) if _has_open(pid, device, writing=writing)}
+    pids = {
+        pid for device in devices for pid in process_table.holders(device) if _has_open(pid, device, writing=writing)
+    }
     return sorted(pid for pid in pids - {os.getpid()} if line(f"/proc/{pid}/comm") not in _PASSING)
 
 

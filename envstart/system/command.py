@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from envstart.system.loop import WaitUntil
 from envstart.system.process import Child
 
 # What sh(1) ends with for a program that cannot be executed.
 _CANNOT_EXECUTE = 126
+# Seconds between TERM and KILL.
+GRACE = 1.0
 
 
 class Result(NamedTuple):
@@ -68,3 +73,18 @@ def start(
     # Its end is asked for by Child, which can leave it behind; Popen's destructor is to think no more of it.
     process.returncode = 0
     return Child(process.pid, " ".join(argv), holds=bool(keep))
+
+
+async def end_gradually(
+    send: Callable[[int], object], is_over: Callable[[], bool], *, gently: bool, grace: float = GRACE
+) -> bool:
+    """Send TERM if ``gently``, then KILL, and wait ``grace`` seconds after each; return whether it ``is_over``."""
+    for number in (signal.SIGTERM, signal.SIGKILL) if gently else (signal.SIGKILL,):
+        send(number)
+        until = time.monotonic() + grace
+        # Of processes that are no children of ours the end comes without a word.
+        while not is_over() and time.monotonic() < until:
+            await WaitUntil(time.monotonic() + 0.01)
+        if is_over():
+            return True
+    return False

@@ -1,13 +1,17 @@
-"""Read files of others with care, and write files of our own whole or not at all."""
+"""Read files of others with care, write files of our own whole or not at all, and make some without a name."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
+from envstart.system import rundir
 from envstart.system.probe import open_regular
 
 _SIZE_MAX = 1 << 20
+_OUTPUT_MAX = 8 << 20
 
 
 def read_text(path: str, *, follow: bool = True) -> str:
@@ -41,3 +45,50 @@ def atomic_write(path: str, data: bytes, *, mode: int = 0o600, sync: bool = Fals
         with suppress(OSError):
             os.unlink(new)
         raise
+
+
+def for_output() -> int:
+    """Return a descriptor for what a command prints; where there is no room anywhere, what is written is lost."""
+    descriptor = _nameless((rundir.DIR, "/tmp", "/var/tmp"))
+    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC) if descriptor is None else descriptor
+
+
+def output(descriptor: int) -> str:
+    """Return the last part of what was printed; os.fsdecode keeps every byte of a path."""
+    size = os.fstat(descriptor).st_size
+    return os.fsdecode(os.pread(descriptor, _OUTPUT_MAX, max(0, size - _OUTPUT_MAX)))
+
+
+def for_input(text: str) -> int:
+    """Return a descriptor to read ``text`` from, which can be a secret: nobody else can read it. OSError."""
+    descriptor = _nameless((rundir.directory(),))
+    if descriptor is None:
+        raise OSError(0, f"no private file can be made in {rundir.DIR}")
+    try:
+        data = text.encode()
+        while data:
+            data = data[os.write(descriptor, data) :]
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _nameless(directories: Sequence[str]) -> int | None:
+    """Return a new file that only we can read and that has no name (any more); None where there is no room."""
+    if sys.platform.startswith("linux"):
+        # In memory.
+        return os.memfd_create("envstart")
+    for directory in directories:
+        for number in range(10):
+            path = f"{directory}/.envstart.{os.getpid()}.{number}"
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            except FileExistsError:
+                continue
+            except OSError:
+                break
+            os.unlink(path)
+            return descriptor
+    return None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import select
 import shlex
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 
 from envstart.environment import Subject
 from envstart.errors import EnvstartError, reason
-from envstart.system import native
 from envstart.system.command import Result
 from envstart.system.signals import disarm
 
@@ -20,6 +20,8 @@ IDENT = "envstart"
 _PATIENCE = 1.0
 # Lines of a command's output that -vv shows: the whole of GEOM has thousands.
 _TRACED = 40
+# The socket of Linux's syslogd(8), or of journald.
+_LOG = "/dev/log"
 _stuck: set[int] = set()
 # By which descriptor a standard stream is written to (_way_to).
 _ways: dict[int, int] = {}
@@ -108,12 +110,29 @@ class Report:
         import syslog
 
         facility, level = getattr(syslog, f"LOG_{self.facility.upper()}"), getattr(syslog, priority)
-        native.log(IDENT, facility, level, self.line(text))
+        if sys.platform.startswith("linux"):
+            _send(facility | level, self.line(text))
+        else:
+            syslog.openlog(IDENT, syslog.LOG_PID, facility)
+            syslog.syslog(level, self.line(text))
 
 
 def printable(text: str) -> str:
     """Return a line in which a control character, or a byte that is no text, is written as an escape."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def _send(priority: int, line: str) -> None:
+    """Write to syslog in the form of RFC 3164; syslog(3) of Linux waits for ever for a daemon that does not read."""
+    # Not on FreeBSD, where it would cost every start 3 ms.
+    import socket
+
+    text = f"<{priority}>{time.strftime('%b %e %H:%M:%S')} {IDENT}[{os.getpid()}]: {line}"
+    # Nobody may be there, or have room.
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stream:
+        stream.settimeout(0)
+        stream.connect(_LOG)
+        stream.send(text.encode("utf-8", "backslashreplace"))
 
 
 def tell(text: str) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from envstart.environment import is_name
 from envstart.errors import UnavailableError
-from envstart.system import command, site_packages, tempfiles
-from envstart.system.loop import WaitUntil
+from envstart.system import command, files, site_packages
 
-# Seconds between TERM and KILL.
-GRACE = 1.0
 # Programs that run VMs: QEMU, VirtualBox, bhyve.
 _EMULATORS = ("qemu", "VBox", "VirtualBox", "bhyve")
 # Seconds that two readings of one begin can differ by: ps(1) tells whole seconds, of two clocks' difference.
@@ -50,11 +46,11 @@ def _process(line: str) -> _Process:
 
 def _by_ps() -> dict[int, _Process]:
     """Return all processes by their pid; none if ps(1) does not tell them."""
-    out = tempfiles.anonymous()
+    out = files.for_output()
     try:
         ps = command.start("/bin/ps", _PS, {"LC_ALL": "C"}, (None, out, out))
         os.waitpid(ps.pid, 0)
-        listed = [_process(line) for line in tempfiles.text(out).splitlines()]
+        listed = [_process(line) for line in files.output(out).splitlines()]
     except (OSError, ValueError):
         return {}
     finally:
@@ -124,6 +120,28 @@ def machines() -> list[str] | None:
             # QEMU also takes guest=NAME,debug-threads=on.
             arguments += [word.partition(",")[0].removeprefix("guest=") for word in argv[1:]]
     return arguments if processes else None
+
+
+def holders(point: str) -> list[int]:
+    """Return the processes with a working directory, root or open file at or below ``point``, on Linux (proc(5))."""
+    prefix = point.rstrip("/") + "/"
+    targets = ((pid, _target(link)) for pid in os.listdir("/proc") if pid.isdigit() for link in _links(pid))
+    return list(dict.fromkeys(int(pid) for pid, target in targets if target == point or target.startswith(prefix)))
+
+
+def _links(pid: str) -> list[str]:
+    try:
+        descriptors = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return []
+    return [f"/proc/{pid}/{name}" for name in ("cwd", "root", "exe", *(f"fd/{number}" for number in descriptors))]
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
 
 
 def only_zombies(group: int) -> bool:
@@ -215,22 +233,7 @@ async def end(pids: Sequence[int], *, gently: bool = True) -> None:
     def send(number: int) -> bool:
         return sum(send_signal(pid, number) for pid in pids) > 0
 
-    await end_gradually(send, lambda: not send(0), gently=gently)
-
-
-async def end_gradually(
-    send: Callable[[int], object], is_over: Callable[[], bool], *, gently: bool, grace: float = GRACE
-) -> bool:
-    """Send TERM if ``gently``, then KILL, and wait ``grace`` seconds after each; return whether it ``is_over``."""
-    for number in (signal.SIGTERM, signal.SIGKILL) if gently else (signal.SIGKILL,):
-        send(number)
-        until = time.monotonic() + grace
-        # Of processes that are no children of ours the end comes without a word.
-        while not is_over() and time.monotonic() < until:
-            await WaitUntil(time.monotonic() + 0.01)
-        if is_over():
-            return True
-    return False
+    await command.end_gradually(send, lambda: not send(0), gently=gently)
 
 
 def send_signal(pid: int, number: int) -> bool:

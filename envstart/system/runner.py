@@ -18,7 +18,7 @@ from envstart.errors import (
     unreadable,
 )
 from envstart.mounts import commands
-from envstart.system import command, process_table, tempfiles
+from envstart.system import command, files
 from envstart.system.command import Result
 from envstart.system.log import Report
 from envstart.system.loop import WaitUntil
@@ -90,7 +90,7 @@ class Runner(Scheduler):
         self.signals.arm()
         began = time.monotonic()
         # Files, not pipes: a client that makes itself a daemon keeps a pipe open for ever.
-        out, err = tempfiles.anonymous(), tempfiles.anonymous()
+        out, err = files.for_output(), files.for_output()
         try:
             child = _start(path, argv, stdin, (out, err), self.lock_fds if keep_locks else ())
             self.report.command(argv)
@@ -108,7 +108,7 @@ class Runner(Scheduler):
                 self._left_behind.remove(child)
             status, seconds = child.status if ended else None, time.monotonic() - began
             alive = child in self._left_behind
-            result = Result(status, tempfiles.text(out), tempfiles.text(err), seconds, alive)
+            result = Result(status, files.output(out), files.output(err), seconds, alive)
         finally:
             if not read_only:
                 self.invalidate()
@@ -179,10 +179,14 @@ class Runner(Scheduler):
         """Send TERM if ``gently``, then KILL; a child that outlives both, and one to ``detach``, is left behind."""
 
         def is_over() -> bool:
-            return child.ended() and (child.group_is_gone() or process_table.only_zombies(child.pid))
+            if not child.ended() or child.group_is_gone():
+                return child.ended()
+            from envstart.system import process_table
 
-        grace = min(process_table.GRACE if gently else _KILLED, max(0.05, self.deadline.to_the_end() / 4))
-        if detach or not await process_table.end_gradually(child.kill, is_over, gently=gently, grace=grace):
+            return process_table.only_zombies(child.pid)
+
+        grace = min(command.GRACE if gently else _KILLED, max(0.05, self.deadline.to_the_end() / 4))
+        if detach or not await command.end_gradually(child.kill, is_over, gently=gently, grace=grace):
             self._left_behind.append(child)
 
 
@@ -191,7 +195,7 @@ def _start(path: str, argv: Sequence[str], text: str | None, output: tuple[int, 
     environment = {"LC_ALL": "C", "PATH": ":".join(SYSTEM_PATH), "HOME": "/"}
     given = None
     try:
-        given = None if text is None else tempfiles.with_text(text)
+        given = None if text is None else files.for_input(text)
         return command.start(path, argv, environment, (given, *output), keep)
     except OSError as error:
         raise ResourceError(f"cannot run {argv[0]}: {reason(error)}") from None

@@ -81,9 +81,9 @@ LONG = SHORT | {f"envstart.{name}" for name in """
     steps steps.diagnosis steps.health steps.mount steps.mount_removal steps.mount_spec steps.mount_state
     steps.mountpoint steps.sources steps.symlinks steps.thin steps.thin_fstab
     steps.unmount system.command system.files system.filesystem system.host system.log
-    system.loop system.mount_cache system.native system.os_linux system.prober system.progress system.runner
+    system.loop system.mount_cache system.prober system.progress system.runner
     system.scheduler
-    system.process_table system.site_packages system.tempfiles system.workers
+    system.site_packages system.workers
 """.split()}  # fmt: skip
 # No time for these in a start or a stop that goes well; the rest of the standard library is at hand there.
 HEAVY = {"asyncio", "dataclasses", "logging", "json", "argparse", "ctypes", "sqlite3", "multiprocessing", "concurrent",

@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 from alarms import waiting
 
-from envstart.system import os_linux
 from envstart.system.log import Report
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere syslog(3) does not wait")
 def test_a_log_that_nobody_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: None) -> None:
-    monkeypatch.setattr(os_linux, "_LOG", str(tmp_path / "log"))
+    monkeypatch.setattr("envstart.system.log._LOG", str(tmp_path / "log"))
     report = Report("env_start_nfs", "local0")
     # Nobody is there.
     report.warn("lost")
