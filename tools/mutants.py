@@ -90,7 +90,7 @@ MUTANTS = (
     ),
     Mutant(
         "nocover is forgotten",
-        "envstart.mounts.commands_freebsd:mount", '(*options, "nocover")', "options",
+        "envstart.mounts.commands:_mount_on_freebsd", '(*options, "nocover")', "options",
         (
             "tests/hooks/test_promises.py::test_promise_03_the_kernel_refuses_to_stack",
             "tests/hooks/test_faults_table.py::test_fault_27_somebody_else_mounts_it_in_between",
@@ -126,7 +126,7 @@ MUTANTS = (
     ),
     Mutant(
         "a dead mount is unmounted in the ordinary way",
-        "envstart.mounts.commands_freebsd:unmount_unresponsive", '("umount", "-N", ...)', '("umount", point)',
+        "envstart.mounts.commands:unmount_unresponsive", '("umount", "-N", ...)', '("umount", point)',
         ("tests/hooks/test_faults_server.py::test_fault_3_dead_mounts_of_a_stopped_environment_are_mounted_anew",),
     ),
     Mutant(

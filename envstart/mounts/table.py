@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 # What Linux's mountinfo adds to the path of a directory that is no more (seq_dentry() of fs/seq_file.c).
 _DELETED = "//deleted"
+# What vis(3) writes after a backslash: octal, hexadecimal, control and meta characters, a letter, or the character.
+_ESCAPE = rb"\\(?:([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|(M?)\^(.)|M-(.)|([^xM^])?)"
+_CODES = dict(zip(b"nrbavtfsE", b"\n\r\b\a\v\t\f \x1b"))
 
 
 class Entry:
@@ -242,3 +245,27 @@ def normal_source(source: str) -> str:
         host, colon = host[1:], ":"
     parts = [part for part in path.split("/") if part]
     return f"{host.lower().rstrip('.')}{colon}/{'/'.join(parts)}"
+
+
+def unvis(field: str) -> str:
+    """Decode a field of fstab(5), or of Linux's mount table, as strunvis(3) does; ValueError where that cannot."""
+    if "\\" not in field:
+        return field
+
+    import os
+    import re
+
+    def decode(match: re.Match[bytes]) -> bytes:
+        octal, digits, meta, control, eighth, itself = match.groups()
+        if octal or digits:
+            return bytes([(int(octal, 8) if octal else int(digits, 16)) & 0xFF])
+        if control:
+            code = 0x7F if control == b"?" else control[0] & 0x1F
+            return bytes([code | (0x80 if meta else 0)])
+        if eighth:
+            return bytes([eighth[0] | 0x80])
+        if not itself or not itself.isascii():
+            raise ValueError(f"has a backslash in {field} that begins no character; write it as \\\\")
+        return b"" if itself == b"$" else bytes([_CODES.get(itself[0], itself[0])])
+
+    return os.fsdecode(re.sub(_ESCAPE, decode, os.fsencode(field), flags=re.DOTALL))

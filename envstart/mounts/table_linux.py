@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from envstart.mounts.table import Entry
+from envstart.mounts.table import Entry, unvis
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def parse_mountinfo(data: bytes, points: Collection[str] | None = None) -> list[
         fields, tail = front.split(" "), back.split(" ")
         if not dash or len(fields) < 6 or len(tail) < 3:
             raise ValueError(f"unknown line {line!r}")
-        root, point = _unescape(fields[3]), _unescape(fields[4])
+        root, point = unvis(fields[3]), unvis(fields[4])
         options = fields[5].split(",") + tail[2].split(",")
-        entries.append(Entry(_unescape(tail[1]), point, tail[0], options, fields[2], root))
+        entries.append(Entry(unvis(tail[1]), point, tail[0], options, fields[2], root))
     return entries
 
 
@@ -71,7 +71,7 @@ def _lines_of(data: bytes, points: Collection[str]) -> list[bytes]:
     """Return the lines of these mount points, without a look at all the others: of 10,000 they are a handful."""
     if any(character in path for path in points for character in _ESCAPED):
         # Which of them the kernel escapes depends on its version.
-        return [row for row in data.split(b"\n")[:-1] if _unescape(_point_of(row).decode(*_ENCODING)) in points]
+        return [row for row in data.split(b"\n")[:-1] if unvis(_point_of(row).decode(*_ENCODING)) in points]
     rows: dict[int, bytes] = {}
     for path in [path.encode(*_ENCODING) for path in points]:
         # The options that follow a mount point begin with rw or ro; after what a bind mount shows, a path follows.
@@ -88,11 +88,3 @@ def _lines_of(data: bytes, points: Collection[str]) -> list[bytes]:
 
 def _point_of(row: bytes) -> bytes:
     return (row.split(b" ", 5) + [b""] * 5)[4]
-
-
-def _unescape(field: str) -> str:
-    if "\\" not in field:
-        return field
-    from envstart.mounts.vis import unvis
-
-    return unvis(field)

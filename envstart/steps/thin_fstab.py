@@ -7,7 +7,7 @@ from envstart.config.directories import Directory
 from envstart.config.load import Config, mistakes, trusted_text
 from envstart.config.schema import NAME, Option, directory
 from envstart.errors import TemporaryError
-from envstart.mounts.vis import unvis
+from envstart.mounts.table import unvis
 from envstart.paths import is_below
 from envstart.system import filesystem, process
 

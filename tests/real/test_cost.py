@@ -77,7 +77,7 @@ LONG = SHORT | {f"envstart.{name}" for name in """
     config.schema config.shell
     engine.circuit_breaker engine.executor engine.locking engine.plan engine.record engine.registry engine.retry
     environment errors hooks.dispatch hooks.remember lifecycle lifecycle.stopping
-    mounts.commands mounts.commands_freebsd mounts.commands_linux mounts.vis
+    mounts.commands
     steps steps.diagnosis steps.health steps.mount steps.mount_removal steps.mount_spec steps.mount_state
     steps.mountpoint steps.sources steps.symlinks steps.thin steps.thin_fstab
     steps.unmount system.command system.files system.filesystem system.host system.log

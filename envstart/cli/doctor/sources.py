@@ -8,7 +8,7 @@ from typing import Any
 from envstart.backends import geli
 from envstart.cli.doctor.finding import CRITICAL, WARNING, Context, Finding, Subject, guarded, of_several
 from envstart.engine.plan import NOT_READY
-from envstart.mounts.vis import unvis
+from envstart.mounts.table import unvis
 from envstart.paths import is_below
 from envstart.steps import sources
 from envstart.steps.mount import Mount
