@@ -4,6 +4,7 @@ VENV = .venv
 PREFIX = /usr/local
 # Whose services, timers and examples are installed; a package for the other one can be staged anywhere.
 SYSTEM = $$(uname -s)
+FIND_PYTHON = for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do command -v $$p && break; done
 HISTORIES = 2000
 
 help: ## this list
@@ -13,8 +14,7 @@ env: $(VENV)/.run ## the virtual environment that the hooks in hooks/ use
 
 # A host that cannot reach a package index may have the three libraries from its packages.
 $(VENV)/.run: setup.cfg
-	@python=$$(for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
-		command -v $$p && break; done); \
+	@python=$$($(FIND_PYTHON)); \
 	test -n "$$python" || { echo "make: Python 3.11 or newer is needed" >&2; exit 69; }; \
 	libraries=$$(sed -n '/^install_requires/,/^$$/s/^    //p' setup.cfg); \
 	"$$python" -m venv $(VENV) && $(VENV)/bin/python -m pip install -q --disable-pip-version-check $$libraries || { \
@@ -110,6 +110,7 @@ install: ## what a package has: DESTDIR=stage PREFIX=/usr/local PYTHON=/usr/loca
 		hooks/run-hook > "$$lib/hooks/run-hook"; \
 	chmod 644 "$$lib/hooks/run-hook"; \
 	for file in $$(find envstart -name __init__.py); do put 644 "$$lib/$${file%/*}" "$${file%/*}"/*.py; done; \
+	(cd "$$lib" && find envstart -name '*.py') | while read -r file; do test -e "$$file" || rm "$$lib/$$file"; done; \
 	test -z "$(PYTHON)" || $(PYTHON) -I -m compileall -q -s "$(DESTDIR)" "$$lib/envstart"; \
 	install -d "$$to/sbin"; ln -sf ../libexec/envstart/hooks/envstart "$$to/sbin/envstart"; \
 	install -d "$$to/etc/envstart"; \
@@ -130,9 +131,16 @@ install: ## what a package has: DESTDIR=stage PREFIX=/usr/local PYTHON=/usr/loca
 	install -d "$$share/bash-completion/completions"; \
 	install -m 644 completions/envstart.bash "$$share/bash-completion/completions/envstart"
 
+# What belongs to it is what `make install` would put there. WORKDIR: CBSD's, where rc.conf(5) does not name it.
+uninstall: ## remove what make install has put there, with its DESTDIR and PREFIX; FORCE=1: although it is in use
+	@set -eu; stage=$$(mktemp -d); trap 'rm -rf "$$stage"' EXIT; \
+	$(MAKE) -s install DESTDIR="$$stage" PREFIX="$(PREFIX)" PYTHON= SYSTEM="$(SYSTEM)"; \
+	"$$($(FIND_PYTHON))" tools/uninstall.py $(WORKDIR:%=--workdir=%) $(FORCE:%=--force) \
+		--destdir="$(DESTDIR)" --prefix="$(PREFIX)" "$$stage"
+
 clean: ## the virtual environment and what tools leave behind
 	rm -rf $(VENV) lab-consoles .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist envstart.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help env test test-gluster test-ceph lab storm fuzz lifecycle machine soak mutants demo replay faults bench \
-	bench-check docs dist install clean
+	bench-check docs dist install uninstall clean
