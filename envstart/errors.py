@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from collections.abc import Sequence
 
 # Raised by a parser when a file, or another program's output, is not as it should be.
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -23,6 +20,10 @@ class EnvstartError(Exception):
 
     status = 1
 
+    def __init_subclass__(cls, status: int = 0) -> None:
+        """Let the process end with the ``status`` of a class, else with its parent's."""
+        cls.status = status or cls.status
+
     def __init__(self, message: str, *, hint: str = "", details: Sequence[str] = ()) -> None:
         """Keep the message, the hint and the details apart."""
         self.message = message
@@ -34,32 +35,24 @@ class EnvstartError(Exception):
         return "; ".join(filter(None, (self.message, self.hint, *getattr(self, "__notes__", ()))))
 
 
-class UsageError(EnvstartError):
+class UsageError(EnvstartError, status=os.EX_USAGE):
     """The command line is wrong."""
 
-    status = os.EX_USAGE
 
-
-class NotFoundError(EnvstartError):
+class NotFoundError(EnvstartError, status=os.EX_NOINPUT):
     """A mount point, an exported directory or a file that must be there is not."""
-
-    status = os.EX_NOINPUT
 
 
 class NotOnServerError(NotFoundError):
     """The server has no such directory."""
 
 
-class UnavailableError(EnvstartError):
+class UnavailableError(EnvstartError, status=os.EX_UNAVAILABLE):
     """A program, service or daemon is missing."""
 
-    status = os.EX_UNAVAILABLE
 
-
-class TemporaryError(EnvstartError):
+class TemporaryError(EnvstartError, status=os.EX_TEMPFAIL):
     """Can heal by itself: tried again."""
-
-    status = os.EX_TEMPFAIL
 
 
 class ResourceError(TemporaryError):
@@ -78,22 +71,16 @@ class DeadlineExceededError(TemporaryError):
     """The deadline came before an answer could be expected: nothing may follow from it."""
 
 
-class BlockedError(EnvstartError):
+class BlockedError(EnvstartError, status=os.EX_TEMPFAIL):
     """TemporaryError, but not for this run: what it needs is held by a process that nothing ends."""
 
-    status = os.EX_TEMPFAIL
 
-
-class PermissionDeniedError(EnvstartError):
+class PermissionDeniedError(EnvstartError, status=os.EX_NOPERM):
     """Not permitted, by this host or by the server."""
 
-    status = os.EX_NOPERM
 
-
-class ConfigError(EnvstartError):
+class ConfigError(EnvstartError, status=os.EX_CONFIG):
     """The configuration is wrong, or something else is mounted where our directory belongs."""
-
-    status = os.EX_CONFIG
 
 
 class SignalError(EnvstartError):

@@ -86,10 +86,7 @@ def find(backend: str, workdir: str | None, explicit: str | None = None) -> str 
     """Return the file to read, or None; one that is there but cannot be read is returned, and load() says why."""
     if explicit is not None:
         return explicit
-    for path in places.candidates(backend, workdir):
-        if os.path.lexists(path):
-            return path
-    return None
+    return next(filter(os.path.lexists, places.candidates(backend, workdir)), None)
 
 
 def load(backend: str, options: Options, name: str, path: str | None, workdir: str | None) -> Config:

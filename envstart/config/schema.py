@@ -6,16 +6,17 @@ made from them, so that they cannot disagree. Parsers take the text and raise Va
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, Literal, TypeVar, overload
+
+from envstart.environment import DIGITS, LETTERS
 
 _T_co = TypeVar("_T_co", covariant=True)
 
 # What a value can have in place of the environment's name.
 NAME = "{name}"
 _WRITE_OUT = "nothing is filled in here; write it out, in a section [NAME] if need be"
-ALNUM = frozenset(string.ascii_letters + string.digits)
+ALNUM = frozenset(LETTERS + DIGITS)
 
 
 class Option(Generic[_T_co]):
@@ -75,12 +76,8 @@ class Option(Generic[_T_co]):
             word, closed, _ = part.partition("}")
             # Any other text between braces can be part of a name.
             if closed and word.isidentifier() and f"{{{word}}}" not in self.placeholders:
-                allowed = (
-                    f"of words with braces there is {' and '.join(self.placeholders)}"
-                    if self.placeholders
-                    else _WRITE_OUT
-                )
-                raise ValueError(f"has '{{{word}}}'; {allowed}")
+                allowed = f"of words with braces there is {' and '.join(self.placeholders)}"
+                raise ValueError(f"has '{{{word}}}'; {allowed if self.placeholders else _WRITE_OUT}")
         return self.parse(fill(value, name))
 
 
@@ -106,19 +103,11 @@ def words(value: str) -> tuple[str, ...]:
 
 def boolean(value: str) -> bool:
     """Read ``1`` or ``0``, or what rc.conf(5) knows instead."""
-    spellings = {
-        "1": True,
-        "yes": True,
-        "true": True,
-        "on": True,
-        "0": False,
-        "no": False,
-        "false": False,
-        "off": False,
-    }
-    if value.lower() not in spellings:
-        raise ValueError("is neither 1 nor 0")
-    return spellings[value.lower()]
+    if value.lower() in ("0", "no", "false", "off"):
+        return False
+    if value.lower() in ("1", "yes", "true", "on"):
+        return True
+    raise ValueError("is neither 1 nor 0")
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
@@ -179,15 +168,10 @@ def one_mode(options: tuple[str, ...]) -> tuple[str, ...]:
 
 def host_name(value: str) -> str:
     """Read a name or an IPv4 address, as a resolver can be asked for; ValueError."""
-    parts = value.split(".")
-    if parts[-1] == "" and len(parts) > 1:
-        # The root of the DNS.
-        parts.pop()
-    if (
-        not (ALNUM | set("-_.")).issuperset(value)
-        or value.startswith("-")
-        or not all(0 < len(part) < 64 for part in parts)
-    ):
+    # A dot at the end is the root of the DNS.
+    parts = value.removesuffix(".").split(".")
+    characters = (ALNUM | set("-_.")).issuperset(value) and not value.startswith("-")
+    if not characters or not all(0 < len(part) < 64 for part in parts):
         raise ValueError("is no host name or address")
     if parts[-1].isdigit() and not _is_inet(parts):
         raise ValueError("is no IPv4 address, and no host name ends in a number")

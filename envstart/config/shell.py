@@ -11,13 +11,14 @@ Beyond sh(1), a line ``[pattern]`` begins a section, which lasts until the next 
 
 from __future__ import annotations
 
-import string
 from typing import NamedTuple
+
+from envstart.environment import DIGITS, LETTERS
 
 _BLANK = " \t"
 _END = "\n;"
-_KEY_FIRST = frozenset(string.ascii_letters + "_")
-_KEY = _KEY_FIRST | frozenset(string.digits)
+_KEY_FIRST = frozenset(LETTERS + "_")
+_KEY = _KEY_FIRST | frozenset(DIGITS)
 _PATTERN = _KEY | frozenset("@%:-*?")
 # No value needs them, and bash(1) loses some of them between quotes.
 _CONTROLS = "".join(chr(code) for code in (*range(32), 127) if chr(code) not in "\t\n")
@@ -130,8 +131,7 @@ class _Scanner:
         return not self._text[before : self._at].strip(_BLANK)
 
     def _section_header(self) -> None:
-        end = self._text.find("\n", self._at)
-        line = self._text[self._at : end if end >= 0 else len(self._text)]
+        line = self._rest_of_line()
         name, bracket, rest = line[1:].partition("]")
         if not bracket or (rest.strip(_BLANK) and not rest.lstrip(_BLANK).startswith("#")):
             raise ShellSyntaxError(f"begins a section that is not closed: {shorten(line.strip(_BLANK))!r}")
@@ -159,7 +159,7 @@ class _Scanner:
                 assignments.append(Assignment(self._section, key, self._word(key, exported=exported), line))
             elif not (exported and key and (not self.more() or self._peek() in _BLANK + _END)):
                 self._begun.append(key)
-                raise ShellSyntaxError(f'is not KEY="value": {self._rest_of_line(key)!r}')
+                raise ShellSyntaxError(f'is not KEY="value": {shorten(key + self._rest_of_line())!r}')
             self._skip_blank()
         if self._peek() == "#":
             self._to_end_of_line()
@@ -284,12 +284,11 @@ class _Scanner:
                 break
 
     def _to_end_of_line(self) -> None:
-        end = self._text.find("\n", self._at)
-        self._at = end if end >= 0 else len(self._text)
+        self._at += len(self._rest_of_line())
 
-    def _rest_of_line(self, begin: str) -> str:
+    def _rest_of_line(self) -> str:
         end = self._text.find("\n", self._at)
-        return shorten(begin + self._text[self._at : end if end >= 0 else len(self._text)])
+        return self._text[self._at : end if end >= 0 else len(self._text)]
 
 
 def shorten(text: str) -> str:

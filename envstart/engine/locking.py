@@ -6,15 +6,7 @@ import fcntl
 import os
 from collections.abc import Sequence
 
-from envstart.errors import (
-    DeadlineExceededError,
-    EnvstartError,
-    NoResponseError,
-    NoSpaceError,
-    TemporaryError,
-    full,
-    reason,
-)
+from envstart import errors
 from envstart.system import locks, rundir
 from envstart.system.host import Host
 
@@ -44,13 +36,10 @@ class Locks:
 
     async def __aexit__(self, *_: object) -> None:
         """Release the locks."""
-        self._release()
+        self.__exit__()
 
     def __exit__(self, *_: object) -> None:
         """Release the locks."""
-        self._release()
-
-    def _release(self) -> None:
         while self._descriptors:
             descriptor = self._descriptors.pop()
             self._host.lock_fds.remove(descriptor)
@@ -63,13 +52,13 @@ class Locks:
             for name in self._names:
                 try:
                     descriptor = self._open(name, f"{rundir.directory()}/{name}.lock", os.O_RDWR | os.O_CREAT)
-                except NoSpaceError as error:
+                except errors.NoSpaceError as error:
                     if not take_turns:
                         self._host.report.warn(f"{error}; going on without a lock")
                         continue
                     # The lock of the directory needs no room.
                     descriptor = self._open(name, rundir.directory(), os.O_RDONLY | os.O_DIRECTORY)
-                except EnvstartError as error:
+                except errors.EnvstartError as error:
                     # What takes away is not kept from it by a /var/run that cannot be written.
                     if self._needed:
                         raise
@@ -77,15 +66,15 @@ class Locks:
                     continue
                 await self._take(name, descriptor)
         except BaseException:
-            self._release()
+            self.__exit__()
             raise
 
     def _open(self, name: str, path: str, how: int) -> int:
         try:
             descriptor = os.open(path, how | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            kind = NoSpaceError if full(error) else TemporaryError
-            raise kind(f"cannot lock {name}: {path}: {reason(error)}") from None
+            kind = errors.NoSpaceError if errors.full(error) else errors.TemporaryError
+            raise kind(f"cannot lock {name}: {path}: {errors.reason(error)}") from None
         self._descriptors.append(descriptor)
         self._host.lock_fds.add(descriptor)
         return descriptor
@@ -99,8 +88,8 @@ class Locks:
                 # The kernel has a queue for those who wait; who asked now and then would be passed by newcomers.
                 left, what = host.deadline.left(), f"the lock {name}: {locks.holder(descriptor)} works on it"
                 await host.call_with_timeout(_wait_for, name, descriptor, timeout=left, keep=(descriptor,), what=what)
-            except (NoResponseError, DeadlineExceededError):
-                raise TemporaryError(
+            except (errors.NoResponseError, errors.DeadlineExceededError):
+                raise errors.TemporaryError(
                     f"cannot lock {name}: {locks.holder(descriptor)} works on it, or a command that it left",
                     hint="look at ps, and try again",
                 ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 from envstart.config.load import Config
 from envstart.config.schema import Options
@@ -39,9 +39,7 @@ class Backend(Protocol):
 
 def backend(name: str) -> Backend:
     """Return a backend of NAMES."""
-    module: Any = importlib.import_module(f"envstart.backends.{name}")
-    backend: Backend = module
-    return backend
+    return cast(Backend, importlib.import_module(f"envstart.backends.{name}"))
 
 
 def make_plan(name: str, environment: Environment, config: Config) -> Plan:

@@ -15,15 +15,7 @@ Row = dict[str, Any]
 TIMEOUT = 10.0
 _BUSY = 5.0
 # Columns of the table `jails` that count, with what an older database, which lacks one, is taken to hold.
-COLUMNS = {
-    "jname": "",
-    "emulator": "jail",
-    "jid": 0,
-    "status": 0,
-    "path": "",
-    "data": "",
-    "mnt_start": "",
-}
+COLUMNS = {"jname": "", "emulator": "jail", "jid": 0, "status": 0, "path": "", "data": "", "mnt_start": ""}
 # Where CBSD keeps what it knows, below a workdir.
 DATABASE = "/var/db/local.sqlite"
 

@@ -5,7 +5,8 @@ Arguments and results are plain values; what the network says is an OSError, whi
 
 from __future__ import annotations
 
-import socket as sockets
+import socket
+import struct
 import time
 
 INET, INET6 = "IPv4", "IPv6"
@@ -25,8 +26,6 @@ _REPLY_MAX = 4096
 
 def resolve(name: str) -> tuple[str, list[str]]:
     """Return ("", the kinds of address that a name has), or (UNKNOWN or UNRESOLVED, []). An address names itself."""
-    import socket
-
     try:
         rows = socket.getaddrinfo(name.strip("[]"), None, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
@@ -37,8 +36,6 @@ def resolve(name: str) -> tuple[str, list[str]]:
 
 def null_call(name: str, port: int, version: int, kinds: list[str], timeout: float) -> str:
     """Ask an NFS server for nothing, over TCP: "" if it speaks this version, else what it says instead. OSError."""
-    import struct
-
     call = struct.pack(">10I", _XID, _CALL, _RPC_VERSION, _NFS_PROGRAM, version, 0, 0, 0, 0, 0)
     until = time.monotonic() + timeout
     with connected(name, port, kinds, until) as connection:
@@ -55,8 +52,6 @@ def connect(name: str, port: int, timeout: float) -> str:
 
 
 def _meaning(reply: bytes) -> str:
-    import struct
-
     alien = "something answers there that is no NFS server"
     words = struct.unpack(f">{len(reply) // 4}I", reply[: len(reply) // 4 * 4])
     if len(words) < 3 or words[:2] != (_XID, _REPLY):
@@ -76,10 +71,8 @@ def _meaning(reply: bytes) -> str:
 
 def connected(
     name: str, port: int, kinds: list[str], until: float, source: tuple[str, int] | None = None
-) -> sockets.socket:
+) -> socket.socket:
     """Connect to the first of its addresses that takes it; from ``source``, if that is given. OSError."""
-    import socket
-
     kind_of = {socket.AF_INET: INET, socket.AF_INET6: INET6}
     failure: OSError | None = None
     for family, kind, protocol, _, address in socket.getaddrinfo(name.strip("[]"), port, type=socket.SOCK_STREAM):
@@ -98,7 +91,7 @@ def connected(
     raise failure or OSError(0, "it has no address")
 
 
-def received(connection: sockets.socket, size: int, until: float) -> bytes:
+def received(connection: socket.socket, size: int, until: float) -> bytes:
     """Return so many bytes; OSError if they do not come."""
     data = b""
     while len(data) < size:

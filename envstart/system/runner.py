@@ -8,15 +8,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
-from envstart.errors import (
-    UNREADABLE,
-    DeadlineExceededError,
-    NoResponseError,
-    ResourceError,
-    TemporaryError,
-    reason,
-    unreadable,
-)
+from envstart import errors
 from envstart.mounts import commands
 from envstart.system import command, files
 from envstart.system.command import Result
@@ -136,13 +128,13 @@ class Runner(Scheduler):
         while key in self._asking:
             # Somebody else is at it, side by side with us.
             if not await WaitUntil(self.deadline.end, lambda: key not in self._asking):
-                raise DeadlineExceededError(f"cannot tell what {argv[0]} knows: there was no time left")
+                raise errors.DeadlineExceededError(f"cannot tell what {argv[0]} knows: there was no time left")
         for answers in (self._lasting, self._answers):
             if key in answers:
                 kept: _T = answers[key]
                 return kept
         self._asking.add(key)
-        last, kind = "", TemporaryError
+        last, kind = "", errors.TemporaryError
         try:
             for _ in range(2 if timeout is None else 1):
                 # A quarter of what is left, for the same reasons as for the mount table.
@@ -151,8 +143,9 @@ class Runner(Scheduler):
                 result = await self.run(argv, timeout=limit, use_rollback_reserve=True, read_only=True, secret=secret)
                 try:
                     answer = parse(result)
-                except UNREADABLE as error:
-                    last, kind = unreadable(error), TemporaryError if result.status is not None else NoResponseError
+                except errors.UNREADABLE as error:
+                    kind = errors.TemporaryError if result.status is not None else errors.NoResponseError
+                    last = errors.unreadable(error)
                     continue
                 if lasting:
                     self._lasting[key] = answer
@@ -198,7 +191,7 @@ def _start(path: str, argv: Sequence[str], text: str | None, output: tuple[int, 
         given = None if text is None else files.for_input(text)
         return command.start(path, argv, environment, (given, *output), keep)
     except OSError as error:
-        raise ResourceError(f"cannot run {argv[0]}: {reason(error)}") from None
+        raise errors.ResourceError(f"cannot run {argv[0]}: {errors.reason(error)}") from None
     finally:
         if given is not None:
             os.close(given)
