@@ -109,8 +109,8 @@ def main() -> int:
     for user in users:
         print(f"uninstall: {user}", file=sys.stderr)
     if users and not options.force:
-        text = f"cannot remove envstart from {options.prefix}: it is in use; make uninstall FORCE=1 does not mind"
-        print(f"uninstall: {text}", file=sys.stderr)
+        hint = f"to remove it all the same: make uninstall FORCE=1 PREFIX={options.prefix}"
+        print(f"uninstall: cannot remove envstart: it is in use; {hint}", file=sys.stderr)
         return os.EX_TEMPFAIL
     top = Path(f"{options.destdir}{options.prefix}")
     count, left = remove(options.stage / options.prefix.lstrip("/"), top)

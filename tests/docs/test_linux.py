@@ -82,7 +82,7 @@ def test_what_hangs_holds_up_no_unit(unit: Path) -> None:
 
 def test_a_timer_has_its_service_and_is_asked_for() -> None:
     timers = [unit for unit in UNITS if unit.suffix == ".timer"]
-    assert len(timers) == 2
+    assert len(timers) == 3
     for timer in timers:
         assert timer.with_suffix(".service") in UNITS
         assert values(timer, "WantedBy") == ["timers.target"]
@@ -96,6 +96,7 @@ def test_the_unit_stops_after_its_users_and_before_what_it_uses() -> None:
         "network-online.target": {"network.target", "glusterd.service"},
         "open-iscsi.service": {"network-online.target", "iscsid.service"},
         "rbdmap.service": {"network-online.target"},
+        "iscsid.service": {"network.target"},
         "remote-fs-pre.target": {"open-iscsi.service", "rbdmap.service"},
         "remote-fs.target": {"remote-fs-pre.target"},
         "systemd-user-sessions.service": {"remote-fs.target", "network.target"},

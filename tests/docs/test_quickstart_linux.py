@@ -90,7 +90,7 @@ def test_the_backends_of_linux_are_named() -> None:
     assert {f"`{name}`" for name in registry.NAMES} <= set(re.findall("`[a-z]+`", PAGE))
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"\benvstart@?[-a-z]*\.(?:service|timer)", PAGE))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\benvstart[-a-z]*@?[a-z]*\.(?:service|timer)", PAGE))))
 def test_a_unit_that_is_named_exists(name: str) -> None:
     assert (ROOT / "linux" / "systemd" / re.sub("@[a-z]+", "@", name)).exists()
 
