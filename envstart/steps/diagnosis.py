@@ -6,7 +6,6 @@ Matched is text, as printed with LC_ALL=C; errno numbers differ between systems,
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from envstart.errors import (
     ConfigError,
@@ -18,11 +17,8 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.paths import is_below
+from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system.command import Result
-from envstart.system.host import Host
-
-if TYPE_CHECKING:
-    from envstart.steps.mount import Mount
 
 # (words, kind of error, what to do); the first row that fits counts.
 Rows = tuple[tuple[str, type[EnvstartError], str], ...]
@@ -98,16 +94,7 @@ def first(rows: Rows, words: str, doing: str) -> EnvstartError | None:
     return None
 
 
-async def explain(host: Host, mount: Mount, result: Result, doing: str) -> EnvstartError:
-    """Return why a mount command has mounted nothing; of an NFS server that takes more than its words."""
-    if mount.fstype != "nfs":
-        return _no_source(mount, result, doing) or mount.diagnose(result, doing)
-    from envstart.steps import nfs_failure
-
-    return await nfs_failure.explain(host, mount, result, doing)
-
-
-def _no_source(mount: Mount, result: Result, doing: str) -> EnvstartError | None:
+def no_source(mount: ConfiguredMount, result: Result, doing: str) -> EnvstartError | None:
     """Return the error for a directory of this host that is not there to be shown elsewhere; else None.
 
     mount_nullfs(8) names as much of its path as there is, mount(8) of Linux all of it, as a special device.

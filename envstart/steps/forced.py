@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from envstart.config import remedies
+from envstart.config.schema import boolean
 from envstart.environment import Environment
 from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, PermissionDeniedError, TemporaryError
 from envstart.mounts import commands
 from envstart.mounts.table import Entry, Table
 from envstart.paths import is_below
 from envstart.steps import unmount as plain
+from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system.host import Host
 
 # Seconds for Linux to take a mount out of the table, whatever it waits for then.
@@ -46,7 +49,41 @@ def lines(platform: str, table: Table, entry: Entry, *, unresponsive: bool, alon
     return [commands.unmount_unresponsive(platform, "nfs", entry.point), *children, *([last] if kept else [])]
 
 
-async def own_places(host: Host, environment: Environment) -> list[str]:
+async def check(mount: ConfiguredMount, host: Host, entry: Entry, *, asked: bool = False) -> None:
+    """Raise TemporaryError if a forced unmount of ENTRY would harm others, or the host.
+
+    Others: if something lies on it that is not the jail's or VM's own, or it shows an NFS mount that is not. The host:
+    only somebody who has ``asked`` for it by hand, or by STOP_FORCE, may endanger that.
+    """
+    if host.platform != "freebsd":
+        return
+    own = await _own_places(host, mount.environment)
+    table = await host.mounts()
+    lower = below(table, entry) if mount.borrowed and entry.fstype == "nullfs" else None
+    if lower is not None and lower.kind == "nfs" and entry.point in host.unresponsive:
+        raise TemporaryError(
+            f"cannot unmount {entry.point}: it shows {entry.source} of {lower} on {lower.point}, which gives no answer",
+            hint=f"unmount that first, or wait for {lower.server}",
+        )
+    if others := foreign(table, entry, own):
+        raise TemporaryError(
+            f"cannot unmount {entry.point} by force: {', '.join(others[:_NAMED])} lies on it, and does not belong to "
+            "it alone",
+            hint="unmount that first",
+        )
+    if mount.spec.lockd and await _lockd_runs(host):
+        danger = "a forced unmount of NFSv3 while rpc.lockd(8) runs can crash the host (umount(8), -f)"
+        if not (asked or boolean(mount.config.text("STOP_FORCE"))):
+            workdir = mount.environment.workdir
+            again = remedies.known("recover", [mount.environment.name], [workdir] if workdir else [])
+            raise TemporaryError(
+                f"cannot unmount {entry.point} by force: {danger}, which nolockd in MOUNT_NFS_OPT avoids",
+                hint=f"service lockd onestop, or: {again}",
+            )
+        host.report.warn(f"{entry.point}: {danger}; nolockd in MOUNT_NFS_OPT avoids that")
+
+
+async def _own_places(host: Host, environment: Environment) -> list[str]:
     """Return the directories below which a mount belongs to this jail or VM alone, as the mount table names them.
 
     They are its own, and where CBSD mounts the root of a jail (docs/cbsd.md#paths-of-a-jail).
@@ -77,31 +114,30 @@ def below(table: Table, entry: Entry) -> Entry | None:
     return min(others, key=lambda other: len(other.root), default=None)
 
 
-async def check_is_safe(host: Host, entry: Entry, own: Sequence[str], *, borrowed: bool) -> None:
-    """Raise TemporaryError if ENTRY cannot be unmounted by force without harm to others.
+async def shown_by(host: Host, entry: Entry) -> str:
+    """Return what answers for a bind or nullfs mount, for people: the mount that it shows, if that is known."""
+    lower = below(await host.mounts(), entry)
+    return f"{lower} on {lower.point}" if lower is not None else str(entry)
 
-    That is so if something lies on it that is not below a directory of OWN, or if it shows (``borrowed``) an NFS mount
-    that is not ours.
-    """
-    if host.platform != "freebsd":
-        return
-    table = await host.mounts()
-    lower = below(table, entry) if borrowed and entry.fstype == "nullfs" else None
-    if lower is not None and lower.kind == "nfs" and entry.point in host.unresponsive:
+
+async def wait_for_answer(mount: ConfiguredMount, host: Host, entry: Entry) -> None:
+    """Wait for a file system that others use too, until the deadline; TemporaryError then."""
+    what = await shown_by(host, entry)
+    if not host.rehearsing:
+        host.report.note(f"{entry.point}: waiting for {what}, which gives no answer")
+        host.unresponsive.discard(entry.point)
+    try:
+        answers = await plain.answers(host, entry.point, host.deadline.left())
+    except DeadlineExceededError:
+        answers = False
+    if not answers:
         raise TemporaryError(
-            f"cannot unmount {entry.point}: it shows {entry.source} of {lower} on {lower.point}, which gives no answer",
-            hint=f"unmount that first, or wait for {lower.server}",
-        )
-    others = foreign(table, entry, own)
-    if others:
-        raise TemporaryError(
-            f"cannot unmount {entry.point} by force: {', '.join(others[:_NAMED])} lies on it, and does not belong to "
-            "it alone",
-            hint="unmount that first",
+            f"cannot use {entry.point}: {mount.source} is mounted there, and {what} gives no answer; it is not "
+            "touched, since others use it too"
         )
 
 
-async def lockd_runs(host: Host) -> bool:
+async def _lockd_runs(host: Host) -> bool:
     """Tell if rpc.lockd(8) runs; what cannot be told is taken for a yes.
 
     While it does, the kernel hands it each file of a forced unmount (nlm_reclaim() in sys/nlm/nlm_advlock.c).

@@ -1,6 +1,6 @@
 """A file system on a directory, as it is configured, and what there is of it.
 
-Nothing here changes the machine: mount_removal.py takes a mount away, mount.py brings it.
+Nothing here changes the machine: mount.py does.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ class MountState(ConfiguredMount):
             if seen.status == plan.MOUNTED and (lost := await self.why_lost(host)):
                 return plan.Observation(plan.BROKEN, lost)
         except (errors.EnvstartError, OSError) as error:
-            from envstart.steps import recovery
-
-            if isinstance(error, errors.NoResponseError) and await recovery.hidden(self, host) is not None:
+            if isinstance(error, errors.NoResponseError) and await unmount.hanging(host, self) is not None:
                 text = "an unmount of it hangs, so that the mount table leaves it out"
                 return plan.Observation(plan.NO_ANSWER, text)
             return plan.Observation(plan.UNKNOWN, str(error))

@@ -15,7 +15,7 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.steps import diagnosis
-from envstart.steps.mount import Mount
+from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system import network
 from envstart.system.command import Result
 from envstart.system.host import Host
@@ -85,7 +85,7 @@ def daemons(options: tuple[str, ...]) -> dict[str, str]:
     return needed
 
 
-async def explain(host: Host, mount: Mount, result: Result, doing: str) -> EnvstartError:
+async def explain(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> EnvstartError:
     """Return why nothing is mounted; ``doing`` is "mount SOURCE on DIR"."""
     lines = [line for line in result.err.splitlines() if _WARNING not in line]
     result = Result(result.status, result.out, "\n".join(lines), result.seconds, result.alive)
@@ -106,7 +106,7 @@ def _says(result: Result, *texts: str) -> bool:
     return any(text in result.words for text in texts)
 
 
-async def _address(host: Host, mount: Mount, result: Result, doing: str) -> EnvstartError | None:
+async def _address(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> EnvstartError | None:
     """Tell if the server's name does resolve, but to no address that the options allow.
 
     mount_nfs(8) then fails without a word (getnfsargs() in sbin/mount_nfs/mount_nfs.c), mount.nfs says that there is no
@@ -130,7 +130,7 @@ async def _address(host: Host, mount: Mount, result: Result, doing: str) -> Envs
     return None
 
 
-async def _daemon(host: Host, mount: Mount, result: Result, doing: str) -> EnvstartError | None:
+async def _daemon(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> EnvstartError | None:
     """Tell if a daemon does not run that an option needs."""
     for name, option in daemons(mount.options).items():
         if not _says(result, *_WITHOUT[name]):
@@ -149,7 +149,7 @@ async def _daemon(host: Host, mount: Mount, result: Result, doing: str) -> Envst
     return None
 
 
-async def _refused(host: Host, mount: Mount, result: Result, doing: str) -> EnvstartError:
+async def _refused(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> EnvstartError:
     """Tell what of the ways to be refused is left for root."""
     jailed = ""
     if host.platform == "freebsd":

@@ -20,6 +20,7 @@ from envstart.errors import (
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
 from envstart.steps import diagnosis
+from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system import probe
 from envstart.system.command import Result
 from envstart.system.host import Host
@@ -50,6 +51,26 @@ async def answers(host: Host, point: str, timeout: float) -> bool:
     except OSError:
         pass
     return True
+
+
+async def hanging(host: Host, mount: ConfiguredMount) -> Entry | None:
+    """Return the mount if FreeBSD's table leaves it out, since an unmount of it hangs (getfsstat(2)); else None.
+
+    Whoever looks at the directory waits for the server then.
+    """
+    if host.platform != "freebsd" or mount.fstype != "nfs":
+        return None
+    parent, _, name = mount.point.rpartition("/")
+    try:
+        point = f"{(await host.real(parent or '/')).rstrip('/')}/{name}"
+    except (NoResponseError, DeadlineExceededError):
+        point = mount.point
+    if (await host.mounts()).at(point):
+        return None
+    try:
+        return None if await answers(host, point, mount.probe_timeout) else Entry(mount.source, point, "nfs")
+    except DeadlineExceededError:
+        return None
 
 
 async def unmount(host: Host, entry: Entry, attempts: int = 0, *, kill: bool = False, spare: float = 0.0) -> None:
