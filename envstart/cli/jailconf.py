@@ -21,7 +21,7 @@ from envstart.cbsd import links
 from envstart.cli.arguments import CONFIG, Verbs, add_verb
 from envstart.config.schema import ALNUM
 from envstart.errors import UsageError
-from envstart.steps.thin_fstab import SKELETON
+from envstart.steps.thin_keys import SKELETON
 from envstart.system.log import Report, tell
 
 # What needs no quotes in jail.conf(5), and what jail(8) hands to its commands without a shell.

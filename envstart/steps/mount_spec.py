@@ -17,6 +17,9 @@ from envstart.system.host import Host
 if TYPE_CHECKING:
     from envstart.steps.block import Block
 
+# Seconds for a nullfs mount, which asks nobody: if it takes longer, what it lies on is dead.
+NULLFS_TIMEOUT = 10
+
 
 class MountSpec(NamedTuple):
     """A mount of ``source`` on ``point``."""

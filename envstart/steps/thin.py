@@ -1,8 +1,8 @@
 """Thin jails: one base for many, read-only on the data directory, and what is a jail's own read-write in it.
 
 The layout is the FreeBSD Handbook's: ``etc``, ``var`` and the like are links in the base that lead into ``skeleton``
-(docs/cbsd.md#thin-jails). Further directories come from a file (thin_fstab.py). How mount_nullfs(8) behaves is in
-docs/freebsd.md#nullfs.
+(docs/cbsd.md#thin-jails). Further directories come from THIN_FSTAB, a file in the form of fstab(5). How mount_nullfs(8)
+behaves is in docs/freebsd.md#nullfs.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import shlex
 from collections.abc import Collection
 
 from envstart.config import common
-from envstart.config.load import Config
-from envstart.config.schema import ALNUM, NAME, Option, directory
+from envstart.config.directories import Directory
+from envstart.config.load import Config, mistakes, trusted_text
+from envstart.config.schema import directory
 from envstart.environment import Environment
 from envstart.errors import (
     ConfigError,
@@ -23,79 +24,130 @@ from envstart.errors import (
     TemporaryError,
     reason,
 )
+from envstart.mounts.table import unvis
+from envstart.paths import is_below
 from envstart.steps import mountpoint
 from envstart.steps.mount import Mount
-from envstart.steps.mount_spec import MountSpec
-from envstart.steps.thin_fstab import SKELETON, THIN_FSTAB, Line, read
-from envstart.system import filesystem
+from envstart.steps.mount_spec import NULLFS_TIMEOUT, MountSpec
+from envstart.steps.thin_keys import BASE_DIR, SKELETON, SKELETON_DIR, THIN_FSTAB
+from envstart.system import filesystem, process
 from envstart.system.command import Result
 from envstart.system.host import Host
 
-# Seconds for a nullfs mount, which asks nobody: if it takes longer, what it lies on is dead.
-ATTEMPT_TIMEOUT = 10
 # Links of the base, and where they lead: what a jail writes.
 LINKS = {name: f"{SKELETON}/{name}" for name in ("etc", "home", "root", "tmp", "usr/local", "var")}
-_LETTERS = ALNUM | set("_-.:")
+# fstab(5) wants one of the first two; mount_nullfs(8) takes whatever it does not know without a word.
+_MODES = ("ro", "rw")
+_KNOWN = (*_MODES, "noexec", "nosuid", "nosymfollow", "noatime", "cache", "nocache")
+# For mount -a, not for the file system (docs/freebsd.md#mount).
+_SWALLOWED = ("late", "noauto")
+# Directories of such files that have been asked in this run, a thousand environments have theirs in one: who waits for
+# them still, or 0.
+_WAITING: dict[str, int] = {}
+# fstab(5): a line with this option is passed over.
+_IGNORED = "xx"
 
 
-def dataset(value: str) -> str:
-    """Return the name of a file system, POOL/NAME; ValueError."""
-    parts = value.split("/")
-    if not all(part and _LETTERS.issuperset(part) for part in parts) or not parts[0][0].isalpha():
-        raise ValueError("is no dataset: POOL/NAME, of letters, digits and _ - . :")
-    return value
+class Line(Directory):
+    """A directory of a thin jail, with the options of its mount one by one."""
+
+    __slots__ = ("options",)
+
+    def __init__(self, root: str, path: str, point: str, options: tuple[str, ...]) -> None:
+        """Name it after where it lies in the data directory ``root``."""
+        inside = point[len(root) :]
+        super().__init__(SKELETON if inside == f"/{SKELETON}" else f"data{inside}", path, point)
+        self.options = options
 
 
-def snapshot(value: str) -> str:
-    """Return the name of a snapshot, DATASET@NAME; ValueError."""
-    name, sign, label = value.partition("@")
-    if not sign or not label or not _LETTERS.issuperset(label):
-        raise ValueError("is no snapshot: DATASET@NAME")
-    dataset(name)
-    return value
+def inputs(path: str, timeout: float) -> dict[str, str]:
+    """Read the file of THIN_FSTAB, without its comments; its lines keep their numbers.
+
+    ConfigError, TemporaryError if its server is dead, PermissionDeniedError if somebody else could have written it.
+    """
+    rows = [" ".join(_fields(row)) for row in _text(path, timeout).split("\n")]
+    return {"THIN_FSTAB": "\n".join(rows).rstrip("\n")}
 
 
-OPTIONS = (
-    BASE_DIR := Option(
-        "BASE_DIR",
-        directory,
-        "",
-        "thin jail: directory of this host with the base, which all jails share; it is mounted read-only on the data "
-        "directory, in place of NULLFS_DATA_DIR",
-        "no thin jail",
-        placeholders=(NAME,),
-    ),
-    SKELETON_DIR := Option(
-        "SKELETON_DIR",
-        directory,
-        "",
-        "thin jail: directory of this host with what is the jail's own, mounted read-write on skeleton in the data "
-        "directory",
-        "NULLFS_ROOT_DIR/skeleton/NAME",
-        placeholders=(NAME,),
-    ),
-    THIN_FSTAB,
-    ZFS_CLONE := Option(
-        "ZFS_CLONE",
-        dataset,
-        "",
-        "ZFS: dataset that is mounted on SKELETON_DIR (without a thin jail: NULLFS_DATA_DIR/NAME) unless it is there "
-        "already",
-        "no ZFS",
-        placeholders=(NAME,),
-    ),
-    ZFS_SKELETON_SNAPSHOT := Option(
-        "ZFS_SKELETON_SNAPSHOT",
-        snapshot,
-        "",
-        "ZFS: snapshot that ZFS_CLONE is cloned from when it is missing; a clone is never destroyed",
-        "ZFS_CLONE must be there",
-    ),
-)
+def _text(path: str, timeout: float) -> str:
+    """Read a file that can lie where the bases do, on a server, as trusted_text(); TemporaryError if that is dead."""
+    place = path.rpartition("/")[0]
+    if place not in _WAITING:
+        answers, child = process.within(timeout, filesystem.opens, [path])
+        _WAITING[place] = 0 if answers is not None else child.pid
+    if _WAITING[place]:
+        raise TemporaryError(
+            f"cannot read {path}: no answer in {timeout:.0f} s (pid {_WAITING[place]} waits for it)",
+            hint="is it on a dead server?",
+        )
+    return trusted_text(path)
+
+
+def read(text: str, path: str, root: str) -> list[Line]:
+    """Return the lines with nullfs mounts on ``root`` and below it; ConfigError with every mistake and its line."""
+    lines: list[Line] = []
+    problems: list[tuple[int, str]] = []
+    seen: dict[str, int] = {}
+    for number, row in enumerate(text.split("\n"), 1):
+        fields = _fields(row)
+        if not fields:
+            continue
+        try:
+            line = _line(fields, root)
+            if line is None:
+                continue
+            if line.point in seen:
+                raise ValueError(f"mounts on {line.point}, as line {seen[line.point]} does")
+        except ValueError as error:
+            problems.append((number, str(error)))
+            continue
+        seen[line.point] = number
+        lines.append(line)
+    if problems:
+        raise mistakes(path, problems, ("nullfs",))
+    return lines
+
+
+def _fields(row: str) -> list[str]:
+    """Split a line where fstab(5) ends a field, since a name can have other spaces; none for a comment."""
+    fields = [field for field in row.rstrip().replace("\t", " ").split(" ") if field]
+    return [] if fields and fields[0].startswith("#") else fields
+
+
+def _line(fields: list[str], root: str) -> Line | None:
+    """Return what a line of fstab(5) says, None if it is to be passed over; ValueError with what is wrong with it."""
+    if not 4 <= len(fields) <= 6 or not all(field.isdigit() for field in fields[4:]):
+        raise ValueError("is not SOURCE DIRECTORY nullfs OPTIONS, with 0 0 after it or without; a blank is \\040")
+    fstype, options = fields[2], tuple(option for option in fields[3].split(",") if option not in _SWALLOWED)
+    if _IGNORED in options:
+        return None
+    # The first: what another type has for a source need not be a path.
+    if fstype != "nullfs":
+        raise ValueError(f"is of type {fstype}: only nullfs is mounted here; leave other types to jail(8) or CBSD")
+    source, point = _path(fields[0]), _path(fields[1])
+    unknown = [option for option in options if option not in _KNOWN]
+    if unknown:
+        raise ValueError(f"has the option {unknown[0]!r}, which mount_nullfs(8) would ignore without a word")
+    if len(set(options) & set(_MODES)) != 1:
+        raise ValueError("says neither ro nor rw, or both")
+    if not is_below(point, root):
+        raise ValueError(f"mounts on {point}, which is not in the data directory {root}; write the whole path")
+    if point == root and "ro" not in options:
+        raise ValueError("mounts the base read-write, so that a jail could change it for all; write ro")
+    return Line(root, source, point, options)
+
+
+def _path(field: str) -> str:
+    """Return the path that a field of fstab(5) names; ValueError."""
+    plain = unvis(field)
+    try:
+        return directory(plain)
+    except ValueError as error:
+        raise ValueError(f"has {plain}, which {error}") from None
 
 
 def lines(environment: Environment, config: Config, store: str) -> list[Line]:
-    """Return the mounts of a thin jail: base, skeleton, the rest of THIN_FSTAB; none if it is none. ConfigError."""
+    """Return the mounts of a thin jail: base, skeleton, the rest of THIN_FSTAB. ConfigError."""
     root = environment.data
     base, skeleton, path = config[BASE_DIR], config[SKELETON_DIR], config[THIN_FSTAB]
     rows = read(config.inputs["THIN_FSTAB"], path, root) if path else []
@@ -104,22 +156,11 @@ def lines(environment: Environment, config: Config, store: str) -> list[Line]:
         if value and point in given:
             raise ConfigError(f"cannot mount two directories on {point}: {key} is set, and {path} has a line for it")
     if base is None and root not in given:
-        if skeleton or path:
-            raise ConfigError(f"cannot make a thin jail of {environment.name} without a base: set BASE_DIR")
-        return []
+        raise ConfigError(f"cannot make a thin jail of {environment.name} without a base: set BASE_DIR")
     own = skeleton or f"{store.rstrip('/')}/{SKELETON}/{environment.name}"
     first = given.pop(root, None) or Line(root, base or "", root, ("ro",))
     second = given.pop(f"{root}/{SKELETON}", None) or Line(root, own, f"{root}/{SKELETON}", ("rw",))
     return [first, second, *given.values()]
-
-
-def warnings(config: Config) -> list[str]:
-    """Return doubts about the configuration of a thin jail."""
-    return [
-        f"{key.name} is {config[key]} for every jail: two jails would write to the same files"
-        for key in (SKELETON_DIR, ZFS_CLONE)
-        if config[key] and NAME not in config.text(key.name) and not config.origin(key.name).endswith("]")
-    ]
 
 
 class Base(Mount):
@@ -197,7 +238,7 @@ def steps(layers: list[Line], beside: Collection[str], environment: Environment,
             line.options,
             line.path,
             line.point,
-            ATTEMPT_TIMEOUT,
+            NULLFS_TIMEOUT,
             # No jail can write where the base, or its whole skeleton, lies.
             resolve_within="" if line.name in ("data", SKELETON) else "/",
             required=tuple(LINKS) if line.name == SKELETON else None,

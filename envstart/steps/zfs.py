@@ -22,10 +22,11 @@ from envstart.errors import (
     UnavailableError,
 )
 from envstart.mounts.table import Entry
-from envstart.steps import diagnosis, thin
+from envstart.steps import diagnosis
 from envstart.steps.block import Block, only_on_freebsd
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
+from envstart.steps.thin_keys import ZFS_SKELETON_SNAPSHOT
 from envstart.system.command import Result
 from envstart.system.host import Host
 
@@ -151,7 +152,7 @@ class Dataset(Mount):
 
 def steps(environment: Environment, config: Config, name: str, point: str) -> list[Step]:
     """Return the dataset of ZFS_CLONE, and its mount on ``point``."""
-    clone = Clone(name, config[thin.ZFS_SKELETON_SNAPSHOT])
+    clone = Clone(name, config[ZFS_SKELETON_SNAPSHOT])
     # It asks the pool, which can be busy with what is being freed.
     timeout = config[common.TIMEOUT]
     spec = MountSpec("dataset", "zfs", ("rw",), name, point, timeout, lower=clone)

@@ -77,14 +77,9 @@ LONG = SHORT | {f"envstart.{name}" for name in """
     config.schema config.shell
     engine.circuit_breaker engine.executor engine.locking engine.plan engine.record engine.registry engine.retry
     environment errors hooks.dispatch hooks.remember lifecycle lifecycle.stopping
-<<<<<<< HEAD
     mounts.commands
-    steps steps.diagnosis steps.health steps.mount steps.mount_removal steps.mount_spec steps.mount_state
-=======
-    mounts.commands mounts.commands_freebsd mounts.commands_linux mounts.vis
     steps steps.diagnosis steps.health steps.mount steps.mount_spec steps.mount_state
->>>>>>> c4259ee (The taking away of a mount is a part of its step, and what harms others is forced.py's: no circle inside a package, which import-linter holds)
-    steps.mountpoint steps.sources steps.symlinks steps.thin steps.thin_fstab
+    steps.mountpoint steps.sources steps.symlinks steps.thin_keys
     steps.unmount system.command system.files system.filesystem system.host system.log
     system.loop system.mount_cache system.prober system.progress system.runner
     system.scheduler

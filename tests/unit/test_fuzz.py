@@ -32,7 +32,7 @@ from envstart.errors import ConfigError, EnvstartError, TemporaryError, UsageErr
 from envstart.hooks import unchanged
 from envstart.mounts import table as tables
 from envstart.mounts import table_freebsd, table_linux
-from envstart.steps import thin_fstab, zfs
+from envstart.steps import thin, zfs
 from envstart.storage import (
     devices_freebsd,
     hast_resource,
@@ -321,7 +321,7 @@ THIN = b"""/thin/base /usr/jails/jails-data/env1-data nullfs ro 0 0
 def test_the_fstab_of_a_thin_jail(text: bytes) -> None:
     root = jail().data
     try:
-        lines = thin_fstab.read(os.fsdecode(text), "/thin/fstab", root)
+        lines = thin.read(os.fsdecode(text), "/thin/fstab", root)
     except ConfigError as error:
         clear(error)
         return

@@ -13,7 +13,7 @@ from jail_conf import filled, jail, statements, tokens
 
 from envstart.cli import jailconf
 from envstart.errors import UsageError
-from envstart.steps import thin_fstab
+from envstart.steps import thin
 
 ROOT = Path(__file__).resolve().parents[3]
 # What the two documents that the layout comes from set, for all jails and for one of them.
@@ -81,7 +81,7 @@ def test_every_line_of_the_seed_is_there_but_the_fstab() -> None:
 def test_the_fstab_is_the_handbooks() -> None:
     text = jailconf.fstab(made())
     assert [line.split() for line in text.splitlines()] == [line.split() for line in SEED_FSTAB.split("\n")[1:-1]]
-    assert [line.name for line in thin_fstab.read(text, "/x", "/zdata/jails/dev-nullfs-base")] == ["data", "skeleton"]
+    assert [line.name for line in thin.read(text, "/x", "/zdata/jails/dev-nullfs-base")] == ["data", "skeleton"]
 
 
 def test_commands_come_in_the_order_of_the_seed() -> None:

@@ -12,7 +12,7 @@ from envstart.engine.plan import stages
 from envstart.errors import ConfigError
 from envstart.hooks import poststop
 from envstart.mounts.table import Entry, Table
-from envstart.steps import thin_fstab
+from envstart.steps import thin
 
 ROOT = "/j/web-root"
 
@@ -27,7 +27,7 @@ def test_lines_of_fstab() -> None:
         f"  /c/web\t{ROOT}/skeleton nullfs rw,late\n"
         f"/media/my\\040films {ROOT}/skeleton/home/a\\134b nullfs ro,nosuid,noexec 0 0\n"
     )
-    assert [(line.name, line.path, line.point, line.options) for line in thin_fstab.read(text, "/x", ROOT)] == [
+    assert [(line.name, line.path, line.point, line.options) for line in thin.read(text, "/x", ROOT)] == [
         ("data", "/base", ROOT, ("ro",)),
         ("skeleton", "/c/web", f"{ROOT}/skeleton", ("rw",)),
         ("data/skeleton/home/a\\b", "/media/my films", f"{ROOT}/skeleton/home/a\\b", ("ro", "nosuid", "noexec")),
@@ -59,7 +59,7 @@ def test_lines_of_fstab() -> None:
 )
 def test_a_wrong_line_is_told_with_its_number(line: str, mistake: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        thin_fstab.read(f"/c/web {ROOT}/skeleton nullfs rw 0 0\n\n{line}\n", "/etc/web.fstab", ROOT)
+        thin.read(f"/c/web {ROOT}/skeleton nullfs rw 0 0\n\n{line}\n", "/etc/web.fstab", ROOT)
     assert f"one mistake: /etc/web.fstab:3: {mistake}" in str(caught.value)
 
 
@@ -77,11 +77,11 @@ def test_a_wrong_line_is_told_with_its_number(line: str, mistake: str) -> None:
 )
 def test_case_c13_a_path_is_decoded_as_getfsent_does(field: str, path: str) -> None:
     """strunvis(3); AppJail writes what is no letter in octal."""
-    assert [line.path for line in thin_fstab.read(f"{field} {ROOT}/m nullfs ro\n", "/x", ROOT)] == [path]
+    assert [line.path for line in thin.read(f"{field} {ROOT}/m nullfs ro\n", "/x", ROOT)] == [path]
 
 
 def test_case_c13_a_line_that_fstab_passes_over_is_passed_over() -> None:
-    assert thin_fstab.read(f"/m {ROOT}/m nullfs xx 0 0\ntmpfs {ROOT}/tmp tmpfs rw,xx\n", "/x", ROOT) == []
+    assert thin.read(f"/m {ROOT}/m nullfs xx 0 0\ntmpfs {ROOT}/tmp tmpfs rw,xx\n", "/x", ROOT) == []
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_case_c13_a_line_that_fstab_passes_over_is_passed_over() -> None:
 )
 def test_case_c14_another_type_is_told_before_its_paths(line: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        thin_fstab.read(line, "/f", ROOT)
+        thin.read(line, "/f", ROOT)
     assert f"/f:1: is of type {line.split()[2]}: only nullfs is mounted here; leave other types to" in str(caught.value)
 
 
 def test_all_mistakes_of_a_file_are_told() -> None:
     with pytest.raises(ConfigError) as caught:
-        thin_fstab.read(f"a\nb\n/c/web {ROOT}/skeleton nullfs rw\nc\n", "/f", ROOT)
+        thin.read(f"a\nb\n/c/web {ROOT}/skeleton nullfs rw\nc\n", "/f", ROOT)
     assert [line.partition(" ")[0] for line in caught.value.details] == ["/f:1:", "/f:2:", "/f:4:"]
 
 
@@ -187,4 +187,4 @@ def test_the_lines_of_a_file_keep_their_numbers(tmp_path: Path) -> None:
     fstab = tmp_path / "fstab"
     fstab.write_text("# what is shared\n\n/a  /b\tnullfs   ro 0 0\n")
     settings = configured(tmp_path, "nullfs", NULLFS_ROOT_DIR="/thin", THIN_FSTAB=str(fstab))
-    assert thin_fstab.inputs(settings) == {"THIN_FSTAB": "\n\n/a /b nullfs ro 0 0"}
+    assert nullfs.inputs(jail(), settings) == {"THIN_FSTAB": "\n\n/a /b nullfs ro 0 0"}

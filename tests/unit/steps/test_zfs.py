@@ -10,25 +10,25 @@ from stubs import planned
 from envstart.engine.plan import stages
 from envstart.errors import ConfigError
 from envstart.mounts import commands
-from envstart.steps import thin
+from envstart.steps import thin_keys
 
 
 @pytest.mark.parametrize("value", ["pool", "pool/a-b_c.d:e/x", "z1/x"])
 def test_names_of_datasets(value: str) -> None:
-    assert thin.dataset(value) == value
-    assert thin.snapshot(f"{value}@base") == f"{value}@base"
+    assert thin_keys.dataset(value) == value
+    assert thin_keys.snapshot(f"{value}@base") == f"{value}@base"
 
 
 @pytest.mark.parametrize("value", ["", "/pool", "pool/", "pool//x", "pool/x@y", "po ol", "pool/x%y", "1pool", "-x"])
 def test_what_is_no_dataset(value: str) -> None:
     with pytest.raises(ValueError, match="is no dataset"):
-        thin.dataset(value)
+        thin_keys.dataset(value)
 
 
 @pytest.mark.parametrize("value", ["pool/x", "pool/x@", "@base", "pool/x@a@b", "pool/x@a/b"])
 def test_what_is_no_snapshot(value: str) -> None:
     with pytest.raises(ValueError, match=r"is no (snapshot|dataset)"):
-        thin.snapshot(value)
+        thin_keys.snapshot(value)
 
 
 def test_the_mount_command() -> None:
