@@ -126,7 +126,7 @@ async def _users(host: Host, plan: Plan, steps: Sequence[Mount]) -> str:
         try:
             point = await host.real(step.point)
         except NoResponseError:
-            # It is hidden (unmount.hanging()).
+            # It is hidden (MountState.hanging()).
             continue
         users = await occupancy.users(host, plan.environment, point)
         if users:

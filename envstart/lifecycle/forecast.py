@@ -11,7 +11,7 @@ from envstart.engine import circuit_breaker, executor
 from envstart.engine.plan import LOST, NOT_MOUNTED, Observation, Plan, Step, stages
 from envstart.errors import EnvstartError, TemporaryError, UnavailableError
 from envstart.lifecycle.rehearsal import Rehearsal
-from envstart.steps import mountpoint, observe, symlinks
+from envstart.steps import mountpoint, observe
 from envstart.steps.mount import Mount
 from envstart.system import rundir
 
@@ -159,5 +159,5 @@ async def _check_lock_directory() -> None:
 
 async def _prepare(host: Rehearsal, mount: Mount) -> None:
     point = await host.real(mount.point)
-    await symlinks.refuse(host, mount, point)
+    await mountpoint.refuse_links(host, mount, point)
     await mountpoint.prepare(host, mount, point, [])

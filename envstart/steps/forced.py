@@ -127,7 +127,7 @@ async def wait_for_answer(mount: ConfiguredMount, host: Host, entry: Entry) -> N
         host.report.note(f"{entry.point}: waiting for {what}, which gives no answer")
         host.unresponsive.discard(entry.point)
     try:
-        answers = await plain.answers(host, entry.point, host.deadline.left())
+        answers = await mount.answers(host, entry.point, host.deadline.left())
     except DeadlineExceededError:
         answers = False
     if not answers:
@@ -135,6 +135,16 @@ async def wait_for_answer(mount: ConfiguredMount, host: Host, entry: Entry) -> N
             f"cannot use {entry.point}: {mount.source} is mounted there, and {what} gives no answer; it is not "
             "touched, since others use it too"
         )
+
+
+def used_error(mount: ConfiguredMount, host: Host, entry: Entry, users: str) -> TemporaryError:
+    """Return the error of a start that finds its own mount of no use, while somebody uses it (``users``)."""
+    text = f"cannot use {entry.point}: {mount.source} is mounted there"
+    if entry.point not in host.unresponsive:
+        return TemporaryError(f"{text} but broken or not exported, and {users}", hint="stop it first")
+    # Before a stop CBSD runs df(1), which waits for the server too.
+    free = remedies.of_subject(host.report.planned, "recover", "--running")
+    return TemporaryError(f"{text} and gives no answer, and {users}", hint=f"wait until it answers, or: {free}")
 
 
 async def _lockd_runs(host: Host) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envstart import errors
-from envstart.config import common, remedies
+from envstart.config import common
 from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
-from envstart.steps import diagnosis, health, mountpoint, symlinks, unmount
+from envstart.steps import health, mountpoint
 from envstart.steps.mount_state import MountState
 from envstart.steps.mountpoint import Undo
 from envstart.system import filesystem
@@ -28,7 +28,13 @@ class Mount(MountState):
 
     # Whether the mount command keeps our locks until it ends (Host.run).
     keep_locks = True
-    diagnose = staticmethod(diagnosis.of_mount)
+
+    @staticmethod
+    def diagnose(result: Result, doing: str) -> errors.EnvstartError:
+        """Return the error for what the mount command said; ``doing`` is "mount SOURCE on DIR"."""
+        from envstart.steps import diagnosis
+
+        return diagnosis.of_mount(result, doing)
 
     async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
         """Return the command of mount(8) or umount(8)."""
@@ -58,7 +64,7 @@ class Mount(MountState):
             if problem := await self.check(host):
                 raise problem
             return
-        await symlinks.refuse(host, self, point)
+        await mountpoint.refuse_links(host, self, point)
         undo = Undo()
         host.on_failure(lambda: self._undo_start(host, point, undo))
         await mountpoint.prepare(host, self, point, undo.made)
@@ -82,16 +88,18 @@ class Mount(MountState):
         try:
             entry = await self.own_entry(host, await host.mounts(), point)
         except errors.ConfigError:
-            await symlinks.undo_redirected_mount(host, self, point, before)
+            await mountpoint.undo_redirected_mount(host, self, point, before)
             raise
         if entry is not None:
             if result.status != 0:
+                from envstart.steps import diagnosis
+
                 if any(words in result.words for words in diagnosis.ALREADY):
                     # Somebody else mounted it in between: not ours to take back.
                     undo.tried = False
                 host.report.warn(f"{argv[0]} failed ({result.words}), but {self.source} is mounted on {point}")
             return
-        await symlinks.undo_redirected_mount(host, self, point, before)
+        await mountpoint.undo_redirected_mount(host, self, point, before)
         error = await self._explained(host, argv[0], result, doing)
         # Another attempt would hang at the same place.
         raise errors.BlockedError(error.message, hint=error.hint) if result.alive else error
@@ -104,17 +112,19 @@ class Mount(MountState):
         """Return why nothing is mounted after a mount command."""
         if result.status == 0:
             return errors.EnvstartError(f"cannot {doing}: {program} said that it is done, but nothing is mounted there")
-        if self.fstype != "nfs":
-            return diagnosis.no_source(self, result, doing) or self.diagnose(result, doing)
-        from envstart.steps import nfs_failure
+        from envstart.steps import diagnosis, nfs_failure
 
-        return await nfs_failure.explain(host, self, result, doing)
+        if self.fstype == "nfs":
+            return await nfs_failure.explain(host, self, result, doing)
+        return diagnosis.no_source(self, result, doing) or self.diagnose(result, doing)
 
     async def _undo_start(self, host: Host, point: str, undo: Undo) -> None:
         """Undo what a failed start has done here, and nothing else (docs/promises.md, 4)."""
         if undo.tried:
             entry = await mountpoint.landed(host, self, point, _LATE if undo.cut_off else 0.0)
             if entry is not None and not self._kept(await host.mounts(), point):
+                from envstart.steps import unmount
+
                 if await self.answers(host, point, min(self.probe_timeout, host.deadline.left() / 3)):
                     await unmount.unmount(host, entry, attempts=3)
                 else:
@@ -132,29 +142,19 @@ class Mount(MountState):
         entry = await self.own_entry(host, await host.mounts(), point)
         if entry is None or await self.why_down(host):  # With its device it can come back.
             return None
-        if self.borrowed and not await self.answers(host, entry.point, self.probe_timeout):
-            from envstart.steps import forced
+        from envstart.steps import forced
 
+        if self.borrowed and not await self.answers(host, entry.point):
             await forced.wait_for_answer(self, host, entry)
             if await health.check_health(self, host, entry.point) is None:
                 return None
         if users := await self.users(host, entry.point):
-            raise self._used_error(host, entry, users)
+            raise forced.used_error(self, host, entry, users)
         return entry
-
-    def _used_error(self, host: Host, entry: Entry, users: str) -> errors.TemporaryError:
-        """Return the error of a start that finds its own mount of no use, while somebody uses it (``users``)."""
-        text = f"cannot use {entry.point}: {self.source} is mounted there"
-        if entry.point not in host.unresponsive:
-            return errors.TemporaryError(f"{text} but broken or not exported, and {users}", hint="stop it first")
-        # Before a stop CBSD runs df(1), which waits for the server too.
-        free = remedies.of_subject(host.report.planned, "recover", "--running")
-        hint = f"wait until it answers, or: {free}"
-        return errors.TemporaryError(f"{text} and gives no answer, and {users}", hint=hint)
 
     async def preflight_remove_stale(self, host: Host) -> None:
         """Raise if what is of no use cannot be taken away."""
-        if (entry := await self._stale_mount(host)) and not await self.answers(host, entry.point, self.probe_timeout):
+        if (entry := await self._stale_mount(host)) and not await self.answers(host, entry.point):
             from envstart.steps import forced
 
             await forced.check(self, host, entry)
@@ -168,7 +168,7 @@ class Mount(MountState):
     async def preflight_stop(self, host: Host) -> None:
         """Raise if it gives no answer, unless it may be unmounted by force."""
         for entry in await self._to_stop(host):
-            if await self.answers(host, entry.point, self.probe_timeout):
+            if await self.answers(host, entry.point):
                 continue
             if not self.config[common.STOP_FORCE]:
                 why = await self.why_down(host) or f"it gives no answer in {self.probe_timeout} s, and may come back"
@@ -215,6 +215,8 @@ class Mount(MountState):
         return list(reversed(stack))
 
     async def _unmount(self, host: Host, entries: Sequence[Entry]) -> None:
+        from envstart.steps import unmount
+
         spare = _FAIL_IO_RESERVE if self.config[common.STOP_FORCE] and self.lower is not None else 0.0
         for entry in entries:
             try:
@@ -238,9 +240,11 @@ class Mount(MountState):
 
     async def unmount_broken(self, host: Host, entry: Entry, *, asked: bool = False) -> None:
         """Unmount what is of no use, by force if it gives no answer or is busy."""
-        if not await self.answers(host, entry.point, self.probe_timeout):
+        if not await self.answers(host, entry.point):
             await self.force_unmount(host, entry, asked=asked)
             return
+        from envstart.steps import unmount
+
         try:
             await unmount.unmount(host, entry, attempts=1)
         except unmount.BusyError:
@@ -258,14 +262,3 @@ class Mount(MountState):
 
         await forced.check(self, host, entry, asked=asked)
         await forced.unmount(host, entry, unresponsive=unresponsive, alone=await self.alone(host, entry))
-
-    async def alone(self, host: Host, entry: Entry) -> bool:
-        """Tell whether nobody else has the file system of this mount mounted."""
-        same = sum(other.device == entry.device for other in await host.mounts()) if entry.device else 1
-        return self.fstype != "nullfs" and same == 1
-
-    async def users(self, host: Host, point: str) -> str:
-        """Return who uses what is mounted, "" if nobody does."""
-        from envstart.steps import occupancy
-
-        return await occupancy.users(host, self.environment, point)

@@ -12,6 +12,7 @@ from envstart.environment import Environment
 from envstart.errors import DeadlineExceededError, NoResponseError, PermissionDeniedError
 from envstart.mounts.table import Entry, Table, normal_source
 from envstart.paths import is_below
+from envstart.system import probe
 from envstart.system.host import Host
 
 if TYPE_CHECKING:
@@ -113,6 +114,21 @@ class ConfiguredMount(plan.Step):
         table = await host.mounts()
         stack = table.at(await self.real_point(host))
         return table.why_lost(stack[-1]) if stack else ""
+
+    async def answers(self, host: Host, point: str, timeout: float | None = None) -> bool:
+        """Tell if the mounted directory answers, be it with an error: then a plain umount comes back too."""
+        if await self.why_down(host):
+            host.unresponsive.add(point)
+            return False
+        try:
+            await host.probe(probe.probe, point, (), None, timeout=self.probe_timeout if timeout is None else timeout)
+        except NoResponseError:
+            return False
+        except DeadlineExceededError as error:
+            raise DeadlineExceededError(f"cannot unmount {point}: {error}; it is not touched") from None
+        except OSError:
+            pass
+        return True
 
     def lease(self, point: str) -> tuple[str, str] | None:
         """Return the two files that say which node uses the jail or VM (see probe.look); None without LEASE."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from envstart import errors
 from envstart.engine import circuit_breaker, plan
 from envstart.mounts.table import Entry, Table
-from envstart.steps import health, mountpoint, sources, unmount
+from envstart.steps import health, mountpoint, sources
 from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system.host import Host
 
@@ -28,7 +28,7 @@ class MountState(ConfiguredMount):
             if seen.status == plan.MOUNTED and (lost := await self.why_lost(host)):
                 return plan.Observation(plan.BROKEN, lost)
         except (errors.EnvstartError, OSError) as error:
-            if isinstance(error, errors.NoResponseError) and await unmount.hanging(host, self) is not None:
+            if isinstance(error, errors.NoResponseError) and await self.hanging(host) is not None:
                 text = "an unmount of it hangs, so that the mount table leaves it out"
                 return plan.Observation(plan.NO_ANSWER, text)
             return plan.Observation(plan.UNKNOWN, str(error))
@@ -85,9 +85,32 @@ class MountState(ConfiguredMount):
         (await mountpoint.inspect(host, self, table, point)).settle()
         return stack[0]
 
-    async def answers(self, host: Host, point: str, timeout: float) -> bool:
-        """Tell if the mounted directory answers, be it with an error."""
-        if await self.why_down(host):
-            host.unresponsive.add(point)
-            return False
-        return await unmount.answers(host, point, timeout)
+    async def hanging(self, host: Host) -> Entry | None:
+        """Return the mount if FreeBSD's table leaves it out, since an unmount of it hangs (getfsstat(2)); else None.
+
+        Whoever looks at the directory waits for the server then.
+        """
+        if host.platform != "freebsd" or self.fstype != "nfs":
+            return None
+        parent, _, name = self.point.rpartition("/")
+        try:
+            point = f"{(await host.real(parent or '/')).rstrip('/')}/{name}"
+        except (errors.NoResponseError, errors.DeadlineExceededError):
+            point = self.point
+        if (await host.mounts()).at(point):
+            return None
+        try:
+            return None if await self.answers(host, point) else Entry(self.source, point, "nfs")
+        except errors.DeadlineExceededError:
+            return None
+
+    async def alone(self, host: Host, entry: Entry) -> bool:
+        """Tell whether nobody else has the file system of this mount mounted."""
+        same = sum(other.device == entry.device for other in await host.mounts()) if entry.device else 1
+        return self.fstype != "nullfs" and same == 1
+
+    async def users(self, host: Host, point: str) -> str:
+        """Return who uses what is mounted, "" if nobody does."""
+        from envstart.steps import occupancy
+
+        return await occupancy.users(host, self.environment, point)

@@ -1,4 +1,9 @@
-"""The directory that is to be mounted on: what is there, what has to be made, and what the mount will hide."""
+"""The directory that is to be mounted on: what is there, what has to be made, what the mount will hide, and links.
+
+A link can be made at any moment by who is root in a directory on the way: the root of a jail in its data, who runs the
+storage in all that it holds. Followed, it would lead a mount over a directory of the host, or show that to the jail. So
+it is looked for right before the mount, and after it where the mount has landed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,15 @@ from collections.abc import Sequence
 
 from envstart.config import common
 from envstart.engine.plan import MOUNTED, NOT_MOUNTED, STACKED, WRONG_SOURCE, Observation
-from envstart.errors import ConfigError, DeadlineExceededError, NoResponseError, NotFoundError, TemporaryError, reason
+from envstart.errors import (
+    ConfigError,
+    DeadlineExceededError,
+    NoResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    TemporaryError,
+    reason,
+)
 from envstart.mounts.table import Entry, Table
 from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system import filesystem
@@ -124,3 +137,58 @@ async def landed(host: Host, mount: ConfiguredMount, point: str, timeout: float)
                 return None
             host.invalidate()
             await host.sleep(0.1)
+
+
+async def refuse_links(host: Host, mount: ConfiguredMount, point: str) -> None:
+    """Raise PermissionDeniedError if a link that others could have made leads mount point or source elsewhere."""
+    if not (mount.enclosing or mount.resolve_within):
+        return
+    doing = f"cannot mount {mount.source} on {point}"
+    try:
+        expected, actual = await _ways(host, mount, point)
+    except (NoResponseError, DeadlineExceededError) as error:
+        raise TemporaryError(f"{doing}: one of them gives {error}") from None
+    for real, path in zip(actual, expected):
+        if real != path:
+            raise PermissionDeniedError(f"{doing}: a link leads to {real}", hint="name a directory without links")
+
+
+async def undo_redirected_mount(host: Host, mount: ConfiguredMount, point: str, before: Table) -> None:
+    """Take away what a mount command has brought by way of a link that was made since refuse_links().
+
+    PermissionDeniedError then. ``before``: the mount table as it was before the command.
+    """
+    if not (mount.enclosing or mount.resolve_within):
+        return
+    expected, actual = await _ways(host, mount, point)
+    if actual == expected:
+        return
+    real, source = actual[0], mount.source
+    if mount.fstype == "nullfs":
+        source = actual[1] if mount.resolve_within else await host.real(source)
+    table = await host.mounts()
+    stack = table.at(real)
+    if len(stack) > len(before.at(real)) and table.shows(
+        stack[-1], mount.fstype, source, linux=host.platform == "linux"
+    ):
+        from envstart.steps import unmount
+
+        await unmount.unmount(host, stack[-1], attempts=1)
+        raise PermissionDeniedError(
+            f"cannot mount {mount.source} on {point}: it came to be {source} on {real}, by a link that somebody has "
+            "made just now, and was taken away",
+            hint="find out who, and start again",
+        )
+
+
+async def _ways(host: Host, mount: ConfiguredMount, point: str) -> tuple[list[str], list[str]]:
+    """Return mount point and source, as they should be and as they really are now.
+
+    The source only if it lies inside something. Now: not what was known of them before what they lie in was mounted.
+    """
+    expected = [point]
+    if mount.resolve_within:
+        expected.append(await mount.source_in_place(host))
+    mounted = frozenset((await host.mounts()).points)
+    answers = await host.call_with_timeout(filesystem.resolve, expected, mounted, timeout=mount.probe_timeout)
+    return expected, [real for real, _ in answers]

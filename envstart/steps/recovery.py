@@ -8,7 +8,7 @@ from envstart.engine.locking import Locks
 from envstart.engine.plan import Plan
 from envstart.errors import NoResponseError, NotFoundError, PermissionDeniedError, TemporaryError
 from envstart.mounts import commands
-from envstart.steps import forced, health, unmount
+from envstart.steps import forced, health
 from envstart.steps.mount import Mount
 from envstart.system.host import Host
 
@@ -19,13 +19,13 @@ async def lines(mount: Mount, host: Host) -> list[tuple[str, ...]]:
         point = await mount.real_point(host)
         entry = next(iter((await host.mounts()).at(point)[-1:]), None)
     except NoResponseError:
-        entry = await unmount.hanging(host, mount)
+        entry = await mount.hanging(host)
         if entry is None:
             raise
         host.unresponsive.add(entry.point)
     if entry is None:
         return []
-    if await mount.answers(host, entry.point, mount.probe_timeout):
+    if await mount.answers(host, entry.point):
         return [commands.unmount(host.platform, entry.kind, entry.point)]
     if mount.borrowed:
         lower = await forced.shown_by(host, entry)
@@ -44,12 +44,12 @@ async def recover(mount: Mount, host: Host) -> None:
     try:
         point = await mount.real_point(host)
     except NoResponseError:
-        entry = await unmount.hanging(host, mount)
+        entry = await mount.hanging(host)
         if entry is None:
             raise
         host.report.note(f"{entry.point}: unmounting {entry}, whose unmount hangs")
         await forced.unmount(host, entry, unresponsive=True, alone=True)
-        if await unmount.hanging(host, mount) is not None:
+        if await mount.hanging(host) is not None:
             raise TemporaryError(
                 f"cannot recover {entry.point}: it gives no answer still", hint="is its parent dead?"
             ) from None

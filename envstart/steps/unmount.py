@@ -20,8 +20,6 @@ from envstart.errors import (
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
 from envstart.steps import diagnosis
-from envstart.steps.mount_spec import ConfiguredMount
-from envstart.system import probe
 from envstart.system.command import Result
 from envstart.system.host import Host
 
@@ -38,39 +36,6 @@ class BusyError(TemporaryError):
 
 class HangingError(BlockedError):
     """umount(8) had not ended, and was left behind."""
-
-
-async def answers(host: Host, point: str, timeout: float) -> bool:
-    """Tell if a mounted directory answers, be it with an error: then a plain umount comes back too."""
-    try:
-        await host.probe(probe.probe, point, (), None, timeout=timeout)
-    except NoResponseError:
-        return False
-    except DeadlineExceededError as error:
-        raise DeadlineExceededError(f"cannot unmount {point}: {error}; it is not touched") from None
-    except OSError:
-        pass
-    return True
-
-
-async def hanging(host: Host, mount: ConfiguredMount) -> Entry | None:
-    """Return the mount if FreeBSD's table leaves it out, since an unmount of it hangs (getfsstat(2)); else None.
-
-    Whoever looks at the directory waits for the server then.
-    """
-    if host.platform != "freebsd" or mount.fstype != "nfs":
-        return None
-    parent, _, name = mount.point.rpartition("/")
-    try:
-        point = f"{(await host.real(parent or '/')).rstrip('/')}/{name}"
-    except (NoResponseError, DeadlineExceededError):
-        point = mount.point
-    if (await host.mounts()).at(point):
-        return None
-    try:
-        return None if await answers(host, point, mount.probe_timeout) else Entry(mount.source, point, "nfs")
-    except DeadlineExceededError:
-        return None
 
 
 async def unmount(host: Host, entry: Entry, attempts: int = 0, *, kill: bool = False, spare: float = 0.0) -> None:

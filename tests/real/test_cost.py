@@ -78,8 +78,8 @@ LONG = SHORT | {f"envstart.{name}" for name in """
     engine.circuit_breaker engine.executor engine.locking engine.plan engine.record engine.registry engine.retry
     environment errors hooks.dispatch hooks.remember lifecycle lifecycle.stopping
     mounts.commands
-    steps steps.diagnosis steps.health steps.mount steps.mount_spec steps.mount_state
-    steps.mountpoint steps.sources steps.symlinks steps.thin_keys
+    steps steps.health steps.mount steps.mount_spec steps.mount_state
+    steps.mountpoint steps.sources steps.thin_keys
     steps.unmount system.command system.files system.filesystem system.host system.log
     system.loop system.mount_cache system.prober system.progress system.runner
     system.scheduler
