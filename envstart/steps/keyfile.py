@@ -13,14 +13,7 @@ import shlex
 import stat
 from collections.abc import Iterator
 
-from envstart.errors import (
-    DeadlineExceededError,
-    NoResponseError,
-    NotFoundError,
-    PermissionDeniedError,
-    TemporaryError,
-    reason,
-)
+from envstart import errors
 from envstart.system.host import Host
 from envstart.system.probe import open_regular
 
@@ -45,14 +38,14 @@ def _told(path: str, what: str, remedy: str) -> Iterator[None]:
     """Tell what an error about the file means; ``what`` it holds."""
     try:
         yield
-    except PermissionDeniedError as error:
-        raise PermissionDeniedError(f"cannot trust {what}: {error.message}", hint=error.hint) from None
-    except (NoResponseError, DeadlineExceededError) as error:
-        raise TemporaryError(f"cannot read {path}: {error}", hint="is it on a dead server?") from None
+    except errors.PermissionDeniedError as error:
+        raise errors.PermissionDeniedError(f"cannot trust {what}: {error.message}", hint=error.hint) from None
+    except (errors.NoResponseError, errors.DeadlineExceededError) as error:
+        raise errors.TemporaryError(f"cannot read {path}: {error}", hint="is it on a dead server?") from None
     except FileNotFoundError as error:
-        raise NotFoundError(f"cannot read {what}: {reason(error)}", hint=remedy) from None
+        raise errors.NotFoundError(f"cannot read {what}: {errors.reason(error)}", hint=remedy) from None
     except OSError as error:
-        raise TemporaryError(f"cannot read {path}: {reason(error)}") from None
+        raise errors.TemporaryError(f"cannot read {path}: {errors.reason(error)}") from None
 
 
 def refuse_untrusted(paths: list[str]) -> None:
@@ -74,13 +67,13 @@ def first_line(path: str) -> str:
     try:
         return line.decode("ascii")
     except UnicodeDecodeError:
-        raise PermissionDeniedError(f"{path} has characters that iscsi.conf(5) cannot hold") from None
+        raise errors.PermissionDeniedError(f"{path} has characters that iscsi.conf(5) cannot hold") from None
 
 
 def _wrong(path: str, error: OSError) -> Exception:
     if error.errno == errno.ENOENT:
         return FileNotFoundError(errno.ENOENT, f"{path}: {error.strerror}")
-    return PermissionDeniedError(f"{path}: {error.strerror}")
+    return errors.PermissionDeniedError(f"{path}: {error.strerror}")
 
 
 def _open(path: str) -> int:
@@ -103,7 +96,7 @@ def _open(path: str) -> int:
         wrong = f"{path} has more than {_SIZE_MAX} bytes"
     if wrong:
         os.close(descriptor)
-        raise PermissionDeniedError(wrong, hint=hint)
+        raise errors.PermissionDeniedError(wrong, hint=hint)
     return descriptor
 
 
@@ -125,17 +118,17 @@ def _check_way(path: str) -> None:
             raise _wrong(path, error) from None
         # In a directory with the sticky bit only the owner of an entry can take it away.
         if holder.st_uid != 0 or (holder.st_mode & 0o022 and not holder.st_mode & stat.S_ISVTX):
-            raise PermissionDeniedError(
+            raise errors.PermissionDeniedError(
                 f"{path}: others than root can write {os.path.dirname(at)}", hint="chmod go-w it"
             )
         if status.st_uid != 0:
-            raise PermissionDeniedError(
+            raise errors.PermissionDeniedError(
                 f"{at} belongs to user {status.st_uid}, who could put another file in its place"
             )
         if stat.S_ISLNK(status.st_mode):
             links += 1
             target = os.readlink(at)
             if links > 32:
-                raise PermissionDeniedError(f"{path}: too many symbolic links")
+                raise errors.PermissionDeniedError(f"{path}: too many symbolic links")
             rest = [word for word in target.split("/") if word] + rest
             at = "/" if target.startswith("/") else os.path.dirname(at)

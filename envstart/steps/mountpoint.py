@@ -10,17 +10,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from envstart import errors
 from envstart.config import common
 from envstart.engine.plan import MOUNTED, NOT_MOUNTED, STACKED, WRONG_SOURCE, Observation
-from envstart.errors import (
-    ConfigError,
-    DeadlineExceededError,
-    NoResponseError,
-    NotFoundError,
-    PermissionDeniedError,
-    TemporaryError,
-    reason,
-)
 from envstart.mounts.table import Entry, Table
 from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system import filesystem
@@ -48,19 +40,19 @@ async def inspect(host: Host, mount: ConfiguredMount, table: Table, point: str) 
     if not stack:
         if below := ", ".join(table.below(point)[:3]):
             text = f"cannot mount {mount.source} on {point}: it would hide {below}"
-            return Observation(NOT_MOUNTED, refusal=ConfigError(text, hint="unmount that first"))
-        problem = NotFoundError(f"cannot find {mount.source} on {point}: nothing is mounted there")
+            return Observation(NOT_MOUNTED, refusal=errors.ConfigError(text, hint="unmount that first"))
+        problem = errors.NotFoundError(f"cannot find {mount.source} on {point}: nothing is mounted there")
         return Observation(NOT_MOUNTED, problem=problem)
     if len(stack) > 1:
         text = f"cannot use {point}: {len(stack)} mounts are stacked on it, {listed(stack)}; it is not touched"
-        return Observation(STACKED, listed(stack), refusal=ConfigError(text, hint=shlex.join(("umount", point))))
+        return Observation(STACKED, listed(stack), refusal=errors.ConfigError(text, hint=shlex.join(("umount", point))))
     if (refusal := hidden(table, stack[0])) is not None:
         hiding = table.hidden_by(point)
         assert hiding is not None
         detail = f"{stack[0]}, hidden by {hiding}, which was mounted on {hiding.point} later"
         return Observation(STACKED, detail, refusal=refusal)
     if not await mount.matches(host, table, stack[0]):
-        refusal = ConfigError(
+        refusal = errors.ConfigError(
             f"cannot mount {mount.source} on {point}: {stack[0]} is mounted there; it is not touched",
             hint=f"{shlex.join(('umount', point))}, or correct the configuration",
         )
@@ -68,11 +60,11 @@ async def inspect(host: Host, mount: ConfiguredMount, table: Table, point: str) 
     return Observation(MOUNTED, str(stack[0]))
 
 
-def hidden(table: Table, entry: Entry) -> ConfigError | None:
+def hidden(table: Table, entry: Entry) -> errors.ConfigError | None:
     """Return an error if nobody sees a mount, because something was mounted above it later."""
     if (hiding := table.hidden_by(entry.point)) is None:
         return None
-    return ConfigError(
+    return errors.ConfigError(
         f"cannot use {entry.point}: {entry} is mounted there, and hidden by {hiding}, which was mounted on "
         f"{hiding.point} later; it is not touched",
         hint=shlex.join(("umount", hiding.point)),
@@ -114,14 +106,14 @@ async def prepare(host: Host, mount: ConfiguredMount, point: str, made: list[str
         if missing:
             made += missing
             await host.call_with_timeout(make, missing, mount.mode, timeout=timeout)
-    except (NoResponseError, DeadlineExceededError) as error:
-        raise TemporaryError(f"{doing}: the mount point gives {error}") from None
+    except (errors.NoResponseError, errors.DeadlineExceededError) as error:
+        raise errors.TemporaryError(f"{doing}: the mount point gives {error}") from None
     except OSError as error:
-        raise NotFoundError(f"{doing}: the mount point cannot be used: {reason(error)}") from None
+        raise errors.NotFoundError(f"{doing}: the mount point cannot be used: {errors.reason(error)}") from None
     if hidden and config[common.HIDDEN_FILES] != "ignore":
         text = f"{point} is not empty ({', '.join(hidden)}): the mount hides that"
         if config[common.HIDDEN_FILES] == "refuse":
-            raise ConfigError(f"{doing}: {text}", hint="move it away")
+            raise errors.ConfigError(f"{doing}: {text}", hint="move it away")
         host.report.warn(text)
 
 
@@ -146,11 +138,13 @@ async def refuse_links(host: Host, mount: ConfiguredMount, point: str) -> None:
     doing = f"cannot mount {mount.source} on {point}"
     try:
         expected, actual = await _ways(host, mount, point)
-    except (NoResponseError, DeadlineExceededError) as error:
-        raise TemporaryError(f"{doing}: one of them gives {error}") from None
+    except (errors.NoResponseError, errors.DeadlineExceededError) as error:
+        raise errors.TemporaryError(f"{doing}: one of them gives {error}") from None
     for real, path in zip(actual, expected):
         if real != path:
-            raise PermissionDeniedError(f"{doing}: a link leads to {real}", hint="name a directory without links")
+            raise errors.PermissionDeniedError(
+                f"{doing}: a link leads to {real}", hint="name a directory without links"
+            )
 
 
 async def undo_redirected_mount(host: Host, mount: ConfiguredMount, point: str, before: Table) -> None:
@@ -174,7 +168,7 @@ async def undo_redirected_mount(host: Host, mount: ConfiguredMount, point: str, 
         from envstart.steps import unmount
 
         await unmount.unmount(host, stack[-1], attempts=1)
-        raise PermissionDeniedError(
+        raise errors.PermissionDeniedError(
             f"cannot mount {mount.source} on {point}: it came to be {source} on {real}, by a link that somebody has "
             "made just now, and was taken away",
             hint="find out who, and start again",

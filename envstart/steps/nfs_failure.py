@@ -5,15 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection
 
-from envstart.errors import (
-    ConfigError,
-    DeadlineExceededError,
-    EnvstartError,
-    NoResponseError,
-    PermissionDeniedError,
-    TemporaryError,
-    UnavailableError,
-)
+from envstart import errors
 from envstart.steps import diagnosis
 from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system import network
@@ -85,7 +77,7 @@ def daemons(options: tuple[str, ...]) -> dict[str, str]:
     return needed
 
 
-async def explain(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> EnvstartError:
+async def explain(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> errors.EnvstartError:
     """Return why nothing is mounted; ``doing`` is "mount SOURCE on DIR"."""
     lines = [line for line in result.err.splitlines() if _WARNING not in line]
     result = Result(result.status, result.out, "\n".join(lines), result.seconds, result.alive)
@@ -106,7 +98,7 @@ def _says(result: Result, *texts: str) -> bool:
     return any(text in result.words for text in texts)
 
 
-async def _address(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> EnvstartError | None:
+async def _address(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> errors.EnvstartError | None:
     """Tell if the server's name does resolve, but to no address that the options allow.
 
     mount_nfs(8) then fails without a word (getnfsargs() in sbin/mount_nfs/mount_nfs.c), mount.nfs says that there is no
@@ -115,45 +107,45 @@ async def _address(host: Host, mount: ConfiguredMount, result: Result, doing: st
     server = mount.servers[0][0]
     try:
         problem, kinds = await host.call_with_timeout(network.resolve, server, timeout=_RESOLVING)
-    except (NoResponseError, DeadlineExceededError):
+    except (errors.NoResponseError, errors.DeadlineExceededError):
         return None
     if problem or not kinds:
         return None
     option = excluding(mount.options, kinds)
     if option:
-        return ConfigError(
+        return errors.ConfigError(
             f"cannot {doing}: {server} has only an {kinds[0]} address, which the option {option} leaves out",
             hint=f"{remedy(option)} in MOUNT_NFS_OPT",
         )
     if _says(result, *_UNRESOLVED):
-        return TemporaryError(f"cannot {doing}: {result.words}; it resolves by now")
+        return errors.TemporaryError(f"cannot {doing}: {result.words}; it resolves by now")
     return None
 
 
-async def _daemon(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> EnvstartError | None:
+async def _daemon(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> errors.EnvstartError | None:
     """Tell if a daemon does not run that an option needs."""
     for name, option in daemons(mount.options).items():
         if not _says(result, *_WITHOUT[name]):
             continue
         status = (await host.run(("service", name, "onestatus"), timeout=_ASKING, read_only=True)).status
         if status:
-            return UnavailableError(
+            return errors.UnavailableError(
                 f"cannot {doing}: {result.words}: {option} needs the service {name}, which does not run",
                 hint=f"service {name} enable; service {name} start",
             )
         if status == 0 and name == "tlsclntd":
-            return ConfigError(
+            return errors.ConfigError(
                 f"cannot {doing}: {result.words}",
                 hint="does this kernel do TLS? sysctl kern.ipc.tls.enable kern.ipc.mb_use_ext_pgs: both must be 1",
             )
     return None
 
 
-async def _refused(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> EnvstartError:
+async def _refused(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> errors.EnvstartError:
     """Tell what of the ways to be refused is left for root."""
     jailed = ""
     if host.platform == "freebsd":
-        with contextlib.suppress(EnvstartError):
+        with contextlib.suppress(errors.EnvstartError):
             # The server is the likelier one.
             jailed = await host.ask(
                 ("sysctl", "-n", "security.jail.jailed"),
@@ -162,13 +154,13 @@ async def _refused(host: Host, mount: ConfiguredMount, result: Result, doing: st
                 timeout=_ASKING,
             )
     if jailed == "1":
-        return PermissionDeniedError(
+        return errors.PermissionDeniedError(
             f"cannot {doing}: {result.words}: this is a jail", hint="run CBSD and its hooks on the host"
         )
     if "noresvport" in mount.options:
         what = "take noresvport out of MOUNT_NFS_OPT, or let the server take any port"
     else:
         what = "is this host in the networks of the export? if NAT changes its port, let the server take any"
-    return PermissionDeniedError(
+    return errors.PermissionDeniedError(
         f"cannot {doing}: {result.words}", hint=f"{what} (Linux: insecure, FreeBSD: nfs_reserved_port_only=NO)"
     )

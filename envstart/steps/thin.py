@@ -10,20 +10,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection
 
+from envstart import errors
 from envstart.config import common
 from envstart.config.directories import Directory
 from envstart.config.load import Config, mistakes, trusted_text
 from envstart.config.schema import directory
 from envstart.environment import Environment
-from envstart.errors import (
-    ConfigError,
-    DeadlineExceededError,
-    EnvstartError,
-    NoResponseError,
-    NotFoundError,
-    TemporaryError,
-    reason,
-)
 from envstart.mounts.table import unvis
 from envstart.paths import is_below
 from envstart.steps import mountpoint
@@ -76,7 +68,7 @@ def _text(path: str, timeout: float) -> str:
         answers, child = process.within(timeout, filesystem.opens, [path])
         _WAITING[place] = 0 if answers is not None else child.pid
     if _WAITING[place]:
-        raise TemporaryError(
+        raise errors.TemporaryError(
             f"cannot read {path}: no answer in {timeout:.0f} s (pid {_WAITING[place]} waits for it)",
             hint="is it on a dead server?",
         )
@@ -154,9 +146,11 @@ def lines(environment: Environment, config: Config, store: str) -> list[Line]:
     given = {row.point: row for row in rows}
     for key, value, point in (("BASE_DIR", base, root), ("SKELETON_DIR", skeleton, f"{root}/{SKELETON}")):
         if value and point in given:
-            raise ConfigError(f"cannot mount two directories on {point}: {key} is set, and {path} has a line for it")
+            raise errors.ConfigError(
+                f"cannot mount two directories on {point}: {key} is set, and {path} has a line for it"
+            )
     if base is None and root not in given:
-        raise ConfigError(f"cannot make a thin jail of {environment.name} without a base: set BASE_DIR")
+        raise errors.ConfigError(f"cannot make a thin jail of {environment.name} without a base: set BASE_DIR")
     own = skeleton or f"{store.rstrip('/')}/{SKELETON}/{environment.name}"
     first = given.pop(root, None) or Line(root, base or "", root, ("ro",))
     second = given.pop(f"{root}/{SKELETON}", None) or Line(root, own, f"{root}/{SKELETON}", ("rw",))
@@ -166,16 +160,16 @@ def lines(environment: Environment, config: Config, store: str) -> list[Line]:
 class Base(Mount):
     """The base on the data directory; it is looked at before it is mounted, and never writable."""
 
-    async def check(self, host: Host) -> EnvstartError | None:
+    async def check(self, host: Host) -> errors.EnvstartError | None:
         """Return what a start has to mend, after a look at the base; raise if it is mounted read-write."""
         problem = await super().check(host)
-        if isinstance(problem, NoResponseError):
+        if isinstance(problem, errors.NoResponseError):
             return problem
         entries = (await host.mounts()).at(await self.real_point(host))
         if not entries:
             await self._survey(host)
         elif not entries[-1].read_only:
-            raise ConfigError(
+            raise errors.ConfigError(
                 f"cannot use {self.point}: {self.source} is mounted there read-write, so that a jail could change the "
                 "base of all",
                 hint=f"{shlex.join(('umount', self.point))}, and start again",
@@ -187,18 +181,18 @@ class Base(Mount):
         try:
             wrong = await host.call_with_timeout(filesystem.wrong_links, self.source, LINKS, timeout=timeout)
             exists = await host.call_with_timeout(filesystem.is_directory, f"{self.source}/{SKELETON}", timeout=timeout)
-        except (NoResponseError, DeadlineExceededError) as error:
-            raise TemporaryError(f"{doing}: it gives {error}") from None
+        except (errors.NoResponseError, errors.DeadlineExceededError) as error:
+            raise errors.TemporaryError(f"{doing}: it gives {error}") from None
         except OSError as error:
             key = "BASE_DIR" if self.config[BASE_DIR] else self.config[THIN_FSTAB]
-            raise NotFoundError(f"{doing}: {reason(error)}", hint=f"correct {key}") from None
+            raise errors.NotFoundError(f"{doing}: {errors.reason(error)}", hint=f"correct {key}") from None
         if not exists:
-            raise NotFoundError(
+            raise errors.NotFoundError(
                 f"{doing}: it has no directory {SKELETON}", hint=shlex.join(("mkdir", self.source + "/" + SKELETON))
             )
         if wrong:
             up = "../" * wrong[0].count("/")
-            raise NotFoundError(
+            raise errors.NotFoundError(
                 f"{doing}: {', '.join(wrong)} must be links into {SKELETON}",
                 hint="move them to the skeleton and make links, "
                 f"as in: ln -s {up}{LINKS[wrong[0]]} {self.source}/{wrong[0]}",
@@ -218,10 +212,10 @@ class Layer(Mount):
         """Return who asks for what must be in it."""
         return "the links of the base lead to"
 
-    async def _explained(self, host: Host, program: str, result: Result, doing: str) -> EnvstartError:
+    async def _explained(self, host: Host, program: str, result: Result, doing: str) -> errors.EnvstartError:
         lacks = any(words in result.words for words in ("Not a directory", "Invalid argument"))
         if host.platform == "freebsd" and lacks and await mountpoint.is_file(host, self):
-            return ConfigError(
+            return errors.ConfigError(
                 f"cannot {doing}: {result.words}",
                 hint="this nullfs is for directories only, files need FreeBSD 14: name the directory",
             )

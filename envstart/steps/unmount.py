@@ -7,16 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from envstart import errors
 from envstart.engine.retry import until_it_heals
-from envstart.errors import (
-    BlockedError,
-    DeadlineExceededError,
-    EnvstartError,
-    NoResponseError,
-    PermissionDeniedError,
-    TemporaryError,
-    reason,
-)
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
 from envstart.steps import diagnosis
@@ -30,11 +22,11 @@ _HOLDERS_SHOWN = 5
 _RESOLVED = 2.0
 
 
-class BusyError(TemporaryError):
+class BusyError(errors.TemporaryError):
     """Somebody uses the directory."""
 
 
-class HangingError(BlockedError):
+class HangingError(errors.BlockedError):
     """umount(8) had not ended, and was left behind."""
 
 
@@ -64,11 +56,11 @@ async def unmount(host: Host, entry: Entry, attempts: int = 0, *, kill: bool = F
         if result.status is None:
             raise HangingError(f"{doing}: {result.words}")
         if "not permitted" in result.words:
-            raise PermissionDeniedError(
+            raise errors.PermissionDeniedError(
                 f"{doing}: {result.words}", hint="is this a jail, or a container that may not unmount?"
             )
         if not diagnosis.busy(result):
-            raise EnvstartError(f"{doing}: {result.words or 'it is still mounted'}")
+            raise errors.EnvstartError(f"{doing}: {result.words or 'it is still mounted'}")
         from envstart.system import process_table
 
         above = [*table.below(entry.point), *table.nullfs_on(entry.point)]
@@ -112,7 +104,7 @@ async def run(
     if named and not await _resolves(host, entry.server):
         try:
             return await _by_number(host, argv, entry, host.deadline.left() if timeout is None else timeout)
-        except TemporaryError as error:
+        except errors.TemporaryError as error:
             host.report.trace(f"{entry.point}: unmount(2): {error}; asking umount(8)")
     return await host.run(
         argv, timeout=timeout, use_rollback_reserve=use_rollback_reserve, detach_on_timeout=detach_on_timeout
@@ -128,9 +120,9 @@ async def _resolves(host: Host, server: str) -> bool:
 
     try:
         await host.call_with_timeout(network.resolve, bare, timeout=_RESOLVED)
-    except (NoResponseError, DeadlineExceededError):
+    except (errors.NoResponseError, errors.DeadlineExceededError):
         return False
-    except (EnvstartError, OSError):
+    except (errors.EnvstartError, OSError):
         pass
     return True
 
@@ -146,10 +138,10 @@ async def _by_number(host: Host, argv: Sequence[str], entry: Entry, timeout: flo
     said = ""
     try:
         await host.call_with_timeout(table_freebsd.unmount, entry.fsid, flags, timeout=timeout, finish=True)
-    except (NoResponseError, DeadlineExceededError):
+    except (errors.NoResponseError, errors.DeadlineExceededError):
         code = None
     except OSError as error:
-        code, said = 1, f"umount: unmount of {entry.point} failed: {reason(error)}"
+        code, said = 1, f"umount: unmount of {entry.point} failed: {errors.reason(error)}"
     finally:
         host.invalidate()
     return Result(code, "", said, host.deadline.elapsed() - began, code is None)
@@ -168,6 +160,6 @@ async def holders(host: Host, point: str) -> list[int] | None:
         from envstart.system import process_table
 
         return list(await host.call_with_timeout(process_table.holders, point, timeout=_SEARCH))
-    except (EnvstartError, OSError) as error:
+    except (errors.EnvstartError, OSError) as error:
         host.report.trace(f"cannot tell who uses {point}: {error}")
         return None

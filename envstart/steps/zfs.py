@@ -9,18 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from envstart import errors
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine.plan import NOT_READY, READY, Observation, Step
 from envstart.environment import Environment
-from envstart.errors import (
-    ConfigError,
-    EnvstartError,
-    NotFoundError,
-    PermissionDeniedError,
-    TemporaryError,
-    UnavailableError,
-)
 from envstart.mounts.table import Entry
 from envstart.steps import diagnosis
 from envstart.steps.block import Block, only_on_freebsd
@@ -34,18 +27,18 @@ from envstart.system.host import Host
 Properties = tuple[str, str] | None
 
 _OF_CLONE: diagnosis.Rows = (
-    ("does not exist", NotFoundError, "make what is missing, or correct ZFS_CLONE and ZFS_SKELETON_SNAPSHOT"),
-    ("no such pool", NotFoundError, "import the pool, or correct ZFS_CLONE"),
-    ("permission denied", PermissionDeniedError, "is this a jail? run it on the host"),
-    ("key is not loaded", PermissionDeniedError, "zfs load-key"),
-    ("busy", TemporaryError, "try again"),
+    ("does not exist", errors.NotFoundError, "make what is missing, or correct ZFS_CLONE and ZFS_SKELETON_SNAPSHOT"),
+    ("no such pool", errors.NotFoundError, "import the pool, or correct ZFS_CLONE"),
+    ("permission denied", errors.PermissionDeniedError, "is this a jail? run it on the host"),
+    ("key is not loaded", errors.PermissionDeniedError, "zfs load-key"),
+    ("busy", errors.TemporaryError, "try again"),
 )
 _OF_MOUNT: diagnosis.Rows = (
-    ("No such file or directory", NotFoundError, "there is no such dataset: look at zfs list"),
+    ("No such file or directory", errors.NotFoundError, "there is no such dataset: look at zfs list"),
     # The kernel has no other word for a key that it lacks; zfs(8), which has, is not asked.
-    ("Permission denied", PermissionDeniedError, "if it is encrypted, load its key: zfs load-key"),
-    ("Device busy", TemporaryError, "the dataset is mounted elsewhere: look at zfs mount"),
-    ("Invalid fstype", UnavailableError, "kldload zfs"),
+    ("Permission denied", errors.PermissionDeniedError, "if it is encrypted, load its key: zfs load-key"),
+    ("Device busy", errors.TemporaryError, "the dataset is mounted elsewhere: look at zfs mount"),
+    ("Invalid fstype", errors.UnavailableError, "kldload zfs"),
 )
 # What zfs(8) prints for a property that a dataset cannot have.
 _NONE = "-"
@@ -72,9 +65,11 @@ class Clone(Block):
         """Tell if the dataset is there, and is none but a file system."""
         properties = await self.properties(host)
         if properties is not None:
-            volume = ConfigError(f"cannot use {self.source}: it is a volume", hint="name a file system in ZFS_CLONE")
+            volume = errors.ConfigError(
+                f"cannot use {self.source}: it is a volume", hint="name a file system in ZFS_CLONE"
+            )
             return Observation(READY, refusal=volume if properties[0] == _NONE else None)
-        problem = NotFoundError(
+        problem = errors.NotFoundError(
             f"cannot find dataset {self.source}: make it, or set ZFS_SKELETON_SNAPSHOT to have it cloned"
         )
         return Observation(NOT_READY, "no such dataset", problem, problem if self._snapshot is None else None)
@@ -90,7 +85,7 @@ class Clone(Block):
         result = await host.run(argv, keep_locks=True)
         if result.status != 0 and await self.properties(host) is None:
             doing = f"clone {self._snapshot} as {self.source}"
-            raise diagnosis.first(_OF_CLONE, result.words, doing) or EnvstartError(
+            raise diagnosis.first(_OF_CLONE, result.words, doing) or errors.EnvstartError(
                 f"cannot {doing}: {result.words}", hint="try the command by hand: -v shows it"
             )
 
@@ -112,11 +107,11 @@ class Dataset(Mount):
     lower: Clone
 
     @staticmethod
-    def diagnose(result: Result, doing: str) -> EnvstartError:
+    def diagnose(result: Result, doing: str) -> errors.EnvstartError:
         """Return the error for what mount(8) said."""
         return diagnosis.first(_OF_MOUNT, result.words, doing) or diagnosis.of_mount(result, doing)
 
-    async def check(self, host: Host) -> EnvstartError | None:
+    async def check(self, host: Host) -> errors.EnvstartError | None:
         """Return what a start has to mend; raise if the dataset is mounted elsewhere."""
         only_on_freebsd(host, "ZFS")
         problem = await super().check(host)
@@ -125,7 +120,7 @@ class Dataset(Mount):
             mounted = [entry.point for entry in table if (entry.fstype, entry.source) == ("zfs", self.source)]
             elsewhere = [point for point in mounted if point != here]
             if elsewhere:
-                raise ConfigError(
+                raise errors.ConfigError(
                     f"cannot mount {self.source} on {self.point}: it is mounted on {elsewhere[0]}",
                     hint="name that directory "
                     f"in the configuration, or: zfs unmount {self.source}; zfs set canmount=noauto {self.source}",
