@@ -153,8 +153,3 @@ _OF_DEVICE: Rows = (
 def of_device(result: Result, doing: str) -> EnvstartError:
     """Return of_mount() for a file system on a device of this host."""
     return first(_OF_DEVICE, result.words, doing) or of_mount(result, doing)
-
-
-def busy(result: Result) -> bool:
-    """Tell if umount(8) said that the directory is in use."""
-    return "Device busy" in result.words or "target is busy" in result.words or "busy" in result.words.split()

@@ -22,7 +22,7 @@ from envstart.steps import fuse_process, health, mountpoint, unmount
 from envstart.steps.mount import Mount
 from envstart.steps.mount_spec import MountSpec
 from envstart.steps.mountpoint import Undo
-from envstart.system import rundir
+from envstart.system import files
 from envstart.system.command import Result
 from envstart.system.host import Host
 
@@ -41,7 +41,7 @@ def one_word(value: str) -> str:
 
 def is_noted(environment: Environment) -> bool:
     """Tell if a client of this jail or VM was started, and not yet stopped."""
-    return bool(rundir.load_note(_note(environment)))
+    return bool(files.load_note(_note(environment)))
 
 
 def _note(environment: Environment) -> str:
@@ -108,7 +108,7 @@ class Client(Mount):
 
     def _noted(self) -> tuple[str, str]:
         """Return source and number of what was mounted here last; "" for what is not known."""
-        source, _, number = rundir.load_note(self._note).partition("\n")
+        source, _, number = files.load_note(self._note).partition("\n")
         return source, number
 
     def _recorded(self, host: Host) -> str:
@@ -128,7 +128,7 @@ class Client(Mount):
 
     def _usable(self, host: Host, entry: Entry) -> None:
         if not host.rehearsing:
-            rundir.save_note(self._note, f"{self.source}\n{entry.fsid or _UNTOLD}")
+            files.save_note(self._note, f"{self.source}\n{entry.fsid or _UNTOLD}")
 
     async def check(self, host: Host) -> EnvstartError | None:
         """Return what a start has to mend; note what turns out to be healthy."""
@@ -151,7 +151,7 @@ class Client(Mount):
         if await self.own_entry(host, await host.mounts(), point) is None:
             if host.platform == "freebsd":
                 await fuse_process.load_module(host, self.source, self.config[common.PROBE_TIMEOUT])
-            rundir.save_note(self._note, f"{self.source}\n")
+            files.save_note(self._note, f"{self.source}\n")
             await super()._attempt(host, point, undo)
         # Mounted is not yet usable, and a client that is turned away by a server ends after its success.
         problem: EnvstartError | None
@@ -196,7 +196,7 @@ class Client(Mount):
         undo.cut_off = False
         await super()._undo_start(host, point, undo)
         if undo.tried and ended:
-            rundir.save_note(self._note, "")
+            files.save_note(self._note, "")
 
     async def _unmount(self, host: Host, entries: Sequence[Entry]) -> None:
         await super()._unmount(host, entries)
@@ -258,7 +258,7 @@ class Client(Mount):
         if host.rehearsing:
             return
         try:
-            rundir.save_note(self._note, "")
+            files.save_note(self._note, "")
         except EnvstartError as error:
             # It is unmounted, and a note of what is not mounted harms nobody.
             host.report.warn(str(error))

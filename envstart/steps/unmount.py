@@ -11,7 +11,6 @@ from envstart import errors
 from envstart.engine.retry import until_it_heals
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
-from envstart.steps import diagnosis
 from envstart.system.command import Result
 from envstart.system.host import Host
 
@@ -59,7 +58,7 @@ async def unmount(host: Host, entry: Entry, attempts: int = 0, *, kill: bool = F
             raise errors.PermissionDeniedError(
                 f"{doing}: {result.words}", hint="is this a jail, or a container that may not unmount?"
             )
-        if not diagnosis.busy(result):
+        if not _is_busy(result.words):
             raise errors.EnvstartError(f"{doing}: {result.words or 'it is still mounted'}")
         from envstart.system import process_table
 
@@ -77,6 +76,11 @@ async def unmount(host: Host, entry: Entry, attempts: int = 0, *, kill: bool = F
         raise BusyError(f"{doing}: it is busy ({by})", hint="end what uses it, and stop again")
 
     await until_it_heals(attempt, host, entry.point, attempts)
+
+
+def _is_busy(words: str) -> bool:
+    """Tell if umount(8) said that the directory is in use."""
+    return "Device busy" in words or "target is busy" in words or "busy" in words.split()
 
 
 async def _is_still_there(host: Host, entry: Entry, depth: int) -> bool:

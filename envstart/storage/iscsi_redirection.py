@@ -14,7 +14,7 @@ from envstart.errors import EnvstartError
 from envstart.paths import path_digest
 from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.iscsi_session import SessionInfo, normal_portal
-from envstart.system import rundir
+from envstart.system import files
 from envstart.system.host import Host
 
 # In place of the number of a session, as long as that is not known.
@@ -81,7 +81,7 @@ class Logins:
         """Return the logins, with the numbers of their sessions, and the addresses where other sessions were."""
         if self._own is not None:
             return dict(self._own[0]), set(self._own[1])
-        lines = [line.split() for line in rundir.load_note(self._name).splitlines()]
+        lines = [line.split() for line in files.load_note(self._name).splitlines()]
         logins = {words[1]: words[2] for words in lines if len(words) == 3 and words[0] == "login"}
         return logins, {words[1] for words in lines if len(words) == 2 and words[0] == "other"}
 
@@ -89,7 +89,7 @@ class Logins:
         lines = [f"login {portal} {number}\n" for portal, number in logins.items()]
         lines += [f"other {address}\n" for address in sorted(others)]
         try:
-            rundir.save_note(self._name, "".join(lines) if logins else "")
+            files.save_note(self._name, "".join(lines) if logins else "")
             self._own = None
         except EnvstartError:
             self._own = logins, others

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from envstart.errors import TemporaryError, reason
 from envstart.system import rundir
 from envstart.system.probe import open_regular
 
@@ -45,6 +46,30 @@ def atomic_write(path: str, data: bytes, *, mode: int = 0o600, sync: bool = Fals
         with suppress(OSError):
             os.unlink(new)
         raise
+
+
+def load_note(name: str) -> str:
+    """Return the text of a note, which keeps what no table of the host tells; "" if there is none. TemporaryError."""
+    try:
+        with open(rundir.path(f"{name}.note"), encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise TemporaryError(f"cannot read {rundir.path(name)}.note: {reason(error)}", hint="run it as root") from None
+
+
+def save_note(name: str, text: str) -> None:
+    """Keep ``text``, whole or not at all; "" takes the note away. TemporaryError if it cannot be kept."""
+    file_name = f"{rundir.directory()}/{name}.note"
+    try:
+        if text:
+            atomic_write(file_name, text.encode("utf-8", "surrogateescape"))
+        else:
+            with suppress(FileNotFoundError):
+                os.unlink(file_name)
+    except OSError as error:
+        raise TemporaryError(f"cannot write {file_name}: {reason(error)}") from None
 
 
 def for_output() -> int:

@@ -1,7 +1,7 @@
 """Files of our own from one run to another: in a directory that only root can write, and that each boot empties.
 
 Without most of them a start takes longer, or nobody knows what the last run has seen: read() and write() do what they
-can. A note is what no table of the host tells: without it nothing may be done.
+can. Notes, without which nothing may be done, are in files.py.
 """
 
 from __future__ import annotations
@@ -87,35 +87,3 @@ def age(name: str) -> float | None:
     except (ValueError, IndexError):
         return None
     return seconds if seconds >= 0 else None
-
-
-def load_note(name: str) -> str:
-    """Return the text of a note; "" if there is none. TemporaryError if that cannot be told."""
-    try:
-        with open(path(f"{name}.note"), encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except OSError as error:
-        from envstart.errors import TemporaryError, reason
-
-        raise TemporaryError(f"cannot read {path(name)}.note: {reason(error)}", hint="run it as root") from None
-
-
-def save_note(name: str, text: str) -> None:
-    """Keep ``text``, whole or not at all; "" takes the note away. TemporaryError if it cannot be kept."""
-    from contextlib import suppress
-
-    from envstart.system.files import atomic_write
-
-    file_name = f"{directory()}/{name}.note"
-    try:
-        if text:
-            atomic_write(file_name, text.encode("utf-8", "surrogateescape"))
-        else:
-            with suppress(FileNotFoundError):
-                posix.unlink(file_name)
-    except OSError as error:
-        from envstart.errors import TemporaryError, reason
-
-        raise TemporaryError(f"cannot write {file_name}: {reason(error)}") from None

@@ -44,7 +44,7 @@ from envstart.storage import (
 )
 from envstart.storage.graph import Graph
 from envstart.storage.reserved_disk import ReservedDisk
-from envstart.system import filesystem, probe, rundir
+from envstart.system import files, filesystem, probe, rundir
 from envstart.system.command import Result
 from envstart.system.host import Host
 from envstart.system.log import Report, printable
@@ -274,9 +274,9 @@ def test_records_of_the_state_directory(tmp_path: Path, data: bytes) -> None:
         age = rundir.age("x.started")
         assert age is None or age >= 0
         written(tmp_path / "x.note", data)
-        source, _, number = rundir.load_note("x").partition("\n")
-        rundir.save_note("x", f"{source}\n{number}")
-        assert os.fsencode(rundir.load_note("x")).replace(b"\r\n", b"\n").startswith(os.fsencode(source))
+        source, _, number = files.load_note("x").partition("\n")
+        files.save_note("x", f"{source}\n{number}")
+        assert os.fsencode(files.load_note("x")).replace(b"\r\n", b"\n").startswith(os.fsencode(source))
     finally:
         rundir.DIR = before
 

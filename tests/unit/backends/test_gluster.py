@@ -11,7 +11,7 @@ from envstart.backends.gluster import log_errors
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
 from envstart.steps.fuse import one_word
-from envstart.system import rundir
+from envstart.system import files, rundir
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_the_errors_of_a_log(tmp_path: Path) -> None:
 def test_where_no_note_can_be_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rundir, "DIR", str(tmp_path / "run"))
     (tmp_path / "run").write_text("no directory")
-    assert rundir.load_note("client") == ""
+    assert files.load_note("client") == ""
 
 
 def test_numbers_of_both_systems() -> None:
