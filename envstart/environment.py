@@ -3,8 +3,6 @@
 Pure, but for the links on the way to a workdir.
 """
 
-from __future__ import annotations
-
 import getopt
 import os
 from collections.abc import Mapping, Sequence

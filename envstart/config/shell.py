@@ -9,8 +9,6 @@ of ``A=1; B=2``.
 Beyond sh(1), a line ``[pattern]`` begins a section, which lasts until the next one.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from envstart.environment import DIGITS, LETTERS

@@ -1,7 +1,5 @@
 """Describe a plan: steps in order, each a reversible act. Pure; executor.py carries the acts out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -83,7 +81,7 @@ class Step:
         """Return the directories whose real names it asks for (Host.real)."""
         return (self.point,) if self.point else ()
 
-    def needs(self, other: Step) -> bool:
+    def needs(self, other: "Step") -> bool:
         """Tell whether ``other`` must be started before this one."""
         raise NotImplementedError
 

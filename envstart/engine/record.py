@@ -6,8 +6,6 @@ made again; never a secret, only the names of files with one. A stop by it compa
 the devices before it unmounts anything, as any stop does.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Collection, Mapping

@@ -1,7 +1,5 @@
 """A mount as the configuration says it, and what that means for a mount table; what is there is mount_state.py's."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +15,9 @@ from envstart.system.host import Host
 
 if TYPE_CHECKING:
     from envstart.steps.block import Block
+else:
+    # A start of directories does without that module.
+    Block = plan.Step
 
 # Seconds for a nullfs mount, which asks nobody: if it takes longer, what it lies on is dead.
 NULLFS_TIMEOUT = 10

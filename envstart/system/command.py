@@ -1,7 +1,5 @@
 """Commands: processes of other programs, and how they end."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
