@@ -5,10 +5,11 @@ PREFIX = /usr/local
 # Whose services, timers and examples are installed; a package for the other one can be staged anywhere.
 SYSTEM = $$(uname -s)
 FIND_PYTHON = for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do command -v $$p && break; done
-HISTORIES = 2000
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^##@ / { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+##@ Use
 
 env: $(VENV)/.run ## the virtual environment that the hooks in hooks/ use
 
@@ -29,53 +30,43 @@ $(VENV)/.test: $(VENV)/.run
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check $$tools
 	@touch $@
 
-# Tests wait more than they work: they run side by side, and after them, alone, those that measure time; then histories,
-# and the short list of the lab; what fails in that, for whose guests a machine can be too slow, is run once more, alone.
-test: $(VENV)/.test ## ruff, mypy and all tests (fifty minutes; make test HISTORIES=20: half of that)
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python -m pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal -m "not alone"
-	$(VENV)/bin/python -m pytest -m alone
-	$(VENV)/bin/python tools/soak.py --twice --histories $(HISTORIES)
-	ENVSTART_LAB=short $(VENV)/bin/python -m pytest -n 2 tests/lab || \
-		ENVSTART_LAB=short $(VENV)/bin/python -m pytest --last-failed --last-failed-no-failures none tests/lab
+##@ Tests
 
-test-gluster: $(VENV)/.test ## the hooks on a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)
-	ENVSTART_REAL=glusterd $(VENV)/bin/python -m pytest tests/real/test_gluster.py
+check: $(VENV)/.test ## style, types, layers and unit tests (a minute and a half); PARTS="types units": these alone
+	@$(VENV)/bin/python tools/suite.py check $(PARTS)
 
-test-ceph: $(VENV)/.test ## the hooks on a real CephFS of one machine (root, ceph-mon, -osd, -mds, -fuse, -common, iproute2)
-	ENVSTART_REAL=ceph-mon $(VENV)/bin/python -m pytest tests/real/test_ceph.py
-
-lab: $(VENV)/.test ## the hooks on virtual machines with real kernels, servers frozen and hosts switched off (root, Debian)
-	ENVSTART_REAL=qemu-system-x86_64 $(VENV)/bin/python -m pytest -n 2 tests/lab
-
-storm: $(VENV)/.test ## fifty hooks at any moment that start and stop the same environments, for STORM=30 seconds each
-	ENVSTART_STORM=$${STORM:-30} $(VENV)/bin/python -m pytest -s tests/hooks/test_storm.py
-
-fuzz: $(VENV)/.test ## what is read from commands, files and callers, FUZZ=100 times as much as make test; SEED=N repeats
-	@seed=$${SEED:-$$(date +%s)}; echo "make fuzz SEED=$$seed FUZZ=$${FUZZ:-100}"; \
-	ENVSTART_FUZZ=$${FUZZ:-100} $(VENV)/bin/python -m pytest -n $$(getconf _NPROCESSORS_ONLN) --hypothesis-seed=$$seed \
-		tests/unit/test_fuzz.py tests/hooks/test_fuzz.py tests/unit/config/test_shell.py
-
-lifecycle: $(VENV)/.test ## every way in which any command of a start or a stop can go wrong, counted (half an hour)
-	ENVSTART_ALL_WAYS=1 $(VENV)/bin/python -m pytest tests/hooks/test_lifecycle.py
-
-# The same ones each time.
-machine: $(VENV)/.test ## histories of starts, stops, faults and crashes, and the promises after each act
-	@$(VENV)/bin/python tools/soak.py --histories $(HISTORIES)
-
-# Others each time; SECONDS=600 for ten minutes.
-SECONDS = 3600
-soak: $(VENV)/.test ## the same for an hour
-	@$(VENV)/bin/python tools/soak.py --random --seconds $(SECONDS)
-
-mutants: $(VENV)/.test ## load-bearing lines broken one by one: do the tests notice?
-	@$(VENV)/bin/python tools/mutants.py
+test: $(VENV)/.test ## all that a change can break (five minutes); PARTS="hooks real": these alone; SEED=N: in that order
+	@$(VENV)/bin/python tools/suite.py test $(PARTS)
 
 demo: $(VENV)/.run ## the main job on real directories and real mounts (as root, or in a user namespace)
 	@$(VENV)/bin/python tools/demo.py
+
+##@ Proof, in parts
+
+proof: $(VENV)/.test ## all of these (40 minutes); WRITE=1 puts what they find into docs/proof.md
+	@$(VENV)/bin/python tools/suite.py proof
+
+proof-slow: $(VENV)/.test ## tests that are marked proof: ways and waits for which make test has no time
+proof-alone: $(VENV)/.test ## those of them beside which nothing may run
+proof-lifecycle: $(VENV)/.test ## every command of a start and a stop going wrong in every way
+proof-histories: $(VENV)/.test ## HISTORIES=2000 of starts, stops, faults and crashes, and the promises after each act
+proof-storm: $(VENV)/.test ## fifty hooks at any moment that start and stop the same jails, for STORM=30 seconds each
+proof-fuzz: $(VENV)/.test ## what is read from commands, files and callers, FUZZ=20 times as much as make test
+proof-mutants: $(VENV)/.test ## load-bearing expressions broken one by one: do the tests notice?
+proof-gluster: $(VENV)/.test ## a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)
+proof-ceph: $(VENV)/.test ## a real CephFS of one machine (root, ceph-mon, -osd, -mds, -fuse, -common, iproute2)
+proof-lab: $(VENV)/.test ## virtual machines, servers frozen, hosts switched off (root, Debian); LAB=all: an hour
+
+proof-slow proof-alone proof-lifecycle proof-histories proof-storm proof-fuzz proof-mutants proof-gluster proof-ceph \
+proof-lab:
+	@part=$@; $(VENV)/bin/python tools/suite.py proof $${part#proof-}
+
+##@ Tools
+
+# Others each time; SECONDS=600 for ten minutes.
+SECONDS = 3600
+soak: $(VENV)/.test ## histories, others each time, for an hour
+	@$(VENV)/bin/python tools/soak.py --random --seconds $(SECONDS)
 
 replay: $(VENV)/.test ## how far the simulated FreeBSD of the tests agrees with a real one
 	@cd tests && ../$(VENV)/bin/python -m sim.replay
@@ -88,6 +79,8 @@ bench: $(VENV)/.test ## what the hook costs beside a shell hook and a bare inter
 
 bench-check: $(VENV)/.test ## what a check of 1,000 environments costs, also when 40 of their mounts hang
 	@$(VENV)/bin/python tools/bench_check.py
+
+##@ Packages
 
 docs: $(VENV)/.run ## the files, and parts of files, that are made from the code
 	@$(VENV)/bin/python tools/generate.py
@@ -139,8 +132,9 @@ uninstall: ## remove what make install has put there, with its DESTDIR and PREFI
 		--destdir="$(DESTDIR)" --prefix="$(PREFIX)" "$$stage"
 
 clean: ## the virtual environment and what tools leave behind
-	rm -rf $(VENV) lab-consoles .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist envstart.egg-info
+	rm -rf $(VENV) .coverage lab-consoles .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist envstart.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help env test test-gluster test-ceph lab storm fuzz lifecycle machine soak mutants demo replay faults bench \
-	bench-check docs dist install uninstall clean
+.PHONY: help env check test demo proof proof-slow proof-alone proof-lifecycle proof-histories proof-storm proof-fuzz \
+	proof-mutants proof-gluster proof-ceph proof-lab soak replay faults bench bench-check docs dist install \
+	uninstall clean

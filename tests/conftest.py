@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cbsd import Site
-from real import Namespace, namespace_of
+from sim import tracing
+
+# Before anything imports the package.
+tracing.begun(os.environ.get(tracing.VARIABLE, ""))
+
+from cbsd import Site  # noqa: E402
+from real import Namespace, namespace_of  # noqa: E402
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Break one load-bearing expression after the other in a copy of the tree; the tests must notice: `make mutants`."""
+"""Break one load-bearing expression after the other in a copy of the tree, and see whether the tests notice.
+
+`make proof-mutants` runs it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Play drawn histories side by side, and tell how many: `make machine`, and for as long as one likes `make soak`.
+"""Play drawn histories side by side, and tell how many: `make proof-histories`, and as long as one likes `make soak`.
 
 soak.py --histories 2000            the same ones each time; --twice: what does not come again is told, and no failure
 soak.py --seconds 3600              others each time; --seed FIRST begins where another run did

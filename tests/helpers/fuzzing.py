@@ -1,7 +1,7 @@
 """What the fuzz tests share: how much they try, and texts as a cut, a torn read, a bad disk or an enemy makes them.
 
-In `make test` each tries little, and the same each time; `make fuzz` tries FUZZ times as much, anew each time, and
-prints the seed with which it can be repeated.
+In `make test` each tries little, and the same each time; `make proof-fuzz` tries FUZZ times as much, in ways that hang
+on the SEED that it prints.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ FRAGILE_THIN = (
     THIN_ZFS,
 )
 # What takes more than a mount for each directory. These run so many commands that each goes wrong in one way after the
-# other; `make lifecycle` plays all ways at all.
+# other; `make proof-lifecycle` plays all ways at all.
 STACKS = (*BLOCK_VARIANTS, *CLIENT_VARIANTS, *FRAGILE_THIN)
 
 

@@ -1,4 +1,4 @@
-"""Histories that once broke a promise, and one for each scene; `make machine` and `make soak` draw others."""
+"""Histories that once broke a promise, and one for each scene; `make proof-histories` and `make soak` draw others."""
 
 from __future__ import annotations
 

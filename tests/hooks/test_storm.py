@@ -1,6 +1,6 @@
 """Fifty hooks at any moment that start and stop the same environments and others, for ENVSTART_STORM seconds.
 
-`make storm` takes 30. In whatever order they come, each directory is mounted once in a life, and nobody starves.
+`make proof-storm` takes 30. In whatever order they come, each directory is mounted once in a life, and nobody starves.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if why:
             item.add_marker(pytest.mark.skip(reason=why))
         elif short and not item.get_closest_marker("short"):
-            item.add_marker(pytest.mark.skip(reason="make lab runs it"))
+            item.add_marker(pytest.mark.skip(reason="make proof-lab LAB=all runs it"))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """CephFS for real: a cluster of one machine, ceph-fuse, and the hooks; also what rbd(8) tells of an image.
 
-`make test-ceph` runs this alone.
+`make proof-ceph` runs this alone.
 """
 
 from __future__ import annotations

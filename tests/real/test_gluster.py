@@ -1,6 +1,6 @@
 """GlusterFS for real: a server in a network of its own, its client, and the hooks; server and client die and come back.
 
-`make test-gluster` runs this alone.
+`make proof-gluster` runs this alone.
 """
 
 from __future__ import annotations

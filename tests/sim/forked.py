@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from . import tracing
+
 ZYGOTE = Path(__file__).with_name("zygote.py")
 REQUEST_MAX = 90_000
 # Bytes: a letter, and a number.
@@ -23,7 +25,7 @@ class Zygote:
 
     def __init__(self) -> None:
         self.connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        argv = [sys.executable, "-I", str(ZYGOTE), str(theirs.fileno())]
+        argv = [sys.executable, "-I", str(ZYGOTE), str(theirs.fileno()), os.environ.get(tracing.VARIABLE, "")]
         given: dict[str, Any] = {"env": {"LC_ALL": "C"}, "stdin": subprocess.DEVNULL}
         self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], **given)
         theirs.close()

@@ -1,4 +1,4 @@
-"""A prepared interpreter from which processes of simulated machines are forked: `python -I zygote.py DESCRIPTOR`.
+"""A prepared interpreter from which processes of simulated machines are forked: `python -I zygote.py DESCRIPTOR TRACE`.
 
 To start an interpreter and to import all takes most of the time of a hook, and of a simulated command. A process of
 the zygote differs from one of process.py in that alone. It is one of its own: with its pid, its session, its
@@ -43,7 +43,7 @@ import psutil  # noqa: E402, F401
 import tenacity.asyncio  # noqa: E402, F401
 
 # In process.py these come when it runs.
-from sim import clock, commands, fakes, network, process, shim, vfs  # noqa: E402, F401
+from sim import clock, commands, fakes, network, process, shim, tracing, vfs  # noqa: E402, F401
 from sim.names import process_name  # noqa: E402
 
 TYPE_CHECKING = False
@@ -55,6 +55,8 @@ REQUEST_MAX = 100_000
 KEPT: list[Any] = []
 READLINK = os.readlink
 PID, STATUS = b"p", b"s"
+# Before the package is imported.
+TRACING = tracing.begun(sys.argv[2])
 
 
 def prepare() -> None:
@@ -145,6 +147,8 @@ class Execution:
     def run(self, path: str, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         if not is_simulated(path):
             self.execve(path, list(argv), environment)
+        if TRACING:
+            TRACING.stop()
         self.memory.restore()
         for descriptor in [int(name) for name in os.listdir("/proc/self/fd")]:
             try:
@@ -253,6 +257,8 @@ def reap(told: dict[int, int]) -> None:
         descriptor = told.pop(pid)
         tell(descriptor, STATUS, status)
         os.close(descriptor)
+        if TRACING:
+            TRACING.learn()
 
 
 def tell(descriptor: int, kind: bytes, number: int) -> None:
@@ -263,6 +269,9 @@ def tell(descriptor: int, kind: bytes, number: int) -> None:
 
 if __name__ == "__main__":
     prepare()
+    if TRACING:
+        TRACING.tell()
+        TRACING.learn()
     gc.collect()
     gc.freeze()
     serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""Each mutant of ``make mutants`` still changes something, and names tests that there are."""
+"""Each mutant of ``make proof-mutants`` still changes something, and names tests that there are."""
 
 from __future__ import annotations
 

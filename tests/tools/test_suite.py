@@ -1,0 +1,53 @@
+"""The parts of the suites, and what is said of them in the Makefile, in docs/proof.md and in CI."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import parts
+import pytest
+import suite
+from parts import ROOT
+
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+# One test of each outcome.
+TESTS = """
+import pytest
+
+def test_passes():
+    pass
+
+@pytest.mark.parametrize("way", ["a.b::c"])
+def test_fails(way):
+    assert not way
+
+def test_skips():
+    pytest.skip("no disk")
+"""
+
+
+def test_the_document_names_each_part_of_make_proof() -> None:
+    rows = re.findall(r"^\| (\S+) \| (.+?) \|", suite.DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows[1:] == [(part.name, part.title) for part in suite.PROOF]
+
+
+def test_each_part_of_make_proof_is_a_target() -> None:
+    proofs = {target.removeprefix("proof-") for target in TARGETS if target.startswith("proof-")}
+    assert proofs == {part.name for part in suite.PROOF}
+
+
+def test_a_failure_is_named_with_its_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "test_three.py").write_text(TESTS)
+    part = parts.pytest("three", "three tests", "-p", "no:cacheprovider", str(tmp_path / "test_three.py"))
+    outcome = parts.run(part, tmp_path, {"SEED": "1"})
+    assert outcome.status == 1
+    assert outcome.result == "1 passed, 1 failed, 1 skipped"
+    suite.told([outcome])
+    words = capfd.readouterr().out
+    assert "\n== three: three tests\n" in words
+    assert "::test_fails[a.b::c]\n" in words
+    assert "skipped 1: no disk\n" in words
+    assert suite.again("test", outcome) == "three: make test PARTS=three"
+    assert suite.again("proof", outcome) == "three: make proof-three"
