@@ -46,7 +46,7 @@ _NUMBERED = ("da", "ada", "nda", "nvd", "vtbd", "md", "cd")
 
 def plan(environment: Environment, config: Config) -> Plan:
     """Plan the disk of an image, GELI, the check of the file system, the mount."""
-    if not (config[volume_keys.GELI_KEYFILE] or config[volume_keys.GELI_PASSFILE]):
+    if not volume.is_encrypted(config):
         raise ConfigError("cannot attach without a key: set GELI_KEYFILE, GELI_PASSFILE or both")
     path = config[GELI_PROVIDER]
     read_only = "ro" in config[volume_keys.VOLUME_OPTIONS]

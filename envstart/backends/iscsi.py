@@ -14,7 +14,6 @@ from envstart.environment import Environment
 from envstart.errors import ConfigError
 from envstart.steps.block import Block
 from envstart.storage import iscsi_keys, volume, volume_keys
-from envstart.storage.fsck import Fsck
 from envstart.storage.iscsi import Session
 from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.reservation import Reservation
@@ -22,12 +21,7 @@ from envstart.system.host import Host
 
 TITLE = "a volume on a LUN of an iSCSI target, over TCP or iSER"
 
-OPTIONS: Options = (
-    *iscsi_keys.OPTIONS,
-    *volume_keys.GELI,
-    *volume_keys.VOLUME,
-    *common.OPTIONS,
-)
+OPTIONS: Options = (*iscsi_keys.OPTIONS, *volume_keys.GELI, *volume_keys.VOLUME, *common.OPTIONS)
 
 
 def plan(environment: Environment, config: Config) -> Plan:
@@ -50,11 +44,10 @@ def plan(environment: Environment, config: Config) -> Plan:
             hint="unset one of them",
         )
     if fenced and not read_only:
-        device = Reservation(config, device)
+        glance = None if volume.is_encrypted(config) else volume.glance(environment, config)
+        device = Reservation(config, device, glance)
         steps.append(device)
     steps += volume.steps(environment, config, device, guarded=True)
-    if isinstance(device, Reservation):
-        device.guard = next((step for step in steps if isinstance(step, Fsck) and step.lower is device), None)
     return Plan("iscsi", environment, config, steps, _warnings(config, read_only=read_only))
 
 

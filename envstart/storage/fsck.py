@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envstart import errors
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan
-from envstart.errors import ConfigError, EnvstartError, TemporaryError, reason
+from envstart.errors import ConfigError, EnvstartError, TemporaryError
 from envstart.steps.block import Block
 from envstart.storage import devices, fsck_preen, superblock, volume_keys
 from envstart.storage.foreign_owner import Glance
@@ -87,7 +86,7 @@ class Fsck(Block):
             # It was only out of reach, and is back; the step that mounts it has a look at it.
             return
         await self._check_unused(host, device)
-        state = await self._superblock(host, device)
+        state = await self._glance.state(host, device)
         if state == superblock.UNKNOWN:
             raise ConfigError(
                 f"{failure}: it holds {await self._holds(host, device)}, and VOLUME_FSTYPE is {self._kind}",
@@ -102,20 +101,6 @@ class Fsck(Block):
         if state != superblock.CLEAN and self._preens:
             await fsck_preen.preen(host, self.config, device)
         host.learnt[self, "checked"] = device
-
-    async def refuse_foreign(self, host: Host, device: str) -> None:
-        """Refuse, before the device is reserved, what another host has mounted; only a look is needed for it."""
-        if await self._superblock(host, device) == superblock.DIRTY:
-            await self._glance.refuse_foreign(host, device)
-
-    async def _superblock(self, host: Host, device: str) -> str:
-        try:
-            timeout = self.config[common.PROBE_TIMEOUT]
-            return str(await host.call_with_timeout(superblock.read, device, self._kind, timeout=timeout))
-        except (errors.NoResponseError, errors.DeadlineExceededError) as error:
-            raise TemporaryError(f"cannot mount {device}: its superblock gives {error}") from None
-        except OSError as error:
-            raise TemporaryError(f"cannot mount {device}: its superblock cannot be read: {reason(error)}") from None
 
     async def _holds(self, host: Host, device: str) -> str:
         """Tell in a word what it holds instead."""
@@ -151,7 +136,7 @@ class Fsck(Block):
 
     async def _is_clean(self, host: Host, device: str) -> bool:
         try:
-            return await self._superblock(host, device) == superblock.CLEAN
+            return await self._glance.state(host, device) == superblock.CLEAN
         except EnvstartError:
             # A start says why; as far as is known it is checked.
             return False

@@ -13,8 +13,8 @@ from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.errors import BlockedError, ConfigError, NoResponseError, TemporaryError
 from envstart.steps.block import Block
-from envstart.storage import devices
-from envstart.storage.fsck import Fsck
+from envstart.storage import devices, superblock
+from envstart.storage.foreign_owner import Glance
 from envstart.storage.host_id import host_id, host_id_hint
 from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.reserved_disk import TRIES, ReservedDisk, disk_of
@@ -24,24 +24,20 @@ _KEY_BITS = 64
 
 
 class Reservation(Block):
-    """The reservation of the disk that ``lower`` is."""
+    """The reservation of the disk that ``lower`` is; ``glance`` into the volume, if that lies on the disk itself."""
 
     fstype = "scsi3"
 
-    def __init__(self, config: Config, lower: Block) -> None:
+    def __init__(self, config: Config, lower: Block, glance: Glance | None) -> None:
         """Reserve nothing yet."""
         super().__init__("reservation", lower.source, lower)
         self.config = config
-        # The look at the file system that is on it, if it can be had without the steps in between.
-        self.guard: Fsck | None = None
-
-    async def _disk(self, host: Host, device: str) -> ReservedDisk:
-        return await disk_of(host, device, self.source)
+        self._glance = glance
 
     async def inspect(self, host: Host) -> plan.Observation:
         """Tell whose key holds it; refuse what is in use here and another host has taken over."""
         device = await self.underneath(host)
-        holder = await (await self._disk(host, device)).holder() if device else None
+        holder = await (await disk_of(host, device, self.source)).holder() if device else None
         problem = TemporaryError(f"cannot use {self.source}: it is not reserved for this host")
         if device is None or holder is None:
             return plan.Observation(plan.NOT_READY, "not reserved", problem)
@@ -64,7 +60,7 @@ class Reservation(Block):
         if device is None:
             disk, holder = ReservedDisk(host, self.expected(host).removeprefix("/dev/"), self.source), None
         else:
-            disk = await self._disk(host, device)
+            disk = await disk_of(host, device, self.source)
             holder = await disk.holder()
         if verb == "start":
             return [] if holder else [disk.argv("register", own), disk.argv("reserve", own)]
@@ -82,7 +78,7 @@ class Reservation(Block):
         if device is None or not await self._used(host, device):
             return down
         try:
-            holder = await (await self._disk(host, device)).holder()
+            holder = await (await disk_of(host, device, self.source)).holder()
         except NoResponseError as error:
             # The session is not yet known to be down.
             return str(error)
@@ -92,27 +88,24 @@ class Reservation(Block):
     async def start(self, host: Host) -> None:
         """Register this host's key, and reserve the disk with it; take it from another host only if that is asked."""
         device = await self.below(host)
-        disk = await self._disk(host, device)
-        own, holder = await own_key(host), await disk.holder()
-        other = None if holder == own else holder
-        if other is not None and not host.takeover:
+        disk, own = await disk_of(host, device, self.source), await own_key(host)
+        holder = await disk.holder()
+        if holder == own:
+            await self._check_whose(host, disk, own)
+        elif holder is not None and not host.takeover:
             from envstart.config import remedies
 
             raise BlockedError(
-                f"cannot reserve {self.source}: the host with key {other:#x} holds it",
+                f"cannot reserve {self.source}: the host with key {holder:#x} holds it",
                 hint="stop the jail or VM there, or, if that host is known to be down: "
                 + remedies.of_subject(host.report.planned, "recover", "--preempt"),
             )
-        if holder == own:
-            await self._check_whose(host, disk, own)
-        if holder is None and self.guard is not None and not host.takeover and not await self._used(host, device):
-            # A target that was started anew has forgotten its reservations, and the host that had one writes on: what
-            # it writes while this one holds it, if only for a moment, would fail.
-            await self.guard.refuse_foreign(host, device)
+        elif holder is None and not host.takeover and not await self._used(host, device):
+            await self._refuse_foreign(host, device)
         host.on_failure(lambda: self._undo_start(host, disk))
         await self._register(disk, own)
-        if other is not None:
-            host.report.warn(f"{self.source}: taking it over from the host with key {other:#x}")
+        if holder not in (None, own):
+            host.report.warn(f"{self.source}: taking it over from the host with key {holder:#x}")
         taken = await self._take(host, disk, own, holder)
         holder = await disk.holder()
         if holder != own or not taken:
@@ -121,6 +114,12 @@ class Reservation(Block):
                 f"cannot reserve {self.source}: {whose}", hint="does the target support persistent reservations?"
             )
         host.learnt[self, "reserved"] = device
+
+    async def _refuse_foreign(self, host: Host, device: str) -> None:
+        # A target that was started anew has forgotten its reservations, and the host that had one writes on: what it
+        # writes while this one holds it, if only for a moment, would fail.
+        if self._glance is not None and await self._glance.state(host, device) == superblock.DIRTY:
+            await self._glance.refuse_foreign(host, device)
 
     async def _take(self, host: Host, disk: ReservedDisk, own: int, holder: int | None) -> bool:
         # A session that was cut off has one too; nobody can give that back, and the next stop would leave it there.
@@ -160,7 +159,7 @@ class Reservation(Block):
         device = await self.underneath(host)
         if device is None:
             return
-        disk, own = await self._disk(host, device), await own_key(host)
+        disk, own = await disk_of(host, device, self.source), await own_key(host)
         held = await disk.holder() == own
         if held:
             self.journal_stop(host)

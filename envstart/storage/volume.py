@@ -107,6 +107,20 @@ class Shown(Mount):
         return await self._volume.why_lost(host) or await super().why_lost(host)
 
 
+def is_encrypted(config: Config) -> bool:
+    """Tell whether the file system lies on a GELI provider."""
+    return bool(config[volume_keys.GELI_KEYFILE] or config[volume_keys.GELI_PASSFILE])
+
+
+def glance(environment: Environment, config: Config) -> Glance:
+    """Return the glance into the volume of a jail or VM."""
+    return Glance(environment, config, f"{_private(environment, config)}.look")
+
+
+def _private(environment: Environment, config: Config) -> str:
+    return f"{config[volume_keys.VOLUME_DIR]}/{file_name(environment)}"
+
+
 def steps(environment: Environment, config: Config, device: Block, *, guarded: bool) -> list[plan.Step]:
     """Return the steps from a device on: GELI, a look, the mounts of the environment's directories, the mark.
 
@@ -116,17 +130,16 @@ def steps(environment: Environment, config: Config, device: Block, *, guarded: b
     options: tuple[str, ...] = config[volume_keys.VOLUME_OPTIONS]
     ordered: list[plan.Step] = []
     lower = device
-    if config[volume_keys.GELI_KEYFILE] or config[volume_keys.GELI_PASSFILE]:
+    if is_encrypted(config):
         lower = EliProvider(config, lower, read_only="ro" in options)
         ordered.append(lower)
-    private = f"{config[volume_keys.VOLUME_DIR]}/{file_name(environment)}"
     shown: dict[str, str] = {}
     if config[volume_keys.VOLUME_LAYOUT] == "tree":
         points = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
         shown = {name: point for name, point in points.items() if point is not None}
-    point = private if shown else environment.data
+    point = _private(environment, config) if shown else environment.data
     guarded = guarded and "ro" not in options
-    fsck = Fsck(config, lower, point, Glance(environment, config, f"{private}.look"), guarded=guarded)
+    fsck = Fsck(config, lower, point, glance(environment, config), guarded=guarded)
     volume = Volume(environment, config, fsck, point, tuple(shown))
     ordered += [fsck, volume]
     if guarded:
