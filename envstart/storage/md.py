@@ -66,7 +66,7 @@ class Image(Attached):
         """Tell whether it is a disk."""
         if device := await self.attached(host):
             return plan.Observation(plan.READY, device)
-        problem = NotFoundError(f"cannot use {self.source}: it is no disk yet")
+        problem = NotFoundError(f"cannot use {self.source}: it is no disk")
         return plan.Observation(plan.NOT_READY, "no disk", problem)
 
     async def start(self, host: Host) -> None:
