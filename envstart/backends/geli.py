@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import string
 
 from envstart.config import common
 from envstart.config.load import Config
@@ -36,41 +37,30 @@ OPTIONS: Options = (
         placeholders=(NAME,),
     ),
     GELI_REQUIRE_MOUNTED := require_mounted("GELI_REQUIRE_MOUNTED", "the image file", "the directory that it is in"),
-    *volume_keys.GELI,
-    *volume_keys.VOLUME,
-    *common.OPTIONS,
+    *volume_keys.OPTIONS,
 )
 # Disks are numbered as they are found.
-_NUMBERED = ("da", "ada", "nda", "nvd", "vtbd", "md", "cd")
+_KINDS = ("da", "ada", "nda", "nvd", "vtbd", "md", "cd")
+_NUMBERED = tuple(f"/dev/{kind}{digit}" for kind in _KINDS for digit in string.digits)
 
 
 def plan(environment: Environment, config: Config) -> Plan:
     """Plan the disk of an image, GELI, the check of the file system, the mount."""
-    if not volume.is_encrypted(config):
+    if not volume_keys.is_encrypted(config):
         raise ConfigError("cannot attach without a key: set GELI_KEYFILE, GELI_PASSFILE or both")
     path = config[GELI_PROVIDER]
-    read_only = "ro" in config[volume_keys.VOLUME_OPTIONS]
-    device: Block = (
-        Node(path, config[common.PROBE_TIMEOUT])
-        if path.startswith("/dev/")
-        else Image(config, path, read_only=read_only)
-    )
+    is_device = path.startswith("/dev/")
+    device: Block = Node(path, config[common.PROBE_TIMEOUT]) if is_device else Image(config, path)
     steps: list[Step] = [device, *volume.steps(environment, config, device, guarded=False)]
     if config[GELI_REQUIRE_MOUNTED]:
         from envstart.steps import required
 
-        if path.startswith("/dev/"):
+        if is_device:
             raise ConfigError(
                 f"cannot use GELI_REQUIRE_MOUNTED: it is for an image file, not for {path}", hint="unset it"
             )
         steps = [*required.steps(config, GELI_REQUIRE_MOUNTED, path, os.path.dirname(path)), *steps]
-    return Plan("geli", environment, config, steps, _warnings(path))
-
-
-def _warnings(path: str) -> list[str]:
-    name = path.removeprefix("/dev/")
-    if path.startswith("/dev/") and any(
-        name.startswith(kind) and name[len(kind) :][:1].isdigit() for kind in _NUMBERED
-    ):
-        return [f"GELI_PROVIDER is {path}, whose number may be another disk's after a boot; use /dev/gpt/NAME"]
-    return []
+    warnings = []
+    if path.startswith(_NUMBERED):
+        warnings = [f"GELI_PROVIDER is {path}, whose number may be another disk's after a boot; use /dev/gpt/NAME"]
+    return Plan("geli", environment, config, steps, warnings)

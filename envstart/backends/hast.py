@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from envstart.config import common
 from envstart.config.load import Config
 from envstart.config.schema import NAME, Option, Options, identifier
 from envstart.engine.plan import Plan
@@ -25,9 +24,7 @@ def resource(value: str) -> str:
 OPTIONS: Options = (
     HAST_RESOURCE := Option("HAST_RESOURCE", resource, None, "resource in hast.conf(5)", placeholders=(NAME,)),
     *hast.OPTIONS,
-    *volume_keys.GELI,
-    *volume_keys.VOLUME,
-    *common.OPTIONS,
+    *volume_keys.OPTIONS,
 )
 
 

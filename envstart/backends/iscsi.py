@@ -6,7 +6,6 @@ reservations in docs/freebsd.md#reservations.
 
 from __future__ import annotations
 
-from envstart.config import common
 from envstart.config.load import Config
 from envstart.config.schema import Options
 from envstart.engine.plan import Plan, Step
@@ -21,7 +20,7 @@ from envstart.system.host import Host
 
 TITLE = "a volume on a LUN of an iSCSI target, over TCP or iSER"
 
-OPTIONS: Options = (*iscsi_keys.OPTIONS, *volume_keys.GELI, *volume_keys.VOLUME, *common.OPTIONS)
+OPTIONS: Options = (*iscsi_keys.OPTIONS, *volume_keys.OPTIONS)
 
 
 def plan(environment: Environment, config: Config) -> Plan:
@@ -36,7 +35,7 @@ def plan(environment: Environment, config: Config) -> Plan:
         raise ConfigError("cannot use mutual CHAP alone: set ISCSI_CHAP_USER and ISCSI_CHAP_SECRET_FILE too")
     device: Block = Session(config, config[iscsi_keys.ISCSI_TARGET], config[iscsi_keys.ISCSI_PORTAL])
     steps: list[Step] = [device]
-    read_only = "ro" in config[volume_keys.VOLUME_OPTIONS]
+    read_only = volume_keys.is_read_only(config)
     fenced = config[iscsi_keys.FENCE] == "scsi3"
     if fenced and config[iscsi_keys.ISCSI_MULTIPATH]:
         raise ConfigError(
@@ -44,7 +43,7 @@ def plan(environment: Environment, config: Config) -> Plan:
             hint="unset one of them",
         )
     if fenced and not read_only:
-        glance = None if volume.is_encrypted(config) else volume.glance(environment, config)
+        glance = None if volume_keys.is_encrypted(config) else volume.glance(environment, config)
         device = Reservation(config, device, glance)
         steps.append(device)
     steps += volume.steps(environment, config, device, guarded=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from envstart.config import common
 from envstart.config.load import Config
 from envstart.config.schema import ALNUM, NAME, Option, Options
 from envstart.engine.plan import Plan
@@ -37,13 +36,11 @@ OPTIONS: Options = (
     ),
     *ceph.OPTIONS,
     RBD_MAP_TIMEOUT,
-    *volume_keys.GELI,
-    *volume_keys.VOLUME,
-    *common.OPTIONS,
+    *volume_keys.OPTIONS,
 )
 
 
 def plan(environment: Environment, config: Config) -> Plan:
     """Plan the image, GELI, the check of the file system, the mount."""
-    device = Mapped(config, config[RBD_IMAGE], read_only="ro" in config[volume_keys.VOLUME_OPTIONS])
+    device = Mapped(config, config[RBD_IMAGE])
     return Plan("rbd", environment, config, [device, *volume.steps(environment, config, device, guarded=True)])

@@ -6,42 +6,56 @@ from collections.abc import Sequence
 
 from envstart.config import common
 from envstart.config.load import Config
+from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
-from envstart.errors import TemporaryError
+from envstart.errors import NotFoundError, TemporaryError
 from envstart.steps.block import Block, appears
-from envstart.storage import devices
+from envstart.storage import devices, volume_keys
 from envstart.system.host import Host
 
 
 class Attached(Block):
-    """The device that the host makes of ``source``."""
+    """The device that the host makes of ``source``; read-only as the mount above it."""
 
-    config: Config
-    # The act that takes it away, for messages.
+    # The act that takes it away, and what it is before it is attached, for messages.
     detaches = "detach"
+    absent = "not attached"
+
+    def __init__(self, config: Config, name: str, source: str, lower: Block | None = None) -> None:
+        """Attach nothing yet."""
+        super().__init__(name, source, lower)
+        self.config = config
+        self._read_only = volume_keys.is_read_only(config)
 
     async def attached(self, host: Host) -> str | None:
         """Return the path of the device as far as it is attached, be its node there yet or not."""
+        raise NotImplementedError
+
+    async def attach_argv(self, host: Host) -> tuple[str, ...]:
+        """Return the command that attaches it, as far as that can be told before."""
         raise NotImplementedError
 
     def detach_argv(self, host: Host, device: str) -> tuple[str, ...]:
         """Return the command that detaches a device; its last word is what it calls the device."""
         raise NotImplementedError
 
-    async def attach_commands(self, host: Host) -> list[tuple[str, ...]]:
-        """Return the command that attaches it, as far as that can be told before."""
-        raise NotImplementedError
-
     async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
         """Return the command that attaches or detaches it."""
         if verb == "start":
-            return await self.attach_commands(host)
+            return [await self.attach_argv(host)]
         device = await self.attached(host)
         return [self.detach_argv(host, device)] if device else []
 
     async def device(self, host: Host) -> str | None:
         """Return the device, if it is attached."""
         return await self.attached(host)
+
+    async def inspect(self, host: Host) -> plan.Observation:
+        """Tell whether it is attached."""
+        if device := await self.device(host):
+            return plan.Observation(plan.READY, device)
+        problem = NotFoundError(f"cannot use {self.source}: it is {self.absent}")
+        return plan.Observation(plan.NOT_READY, self.absent, problem)
 
     async def wait_for_node(self, host: Host, device: str, state: str) -> None:
         """Raise TemporaryError if the node of a device does not appear that is in this state."""

@@ -33,7 +33,7 @@ class Fsck(Block):
         self._target = target
         self._glance = glance
         self._guarded = guarded
-        self._read_only = "ro" in config[volume_keys.VOLUME_OPTIONS]
+        self._read_only = volume_keys.is_read_only(config)
         self._preens = config[volume_keys.FSCK] == "preen" and not self._read_only
 
     async def inspect(self, host: Host) -> plan.Observation:

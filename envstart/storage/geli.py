@@ -41,28 +41,20 @@ _FINAL: diagnosis.Rows = (
 
 
 class EliProvider(Attached):
-    """The .eli of ``lower``; ``read_only`` as the mount above it."""
+    """The .eli of ``lower``."""
 
     fstype = "geli"
 
-    def __init__(self, config: Config, lower: Block, *, read_only: bool) -> None:
+    def __init__(self, config: Config, lower: Block) -> None:
         """Take the names of the key files from the configuration."""
-        super().__init__("geli", lower.source, lower)
-        self.config = config
+        super().__init__(config, "geli", lower.source, lower)
         keys, passes = config[volume_keys.GELI_KEYFILE], config[volume_keys.GELI_PASSFILE]
         self._keys, self._passes = keys or (), passes or ()
-        self._read_only = read_only
 
     def _attach_argv(self, device: str, *flags: str) -> tuple[str, ...]:
-        words = [*flags]
-        if not self._passes:
-            words.append("-p")
-        if self._read_only:
-            words.append("-r")
-        for path in self._keys:
-            words += ["-k", path]
-        for path in self._passes:
-            words += ["-j", path]
+        words = [*flags, *([] if self._passes else ["-p"]), *(["-r"] if self._read_only else [])]
+        for flag, paths in (("-k", self._keys), ("-j", self._passes)):
+            words += [word for path in paths for word in (flag, path)]
         # The whole path: a name without it is first looked for in the working directory (docs/freebsd.md#geli-attach).
         return ("geli", "attach", *words, device)
 
@@ -83,19 +75,16 @@ class EliProvider(Attached):
         """Return the device that it will be."""
         return f"{super().expected(host)}.eli"
 
-    async def attach_commands(self, host: Host) -> list[tuple[str, ...]]:
+    async def attach_argv(self, host: Host) -> tuple[str, ...]:
         """Return the command of geli(8)."""
-        return [self._attach_argv(await self.underneath(host) or super().expected(host))]
+        return self._attach_argv(await self.underneath(host) or super().expected(host))
 
     async def inspect(self, host: Host) -> plan.Observation:
         """Tell whether it is attached, and whether GELI has lost the provider."""
-        device = await self.attached(host)
-        provider = (await devices.read(host)).provider(device or "")
-        if device is None or provider is None:
-            problem = errors.NotFoundError(f"cannot use {self.source}: it is not attached")
-            return plan.Observation(plan.NOT_READY, "not attached", problem)
-        active = provider.geom.config.get("State", "ACTIVE") == "ACTIVE"
-        return plan.Observation(plan.READY if active else plan.LOST, device)
+        seen = await super().inspect(host)
+        provider = (await devices.read(host)).provider(seen.detail)
+        active = provider is None or provider.geom.config.get("State", "ACTIVE") == "ACTIVE"
+        return seen if active else plan.Observation(plan.LOST, seen.detail)
 
     async def preflight_start(self, host: Host) -> None:
         """Check that root, and nobody else, can read the key files."""

@@ -11,7 +11,6 @@ import os
 from envstart import errors
 from envstart.config import common
 from envstart.config.load import Config
-from envstart.engine import plan
 from envstart.engine.locking import Locks
 from envstart.errors import ConfigError, NoResponseError, NotFoundError, TemporaryError
 from envstart.steps.block import only_on_freebsd
@@ -22,16 +21,14 @@ from envstart.system.host import Host
 
 
 class Image(Attached):
-    """The disk of the file ``path``; ``read_only`` as the mount above it."""
+    """The disk of the file ``path``."""
 
     fstype = "md"
+    absent = "no disk"
 
-    def __init__(self, config: Config, path: str, *, read_only: bool) -> None:
+    def __init__(self, config: Config, path: str) -> None:
         """Take the file as it is called, without looking at it."""
-        super().__init__("image", path)
-        self.config = config
-        options = ("-o", "readonly") if read_only else ()
-        self._attach_argv = ("mdconfig", "-a", "-t", "vnode", "-f", path, *options)
+        super().__init__(config, "image", path)
 
     async def attached(self, host: Host) -> str | None:
         """Return the disk that the file is; ConfigError if it is several."""
@@ -58,16 +55,10 @@ class Image(Attached):
         """Return the device that it will be: its number is not known before."""
         return "/dev/mdN"
 
-    async def attach_commands(self, host: Host) -> list[tuple[str, ...]]:
+    async def attach_argv(self, host: Host) -> tuple[str, ...]:
         """Return the command of mdconfig(8)."""
-        return [self._attach_argv]
-
-    async def inspect(self, host: Host) -> plan.Observation:
-        """Tell whether it is a disk."""
-        if device := await self.attached(host):
-            return plan.Observation(plan.READY, device)
-        problem = NotFoundError(f"cannot use {self.source}: it is no disk")
-        return plan.Observation(plan.NOT_READY, "no disk", problem)
+        options = ("-o", "readonly") if self._read_only else ()
+        return ("mdconfig", "-a", "-t", "vnode", "-f", self.source, *options)
 
     async def start(self, host: Host) -> None:
         """Make it a disk, unless it is one by another name."""
@@ -77,7 +68,7 @@ class Image(Attached):
                 return
             await self._check_other_names(host)
             host.on_failure(lambda: self.detach(host))
-            result = await host.run(self._attach_argv, keep_locks=True)
+            result = await host.run(await self.attach_argv(host), keep_locks=True)
             device = await self.attached(host)
         if device is None:
             missing = "could not open" in result.words or "not a regular file" in result.words

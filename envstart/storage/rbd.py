@@ -6,6 +6,7 @@ a disk from under a file system (docs/freebsd.md#rbd-ggate). So the host's list 
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -13,7 +14,6 @@ from envstart import errors
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.config.schema import Option, integer
-from envstart.engine import plan
 from envstart.engine.locking import Locks
 from envstart.engine.retry import until_it_heals
 from envstart.errors import EnvstartError, NotFoundError, TemporaryError
@@ -46,13 +46,12 @@ class Mapped(Attached):
 
     fstype = "rbd"
     detaches = "unmap"
+    absent = "not mapped"
 
-    def __init__(self, config: Config, spec: str, *, read_only: bool) -> None:
+    def __init__(self, config: Config, spec: str) -> None:
         """Name it after the image."""
-        super().__init__("map", f"rbd image {spec}")
-        self.config = config
+        super().__init__(config, "map", f"rbd image {spec}")
         self._spec = spec
-        self._read_only = read_only
 
     async def attached(self, host: Host) -> str | None:
         """Return the disk that the image is; ConfigError if it is several."""
@@ -79,16 +78,15 @@ class Mapped(Attached):
         """Return the device that it will be: its number is not known before."""
         return "/dev/ggateN" if host.platform == "freebsd" else "/dev/rbdN"
 
-    async def attach_commands(self, host: Host) -> list[tuple[str, ...]]:
+    async def attach_argv(self, host: Host) -> tuple[str, ...]:
         """Return the command that maps it."""
-        return [self._map_argv(host)]
-
-    async def inspect(self, host: Host) -> plan.Observation:
-        """Tell whether it is mapped."""
-        if device := await self.device(host):
-            return plan.Observation(plan.READY, device)
-        problem = NotFoundError(f"cannot use {self.source}: it is not mapped")
-        return plan.Observation(plan.NOT_READY, "not mapped", problem)
+        # Exclusive: from then on no other client of the cluster gets the lock that a writer needs.
+        exclusive = ["--exclusive"] if host.platform == "freebsd" else ["-o", "exclusive"]
+        how = (*(["--read-only"] if self._read_only else exclusive), self._spec)
+        if host.platform != "freebsd":
+            return (*_program(host), "map", *ceph.access(self.config), *how)
+        name = f"CEPH_ARGS={' '.join(ceph.identity(self.config))}"
+        return ("env", name, *_program(host), "map", *ceph.reach(self.config), *how)
 
     async def preflight_start(self, host: Host) -> None:
         """Check that root, and nobody else, can read the key."""
@@ -110,21 +108,12 @@ class Mapped(Attached):
                 await self._check_free(host)
             host.on_failure(lambda: self._undo_start(host))
             # Its daemon would keep our locks as long as it lives.
-            result = await host.run(self._map_argv(host), timeout=self.config[RBD_MAP_TIMEOUT])
+            result = await host.run(await self.attach_argv(host), timeout=self.config[RBD_MAP_TIMEOUT])
             device = await self.attached(host)
             if not device:
                 await self._end(host)
                 raise self._map_error(result)
         await self.wait_for_node(host, device, "the image is mapped")
-
-    def _map_argv(self, host: Host) -> tuple[str, ...]:
-        # Exclusive: from then on no other client of the cluster gets the lock that a writer needs.
-        exclusive = ["--exclusive"] if host.platform == "freebsd" else ["-o", "exclusive"]
-        how = (*(["--read-only"] if self._read_only else exclusive), self._spec)
-        if host.platform != "freebsd":
-            return (*_program(host), "map", *ceph.access(self.config), *how)
-        name = f"CEPH_ARGS={' '.join(ceph.identity(self.config))}"
-        return ("env", name, *_program(host), "map", *ceph.reach(self.config), *how)
 
     async def _check_free(self, host: Host) -> None:
         """Refuse an image that lacks the lock of a writer, or that somebody has open."""
@@ -146,7 +135,7 @@ class Mapped(Attached):
         if result.status != 0:
             raise self._map_error(result)
         try:
-            return list(_json(result)[key])
+            return list(json.loads(result.out)[key])
         except errors.UNREADABLE:
             raise TemporaryError(f"cannot map {self.source}: rbd {verb} says {result.words}") from None
 
@@ -196,16 +185,10 @@ def parse_list(result: Result, spec: str) -> list[str]:
     if result.status != 0:
         raise ValueError(result.words)
     disks = []
-    for row in _json(result) if result.out.strip() else []:
+    for row in json.loads(result.out) if result.out.strip() else []:
         # Linux calls it name.
         image = row.get("image", row.get("name", ""))
         words = [row.get("pool", ""), *([row["namespace"]] if row.get("namespace") else []), image]
         if "/".join(words) == spec and row.get("snap", "") in ("", "-"):
             disks.append(str(row.get("device", "")))
     return disks
-
-
-def _json(result: Result) -> Any:
-    import json
-
-    return json.loads(result.out)

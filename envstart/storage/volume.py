@@ -1,6 +1,6 @@
 """A file system on a block device, mounted as an environment's data directory, or as a tree of all its directories.
 
-The keys that iscsi, geli and hast share, and the steps from the device on: GELI, a look and fsck, the mount, the mark.
+The steps that iscsi, geli, hast and rbd share, from the device on: GELI, a look and fsck, the mount, the mark.
 """
 
 from __future__ import annotations
@@ -107,11 +107,6 @@ class Shown(Mount):
         return await self._volume.why_lost(host) or await super().why_lost(host)
 
 
-def is_encrypted(config: Config) -> bool:
-    """Tell whether the file system lies on a GELI provider."""
-    return bool(config[volume_keys.GELI_KEYFILE] or config[volume_keys.GELI_PASSFILE])
-
-
 def glance(environment: Environment, config: Config) -> Glance:
     """Return the glance into the volume of a jail or VM."""
     return Glance(environment, config, f"{_private(environment, config)}.look")
@@ -127,21 +122,21 @@ def steps(environment: Environment, config: Config, device: Block, *, guarded: b
     ``guarded``: other hosts reach the device too, so that a mark in the volume says whose it is. CBSD's rc.conf files,
     which all environments share, stay with the host.
     """
-    options: tuple[str, ...] = config[volume_keys.VOLUME_OPTIONS]
+    read_only = volume_keys.is_read_only(config)
     ordered: list[plan.Step] = []
     lower = device
-    if is_encrypted(config):
-        lower = EliProvider(config, lower, read_only="ro" in options)
+    if volume_keys.is_encrypted(config):
+        lower = EliProvider(config, lower)
         ordered.append(lower)
     shown: dict[str, str] = {}
     if config[volume_keys.VOLUME_LAYOUT] == "tree":
         points = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
         shown = {name: point for name, point in points.items() if point is not None}
     point = _private(environment, config) if shown else environment.data
-    guarded = guarded and "ro" not in options
+    guarded = guarded and not read_only
     fsck = Fsck(config, lower, point, glance(environment, config), guarded=guarded)
     volume = Volume(environment, config, fsck, point, tuple(shown))
     ordered += [fsck, volume]
     if guarded:
         ordered.append(Mark(config, volume))
-    return [*ordered, *(Shown(volume, name, on, "ro" if "ro" in options else "rw") for name, on in shown.items())]
+    return [*ordered, *(Shown(volume, name, on, "ro" if read_only else "rw") for name, on in shown.items())]

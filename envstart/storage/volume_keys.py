@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from envstart.config import staging
-from envstart.config.schema import NAME, Option, choice, directory, integer, mount_words, words
+from envstart.config import common, staging
+from envstart.config.load import Config
+from envstart.config.schema import NAME, Option, Options, choice, directory, integer, mount_words, words
 
 
 def files(value: str) -> tuple[str, ...]:
@@ -20,7 +21,7 @@ def mount_options(value: str) -> tuple[str, ...]:
     return options
 
 
-GELI = (
+OPTIONS: Options = (
     GELI_KEYFILE := Option(
         "GELI_KEYFILE", files, "", "key file of the GELI provider; several are used in this order", placeholders=(NAME,)
     ),
@@ -31,8 +32,6 @@ GELI = (
         "file whose first line is its passphrase; several are put together",
         placeholders=(NAME,),
     ),
-)
-VOLUME = (
     VOLUME_LAYOUT := Option(
         "VOLUME_LAYOUT",
         choice("data", "tree"),
@@ -59,4 +58,15 @@ VOLUME = (
     FSCK_TIMEOUT := Option(
         "FSCK_TIMEOUT", integer(1, 86400, "seconds"), "90", "seconds that may take; TIMEOUT goes for it too"
     ),
+    *common.OPTIONS,
 )
+
+
+def is_encrypted(config: Config) -> bool:
+    """Tell whether the file system lies on a GELI provider."""
+    return bool(config[GELI_KEYFILE] or config[GELI_PASSFILE])
+
+
+def is_read_only(config: Config) -> bool:
+    """Tell whether nobody writes to the volume."""
+    return "ro" in config[VOLUME_OPTIONS]

@@ -166,7 +166,7 @@ def test_attach(tmp_path: Path, keys: dict[str, str], flags: tuple[str, ...], li
 )
 def test_an_image_becomes_a_disk(tmp_path: Path, options: str, line: str) -> None:
     found = step(tmp_path, Image, GELI_PROVIDER="/vol/x.img", VOLUME_OPTIONS=options)
-    assert " ".join(found._attach_argv) == line
+    assert [" ".join(argv) for argv in done(found.commands(Stub().host, "start"))] == [line]
 
 
 # What geli says.
