@@ -13,7 +13,6 @@ from collections.abc import Collection
 from envstart.errors import NoResponseError
 from envstart.mounts.table import Entry, Table
 from envstart.storage.graph import Consumer, Geom, Graph, Provider
-from envstart.storage.sysfs import entries, line
 from envstart.system import process_table
 from envstart.system.host import Host
 
@@ -170,3 +169,20 @@ def is_claimed(devices: list[str]) -> bool:
             if error.errno == errno.EBUSY:
                 return True
     return False
+
+
+def entries(directory: str) -> list[str]:
+    """Return the names in a directory of sysfs(5) or proc(5) in order; none if it is not there."""
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []
+
+
+def line(path: str) -> str:
+    """Return the first line of a file there; "" if it is not there."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.readline().strip()
+    except OSError:
+        return ""

@@ -12,8 +12,7 @@ from envstart.errors import EnvstartError, NotFoundError, TemporaryError
 from envstart.steps.block import Block
 from envstart.storage import iscsi_keys
 from envstart.storage.iscsi_initiator import initiator_of
-from envstart.storage.iscsi_login import Login
-from envstart.storage.iscsi_logout import logout, wait_for_departures
+from envstart.storage.iscsi_login import Login, logout, wait_for_departures
 from envstart.storage.iscsi_lun import Lun
 from envstart.storage.iscsi_session import CONNECTED, SessionInfo, normal_portal, split_portal
 from envstart.storage.iscsi_users import mounted_from, names, other_luns, users_of

@@ -10,9 +10,8 @@ from envstart.config.load import Config
 from envstart.errors import PermissionDeniedError, UnavailableError
 from envstart.steps import diagnosis
 from envstart.storage import iscsi_keys, iscsi_record
-from envstart.storage.iscsi_record import interface
+from envstart.storage.devices_linux import entries, line
 from envstart.storage.iscsi_session import CONNECTED, SessionInfo, join_portal, split_portal
-from envstart.storage.sysfs import entries, line
 from envstart.system.command import Result
 from envstart.system.host import Host
 
@@ -111,7 +110,7 @@ async def login(host: Host, config: Config, target: str, portal: str, text: str)
 
 async def _login(host: Host, config: Config, target: str, portal: str) -> Result:
     timeout = config[iscsi_keys.ISCSI_LOGIN_TIMEOUT] + _ANSWERING
-    with iscsi_record.Interface(target, config[iscsi_keys.ISCSI_INITIATOR]):
+    with iscsi_record.interface_file(target, config[iscsi_keys.ISCSI_INITIATOR]):
         return shortened(await host.run(login_argv(target, portal), timeout=timeout, keep_locks=True))
 
 
@@ -123,7 +122,7 @@ def shortened(result: Result) -> Result:
 
 async def logout(host: Host, session: SessionInfo) -> Result:
     """End it, and whatever waits for its disks."""
-    with iscsi_record.Interface(session.target):
+    with iscsi_record.interface_file(session.target):
         result = await host.run(logout_argv(session), timeout=max(5.0, host.deadline.left()), use_rollback_reserve=True)
     if all(other.number != session.number for other in read()):
         tidy(session.target, [session.portal])
@@ -133,7 +132,7 @@ async def logout(host: Host, session: SessionInfo) -> Result:
 async def rescan(host: Host, session: SessionInfo, timeout: float) -> None:
     """Look for LUNs that were added to the target after the login."""
     argv = ("iscsiadm", "-m", "session", "-r", str(session.number), "--rescan")
-    with iscsi_record.Interface(session.target):
+    with iscsi_record.interface_file(session.target):
         await host.run(argv, timeout=timeout)
 
 
@@ -157,7 +156,7 @@ def needs(user: str | None) -> str:
 def login_argv(target: str, portal: str) -> tuple[str, ...]:
     """Return the command of a login: what else it needs is in our record."""
     address = join_portal(*split_portal(portal))
-    return ("iscsiadm", "-m", "node", "-T", target, "-p", address, "-I", interface(target), "--login")
+    return ("iscsiadm", "-m", "node", "-T", target, "-p", address, "-I", iscsi_record.interface(target), "--login")
 
 
 def logout_argv(session: SessionInfo) -> tuple[str, ...]:

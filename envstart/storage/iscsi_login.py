@@ -1,19 +1,26 @@
-"""Logging in to an iSCSI target until the disk of one LUN is there. The list of sessions decides, never a status."""
+"""The beginning and the end of iSCSI sessions. The list of sessions decides, never a status.
+
+A login is over when the disk of the LUN is there. A logout only asks for it: the session is listed as ever until the
+kernel is done.
+"""
 
 from __future__ import annotations
 
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, NotFoundError, TemporaryError, UnavailableError
+from envstart.paths import path_digest
 from envstart.steps import diagnosis
 from envstart.storage import devices, iscsi_keys, iscsi_users
 from envstart.storage.iscsi_initiator import initiator_of
-from envstart.storage.iscsi_logout import logout
 from envstart.storage.iscsi_lun import Lun
 from envstart.storage.iscsi_session import CONNECTED, SessionInfo, normal_portal
+from envstart.system import rundir
 from envstart.system.host import Host, Polling
 
 # Seconds that iscsid may take to notice a new session, and that a scan for a new LUN may take.
 _NOTICE = 2.0
 _SCAN = 1.0
+# Seconds that the kernel may take to end a session.
+_ENDING = 5.0
 
 
 class Login:
@@ -190,3 +197,37 @@ class Login:
         # Where it is down, or something of this run hangs in the kernel, that has them open, or keeps GEOM from
         # telling; it ends with the session, and what is mounted counts alone.
         return ", ".join(await iscsi_users.mounted_from(host, [session], f"multipath/{self._lun.multipath}"))
+
+
+async def logout(host: Host, lun: Lun, session: SessionInfo) -> None:
+    """End a session of ours, and wait until it is gone."""
+    if host.rehearsing:
+        await host.run(initiator_of(host).logout_argv(session))
+        return
+    portals = [portal for portal, ours in (await lun.by_portal(host)).items() if ours.portal == session.portal]
+    rundir.touch(_departure(session))
+    result = await initiator_of(host).logout(host, session)
+    polling = Polling(host, _ENDING, f"the end of the session to {session.target}")
+    while any(listed.portal == session.portal for listed in await lun.all_sessions(host)):
+        if result.status != 0 or not await polling.again():
+            why = "the kernel still has it" if result.status == 0 else result.words
+            raise TemporaryError(f"cannot log out of {session.target} at {session.portal}: {why}")
+    rundir.write(_departure(session), b"")
+    lun.logins.end(portals)
+
+
+async def wait_for_departures(host: Host, lun: Lun) -> None:
+    """Wait for the end of what a killed run has sent away a moment ago."""
+    polling = Polling(host, _ENDING, f"the end of the session to {lun.target}")
+    while any(_is_departing(session) for session in await lun.sessions(host)) and await polling.again():
+        pass
+
+
+def _departure(session: SessionInfo) -> str:
+    """Return the file that says when a session was sent away."""
+    return f"logout.{path_digest(f'{session.target} {session.portal}')}"
+
+
+def _is_departing(session: SessionInfo) -> bool:
+    age = rundir.age(_departure(session))
+    return age is not None and age < _ENDING

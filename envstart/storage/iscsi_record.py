@@ -7,8 +7,8 @@ the same target.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from envstart.config import common
 from envstart.config.load import Config
@@ -112,22 +112,16 @@ def _remove(file: str) -> None:
             raise EnvstartError(f"cannot remove {file}: {reason(error)}; it can hold a secret") from None
 
 
-class Interface:
-    """The interface of our records while iscsiadm(8) runs: a discovery makes records for each that is there."""
+@contextmanager
+def interface_file(target: str, initiator: str | None = None) -> Iterator[None]:
+    """Have the interface of our records there while iscsiadm(8) runs: a discovery makes records for each that is there.
 
-    def __init__(self, target: str, initiator: str | None = None) -> None:
-        """Name it after the target; ``initiator``: the name to log in with, if it is not the host's own."""
-        self._name = interface(target)
-        self._path = f"{ETC}/ifaces/{self._name}"
-        self._initiator = initiator
-
-    def __enter__(self) -> None:
-        """Write it."""
-        text = f"iface.iscsi_ifacename = {self._name}\niface.transport_name = tcp\n"
-        if self._initiator:
-            text += f"iface.initiatorname = {self._initiator}\n"
-        write(self._path, text)
-
-    def __exit__(self, *_: object) -> None:
-        """Take it away."""
-        _remove(self._path)
+    ``initiator``: the name to log in with, if it is not the host's own.
+    """
+    file = f"{ETC}/ifaces/{interface(target)}"
+    text = f"iface.iscsi_ifacename = {interface(target)}\niface.transport_name = tcp\n"
+    write(file, text + (f"iface.initiatorname = {initiator}\n" if initiator else ""))
+    try:
+        yield
+    finally:
+        _remove(file)
