@@ -220,6 +220,14 @@ def host_port(value: str) -> str:
     return value
 
 
+def split_host_port(value: str, default: int) -> tuple[str, int]:
+    """Return the name or address, without brackets, and the port of what host_port() takes."""
+    host, _, port = value.rpartition(":")
+    if port.isdigit() and (host.endswith("]") or ":" not in host):
+        return host.strip("[]"), int(port)
+    return value.strip("[]"), default
+
+
 def directory(value: str) -> str:
     """Read an absolute path without ``..``; double and trailing slashes are taken out."""
     if not text(value).startswith("/"):

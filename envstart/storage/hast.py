@@ -2,7 +2,7 @@
 
 hastctl knows this node only. What it tells of the other: a secondary has a worker, and with it a status, exactly while
 the other node is primary and connected (docs/freebsd.md#hast). After a split brain that is never: its worker ends as
-soon as it has begun. So the other node is asked itself (hast_protocol.py).
+soon as it has begun. So the other node is asked itself (hast_resource.py).
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from envstart.config.schema import split_host_port
+
 # RFC 7143.
 _PORT = 3260
 CONNECTED = "Connected"
@@ -22,19 +24,15 @@ class SessionInfo(NamedTuple):
     all_disks: dict[int, str] | None = None
 
 
-def normal_portal(portal: str) -> str:
-    """Return a portal in one spelling: iscsictl(8) takes ``A`` and ``A:3260`` for two (docs/freebsd.md#iscsictl)."""
-    text = portal.lower().removesuffix(f":{_PORT}") if "]" in portal or portal.count(":") == 1 else portal.lower()
-    return text.strip("[]") if text.endswith("]") else text
-
-
 def split_portal(portal: str) -> tuple[str, int]:
     """Return its name or address, and its port."""
-    name = normal_portal(portal)
-    host, colon, port = name.rpartition(":")
-    if colon and port.isdigit() and ("]" in name or name.count(":") == 1):
-        return host.strip("[]"), int(port)
-    return name, _PORT
+    return split_host_port(portal.lower(), _PORT)
+
+
+def normal_portal(portal: str) -> str:
+    """Return a portal in one spelling: iscsictl(8) takes ``A`` and ``A:3260`` for two (docs/freebsd.md#iscsictl)."""
+    address, port = split_portal(portal)
+    return address if port == _PORT else join_portal(address, port)
 
 
 def join_portal(address: str, port: str | int) -> str:

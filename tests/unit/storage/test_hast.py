@@ -19,7 +19,7 @@ from envstart.engine import plan as plans
 from envstart.engine.plan import Plan, stages
 from envstart.errors import ConfigError, NoResponseError, TemporaryError, UnavailableError
 from envstart.mounts.table import Entry
-from envstart.storage import hast_protocol, hast_resource
+from envstart.storage import hast_resource
 from envstart.storage.hast import Role
 from envstart.storage.hast_resource import Resource
 
@@ -307,12 +307,12 @@ def test_the_role_while_geom_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_addresses_of_hast_conf(address: str, found: tuple[str, int]) -> None:
-    assert hast_protocol.split_address(address) == found
+    assert hast_resource.split_address(address) == found
 
 
 def test_the_question_to_the_other_node() -> None:
     """A hast_main_header (sbin/hastd/hast_proto.c), then a struct nvhdr (sbin/hastd/nv.c) for each field."""
-    assert hast_protocol.request("env1") == (
+    assert hast_resource.request("env1") == (
         b"\x01" b"\x3c\0\0\0"
         b"\x11\x09" b"\x05\0\0\0" b"resource\0\0\0\0\0\0\0\0" b"env1\0\0\0\0"
         b"\x0a\x06" b"\x10\0\0\0" b"token\0\0\0" b"envstart asks it"
