@@ -8,7 +8,8 @@ gone), and because it tells in one piece what lies on what; geom(8) and its rela
 from __future__ import annotations
 
 import os
-from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from envstart.errors import NoResponseError
 from envstart.mounts.table import Entry
@@ -26,14 +27,13 @@ async def read(host: Host) -> Graph:
     # The opener of a disk that gives no answer waits for its capacity with GEOM's lock in hand (g_disk_access() in
     # sys/geom/geom_disk.c, daopen() in sys/cam/scsi/scsi_da.c).
     try:
-        graph: Graph = await host.ask(_LIST, parse, timeout=_TIMEOUT)
+        return await host.ask(_LIST, parse, timeout=_TIMEOUT)
     except NoResponseError as error:
         error.hint = (
             "GEOM waits for a disk: look for its session in iscsictl -L, which iscsictl -R -t TARGET ends; a new "
             "primary of HAST holds it up for 20 seconds, if the other node is silent"
         )
         raise
-    return graph
 
 
 async def other_users(host: Host, provider: Provider, *, blocking: bool) -> list[str]:
@@ -50,7 +50,7 @@ async def is_lost(host: Host, entry: Entry) -> bool:
             return False
         namesakes = [mount.point for mount in table if (mount.source, mount.fstype) == (entry.source, entry.fstype)]
         provider = graph.provider(entry.source)
-        users = provider.consumers if provider is not None else []
+        users = provider.consumers if provider else []
         if namesakes[-1] == entry.point and any(user.open and user.geom.kind == "VFS" for user in users):
             return False
         # The table and the graph are not of one moment.
@@ -60,8 +60,6 @@ async def is_lost(host: Host, entry: Entry) -> bool:
 
 def parse(result: Result) -> Graph:
     """Read ``kern.geom.confxml``. ValueError when it is not whole."""
-    from xml.etree import ElementTree
-
     if result.status != 0:
         raise ValueError(result.words)
     try:
@@ -93,12 +91,12 @@ def parse(result: Result) -> Graph:
     return Graph(by_name)
 
 
-def _config(element: Any) -> dict[str, str]:
+def _config(element: Element) -> dict[str, str]:
     config = element.find("config")
     return {} if config is None else {child.tag: _text(child).strip() for child in config}
 
 
-def _text(element: Any) -> str:
+def _text(element: Element | None) -> str:
     """Return the text in it. The kernel writes each byte above ~ as a character of its own (g_conf_cat_escaped)."""
     text = "" if element is None else element.text or ""
     return text if text.isascii() else os.fsdecode(text.encode("latin-1", "replace"))

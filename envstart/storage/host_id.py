@@ -26,7 +26,7 @@ async def host_id(host: Host) -> str:
     """
     if host.platform != "freebsd":
         return _of_machine(_MACHINE)
-    uuid: str = await host.ask(("sysctl", "-n", "kern.hostuuid"), _uuid, lasting=True)
+    uuid = await host.ask(("sysctl", "-n", "kern.hostuuid"), _uuid, lasting=True)
     return uuid or _of_name(os.uname().nodename)
 
 

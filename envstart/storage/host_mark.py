@@ -59,7 +59,7 @@ class Mark(plan.Step):
         if not await host.stack(mount.point) or await mount.why_down(host) or await mount.why_lost(host):
             return ""
         try:
-            return str(await host.probe(read_mark, mount.point, timeout=self.config[common.PROBE_TIMEOUT]))
+            return await host.probe(read_mark, mount.point, timeout=self.config[common.PROBE_TIMEOUT])
         except (TemporaryError, OSError):
             return ""
 

@@ -126,10 +126,9 @@ class Session(Block):
 
     async def _only_hang(self, host: Host, sessions: Sequence[SessionInfo]) -> bool:
         """Tell whether the users of our disk wait for a session that is down, and are to be ended by force."""
-        if not self.lun.config[common.STOP_FORCE] or not await self.why_down(host):
-            return False
+        force = self.lun.config[common.STOP_FORCE] and await self.why_down(host)
         # As far as the mount table has it.
-        return not await mounted_from(host, sessions)
+        return bool(force) and not await mounted_from(host, sessions)
 
     async def fail_pending_io(self, host: Host) -> None:
         """End the sessions, which are down, and with them whatever waits for our disk; never another LUN's."""

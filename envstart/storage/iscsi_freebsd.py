@@ -6,6 +6,7 @@ the disk is in use, and ``-w`` waits for the sessions of all others (docs/freebs
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,8 +68,7 @@ REDIRECTS = True
 
 async def sessions(host: Host) -> list[SessionInfo]:
     """Return all sessions of the host, as they are now."""
-    sessions: list[SessionInfo] = await host.ask(_LIST, parse)
-    return sessions
+    return await host.ask(_LIST, parse)
 
 
 async def disks(host: Host, session: SessionInfo) -> dict[int, str]:
@@ -76,15 +76,13 @@ async def disks(host: Host, session: SessionInfo) -> dict[int, str]:
     if session.disks or session.state == CONNECTED:
         return session.disks
     # iscsictl does not list those; the bus that carries the session's number does (docs/freebsd.md#iscsi-disks).
-    ids = await numbers(host)
-    buses: dict[int, dict[int, str]] = await host.ask(_LIST_BUSES, parse_buses)
-    return buses.get(ids.get((session.target, session.portal), -1), {})
+    number = (await numbers(host)).get((session.target, session.portal), -1)
+    return (await host.ask(_LIST_BUSES, parse_buses)).get(number, {})
 
 
 async def numbers(host: Host) -> dict[tuple[str, str], int]:
     """Return the kernel's numbers of all sessions, by target and portal."""
-    ids: dict[tuple[str, str], int] = await host.ask(_LIST_IDS, parse_ids, secret=True)
-    return ids
+    return await host.ask(_LIST_IDS, parse_ids, secret=True)
 
 
 async def check_daemon(host: Host, act: str, *, start: bool) -> None:
@@ -155,8 +153,7 @@ def logout_argv(session: SessionInfo) -> tuple[str, ...]:
 
 def own_name(config: Config) -> str:
     """Return the name that this host's initiator logs in with."""
-    name: str | None = config[iscsi_keys.ISCSI_INITIATOR]
-    return name or _DEFAULT_NAME + os.uname().nodename
+    return config[iscsi_keys.ISCSI_INITIATOR] or _DEFAULT_NAME + os.uname().nodename
 
 
 def is_on(source: str, disk: str) -> bool:
@@ -188,31 +185,24 @@ async def read_secret(host: Host, path: str | None, timeout: float) -> str:
 
 def parse(result: Result) -> list[SessionInfo]:
     """Read ``iscsictl -L --libxo json`` (docs/freebsd.md#iscsi-listing). ValueError when it is not whole."""
-    import json
-
     if result.status != 0:
         if "failed to open /dev/iscsi" in result.words:
             raise UnavailableError(f"cannot use iSCSI: {result.words}", hint="kldload iscsi")
         raise ValueError(result.words)
-    try:
-        rows = json.loads(result.out)["iscsictl"].get("session", [])
-        return [_listed(row) for row in rows]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"its shape is unknown: {error!r}") from None
+    return [_listed(row) for row in json.loads(result.out)["iscsictl"].get("session", [])]
 
 
 def _listed(row: dict[str, Any]) -> SessionInfo:
     devices = row.get("devices") or {}
     disks = {int(lun["lun"]): str(lun["device"]) for lun in devices.get("lun") or []}
+    name, portal, state = (str(row[key]) for key in ("name", "portal", "state"))
     # Depending on the version the devices follow the word.
-    state = str(row["state"]).partition(":")[0] if str(row["state"]).startswith(CONNECTED) else str(row["state"])
-    return SessionInfo(str(row["name"]), str(row["portal"]), state, disks, int(devices.get("scbus", -1)))
+    state = CONNECTED if state.partition(":")[0] == CONNECTED else state
+    return SessionInfo(name, portal, state, disks, int(devices.get("scbus", -1)))
 
 
 def parse_ids(result: Result) -> dict[tuple[str, str], int]:
     """Read the numbers of sessions by target and portal from ``iscsictl -L -v --libxo json``, and nothing else."""
-    import json
-
     try:
         rows = json.loads(result.out)["iscsictl"].get("session", [])
         return {(row["target"]["name"], row["target"]["portal"]): int(row["sessionId"]) for row in rows}

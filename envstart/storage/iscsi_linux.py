@@ -166,12 +166,11 @@ def logout_argv(session: SessionInfo) -> tuple[str, ...]:
 
 def own_name(config: Config) -> str:
     """Return the name that this host's initiator logs in with; "" if that cannot be told."""
-    name: str | None = config[iscsi_keys.ISCSI_INITIATOR]
-    if name:
+    if name := config[iscsi_keys.ISCSI_INITIATOR]:
         return name
     try:
         with open(f"{iscsi_record.ETC}/initiatorname.iscsi", encoding="ascii", errors="replace") as file:
             names = [text.partition("=")[2].strip() for text in file if text.startswith("InitiatorName=")]
     except OSError:
-        return ""
-    return names[0] if names else ""
+        names = []
+    return next(iter(names), "")

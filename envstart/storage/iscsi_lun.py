@@ -72,27 +72,27 @@ class Lun:
         if not disks:
             return None
         graph = await devices.read(host)
-        whole = f"/dev/multipath/{self.multipath}" if self.multipath else disks[0]
-        path = whole + self._partition
+        path = self._path(disks[0])
         # The disk is known to CAM first, then to GEOM, then to devfs.
         if graph.provider(path) is None or not os.path.exists(path):
             return None
         if self.multipath:
-            self._check_paths(graph, whole, disks)
+            self._check_paths(graph, f"/dev/multipath/{self.multipath}", disks)
         for disk in disks:
             self._check_identity(graph, disk)
         return path
 
     def expected(self, host: Host) -> str:
         """Return the device that it will be, as far as that can be told."""
-        whole = f"/dev/multipath/{self.multipath}" if self.multipath else initiator_of(host).DISK
-        return whole + self._partition
+        return self._path(initiator_of(host).DISK)
+
+    def _path(self, disk: str) -> str:
+        return (f"/dev/multipath/{self.multipath}" if self.multipath else disk) + self._partition
 
     def _check_paths(self, graph: Graph, whole: str, disks: list[str]) -> None:
         """Raise ConfigError when the multipath device is made of other disks than ours."""
         provider = graph.provider(whole)
-        consumers = provider.geom.consumers if provider else []
-        paths = [consumer.provider.name for consumer in consumers if consumer.provider]
+        paths = [path.provider.name for path in provider.geom.consumers if path.provider] if provider else []
         foreign = ", ".join(path for path in paths if f"/dev/{path}" not in disks)
         if foreign:
             raise ConfigError(

@@ -56,7 +56,7 @@ class Mapped(Attached):
     async def attached(self, host: Host) -> str | None:
         """Return the disk that the image is; ConfigError if it is several."""
         list_argv = (*_program(host), "list", "--format", "json")
-        disks: list[str] = await host.ask(list_argv, lambda result: parse_list(result, self._spec))
+        disks = await host.ask(list_argv, lambda result: parse_list(result, self._spec))
         if len(disks) > 1:
             raise errors.ConfigError(
                 f"cannot use {self.source}: it is several disks at once, {', '.join(disks)}, which destroys what is on "
