@@ -157,7 +157,7 @@ MUTANTS = (
     ),
     Mutant(
         "a disk that has gone is not noticed",
-        "envstart.storage.devices_freebsd:is_lost", "return True", "return False",
+        "envstart.storage.devices:is_lost", "return True", "return False",
         ("tests/hooks/test_faults_session.py::test_a_volume_whose_disk_has_gone_is_mounted_anew",),
     ),
     Mutant(

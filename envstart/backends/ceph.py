@@ -5,19 +5,13 @@ Facts are in docs/freebsd.md#ceph-fuse; what is said of Linux was seen of Ceph 1
 
 from __future__ import annotations
 
+from envstart import errors
 from envstart.config import common, directories, staging
 from envstart.config.load import Config
 from envstart.config.schema import Option, Options, choice
 from envstart.engine.plan import Plan
 from envstart.environment import Environment
-from envstart.errors import (
-    ConfigError,
-    EnvstartError,
-    NotFoundError,
-    PermissionDeniedError,
-    TemporaryError,
-    UnavailableError,
-)
+from envstart.errors import ConfigError, EnvstartError, TemporaryError
 from envstart.paths import is_below
 from envstart.steps import ceph, cephfs_kernel, diagnosis, fuse, fuse_tree
 from envstart.steps.mount_spec import MountSpec
@@ -28,10 +22,14 @@ TITLE = "directories in a CephFS file system"
 
 _SAID: diagnosis.Rows = (
     *ceph.REFUSED,
-    ("Operation not permitted", PermissionDeniedError, "give CEPH_USER this path: ceph fs authorize"),
-    ("Permission denied", PermissionDeniedError, "give CEPH_USER this path: ceph fs authorize"),
-    ("No such file or directory", NotFoundError, "make CEPH_ROOT_DIR in the file system; is CEPH_FS_NAME right?"),
-    ("fuse: device not found", UnavailableError, "is the kernel module of FUSE loaded, and /dev/fuse there?"),
+    ("Operation not permitted", errors.PermissionDeniedError, "give CEPH_USER this path: ceph fs authorize"),
+    ("Permission denied", errors.PermissionDeniedError, "give CEPH_USER this path: ceph fs authorize"),
+    (
+        "No such file or directory",
+        errors.NotFoundError,
+        "make CEPH_ROOT_DIR in the file system; is CEPH_FS_NAME right?",
+    ),
+    ("fuse: device not found", errors.UnavailableError, "is the kernel module of FUSE loaded, and /dev/fuse there?"),
     ("unrecognized option", ConfigError, "correct the configuration"),
 )
 

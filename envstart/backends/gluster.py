@@ -8,21 +8,13 @@ from __future__ import annotations
 import os
 import time
 
+from envstart import errors
 from envstart.config import common, directories, staging
 from envstart.config.load import Config
 from envstart.config.schema import ALNUM, NAME, Option, Options, client_options, host_name, identifier, integer, words
 from envstart.engine.plan import Plan
 from envstart.environment import Environment
-from envstart.errors import (
-    ConfigError,
-    DeadlineExceededError,
-    EnvstartError,
-    NoResponseError,
-    NotFoundError,
-    PermissionDeniedError,
-    TemporaryError,
-    UnavailableError,
-)
+from envstart.errors import ConfigError, EnvstartError, TemporaryError
 from envstart.steps import diagnosis, fuse, fuse_tree
 from envstart.steps.mount_spec import MountSpec
 from envstart.system.host import Host
@@ -35,17 +27,17 @@ _NAME_MAX = 63
 _OWN = ("log-file", "backup-volfile-servers", "backupvolfile-server", "volume-id", "volume-name")
 # Of the client's log: all that its mount command says is that it failed.
 _SAID: diagnosis.Rows = (
-    ("failed to fetch volume file", NotFoundError, "the server has no such volume: gluster volume list"),
+    ("failed to fetch volume file", errors.NotFoundError, "the server has no such volume: gluster volume list"),
     (
         "authentication failed",
-        PermissionDeniedError,
+        errors.PermissionDeniedError,
         "let the volume allow this host: gluster volume set VOLUME auth.allow",
     ),
     ("DNS resolution failed", EnvstartError, "correct the server's name, or the resolver"),
     ("nvalid option", ConfigError, "take the option out of MOUNT_GLUSTERFS_OPT"),
     (
         "cannot open /dev/fuse",
-        UnavailableError,
+        errors.UnavailableError,
         "is the kernel module of FUSE loaded, and may this host use /dev/fuse?",
     ),
     ("Server name/volume name unspecified", ConfigError, "correct GLUSTER_SERVER and GLUSTER_VOLUME"),
@@ -93,11 +85,7 @@ OPTIONS: Options = (
         'options of mount_glusterfs, as in "rw log-level=WARNING"; FreeBSD\'s takes fewer than that of Linux',
     ),
     GLUSTER_LOG_FILE := Option(
-        "GLUSTER_LOG_FILE",
-        fuse.one_word,
-        "/var/log/glusterfs/envstart.log",
-        "log of the client",
-        placeholders=(NAME,),
+        "GLUSTER_LOG_FILE", fuse.one_word, "/var/log/glusterfs/envstart.log", "log of the client", placeholders=(NAME,)
     ),
     GLUSTER_MOUNT_TIMEOUT := Option(
         "GLUSTER_MOUNT_TIMEOUT", integer(1, 3600, "seconds"), "30", "seconds one attempt to mount may take"
@@ -113,22 +101,23 @@ OPTIONS: Options = (
 
 
 class Gluster(fuse.Client):
-    """The volume. ``log`` is the file that its client writes to."""
+    """The volume."""
 
     fstype = "glusterfs"
     programs = ("glusterfs", "mount_glusterfs", "mount.glusterfs")
     fstypes = ("fuse.glusterfs", "fusefs", "fusefs.glusterf", "fusefs.glusterfs")
 
-    def __init__(
-        self, options: tuple[str, ...], log: str, environment: Environment, config: Config, required: list[str]
-    ) -> None:
+    def __init__(self, environment: Environment, config: Config, required: list[str]) -> None:
         """Name the volume, and the file that its client logs to."""
-        source = f"{config[GLUSTER_SERVER][0]}:{config[GLUSTER_VOLUME]}"
-        point = fuse.private_point(config[GLUSTER_MOUNT_DIR], environment)
+        server, *backups = config[GLUSTER_SERVER]
+        self._log = config[GLUSTER_LOG_FILE]
+        options = [*config[MOUNT_GLUSTERFS_OPT], f"log-file={self._log}"]
+        if backups:
+            options.append(f"backup-volfile-servers={':'.join(backups)}")
+        source, point = f"{server}:{config[GLUSTER_VOLUME]}", fuse.private_point(config[GLUSTER_MOUNT_DIR], environment)
         timeout = config[GLUSTER_MOUNT_TIMEOUT]
-        spec = MountSpec("volume", self.fstype, options, source, point, timeout, required=required)
+        spec = MountSpec("volume", self.fstype, tuple(options), source, point, timeout, required=required)
         super().__init__(spec, environment, config)
-        self._log = log
 
     def same(self, source: str) -> bool:
         """``SERVER:/VOLUME`` is ``SERVER:VOLUME``."""
@@ -141,7 +130,7 @@ class Gluster(fuse.Client):
             said = await host.call_with_timeout(
                 log_errors, self._log, moment, timeout=self.config[common.PROBE_TIMEOUT]
             )
-        except (NoResponseError, DeadlineExceededError, OSError):
+        except (errors.NoResponseError, errors.DeadlineExceededError, OSError):
             said = ""
         text = f"{words} ({said})" if said else words
         return diagnosis.first(_SAID, text, doing) or TemporaryError(
@@ -158,7 +147,7 @@ def log_errors(path: str, since: str) -> str:
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
         lines = file.read().decode("utf-8", "replace").splitlines()
-    errors = []
+    said = []
     for line in lines:
         mark, _, text = line.partition("] E ")
         if not text or mark[1:20] < since:
@@ -166,18 +155,14 @@ def log_errors(path: str, since: str) -> str:
         # [MSGID: 114058] [client-handshake.c:1193:client_query_portmap_cbk] 0-gv0-client-0: failed to get the port
         while text.startswith("["):
             text = text.partition("] ")[2]
-        errors.append(text.strip())
-    return " / ".join(errors[-_LINES:])
+        said.append(text.strip())
+    return " / ".join(said[-_LINES:])
 
 
 def plan(environment: Environment, config: Config) -> Plan:
     """Plan the client, and the directories from its mount."""
     items = directories.of(environment, config, DIRECTORIES)
-    log = config[GLUSTER_LOG_FILE]
-    options = [*config[MOUNT_GLUSTERFS_OPT], f"log-file={log}"]
-    if config[GLUSTER_SERVER][1:]:
-        options.append(f"backup-volfile-servers={':'.join(config[GLUSTER_SERVER][1:])}")
-    volume = Gluster(tuple(options), log, environment, config, [item.path.lstrip("/") for item in items])
+    volume = Gluster(environment, config, [item.path.lstrip("/") for item in items])
     warnings = []
     if not config[GLUSTER_SERVER][1:]:
         warnings.append("GLUSTER_SERVER has one server: while it is down nothing is mounted, whatever bricks there are")

@@ -25,10 +25,7 @@ OPTIONS: Options = (
     *directories.OPTIONS,
     NULLFS_REQUIRE_MOUNTED := require_mounted("NULLFS_REQUIRE_MOUNTED", "NULLFS_ROOT_DIR", "NULLFS_ROOT_DIR itself"),
     MOUNT_NULLFS_OPT := Option(
-        "MOUNT_NULLFS_OPT",
-        mount_words,
-        "rw",
-        'options of mount_nullfs(8), as in "ro nosuid"; nocover is always added',
+        "MOUNT_NULLFS_OPT", mount_words, "rw", 'options of mount_nullfs(8), as in "ro nosuid"; nocover is always added'
     ),
     *thin_keys.OPTIONS,
     *common.OPTIONS,

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import os
 
 from envstart.mounts.table import Entry
-from envstart.storage.graph import Graph, Provider
+from envstart.storage.graph import Graph
 from envstart.system.host import Host
-
-
-class _Devices(Protocol):
-    """The functions that devices_freebsd and devices_linux have in common."""
-
-    async def read(self, host: Host) -> Graph: ...
-    async def other_users(self, host: Host, provider: Provider, *, blocking: bool) -> list[str]: ...
-    async def is_lost(self, host: Host, entry: Entry) -> bool: ...
-
-
-def _devices_of(host: Host) -> _Devices:
-    if host.platform == "freebsd":
-        from envstart.storage import devices_freebsd
-
-        return devices_freebsd
-    from envstart.storage import devices_linux
-
-    return devices_linux
 
 
 async def read(host: Host) -> Graph:
     """Return the graph as it is now; TemporaryError if it cannot be told, NoResponseError while a disk holds it up."""
-    return await _devices_of(host).read(host)
+    if host.platform == "freebsd":
+        from envstart.storage import devices_freebsd
+
+        return await devices_freebsd.read(host)
+    from envstart.storage import devices_linux
+
+    return devices_linux.graph_of(await host.mounts())
 
 
 async def is_lost(host: Host, entry: Entry) -> bool:
     """Tell whether the disk of a mount is gone: the kernel goes on showing the mount, and what it has kept of it."""
-    return await _devices_of(host).is_lost(host, entry)
+    if host.platform != "freebsd":
+        return not os.path.exists(f"/sys/dev/block/{entry.device}")
+    # It stays in the table (g_vfs_orphan() of sys/geom/geom_vfs.c), and a new disk can have the name by now, and be
+    # mounted too: of two mounts with one source the last one lives.
+    for _ in range(2):
+        table, graph = await host.mounts(), await read(host)
+        if entry.fsid not in [mount.fsid for mount in table.at(entry.point)]:
+            return False
+        namesakes = [mount.point for mount in table if (mount.source, mount.fstype) == (entry.source, entry.fstype)]
+        provider = graph.provider(entry.source)
+        users = provider.consumers if provider else []
+        if namesakes[-1] == entry.point and any(user.open and user.geom.kind == "VFS" for user in users):
+            return False
+        # The table and the graph are not of one moment.
+        host.invalidate()
+    return True
 
 
 async def users(host: Host, device: str, *, blocking: bool = False) -> list[str]:
@@ -53,4 +56,9 @@ async def users(host: Host, device: str, *, blocking: bool = False) -> list[str]
             names.append(f"a process that has {path} open")
         else:
             names.append(f"{consumer.geom.name} ({consumer.geom.kind})")
-    return names or await _devices_of(host).other_users(host, provider, blocking=blocking)
+    # GEOM knows them all.
+    if names or host.platform == "freebsd":
+        return names
+    from envstart.storage import devices_linux
+
+    return await devices_linux.other_users(host, provider, blocking=blocking)

@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from envstart.errors import NoResponseError
-from envstart.mounts.table import Entry
 from envstart.storage.graph import Consumer, Geom, Graph, Provider
 from envstart.system.command import Result
 from envstart.system.host import Host
@@ -34,28 +33,6 @@ async def read(host: Host) -> Graph:
             "primary of HAST holds it up for 20 seconds, if the other node is silent"
         )
         raise
-
-
-async def other_users(host: Host, provider: Provider, *, blocking: bool) -> list[str]:
-    """Return no users beside those of the graph: GEOM knows them all."""
-    return []
-
-
-async def is_lost(host: Host, entry: Entry) -> bool:
-    """Tell whether the disk of a mount is gone, which stays in the table (g_vfs_orphan() of sys/geom/geom_vfs.c)."""
-    # A new disk can have the name by now, and be mounted too: of two mounts with one source the last one lives.
-    for _ in range(2):
-        table, graph = await host.mounts(), await read(host)
-        if entry.fsid not in [mount.fsid for mount in table.at(entry.point)]:
-            return False
-        namesakes = [mount.point for mount in table if (mount.source, mount.fstype) == (entry.source, entry.fstype)]
-        provider = graph.provider(entry.source)
-        users = provider.consumers if provider else []
-        if namesakes[-1] == entry.point and any(user.open and user.geom.kind == "VFS" for user in users):
-            return False
-        # The table and the graph are not of one moment.
-        host.invalidate()
-    return True
 
 
 def parse(result: Result) -> Graph:

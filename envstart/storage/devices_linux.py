@@ -8,10 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import string
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 from envstart.errors import NoResponseError
-from envstart.mounts.table import Entry, Table
+from envstart.mounts.table import Table
 from envstart.storage.graph import Consumer, Geom, Graph, Provider
 from envstart.system import process_table
 from envstart.system.host import Host
@@ -20,8 +21,6 @@ from envstart.system.host import Host
 _SERIAL = 4
 # Seconds for a look at the open files of all processes.
 _SEARCH = 5.0
-# open(2): the bits that say how a descriptor may be used.
-_ACCESS = 3
 # They look at a disk whenever somebody who could write to it has closed it, and lose nothing with it.
 _PASSING = ("(udev-worker)", "systemd-udevd", "udevd")
 
@@ -30,16 +29,6 @@ class _LinkedGraph(Graph):
     def provider(self, device: str) -> Provider | None:
         """Return the provider as Graph does, also by a link to the device, as those in /dev/disk."""
         return super().provider(os.path.realpath(device) if device.startswith("/") else device)
-
-
-async def read(host: Host) -> Graph:
-    """Return the graph as it is now."""
-    return graph_of(await host.mounts())
-
-
-async def is_lost(host: Host, entry: Entry) -> bool:
-    """Tell whether the disk of a mount is gone."""
-    return not os.path.exists(f"/sys/dev/block/{entry.device}")
 
 
 def graph_of(table: Table, sysfs: str = "/sys", proc: str = "/proc") -> Graph:
@@ -118,7 +107,11 @@ async def other_users(host: Host, provider: Provider, *, blocking: bool) -> list
     parts = [part.name for user in provider.consumers if user.geom.kind == "PART" for part in user.geom.providers]
     devices = [f"/dev/{name}" for name in (provider.name, *parts)]
     try:
-        pids = await host.call_with_timeout(writers if blocking else openers, devices, timeout=_SEARCH)
+        pids = [
+            pid
+            for pid, writes in await host.call_with_timeout(openers, devices, timeout=_SEARCH)
+            if writes or not blocking
+        ]
         if pids:
             return [f"{process_table.describe(pids)} (a process that has /dev/{provider.name} open)"]
         if not blocking and await host.call_with_timeout(is_claimed, devices, timeout=_SEARCH):
@@ -129,35 +122,22 @@ async def other_users(host: Host, provider: Provider, *, blocking: bool) -> list
     return []
 
 
-def openers(devices: list[str]) -> list[int]:
-    """Return the processes that have one of these open. For a child."""
-    return _processes(devices, writing=False)
+def openers(devices: list[str]) -> list[tuple[int, bool]]:
+    """Return the processes that have one of these open, and whether they may write. For a child."""
+    writes: dict[int, bool] = {}
+    for device in devices:
+        for pid in process_table.holders(device):
+            for access in _accesses(pid, device):
+                writes[pid] = writes.get(pid, False) or access != os.O_RDONLY
+    return sorted((pid, writes[pid]) for pid in writes if line(f"/proc/{pid}/comm") not in _PASSING)
 
 
-def writers(devices: list[str]) -> list[int]:
-    """Return the processes that have one of these open and may write. For a child."""
-    return _processes(devices, writing=True)
-
-
-def _processes(devices: list[str], *, writing: bool) -> list[int]:
-    pids = {
-        pid for device in devices for pid in process_table.holders(device) if _has_open(pid, device, writing=writing)
-    }
-    return sorted(pid for pid in pids - {os.getpid()} if line(f"/proc/{pid}/comm") not in _PASSING)
-
-
-def _has_open(pid: int, device: str, *, writing: bool) -> bool:
-    for descriptor in entries(f"/proc/{pid}/fd"):
-        try:
-            if os.readlink(f"/proc/{pid}/fd/{descriptor}") != device:
-                continue
-            with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
-                flags = [int(text.split()[1], 8) for text in file if text.startswith("flags:")]
-        except OSError:
-            continue
-        if not writing or (flags and flags[0] & _ACCESS != os.O_RDONLY):
-            return True
-    return False
+def _accesses(pid: int, device: str) -> Iterator[int]:
+    for descriptor in entries(f"/proc/{pid}/fd") if pid != os.getpid() else []:
+        with suppress(OSError):
+            if os.readlink(f"/proc/{pid}/fd/{descriptor}") == device:
+                with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
+                    yield from (int(text.split()[1], 8) & os.O_ACCMODE for text in file if text.startswith("flags:"))
 
 
 def is_claimed(devices: list[str]) -> bool:

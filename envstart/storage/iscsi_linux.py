@@ -49,11 +49,6 @@ async def sessions(host: Host) -> list[SessionInfo]:
     return read()
 
 
-async def numbers(host: Host) -> dict[tuple[str, str], int]:
-    """Return the numbers of all sessions, by target and portal."""
-    return {(session.target, session.portal): session.number for session in read()}
-
-
 async def disks(host: Host, session: SessionInfo) -> dict[int, str]:
     """Return the disks of a session by LUN, also of one that is down: they are there, and hang, until it is ended."""
     return session.all_disks or {}

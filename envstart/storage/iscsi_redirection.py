@@ -43,8 +43,7 @@ class Logins:
         if normal_portal(session.portal) == normal_portal(portal) or normal_portal(portal) not in logins:
             return
         host.report.trace(f"{session.target} at {portal} has redirected the session to {session.portal}")
-        numbers = await initiator_of(host).numbers(host)
-        logins[normal_portal(portal)] = str(numbers.get((session.target, session.portal), _UNKNOWN))
+        logins[normal_portal(portal)] = (await _numbers(host)).get((session.target, session.portal), _UNKNOWN)
         self._save(logins, others)
         if self._own is not None:
             why = f"cannot note that {session.target} has redirected the session to {session.portal}: there is no room"
@@ -71,8 +70,8 @@ class Logins:
             if (number := logins.get(portal)) == _UNKNOWN:
                 new = [session for address, session in at.items() if address not in others and address not in logins]
             elif number:
-                numbers = await initiator_of(host).numbers(host)
-                new = [each for each in sessions if str(numbers.get((each.target, each.portal))) == number]
+                numbers = await _numbers(host)
+                new = [each for each in sessions if numbers.get((each.target, each.portal)) == number]
             if new:
                 by_portal[portal] = new[0]
         return {portal: by_portal[portal] for portal in normal if portal in by_portal}
@@ -93,3 +92,9 @@ class Logins:
             self._own = None
         except EnvstartError:
             self._own = logins, others
+
+
+async def _numbers(host: Host) -> dict[tuple[str, str], str]:
+    from envstart.storage import iscsi_freebsd
+
+    return {place: str(number) for place, number in (await iscsi_freebsd.numbers(host)).items()}

@@ -28,11 +28,11 @@ _ACTS = {
     "read all": ("-i read_full_status", "--in --read-full-status"),
     "register": ("-o register_ignore -K {key}", "--out --register-ignore --param-sark={key}"),
     "unregister": ("-o register -k {key} -K 0", "--out --register --param-rk={key} --param-sark=0"),
-    "reserve": ("-o reserve -k {key} -T wr_ex", "--out --reserve --param-rk={key} --prout-type=1"),
     "preempt": (
         "-o preempt -k {key} -K {other} -T wr_ex",
         "--out --preempt --param-rk={key} --param-sark={other} --prout-type=1",
     ),
+    "reserve": ("-o reserve -k {key} -T wr_ex", "--out --reserve --param-rk={key} --prout-type=1"),
     "release": ("-o release -k {key} -T wr_ex", "--out --release --param-rk={key} --prout-type=1"),
 }
 # Patterns of what they print: the keys, the holder's key, the name of the holder's initiator. That stands behind "iSCSI

@@ -13,7 +13,7 @@ from envstart.config.load import Config
 from envstart.engine import registry
 from envstart.engine.plan import Plan
 from envstart.environment import Environment, in_workdir
-from envstart.errors import TemporaryError
+from envstart.errors import UNREADABLE, TemporaryError, unreadable
 from envstart.mounts.table import Entry, Table
 from envstart.system import loop, progress
 from envstart.system.command import Result
@@ -111,8 +111,8 @@ class Stub:
         if key not in self._kept:
             try:
                 self._kept[key] = parse(await self.run(argv))
-            except ValueError as error:
-                raise TemporaryError(f"cannot tell what {argv[0]} knows: {error}") from None
+            except UNREADABLE as error:
+                raise TemporaryError(f"cannot tell what {argv[0]} knows: {unreadable(error)}") from None
         return self._kept[key]
 
     async def call_with_timeout(self, function: Callable[..., _T], *arguments: Any, timeout: float) -> _T:

@@ -97,8 +97,7 @@ def test_processes_that_have_a_device_open(tmp_path: Path) -> None:
         os._exit(0)
     try:
         os.waitpid(child, os.WUNTRACED)
-        assert devices_linux.openers([device]) == [child]
-        assert devices_linux.writers([device]) == []
+        assert devices_linux.openers([device]) == [(child, False)]
         assert devices_linux.openers([f"{device}1"]) == []
     finally:
         os.kill(child, 9)

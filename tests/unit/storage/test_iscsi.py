@@ -18,7 +18,7 @@ from stubs import Stub, answer, done, outputs, planned
 from envstart.config import schema
 from envstart.engine import plan as plans
 from envstart.engine.plan import Plan, stages
-from envstart.errors import ConfigError, PermissionDeniedError, UnavailableError
+from envstart.errors import UNREADABLE, ConfigError, PermissionDeniedError, UnavailableError
 from envstart.storage import iscsi_freebsd, iscsi_keys
 from envstart.storage.iscsi import Session
 from envstart.storage.iscsi_freebsd import parse
@@ -406,7 +406,8 @@ def test_states(state: str, read: str) -> None:
     ],
 )
 def test_what_is_not_whole_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    """By one of the errors that Host.ask() takes for an answer that cannot be read."""
+    with pytest.raises(UNREADABLE):
         parse(answer(text))
 
 
