@@ -4,7 +4,10 @@ VENV = .venv
 PREFIX = /usr/local
 # Whose services, timers and examples are installed; a package for the other one can be staged anywhere.
 SYSTEM = $$(uname -s)
-FIND_PYTHON = for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do command -v $$p && break; done
+FIND_PYTHON = for p in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done
+INSTALL_PYTHON = command -v pkg >/dev/null && echo pkg install python311 || \
+	{ command -v dnf >/dev/null && echo dnf install python3.11 || echo apt-get install python3; }
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ / { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -13,21 +16,14 @@ help: ## this list
 
 env: $(VENV)/.run ## the virtual environment that the hooks in hooks/ use
 
-# A host that cannot reach a package index may have the three libraries from its packages.
-$(VENV)/.run: setup.cfg
-	@python=$$($(FIND_PYTHON)); \
-	test -n "$$python" || { echo "make: Python 3.11 or newer is needed" >&2; exit 69; }; \
-	libraries=$$(sed -n '/^install_requires/,/^$$/s/^    //p' setup.cfg); \
-	"$$python" -m venv $(VENV) && $(VENV)/bin/python -m pip install -q --disable-pip-version-check $$libraries || { \
-		"$$python" -c 'import configobj, psutil, tenacity' && "$$python" -m venv --clear --system-site-packages $(VENV); }
-	@$(VENV)/bin/python -m compileall -q envstart
-	@$(VENV)/bin/python -c 'import sqlite3' 2>/dev/null || \
-		echo "make: this Python has no sqlite3, and cannot read CBSD's database; on FreeBSD: pkg install py311-sqlite3" >&2
+$(VENV)/.run: setup.cfg tools/environment.py
+	@python=$$($(FIND_PYTHON)); test -n "$$python" || { \
+		echo "make: Python 3.11 or newer is missing: $$($(INSTALL_PYTHON))" >&2; exit 69; }; \
+	"$$python" tools/environment.py $(VENV) run
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	@tools=$$(sed -n '/^test =/,/^$$/s/^    //p' setup.cfg); \
-	$(VENV)/bin/python -m pip install -q --disable-pip-version-check $$tools
+	@$(VENV)/bin/python tools/environment.py $(VENV) test
 	@touch $@
 
 ##@ Tests
