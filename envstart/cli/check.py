@@ -18,7 +18,7 @@ from envstart.engine.plan import Plan
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
 from envstart.steps import observe
-from envstart.system import locks, rundir
+from envstart.system import rundir
 from envstart.system.host import Host, Polling
 from envstart.system.log import Report, printable, tell
 
@@ -157,12 +157,12 @@ async def _alone(host: Host) -> tuple[int | None, str]:
     polling = Polling(host, _TURN, "another check")
     while True:
         try:
-            descriptor, holder = locks.claim("check")
+            descriptor, holder = rundir.claim_lock("check")
         except (EnvstartError, OSError):
             # Not root, who alone can say so.
             return None, ""
         if descriptor is not None:
-            locks.note(descriptor, f"pid {os.getpid()}")
+            rundir.sign_lock(descriptor, f"pid {os.getpid()}")
             return descriptor, ""
         holder = holder or "it has just begun"
         polling.what = f"another check: {holder}"

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from envstart import errors
-from envstart.system import locks, rundir
+from envstart.system import rundir
 from envstart.system.host import Host
 
 
@@ -86,16 +86,16 @@ class Locks:
         except BlockingIOError:
             try:
                 # The kernel has a queue for those who wait; who asked now and then would be passed by newcomers.
-                left, what = host.deadline.left(), f"the lock {name}: {locks.holder(descriptor)} works on it"
+                left, what = host.deadline.left(), f"the lock {name}: {rundir.lock_holder(descriptor)} works on it"
                 await host.call_with_timeout(_wait_for, name, descriptor, timeout=left, keep=(descriptor,), what=what)
             except (errors.NoResponseError, errors.DeadlineExceededError):
                 raise errors.TemporaryError(
-                    f"cannot lock {name}: {locks.holder(descriptor)} works on it, or a command that it left",
+                    f"cannot lock {name}: {rundir.lock_holder(descriptor)} works on it, or a command that it left",
                     hint="look at ps, and try again",
                 ) from None
         # What was known before can have been changed by whoever had the lock.
         host.invalidate()
-        locks.note(descriptor, f"pid {os.getpid()}, {host.report.program}")
+        rundir.sign_lock(descriptor, f"pid {os.getpid()}, {host.report.program}")
 
 
 def _wait_for(name: str, descriptor: int) -> None:

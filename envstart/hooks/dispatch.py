@@ -33,9 +33,10 @@ def main(program: str, argv: Sequence[str], began: float | None = None, hung: Se
 def _main(program: str, argv: Sequence[str], host: Host) -> int:
     report = host.report
     if program in ("env_poststop", "env_remove"):
-        from envstart.hooks import poststop
+        from envstart.hooks import poststop, remove
 
-        return poststop.main(program, argv, report)
+        run = poststop.main if program == "env_poststop" else remove.main
+        return poststop.without_arguments(program, argv, lambda: run(report))
     if program == "env_clone_nfs":
         from envstart.hooks import clone
 

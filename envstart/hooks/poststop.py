@@ -7,21 +7,23 @@ directories then; so it leaves a process behind that waits until CBSD has ended,
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from envstart import lifecycle
+from envstart.cbsd import inventory
 from envstart.cbsd.inventory import EnvironmentRecord
 from envstart.engine import start_marks
 from envstart.engine.plan import Plan
-from envstart.environment import Environment, file_name
-from envstart.errors import NotFoundError, TemporaryError, UsageError
-from envstart.hooks import called
+from envstart.engine.record import load as load_record
+from envstart.environment import Environment, file_name, from_variables
+from envstart.errors import ConfigError, NotFoundError, TemporaryError, UsageError
 from envstart.lifecycle import stopping
 from envstart.mounts.table import Table
-from envstart.system import process, process_table
+from envstart.system import guests, process, process_table
 from envstart.system.host import Host, Polling
 from envstart.system.log import Report, tell
 
+_VARIABLES = "jname, data and workdir are not all set; CBSD sets them for what install has put in its directories"
 # Programs of CBSD's that write into a system directory after a stop has called us.
 _WRITING = ("/save-jail-info", *(f"/sudoexec/{letter}stop" for letter in "jbqx"))
 _STARTING = tuple(f"/sudoexec/{letter}start" for letter in "jbqx")
@@ -29,23 +31,19 @@ _STARTING = tuple(f"/sudoexec/{letter}start" for letter in "jbqx")
 _TIMEOUT = 900.0
 
 
-def main(program: str, argv: Sequence[str], report: Report) -> int:
-    """Run the program and return its exit status; raises EnvstartError."""
+def without_arguments(program: str, argv: Sequence[str], run: Callable[[], int]) -> int:
+    """Run a program that takes no arguments, and return its exit status; raises EnvstartError."""
     if list(argv) in (["-h"], ["--help"]):
         tell(f"usage: {program}, with jname, data and workdir as variables; CBSD calls it, by what install makes\n")
         return os.EX_OK
     if argv:
         raise UsageError(f"cannot use {argv[0]!r}: {program} takes no arguments", hint="-h tells what it needs")
-    if program == "env_poststop":
-        return poststop(report)
-    from envstart.hooks import remove
-
-    return remove.main(report)
+    return run()
 
 
-def poststop(report: Report) -> int:
+def main(report: Report) -> int:
     """Return at once, and leave a process that unmounts when CBSD has ended."""
-    subject = called.subject()
+    subject = named_by_cbsd()
     token, ancestors = start_marks.start_token(file_name(subject)), process_table.cbsd_ancestors("/sudoexec/")
     if os.fork():
         return os.EX_OK
@@ -53,6 +51,37 @@ def poststop(report: Report) -> int:
     null = os.open(os.devnull, os.O_RDWR)
     process.become_child((None, null, null), ())
     os._exit(lifecycle.guarded(report, lambda: _when_ended(report, subject, token, ancestors)))
+
+
+def named_by_cbsd() -> Environment:
+    """Return the jail or VM that CBSD's variables name; UsageError if they name none."""
+    return from_variables(os.environ, _VARIABLES)
+
+
+def look_up(host: Host, environment: Environment) -> EnvironmentRecord | None:
+    """Return what CBSD says of a jail or VM; None if its hook is not ours: it has our links from a skeleton.
+
+    Where CBSD's database cannot tell its hook, the record of its last start can. NotFoundError if CBSD does not know
+    it any more, ConfigError if nothing tells its hook.
+    """
+    assert environment.workdir is not None
+    listed = host.complete(inventory.read(host, environment.workdir))
+    registered: EnvironmentRecord | None = listed.get(environment.name)
+    if registered is None and listed.complete:
+        raise NotFoundError(f"cannot find {environment.name}: {environment.workdir} has no such jail or VM")
+    if registered is not None and not registered.backend and listed.complete:
+        return None
+    if registered is not None and registered.backend and registered.environment is not None:
+        return registered
+    recorded = load_record(environment, host.report)
+    if recorded is None:
+        why = (registered.problem if registered else "") or "; ".join(listed.problems)
+        raise ConfigError(f"cannot tell what to do for {environment.name}: {why}")
+    by_record = EnvironmentRecord.given(recorded.environment, recorded.backend)
+    variables = dict(os.environ)
+    by_record.emulator = variables.get("emulator") or by_record.emulator
+    by_record.running = registered.running if registered else host.complete(guests.runs(host, environment.name))
+    return by_record
 
 
 def _when_ended(report: Report, subject: Environment, token: bytes, ancestors: list[tuple[int, float]]) -> int:
@@ -74,7 +103,7 @@ def _plan_when_ended(host: Host, subject: Environment, token: bytes, ancestors: 
             host.report.trace("was started again")
             return None
         try:
-            record = called.look_up(host, subject)
+            record = look_up(host, subject)
         except NotFoundError:
             # It was removed, and env_remove has done what is to be done.
             return None
@@ -101,7 +130,7 @@ def _in_use(host: Host, subject: Environment, token: bytes) -> str:
     # Where no mark can be made, on a full disk, that is all that tells.
     if pid := process_table.find_cbsd_process(_STARTING, subject.name):
         return f"CBSD starts it (pid {pid})"
-    record = called.look_up(host, subject)
+    record = look_up(host, subject)
     if record is None:
         return "it has another hook now"
     return "it runs" if record.running else ""

@@ -24,7 +24,7 @@ from envstart.errors import (
     UnavailableError,
     reason,
 )
-from envstart.hooks import called
+from envstart.hooks import poststop
 from envstart.hooks.guard import Guard
 from envstart.lifecycle import leftover, stopping
 from envstart.mounts.table import Entry
@@ -53,7 +53,7 @@ _FAREWELL, _SEARCH = 30.0, 5.0
 
 def main(report: Report) -> int:
     """Unmount, by force if need be, and return when nothing is mounted on or below the directories."""
-    subject = called.subject()
+    subject = poststop.named_by_cbsd()
     report.about(subject.name, report.facility or "none")
     host = Host(report)
     host.signals.arm()
@@ -76,7 +76,7 @@ class _Removal:
         try:
             self._renew()
             try:
-                if called.look_up(self._host, self._subject) is None:
+                if poststop.look_up(self._host, self._subject) is None:
                     return os.EX_OK
             except EnvstartError as error:
                 self._host.report.warn(str(error))
@@ -244,7 +244,7 @@ def _attempt(report: Report, subject: Environment) -> int:
     host.deadline.set(2 * _STOPPING)
     record: EnvironmentRecord | None = None
     try:
-        record = called.look_up(host, subject)
+        record = poststop.look_up(host, subject)
     except EnvstartError as error:
         report.trace(str(error))
     if record is not None and record.running:

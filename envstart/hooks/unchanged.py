@@ -18,7 +18,7 @@ import sys
 
 from envstart.engine import start_marks
 from envstart.mounts.table import Entry, Table
-from envstart.system import locks, probe, process, rundir
+from envstart.system import probe, process, rundir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def is_unchanged(program: str, argv: list[str], hung: list[process.Child]) -> bo
     recorded_argv, files, lock, ground, points, rows = unseal(rundir.read(record_name(program, argv)))
     if recorded_argv != argv or any(identity(path) != recorded for path, recorded in files):
         return False
-    claimed, _ = locks.claim(lock)
+    claimed, _ = rundir.claim_lock(lock)
     if claimed is None:
         # Somebody works on it: dispatch.py waits.
         return False

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
-from envstart.system import locks
 from envstart.system import probe as verdict
+from envstart.system import rundir
 from envstart.system.host import Host, Polling
 from envstart.system.probe import ProbeResult
 
@@ -54,12 +54,12 @@ async def _ask_server(host: Host, server: str, group: list[Probe], timeout: floa
         # Another run can be asking it at this moment.
         polling = Polling(host, timeout, f"another run to have its answer of {server}", longest=0.05)
         while descriptor is None:
-            descriptor, told = locks.claim(f"probe.{path_digest(server)}")
+            descriptor, told = rundir.claim_lock(f"probe.{path_digest(server)}")
             if descriptor is None and (told or not await polling.again()):
                 for probe in group:
                     probe.answer = ProbeResult(ProbeResult.HUNG, told or "another run waits for it too")
                 return
-        locks.note(descriptor, "")
+        rundir.sign_lock(descriptor, "")
     except (EnvstartError, OSError):
         # Without the right, or the room, for a record.
         pass
@@ -75,7 +75,7 @@ async def _ask_server(host: Host, server: str, group: list[Probe], timeout: floa
             for probe in silent:
                 probe.answer = ProbeResult(ProbeResult.HUNG, who)
             if descriptor is not None:
-                locks.note(descriptor, who)
+                rundir.sign_lock(descriptor, who)
     finally:
         if descriptor is not None:
             # The lock stays with a child that hangs.

@@ -9,6 +9,8 @@ import os
 import select
 import time
 from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextlib import suppress
+from types import coroutine
 from typing import Any
 
 
@@ -34,10 +36,7 @@ class WaitUntil:
         finish: bool = False,
     ) -> None:
         """Keep what ends the wait."""
-        self.until = until
-        self.ready = ready
-        self.descriptor = descriptor
-        self.finish = finish
+        self.until, self.ready, self.descriptor, self.finish = until, ready, descriptor, finish
 
     def __await__(self) -> Generator[WaitUntil, None, bool]:
         """Wait."""
@@ -49,14 +48,10 @@ class WaitUntil:
             yield self
 
 
-class Checkpoint:
-    """One turn of all others, who do first what they can do at once."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Generator[WaitUntil, None, None]:
-        """Let the others go first."""
-        yield WaitUntil(0.0)
+@coroutine
+def checkpoint() -> Generator[WaitUntil, None, None]:
+    """Let all others do first what they can do at once."""
+    yield WaitUntil(0.0)
 
 
 class _Task:
@@ -150,12 +145,6 @@ def _sleep(waits: list[WaitUntil], wake: int | None, tick: float) -> None:
     # Rounded up to the millisecond that poll(2) knows, so that it does not turn around idle.
     ready = poller.poll(max(0, int(seconds * 1000) + 1))
     if wake is not None and any(descriptor == wake for descriptor, _ in ready):
-        _drain(wake)
-
-
-def _drain(descriptor: int) -> None:
-    try:
-        while os.read(descriptor, 4096):
-            pass
-    except BlockingIOError:
-        pass
+        with suppress(BlockingIOError):
+            while os.read(wake, 4096):
+                pass

@@ -8,7 +8,7 @@ from envstart.errors import UNREADABLE, TemporaryError, unreadable
 from envstart.mounts import table
 from envstart.system import filesystem
 from envstart.system.log import Report
-from envstart.system.loop import Checkpoint
+from envstart.system.loop import checkpoint
 from envstart.system.prober import Prober
 from envstart.system.process import Child
 
@@ -31,7 +31,7 @@ class MountCache(Prober):
         last = ""
         if self._table is None:
             # Others may be about to invalidate it, at the end of a command that ended with ours: one reading for all.
-            await Checkpoint()
+            await checkpoint()
         for _ in range(3):
             if self._table is not None:
                 return self._table

@@ -1,12 +1,13 @@
 """Files of our own from one run to another: in a directory that only root can write, and that each boot empties.
 
 Without most of them a start takes longer, or nobody knows what the last run has seen: read() and write() do what they
-can. Notes, without which nothing may be done, are in files.py.
+can. Locks go with their process (docs/promises.md, 10). Notes, without which nothing may be done, are in files.py.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import posix
 import stat
 import time
@@ -87,3 +88,37 @@ def age(name: str) -> float | None:
     except (ValueError, IndexError):
         return None
     return seconds if seconds >= 0 else None
+
+
+def claim_lock(name: str) -> tuple[int | None, str]:
+    """Return (descriptor, "") of a lock that was free, or (None, what its holder has noted).
+
+    The lock goes with its descriptor, and stays as long as a child keeps a copy of that, whatever becomes of us.
+    OSError, PermissionDeniedError, NotFoundError.
+    """
+    path = f"{directory()}/{name}.lock"
+    descriptor = posix.open(path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        told = lock_holder(descriptor)
+        posix.close(descriptor)
+        return None, told
+    return descriptor, ""
+
+
+def lock_holder(descriptor: int) -> str:
+    """Return what the holder of a lock has noted."""
+    try:
+        return posix.pread(descriptor, 200, 0).decode("utf-8", "replace")
+    except IsADirectoryError:
+        return "another hook"
+
+
+def sign_lock(descriptor: int, text: str) -> None:
+    """Tell those who find it locked why; a full disk keeps them ignorant."""
+    try:
+        posix.ftruncate(descriptor, 0)
+        posix.pwrite(descriptor, text.encode(), 0)
+    except OSError:
+        pass

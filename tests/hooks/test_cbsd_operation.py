@@ -472,7 +472,7 @@ def test_without_psutil_and_ps_nothing_is_stopped_under_cbsds_hands(cbsd: Toy, m
     monkeypatch.setattr(process_table, "_by_ps", dict)
     monkeypatch.setattr(os, "fork", None)
     with pytest.raises(UnavailableError) as caught:
-        poststop.poststop(Report("env_poststop"))
+        poststop.main(Report("env_poststop"))
     assert "psutil is missing" in str(caught.value)
 
 

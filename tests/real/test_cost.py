@@ -40,8 +40,8 @@ from envstart.mounts import table_linux
 read = table_linux.mount_table
 def count(*args):
     counted["tables"] += 1
-    if "envstart.system.workers" in sys.modules:
-        sys.modules["envstart.system.workers"]._TURN = 60
+    if "envstart.system.prober" in sys.modules:
+        sys.modules["envstart.system.prober"]._TURN = 60
     return read(*args)
 table_linux.mount_table = count
 if sys.argv[2] == "envstart":
@@ -71,7 +71,7 @@ print(*filter(is_taken_without, files))
 # Modules of the short way: of the package, and of the interpreter.
 SHORT = {f"envstart.{name}" for name in """
     engine engine.start_marks hooks hooks.unchanged mounts mounts.table mounts.table_linux paths
-    system system.locks system.probe system.process system.rundir system.signals
+    system system.probe system.process system.rundir system.signals
 """.split()} | set("envstart _signal _stat errno fcntl marshal posix select stat time __future__".split())  # fmt: skip
 # Modules of the package on the long way, of a start and of a stop.
 LONG = SHORT | {f"envstart.{name}" for name in """
@@ -85,7 +85,7 @@ LONG = SHORT | {f"envstart.{name}" for name in """
     steps.unmount system.command system.files system.filesystem system.host system.log
     system.loop system.mount_cache system.prober system.progress system.runner
     system.scheduler
-    system.site_packages system.workers
+    system.site_packages
 """.split()}  # fmt: skip
 # No time for these in a start or a stop that goes well; the rest of the standard library is at hand there.
 HEAVY = {"asyncio", "dataclasses", "logging", "json", "argparse", "ctypes", "sqlite3", "multiprocessing", "concurrent",

@@ -17,13 +17,13 @@ DOORS = {
     "psutil": {"process_table"},
     "tenacity": {"retry"},
     "configobj": {"list_file"},
-    "fcntl": {"locks", "locking", "host_mark"},
+    "fcntl": {"rundir", "locking", "host_mark"},
     "_signal": {"signals"},
     "ctypes": {"table_freebsd"},
 }
 # Frugal are the modules of the short way alone (tests/real/test_cost.py runs it).
 FRUGAL = {"posix", "marshal", "_signal"}
-SHORT_WAY = {"unchanged", "process", "table_linux", "locks", "signals", "start_marks", "rundir", "table", "probe"}
+SHORT_WAY = {"unchanged", "process", "table_linux", "signals", "start_marks", "rundir", "table", "probe"}
 # What costs a start more than it is worth: these are for the tool, and for what is needed seldom.
 HEAVY = {"argparse", "asyncio", "concurrent", "dataclasses", "json", "logging", "multiprocessing", "sqlite3", "xml"}
 
