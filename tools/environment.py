@@ -58,9 +58,13 @@ def make_environment(directory: Path, libraries: Sequence[str]) -> str:
 
 def add_tools(directory: Path, tools: Sequence[str]) -> str:
     """Add these tools to the environment that runs this, and return why that cannot be."""
-    words = pip(directory, tools) if importlib.util.find_spec("pip") else "there is no pip here"
+    why = pip(directory, tools) if importlib.util.find_spec("pip") else "there is no pip here"
+    # For FreeBSD the index has some only as sources, which take a compiler of Rust, and an hour.
+    for name in sorted(lacking(tools), key=lambda name: name not in NEEDED):
+        if why and importlib.util.find_spec("pip") and pip(directory, ["--only-binary=:all:", name]) and name in NEEDED:
+            break
     absent = [name for name in NEEDED if name in lacking(tools)]
-    return f"{listed(absent)} missing, and {words}: {packages(lacking(tools))}" if absent else ""
+    return f"{listed(absent)} missing, and {why}: {packages(lacking(tools))}" if absent else ""
 
 
 def pip(directory: Path, requirements: Sequence[str]) -> str:

@@ -49,26 +49,33 @@ TEST = (
     pytest("real", "mounts of this kernel", *_BESIDE, "tests/real", workers=_SIDE),
     pytest("alone", "tests beside which nothing may run", *_APART, "tests"),
 )  # fmt: skip
+_LIFECYCLE, _STORM, _GLUSTER = (
+    "tests/hooks/test_lifecycle.py",
+    "tests/hooks/test_storm.py",
+    "tests/real/test_gluster.py",
+)
+_CEPH = ("tests/real/test_ceph.py", "tests/real/test_cephfs_kernel.py", "tests/real/test_rbd.py")
+_OTHERS = ("tests", *(f"--ignore={path}" for path in (_LIFECYCLE, _STORM, _GLUSTER, *_CEPH)))
 PROOF = (
-    pytest("slow", "the tests that are marked proof", "-m", "proof and not alone", "tests", workers=_SIDE),
-    pytest("alone", "those of them beside which nothing may run", "-m", "proof and alone", "tests"),
+    pytest("slow", "the tests that are marked proof", "-m", "proof and not alone", *_OTHERS, workers=_SIDE),
+    pytest("alone", "those of them beside which nothing may run", "-m", "proof and alone", *_OTHERS),
     pytest(
         "lifecycle", "every command of a start and a stop going wrong in every way",
-        "tests/hooks/test_lifecycle.py", workers=CORES + 1, ENVSTART_ALL_WAYS="1",
+        _LIFECYCLE, workers=CORES + 1, ENVSTART_ALL_WAYS="1",
     ),
     program(
         "histories", "histories of starts, stops, faults and crashes, and the promises after each act",
         "soak.py", "--twice", "--histories", size("HISTORIES", 2000),
     ),
-    pytest("storm", "fifty hooks at any moment", "tests/hooks/test_storm.py", ENVSTART_STORM=size("STORM", 30)),
+    pytest("storm", "fifty hooks at any moment", _STORM, ENVSTART_STORM=size("STORM", 30)),
     pytest(
         "fuzz", "what is read from commands, files and callers",
         "tests/unit/test_fuzz.py", "tests/hooks/test_fuzz.py", "tests/unit/config/test_shell.py",
         workers=CORES, ENVSTART_FUZZ=size("FUZZ", 20),
     ),
     program("mutants", "expressions broken one by one: do the tests notice?", "mutants.py"),
-    pytest("gluster", "a real GlusterFS server", "tests/real/test_gluster.py"),
-    pytest("ceph", "a real CephFS of one machine", "tests/real/test_ceph.py"),
+    pytest("gluster", "a real GlusterFS server", _GLUSTER),
+    pytest("ceph", "a real Ceph cluster of one machine", *_CEPH),
     pytest("lab", "virtual machines with real kernels", "tests/lab", workers=2, ENVSTART_LAB=size("LAB", "short")),
 )  # fmt: skip
 SUITES = {"check": CHECK, "test": TEST, "proof": PROOF}

@@ -16,7 +16,7 @@ from cephd import ADDRESS, CephWorkdir, Cluster, cluster_of
 from real import DIRECTORIES, Namespace, lacking, namespace_of, until
 
 _WHY_NOT = lacking("ceph-mon", "ceph-osd", "ceph-mds", "ceph-fuse", "ceph", "rbd", "ip")
-pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone]
+pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone, pytest.mark.proof]
 
 
 @pytest.fixture(scope="module")

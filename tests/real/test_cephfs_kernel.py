@@ -21,7 +21,7 @@ _PROGRAMS = ("mount.ceph", "ceph-mon", "ceph-osd", "ceph-mds", "ceph-fuse", "cep
 _WHY_NOT = lacking(*_PROGRAMS) or ("" if table_linux.has_file_system("ceph") else "the kernel has no module ceph")
 if _WHY_NOT and _PROGRAMS[0] in os.environ.get("ENVSTART_REAL", "").split():
     raise RuntimeError(f"{_PROGRAMS[0]} must be tested: {_WHY_NOT}")
-pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone]
+pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone, pytest.mark.proof]
 
 
 class KernelWorkdir(CephWorkdir):

@@ -18,7 +18,7 @@ from glusterd import ADDRESS, VOLUME, GlusterWorkdir, Server, server_of
 from real import DIRECTORIES, PATIENCE, ROOT, Ended, Namespace, ended, lacking, namespace_of, until
 
 _WHY_NOT = lacking("glusterd", "gluster", "glusterfs", "mount.glusterfs", "ip")
-pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone]
+pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone, pytest.mark.proof]
 
 # Seconds after which a client of its own accord gives a silent server up (network.ping-timeout).
 _PING_TIMEOUT = 42

@@ -17,7 +17,7 @@ from real import Namespace, Workdir, lacking, namespace_of, until
 _WHY_NOT = lacking("rbd", "ceph-mon", "ceph-osd", "ceph-mds", "ceph-fuse", "ceph", "ip", "mkfs.ext4")
 if "rbd" not in os.environ.get("ENVSTART_REAL", "").split():
     _WHY_NOT = "ENVSTART_REAL does not name rbd"
-pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone]
+pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone, pytest.mark.proof]
 DATA = "jails/jails-data/j1-data"
 
 

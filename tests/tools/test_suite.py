@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import parts
 import pytest
 import suite
 from parts import ROOT
 
+yaml = pytest.importorskip("yaml")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 # One test of each outcome.
@@ -36,6 +40,26 @@ def test_the_document_names_each_part_of_make_proof() -> None:
 def test_each_part_of_make_proof_is_a_target() -> None:
     proofs = {target.removeprefix("proof-") for target in TARGETS if target.startswith("proof-")}
     assert proofs == {part.name for part in suite.PROOF}
+
+
+def scripts(task: dict[str, Any]) -> Iterator[str]:
+    """Yield the commands of a task of CI, each of them a line."""
+    for name, script in task.items():
+        if name.endswith("script"):
+            yield from script.splitlines()
+
+
+def test_ci_calls_targets_that_there_are() -> None:
+    tasks = yaml.safe_load((ROOT / ".cirrus.yml").read_text(encoding="utf-8"))
+    assert [name for name in tasks if not name.endswith("_task")] == []
+    lines = [line for task in tasks.values() for line in scripts(task)]
+    called = [target for line in lines for target in re.findall(r"\bmake (\S+?)\b", line)]
+    assert set(called) == {"check", "test", "demo"}
+    assert set(called) <= TARGETS
+    assert ".ci/run" in lines
+    debian = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.findall(r"^for target in (.*); do$", debian, re.MULTILINE) == ["test demo proof"]
+    assert subprocess.run(["sh", "-n", ROOT / ".ci" / "run"]).returncode == 0
 
 
 def test_a_failure_is_named_with_its_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
