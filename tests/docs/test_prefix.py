@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import uninstall
+
+from envstart.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 # What is in /usr/local wherever envstart is, by the files that name it: FreeBSD's packages, CBSD, defaults of others.
@@ -27,6 +30,9 @@ OF_OTHERS = {
     "examples/envstart/syslog.conf": "/usr/local/etc/syslog.d/",
     "examples/envstart/newsyslog.conf": "/usr/local/etc/newsyslog.conf.d/",
 }
+
+
+UPGRADE = (ROOT / "docs" / "upgrade.md").read_text()
 
 
 def makes() -> list[str]:
@@ -85,6 +91,20 @@ def test_a_newer_version_leaves_nothing_of_an_older_one(prefix: Path) -> None:
     install("make", prefix)
     assert files(prefix) == fresh | {"etc/envstart/env_start_nfs.conf"}
     assert mine.read_text() == 'NFS_SERVER="192.0.2.1"\n'
+
+
+@pytest.mark.parametrize("line", re.findall(r"^ {4}(?:\S*/sbin/)?(envstart .*)", UPGRADE, re.M))
+def test_the_tool_takes_a_line_of_the_page(line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    if words != ["--version"]:
+        main.parser().parse_args(words)
+
+
+def test_make_takes_the_variables_of_the_page() -> None:
+    recipes = (ROOT / "Makefile").read_text()
+    named = set(re.findall(r"\b([A-Z]+)=\S", "\n".join(re.findall("make (?:un)?install .*|`[A-Z]+=.*`", UPGRADE))))
+    assert named >= {"PREFIX", "PYTHON", "WORKDIR", "FORCE"}
+    assert all(f"$({name}" in recipes for name in named)
 
 
 # Uninstallation.
