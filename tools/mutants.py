@@ -83,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         "the cached table is not dropped",
-        "envstart.system.mount_cache:MountCache.invalidate", "self._table = None", "pass",
+        "envstart.system.host:Host.invalidate", "self._table = None", "pass",
         ("tests/hooks/test_lifecycle.py::test_start_start_stop_stop",),
     ),
     Mutant(

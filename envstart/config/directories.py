@@ -67,10 +67,7 @@ class Directory:
 
     def __init__(self, name: str, path: str, point: str, *, shared: bool = False) -> None:
         """Name it as the jail or VM does."""
-        self.name = name
-        self.path = path
-        self.point = point
-        self.shared = shared
+        self.name, self.path, self.point, self.shared = name, path, point, shared
 
 
 def of(environment: Environment, config: Config, keys: Keys) -> list[Directory]:

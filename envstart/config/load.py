@@ -43,9 +43,7 @@ class Config:
         self.path = path
         self.notes = tuple(notes)
         self.inputs: Mapping[str, str] = inputs or {}
-        self._values = values
-        self._texts = texts
-        self._origins = origins
+        self._values, self._texts, self._origins = values, texts, origins
 
     def __getitem__(self, option: Option[_T]) -> _T:
         """Return the value of an option of the backend."""

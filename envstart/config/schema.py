@@ -61,12 +61,9 @@ class Option(Generic[_T_co]):
         placeholders: tuple[str, ...] = (),
     ) -> None:
         """Tell in the help what {name} stands for, where it can be in the value."""
-        self.name = name
-        self.parse = parse
-        self.default = default
+        self.name, self.parse, self.default = name, parse, default
         self.help = f"{help}; {NAME} in the value is the name of the jail or VM" if NAME in placeholders else help
-        self.default_help = default_help
-        self.placeholders = placeholders
+        self.default_help, self.placeholders = default_help, placeholders
 
     def read(self, value: str, name: str) -> Any:
         """Return what a value means for the jail or VM ``name``: None if it is empty. ValueError."""

@@ -20,9 +20,7 @@ class Locks:
 
     def __init__(self, host: Host, names: Sequence[str], *, needed: bool = True) -> None:
         """Keep what is to be locked."""
-        self._host = host
-        self._needed = needed
-        self._names = names
+        self._host, self._needed, self._names = host, needed, names
         self._descriptors: list[int] = []
 
     async def __aenter__(self) -> None:

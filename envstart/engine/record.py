@@ -72,14 +72,12 @@ def text_of(plan: Plan) -> str:
     """Return the record of a plan."""
     own, config = plan.environment, plan.config
     directories = {"DATA": own.data, "SYSTEM": own.system, "FSTAB": own.fstab or "", "RCCONF": own.rcconf or ""}
+    defaults = [key for key in config if config.origin(key) == "default"]
     sections = {
         "environment": {"BACKEND": plan.backend, "NAME": own.name, **directories, "CONFIGURATION": config.path or ""},
         "keys": {key: config.text(key) for key in config},
         "inputs": config.inputs,
-        "end": {
-            "DEFAULTS": " ".join(key for key in config if config.origin(key) == "default"),
-            "VERSION": _VERSION,
-        },
+        "end": {"DEFAULTS": " ".join(defaults), "VERSION": _VERSION},
     }
     lines = [
         f"[{name}]\n" + "".join(f"{key}={_quoted(value)}\n" for key, value in rows.items())

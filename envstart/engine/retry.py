@@ -67,8 +67,7 @@ class _Trial:
     """The attempts so far: why the last one failed, and how long it took."""
 
     def __init__(self, act: Callable[[], Awaitable[None]], host: Host) -> None:
-        self._act = act
-        self._host = host
+        self._act, self._host = act, host
         self._took = 0.0
         self._reason: TemporaryError | None = None
 

@@ -134,14 +134,10 @@ class Copy(Block):
     def __init__(self, name: str, old: str, new: str, data: Mount, plan: Plan) -> None:
         """Take the directories, and the rest from the plan of the new jail."""
         super().__init__(f"copy of {name}", old)
-        self._kind = name
-        self.config = plan.config
-        command = self.config[nfs.CLONE_COMMAND]
-        self._command = command or ()
-        self._undo = self.config[nfs.CLONE_UNDO_COMMAND]
-        self._places = {"{old}": old, "{new}": new}
-        self._data = data
-        self.environment = plan.environment
+        self._kind, self._data = name, data
+        self.config, self.environment = plan.config, plan.environment
+        command, self._undo = self.config[nfs.CLONE_COMMAND], self.config[nfs.CLONE_UNDO_COMMAND]
+        self._command, self._places = command or (), {"{old}": old, "{new}": new}
         self.target = f"{self.config[nfs.NFS_SERVER]}:{new}"
 
     def _filled(self, words: Sequence[str]) -> tuple[str, ...]:

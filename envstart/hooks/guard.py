@@ -23,9 +23,7 @@ class Guard:
 
     def __init__(self, host: Host, ancestors: Sequence[tuple[int, float]], endangered: Callable[[], str]) -> None:
         """Guard nothing yet."""
-        self._host = host
-        self._ancestors = ancestors
-        self._endangered = endangered
+        self._host, self._ancestors, self._endangered = host, ancestors, endangered
         self._pid = self._pipe = -1
 
     def __enter__(self) -> None:

@@ -1,4 +1,4 @@
-"""The mount table: what is mounted where, and from which source. Pure; mount_cache.py reads it."""
+"""The mount table: what is mounted where, and from which source. Pure; system/host.py reads it."""
 
 from __future__ import annotations
 
@@ -35,13 +35,8 @@ class Entry:
         fsid: str = "",
     ) -> None:
         """Keep what the table says of a mount."""
-        self.source = source
-        self.point = point
-        self.fstype = fstype
-        self.options = frozenset(options)
-        self.device = device
-        self.root = root
-        self.fsid = fsid or device
+        self.source, self.point, self.fstype, self.options = source, point, fstype, frozenset(options)
+        self.device, self.root, self.fsid = device, root, fsid or device
 
     def __eq__(self, other: object) -> bool:
         """Compare source and mount point."""

@@ -45,10 +45,7 @@ class ProbeResult:
         self, verdict: str = "", detail: str = "", other: tuple[str, int] | None = None, refusal: str = ""
     ) -> None:
         """Keep what examine() returns."""
-        self.verdict = verdict
-        self.detail = detail
-        self.other = other
-        self.refusal = refusal
+        self.verdict, self.detail, self.other, self.refusal = verdict, detail, other, refusal
 
 
 def probe(
@@ -158,11 +155,8 @@ def examine(
     """Return what probe() says of one of many directories (point, required, lease, write), and its refusal()."""
     point, required, lease, write = item
     verdict, detail, other = probe(point, required, lease)
-    return verdict, detail, other, refusal(point) if write and verdict == USABLE and _is_directory(point) else ""
-
-
-def _is_directory(point: str) -> bool:
-    return stat.S_ISDIR(posix.stat(point).st_mode)
+    written = write and verdict == USABLE and stat.S_ISDIR(posix.stat(point).st_mode)
+    return verdict, detail, other, refusal(point) if written else ""
 
 
 def open_regular(path: str, *, follow: bool = False) -> int:

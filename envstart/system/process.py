@@ -34,9 +34,7 @@ class Child:
 
     def __init__(self, pid: int, what: str, *, holds: bool = False) -> None:
         """Keep its pid and ``what`` it does; it ``holds`` descriptors of ours."""
-        self.pid = pid
-        self.what = what
-        self.holds = holds
+        self.pid, self.what, self.holds = pid, what, holds
         self.status: int | None = None
 
     def ended(self) -> bool:

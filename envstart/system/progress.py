@@ -28,10 +28,7 @@ class Waiting:
 
     def __init__(self, all_: list[Waiting], what: str, since: float, until: float) -> None:
         """Keep what is waited for, and those that it belongs to."""
-        self.what = what
-        self.since = since
-        self.until = until
-        self._all = all_
+        self.what, self.since, self.until, self._all = what, since, until, all_
 
     def __enter__(self) -> Self:
         """Begin to wait."""

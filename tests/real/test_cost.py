@@ -83,7 +83,7 @@ LONG = SHORT | {f"envstart.{name}" for name in """
     steps steps.health steps.mount steps.mount_spec steps.mount_state
     steps.mountpoint steps.sources steps.thin_keys
     steps.unmount system.command system.files system.filesystem system.host system.log
-    system.loop system.mount_cache system.prober system.progress system.runner
+    system.loop  system.prober system.progress system.runner
     system.scheduler
     system.site_packages
 """.split()}  # fmt: skip
