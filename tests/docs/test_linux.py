@@ -133,13 +133,3 @@ def test_the_units_name_the_prefix(prefix: Path) -> None:
         f"ExecStart={prefix}/sbin/envstart start %i -l {prefix}/etc/envstart/%i.list"
         in (units / "envstart@.service").read_text()
     )
-
-
-def test_each_system_has_its_own_alone(tmp_path: Path) -> None:
-    for system, own, other in (("Linux", "lib/systemd", "etc/rc.d"), ("FreeBSD", "etc/rc.d", "lib/systemd")):
-        for make in ("bmake", "make"):
-            if shutil.which(make):
-                top = tmp_path / system / make
-                assert run(make, "install", f"DESTDIR={top}", f"SYSTEM={system}").returncode == 0
-                assert (top / "usr/local" / own).exists()
-                assert not (top / "usr/local" / other).exists()
