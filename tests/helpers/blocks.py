@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cbsd import Row, Site, Variant
+from pace import paced
 from sim.storage import Storage
 from sim.world import World
 
@@ -77,7 +78,7 @@ class BlockSite(Site):
         return {"HAST_RESOURCE": "{name}", **quick, **HAST_QUICK} if self.variant.backend == "hast" else quick
 
     def configure(self, **keys: str) -> None:
-        values = {**self.always(), **self.variant.config, **keys}
+        values = paced({**self.always(), **self.variant.config, **keys})
         places = {"key": self.secrets / "key", "passphrase": self.secrets / "passphrase", "images": self.images}
         lines = []
         for key, value in values.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import pasted
+from pace import paced
 from sim.world import LOOKS_LIKE_CBSD, World
 
 SERVER = "172.16.0.1"
@@ -70,7 +71,7 @@ class Site:
         """Write the configuration file: what this site always says, overridden by ``keys``."""
         always = {"NFS_SERVER": SERVER} if self.variant.backend == "nfs" else {"NULLFS_ROOT_DIR": str(self.files)}
         quick = {key: value for key, value in QUICK.items() if self.variant.backend == "nfs" or "NFS" not in key}
-        values = {**always, **quick, **self.variant.config, **keys}
+        values = paced({**always, **quick, **self.variant.config, **keys})
         self.conf.write_text("".join(f'{key}="{value}"\n' for key, value in values.items()))
         self.conf.chmod(0o644)
 

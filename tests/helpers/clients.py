@@ -7,7 +7,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import psutil
 from cbsd import SERVER, Row, Site, Variant
+from pace import paced
 from sim import forked
 from sim.names import process_name
 from sim.users import alive
@@ -54,7 +56,7 @@ class ClientSite(Site):
         }
         own = self.variant.backend.upper()
         always = {key: value for key, value in always.items() if key.startswith(own)}
-        values = {**always, **QUICK, **self.variant.config, **keys}
+        values = paced({**always, **QUICK, **self.variant.config, **keys})
         self.conf.write_text("".join(f'{key}="{value}"\n' for key, value in values.items()))
         self.conf.chmod(0o644)
 
@@ -102,12 +104,7 @@ class ClientSite(Site):
     def clients(self) -> list[int]:
         """All processes of clients and of the commands that start them."""
         program = str(self.world.path / "bin" / MOUNTS[self.variant.backend][0])
-        found = forked.processes(process_name(program))
-        for entry in os.listdir("/proc"):
-            try:
-                words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0") if entry.isdigit() else []
-            except OSError:
-                continue
-            if program.encode() in words and alive(int(entry)):
-                found.append(int(entry))
-        return found
+        started = [
+            process.pid for process in psutil.process_iter(["cmdline"]) if program in (process.info["cmdline"] or [])
+        ]
+        return forked.processes(process_name(program)) + [pid for pid in started if alive(pid)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cbsd import QUICK, Row, Site, Variant
+from pace import paced
 
 # The skeleton is cloned when it is missing.
 THIN_ZFS = Variant(
@@ -50,7 +51,8 @@ class ThinSite(Site):
         return "ZFS_CLONE" in self.variant.config
 
     def configure(self, **keys: str) -> None:
-        known = {"NULLFS_ROOT_DIR": str(self.files), "MOUNT_FSTAB": "0", **QUICK, **self.variant.config, **keys}
+        fixed = {"NULLFS_ROOT_DIR": str(self.files), "MOUNT_FSTAB": "0"}
+        known = paced({**fixed, **QUICK, **self.variant.config, **keys})
         lines = [f'{key}="{value}"\n' for key, value in known.items() if "NFS" not in key.replace("NULLFS", "")]
         self.conf.write_text("".join(lines).replace("{files}", str(self.files)))
         self.conf.chmod(0o644)

@@ -404,7 +404,8 @@ def _obey_modes() -> None:
 
 def processes(site: Site) -> list[str]:
     """Return the command lines of what still runs in the site's machine, guests included."""
-    listing = subprocess.run(["ps", "-axww", "-o", "pid=,stat=,args="], capture_output=True, text=True, check=True)
+    columns = ["-o", "pid=", "-o", "stat=", "-o", "args="]
+    listing = subprocess.run(["ps", "-axww", *columns], capture_output=True, text=True, check=True)
     rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
     place = str(site.world.path)
     return [row[2] for row in rows if len(row) == 3 and place in row[2] and not row[1].startswith("Z")]

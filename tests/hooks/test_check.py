@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from cbsd import NFS4, SERVER, Ended, Site, Variant, last_line
+from sim.users import alive
 from toy import Toy, processes
 
 SECOND = "172.16.0.2"
@@ -53,7 +54,7 @@ def probing(cbsd: Toy) -> list[int]:
         words = lock.read_text().split()
         if "pid" in words:
             pid = int(words[words.index("pid") + 1])
-            if Path(f"/proc/{pid}").exists():
+            if alive(pid):
                 found.append(pid)
     return found
 

@@ -10,6 +10,7 @@ import pytest
 from blocks import GELI, ISCSI_GELI, BlockSite
 from cbsd import Variant, last_line
 from harmless import by_hooks, image_of, scene
+from pace import elapsed
 
 from envstart.paths import path_digest
 from envstart.storage import fsck_preen
@@ -54,7 +55,7 @@ def timed_start(site: BlockSite) -> float:
     ended = site.start()
     assert ended.returncode == 0, ended.stderr
     assert site.is_all_there()
-    return time.monotonic() - began
+    return elapsed(began)
 
 
 @stacks
@@ -116,7 +117,7 @@ def test_case_a5_no_jail_and_a_dead_server(site: BlockSite, refusal: str) -> Non
         site.world.fault("jail", text=refusal, times=None)
     began = time.monotonic()
     ended = site.start()
-    assert time.monotonic() - began < 10
+    assert elapsed(began) < 10
     assert ended.returncode == 75
     for word in (SERVER, str(shown), str(site.top / "films" / "new"), "jail", f"unmount {shown}"):
         assert word in last_line(ended), ended.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cbsd import NULLFS, SERVER, Site, last_line
+from pace import elapsed
 from stubs import Stub, done, planned
 
 from envstart.errors import EnvstartError, NotFoundError, PermissionDeniedError
@@ -26,7 +27,7 @@ def test_fault_1_server_down_before_the_mount(site: Site) -> None:
     began = time.monotonic()
     ended = site.start()
     assert ended.returncode == 75
-    assert time.monotonic() - began < 4 + 1
+    assert elapsed(began) < 4 + 1
     assert SERVER in last_line(ended)
     assert "is the server up" in last_line(ended)
     assert site.table == []
@@ -65,7 +66,7 @@ def test_a_grace_period_longer_than_the_time(site: Site) -> None:
     began = time.monotonic()
     ended = site.start()
     assert ended.returncode == 75
-    assert time.monotonic() - began < 6 + 1
+    assert elapsed(began) < 6 + 1
     assert "no answer" in last_line(ended)
 
 
@@ -189,7 +190,7 @@ def test_fault_3_nullfs_of_a_directory_on_a_dead_server(tmp_path: Path) -> None:
         began = time.monotonic()
         ended = site.start()
         assert ended.returncode == 75
-        assert time.monotonic() - began < 4 + 1
+        assert elapsed(began) < 4 + 1
         assert "pid " in last_line(ended)
         assert site.table == before
 
@@ -201,7 +202,7 @@ def test_fault_4_a_look_at_dead_mounts_ends(site: Site) -> None:
     began = time.monotonic()
     ended = site.hand("status", "nfs", "-w", str(site.workdir), "-j", "jail1")
     assert (ended.returncode, ended.stdout.count("no answer")) == (1, 3)
-    assert time.monotonic() - began < 3
+    assert elapsed(began) < 3
 
 
 def test_fault_5_server_died_before_the_stop(site: Site) -> None:
@@ -247,7 +248,7 @@ def test_fault_5_a_forced_unmount_that_takes_minutes_goes_on_alone(site: Site) -
     began = time.monotonic()
     ended = site.stop()
     assert ended.returncode == 75
-    assert time.monotonic() - began < 4 + 1
+    assert elapsed(began) < 4 + 1
     assert "pid " in last_line(ended)
 
 
@@ -450,7 +451,7 @@ def test_fault_15_slow_server(site: Site) -> None:
     site.world.server(SERVER, delay=1.0)
     began = time.monotonic()
     assert site.start().returncode == 0
-    assert time.monotonic() - began < 3, "the directories were mounted one after the other"
+    assert elapsed(began) < 3, "the directories were mounted one after the other"
     assert site.table == site.wanted()
 
 

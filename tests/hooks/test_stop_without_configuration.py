@@ -255,7 +255,8 @@ def test_case_a1_a_mount_of_the_administrators_is_waited_for(cbsd: Toy) -> None:
 
 def env_remove(cbsd: Toy) -> int:
     """Return the pid of env_remove itself, and not of one of its children."""
-    listing = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    columns = ["-o", "pid=", "-o", "ppid=", "-o", "args="]
+    listing = subprocess.run(["ps", "-axww", *columns], capture_output=True, text=True, check=True)
     rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
     own = [row for row in rows if str(cbsd.site.world.path) in row[2] and "env_remove" in row[2]]
     outer = {row[0] for row in own}

@@ -102,9 +102,19 @@ def log(machine: Machine, number: int, name: str) -> None:
             "session": os.getsid(0),
             "cwd": os.getcwd(),
             "stdin_is_null": stdin_is_null(),
+            "stdin_links_and_mode": stdin_links_and_mode(),
             "time": time.time(),
         }
     )
+
+
+def stdin_links_and_mode() -> tuple[int, int]:
+    """Return how many names it has, and who may open it; zeros where it is closed."""
+    try:
+        status = os.fstat(0)
+    except OSError:
+        return 0, 0
+    return status.st_nlink, status.st_mode & 0o7777
 
 
 def stdin_is_null() -> bool:

@@ -91,22 +91,22 @@ class PsutilFinder:
         return rows
 
 
-def install_getfsstat(state: str) -> None:
+def install_c_library(state: str) -> None:
     """Install a C library whose getfsstat(2) and unmount(2) tell and change the simulated mount table.
 
     It is laid out as FreeBSD's <sys/mount.h> has it. Only in machines whose setting says so: elsewhere the hooks must
-    ask mount(8), which can be made to fail.
+    ask mount(8), which can be made to fail, and the library has neither, as on Linux: a real FreeBSD's would tell, and
+    change, what is mounted there.
     """
     store = Store(state)
-    if not store.read()["settings"]["getfsstat"]:
-        return
     import ctypes
 
     class Library:
         def __init__(self, name: object, *, use_errno: bool = False) -> None:
             assert name is None
-            self.getfsstat = Getfsstat(store)
-            self.unmount = Unmount(state)
+            if store.read()["settings"]["getfsstat"]:
+                self.getfsstat = Getfsstat(store)
+                self.unmount = Unmount(state)
 
     vars(ctypes)["CDLL"] = Library
 

@@ -15,7 +15,7 @@ def main(state: str, program: str, args: list[str]) -> int:
 
     fakes.install_syslog(f"{state}/syslog")
     fakes.install_psutil(state)
-    fakes.install_getfsstat(state)
+    fakes.install_c_library(state)
     network.install(state)
     shim.install(state)
     from envstart import hooks

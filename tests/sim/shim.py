@@ -45,6 +45,8 @@ FUNCTIONS = {
     "remove": REMOVE,
 }
 PAIRS = ("rename", "replace")
+# Files that a FreeBSD has and the simulated one does not: those of the host of the tests, should it be one.
+HOST_ONLY: tuple[str, ...] = ("/etc/rc.conf", "/etc/rc.d/", "/etc/jail.conf")
 # What the package gets for posix. The real one is importlib's, too, which reads no simulated file.
 POSIX: Any = types.ModuleType("posix")
 vars(POSIX).update(vars(posix))
@@ -102,6 +104,8 @@ class Shim:
         self.inside.active = True
         try:
             wanted = LINK if how == FOLLOW and kwargs.get("follow_symlinks") is False else how
+            if isinstance(path, str) and path.startswith(HOST_ONLY):
+                raise error(errno.ENOENT, path)
             place = self.place(path, wanted)
             if place is None:
                 return function(path, *args, **kwargs)
@@ -313,14 +317,18 @@ def _on_device(status: os.stat_result, device: int) -> os.stat_result:
 
 
 def _members(group: int) -> list[int]:
+    """Return the processes of a group; where psutil is not to be had, the first one."""
+    try:
+        import psutil
+    except ImportError:
+        return [group]
     found = []
-    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
-        if name.isdigit():
-            try:
-                if os.getpgid(int(name)) == group:
-                    found.append(int(name))
-            except OSError:
-                continue
+    for pid in psutil.pids():
+        try:
+            if os.getpgid(pid) == group:
+                found.append(pid)
+        except OSError:
+            continue
     return found or [group]
 
 

@@ -15,10 +15,11 @@ from sim.world import World
 
 HOST = "files.example.com"
 PRELUDE = """
-import io, os, pathlib, shutil, sys
+import ctypes, io, os, pathlib, shutil, sys
 sys.path.insert(0, {tests!r})
 from sim import fakes, shim
 fakes.install_psutil({state!r})
+fakes.install_c_library({state!r})
 shim.install({state!r})
 D = {top!r}
 def error(function, *args):
@@ -83,6 +84,8 @@ def inside(world: World, expression: str) -> str:
         ("error(os.stat, D + '/data/file/x')[0]", "'NotADirectoryError'"),
         ("os.chdir(D + '/link'), os.getcwd(), os.path.exists('file')", "(None, 'D/data', True)"),
         ("os.path.exists('/dev/null'), open('/dev/null').read()", "(True, '')"),
+        ("[setattr(shim, 'HOST_ONLY', (D + '/data/f',)), error(open, D + '/data/file')][1][1]", "2"),
+        ("[hasattr(ctypes.CDLL(None), name) for name in ('getfsstat', 'unmount', 'printf')]", "[False, False, False]"),
         ("__import__('psutil').disk_partitions(all=True)[-1].mountpoint", "'D/ro'"),
     ],
 )

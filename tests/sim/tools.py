@@ -271,25 +271,29 @@ def send(machine: Machine, pid: int, number: int) -> None:
 
 def ps(machine: Machine, args: list[str]) -> int:
     """Run ps axo pid,state,wchan,command, for the processes of this machine."""
-    listing = subprocess.run(["/bin/ps", "-axo", "pid,ppid,sess"], capture_output=True, text=True, check=True)
-    rows = [[int(word) for word in line.split()] for line in listing.stdout.splitlines()[1:]]
-    parents = {parent for _, parent, _ in rows}
+    import psutil
+
+    rows = [each.info for each in psutil.process_iter(["pid", "ppid", "cmdline"])]
+    parents = {row["ppid"] for row in rows}
     say("PID STAT WCHAN    COMMAND")
-    for pid, _, session in rows:
-        command = command_line(machine, pid)
+    for row in rows:
+        pid = row["pid"]
+        command = command_line(machine, row["cmdline"] or [""])
         if command and pid != os.getpid():
-            letters = users.status_letter(pid) + ("s" if session == pid else "")
+            letters = users.status_letter(pid) + ("s" if leads_session(pid) else "")
             say(f"{pid:>3} {letters:<4} {'wait' if pid in parents else 'nanslp':<8} {command}")
     return 0
 
 
-def command_line(machine: Machine, pid: int) -> str:
-    """Return the command as the simulated machine shows it, without the interpreter that plays it."""
+def leads_session(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/cmdline", encoding="utf-8") as stream:
-            words = stream.read().rstrip("\0").split("\0")
-    except OSError:
-        return ""
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return False
+
+
+def command_line(machine: Machine, words: list[str]) -> str:
+    """Return the command as the simulated machine shows it, without the interpreter that plays it."""
     if machine.path not in " ".join(words):
         return ""
     if words[0] == SHELL:

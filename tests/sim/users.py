@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from .shapes import Holder, Mount, State
 
 
+# FreeBSD has the directory, and mostly nothing in it.
+PROC = os.path.isdir("/proc/self/fd")
+
+
 def users(state: State, mount: Mount) -> list[Holder]:
     on_top = vfs.visible(state, mount["node"])
     if on_top["fsid"] != mount["fsid"]:
@@ -31,7 +35,9 @@ def alive(pid: int) -> bool:
 
 
 def status_letter(pid: int) -> str:
-    """Return the state of a process as /proc tells it; empty where there is no /proc."""
+    """Return the state of a process; empty if there is none."""
+    if not PROC:
+        return _told_by_ps("state", pid)[:1]
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             return stream.read().rpartition(")")[2].split()[0]
@@ -40,6 +46,8 @@ def status_letter(pid: int) -> str:
 
 
 def command_name(pid: int) -> str:
+    if not PROC:
+        return _told_by_ps("comm", pid) or "sleep"
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
             return stream.read().strip()
@@ -47,13 +55,40 @@ def command_name(pid: int) -> str:
         return "sleep"
 
 
+def _told_by_ps(keyword: str, pid: int) -> str:
+    import subprocess
+
+    told = subprocess.run(["/bin/ps", "-o", f"{keyword}=", "-p", str(pid)], capture_output=True, text=True)
+    return told.stdout.strip()
+
+
 def _real_users(mount: Mount) -> list[Holder]:
-    if mount["backing"] == mount["node"] or not os.path.isdir("/proc/self/fd"):
+    if mount["backing"] == mount["node"]:
         return []
+    return _by_proc(mount["node"]) if PROC else _by_psutil(mount["node"])
+
+
+def _by_psutil(node: str) -> list[Holder]:
+    """Return the same as _by_proc(), but take each regular file for one that is written: FreeBSD does not tell."""
+    import psutil
+
+    found: list[Holder] = []
+    for process in psutil.process_iter():
+        try:
+            how = "c" if vfs.is_below(process.cwd() or "", node) else ""
+            how += "w" if any(vfs.is_below(file.path, node) for file in process.open_files()) else ""
+            if how:
+                found.append({"pid": process.pid, "how": how})
+        except (psutil.Error, OSError):
+            continue
+    return sorted(found, key=lambda holder: holder["pid"])
+
+
+def _by_proc(node: str) -> list[Holder]:
     found: list[Holder] = []
     for name in os.listdir("/proc"):
         if name.isdigit():
-            how = _use(name, mount["node"])
+            how = _use(name, node)
             if how:
                 found.append({"pid": int(name), "how": how})
     return sorted(found, key=lambda holder: holder["pid"])

@@ -22,6 +22,7 @@ from .nfs import export_of
 from .sessions import status
 from .shapes import Dataset, Fault, Mount, Server, State
 from .store import CALLS, STATE
+from .users import PROC
 
 if TYPE_CHECKING:
     from .storage import Storage
@@ -369,9 +370,11 @@ class World(Disks):
 
     def can_fork(self, environment: Mapping[str, str]) -> bool:
         """Whether that makes no difference: Python looks at its locale when it starts."""
-        return self.forking and [name for name in environment if name.startswith(("LC_", "LANG", "PYTHON"))] == [
-            "LC_ALL"
-        ]
+        return (
+            self.forking
+            and PROC
+            and [name for name in environment if name.startswith(("LC_", "LANG", "PYTHON"))] == ["LC_ALL"]
+        )
 
     def run(
         self,
