@@ -36,10 +36,13 @@ from freebsd_machine import (
 from freebsd_rehearsal import Rehearsal
 from thin_site import make_base, make_skeleton
 
+ON_FREEBSD = sys.platform.startswith("freebsd")
 pytestmark = [
-    pytest.mark.alone,
-    pytest.mark.skipif(sys.platform.startswith("freebsd") and bool(why_not()), reason=why_not()),
+    pytest.mark.skipif(ON_FREEBSD and bool(why_not()), reason=why_not()),
+    *([pytest.mark.alone] if ON_FREEBSD else []),
 ]
+# A rehearsal of these shows nothing of the package that tests/hooks does not.
+real_above_all = pytest.mark.alone if ON_FREEBSD else pytest.mark.proof
 KEY = b"0123456789abcdef" * 4
 KINDS = {"data": "jails-data/{}-data", "system": "jails-system/{}", "fstab": "jails-fstab/{}"}
 
@@ -264,6 +267,7 @@ def test_start_twice_and_stop_twice(jail: Jail) -> None:
         assert jail.is_stopped(), leftovers(jail.machine)
 
 
+@real_above_all
 def test_what_is_written_is_kept(jail: Jail) -> None:
     place = SKELETON if SKELETON in jail.case.points else DATA
     for written in ("", "kept\n"):
@@ -274,6 +278,7 @@ def test_what_is_written_is_kept(jail: Jail) -> None:
         assert jail.run("stop").status == 0
 
 
+@real_above_all
 @pytest.mark.parametrize("seconds", [0.1, 0.5, 2.0])
 def test_killed_in_the_middle(jail: Jail, seconds: float) -> None:
     """Whatever it has come to, the next start and the next stop mend it."""
@@ -286,6 +291,7 @@ def test_killed_in_the_middle(jail: Jail, seconds: float) -> None:
         assert jail.is_started() if verb == "start" else jail.is_stopped(), leftovers(jail.machine)
 
 
+@real_above_all
 def test_a_wrong_source_is_refused(jail: Jail) -> None:
     jail.configure(**jail.case.wrong)
     ended = jail.run("start")
@@ -294,6 +300,7 @@ def test_a_wrong_source_is_refused(jail: Jail) -> None:
     assert jail.is_stopped(), leftovers(jail.machine)
 
 
+@real_above_all
 def test_what_somebody_else_has_mounted_is_left_alone(jail: Jail) -> None:
     other = jail.machine.top / "other"
     other.mkdir(exist_ok=True)
@@ -307,6 +314,7 @@ def test_what_somebody_else_has_mounted_is_left_alone(jail: Jail) -> None:
     assert jail.is_stopped(), leftovers(jail.machine)
 
 
+@real_above_all
 @pytest.mark.parametrize("jail", ["nfs 4"], indirect=True)
 def test_the_nfs_server_is_taken_away_and_comes_back(jail: Jail) -> None:
     assert jail.run("start").status == 0
@@ -324,6 +332,7 @@ def test_the_nfs_server_is_taken_away_and_comes_back(jail: Jail) -> None:
     assert jail.is_started(), table(jail.machine)
 
 
+@real_above_all
 @pytest.mark.parametrize("jail", ["nullfs"], indirect=True)
 def test_case_c16_a_nullfs_whose_source_was_removed_and_made_anew(jail: Jail) -> None:
     """Nothing in the table tells of it."""
