@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import tracing
+import psutil
+
+from . import tracing, users
+from .names import machine_name, process_name
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
 REQUEST_MAX = 90_000
@@ -105,7 +108,12 @@ def completed(process: subprocess.Popen[str], timeout: float) -> subprocess.Comp
 
 
 def processes(name: str) -> list[int]:
-    """All forked processes whose name begins like this (names.py), and those that they have forked, zombies aside."""
+    """All forked processes whose name begins like this (names.py), and those that they have forked, zombies aside.
+
+    Where there is no /proc none is forked, and their arguments tell.
+    """
+    if not users.PROC:
+        return [process.pid for process in psutil.process_iter(["cmdline"]) if _belongs(name, process.info["cmdline"])]
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -117,6 +125,10 @@ def processes(name: str) -> list[int]:
             if comm.startswith(name) and rest.split()[0] != "Z":
                 found.append(int(entry))
     return found
+
+
+def _belongs(name: str, words: list[str] | None) -> bool:
+    return any(machine_name(word) == name or process_name(word).startswith(name) for word in words or [])
 
 
 def umask() -> int:

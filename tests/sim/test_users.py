@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sim import users
+from sim import forked, users
+from sim.names import machine_name, process_name
 from sim.world import World
 
 
@@ -37,6 +38,22 @@ def test_a_process_that_lives_and_one_that_nobody_has_waited_for() -> None:
         wait_for(process.pid, "Z")
         assert not users.alive(process.pid)
     assert (users.alive(process.pid), users.status_letter(process.pid)) == (False, "")
+
+
+def test_processes_of_a_machine(tmp_path: Path) -> None:
+    if users.PROC:
+        pytest.skip("by /proc they are known only if they are forked")
+    with World.create(tmp_path / "machine") as world, World.create(tmp_path / "other") as other:
+        world.fault("mount", "hang")
+        argv = [str(world.path / "bin" / "mount")]
+        with subprocess.Popen(argv, env={"LC_ALL": "C"}) as process:
+            try:
+                name, program = machine_name(str(world.path)), process_name(argv[0])
+                assert (forked.processes(name), forked.processes(program)) == ([process.pid], [process.pid])
+                assert forked.processes(machine_name(str(other.path))) == []
+                assert forked.processes(process_name(f"{world.path}/bin/umount")) == []
+            finally:
+                process.kill()
 
 
 @pytest.mark.parametrize("how", ["cwd", "file"])
