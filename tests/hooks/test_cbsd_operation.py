@@ -104,6 +104,7 @@ def test_a_program_knows_itself_behind_its_link(tmp_path: Path, program: str) ->
 # A stop that happens.
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize(("emulator", "baserw"), KINDS)
 def test_a_stop_of_cbsd_leaves_nothing_mounted(cbsd: Toy, emulator: str, baserw: int) -> None:
     letter = started(cbsd, emulator, baserw)
@@ -185,6 +186,7 @@ def test_a_stop_that_is_called_twice(cbsd: Toy) -> None:
     assert cbsd.site.table == []
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("when", ["before", "during", "after"])
 def test_killed_at_any_command_the_reaper_finishes_it(cbsd: Toy, when: str) -> None:
     site = cbsd.site
@@ -231,6 +233,7 @@ def files(cbsd: Toy, name: str) -> set[str]:
     return {path for path in found if not path.endswith(passing)}
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize(("emulator", "baserw"), KINDS)
 @pytest.mark.parametrize("running", [False, True], ids=["stopped", "running"])
 def test_a_removal_keeps_the_files_on_the_server(cbsd: Toy, emulator: str, baserw: int, *, running: bool) -> None:

@@ -52,6 +52,7 @@ def nothing_is_left(site: BlockSite) -> bool:
 # 85, 86: file systems that were not cleanly unmounted
 
 
+@pytest.mark.first(1)
 @stacks
 def test_fault_85_preened(tmp_path: Path, variant: Variant) -> None:
     with scene(tmp_path, variant) as site:
@@ -125,6 +126,7 @@ def test_fault_85_read_only_is_not_mended(site: BlockSite) -> None:
     assert digest(volume_of(site)) == before
 
 
+@pytest.mark.first(1)
 @stacks
 def test_fault_86_what_fsck_cannot_mend(tmp_path: Path, variant: Variant) -> None:
     with scene(tmp_path, variant) as site:
@@ -141,6 +143,7 @@ def test_fault_86_what_fsck_cannot_mend(tmp_path: Path, variant: Variant) -> Non
 # 87: what is no file system, or another one
 
 
+@pytest.mark.first(5)
 @pytest.mark.parametrize("what", ["blank", "zfs", "ext2fs", "geli", "damaged"])
 @pytest.mark.parametrize("policy", ["preen", "refuse", "skip"])
 def test_fault_87_foreign_or_empty_volume(site: BlockSite, what: str, policy: str) -> None:

@@ -178,6 +178,7 @@ def test_fault_80_target_falls_silent_during_a_start(tmp_path: Path, variant: Va
         assert site.is_all_there()
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("variant", [ISCSI, ISCSI_GELI], ids=lambda variant: variant.title)
 def test_fault_80_force_waits_until_the_kernel_knows(tmp_path: Path, variant: Variant) -> None:
     """On a disk that is silent `umount -f` hangs; one that is gone lets go."""
@@ -281,6 +282,7 @@ def lose(site: BlockSite) -> None:
 VOLUMES = pytest.mark.parametrize("variant", [ISCSI, ISCSI_TREE, ISCSI_GELI, HAST], ids=lambda variant: variant.title)
 
 
+@pytest.mark.first(3)
 @VOLUMES
 @pytest.mark.parametrize("back", [False, True])
 def test_a_volume_whose_disk_has_gone_is_mounted_anew(tmp_path: Path, variant: Variant, *, back: bool) -> None:
@@ -300,6 +302,7 @@ def test_a_volume_whose_disk_has_gone_is_mounted_anew(tmp_path: Path, variant: V
         assert site.table == []
 
 
+@pytest.mark.first(2)
 @VOLUMES
 def test_a_volume_whose_disk_has_gone_under_a_jail_that_runs(tmp_path: Path, variant: Variant) -> None:
     with BlockSite(tmp_path, variant) as site:
@@ -312,6 +315,7 @@ def test_a_volume_whose_disk_has_gone_under_a_jail_that_runs(tmp_path: Path, var
         assert site.table == before
 
 
+@pytest.mark.first(2)
 @VOLUMES
 def test_a_volume_whose_disk_has_gone_is_taken_away_by_a_stop(tmp_path: Path, variant: Variant) -> None:
     with BlockSite(tmp_path, variant) as site:
@@ -384,6 +388,7 @@ def test_fault_95_both_paths(site: BlockSite) -> None:
     assert (sessions(site), site.table) == ([], [])
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("how", ["freeze", "refuse", "down"])
 @pytest.mark.parametrize("portal", [PORTAL, OTHER])
 def test_fault_95_one_path_is_dead(site: BlockSite, portal: str, how: str) -> None:

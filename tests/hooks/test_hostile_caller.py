@@ -60,6 +60,7 @@ def test_descriptors_that_are_open(cbsd: Workdir) -> None:
     assert not [line for line in lines if "passwd" in line or "pipe:" in line]
 
 
+@pytest.mark.first(6)
 @real_mounts
 @pytest.mark.parametrize("limit", range(3, 20))
 def test_few_descriptors(cbsd: Workdir, limit: int) -> None:
@@ -103,6 +104,7 @@ def with_fork_failing(site: Site, count: int, when: str, error: str) -> subproce
     return subprocess.run(argv, env=wears(), capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.first(4)
 @pytest.mark.parametrize("count", range(0, 16, 2))
 def test_no_more_processes(tmp_path: Path, count: int) -> None:
     """fork(2) fails when a limit of the jail, or the table of processes, is full.
@@ -122,6 +124,7 @@ def test_no_more_processes(tmp_path: Path, count: int) -> None:
         assert site.table == site.wanted()
 
 
+@pytest.mark.first(5)
 @pytest.mark.parametrize("count", range(14))
 def test_no_memory_for_a_moment(tmp_path: Path, count: int) -> None:
     """Whatever goes wrong, and however little it was expected: what was done is taken back."""

@@ -159,6 +159,7 @@ def test_a_stack_starts_and_stops_twice(tmp_path: Path, variant: Variant) -> Non
             assert verdict(site, verb, 0, "") == ""
 
 
+@pytest.mark.first(6)
 @every_stack
 def test_what_is_so_already_is_only_looked_at_and_once(tmp_path: Path, variant: Variant) -> None:
     with site_of(tmp_path, variant) as site:
@@ -173,6 +174,7 @@ def test_what_is_so_already_is_only_looked_at_and_once(tmp_path: Path, variant: 
 LINKED = [variant for variant in (*VARIANTS, *STACKS) if variant is not THIN_FSTAB]
 
 
+@pytest.mark.first(4)
 @pytest.mark.parametrize("variant", LINKED, ids=lambda variant: variant.title.replace(",", ""))
 def test_a_workdir_behind_a_link_makes_no_difference(tmp_path: Path, variant: Variant) -> None:
     """The mount table has the names without links, CBSD's argv those with them."""
@@ -215,6 +217,7 @@ def test_a_start_completes_what_is_half_there(tmp_path: Path, variant: Variant) 
         assert len(site.mounting) == len(variant.directories) - 1
 
 
+@pytest.mark.first(2)
 @every_variant
 def test_a_mount_or_unmount_that_fails_leaves_all_or_nothing(tmp_path: Path, variant: Variant) -> None:
     def check(site: Site, case: Case) -> str:
@@ -226,6 +229,7 @@ def test_a_mount_or_unmount_that_fails_leaves_all_or_nothing(tmp_path: Path, var
     play(tmp_path, variant, [Case(verb, nth + 1) for verb in VERBS for nth in range(len(variant.directories))], check)
 
 
+@pytest.mark.first(1)
 @pytest.mark.alone
 @every_backend
 def test_a_command_that_goes_wrong_leaves_all_or_nothing(
@@ -246,6 +250,7 @@ def test_a_command_that_goes_wrong_leaves_all_or_nothing(
     play(tmp_path, variant, cases, check)
 
 
+@pytest.mark.first(2)
 @every_backend
 def test_after_a_kill_one_clean_start_and_stop_converge(
     tmp_path: Path, variant: Variant, record_property: Record
@@ -263,6 +268,7 @@ def test_after_a_kill_one_clean_start_and_stop_converge(
     play(tmp_path, variant, cases, check)
 
 
+@pytest.mark.first(2)
 @every_backend
 def test_a_signal_ends_it_in_order(tmp_path: Path, variant: Variant, record_property: Record) -> None:
     def check(site: Site, case: Case) -> str:

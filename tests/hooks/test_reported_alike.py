@@ -145,6 +145,7 @@ def problems(records: list[dict[str, Any]]) -> set[Row]:
     }
 
 
+@pytest.mark.first(10)
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_case_c6_one_observation(cbsd: Toy, scene: Callable[[Toy], None]) -> None:
     scene(cbsd)

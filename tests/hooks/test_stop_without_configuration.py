@@ -67,6 +67,7 @@ def record(cbsd: Toy) -> list[Path]:
     return sorted((cbsd.site.world.path / "var" / "db" / "envstart").glob("*.record"))
 
 
+@pytest.mark.first(9)
 @pytest.mark.parametrize("spoilt", SPOILT)
 @pytest.mark.parametrize(("emulator", "baserw"), [("jail", 0), ("jail", 1), ("bhyve", 0)])
 def test_case_a1_a_removal_spares_what_is_remote(cbsd: Toy, emulator: str, baserw: int, spoilt: str) -> None:
@@ -120,6 +121,7 @@ def test_case_a1_a_server_that_died_below_a_spoilt_configuration(cbsd: Toy) -> N
     assert (ended.returncode, cbsd.site.table) == (0, []), ended
 
 
+@pytest.mark.first(3)
 @pytest.mark.parametrize("nth", range(1, 4))
 @pytest.mark.parametrize("when", ["before", "during", "after"])
 def test_case_a1_a_start_that_was_killed(cbsd: Toy, nth: int, when: str) -> None:
@@ -264,6 +266,7 @@ def env_remove(cbsd: Toy) -> int:
 
 
 # A guard halts CBSD at once if env_remove is killed: its shell waits for nothing else.
+@pytest.mark.first(4)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 @pytest.mark.parametrize("whom", ["env_remove alone", "the process group"])
 def test_case_a1_who_interrupts_it_loses_nothing(cbsd: Toy, number: signal.Signals, whom: str) -> None:

@@ -79,6 +79,7 @@ def well(runs: Sequence[Run], lives: Sequence[tuple[str, str]]) -> None:
     assert slowest < min(PATIENCE / 2, 4 * median + 4)
 
 
+@pytest.mark.proof
 @pytest.mark.alone
 @pytest.mark.parametrize("variant", [NFS4, NULLFS], ids=["nfs", "nullfs"])
 def test_a_storm_on_the_simulated_freebsd(tmp_path: Path, variant: Variant) -> None:
@@ -99,6 +100,7 @@ def test_a_storm_on_the_simulated_freebsd(tmp_path: Path, variant: Variant) -> N
         assert site.table == []
 
 
+@pytest.mark.proof
 @pytest.mark.alone
 @pytest.mark.skipif(bool(real.why_not()), reason=real.why_not())
 def test_a_storm_on_real_mounts(namespace: Namespace) -> None:

@@ -102,6 +102,7 @@ def test_fault_94_second_host_is_refused(tmp_path: Path, variant: Variant) -> No
         assert (writers(one), one.is_all_there()) == (["node1"], True)
 
 
+@pytest.mark.first(1)
 @fenced
 def test_fault_94_moves_from_host_to_host(tmp_path: Path, variant: Variant) -> None:
     found: list[list[str]] = []
@@ -120,6 +121,7 @@ def test_fault_94_moves_from_host_to_host(tmp_path: Path, variant: Variant) -> N
         assert [len(names) for names in found] == [0, 1, 2], "not the same volume"
 
 
+@pytest.mark.first(1)
 @fenced
 def test_fault_94_both_start_at_once(tmp_path: Path, variant: Variant) -> None:
     with hosts(tmp_path, variant) as (one, two):
@@ -135,6 +137,7 @@ def test_fault_94_both_start_at_once(tmp_path: Path, variant: Variant) -> None:
         assert loser.start().returncode == 0
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize("nth", range(1, 6))
 def test_what_a_killed_start_registered_does_not_stay_on_the_target(tmp_path: Path, nth: int) -> None:
     """Its session is gone, and with it who could take the registration back; the key is still this host's."""
@@ -184,6 +187,7 @@ def turning_points(host: BlockSite) -> list[int]:
     return sorted(number for number in found if number <= len(host.world.calls()))
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize("variant", [FENCED, ISCSI_GELI], ids=lambda variant: variant.title)
 def test_fault_94_one_stands_still_while_the_other_starts(tmp_path: Path, variant: Variant) -> None:
     with hosts(tmp_path / "undisturbed", variant) as (one, _):
@@ -194,6 +198,7 @@ def test_fault_94_one_stands_still_while_the_other_starts(tmp_path: Path, varian
     assert not any(wrong), "\n".join(f"{nth}: {text}" for nth, text in zip(places, wrong) if text)
 
 
+@pytest.mark.proof
 def test_fault_94_the_stop_of_one_while_the_other_starts(tmp_path: Path) -> None:
     with hosts(tmp_path / "undisturbed", FENCED) as (one, _):
         assert one.start().returncode == 0
@@ -224,6 +229,7 @@ def test_fault_94_the_stop_of_one_while_the_other_starts(tmp_path: Path) -> None
 # A host that is gone
 
 
+@pytest.mark.first(1)
 @fenced
 def test_fault_94_crashed_host_is_taken_over_by_hand(tmp_path: Path, variant: Variant) -> None:
     with hosts(tmp_path, variant) as (one, two):
@@ -246,6 +252,7 @@ def test_fault_94_crashed_host_is_taken_over_by_hand(tmp_path: Path, variant: Va
         assert keys(two) == []
 
 
+@pytest.mark.first(1)
 @fenced
 def test_fault_94_host_that_was_taken_over_and_lives(tmp_path: Path, variant: Variant) -> None:
     with hosts(tmp_path, variant) as (one, two):
@@ -274,6 +281,7 @@ def test_fault_94_host_that_was_taken_over_and_lives(tmp_path: Path, variant: Va
         assert (writers(one), two.is_all_there(), len(keys(two))) == (["node2"], True, 1)
 
 
+@pytest.mark.first(1)
 @fenced
 def test_fault_94_host_comes_back_after_its_own_crash(tmp_path: Path, variant: Variant) -> None:
     """Its registration of before is still there; it is the same host, and another session."""
@@ -376,6 +384,7 @@ def test_fault_94_mark_of_another_host(tmp_path: Path, variant: Variant) -> None
         assert writers(one) == ["node2"]
 
 
+@pytest.mark.first(1)
 @unfenced
 def test_fault_94_mark_of_a_crashed_host(tmp_path: Path, variant: Variant) -> None:
     with hosts(tmp_path, variant, LEASE="ignore") as (one, two):
@@ -431,6 +440,7 @@ def roles(one: BlockSite, two: BlockSite) -> tuple[str, str]:
     return one.storage.role("jail1", one.world), one.storage.role("jail1", two.world)
 
 
+@pytest.mark.first(1)
 @hast
 def test_fault_93_94_hast_moves_from_node_to_node(tmp_path: Path, variant: Variant) -> None:
     with hosts(tmp_path, variant, HAST_WAIT="4") as (one, two):
@@ -446,6 +456,7 @@ def test_fault_93_94_hast_moves_from_node_to_node(tmp_path: Path, variant: Varia
         assert one.storage.split_brain("jail1") == ""
 
 
+@pytest.mark.first(2)
 @hast
 @pytest.mark.parametrize("before", ["init", "secondary"])
 def test_fault_93_94_hast_both_start_at_once(tmp_path: Path, variant: Variant, before: str) -> None:

@@ -170,6 +170,7 @@ def test_somebody_else_works_on_it(site: Site) -> None:
     assert time.monotonic() - began >= 0.5
 
 
+@pytest.mark.proof
 def test_a_note_that_was_cut_anywhere(site: Site) -> None:
     whole = note(site).read_bytes()
     for size in range(0, len(whole), 97):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,10 +18,23 @@ Outcomes = dict[str, list[Outcome]]
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    """All transcripts side by side: most of the time goes by in waiting for what must stay blocked."""
-    top = tmp_path_factory.mktemp("replay")
-    with ThreadPoolExecutor(len(STORY)) as pool:
-        return dict(zip(STORY, pool.map(lambda name: list(replay(name, top)), STORY)))
+    """All transcripts side by side: most of the time goes by in waiting for what must stay blocked.
+
+    Once for all processes of a run.
+    """
+    top = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        top = top.parent
+    with open(top / "replayed", "a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not file.tell():
+            directory = tmp_path_factory.mktemp("replay")
+            with ThreadPoolExecutor(len(STORY)) as pool:
+                told = dict(zip(STORY, pool.map(lambda name: list(replay(name, directory)), STORY)))
+            file.write(pickle.dumps(told))
+        file.seek(0)
+        outcomes: Outcomes = pickle.loads(file.read())
+        return outcomes
 
 
 @pytest.mark.parametrize("transcript", STORY)

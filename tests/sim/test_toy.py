@@ -178,6 +178,7 @@ def test_what_a_stop_leaves_behind_writes_into_the_system_directory(cbsd: Toy) -
 # docs/cbsd.md#wipes.
 
 
+@pytest.mark.first(2)
 @pytest.mark.parametrize(
     ("emulator", "baserw", "left"),
     [
