@@ -7,6 +7,7 @@ import os
 
 from envstart.cli import select
 from envstart.cli.arguments import GIVEN, Verbs, add_verb
+from envstart.errors import EnvstartError
 from envstart.lifecycle.describe import describe
 from envstart.system.log import Report
 
@@ -23,8 +24,9 @@ def run(options: argparse.Namespace, report: Report) -> int:
     status = os.EX_OK
     for plan in select.plans(options, report, options.verb):
         report.subject = plan.environment.name
-        error = describe(plan, report, options.verb)
-        if error is not None:
+        try:
+            describe(plan, report, options.verb)
+        except EnvstartError as error:
             report.fail(error)
             status = max(status, error.status)
     return status

@@ -56,9 +56,7 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
     if arguments.dry_run:
         from envstart.lifecycle.describe import describe
 
-        error = describe(plan, report, verb)
-        if error is not None:
-            raise error
+        describe(plan, report, verb)
         return os.EX_OK
     lifecycle.act(verb, plan, host)
     if verb == "start" and not (report.verbose or arguments.repeated):

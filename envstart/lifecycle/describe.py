@@ -14,8 +14,8 @@ from envstart.lifecycle.rehearsal import Rehearsal
 from envstart.system.log import Report, printable, tell
 
 
-def describe(plan: Plan, report: Report, verb: str) -> EnvstartError | None:
-    """Print the state and the commands that ``verb`` would run now; return the error that it would end with."""
+def describe(plan: Plan, report: Report, verb: str) -> None:
+    """Print the state and the commands that ``verb`` would run now; raise the error that it would end with."""
     report.planned = plan.subject
     host = Rehearsal(report)
     host.interactive = report.program == "envstart"
@@ -37,7 +37,8 @@ def describe(plan: Plan, report: Report, verb: str) -> EnvstartError | None:
     if error is not None:
         lines.append(f"# {verb} would end with exit status {error.status}: {printable(str(error))}")
     tell("\n".join(lines) + "\n")
-    return error
+    if error is not None:
+        raise error
 
 
 def _what(act: Act) -> str:
