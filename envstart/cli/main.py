@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from envstart import __version__, lifecycle
-from envstart.cli import check, config, doctor, install, jailconf, orphans, plan, recover, start, status
+from envstart.cli import check, config, doctor, install, jailconf, orphans, recover, start, status
 from envstart.cli.arguments import Parser, Run, Verbs, absolute
 from envstart.system.log import Report
 
@@ -29,14 +29,14 @@ exit status: 0 done (status: all is mounted), 1 final, 64 usage, 66 something is
 
 
 class Verb(Protocol):
-    """Module of a verb, or of two that are each other's opposite."""
+    """Module of a verb, or of several that are near to each other."""
 
     def add_parsers(self, verbs: Verbs) -> None:
         """Add the parser of the verb, with ``run`` among its defaults."""
 
 
 # In the order of the help.
-VERBS: tuple[Verb, ...] = (start, plan, status, check, recover, orphans, doctor, install, jailconf, config)
+VERBS: tuple[Verb, ...] = (start, status, check, recover, orphans, doctor, install, jailconf, config)
 
 
 def run() -> None:
