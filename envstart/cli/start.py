@@ -10,7 +10,7 @@ from envstart.cli import select
 from envstart.cli.arguments import DRY_RUN, GIVEN, Verbs, add_verb
 from envstart.config import common
 from envstart.errors import EnvstartError, UsageError
-from envstart.lifecycle.describe import describe
+from envstart.lifecycle.forecast import describe
 from envstart.system.host import Host
 from envstart.system.log import Report
 

@@ -46,7 +46,7 @@ def main(argv: Sequence[str], host: Host) -> int:
     plan = planned(old, new, arguments.values.get("-c"))
     report.about(new.name, plan.config[common.LOG_FACILITY])
     if arguments.dry_run:
-        from envstart.lifecycle.describe import describe
+        from envstart.lifecycle.forecast import describe
 
         describe(plan, report, "start")
     else:

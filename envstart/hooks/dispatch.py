@@ -54,7 +54,7 @@ def _main(program: str, argv: Sequence[str], host: Host) -> int:
     plan = lifecycle.planned(verb, backend, subject, arguments.values.get("-c"), host)
     report.about(subject.name, plan.config[common.LOG_FACILITY])
     if arguments.dry_run:
-        from envstart.lifecycle.describe import describe
+        from envstart.lifecycle.forecast import describe
 
         describe(plan, report, verb)
         return os.EX_OK

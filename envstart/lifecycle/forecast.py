@@ -1,23 +1,28 @@
-"""Forecast what a start or a stop would do now, and whether it would succeed, by its own decisions on a Rehearsal."""
+"""Forecast what a start or a stop would do now, by its own decisions on a Rehearsal, for ``plan`` and ``-n``."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from envstart.engine import circuit_breaker, executor
-from envstart.engine.plan import LOST, NOT_MOUNTED, Observation, Plan, Step, stages
+from envstart.engine.plan import LOST, MOUNTED, NOT_MOUNTED, NOT_READY, Observation, Plan, Step, is_guess, stages
 from envstart.errors import EnvstartError, TemporaryError, UnavailableError
+from envstart.lifecycle import pkg_locking
 from envstart.lifecycle.rehearsal import Rehearsal
 from envstart.steps import mountpoint, observe
 from envstart.steps.mount import Mount
 from envstart.system import rundir
+from envstart.system.log import Report, printable, tell
 
 Commands = list[tuple[str, ...]]
 
 
+@dataclass(eq=False)
 class Act:
     """Part of a run: how it would treat one step.
 
@@ -25,16 +30,12 @@ class Act:
     the run would refuse, or fail, here.
     """
 
-    __slots__ = ("step", "state", "problem", "first", "commands", "error")
-
-    def __init__(self, step: Step, state: Observation) -> None:
-        """Begin with the step and its state."""
-        self.step = step
-        self.state = state
-        self.problem: EnvstartError | None = None
-        self.first: Commands = []
-        self.commands: Commands = []
-        self.error: EnvstartError | None = None
+    step: Step
+    state: Observation
+    problem: EnvstartError | None = None
+    first: Commands = field(default_factory=list)
+    commands: Commands = field(default_factory=list)
+    error: EnvstartError | None = None
 
 
 class Forecast:
@@ -46,13 +47,11 @@ class Forecast:
         self.error: EnvstartError | None = None
         self._host = host
         self._plan = plan
-        self._groups = stages(plan.steps)
         states = dict(zip(plan.steps, observe.states(host, plan.steps)))
-        order = [step for group in self._groups for step in group]
-        self.acts = [Act(step, states[step]) for step in (order if verb == "start" else reversed(order))]
         # As a start takes them, and the other way round, in which what is unmounted comes.
-        self._forwards = self.acts if verb == "start" else self.acts[::-1]
+        self._forwards = [Act(step, states[step]) for group in stages(plan.steps) for step in group]
         self.backwards = self._forwards[::-1]
+        self.acts = self._forwards if verb == "start" else self.backwards
         (self._start if verb == "start" else self._stop)()
         self.error = self.error or next((act.error for act in self._forwards if act.error is not None), None)
         self.warnings = list(dict.fromkeys(host.warnings))
@@ -97,11 +96,10 @@ class Forecast:
                 if not waits:
                     self._do(act, _prepare(host, step))
                     act.commands = host.take()
-            elif not waits:
-                # It stays as it is.
-                act.error = act.error or act.problem
-                return
             else:
+                if not waits:
+                    # It stays as it is.
+                    act.error = act.error or act.problem
                 return
         self._do(act, step.preflight_start(host))
         act.commands += host.take()
@@ -161,3 +159,65 @@ async def _prepare(host: Rehearsal, mount: Mount) -> None:
     point = await host.real(mount.point)
     await mountpoint.refuse_links(host, mount, point)
     await mountpoint.prepare(host, mount, point, [])
+
+
+def describe(plan: Plan, report: Report, verb: str) -> None:
+    """Print the state and the commands that ``verb`` would run now; raise the error that it would end with."""
+    report.planned = plan.subject
+    host = Rehearsal(report)
+    host.interactive = report.program == "envstart"
+    lines = [f"# {verb} {plan.environment.name} ({plan.backend}, {plan.config.path or 'no configuration file'})"]
+    lines += [f"# warning: {warning}" for warning in plan.warnings]
+    if pkg_locking.needs_locking(plan):
+        where = f"{plan.environment.data}/{pkg_locking.CONF}"
+        lines.append(f"# pkg(8) in there needs a line in {where}: {pkg_locking.LINE}  (doctor looks for it)")
+    forecast = Forecast(plan, host, verb)
+    error = forecast.error
+    lines += [f"# warning: {printable(warning)}" for warning in forecast.warnings]
+    for act in forecast.backwards:
+        if act.first:
+            lines.append(f"# {_what(act)}: {act.state}; unmount it first")
+            lines += _commands(act, act.first, error)
+    for act in forecast.acts:
+        lines.append(f"# {_what(act)}: {_why(act, verb)}")
+        lines += _commands(act, act.commands, error)
+    if error is not None:
+        lines.append(f"# {verb} would end with exit status {error.status}: {printable(str(error))}")
+    tell("\n".join(lines) + "\n")
+    if error is not None:
+        raise error
+
+
+def _what(act: Act) -> str:
+    return printable(f"{act.step.name}: {act.step.source}{' on ' + act.step.point if act.step.point else ''}")
+
+
+def _commands(act: Act, commands: Sequence[tuple[str, ...]], error: EnvstartError | None) -> list[str]:
+    """Return lines to paste; those that nothing would run, or that say less than the run knows, are comments."""
+    return [
+        f"{'# ' if error is not None or not act.state.pastable or is_guess(argv) else ''}{shlex.join(argv)}"
+        for argv in commands
+    ]
+
+
+def _why(act: Act, verb: str) -> str:
+    state = act.state
+    if act.error is not None:
+        if state.status in (NOT_MOUNTED, NOT_READY):
+            return f"{state}; {verb} would fail"
+        return f"{state.status}: {state.detail}; {verb} would refuse and not touch it"
+    if verb == "stop":
+        if act.first:
+            return "unmounted by then"
+        if state.status == MOUNTED:
+            return "mounted" if act.commands else "mounted; stays, because another jail or VM has mounts from there"
+        return str(state) if act.commands else f"{state}; nothing to do"
+    if act.problem is None:
+        return f"{'mounted' if state.status == MOUNTED else state}; nothing to do"
+    if act.first:
+        return "mounted anew"
+    if act.step.point and not act.commands:
+        return f"{state}; looked at again when what it lies on is back"
+    if state.status == NOT_MOUNTED:
+        return f"not mounted; {state.detail}" if state.detail else "not mounted"
+    return str(state)
