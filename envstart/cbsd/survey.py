@@ -1,21 +1,40 @@
-"""Tell whether each jail and VM that runs is well, and whether anything is left of the others.
+"""Tell whether each jail and VM that runs is well, and what is left of those that do not, or that CBSD does not know.
 
 One reading of the mount table and of each database; what lies on a server is asked by one child for each server.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
-from envstart.cbsd import leftovers
-from envstart.cbsd.inventory import Inventory
-from envstart.cbsd.monitored import CONFIGURATION, INVENTORY, STUB, UNREGISTERED, Monitored, Row, monitored
-from envstart.engine import plan
+from envstart.cbsd.inventory import EnvironmentRecord, Inventory
+from envstart.cbsd.monitored import (
+    CONFIGURATION,
+    GRACE,
+    HIDDEN,
+    INVENTORY,
+    ORPHAN,
+    STUB,
+    UNREGISTERED,
+    Monitored,
+    Row,
+    monitored,
+)
+from envstart.config import remedies
+from envstart.engine import plan, record, registry
 from envstart.engine.plan import Observation
-from envstart.errors import EnvstartError
+from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError
+from envstart.lifecycle import stopping
+from envstart.mounts.table import Entry
 from envstart.steps import observe
-from envstart.system import process_table
+from envstart.steps.mount import Mount
+from envstart.system import filesystem, process_table
 from envstart.system.host import Host
+
+# Seconds that listing the mount points of all of them may take, and that a system directory may take to answer.
+_LISTING_TIMEOUT = 10.0
+_SYSTEM_TIMEOUT = 3.0
 
 
 def running(host: Host, environments: Sequence[Monitored], level: str) -> list[Row]:
@@ -37,10 +56,10 @@ def everything(host: Host, inventory: Inventory, names: Sequence[str], level: st
     rows = [row for row in running(host, begun, level) if row.level != "ok" or _is_running(row)]
     # What is not registered and runs nonetheless is not safe from a removal either.
     idle = [each for each in environments if not each.changing and not (each.record.running and each.record.registered)]
-    rows += [row for row in leftovers.of_idle(host, idle) if _counts_at_once(row) or not _is_starting(row)]
+    rows += [row for row in of_idle(host, idle) if _counts_at_once(row) or not _is_starting(row)]
     if not names or not inventory.complete:
         rows += [Row(None, None, Observation(INVENTORY, problem)) for problem in inventory.problems]
-    return rows if names else rows + leftovers.of_unknown(host, inventory)
+    return rows if names else rows + of_unknown(host, inventory)
 
 
 def _is_running(row: Row) -> bool:
@@ -58,3 +77,182 @@ def _counts_at_once(row: Row) -> bool:
     just making it.
     """
     return row.state.status == STUB or (row.state.status == UNREGISTERED and not process_table.creating())
+
+
+def orphans(host: Host, inventory: Inventory, names: Sequence[str], grace: float) -> list[Row]:
+    """Return mounts of what does not run, was not started within ``grace`` seconds, and is not being changed.
+
+    If none is named, also of what CBSD does not know any more. Without CBSD's database nobody can tell that a
+    registered one does not run.
+    """
+    idle = [
+        each
+        for each in monitored(inventory, names, stopping.planner(host))
+        if (inventory.complete or not each.record.registered)
+        and not (each.record.running or each.changing or each.starting(grace))
+    ]
+    return of_idle(host, idle, hidden=False) + ([] if names else of_unknown(host, inventory, grace))
+
+
+def of_idle(host: Host, environments: Sequence[Monitored], *, hidden: bool = True) -> list[Row]:
+    """Return the mounts of what does not run, those without a plan that have any, and files ``hidden`` by a start."""
+    steps = [
+        (each, step)
+        for each in environments
+        for step in (each.plan.steps if each.plan else ())
+        if isinstance(step, Mount) and not step.shared
+    ]
+    unplanned = {
+        each: each.record.environment.directories for each in environments if not each.plan and each.record.environment
+    }
+    paths = [path for each, step in steps for path in (each.record.workdir, *step.touched_paths) if path]
+    observe.resolve(host, [*paths, *(path for directories in unplanned.values() for path in directories)])
+    rows = []
+    for each, directories in unplanned.items():
+        stacks = host.gather([_stack(host, path) for path in directories])
+        if entries := [stack[-1] for stack in stacks if stack]:
+            rows.append(Row(each, None, Observation(CONFIGURATION, each.error)))
+            if not each.record.registered:
+                rows += [_unregistered(each, None, entry, entry.point) for entry in entries]
+    bare = []
+    for (each, step), stack in zip(steps, host.gather([_stack(host, step.point) for _, step in steps])):
+        if stack and not each.record.registered:
+            rows.append(_unregistered(each, step, stack[-1], step.point))
+        elif stack:
+            stop = remedies.known("orphans", [each.record.name], [each.record.workdir], "--stop")
+            text = f"{stack[-1]} is mounted on {step.point}, and {each.record.name} is not running: {stop}"
+            rows.append(Row(each, step, Observation(ORPHAN, text)))
+        elif stack is not None:
+            bare.append((each, step))
+    return rows + (_hidden(host, bare) if hidden else [])
+
+
+async def _stack(host: Host, point: str) -> list[Entry] | None:
+    """Return what is mounted there; None if what it lies on gives no answer."""
+    try:
+        return await host.stack(point)
+    except (NoResponseError, DeadlineExceededError):
+        return None
+
+
+def _unregistered(each: Monitored, step: Mount | None, entry: Entry, point: str) -> Row:
+    danger = removal_danger(each.record.name, each.record.workdir, str(entry), point, is_jail=each.record.is_jail)
+    return Row(each, step, Observation(UNREGISTERED, "; ".join(danger)), point)
+
+
+def removal_danger(name: str, workdir: str, what: str, point: str, *, is_jail: bool = True) -> tuple[str, str]:
+    """Return what CBSD would do to what is mounted and not registered, and the remedy.
+
+    jdestroy takes one without a row in the database for what junregister has left, skips remove.d, and deletes what is
+    in the directories, mounted or not (sudoexec/jdestroy of CBSD 14.1.3a).
+    """
+    remove, register = ("jremove", "jregister") if is_jail else ("bremove", "bregister")
+    text = f"{what} is mounted on {point}, and CBSD has no row of {name}"
+    stop = remedies.known("orphans", [name], [workdir], "--stop")
+    return (
+        f"{text}: cbsd {remove} {name} would delete what is in it",
+        f"unmount it first: {stop}; or register it: cbsd {register} jname={name}",
+    )
+
+
+def _hidden(host: Host, bare: Sequence[tuple[Monitored, Mount]]) -> list[Row]:
+    """Return the mount points without a mount that have files: the next start will hide these (docs/faults.md, 33)."""
+    points = [step.point for _, step in bare]
+    try:
+        inside = host.complete(host.call_with_timeout(filesystem.bare, points, timeout=_LISTING_TIMEOUT))
+    except (NoResponseError, DeadlineExceededError):
+        return []
+    rows = []
+    for (each, step), (names, stub) in zip(bare, inside):
+        if stub and not each.record.is_jail:
+            # docs/cbsd.md#stubs: bstart reads it before the hook, and ends.
+            text = f"{step.point}/local.sqlite has no table: bstart will refuse it; move it away"
+            rows.append(Row(each, step, Observation(STUB, text)))
+        elif names:
+            text = f"{', '.join(names)} in {step.point}: a start hides that; move it away"
+            rows.append(Row(each, step, Observation(HIDDEN, text)))
+    return rows
+
+
+def of_unknown(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Row]:
+    """Return the mounts of jails and VMs that CBSD does not know any more (docs/faults.md, 113).
+
+    Within ``grace`` seconds of a start CBSD may not know it yet (docs/cbsd.md#calls).
+    """
+    if not inventory.complete:
+        return []
+    known = {listed.name for listed in inventory.environments}
+    mounts: dict[str, dict[str, str]] = {}
+    for entry in host.complete(host.mounts()):
+        name = inventory.owner(entry.point)
+        if name is not None and name not in known:
+            mounts.setdefault(name, {})[entry.point] = str(entry)
+    recorded = _recorded(host, inventory, known)
+    rows = []
+    for name in dict.fromkeys((*recorded, *mounts)):
+        candidate, own = recorded.get(name), mounts.get(name, {})
+        rows += _of_unknown(host, inventory.workdir, name, mounts=own, recorded=candidate, grace=grace)
+    return rows
+
+
+def _recorded(host: Host, inventory: Inventory, known: set[str]) -> dict[str, Monitored]:
+    """Return what the starts have recorded of jails and VMs that CBSD does not know, by name."""
+    recorded = {}
+    for each in record.in_workdir(inventory.workdir, host.report, besides=known):
+        name = each.environment.name
+        if name in known:
+            continue
+        try:
+            recorded[name] = Monitored(EnvironmentRecord.removed(inventory.workdir, name, each.backend), each.plan())
+        except EnvstartError as error:
+            host.report.warn(f"{error}; going on without it")
+    return recorded
+
+
+def _of_unknown(
+    host: Host, workdir: str, name: str, *, mounts: dict[str, str], recorded: Monitored | None, grace: float
+) -> list[Row]:
+    """Return the ``mounts`` with the step that made them.
+
+    Which hook that was the record of the start tells; without one it is a hook whose configuration, for that name,
+    says just this mount.
+    """
+    candidates = [] if recorded is None else [recorded]
+    candidates += [Monitored.of_record(EnvironmentRecord.removed(workdir, name, backend)) for backend in registry.NAMES]
+    # Whichever hook it was: the mark is the jail's or VM's.
+    if candidates[0].starting(grace):
+        return []
+    rows = []
+    for candidate in candidates:
+        if candidate.plan is None or not candidate.plan.config.path:
+            continue
+        states = host.gather([step.observe(host) for step in candidate.plan.steps])
+        for step, state in zip(candidate.plan.steps, states):
+            if state.status not in (plan.MOUNTED, plan.DEGRADED) or not step.point:
+                continue
+            point = host.complete(host.real(step.point))
+            if point in mounts or candidate is recorded:
+                what = mounts.pop(point, step.source)
+                rows.append(Row(candidate, step, _lost(host, workdir, name, what, point)))
+    for point, what in mounts.items():
+        unmount = shlex.join(("umount", point))
+        text = f"{what} is mounted on {point}, CBSD knows no {name}, and no configuration says so: {unmount}"
+        rows.append(Row(None, None, Observation(ORPHAN, text), point))
+    return rows
+
+
+def _lost(host: Host, workdir: str, name: str, what: str, point: str) -> Observation:
+    if _has_left_rc_conf(host, workdir, name):
+        return Observation(UNREGISTERED, "; ".join(removal_danger(name, workdir, what, point)))
+    # Found only where none is named.
+    stop = remedies.known("orphans", [], [workdir], "--stop")
+    return Observation(ORPHAN, f"{what} is mounted on {point}, and CBSD knows no {name} any more: {stop}")
+
+
+def _has_left_rc_conf(host: Host, workdir: str, name: str) -> bool:
+    """Tell whether jdestroy would take a jail that CBSD does not list for an unregistered one."""
+    path = f"{workdir}/jails-system/{name}/rc.conf_{name}"
+    try:
+        return bool(host.complete(host.call_with_timeout(filesystem.is_file, path, timeout=_SYSTEM_TIMEOUT)))
+    except (EnvstartError, OSError):
+        return False

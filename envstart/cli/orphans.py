@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from envstart import lifecycle
-from envstart.cbsd import inventory, leftovers
+from envstart.cbsd import inventory, survey
 from envstart.cbsd.inventory import Inventory
 from envstart.cbsd.monitored import GRACE, ORPHAN, UNREGISTERED, Monitored, monitored
 from envstart.cli import select
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, report: Report) -> int:
     listings = select.inventories(options, host)
     status = select.warn_of_problems(report, listings)
     for listing in listings:
-        rows = leftovers.orphans(host, listing, options.names, options.grace)
+        rows = survey.orphans(host, listing, options.names, options.grace)
         status = max(status, select.warn_of_unplanned(report, rows))
         rows = [row for row in rows if row.state.status in (ORPHAN, UNREGISTERED)]
         planned = [row.monitored for row in rows if row.monitored is not None and row.monitored.plan is not None]

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 
 from envstart import lifecycle
-from envstart.cbsd import leftovers, survey
+from envstart.cbsd import survey
 from envstart.cbsd.monitored import CONFIGURATION, Monitored, Row, by_environment, monitored
 from envstart.cli import select, start
 from envstart.cli.arguments import DRY_RUN, EITHER, Verbs, add_verb
@@ -139,7 +139,7 @@ def _not_for_recover(
 ) -> list[str]:
     """Return a line for each problem that `check` reports and recover, which acts on the states ``words``, does not."""
     idle = [watched for watched in environments if not watched.active]
-    orphans = [row for row in leftovers.of_idle(host, idle, hidden=False) if row.state.status not in words]
+    orphans = [row for row in survey.of_idle(host, idle, hidden=False) if row.state.status not in words]
     acted_on = {row.step for row in rows if row.state.status in words}
     lines = [f"{_named(row)}{row.state}" for row in orphans if row.step not in acted_on and row.step is not None]
     for row in rows:

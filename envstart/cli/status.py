@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envstart.cbsd import leftovers, links, survey
+from envstart.cbsd import links, survey
 from envstart.cbsd.inventory import EnvironmentRecord
 from envstart.cbsd.monitored import CONFIGURATION, Monitored, Record, Row, by_environment, monitored
 from envstart.cli import output, select
@@ -115,7 +115,7 @@ def _all(options: argparse.Namespace, report: Report) -> int:
             records = [row.record(listing.workdir) for row in own if watched.record.running or not row.shared]
             without = lacking.get(systems.get(watched, ""), ())
             groups.append(Group(watched.record, records, without, active=watched.active))
-        lost = [] if options.names else [row.record(listing.workdir) for row in leftovers.of_unknown(host, listing)]
+        lost = [] if options.names else [row.record(listing.workdir) for row in survey.of_unknown(host, listing)]
         if lost:
             groups.append(Group(None, lost))
     if options.json:
@@ -133,7 +133,7 @@ def _rows(host: Host, environments: Sequence[Monitored]) -> list[Row]:
     """Return the state of every step, looked at as `check` does; of what is not running also what is left of it."""
     rows = survey.running(host, [watched for watched in environments if watched.active], "read")
     idle = [watched for watched in environments if not watched.active]
-    left = {(row.monitored, row.step): row for row in leftovers.of_idle(host, idle)}
+    left = {(row.monitored, row.step): row for row in survey.of_idle(host, idle)}
     for row in survey.running(host, idle, "table"):
         if row.state.status == CONFIGURATION and (row.monitored, None) not in left:
             # As long as nothing is mounted, doctor tells it.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from envstart import lifecycle
 from envstart.cbsd.inventory import EnvironmentRecord, Inventory
-from envstart.cbsd.leftovers import removal_danger
+from envstart.cbsd.survey import removal_danger
 from envstart.cli.doctor import hooks, machine, places, servers, sources
 from envstart.cli.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Context, Finding, Subject, of_error, see_check
 from envstart.config import remedies
