@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from envstart import lifecycle
@@ -32,14 +34,13 @@ _AT_REST = (plan.NOT_MOUNTED, plan.NOT_READY)
 GRACE = 600.0
 
 
+@dataclass(eq=False)
 class Monitored:
     """A jail or VM and its plan, or the ``error`` that it has none for."""
 
-    __slots__ = ("error", "plan", "record")
-
-    def __init__(self, record: EnvironmentRecord, plan: Plan | None = None, error: str = "") -> None:
-        """Take what is already read."""
-        self.record, self.plan, self.error = record, plan, error
+    record: EnvironmentRecord
+    plan: Plan | None = None
+    error: str = ""
 
     @classmethod
     def of_record(cls, record: EnvironmentRecord, planner: Planner = lifecycle.load) -> Monitored:
@@ -59,10 +60,16 @@ class Monitored:
         """Take the plan of a jail or VM that somebody has named by its directories."""
         return cls(EnvironmentRecord.given(plan.environment, plan.backend), plan)
 
+    @cached_property
+    def age(self) -> float:
+        """Return the seconds since its last start here, when this is first asked for; infinite without a mark."""
+        environment = self.record.environment
+        age = start_marks.age(file_name(environment)) if environment is not None else None
+        return float("inf") if age is None else age
+
     def starting(self, grace: float = GRACE) -> bool:
         """Tell whether it was started so few seconds ago that CBSD may still be about to run it."""
-        environment = self.record.environment
-        return environment is not None and start_marks.within(file_name(environment), grace)
+        return self.age < grace
 
     @property
     def changing(self) -> bool:
@@ -94,9 +101,14 @@ class Row(NamedTuple):
         return isinstance(self.step, Mount) and bool(self.step.shared)
 
     @property
+    def running(self) -> bool:
+        """Tell whether its jail or VM runs."""
+        return self.monitored is not None and self.monitored.record.running
+
+    @property
     def level(self) -> str:
         """Return ok, warning, critical or unknown."""
-        if self.state.status in _AT_REST and self.monitored is not None and not self.monitored.record.running:
+        if self.state.status in _AT_REST and self.monitored is not None and not self.running:
             return "ok"
         return _LEVELS.get(self.state.status, "critical")
 
@@ -117,7 +129,7 @@ class Row(NamedTuple):
         }
 
 
-def monitored(inventory: Inventory, names: Sequence[str], planner: Planner = lifecycle.load) -> list[Monitored]:
+def chosen(inventory: Inventory, names: Sequence[str], planner: Planner = lifecycle.load) -> list[Monitored]:
     """Return the jails and VMs that are meant (see Inventory.chosen), with their plans."""
     return [Monitored.of_record(record, planner) for record in inventory.chosen(names)]
 

@@ -8,19 +8,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from envstart.cbsd import monitored
 from envstart.cbsd.inventory import EnvironmentRecord, Inventory
-from envstart.cbsd.monitored import (
-    CONFIGURATION,
-    GRACE,
-    HIDDEN,
-    INVENTORY,
-    ORPHAN,
-    STUB,
-    UNREGISTERED,
-    Monitored,
-    Row,
-    monitored,
-)
+from envstart.cbsd.monitored import Monitored, Row
 from envstart.config import remedies
 from envstart.engine import plan, record, registry
 from envstart.engine.plan import Observation
@@ -39,7 +29,9 @@ _SYSTEM_TIMEOUT = 3.0
 
 def running(host: Host, environments: Sequence[Monitored], level: str) -> list[Row]:
     """Return all steps of jails and VMs that run (or are said to), looked at as closely as ``level`` says."""
-    unplanned = [Row(each, None, Observation(CONFIGURATION, each.error)) for each in environments if not each.plan]
+    unplanned = [
+        Row(each, None, Observation(monitored.CONFIGURATION, each.error)) for each in environments if not each.plan
+    ]
     steps = [(each, step) for each in environments if each.plan for step in each.plan.steps]
     states = observe.states(host, [step for _, step in steps], level, [each.record.workdir for each, _ in steps])
     return unplanned + [Row(each, step, state) for (each, step), state in zip(steps, states)]
@@ -51,23 +43,16 @@ def everything(host: Host, inventory: Inventory, names: Sequence[str], level: st
         host.complete(host.mounts())
     except EnvstartError as error:
         return [Row(None, None, Observation(plan.UNKNOWN, str(error)))]
-    environments = [each for each in monitored(inventory, names) if each.record.running or not each.changing]
+    environments = [each for each in monitored.chosen(inventory, names) if each.record.running or not each.changing]
     begun = [each for each in environments if each.record.running or each.starting()]
-    rows = [row for row in running(host, begun, level) if row.level != "ok" or _is_running(row)]
+    rows = [row for row in running(host, begun, level) if row.level != "ok" or row.running]
     # What is not registered and runs nonetheless is not safe from a removal either.
     idle = [each for each in environments if not each.changing and not (each.record.running and each.record.registered)]
-    rows += [row for row in of_idle(host, idle) if _counts_at_once(row) or not _is_starting(row)]
+    starting = {each for each in idle if each.starting()}
+    rows += [row for row in of_idle(host, idle) if _counts_at_once(row) or row.monitored not in starting]
     if not names or not inventory.complete:
-        rows += [Row(None, None, Observation(INVENTORY, problem)) for problem in inventory.problems]
+        rows += [Row(None, None, Observation(monitored.INVENTORY, problem)) for problem in inventory.problems]
     return rows if names else rows + of_unknown(host, inventory)
-
-
-def _is_running(row: Row) -> bool:
-    return row.monitored is not None and row.monitored.record.running
-
-
-def _is_starting(row: Row) -> bool:
-    return row.monitored is not None and row.monitored.starting()
 
 
 def _counts_at_once(row: Row) -> bool:
@@ -76,7 +61,8 @@ def _counts_at_once(row: Row) -> bool:
     A stub database keeps its VM from being started, and a removal of what is not registered deletes it, unless CBSD is
     just making it.
     """
-    return row.state.status == STUB or (row.state.status == UNREGISTERED and not process_table.creating())
+    status = row.state.status
+    return status == monitored.STUB or (status == monitored.UNREGISTERED and not process_table.creating())
 
 
 def orphans(host: Host, inventory: Inventory, names: Sequence[str], grace: float) -> list[Row]:
@@ -87,7 +73,7 @@ def orphans(host: Host, inventory: Inventory, names: Sequence[str], grace: float
     """
     idle = [
         each
-        for each in monitored(inventory, names, stopping.planner(host))
+        for each in monitored.chosen(inventory, names, stopping.planner(host))
         if (inventory.complete or not each.record.registered)
         and not (each.record.running or each.changing or each.starting(grace))
     ]
@@ -111,7 +97,7 @@ def of_idle(host: Host, environments: Sequence[Monitored], *, hidden: bool = Tru
     for each, directories in unplanned.items():
         stacks = host.gather([_stack(host, path) for path in directories])
         if entries := [stack[-1] for stack in stacks if stack]:
-            rows.append(Row(each, None, Observation(CONFIGURATION, each.error)))
+            rows.append(Row(each, None, Observation(monitored.CONFIGURATION, each.error)))
             if not each.record.registered:
                 rows += [_unregistered(each, None, entry, entry.point) for entry in entries]
     bare = []
@@ -121,7 +107,7 @@ def of_idle(host: Host, environments: Sequence[Monitored], *, hidden: bool = Tru
         elif stack:
             stop = remedies.known("orphans", [each.record.name], [each.record.workdir], "--stop")
             text = f"{stack[-1]} is mounted on {step.point}, and {each.record.name} is not running: {stop}"
-            rows.append(Row(each, step, Observation(ORPHAN, text)))
+            rows.append(Row(each, step, Observation(monitored.ORPHAN, text)))
         elif stack is not None:
             bare.append((each, step))
     return rows + (_hidden(host, bare) if hidden else [])
@@ -137,7 +123,7 @@ async def _stack(host: Host, point: str) -> list[Entry] | None:
 
 def _unregistered(each: Monitored, step: Mount | None, entry: Entry, point: str) -> Row:
     danger = removal_danger(each.record.name, each.record.workdir, str(entry), point, is_jail=each.record.is_jail)
-    return Row(each, step, Observation(UNREGISTERED, "; ".join(danger)), point)
+    return Row(each, step, Observation(monitored.UNREGISTERED, "; ".join(danger)), point)
 
 
 def removal_danger(name: str, workdir: str, what: str, point: str, *, is_jail: bool = True) -> tuple[str, str]:
@@ -167,14 +153,14 @@ def _hidden(host: Host, bare: Sequence[tuple[Monitored, Mount]]) -> list[Row]:
         if stub and not each.record.is_jail:
             # docs/cbsd.md#stubs: bstart reads it before the hook, and ends.
             text = f"{step.point}/local.sqlite has no table: bstart will refuse it; move it away"
-            rows.append(Row(each, step, Observation(STUB, text)))
+            rows.append(Row(each, step, Observation(monitored.STUB, text)))
         elif names:
             text = f"{', '.join(names)} in {step.point}: a start hides that; move it away"
-            rows.append(Row(each, step, Observation(HIDDEN, text)))
+            rows.append(Row(each, step, Observation(monitored.HIDDEN, text)))
     return rows
 
 
-def of_unknown(host: Host, inventory: Inventory, grace: float = GRACE) -> list[Row]:
+def of_unknown(host: Host, inventory: Inventory, grace: float = monitored.GRACE) -> list[Row]:
     """Return the mounts of jails and VMs that CBSD does not know any more (docs/faults.md, 113).
 
     Within ``grace`` seconds of a start CBSD may not know it yet (docs/cbsd.md#calls).
@@ -237,16 +223,16 @@ def _of_unknown(
     for point, what in mounts.items():
         unmount = shlex.join(("umount", point))
         text = f"{what} is mounted on {point}, CBSD knows no {name}, and no configuration says so: {unmount}"
-        rows.append(Row(None, None, Observation(ORPHAN, text), point))
+        rows.append(Row(None, None, Observation(monitored.ORPHAN, text), point))
     return rows
 
 
 def _lost(host: Host, workdir: str, name: str, what: str, point: str) -> Observation:
     if _has_left_rc_conf(host, workdir, name):
-        return Observation(UNREGISTERED, "; ".join(removal_danger(name, workdir, what, point)))
+        return Observation(monitored.UNREGISTERED, "; ".join(removal_danger(name, workdir, what, point)))
     # Found only where none is named.
     stop = remedies.known("orphans", [], [workdir], "--stop")
-    return Observation(ORPHAN, f"{what} is mounted on {point}, and CBSD knows no {name} any more: {stop}")
+    return Observation(monitored.ORPHAN, f"{what} is mounted on {point}, and CBSD knows no {name} any more: {stop}")
 
 
 def _has_left_rc_conf(host: Host, workdir: str, name: str) -> bool:

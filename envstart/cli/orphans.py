@@ -6,14 +6,13 @@ import argparse
 from collections.abc import Sequence
 
 from envstart import lifecycle
-from envstart.cbsd import inventory, survey
+from envstart.cbsd import inventory, monitored, survey
 from envstart.cbsd.inventory import Inventory
-from envstart.cbsd.monitored import GRACE, ORPHAN, UNREGISTERED, Monitored, monitored
+from envstart.cbsd.monitored import GRACE, ORPHAN, UNREGISTERED, Monitored
 from envstart.cli import select
 from envstart.cli.arguments import LISTED, Verbs, add_verb, seconds
 from envstart.config import common
 from envstart.engine import start_marks
-from envstart.environment import file_name
 from envstart.errors import EnvstartError
 from envstart.steps.mount import Mount
 from envstart.system import process_table
@@ -105,14 +104,11 @@ def _stop(report: Report, watched: Monitored, silent: set[str], *, grace: float,
 def _recent(host: Host, listing: Inventory, names: Sequence[str], grace: float) -> list[str]:
     """Return a line for each one with mounts that does not run, and was started too short a time ago for an orphan."""
     lines = []
-    for watched in monitored(listing, names):
+    for watched in monitored.chosen(listing, names):
         if watched.record.running or watched.plan is None or not watched.starting(grace):
             continue
         points = [step.point for step in watched.plan.steps if isinstance(step, Mount) and not step.shared]
         if any(host.complete(host.stack(point)) for point in points):
-            age = start_marks.age(file_name(watched.plan.environment)) or 0.0
-            lines.append(
-                f"{watched.record.name}: not running, started {age:.0f} s ago: its mounts are no orphans before "
-                f"{grace:.0f} s have passed (--grace)"
-            )
+            since = f"{watched.record.name}: not running, started {watched.age:.0f} s ago"
+            lines.append(f"{since}: its mounts are no orphans before {grace:.0f} s have passed (--grace)")
     return lines

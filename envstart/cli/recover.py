@@ -8,8 +8,8 @@ import shlex
 from collections.abc import Sequence
 
 from envstart import lifecycle
-from envstart.cbsd import survey
-from envstart.cbsd.monitored import CONFIGURATION, Monitored, Row, by_environment, monitored
+from envstart.cbsd import monitored, survey
+from envstart.cbsd.monitored import CONFIGURATION, Monitored, Row, by_environment
 from envstart.cli import select, start
 from envstart.cli.arguments import DRY_RUN, EITHER, Verbs, add_verb
 from envstart.config import common, remedies
@@ -61,7 +61,7 @@ def _recover_all(options: argparse.Namespace, report: Report, plans: Sequence[Pl
         listings = select.inventories(options, host)
         status = select.warn_of_problems(report, listings)
         planner = stopping.planner(host)
-        environments = [each for listing in listings for each in monitored(listing, options.names, planner)]
+        environments = [each for listing in listings for each in monitored.chosen(listing, options.names, planner)]
     else:
         environments = [Monitored.given(plan) for plan in plans]
         for watched in environments:

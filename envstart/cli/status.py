@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from envstart.cbsd import links, survey
+from envstart.cbsd import links, monitored, survey
 from envstart.cbsd.inventory import EnvironmentRecord
-from envstart.cbsd.monitored import CONFIGURATION, Monitored, Record, Row, by_environment, monitored
+from envstart.cbsd.monitored import CONFIGURATION, Monitored, Record, Row, by_environment
 from envstart.cli import output, select
 from envstart.cli.arguments import EITHER, JSON, Verbs, add_verb
 from envstart.config import remedies
@@ -100,7 +100,7 @@ def _all(options: argparse.Namespace, report: Report) -> int:
     groups: list[Group] = []
     listings = select.inventories(options, host)
     for listing in listings:
-        rows = by_environment(_rows(host, monitored(listing, options.names)))
+        rows = by_environment(_rows(host, monitored.chosen(listing, options.names)))
         # A system directory that has just given no answer is not asked for links.
         systems = {
             watched: watched.record.environment.system
