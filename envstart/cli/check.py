@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from envstart import lifecycle
 from envstart.cbsd import survey
 from envstart.cbsd.monitored import Monitored, Record, Row
-from envstart.cli import metrics, output, select
+from envstart.cli import output, select
 from envstart.cli.arguments import EITHER, Verbs, add_verb
 from envstart.engine.plan import Plan
 from envstart.errors import EnvstartError
@@ -20,7 +20,7 @@ from envstart.paths import path_digest
 from envstart.steps import observe
 from envstart.system import rundir
 from envstart.system.host import Host, Polling
-from envstart.system.log import Report, printable, tell
+from envstart.system.log import Report, tell
 
 # Seconds that another check is waited for. Most take less than one; one at a dead server can take PROBE_TIMEOUT, but
 # check_nrpe(8) gives up after ten, and ours comes after the wait.
@@ -56,10 +56,7 @@ def guarded(report: Report, argv: Sequence[str], body: Callable[[], int]) -> int
     except (Exception, KeyboardInterrupt) as caught:
         error = lifecycle.failure(caught, report)
     try:
-        if "--nagios" in argv:
-            tell(f"ENVSTART UNKNOWN - {_one_line(str(error))}\n")
-        elif "--json" in argv:
-            output.document(report, level="unknown", reason=str(error), directories=[])
+        output.unknown(report, str(error), for_nagios="--nagios" in argv, for_json="--json" in argv)
     except EnvstartError as second:
         report.warn(str(second))
     report.fail(error)
@@ -67,14 +64,9 @@ def guarded(report: Report, argv: Sequence[str], body: Callable[[], int]) -> int
     return error.status if error.status > lifecycle.SIGNALLED and "--nagios" not in argv else _UNKNOWN
 
 
-def _one_line(text: str) -> str:
-    """Return a text without the bar, which begins the performance data of a plugin."""
-    return printable(text).replace("|", "/")
-
-
 @dataclass
 class Outcome:
-    """Records of a check, and what they are of, in words. ``reason``: why there are none."""
+    """Records of a check, and the jails and VMs that they are of, in words. ``reason``: why there are none."""
 
     records: Sequence[Record]
     summary: str
@@ -83,7 +75,7 @@ class Outcome:
     @property
     def level(self) -> str:
         """Return the worst level among the records."""
-        return metrics.worst(self.records)
+        return output.worst(self.records)
 
 
 def look(options: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
@@ -97,7 +89,7 @@ def look(options: argparse.Namespace, report: Report, plans: Sequence[Plan] | No
         outcome = _of_plans(host, plans, options.level) if plans is not None else _of_all(options, host)
     except EnvstartError as error:
         if error.status <= lifecycle.SIGNALLED:
-            _metrics(options, report, [metrics.unknown(str(error))], time.monotonic() - began)
+            _metrics(options, report, [output.no_answer(str(error))], time.monotonic() - began)
         raise
     seconds = time.monotonic() - began
     _metrics(options, report, outcome.records, seconds)
@@ -125,7 +117,7 @@ def look(options: argparse.Namespace, report: Report, plans: Sequence[Plan] | No
 def _of_plans(host: Host, plans: Sequence[Plan], level: str) -> Outcome:
     environments = [Monitored.given(plan) for plan in plans]
     records = [row.record(_workdir(row)) for row in survey.running(host, environments, level)]
-    return Outcome(records, f"{_count(len(plans), 'jail')}, {metrics.things(records)}")
+    return Outcome(records, output.count(len(plans), "jail"))
 
 
 def _workdir(row: Row) -> str:
@@ -144,12 +136,7 @@ def _of_all(options: argparse.Namespace, host: Host) -> Outcome:
         return Outcome(records, output.NOTHING, output.NOTHING)
     running = [record for record in managed if record.running]
     kinds = [(sum(record.is_jail for record in running), "jail"), (sum(not record.is_jail for record in running), "VM")]
-    summary = ", ".join(_count(number, kind) for number, kind in kinds if number) or "none running"
-    return Outcome(records, f"{summary}, {metrics.things(records)}")
-
-
-def _count(number: int, kind: str) -> str:
-    return f"{number} {kind}{'' if number == 1 else 's'}"
+    return Outcome(records, ", ".join(output.count(*kind) for kind in kinds if kind[0]) or "none running")
 
 
 async def _alone(host: Host) -> tuple[int | None, str]:
@@ -172,11 +159,8 @@ async def _alone(host: Host) -> tuple[int | None, str]:
 
 def _left_to(other: str, options: argparse.Namespace, report: Report) -> int:
     """Leave the report to another check; whoever asks for an answer has none, and gets UNKNOWN."""
-    if options.nagios:
-        tell(f"ENVSTART UNKNOWN - {_one_line(other)}\n")
-    elif options.json:
-        output.document(report, level="unknown", reason=other, directories=[])
-    else:
+    output.unknown(report, other, for_nagios=options.nagios, for_json=options.json)
+    if not (options.nagios or options.json):
         if not options.changed:
             # cron would mail it, as long as a server is dead.
             report.note(other)
@@ -189,7 +173,7 @@ def _metrics(options: argparse.Namespace, report: Report, records: Sequence[Reco
     """Write the file for Prometheus if there is to be one; that it cannot be written is told, and changes nothing."""
     if options.prometheus:
         try:
-            metrics.replace(options.prometheus, metrics.prometheus(records, seconds))
+            output.replace(options.prometheus, output.prometheus(records, seconds))
         except EnvstartError as error:
             report.warn(str(error))
 
@@ -203,10 +187,10 @@ def _last(options: argparse.Namespace) -> str:
 def _differs(options: argparse.Namespace, report: Report, records: Sequence[Record]) -> bool:
     """Tell whether the last check of the same ones said something else. Where that cannot be kept, problems count."""
     try:
-        return metrics.changed(_last(options), records)
+        return output.changed(_last(options), records)
     except EnvstartError as error:
         report.warn(str(error))
-        return metrics.worst(records) != "ok"
+        return output.worst(records) != "ok"
 
 
 def _forget(options: argparse.Namespace) -> None:
@@ -215,15 +199,14 @@ def _forget(options: argparse.Namespace) -> None:
 
 
 def _tell(options: argparse.Namespace, report: Report, outcome: Outcome, seconds: float) -> None:
-    records = outcome.records
+    records, reason = outcome.records, outcome.reason
     if options.json:
-        reason = {"reason": outcome.reason} if outcome.reason else {}
-        output.document(report, level=outcome.level, **reason, seconds=round(seconds, 3), directories=records)
-    elif options.nagios and outcome.reason:
-        tell(f"ENVSTART UNKNOWN - {outcome.reason}\n")
+        given = {"reason": reason} if reason else {}
+        output.document(report, level=outcome.level, **given, seconds=round(seconds, 3), directories=records)
+    elif options.nagios and reason:
+        output.unknown(report, reason, for_nagios=True, for_json=False)
     elif options.nagios:
-        tell(metrics.nagios(records, output.problems(records), seconds, outcome.summary))
-    elif options.changed:
-        tell(output.problems(records) or "OK: no problems left\n")
+        tell(output.nagios(records, seconds, outcome.summary))
     else:
-        tell(output.problems(records) or (f"{outcome.reason}\n" if outcome.reason else ""))
+        fine = "OK: no problems left\n" if options.changed else f"{reason}\n" if reason else ""
+        tell(output.problems(records) or fine)

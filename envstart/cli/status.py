@@ -16,7 +16,7 @@ from envstart.config import remedies
 from envstart.engine import plan
 from envstart.engine.plan import Observation, Plan
 from envstart.system.host import Host
-from envstart.system.log import Report, printable, tell
+from envstart.system.log import Report, tell
 
 _HEADER = {"directory": "DIRECTORY", "state": "STATE", "source": "SOURCE", "point": "MOUNT POINT", "found": "FOUND"}
 
@@ -149,5 +149,5 @@ def _overview(groups: Sequence[Group]) -> str:
     rows = []
     for group in ordered:
         rows.append(output.coloured("ok" if group.well else "critical", group.heading()))
-        rows += [printable(f"  {next(lines)}") for _ in group.records]
+        rows += [f"  {next(lines)}" for _ in group.records]
     return "".join(f"{row}\n" for row in rows)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envstart.cli import metrics, output
+from envstart.cli import output
 from envstart.errors import EnvstartError
 
 # Monitoring plugins' guidelines: 'label'=value[unit];[warn];[crit];[min];[max], between blanks.
@@ -44,11 +44,11 @@ records = st.lists(record, max_size=6)
 
 @given(records, st.floats(0, 1000))
 def test_nagios(rows: list[dict[str, Any]], seconds: float) -> None:
-    text = metrics.nagios(rows, output.problems(rows), seconds)
+    text = output.nagios(rows, seconds, "2 jails")
     first, _, rest = text.partition("\n")
     status, bar, data = first.partition(" | ")
     assert bar
-    assert status.split(" - ")[0] == f"ENVSTART {metrics.worst(rows).upper()}"
+    assert status.split(" - ")[0] == f"ENVSTART {output.worst(rows).upper()}"
     assert all(PERFORMANCE.fullmatch(word) for word in data.split())
     assert "|" not in rest
     assert len(rest.splitlines()) == sum(row["level"] != "ok" for row in rows)
@@ -56,7 +56,7 @@ def test_nagios(rows: list[dict[str, Any]], seconds: float) -> None:
 
 @given(records, st.floats(0, 1000))
 def test_prometheus(rows: list[dict[str, Any]], seconds: float) -> None:
-    text = metrics.prometheus(rows, seconds)
+    text = output.prometheus(rows, seconds)
     assert text.endswith("\n")
     types: dict[str, str] = {}
     series: set[str] = set()
@@ -84,7 +84,7 @@ def test_prometheus(rows: list[dict[str, Any]], seconds: float) -> None:
 @given(records)
 def test_the_worst_level(rows: list[dict[str, Any]]) -> None:
     order = list(output.SEVERITY)
-    assert metrics.worst(rows) == min((row["level"] for row in rows), key=order.index, default="ok")
+    assert output.worst(rows) == min((row["level"] for row in rows), key=order.index, default="ok")
 
 
 def row(**values: str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "envstart.prom"
     path.write_text("old\n")
     with path.open() as reader:
-        metrics.replace(str(path), "new\n")
+        output.replace(str(path), "new\n")
         assert reader.read() == "old\n"
     assert path.read_text() == "new\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
@@ -105,14 +105,14 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(EnvstartError, match=r"cannot write .*/no/x: No such file or directory"):
-        metrics.replace(str(tmp_path / "no" / "x"), "text")
+        output.replace(str(tmp_path / "no" / "x"), "text")
 
 
 def test_what_changes_at_each_look_is_no_change(tmp_path: Path) -> None:
     path = str(tmp_path / "last")
-    assert not metrics.changed(path, [])
-    assert metrics.changed(path, [row(state="no answer", found="pid 1 waits since 10:00:00")])
-    assert not metrics.changed(path, [row(state="no answer", found="pid 1 waits since 10:01:00")])
-    assert metrics.changed(path, [row(state="broken")])
-    assert metrics.changed(path, [row(level="ok")])
-    assert not metrics.changed(path, [])
+    assert not output.changed(path, [])
+    assert output.changed(path, [row(state="no answer", found="pid 1 waits since 10:00:00")])
+    assert not output.changed(path, [row(state="no answer", found="pid 1 waits since 10:01:00")])
+    assert output.changed(path, [row(state="broken")])
+    assert output.changed(path, [row(level="ok")])
+    assert not output.changed(path, [])
