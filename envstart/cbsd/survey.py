@@ -5,6 +5,7 @@ One reading of the mount table and of each database; what lies on a server is as
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 
@@ -99,11 +100,12 @@ def of_idle(host: Host, environments: Sequence[Monitored], *, hidden: bool = Tru
         if entries := [stack[-1] for stack in stacks if stack]:
             rows.append(Row(each, None, Observation(monitored.CONFIGURATION, each.error)))
             if not each.record.registered:
-                rows += [_unregistered(each, None, entry, entry.point) for entry in entries]
+                dangers = [(entry.point, _unregistered(each.record, str(entry), entry.point)) for entry in entries]
+                rows += [Row(each, None, danger, point) for point, danger in dangers]
     bare = []
     for (each, step), stack in zip(steps, host.gather([_stack(host, step.point) for _, step in steps])):
         if stack and not each.record.registered:
-            rows.append(_unregistered(each, step, stack[-1], step.point))
+            rows.append(Row(each, step, _unregistered(each.record, str(stack[-1]), step.point)))
         elif stack:
             stop = remedies.known("orphans", [each.record.name], [each.record.workdir], "--stop")
             text = f"{stack[-1]} is mounted on {step.point}, and {each.record.name} is not running: {stop}"
@@ -121,23 +123,22 @@ async def _stack(host: Host, point: str) -> list[Entry] | None:
         return None
 
 
-def _unregistered(each: Monitored, step: Mount | None, entry: Entry, point: str) -> Row:
-    danger = removal_danger(each.record.name, each.record.workdir, str(entry), point, is_jail=each.record.is_jail)
-    return Row(each, step, Observation(monitored.UNREGISTERED, "; ".join(danger)), point)
+def _unregistered(owner: EnvironmentRecord, what: str, point: str) -> Observation:
+    return Observation(monitored.UNREGISTERED, "; ".join(removal_danger(owner, what, point)))
 
 
-def removal_danger(name: str, workdir: str, what: str, point: str, *, is_jail: bool = True) -> tuple[str, str]:
+def removal_danger(owner: EnvironmentRecord, what: str, point: str) -> tuple[str, str]:
     """Return what CBSD would do to what is mounted and not registered, and the remedy.
 
     jdestroy takes one without a row in the database for what junregister has left, skips remove.d, and deletes what is
     in the directories, mounted or not (sudoexec/jdestroy of CBSD 14.1.3a).
     """
-    remove, register = ("jremove", "jregister") if is_jail else ("bremove", "bregister")
+    name, letter = owner.name, "j" if owner.is_jail else "b"
     text = f"{what} is mounted on {point}, and CBSD has no row of {name}"
-    stop = remedies.known("orphans", [name], [workdir], "--stop")
+    stop = remedies.known("orphans", [name], [owner.workdir], "--stop")
     return (
-        f"{text}: cbsd {remove} {name} would delete what is in it",
-        f"unmount it first: {stop}; or register it: cbsd {register} jname={name}",
+        f"{text}: cbsd {letter}remove {name} would delete what is in it",
+        f"unmount it first: {stop}; or register it: cbsd {letter}register jname={name}",
     )
 
 
@@ -219,7 +220,7 @@ def _of_unknown(
             point = host.complete(host.real(step.point))
             if point in mounts or candidate is recorded:
                 what = mounts.pop(point, step.source)
-                rows.append(Row(candidate, step, _lost(host, workdir, name, what, point)))
+                rows.append(Row(candidate, step, _lost(host, candidate.record, what, point)))
     for point, what in mounts.items():
         unmount = shlex.join(("umount", point))
         text = f"{what} is mounted on {point}, CBSD knows no {name}, and no configuration says so: {unmount}"
@@ -227,18 +228,13 @@ def _of_unknown(
     return rows
 
 
-def _lost(host: Host, workdir: str, name: str, what: str, point: str) -> Observation:
-    if _has_left_rc_conf(host, workdir, name):
-        return Observation(monitored.UNREGISTERED, "; ".join(removal_danger(name, workdir, what, point)))
-    # Found only where none is named.
-    stop = remedies.known("orphans", [], [workdir], "--stop")
-    return Observation(monitored.ORPHAN, f"{what} is mounted on {point}, and CBSD knows no {name} any more: {stop}")
-
-
-def _has_left_rc_conf(host: Host, workdir: str, name: str) -> bool:
-    """Tell whether jdestroy would take a jail that CBSD does not list for an unregistered one."""
-    path = f"{workdir}/jails-system/{name}/rc.conf_{name}"
-    try:
-        return bool(host.complete(host.call_with_timeout(filesystem.is_file, path, timeout=_SYSTEM_TIMEOUT)))
-    except (EnvstartError, OSError):
-        return False
+def _lost(host: Host, owner: EnvironmentRecord, what: str, point: str) -> Observation:
+    # By this file jdestroy takes a jail that CBSD does not list for an unregistered one.
+    path = f"{owner.workdir}/jails-system/{owner.name}/rc.conf_{owner.name}"
+    with contextlib.suppress(EnvstartError, OSError):
+        if host.complete(host.call_with_timeout(filesystem.is_file, path, timeout=_SYSTEM_TIMEOUT)):
+            return _unregistered(owner, what, point)
+    # It is looked for only where no name is given.
+    stop = remedies.known("orphans", [], [owner.workdir], "--stop")
+    text = f"{what} is mounted on {point}, and CBSD knows no {owner.name} any more: {stop}"
+    return Observation(monitored.ORPHAN, text)

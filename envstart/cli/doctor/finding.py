@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple
 
 from envstart.cbsd.inventory import EnvironmentRecord, Inventory
@@ -28,6 +28,11 @@ class Finding(NamedTuple):
     about: str
     text: str
     remedy: str
+
+
+# A check, which yields findings; and the checks of one part, each with what it looks at, not yet begun.
+Check = AsyncIterator[Finding]
+Checks = Iterator[tuple[str, Check]]
 
 
 class Subject(NamedTuple):
@@ -63,10 +68,10 @@ def see_check(workdirs: Sequence[str]) -> str:
     return f"is it on a dead server? {remedies.known('check', [], workdirs)}"
 
 
-async def guarded(context: Context, check: Awaitable[list[Finding]], what: str) -> list[Finding]:
+async def guarded(context: Context, what: str, check: Check) -> list[Finding]:
     """Return the findings of a check; one that cannot be made is a finding like another."""
     try:
-        return await check
+        return [finding async for finding in check]
     except (NoResponseError, DeadlineExceededError) as error:
         return [Finding(WARNING, HOST, f"cannot look at {what}: {error.message}", error.hint or context.see_check())]
     except EnvstartError as error:

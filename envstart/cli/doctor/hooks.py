@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Coroutine, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from envstart.cbsd.inventory import EnvironmentRecord
-from envstart.cli.doctor.finding import CRITICAL, WARNING, Context, Finding, guarded, of_several, several
+from envstart.cli.doctor.finding import CRITICAL, WARNING, Check, Checks, Context, of_several, several
 from envstart.config import remedies
 from envstart.system.files import read_text
 from envstart.system.host import Host
@@ -26,8 +25,8 @@ _TIMEOUT = 3.0
 _IMPORT_TIMEOUT = 8.0
 
 
-def checks(host: Host, context: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
-    """Return the checks, not yet begun."""
+def checks(host: Host, context: Context) -> Checks:
+    """Return a check for each hook."""
     hooks: dict[str, list[EnvironmentRecord]] = {}
     complete = {inventory.workdir: inventory.complete for inventory in context.inventories}
     for subject in context.subjects:
@@ -35,10 +34,10 @@ def checks(host: Host, context: Context) -> Iterator[Coroutine[Any, Any, list[Fi
         if complete[subject.record.workdir]:
             hooks.setdefault(subject.record.hook, []).append(subject.record)
     for path, users in hooks.items():
-        yield guarded(context, _hook(host, path, users), path)
+        yield path, _hook(host, path, users)
 
 
-async def _hook(host: Host, path: str, records: list[EnvironmentRecord]) -> list[Finding]:
+async def _hook(host: Host, path: str, records: list[EnvironmentRecord]) -> Check:
     wrong = python = ""
     users = [record.name for record in records]
     if any(character.isspace() for character in path):
@@ -49,16 +48,17 @@ async def _hook(host: Host, path: str, records: list[EnvironmentRecord]) -> list
         wrong, python = await host.call_with_timeout(look_at_hook, path, timeout=_TIMEOUT)
     if wrong:
         remedy = "; ".join(remedies.set_hook(record.name, record.backend, is_jail=record.is_jail) for record in records)
-        return [of_several(CRITICAL, users, f"the hook {path} {wrong}", remedy)]
+        yield of_several(CRITICAL, users, f"the hook {path} {wrong}", remedy)
+        return
     if not python:
         text = f"the hook {path} finds no Python"
-        return [of_several(CRITICAL, users, text, _install(host, path, "", ["python3"]))]
+        yield of_several(CRITICAL, users, text, _install(host, path, "", ["python3"]))
+        return
     result = await host.run((python, "-I", "-c", _IMPORT), timeout=_IMPORT_TIMEOUT, read_only=True)
     lacking = result.out.split() if result.status == 0 else [result.words]
     if lacking:
         text = f"the hook {path} runs with {python}, which lacks {several(lacking)}"
-        return [of_several(WARNING, users, text, _install(host, path, python, lacking))]
-    return []
+        yield of_several(WARNING, users, text, _install(host, path, python, lacking))
 
 
 def _install(host: Host, hook: str, python: str, names: Sequence[str]) -> str:

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Coroutine, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from envstart.backends.nfs import version
-from envstart.cli.doctor.finding import (
-    CRITICAL,
-    HOST,
-    NOTE,
-    WARNING,
-    Context,
-    Finding,
-    Subject,
-    guarded,
-    of_error,
-    of_several,
-    several,
-)
+from envstart.cli.doctor import finding
+from envstart.cli.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Check, Checks, Context, Finding
 from envstart.config import remedies
 from envstart.engine.plan import Step
 from envstart.errors import EnvstartError, TemporaryError
@@ -27,6 +15,7 @@ from envstart.steps import nfs_failure
 from envstart.storage import iscsi_keys
 from envstart.system import rundir
 from envstart.system.command import Result
+from envstart.system.files import read_text
 from envstart.system.host import Host
 
 # Programs that a step of this kind runs, and the module that the kernel needs for it: as kldstat -m calls it, and its
@@ -84,76 +73,64 @@ _CLEANVAR = "/etc/rc.d/cleanvar"
 _TIMEOUT = 4.0
 
 
-def checks(host: Host, context: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
-    """Return the checks, not yet begun."""
-    yield guarded(context, _own(host, context), "this host")
-    if host.platform == "freebsd":
-        yield guarded(context, _cleaned(context), "rc.d/cleanvar")
-    if host.platform != "freebsd" or not context.subjects:
+def checks(host: Host, context: Context) -> Checks:
+    """Return the checks of this host."""
+    yield "this host", _own(host, context)
+    if host.platform != "freebsd":
         return
-    yield guarded(context, _kernel(host, context), "the kernel")
+    yield "rc.d/cleanvar", _cleaned(context)
+    if not context.subjects:
+        return
+    yield "the kernel", _kernel(host, context)
     for fstype in sorted(context.fstypes() & set(_MODULES)):
-        yield guarded(context, _module(host, *_MODULES[fstype]), "kernel modules")
+        yield "kernel modules", _module(host, *_MODULES[fstype])
     for name, users in _services(context).items():
-        yield guarded(context, _service(host, name, users), f"the service {name}")
-    yield guarded(context, _clock(host), "the clock")
-    yield guarded(context, _locks(context), "locks of NFS")
+        yield f"the service {name}", _service(host, name, users)
+    yield "the clock", _clock(host)
+    yield "locks of NFS", _locks(context)
 
 
-async def _locks(context: Context) -> list[Finding]:
+async def _locks(context: Context) -> Check:
     """Tell who has NFSv3 with locks on the server, which rpc.lockd(8) serves: see umount(8), -f."""
-    users = [
-        subject.name
-        for subject in context.subjects
-        if any(getattr(step, "lockd", False) for step in subject.plan.steps)
-    ]
-    text = "NFSv3 without nolockd: while rpc.lockd runs, a forced unmount can crash the host (umount(8))"
-    remedy = "add -onolockd to MOUNT_NFS_OPT, or use NFSv4, unless hosts lock files against each other"
-    return [of_several(NOTE, users, text, remedy)] if users else []
+    users = [each.name for each in context.subjects if any(getattr(step, "lockd", False) for step in each.plan.steps)]
+    if users:
+        text = "NFSv3 without nolockd: while rpc.lockd runs, a forced unmount can crash the host (umount(8))"
+        remedy = "add -onolockd to MOUNT_NFS_OPT, or use NFSv4, unless hosts lock files against each other"
+        yield finding.of_several(NOTE, users, text, remedy)
 
 
-async def _own(host: Host, context: Context) -> list[Finding]:
+async def _own(host: Host, context: Context) -> Check:
     """Look at what can be told without asking anybody."""
-    findings = []
     if os.geteuid() != 0:
         again = remedies.known("doctor", [], [inventory.workdir for inventory in context.inventories])
-        findings.append(Finding(WARNING, HOST, "not all can be seen by others than root", again))
+        yield Finding(WARNING, HOST, "not all can be seen by others than root", again)
     elif os.path.lexists(rundir.DIR):
         try:
             rundir.directory()
         except EnvstartError as error:
-            findings.append(of_error(CRITICAL, HOST, error))
+            yield finding.of_error(CRITICAL, HOST, error)
     commands = _PROGRAMS[host.platform]
     programs = sorted({program for fstype in context.fstypes() for program in commands.get(fstype, ())})
     theirs = (f"{_CBSD}/", *(f"{inventory.workdir}/" for inventory in context.inventories))
     for program in programs:
         path = host.find(program)
         if path is None:
-            findings.append(
-                Finding(CRITICAL, HOST, f"{program} is not installed", f"install what {program} comes with")
-            )
+            yield Finding(CRITICAL, HOST, f"{program} is not installed", f"install what {program} comes with")
         elif os.path.realpath(path).startswith(theirs):
             text = f"{path} is CBSD's script, not the system's {program}"
-            findings.append(Finding(CRITICAL, HOST, text, f"take {path} away: CBSD finds its own without it"))
-    return findings
+            yield Finding(CRITICAL, HOST, text, f"take {path} away: CBSD finds its own without it")
 
 
-async def _cleaned(context: Context) -> list[Finding]:
+async def _cleaned(context: Context) -> Check:
     """Find what rc.d/cleanvar of FreeBSD 12 and 13 would delete: without -x find(1) goes down into what is mounted."""
     points = sorted(point for point in context.mounts.points if point.startswith("/var/run/"))
-    if not points:
-        return []
-    try:
-        with open(_CLEANVAR, encoding="utf-8", errors="replace") as file:
-            lines = [line.split() for line in file]
-    except FileNotFoundError:
-        return []
+    lines = [line.split() for line in (read_text(_CLEANVAR) if points else "").splitlines()]
     finds = [words[1 : words.index("/var/run")] for words in lines if words[:1] == ["find"] and "/var/run" in words]
-    if all("x" in "".join(flags) for flags in finds):
-        return []
-    text = f"{_CLEANVAR} deletes files in what is mounted below /var/run ({several(points)}): its find has no -x"
-    remedy = "stop the jails and VMs and start them again: envstart mounts below /var/db/envstart by now; or add the -x"
-    return [Finding(CRITICAL, HOST, text, remedy)]
+    if not all("x" in "".join(flags) for flags in finds):
+        mounted = f"what is mounted below /var/run ({finding.several(points)})"
+        text = f"{_CLEANVAR} deletes files in {mounted}: its find has no -x"
+        remedy = "stop the jails and VMs and start them again: envstart mounts below /var/db/envstart by now"
+        yield Finding(CRITICAL, HOST, text, f"{remedy}; or add the -x")
 
 
 async def _sysctls(host: Host) -> dict[str, str]:
@@ -169,50 +146,43 @@ async def _sysctls(host: Host) -> dict[str, str]:
     return values
 
 
-async def _kernel(host: Host, context: Context) -> list[Finding]:
+async def _kernel(host: Host, context: Context) -> Check:
     values = await _sysctls(host)
-    findings = []
     if values.get("security.jail.jailed", "0") != "0":
         text = "this is a jail: nothing can be mounted from here as CBSD wants it"
-        findings.append(Finding(CRITICAL, HOST, text, "run CBSD and its hooks on the host"))
-    return findings + _identity(values, context)
-
-
-def _identity(values: Mapping[str, str], context: Context) -> list[Finding]:
-    """Look at /etc/hostid, which NFSv4 servers, reservations and marks tell hosts by (docs/freebsd.md#nfs-limits)."""
+        yield Finding(CRITICAL, HOST, text, "run CBSD and its hooks on the host")
     users = [subject.name for subject in context.subjects if any(map(_tells_hosts_apart, subject.plan.steps))]
-    if not users:
-        return []
+    if users and (wrong := _wrong_identity(values)):
+        text = f"{wrong}: two such hosts take each other's files away, and reservations if they have one name"
+        yield finding.of_several(CRITICAL, users, text, "service hostid reset, while no jail or VM runs")
+
+
+def _wrong_identity(values: Mapping[str, str]) -> str:
+    """Return what is wrong with /etc/hostid, by which servers and disks tell hosts (docs/freebsd.md#nfs-limits)."""
     uuid = values.get("kern.hostuuid", "").lower()
-    wrong = ""
     if not uuid.replace("-", "").strip("0"):
-        wrong = "kern.hostuuid is not set"
-    elif uuid in _NOT_UNIQUE or uuid.endswith(_NOT_UNIQUE_END):
-        wrong = f"kern.hostuuid is {uuid}, which many boards have"
-    elif values.get("kern.hostid", "") in ("", "0"):
-        wrong = "kern.hostid is 0"
-    if not wrong:
-        return []
-    text = f"{wrong}: two such hosts take each other's files away, and reservations if they have one name"
-    return [of_several(CRITICAL, users, text, "service hostid reset, while no jail or VM runs")]
+        return "kern.hostuuid is not set"
+    if uuid in _NOT_UNIQUE or uuid.endswith(_NOT_UNIQUE_END):
+        return f"kern.hostuuid is {uuid}, which many boards have"
+    return "kern.hostid is 0" if values.get("kern.hostid", "") in ("", "0") else ""
 
 
 def _tells_hosts_apart(step: Step) -> bool:
     return step.fstype == "iscsi" or (step.fstype == "nfs" and version(getattr(step, "options", ())) == "4")
 
 
-async def _module(host: Host, name: str, file: str) -> list[Finding]:
+async def _module(host: Host, name: str, file: str) -> Check:
     if (await _asked(host, "kldstat", "-q", "-m", name)).status == 0:
-        return []
+        return
     values = await _sysctls(host)
     if values.get("kern.securelevel", "-1") not in ("-1", "0"):
         text = f"the kernel has no {name}, and kern.securelevel forbids to load it"
-        return [Finding(CRITICAL, HOST, text, f'sysrc kld_list+="{file}", and boot')]
+        yield Finding(CRITICAL, HOST, text, f'sysrc kld_list+="{file}", and boot')
+        return
     directories = [path for path in values.get("kern.module_path", "").split(";") if path]
     if not any(os.path.exists(f"{directory}/{file}.ko") for directory in directories):
         text = f"the kernel has no {name}, and {file}.ko is nowhere in kern.module_path"
-        return [Finding(CRITICAL, HOST, text, "install the kernel with its modules")]
-    return []
+        yield Finding(CRITICAL, HOST, text, "install the kernel with its modules")
 
 
 def _services(context: Context) -> dict[str, list[str]]:
@@ -224,7 +194,7 @@ def _services(context: Context) -> dict[str, list[str]]:
     return needed
 
 
-def _services_of(subject: Subject) -> Iterator[str]:
+def _services_of(subject: finding.Subject) -> Iterator[str]:
     for step in subject.plan.steps:
         options: tuple[str, ...] = getattr(step, "options", ())
         if step.fstype == "iscsi" and not subject.plan.config[iscsi_keys.ISCSI_START_DAEMON]:
@@ -238,23 +208,20 @@ def _services_of(subject: Subject) -> Iterator[str]:
             yield from nfs_failure.daemons(options)
 
 
-async def _service(host: Host, name: str, users: list[str]) -> list[Finding]:
-    findings = []
+async def _service(host: Host, name: str, users: list[str]) -> Check:
     if (await _asked(host, "service", name, "onestatus")).status != 0:
         text = f"the service {name} does not run"
-        level = CRITICAL if name in _DAEMONS else WARNING
-        findings.append(of_several(level, users, text, f"service {name} onestart"))
+        yield finding.of_several(CRITICAL if name in _DAEMONS else WARNING, users, text, f"service {name} onestart")
     if (await _asked(host, "service", name, "enabled")).status != 0:
         text = f"the service {name} is not enabled: it will not run after a boot"
-        findings.append(of_several(WARNING, users, text, f"service {name} enable"))
-    return findings
+        yield finding.of_several(WARNING, users, text, f"service {name} enable")
 
 
-async def _clock(host: Host) -> list[Finding]:
-    if (await _asked(host, "service", "ntpd", "onestatus")).status == 0:
-        return []
-    text = "ntpd does not run: leases and times of files are compared with those of other hosts"
-    return [Finding(NOTE, HOST, text, "service ntpd enable; service ntpd start; or nothing, if something else does it")]
+async def _clock(host: Host) -> Check:
+    if (await _asked(host, "service", "ntpd", "onestatus")).status != 0:
+        text = "ntpd does not run: leases and times of files are compared with those of other hosts"
+        remedy = "service ntpd enable; service ntpd start; or nothing, if something else does it"
+        yield Finding(NOTE, HOST, text, remedy)
 
 
 async def _asked(host: Host, *argv: str) -> Result:

@@ -9,21 +9,11 @@ import contextlib
 import os
 import shlex
 import time
-from collections.abc import Coroutine, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from envstart.cbsd import links
-from envstart.cli.doctor.finding import (
-    CRITICAL,
-    HOST,
-    WARNING,
-    Context,
-    Finding,
-    Subject,
-    guarded,
-    of_several,
-    see_check,
-)
+from envstart.cli.doctor import finding
+from envstart.cli.doctor.finding import CRITICAL, HOST, WARNING, Check, Checks, Context, Finding, Subject, of_several
 from envstart.config import remedies, shell
 from envstart.errors import EnvstartError, TemporaryError
 from envstart.lifecycle import pkg_locking
@@ -40,15 +30,15 @@ _TIMEOUT = 3.0
 _SKEW = 60
 
 
-def checks(host: Host, context: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
-    """Return the checks, not yet begun."""
+def checks(host: Host, context: Context) -> Checks:
+    """Return the checks of files and directories."""
     secrets = {path: subject.name for subject in context.subjects for path in _secrets(subject)}
     if secrets:
-        yield guarded(context, _check_secrets(host, context, secrets), "key files")
+        yield "key files", _check_secrets(host, context, secrets)
     if any(pkg_locking.needs_locking(subject.plan) for subject in context.subjects):
-        yield guarded(context, _pkg(host), pkg_locking.HOST_CONF)
+        yield pkg_locking.HOST_CONF, _pkg(host)
     for group in _groups(host, context).values():
-        yield guarded(context, _look_at(host, group), "system directories")
+        yield "system directories", _look_at(host, group)
 
 
 # The workdir.
@@ -76,28 +66,24 @@ def look_at_workdir(path: str) -> dict[str, str]:
     }
 
 
-def of_workdir(top: str, look: dict[str, str], context: Context) -> list[Finding]:
-    """Return what is wrong with that, if one of our backends is in use there."""
+def of_workdir(top: str, look: dict[str, str], context: Context) -> Iterator[Finding]:
+    """Yield what is wrong with that, if one of our backends is in use there."""
     backends = {subject.plan.backend for subject in context.subjects if subject.record.workdir == top}
     if not backends:
-        return []
-    findings = []
+        return
     name, database = look["nodename"], look["database"]
     if not name:
         text = f"{top}/nodename is missing or empty: a lease cannot be told from another node's"
         expected = database.removeprefix("inv.").removesuffix(".sqlite")
-        findings.append(Finding(CRITICAL, HOST, text, f"echo {expected or 'NAME'} > {shlex.quote(top + '/nodename')}"))
+        yield Finding(CRITICAL, HOST, text, f"echo {expected or 'NAME'} > {shlex.quote(top + '/nodename')}")
     elif database and database != f"inv.{name}.sqlite":
         text = f"{top}/nodename says {name}, but CBSD's database is {database}"
-        findings.append(
-            Finding(WARNING, HOST, text, f"correct {top}/nodename, or where {top}/var/db/local.sqlite leads")
-        )
+        yield Finding(WARNING, HOST, text, f"correct {top}/nodename, or where {top}/var/db/local.sqlite leads")
     values = {each.key: each.value for each in shell.read(look["inventory"]).assignments}
     for feature in _FEATURES:
         if backends != {"nullfs"} and values.get(feature, "0") not in ("", "0"):
             text = f"{feature} is on in {top}/nc.inventory: CBSD takes the data directories for file systems of its own"
-            findings.append(Finding(WARNING, HOST, text, f"cbsd initenv-tui: switch {feature} off"))
-    return findings
+            yield Finding(WARNING, HOST, text, f"cbsd initenv-tui: switch {feature} off")
 
 
 # Secrets.
@@ -112,35 +98,29 @@ def _secrets(subject: Subject) -> Iterator[str]:
             yield from (value,) if isinstance(value, str) else value
 
 
-def _close(path: str) -> str:
-    return f"{shlex.join(('chown', 'root', path))} && {shlex.join(('chmod', '600', path))}"
-
-
-async def _check_secrets(host: Host, context: Context, secrets: dict[str, str]) -> list[Finding]:
-    findings = []
-    answers, _ = await host.map_with_timeout(
-        lambda path: keyfile.refuse_untrusted([path]), list(secrets), timeout=_TIMEOUT
-    )
+async def _check_secrets(host: Host, context: Context, secrets: dict[str, str]) -> Check:
+    paths = list(secrets)
+    answers, _ = await host.map_with_timeout(lambda path: keyfile.refuse_untrusted([path]), paths, timeout=_TIMEOUT)
     for (path, name), (number, answer) in zip(secrets.items(), answers):
         error = process.raised(number, answer)
         if isinstance(error, EnvstartError):
-            findings.append(Finding(CRITICAL, name, error.message, error.hint or _close(path)))
+            close = f"{shlex.join(('chown', 'root', path))} && {shlex.join(('chmod', '600', path))}"
+            yield Finding(CRITICAL, name, error.message, error.hint or close)
         elif error is not None:
-            remedy = "put it there, or correct the configuration"
-            findings.append(Finding(CRITICAL, name, f"cannot use {answer}", remedy))
-    if len(answers) < len(secrets):
-        path, name = list(secrets.items())[len(answers)]
+            yield Finding(CRITICAL, name, f"cannot use {answer}", "put it there, or correct the configuration")
+    if len(answers) < len(paths):
+        path = paths[len(answers)]
         text = f"{path} gives no answer; keys after it were not looked at"
-        findings.append(Finding(CRITICAL, name, text, context.see_check()))
-    return findings
+        yield Finding(CRITICAL, secrets[path], text, context.see_check())
 
 
 # pkg(8), and what is mounted.
 
 
-async def _pkg(host: Host) -> list[Finding]:
+async def _pkg(host: Host) -> Check:
     text = await host.call_with_timeout(read_text, pkg_locking.HOST_CONF, timeout=_TIMEOUT)
-    return [] if pkg_locking.has_locking(text) else [_lacks_locking(HOST, pkg_locking.HOST_CONF)]
+    if not pkg_locking.has_locking(text):
+        yield _lacks_locking(HOST, pkg_locking.HOST_CONF)
 
 
 def _lacks_locking(about: str, path: str) -> Finding:
@@ -174,36 +154,29 @@ def _is_mounted(host: Host, point: str) -> bool:
         return False
 
 
-async def _look_at(host: Host, group: list[tuple[Subject, tuple[str, str]]]) -> list[Finding]:
-    findings = []
+async def _look_at(host: Host, group: list[tuple[Subject, tuple[str, str]]]) -> Check:
     answers, _ = await host.map_with_timeout(look_at_system, [item for _, item in group], timeout=_TIMEOUT)
     for (subject, (system, data)), (number, answer) in zip(group, answers):
         if number:
-            text = f"cannot look at {system}: {answer}"
-            findings.append(Finding(WARNING, subject.name, text, see_check([subject.record.workdir])))
+            remedy = finding.see_check([subject.record.workdir])
+            yield Finding(WARNING, subject.name, f"cannot look at {system}: {answer}", remedy)
             continue
         lacking, ahead, conf = answer
         if lacking:
             text = f"{system} lacks {' and '.join(lacking)}: CBSD stops and removes it without unmounting first"
-            findings.append(
-                Finding(
-                    WARNING, subject.name, text, remedies.known("install", [subject.name], [subject.record.workdir])
-                )
-            )
+            remedy = remedies.known("install", [subject.name], [subject.record.workdir])
+            yield Finding(WARNING, subject.name, text, remedy)
         if ahead > _SKEW:
             text = f"{system} was changed {ahead} s in the future: the clocks of this host and of the server differ"
-            findings.append(
-                Finding(WARNING, subject.name, text, "let both have their time from one source; a lease needs it")
-            )
+            yield Finding(WARNING, subject.name, text, "let both have their time from one source; a lease needs it")
         if data and not pkg_locking.has_locking(conf):
-            findings.append(_lacks_locking(subject.name, f"{data}/{pkg_locking.CONF}"))
+            yield _lacks_locking(subject.name, f"{data}/{pkg_locking.CONF}")
     if len(answers) < len(group):
         rest = [subject for subject, _ in group[len(answers) :]]
         names = [subject.name for subject in rest]
         workdirs = list(dict.fromkeys(subject.record.workdir for subject in rest))
         text = f"the system directory of {names[0]} gives no answer; it and what is beside it was not looked at"
-        findings.append(of_several(CRITICAL, names, text, remedies.known("recover", names, workdirs)))
-    return findings
+        yield of_several(CRITICAL, names, text, remedies.known("recover", names, workdirs))
 
 
 def look_at_system(item: tuple[str, str]) -> tuple[list[str], int, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Coroutine, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from envstart.backends.nfs import version
-from envstart.cli.doctor.finding import CRITICAL, NOTE, WARNING, Context, Finding, guarded, of_several, several
+from envstart.cli.doctor.finding import CRITICAL, NOTE, WARNING, Check, Checks, Context, Finding, of_several, several
 from envstart.engine.plan import Step
 from envstart.errors import DeadlineExceededError, NoResponseError, UnavailableError, reason
 from envstart.paths import is_below
@@ -39,8 +39,8 @@ class Server(NamedTuple):
         return nfs_failure.kinds(self.options)
 
 
-def checks(host: Host, context: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
-    """Return a check for each server, not yet begun."""
+def checks(host: Host, context: Context) -> Checks:
+    """Return a check for each server."""
     servers: dict[Server, dict[str, list[str]]] = {}
     for subject in context.subjects:
         for step in subject.plan.steps:
@@ -48,7 +48,7 @@ def checks(host: Host, context: Context) -> Iterator[Coroutine[Any, Any, list[Fi
                 paths = servers.setdefault(server, {}).setdefault(subject.name, [])
                 paths.append("/" + step.source.partition(":/")[2] if server.nfs else "")
     for server, paths_of in servers.items():
-        yield guarded(context, _server(host, server, paths_of), server.name)
+        yield server.name, _server(host, server, paths_of)
 
 
 def _of_step(step: Step) -> Iterator[Server]:
@@ -63,16 +63,17 @@ def _of_step(step: Step) -> Iterator[Server]:
             yield Server(name, port, "", (), others)
 
 
-async def _server(host: Host, server: Server, paths_of: dict[str, list[str]]) -> list[Finding]:
+async def _server(host: Host, server: Server, paths_of: dict[str, list[str]]) -> Check:
     """Look at name, port and exports, each only if nothing is wrong with the one before it.
 
     ``paths_of``: the directories that each jail or VM needs.
     """
     users = list(paths_of)
     wrong = await _name(host, server, users) or await _port(host, server, users)
+    if wrong is None and server.nfs and host.find("showmount"):
+        wrong = await _exports(host, server, paths_of)
     if wrong is not None:
-        return [wrong]
-    return await _exports(host, server, paths_of) if server.nfs and host.find("showmount") else []
+        yield wrong
 
 
 async def _name(host: Host, server: Server, users: Sequence[str]) -> Finding | None:
@@ -96,14 +97,11 @@ async def _name(host: Host, server: Server, users: Sequence[str]) -> Finding | N
 
 
 async def _port(host: Host, server: Server, users: Sequence[str]) -> Finding | None:
-    where = f"{server.name}, port {server.port}"
     try:
-        if server.nfs:
-            arguments: tuple[Any, ...] = (server.name, server.port, int(server.nfs), list(server.kinds), _CONNECTING)
-            answer = await host.call_with_timeout(network.null_call, *arguments, timeout=_CONNECTING + _SPARE)
-        else:
-            arguments = (server.name, server.port, _CONNECTING)
-            answer = await host.call_with_timeout(network.connect, *arguments, timeout=_CONNECTING + _SPARE)
+        asking = network.null_call if server.nfs else network.connect
+        version_and_kinds = (int(server.nfs), list(server.kinds)) if server.nfs else ()
+        arguments = (server.name, server.port, *version_and_kinds, _CONNECTING)
+        answer = await host.call_with_timeout(asking, *arguments, timeout=_CONNECTING + _SPARE)
     except (NoResponseError, DeadlineExceededError) as error:
         answer = str(error)
     except OSError as error:
@@ -113,47 +111,42 @@ async def _port(host: Host, server: Server, users: Sequence[str]) -> Finding | N
             text = f"{server.name} does not speak NFSv{server.nfs}: {answer}"
             return of_several(CRITICAL, users, text, "correct NFS_VERSION, or the server")
         return None
-    text = f"cannot reach {where}: {answer}" + ("; there is another portal" if server.others else "")
+    another = "; there is another portal" if server.others else ""
+    text = f"cannot reach {server.name}, port {server.port}: {answer}{another}"
     remedy = "is the server up, and is there a way to it? look at routes and firewalls"
     return of_several(WARNING if server.others else CRITICAL, users, text, remedy)
 
 
-async def _exports(host: Host, server: Server, paths_of: dict[str, list[str]]) -> list[Finding]:
+async def _exports(host: Host, server: Server, paths_of: dict[str, list[str]]) -> Finding | None:
     """Look at what the server exports, as mountd tells it; NFSv4 needs neither mountd nor rpcbind."""
     try:
         result = await host.run(("showmount", "-E", server.name.strip("[]")), timeout=_LISTING, read_only=True)
     except UnavailableError:
-        return []
+        return None
     users = list(paths_of)
     if result.status != 0:
         level = NOTE if server.nfs == "4" else WARNING
         text = f"{server.name} does not tell what it exports: {result.words}"
         remedy = "NFSv4 works without that" if server.nfs == "4" else "NFSv3 needs rpcbind and mountd there"
-        return [of_several(level, users, text, remedy)]
+        return of_several(level, users, text, remedy)
     exported = [line.strip() for line in result.out.splitlines() if line.startswith("/")]
     lacking = {
         name: [path for path in paths if not _covered(path, exported, server.nfs)] for name, paths in paths_of.items()
     }
     missing = [path for paths in lacking.values() for path in paths]
     if not missing:
-        return []
+        return None
     # If no path at all is found, an NFSv4 server may have its root somewhere else than it seems.
     unsure = server.nfs == "4" and len(missing) == sum(map(len, paths_of.values()))
-    text = f"{server.name} does not export {several(missing)}" + (
-        ", unless its V4 root is another one" if unsure else ""
-    )
+    unless = ", unless its V4 root is another one" if unsure else ""
+    text = f"{server.name} does not export {several(missing)}{unless}"
     remedy = "export it to this host; an NFSv4 server shows an empty directory instead"
     names = [name for name, paths in lacking.items() if paths]
-    return [of_several(NOTE if unsure else WARNING, names, text, remedy)]
+    return of_several(NOTE if unsure else WARNING, names, text, remedy)
 
 
 def _covered(path: str, exported: list[str], nfs: str) -> bool:
     """Tell whether a path is exported, or lies below one that is."""
-    if any(is_below(path, top) for top in exported):
-        return True
     # An NFSv4 path begins at the server's own V4 root, which the list does not tell: the end of a path is enough.
-    while nfs == "4" and path != "/":
-        if any(top.endswith(path) for top in exported):
-            return True
-        path = os.path.dirname(path)
-    return False
+    ends = [path, *map(str, PurePosixPath(path).parents)][:-1] if nfs == "4" else []
+    return any(is_below(path, top) or any(top.endswith(end) for end in ends) for top in exported)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from envstart.backends import geli
-from envstart.cli.doctor.finding import CRITICAL, WARNING, Context, Finding, Subject, guarded, of_several
+from envstart.cli.doctor.finding import CRITICAL, WARNING, Check, Checks, Context, Finding, Subject, of_several
 from envstart.engine.plan import NOT_READY
 from envstart.mounts.table import unvis
 from envstart.paths import is_below
@@ -19,16 +18,16 @@ from envstart.system.host import Host
 _TIMEOUT = 3.0
 
 
-def checks(host: Host, context: Context) -> Iterator[Coroutine[Any, Any, list[Finding]]]:
-    """Return the checks, not yet begun."""
+def checks(host: Host, context: Context) -> Checks:
+    """Return the checks of sources."""
     users: dict[str, list[str]] = {}
     for subject in context.subjects:
         for path in _used(subject):
             users.setdefault(path, []).append(subject.name)
-        yield guarded(context, _required(host, subject), "what must be mounted")
-        yield guarded(context, _unshown(host, subject), "what is mounted in sources")
+        yield "what must be mounted", _required(host, subject)
+        yield "what is mounted in sources", _unshown(host, subject)
     if users:
-        yield guarded(context, _unmounted(host, users), sources.FSTAB)
+        yield sources.FSTAB, _unmounted(host, users)
 
 
 def _used(subject: Subject) -> Iterator[str]:
@@ -39,16 +38,13 @@ def _used(subject: Subject) -> Iterator[str]:
         yield subject.plan.config[geli.GELI_PROVIDER]
 
 
-async def _required(host: Host, subject: Subject) -> list[Finding]:
-    findings = []
+async def _required(host: Host, subject: Subject) -> Check:
     for step in subject.plan.steps:
         if isinstance(step, MountedDirectory) and (state := await step.observe(host)).status == NOT_READY:
-            findings.append(Finding(CRITICAL, subject.name, f"{step.source}: {state.detail}", f"mount {step.source}"))
-    return findings
+            yield Finding(CRITICAL, subject.name, f"{step.source}: {state.detail}", f"mount {step.source}")
 
 
-async def _unshown(host: Host, subject: Subject) -> list[Finding]:
-    findings = []
+async def _unshown(host: Host, subject: Subject) -> Check:
     for step in subject.plan.steps:
         if isinstance(step, Mount) and step.fstype == "nullfs":
             stack = await host.stack(step.point)
@@ -56,21 +52,18 @@ async def _unshown(host: Host, subject: Subject) -> list[Finding]:
             text = await sources.unshown(step, host, await host.mounts(), point, stack[-1] if stack else None)
             if text:
                 remedy = "its directory is empty in there; mount it on its own, as by a line of THIN_FSTAB"
-                findings.append(Finding(WARNING, subject.name, f"{step.point}: {text}", remedy))
-    return findings
+                yield Finding(WARNING, subject.name, f"{step.point}: {text}", remedy)
 
 
-async def _unmounted(host: Host, users: dict[str, list[str]]) -> list[Finding]:
+async def _unmounted(host: Host, users: dict[str, list[str]]) -> Check:
     """Find what fstab(5) lists and is not mounted, although files of jails and VMs lie in it."""
     points: list[str] = await host.call_with_timeout(fstab_points, sources.FSTAB, timeout=_TIMEOUT)
-    findings = []
     for point in points:
         names = sorted({name for path, names in users.items() if is_below(path, point) for name in names})
         if names and not await host.stack(point):
             text = f"{point} is in {sources.FSTAB}, and is not mounted; directories of jails or VMs lie in it"
             remedy = f"mount {point}; NULLFS_REQUIRE_MOUNTED (images: GELI_REQUIRE_MOUNTED) lets a start refuse that"
-            findings.append(of_several(WARNING, names, text, remedy))
-    return findings
+            yield of_several(WARNING, names, text, remedy)
 
 
 def fstab_points(path: str) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from envstart import lifecycle
 from envstart.cli.doctor import machine
-from envstart.cli.doctor.finding import CRITICAL, Context
+from envstart.cli.doctor.finding import CRITICAL, Context, guarded
 from envstart.config import staging
 from envstart.engine.registry import NAMES, backend
 from envstart.environment import Environment, file_name
@@ -103,6 +103,7 @@ def test_case_a7_doctor_tells_of_a_cleanvar_that_deletes_what_is_mounted(
         script.write_text(f"cleanvar_start()\n{{\n\t\t# Skip over logging sockets\n\t\t{line}\n}}\n")
     monkeypatch.setattr(machine, "_CLEANVAR", str(script))
     mounts = Table([Entry(f"/dev/{number}", point, "ufs") for number, point in enumerate(points)])
-    findings = Host(Report("test")).complete(machine._cleaned(Context([], [], mounts)))
+    context = Context([], [], mounts)
+    findings = Host(Report("test")).complete(guarded(context, "cleanvar", machine._cleaned(context)))
     assert [finding.level for finding in findings] == ([CRITICAL] if told else [])
     assert not told or "/var/run/envstart/volumes/jail1.0001" in findings[0].text
