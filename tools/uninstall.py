@@ -50,7 +50,7 @@ def uses(prefix: str, workdirs: Sequence[str]) -> Iterator[str]:
 def _uses_of_cbsd(workdir: str, below: str) -> Iterator[str]:
     rows, problems, _, _ = inventory.collect(workdir)
     # Without the database nobody can tell.
-    yield from problems
+    yield from ("; ".join(filter(None, problem)) for problem in problems)
     for row in rows:
         if row["registered"] and row["mnt_start"] and os.path.realpath(row["mnt_start"]).startswith(below):
             yield f"{row['jname']}: mnt_start is {row['mnt_start']}; change it by cbsd jset or cbsd bset"

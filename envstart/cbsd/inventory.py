@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from envstart.config import load, remedies, shell
 from envstart.engine import registry
 from envstart.environment import Environment
-from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, UsageError, reason
+from envstart.errors import DeadlineExceededError, EnvstartError, NoResponseError, UnavailableError, UsageError, reason
 from envstart.system import cbsd_database, guests, probe
 from envstart.system.cbsd_database import COLUMNS, Row, clean, is_jail
+from envstart.system.files import read_text
 from envstart.system.host import Host
 
 RC_CONF = "/etc/rc.conf"
@@ -77,28 +79,18 @@ class EnvironmentRecord:
         return is_jail(self.emulator)
 
 
-class Inventory:
+class Inventory(NamedTuple):
     """Jails and VMs of one workdir, by name; ``problems`` say what could not be read.
 
     ``complete``: the database could be, so that a name which is not here is none of CBSD's. ``real``: the workdir
     without links.
     """
 
-    def __init__(
-        self,
-        workdir: str,
-        *,
-        environments: Sequence[EnvironmentRecord] = (),
-        problems: Sequence[str] = (),
-        complete: bool = False,
-        real: str = "",
-    ) -> None:
-        """Sort them by name."""
-        self.workdir = workdir
-        self._real = real or workdir
-        self.environments = sorted(environments, key=lambda record: record.name)
-        self.problems = list(problems)
-        self.complete = complete
+    workdir: str
+    real: str
+    environments: Sequence[EnvironmentRecord]
+    problems: Sequence[EnvstartError]
+    complete: bool
 
     def get(self, name: str) -> EnvironmentRecord | None:
         """Return the jail or VM of this name."""
@@ -117,7 +109,7 @@ class Inventory:
         """Return the name of the jail or VM that a mount point in the workdir belongs to (docs/cbsd.md#paths)."""
         directory, last = os.path.split(point)
         holder = os.path.basename(directory)
-        if os.path.dirname(directory) != self._real or holder not in _OWN or not last.endswith(_OWN[holder]):
+        if os.path.dirname(directory) != self.real or holder not in _OWN or not last.endswith(_OWN[holder]):
             return None
         return last[: len(last) - len(_OWN[holder])] or None
 
@@ -136,25 +128,34 @@ def workdirs(given: Sequence[str]) -> list[str]:
 def from_rc_conf() -> str:
     """Return the workdir that /etc/rc.conf names; "" if it names none."""
     try:
-        with open(RC_CONF, encoding="utf-8", errors="replace") as file:
-            reading = shell.read(file.read(1 << 20))
+        reading = shell.read(read_text(RC_CONF))
     except OSError:
         return ""
     values = [each.value for each in reading.assignments if each.key == "cbsd_workdir" and each.section is None]
     return values[-1].rstrip("/") if values else ""
 
 
-async def read(host: Host, workdir: str) -> Inventory:
-    """Read all jails and VMs of a workdir; never raise for what is in its files."""
+async def read_files(host: Host, workdir: str) -> Inventory:
+    """Read what CBSD's files say of a workdir, and run nothing; never raise for what is in them."""
     try:
         rows, problems, complete, real = await host.call_with_timeout(collect, workdir, timeout=cbsd_database.TIMEOUT)
     except (NoResponseError, DeadlineExceededError) as error:
-        return Inventory(workdir, problems=[f"{workdir} gives {error}; is it on a dead server?"])
+        unread = EnvstartError(f"{workdir} gives {error}", hint="is it on a dead server?")
     except OSError as error:
-        return Inventory(workdir, problems=[f"cannot read {workdir}: {reason(error)}"])
-    records = [EnvironmentRecord(workdir, row) for row in rows]
-    inventory = Inventory(workdir, environments=records, problems=problems, complete=complete, real=real)
-    jails, machines = await _alive(host)
+        unread = EnvstartError(f"cannot read {workdir}: {reason(error)}")
+    else:
+        records = sorted((EnvironmentRecord(workdir, row) for row in rows), key=lambda record: record.name)
+        errors = [EnvstartError(message, hint=hint) for message, hint in problems]
+        return Inventory(workdir, real, records, errors, complete)
+    return Inventory(workdir, workdir, [], [unread], complete=False)
+
+
+async def read(host: Host, workdir: str) -> Inventory:
+    """Read all jails and VMs of a workdir, and ask which of them run; never raise for what is in its files."""
+    inventory = await read_files(host, workdir)
+    if not inventory.environments:
+        return inventory
+    complete, (jails, machines) = inventory.complete, await _alive(host)
     others = guests.Machines(host)
     for record in inventory.environments:
         if record.registered and not complete:
@@ -169,15 +170,6 @@ async def read(host: Host, workdir: str) -> Inventory:
             # What cannot be told counts as running: its directories are not to be unmounted.
             record.running = runs is not False
     return inventory
-
-
-async def find(host: Host, workdir: str, name: str) -> tuple[EnvironmentRecord | None, bool]:
-    """Return what CBSD's row says, as far as that can be told, and whether its database could be read; run nothing."""
-    try:
-        rows, _, complete, _ = await host.call_with_timeout(collect, workdir, timeout=cbsd_database.TIMEOUT)
-    except (NoResponseError, DeadlineExceededError, OSError):
-        return None, False
-    return next((EnvironmentRecord(workdir, row) for row in rows if row["jname"] == name), None), complete
 
 
 async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | None]:
@@ -200,25 +192,27 @@ async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | No
 # In a child, because the workdir itself can be on a dead server.
 
 
-def collect(workdir: str) -> tuple[list[Row], list[str], bool, str]:
+# Messages, each with its hint.
+Problems = list[tuple[str, str]]
+
+
+def collect(workdir: str) -> tuple[list[Row], Problems, bool, str]:
     """Return rows, problems, whether the database could be read, and the workdir without links, as plain values."""
-    problems: list[str] = []
+    problems: Problems = []
     rows: dict[str, Row] = {}
-    complete = True
     try:
         rows = {row["jname"]: row for row in cbsd_database.read(workdir)}
     except PermissionError as error:
         # CBSD lets its own group in, and nobody else (docs/cbsd.md#databases).
-        as_root = f"; run it as root: {remedies.known('check', [], [workdir])}" if os.geteuid() else ""
-        problems.append(f"cannot read {workdir}{cbsd_database.DATABASE}: {reason(error)}{as_root}")
-        complete = False
-    except ValueError as error:
-        problems.append(str(error))
-        complete = False
+        as_root = f"run it as root: {remedies.known('check', [], [workdir])}" if os.geteuid() else ""
+        problems.append((f"cannot read {workdir}{cbsd_database.DATABASE}: {reason(error)}", as_root))
+    except UnavailableError as error:
+        problems.append((error.message, error.hint))
+    complete = not problems
     for row in _unregistered(workdir, problems):
         rows.setdefault(row["jname"], row)
     if not complete:
-        for name in _directories(workdir):
+        for name in (name for name in names_in(f"{workdir}/jails-system") if not name.startswith(".")):
             rows.setdefault(name, {**COLUMNS, "jname": name, "registered": True, "mnt_start": _only_hook(workdir)})
     for row in rows.values():
         row["backend"] = backend_of(row["mnt_start"])
@@ -234,21 +228,27 @@ def backend_of(hook: str) -> str:
     return ""
 
 
-def _unregistered(workdir: str, problems: list[str]) -> list[Row]:
-    """Return rows of what was taken out of the database, and left its values in a file."""
-    directory = f"{workdir}/jails-rcconf"
+def names_in(directory: str) -> list[str]:
+    """Return the names in a directory, in order; none if it cannot be read."""
     try:
-        names = sorted(name for name in os.listdir(directory) if name.startswith("rc.conf_"))
+        return sorted(os.listdir(directory))
     except OSError:
         return []
+
+
+def _unregistered(workdir: str, problems: Problems) -> list[Row]:
+    """Return rows of what was taken out of the database, and left its values in a file."""
+    directory = f"{workdir}/jails-rcconf"
     rows = []
-    for name in names:
+    for name in names_in(directory):
+        if not name.startswith("rc.conf_"):
+            continue
         try:
             descriptor = probe.open_regular(f"{directory}/{name}", follow=True)
             with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
                 reading = shell.read(file.read(1 << 20))
         except OSError as error:
-            problems.append(f"cannot read {directory}/{name}: {reason(error)}")
+            problems.append((f"cannot read {directory}/{name}: {reason(error)}", ""))
             continue
         values = dict(COLUMNS)
         for assignment in reading.assignments:
@@ -258,13 +258,6 @@ def _unregistered(workdir: str, problems: list[str]) -> list[Row]:
         # It does not run, whatever it did when it was written down.
         rows.append(clean({**values, "jid": 0}, registered=False))
     return rows
-
-
-def _directories(workdir: str) -> list[str]:
-    try:
-        return sorted(name for name in os.listdir(f"{workdir}/jails-system") if not name.startswith("."))
-    except OSError:
-        return []
 
 
 def _only_hook(workdir: str) -> str:

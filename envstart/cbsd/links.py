@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from envstart.cbsd.inventory import EnvironmentRecord, Inventory
+from envstart.cbsd.inventory import EnvironmentRecord, Inventory, names_in
 from envstart.config import remedies
 from envstart.errors import (
     ConfigError,
@@ -52,7 +52,7 @@ def chosen(inventory: Inventory, names: Sequence[str]) -> list[EnvironmentRecord
         name, hook = record.name, record.hook or "not set"
         if not record.backend:
             if not inventory.complete:
-                raise ConfigError(f"cannot tell which hook {name} has: {'; '.join(inventory.problems)}")
+                raise ConfigError(f"cannot tell which hook {name} has: {'; '.join(map(str, inventory.problems))}")
             raise ConfigError(
                 f"cannot find the links of {name}: not managed by envstart: mnt_start is {hook}",
                 hint=remedies.set_hook(name, "BACKEND", is_jail=record.is_jail),
@@ -65,11 +65,8 @@ def skeletons(workdir: str) -> list[str]:
 
     For VMs, and by other tools that put hooks there, ``bhyve-system-default`` and ``jail-system-default``.
     """
-    try:
-        names = sorted(os.listdir(f"{workdir}/share"))
-    except OSError:
-        return []
-    return [f"{workdir}/share/{name}" for name in names if name.endswith(("-system-skel", "-system-default"))]
+    skeletons = [name for name in names_in(f"{workdir}/share") if name.endswith(("-system-skel", "-system-default"))]
+    return [f"{workdir}/share/{name}" for name in skeletons]
 
 
 async def lacking(host: Host, systems: Sequence[str]) -> dict[str, list[str]]:

@@ -52,7 +52,7 @@ def everything(host: Host, inventory: Inventory, names: Sequence[str], level: st
     starting = {each for each in idle if each.starting()}
     rows += [row for row in of_idle(host, idle) if _counts_at_once(row) or row.monitored not in starting]
     if not names or not inventory.complete:
-        rows += [Row(None, None, Observation(monitored.INVENTORY, problem)) for problem in inventory.problems]
+        rows += [Row(None, None, Observation(monitored.INVENTORY, str(problem))) for problem in inventory.problems]
     return rows if names else rows + of_unknown(host, inventory)
 
 

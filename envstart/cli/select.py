@@ -52,9 +52,10 @@ def _in_workdir(options: argparse.Namespace, report: Report) -> Environment:
     """Return the directories as CBSD's row has them, which may know them better than their usual names."""
     (workdir,) = inventory.workdirs([options.workdir])
     usual, host = in_workdir(options.name, workdir), Host(report)
-    record, complete = host.complete(inventory.find(host, workdir, usual.name))
+    listing: Inventory = host.complete(inventory.read_files(host, workdir))
+    record = listing.get(usual.name)
     if record is None:
-        if complete:
+        if listing.complete:
             report.warn(f"CBSD knows no {usual.name} in {workdir}")
         return usual
     if record.backend not in ("", options.backend):
@@ -98,7 +99,7 @@ def inventories(options: argparse.Namespace, host: Host) -> list[Inventory]:
     for name in options.names:
         # All can be none.
         if name != "*" and not any(listing.chosen([name]) for listing in listings):
-            problems = "; ".join(problem for listing in listings for problem in listing.problems)
+            problems = "; ".join(str(problem) for listing in listings for problem in listing.problems)
             places = ", ".join(listing.workdir for listing in listings)
             hint = f"give -j NAME with the backend {name}" if name in registry.NAMES else ""
             wrong = f"cannot find jail or VM {name} in {places}{': ' + problems if problems else ''}"
@@ -110,7 +111,7 @@ def warn_of_problems(report: Report, listings: Sequence[Inventory]) -> int:
     """Say what could not be read; EX_TEMPFAIL if CBSD can know of more jails and VMs than those listed."""
     for listing in listings:
         for problem in listing.problems:
-            report.warn(problem)
+            report.warn(str(problem))
     return os.EX_OK if all(listing.complete for listing in listings) else os.EX_TEMPFAIL
 
 

@@ -75,7 +75,7 @@ def look_up(host: Host, environment: Environment) -> EnvironmentRecord | None:
         return registered
     recorded = load_record(environment, host.report)
     if recorded is None:
-        why = (registered.problem if registered else "") or "; ".join(listed.problems)
+        why = (registered.problem if registered else "") or "; ".join(map(str, listed.problems))
         raise ConfigError(f"cannot tell what to do for {environment.name}: {why}")
     by_record = EnvironmentRecord.given(recorded.environment, recorded.backend)
     variables = dict(os.environ)

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from envstart.errors import DeadlineExceededError, NoResponseError, reason
+from envstart.errors import DeadlineExceededError, NoResponseError, UnavailableError, reason
 from envstart.system.host import Host
 
 Row = dict[str, Any]
@@ -29,13 +29,13 @@ async def find(host: Host, workdir: str, name: str) -> tuple[Row | None, bool]:
     """Return CBSD's row of a jail or VM, None if it has none, and whether its database could be read."""
     try:
         rows = await host.call_with_timeout(read, workdir, timeout=TIMEOUT)
-    except (NoResponseError, DeadlineExceededError, OSError, ValueError):
+    except (NoResponseError, DeadlineExceededError, UnavailableError, OSError):
         return None, False
     return next((row for row in rows if row["jname"] == name), None), True
 
 
 def read(workdir: str) -> list[Row]:
-    """Return the rows of CBSD's database, by COLUMNS; PermissionError, ValueError with the reason. May hang."""
+    """Return the rows of CBSD's database, by COLUMNS; PermissionError, UnavailableError. May hang."""
     from urllib.parse import quote
 
     path = f"{workdir}{DATABASE}"
@@ -44,17 +44,19 @@ def read(workdir: str) -> list[Row]:
     except ImportError:
         # FreeBSD's package of Python comes without it (lang/python311: DISABLED_EXTENSIONS).
         package = "py{}{}-sqlite3".format(*sys.version_info)
-        raise ValueError(f"cannot read {path}: {sys.executable} has no sqlite3; pkg install {package}") from None
+        failure = f"cannot read {path}: {sys.executable} has no sqlite3"
+        raise UnavailableError(failure, hint=f"pkg install {package}") from None
     real = os.path.realpath(path)
     try:
         # sqlite3 does not say why it cannot.
         os.close(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except FileNotFoundError:
-        raise ValueError(f"cannot read {path}: there is no such file; is this the workdir of CBSD?") from None
+        failure = f"cannot read {path}: there is no such file"
+        raise UnavailableError(failure, hint="is this the workdir of CBSD?") from None
     except PermissionError:
         raise
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {reason(error)}") from None
+        raise UnavailableError(f"cannot read {path}: {reason(error)}") from None
     last = ""
     # Without the right to write beside it, a database with a write-ahead log can only be read as it lies there.
     for mode in ("mode=ro", "mode=ro&immutable=1"):
@@ -69,7 +71,7 @@ def read(workdir: str) -> list[Row]:
             last = str(error)
             if "readonly" not in last and "unable to open" not in last:
                 break
-    raise ValueError(f"cannot read {path}: {last}")
+    raise UnavailableError(f"cannot read {path}: {last}")
 
 
 def _rows(connection: Any) -> list[Row]:
@@ -78,7 +80,7 @@ def _rows(connection: Any) -> list[Row]:
 
     present = [name for name in COLUMNS if name in columns("jails")]
     if "jname" not in present:
-        raise ValueError("cannot read CBSD's database: it has no table of jails")
+        raise UnavailableError("cannot read CBSD's database: it has no table of jails")
     # Of a VM the table `bhyve` counts: bset changes it alone (docs/cbsd.md#mnt_start-value).
     machines = {}
     if "mnt_start" in columns("bhyve"):

@@ -408,7 +408,7 @@ def collected(top: Path, data: bytes) -> list[inventory.EnvironmentRecord]:
     written(path, data)
     rows, problems, complete, _ = inventory.collect(str(top))
     assert complete == (not problems)
-    assert all(printable(problem).isprintable() for problem in problems)
+    assert all(printable(message + hint).isprintable() for message, hint in problems)
     # It is only read.
     assert path.read_bytes() == data
     # SQLite itself makes these two beside a database with a write-ahead log.

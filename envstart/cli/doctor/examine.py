@@ -31,14 +31,14 @@ def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) 
     ]
     host.deadline.set(host.deadline.elapsed() + _TIMEOUT)
     findings = [
-        Finding(CRITICAL, HOST, problem, f"look at {inventory.workdir}; envstart knows less until it can be read")
+        Finding(CRITICAL, HOST, str(problem), f"look at {inventory.workdir}; envstart knows less until it can be read")
         for inventory in inventories
         for problem in inventory.problems
     ]
     # One that gave the inventory nothing but a problem has been waited for long enough.
     asked = [inventory for inventory in inventories if inventory.environments or not inventory.problems]
-    looks = dict(zip(asked, host.gather([places.workdir(host, inventory.workdir) for inventory in asked])))
-    alive = {inventory.workdir: look for inventory, look in looks.items() if look is not None}
+    looks = host.gather([places.workdir(host, inventory.workdir) for inventory in asked])
+    alive = {inventory.workdir: look for inventory, look in zip(asked, looks) if look is not None}
     for inventory in asked:
         if inventory.workdir not in alive:
             text = f"{inventory.workdir} does not answer: nothing below it is looked at"
