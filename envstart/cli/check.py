@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from envstart import lifecycle
 from envstart.cbsd import survey
-from envstart.cbsd.monitored import Monitored, Record, Row
+from envstart.cbsd.monitored import Monitored, Record
 from envstart.cli import output, select
 from envstart.cli.arguments import EITHER, Verbs, add_verb
-from envstart.engine.plan import Plan
 from envstart.errors import EnvstartError
 from envstart.paths import path_digest
 from envstart.steps import observe
@@ -46,7 +45,7 @@ def add_parsers(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> int:
     """Check all jails and VMs, or those that the command line names."""
-    return look(options, report, select.plans_if_given(options, report))
+    return look(options, report, select.given(options, report))
 
 
 def guarded(report: Report, argv: Sequence[str], body: Callable[[], int]) -> int:
@@ -78,15 +77,15 @@ class Outcome:
         return output.worst(self.records)
 
 
-def look(options: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
-    """Check all jails and VMs, those that are named, or those of ``plans``."""
+def look(options: argparse.Namespace, report: Report, given: Sequence[Monitored] | None) -> int:
+    """Check all jails and VMs, those that CBSD knows by these names, or those that are ``given``."""
     host = select.machine(report)
-    lock, other = host.complete(_alone(host)) if plans is None else (None, "")
+    lock, other = host.complete(_alone(host)) if given is None else (None, "")
     if other:
         return _left_to(other, options, report)
     began = time.monotonic()
     try:
-        outcome = _of_plans(host, plans, options.level) if plans is not None else _of_all(options, host)
+        outcome = _of_given(host, given, options.level) if given is not None else _of_all(options, host)
     except EnvstartError as error:
         if error.status <= lifecycle.SIGNALLED:
             _metrics(options, report, [output.no_answer(str(error))], time.monotonic() - began)
@@ -98,9 +97,7 @@ def look(options: argparse.Namespace, report: Report, plans: Sequence[Plan] | No
     if lock is not None:
         # A reader can take its time.
         os.close(lock)
-    status = output.SEVERITY[outcome.level]
-    if options.nagios and outcome.reason:
-        status = _UNKNOWN
+    status = _UNKNOWN if options.nagios and outcome.reason else output.SEVERITY[outcome.level]
     try:
         if told:
             _tell(options, report, outcome, seconds)
@@ -108,20 +105,17 @@ def look(options: argparse.Namespace, report: Report, plans: Sequence[Plan] | No
         report.fail(error)
         if options.changed:
             # Nobody has read it: the next one tells it again.
-            _forget(options)
+            with contextlib.suppress(EnvstartError, OSError):
+                os.unlink(_last(options))
         # What nobody could read was not told; what is critical stays that.
-        return output.SEVERITY[outcome.level] if outcome.level == "critical" else _UNKNOWN
+        return status if outcome.level == "critical" else _UNKNOWN
     return status
 
 
-def _of_plans(host: Host, plans: Sequence[Plan], level: str) -> Outcome:
-    environments = [Monitored.given(plan) for plan in plans]
-    records = [row.record(_workdir(row)) for row in survey.running(host, environments, level)]
-    return Outcome(records, output.count(len(plans), "jail"))
-
-
-def _workdir(row: Row) -> str:
-    return row.monitored.record.workdir if row.monitored else ""
+def _of_given(host: Host, given: Sequence[Monitored], level: str) -> Outcome:
+    rows = survey.running(host, given, level)
+    records = [row.record(row.monitored.record.workdir if row.monitored else "") for row in rows]
+    return Outcome(records, output.count(len(given), "jail"))
 
 
 def _of_all(options: argparse.Namespace, host: Host) -> Outcome:
@@ -191,11 +185,6 @@ def _differs(options: argparse.Namespace, report: Report, records: Sequence[Reco
     except EnvstartError as error:
         report.warn(str(error))
         return output.worst(records) != "ok"
-
-
-def _forget(options: argparse.Namespace) -> None:
-    with contextlib.suppress(EnvstartError, OSError):
-        os.unlink(_last(options))
 
 
 def _tell(options: argparse.Namespace, report: Report, outcome: Outcome, seconds: float) -> None:

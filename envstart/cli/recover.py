@@ -47,35 +47,40 @@ def add_parsers(verbs: Verbs) -> None:
 def run(options: argparse.Namespace, report: Report) -> int:
     """Unmount what does not answer or is broken, and, with --remount, start again; with --preempt take over."""
     if not options.preempt:
-        return _recover_all(options, report, select.plans_if_given(options, report, "stop"))
+        return _recover_all(options, report, select.given(options, report, "stop"))
     if not select.is_given(options):
         raise UsageError("cannot tell which volume to take over: give the backend, and -w and -j")
     options.verb = "start"
     return start.run(options, report, takeover=True)
 
 
-def _recover_all(options: argparse.Namespace, report: Report, plans: Sequence[Plan] | None) -> int:
+def _recover_all(options: argparse.Namespace, report: Report, given: Sequence[Monitored] | None) -> int:
     host = select.machine(report)
-    status = os.EX_OK
-    if plans is None:
+    status, environments = os.EX_OK, given or []
+    for each in environments:
+        each.record.running = host.complete(guests.runs(host, each.record.name))
+    if given is None:
         listings = select.inventories(options, host)
         status = select.warn_of_problems(report, listings)
         planner = stopping.planner(host)
         environments = [each for listing in listings for each in monitored.chosen(listing, options.names, planner)]
-    else:
-        environments = [Monitored.given(plan) for plan in plans]
-        for watched in environments:
-            watched.record.running = host.complete(guests.runs(host, watched.record.name))
     words = (NO_ANSWER, BROKEN, *((NOT_MOUNTED, NOT_READY) if options.remount and options.names else ()))
     rows = survey.running(host, environments, "read")
     broken = by_environment([row for row in rows if row.state.status in words])
     status = max(status, select.warn_of_unplanned(report, rows))
     for line in _not_for_recover(host, environments, rows, words):
         write(1, f"# {line}\n")
-    return max([status, *(_recover(options, report, watched, own) for watched, own in broken.items())])
+    for watched, own in broken.items():
+        try:
+            _recover(options, report, watched, own)
+        except EnvstartError as error:
+            report.fail(error)
+            status = max(status, error.status)
+    return status
 
 
-def _recover(options: argparse.Namespace, report: Report, watched: Monitored, broken: list[Row]) -> int:
+def _recover(options: argparse.Namespace, report: Report, watched: Monitored, broken: list[Row]) -> None:
+    """Recover one jail or VM, or say how."""
     plan = watched.plan
     assert plan is not None
     report.about(plan.environment.name, plan.config[common.LOG_FACILITY])
@@ -84,12 +89,8 @@ def _recover(options: argparse.Namespace, report: Report, watched: Monitored, br
     order = [step for group in reversed(stages(plan.steps)) for step in group]
     states = {row.step: row.state for row in broken if row.state.status in (NO_ANSWER, BROKEN)}
     steps = [step for step in order if isinstance(step, Mount) and step in states]
-    try:
-        # All are asked before one is touched.
-        lines = host.gather([recovery.lines(step, host) for step in steps])
-    except EnvstartError as error:
-        report.fail(error)
-        return error.status
+    # All are asked before one is touched.
+    lines = host.gather([recovery.lines(step, host) for step in steps])
     told: set[tuple[str, ...]] = set()
     for step, argvs in zip(steps, lines):
         write(1, f"# {plan.environment.name}: {step.name}: {states[step]}\n")
@@ -99,25 +100,20 @@ def _recover(options: argparse.Namespace, report: Report, watched: Monitored, br
     if options.remount:
         write(1, remedies.of_subject(plan.subject, "start") + "\n")
     if options.dry_run:
-        return os.EX_OK
-    try:
-        users = "it runs" if watched.record.running else host.complete(_users(host, plan, steps))
-        if users and not options.running:
-            by_force = remedies.of_subject(plan.subject, "recover", "--running")
-            raise TemporaryError(
-                f"cannot recover {plan.environment.name}: {users}, and would write to this host's own disk below the "
-                "mount point from then on",
-                hint=f"stop it first, or: {by_force}",
-            )
-        lifecycle.only_root("recover", plan.environment.name, host)
-        recovery.recover_all(plan, host, steps)
-        if options.remount:
-            # As strictly as any start: what was taken away is not mounted by a record.
-            lifecycle.act("start", lifecycle.load(plan.backend, plan.environment, options.config), Host(report))
-    except EnvstartError as error:
-        report.fail(error)
-        return error.status
-    return os.EX_OK
+        return
+    users = "it runs" if watched.record.running else host.complete(_users(host, plan, steps))
+    if users and not options.running:
+        by_force = remedies.of_subject(plan.subject, "recover", "--running")
+        raise TemporaryError(
+            f"cannot recover {plan.environment.name}: {users}, and would write to this host's own disk below the "
+            "mount point from then on",
+            hint=f"stop it first, or: {by_force}",
+        )
+    lifecycle.only_root("recover", plan.environment.name, host)
+    recovery.recover_all(plan, host, steps)
+    if options.remount:
+        # As strictly as any start: what was taken away is not mounted by a record.
+        lifecycle.act("start", lifecycle.load(plan.backend, plan.environment, options.config), Host(report))
 
 
 async def _users(host: Host, plan: Plan, steps: Sequence[Mount]) -> str:
@@ -163,11 +159,9 @@ def _advice(row: Row) -> str:
     workdirs = [record.workdir] if record.workdir else []
     doctor = remedies.known("doctor", [record.name], workdirs)
     if word in (plan.NOT_MOUNTED, plan.NOT_READY):
-        if not workdirs:
-            return remedies.of_subject(
-                row.monitored.plan.subject if row.monitored.plan else None, "recover", "--remount"
-            )
-        return remedies.known("recover", [record.name], workdirs, "--remount")
+        if workdirs:
+            return remedies.known("recover", [record.name], workdirs, "--remount")
+        return remedies.of_subject(row.monitored.plan.subject if row.monitored.plan else None, "recover", "--remount")
     return {
         plan.STACKED: f"umount what lies on it, as in: {unmount}",
         plan.WRONG_SOURCE: f"{unmount}, or correct the configuration",

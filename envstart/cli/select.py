@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from envstart import lifecycle
 from envstart.cbsd import inventory
 from envstart.cbsd.inventory import Inventory
-from envstart.cbsd.monitored import CONFIGURATION, Row
+from envstart.cbsd.monitored import CONFIGURATION, Monitored, Row
 from envstart.config import list_file
 from envstart.engine import registry
 from envstart.engine.plan import Plan
@@ -24,14 +24,18 @@ _TIMEOUT = 600.0
 
 def environments(options: argparse.Namespace, report: Report) -> list[Environment]:
     """Return those that the command line names by workdir, by directories or by a list; UsageError if by none."""
-    given = {"-w": options.workdir, "-l": options.list, "-d and -s": options.data or options.system}
-    ways = [way for way, value in given.items() if value is not None]
+    values = {"-w": options.workdir, "-l": options.list, "-d and -s": options.data or options.system}
+    ways = [way for way, value in values.items() if value is not None]
     if ways[1:]:
         raise UsageError(f"cannot tell which jail or VM is meant: {ways[0]} excludes {ways[1]}", hint="leave one out")
     if not ways:
         raise UsageError("cannot tell which jail or VM is meant: give -w and -j, or -l, or -d, -s and -j")
     if options.list:
-        return _in_list(options.list, options.name)
+        environments = list_file.environments(options.list)
+        listed = [each for each in environments if options.name in (None, "", each.name)]
+        if options.name and not listed:
+            raise UsageError(f"cannot find {options.name} in {options.list}")
+        return listed
     if not options.name:
         raise UsageError("cannot tell which jail or VM is meant: give -j NAME")
     if options.workdir:
@@ -39,13 +43,6 @@ def environments(options: argparse.Namespace, report: Report) -> list[Environmen
     if not (options.data and options.system):
         raise UsageError("cannot do without -d and -s", hint="or give -w")
     return [Environment(options.name, options.data, options.system, options.fstab, options.rcconf)]
-
-
-def _in_list(path: str, name: str | None) -> list[Environment]:
-    listed = [environment for environment in list_file.environments(path) if name in (None, "", environment.name)]
-    if name and not listed:
-        raise UsageError(f"cannot find {name} in {path}")
-    return listed
 
 
 def _in_workdir(options: argparse.Namespace, report: Report) -> Environment:
@@ -71,9 +68,9 @@ def plans(options: argparse.Namespace, report: Report, verb: str = "start") -> l
     ]
 
 
-def plans_if_given(options: argparse.Namespace, report: Report, verb: str = "start") -> list[Plan] | None:
-    """Return the plans of those that the command line names (is_given); None where CBSD is to tell which there are."""
-    return plans(options, report, verb) if is_given(options) else None
+def given(options: argparse.Namespace, report: Report, verb: str = "start") -> list[Monitored] | None:
+    """Return those that the command line names (is_given), planned; None where CBSD is to tell which there are."""
+    return [Monitored.given(plan) for plan in plans(options, report, verb)] if is_given(options) else None
 
 
 def is_given(options: argparse.Namespace) -> bool:
@@ -118,8 +115,8 @@ def warn_of_problems(report: Report, listings: Sequence[Inventory]) -> int:
 def warn_of_unplanned(report: Report, rows: Sequence[Row]) -> int:
     """Say for which jails and VMs nothing can be done; EX_CONFIG if there are any."""
     unplanned = [row.monitored for row in rows if row.state.status == CONFIGURATION and row.monitored is not None]
-    for watched in unplanned:
-        report.warn(f"{watched.record.name}: {watched.error}")
+    for each in unplanned:
+        report.warn(f"{each.record.name}: {each.error}")
     return os.EX_CONFIG if unplanned else os.EX_OK
 
 

@@ -14,7 +14,7 @@ from envstart.cli import output, select
 from envstart.cli.arguments import EITHER, JSON, Verbs, add_verb
 from envstart.config import remedies
 from envstart.engine import plan
-from envstart.engine.plan import Observation, Plan
+from envstart.engine.plan import Observation
 from envstart.system.host import Host
 from envstart.system.log import Report, tell
 
@@ -28,8 +28,8 @@ def add_parsers(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> int:
     """Print the state of all jails and VMs, or of those that the command line names; 1 if any is not well."""
-    plans = select.plans_if_given(options, report)
-    return _all(options, report) if plans is None else _given(options, report, plans)
+    given = select.given(options, report)
+    return _all(options, report) if given is None else _given(options, report, given)
 
 
 @dataclass
@@ -45,25 +45,17 @@ class Group:
     active: bool = False
 
     @property
-    def running(self) -> bool:
-        """Tell whether it runs."""
-        return self.record is not None and self.record.running
-
-    @property
     def well(self) -> bool:
         """Tell whether all is there while it runs, and nothing when it does not."""
-        return all(record["level"] in (("ok", "warning") if self.active else ("ok",)) for record in self.records)
+        return all(record["level"] in ("ok", "warning" if self.active else "") for record in self.records)
 
     def plain(self) -> Record:
         """Return the values for JSON, whose keys are stable."""
-        record = self.record
+        own = self.record
         return {
-            "environment": record.name if record else "",
-            "workdir": record.workdir if record else "",
-            "emulator": record.emulator if record else "",
-            "backend": record.backend if record else "",
-            "registered": bool(record and record.registered),
-            "running": self.running,
+            "environment": own.name if own else "",
+            **{key: getattr(own, key, "") for key in ("workdir", "emulator", "backend")},
+            **{key: getattr(own, key, False) for key in ("registered", "running")},
             "well": self.well,
             "links_lacking": list(self.lacking),
             "directories": self.records,
@@ -84,9 +76,8 @@ class Group:
         return text
 
 
-def _given(options: argparse.Namespace, report: Report, plans: Sequence[Plan]) -> int:
-    host = Host(report)
-    records = [row.record() for row in survey.running(host, [Monitored.given(plan) for plan in plans], "read")]
+def _given(options: argparse.Namespace, report: Report, given: Sequence[Monitored]) -> int:
+    records = [row.record() for row in survey.running(Host(report), given, "read")]
     if options.json:
         output.document(report, directories=records)
     else:
