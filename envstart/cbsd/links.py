@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from envstart.cbsd.inventory import EnvironmentRecord, Inventory, names_in
 from envstart.config import remedies
@@ -99,19 +99,11 @@ def missing(system: str) -> list[str]:
     return [directory for directory in PROGRAMS if not os.access(f"{system}/{directory}/{LINK}", os.X_OK)]
 
 
-def put(host: Host, system: str) -> list[str]:
-    """Make the links below ``system``; return those that were not there before. EnvstartError."""
-    return _act(host, filesystem.put_links, system, programs())
-
-
-def take(host: Host, system: str) -> list[str]:
-    """Remove our links below ``system``; return those that were there. EnvstartError."""
-    return _act(host, filesystem.take_links, system, PROGRAMS)
-
-
-def _act(host: Host, function: Callable[..., list[str]], system: str, links: dict[str, str]) -> list[str]:
+def change(host: Host, verb: str, system: str) -> list[str]:
+    """Make (install) or remove our links below ``system``; return those that this has changed. EnvstartError."""
+    act, links = (filesystem.put_links, programs()) if verb == "install" else (filesystem.take_links, PROGRAMS)
     try:
-        paths: list[str] = host.complete(host.call_with_timeout(function, system, links, LINK, timeout=_CHANGE_TIMEOUT))
+        paths: list[str] = host.complete(host.call_with_timeout(act, system, links, LINK, timeout=_CHANGE_TIMEOUT))
         return paths
     except (NoResponseError, DeadlineExceededError) as error:
         raise NoResponseError(f"cannot use {system}: it gives {error}", hint="is its server up?") from None

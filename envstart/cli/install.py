@@ -25,7 +25,6 @@ def add_parsers(verbs: Verbs) -> None:
 def run(options: argparse.Namespace, report: Report) -> int:
     """Make or remove the links, and print each."""
     host = select.machine(report)
-    act = links.put if options.verb == "install" else links.take
     lifecycle.only_root(options.verb, "for " + " ".join(options.names), host)
     listings = select.inventories(options, host)
     status = select.warn_of_problems(report, listings)
@@ -36,7 +35,7 @@ def run(options: argparse.Namespace, report: Report) -> int:
         for system in systems:
             try:
                 _refuse_bare(host, listing, system, options.verb)
-                for link in act(host, system):
+                for link in links.change(host, options.verb, system):
                     write(1, f"{link}\n")
             except EnvstartError as error:
                 report.fail(error)

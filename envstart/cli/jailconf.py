@@ -9,6 +9,7 @@ start finds it; mount.fstab would mount it once more.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
 import ipaddress
 import os
@@ -22,6 +23,7 @@ from envstart.cli.arguments import CONFIG, Verbs, add_verb
 from envstart.config.schema import ALNUM
 from envstart.errors import UsageError
 from envstart.steps.thin_keys import SKELETON
+from envstart.system.files import read_text
 from envstart.system.log import Report, tell
 
 # What needs no quotes in jail.conf(5), and what jail(8) hands to its commands without a shell.
@@ -67,11 +69,8 @@ def _jail_files() -> list[str]:
     """Return the texts of this host's files for jail(8), as far as they can be read."""
     texts = []
     for path in ("/etc/jail.conf", *sorted(glob.glob("/etc/jail.conf.d/*.conf"))):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                texts.append(file.read())
-        except OSError:
-            continue
+        with contextlib.suppress(OSError):
+            texts.append(read_text(path))
     return texts
 
 

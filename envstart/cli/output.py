@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from envstart import __version__
@@ -138,16 +138,12 @@ def replace(path: str, text: str) -> None:
         raise EnvstartError(f"cannot write {path}: {reason(error)}") from None
 
 
-def fingerprint(records: Iterable[Record]) -> str:
-    """Return the problems without what changes at each look (ages, process numbers)."""
+def changed(path: str, records: Sequence[Record]) -> bool:
+    """Tell whether the problems differ from those of the last time; they are kept for the next."""
+    # Without what changes at each look (ages, process numbers).
     keys = ("level", "workdir", "environment", "directory", "point", "state")
     rows = ("\t".join(str(record[key]) for key in keys) for record in records if record["level"] != "ok")
-    return "".join(f"{row}\n" for row in sorted(rows))
-
-
-def changed(path: str, records: Sequence[Record]) -> bool:
-    """Tell whether that differs from what it was the last time; it is kept for the next."""
-    now = fingerprint(records)
+    now = "".join(f"{row}\n" for row in sorted(rows))
     try:
         with open(path, encoding="utf-8") as file:
             before = file.read()

@@ -54,7 +54,7 @@ class Forecast:
         self.acts = self._forwards if verb == "start" else self.backwards
         (self._start if verb == "start" else self._stop)()
         self.error = self.error or next((act.error for act in self._forwards if act.error is not None), None)
-        self.warnings = list(dict.fromkeys(host.warnings))
+        self.warnings = list(dict.fromkeys(host.report.warnings))
 
     def _do(self, act: Act | None, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run something of the run's; an EnvstartError is the act's, or that of all."""
@@ -76,7 +76,7 @@ class Forecast:
         for act in self.acts:
             act.problem = self._do(act, act.step.check(host))
         pending = [act for act in self.acts if act.problem is not None]
-        told = len(host.warnings)
+        told = len(host.report.warnings)
         for act in pending:
             self._do(act, act.step.preflight_remove_stale(host))
         for act in reversed(pending):
@@ -84,7 +84,7 @@ class Forecast:
             self._do(act, act.step.remove_stale(host))
             act.first = host.take()
         # What clearing says is among the lines.
-        del host.warnings[told:]
+        del host.report.warnings[told:]
         for act in pending:
             self._bring(act, [other.step for other in pending])
 
@@ -122,11 +122,11 @@ class Forecast:
                 act.commands = self._commands(act)
             return
         host.take()
-        told = len(host.warnings)
+        told = len(host.report.warnings)
         for act in self.acts:
             self._do(act, act.step.force_unresponsive(host))
             act.first = host.take()
-        del host.warnings[told:]
+        del host.report.warnings[told:]
         for act in self.acts:
             if isinstance(act.step, Mount):
                 self._do(act, act.step.stop(host))

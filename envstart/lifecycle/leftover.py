@@ -6,6 +6,7 @@ below, a device or a session, cannot be known.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from envstart.config import common
@@ -26,10 +27,7 @@ _KINDS = {
     "nullfs": ("nullfs",),
     "gluster": ("nullfs", *_CLIENTS),
     "ceph": ("nullfs", "ceph", *_CLIENTS),
-    "iscsi": _VOLUME,
-    "geli": _VOLUME,
-    "hast": _VOLUME,
-    "rbd": _VOLUME,
+    **dict.fromkeys(("iscsi", "geli", "hast", "rbd"), _VOLUME),
 }
 # Where a thin jail has its own files, below the data directory.
 _SKELETON = "skeleton"
@@ -68,21 +66,15 @@ def plan(host: Host, backend: str, environment: Environment, *, force: bool = Fa
     """Plan to unmount what lies on the directories of a jail or VM, newest first; no steps if nothing does."""
     values = {option.name: option.read(option.default or "", environment.name) for option in common.OPTIONS}
     config = Config(None, {**values, **(common.FORCED if force else {})}, {}, {})
-    points = {"system": environment.system, "fstab": environment.fstab, "data": environment.data}
-    points[_SKELETON] = f"{environment.data}/{_SKELETON}"
+    points = {"system": environment.system, **({"fstab": environment.fstab} if environment.fstab else {})}
+    points |= {"data": environment.data, _SKELETON: f"{environment.data}/{_SKELETON}"}
     table = host.complete(host.mounts())
     steps = []
     for name, point in points.items():
-        stack = _stack(host, point) if point else ()
-        if point and stack and all(is_of(backend, table, entry) for entry in stack):
+        stack: Sequence[Entry] = ()
+        # What lies on something that gives no answer the table does not know by this name.
+        with contextlib.suppress(EnvstartError, OSError):
+            stack = host.complete(host.stack(point))
+        if stack and all(is_of(backend, table, entry) for entry in stack):
             steps.append(Leftover(name, stack[-1], point, backend, environment, config))
     return Plan(backend, environment, config, steps)
-
-
-def _stack(host: Host, point: str) -> Sequence[Entry]:
-    try:
-        stack: Sequence[Entry] = host.complete(host.stack(point))
-    except (EnvstartError, OSError):
-        # What it lies on gives no answer; by this name the table does not know it.
-        return ()
-    return stack

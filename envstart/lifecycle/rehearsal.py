@@ -44,11 +44,6 @@ class Rehearsal(Host):
         # Mount points from which a command of these would have unmounted something, as often as they are here.
         self._unmounted: list[str] = []
 
-    @property
-    def warnings(self) -> list[str]:
-        """Return what a run would have warned of so far."""
-        return self.report.warnings
-
     def take(self) -> list[tuple[str, ...]]:
         """Return the commands so far, and begin anew."""
         commands, self.commands = self.commands, []
