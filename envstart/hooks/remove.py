@@ -26,7 +26,7 @@ from envstart.errors import (
 )
 from envstart.hooks import poststop
 from envstart.hooks.guard import Guard
-from envstart.lifecycle import leftover, stopping
+from envstart.lifecycle import stopping
 from envstart.mounts.table import Entry
 from envstart.paths import is_below
 from envstart.system import process, process_table
@@ -261,7 +261,7 @@ def _attempt(report: Report, subject: Environment) -> int:
         failure = error
     # What the configuration of today does not name can be left of an earlier one.
     host.invalidate()
-    by_table = leftover.plan(host, plan.backend, subject, force=True)
+    by_table = stopping.by_table(host, plan.backend, subject, force=True)
     if by_table.steps:
         if failure is not None:
             report.warn(str(failure))
@@ -283,7 +283,7 @@ def _plan(host: Host, backend: str, subject: Environment) -> Plan:
             raise
         except EnvstartError as error:
             host.report.trace(str(error))
-    return leftover.plan(host, backend, subject, force=True)
+    return stopping.by_table(host, backend, subject, force=True)
 
 
 def _stop_by_cbsd(host: Host, record: EnvironmentRecord) -> None:

@@ -5,7 +5,8 @@ Everything that unmounts plans here (docs/promises.md, 11): a mistake in the con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from envstart.config import common, load
@@ -15,7 +16,23 @@ from envstart.engine.plan import NOT_MOUNTED, UNKNOWN, WRONG_SOURCE, Plan
 from envstart.engine.record import Record
 from envstart.environment import Environment
 from envstart.errors import EnvstartError
+from envstart.mounts.table import Entry, Table
+from envstart.steps.mount import Mount
+from envstart.steps.mount_spec import MountSpec
 from envstart.system.host import Host
+
+_CLIENTS = ("fuse.glusterfs", "fuse.ceph-fuse", "fusefs", "fusefs.glusterf", "fusefs.glusterfs", "fusefs.ceph-fus")
+_VOLUME = ("nullfs", "ufs", "ext4")
+# Kinds (Entry.kind) of the mounts that each backend makes on the directories of a jail or VM.
+_KINDS = {
+    "nfs": ("nfs",),
+    "nullfs": ("nullfs",),
+    "gluster": ("nullfs", *_CLIENTS),
+    "ceph": ("nullfs", "ceph", *_CLIENTS),
+    **dict.fromkeys(("iscsi", "geli", "hast", "rbd"), _VOLUME),
+}
+# Where a thin jail has its own files, below the data directory.
+_SKELETON = "skeleton"
 
 
 def plan(host: Host, backend: str, environment: Environment, path: str | None = None, *, force: bool = False) -> Plan:
@@ -90,18 +107,16 @@ def _by_record(host: Host, recorded: Record | None, changes: Mapping[str, Any]) 
 
 def _by_table(host: Host, backend: str, environment: Environment, error: EnvstartError, *, force: bool) -> Plan:
     """Return a plan by the mount table alone, with a warning; raise ``error`` if nothing is mounted."""
-    from envstart.lifecycle import leftover
-
-    by_table = leftover.plan(host, backend, environment, force=force)
-    if not by_table.steps:
+    leftovers = by_table(host, backend, environment, force=force)
+    if not leftovers.steps:
         raise error
-    points = ", ".join(step.point for step in reversed(by_table.steps))
+    points = ", ".join(step.point for step in reversed(leftovers.steps))
     host.report.warn(str(error))
     host.report.warn(
         f"there is no record of the start; by the mount table alone: unmounting {points}; devices and sessions below "
         "them cannot be known"
     )
-    return by_table
+    return leftovers
 
 
 def _is_of(recorded: Record, configured: Plan) -> bool:
@@ -123,3 +138,50 @@ def _is_mounted(host: Host, plan: Plan) -> bool:
     """Tell whether the mount table has any mount of the plan."""
     states = host.gather([step.observe(host) for step in plan.steps if step.point])
     return any(state.status not in (NOT_MOUNTED, WRONG_SOURCE, UNKNOWN) for state in states)
+
+
+class Leftover(Mount):
+    """Mount on a directory that nothing describes: a stop that fails cannot bring it back."""
+
+    def __init__(
+        self, name: str, entry: Entry, point: str, backend: str, environment: Environment, config: Config
+    ) -> None:
+        """Take the mount as the table has it."""
+        spec = MountSpec(name, entry.kind, (), entry.source, point, config[common.TIMEOUT])
+        super().__init__(spec, environment, config)
+        self._backend = backend
+
+    async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
+        """Tell whether a mount is of a kind that the backend makes."""
+        return _is_made_by(self._backend, table, entry)
+
+    def journal_stop(self, host: Host) -> None:
+        """Leave it unmounted."""
+
+
+def _is_made_by(backend: str, table: Table, entry: Entry) -> bool:
+    """Tell whether a mount is of a kind that the backend makes; with ``backend`` "", that any of them makes."""
+    kinds = _KINDS[backend] if backend else [kind for kinds in _KINDS.values() for kind in kinds]
+    if entry.kind in kinds:
+        return True
+    # A bind mount of Linux has the kind of the file system that it shows, which is mounted elsewhere too.
+    twins = [other for other in table if other.device == entry.device and other.point != entry.point]
+    return "nullfs" in kinds and bool(entry.device) and (entry.root != "/" or bool(twins))
+
+
+def by_table(host: Host, backend: str, environment: Environment, *, force: bool = False) -> Plan:
+    """Plan to unmount what lies on the directories of a jail or VM, newest first; no steps if nothing does."""
+    values = {option.name: option.read(option.default or "", environment.name) for option in common.OPTIONS}
+    config = Config(None, {**values, **(common.FORCED if force else {})}, {}, {})
+    points = {"system": environment.system, **({"fstab": environment.fstab} if environment.fstab else {})}
+    points |= {"data": environment.data, _SKELETON: f"{environment.data}/{_SKELETON}"}
+    table = host.complete(host.mounts())
+    steps = []
+    for name, point in points.items():
+        stack: Sequence[Entry] = ()
+        # What lies on something that gives no answer the table does not know by this name.
+        with contextlib.suppress(EnvstartError, OSError):
+            stack = host.complete(host.stack(point))
+        if stack and all(_is_made_by(backend, table, entry) for entry in stack):
+            steps.append(Leftover(name, stack[-1], point, backend, environment, config))
+    return Plan(backend, environment, config, steps)
