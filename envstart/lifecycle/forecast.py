@@ -104,9 +104,7 @@ class Forecast:
         self._do(act, step.preflight_start(host))
         act.commands += host.take()
         if act.state.status != LOST:
-            start = self._commands(act)
-            self._require(act, start)
-            act.commands += start
+            act.commands += self._required(act)
 
     def _stop(self) -> None:
         """Follow executor.stop()."""
@@ -132,8 +130,7 @@ class Forecast:
                 self._do(act, act.step.stop(host))
                 act.commands = host.take()
             else:
-                act.commands = self._commands(act)
-                self._require(act, act.commands)
+                act.commands = self._required(act)
 
     def _commands(self, act: Act) -> Commands:
         """Return the commands of a step; none where they cannot be told."""
@@ -141,12 +138,15 @@ class Forecast:
             return list(self._host.complete(act.step.commands(self._host, self.verb)))
         return []
 
-    def _require(self, act: Act, commands: Sequence[tuple[str, ...]]) -> None:
+    def _required(self, act: Act) -> Commands:
+        """Return the commands of a step, whose programs must be there."""
+        commands = self._commands(act)
         for argv in commands:
             try:
                 self._host.require(argv[0])
             except UnavailableError as error:
                 act.error = act.error or error
+        return commands
 
 
 async def _check_lock_directory() -> None:

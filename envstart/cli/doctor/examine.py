@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from envstart import lifecycle
 from envstart.cbsd import survey
 from envstart.cbsd.inventory import EnvironmentRecord, Inventory
-from envstart.cli.doctor import finding, hooks, machine, places, servers, sources
+from envstart.cli.doctor import finding, hooks, machine, places, servers
 from envstart.cli.doctor.finding import CRITICAL, HOST, NOTE, WARNING, Context, Finding, Subject
 from envstart.config import remedies
 from envstart.errors import EnvstartError
@@ -56,7 +56,7 @@ def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) 
     context = Context(inventories, subjects, mounts)
     for workdir, look in alive.items():
         findings += places.of_workdir(workdir, look, context)
-    parts = (machine, hooks, places, servers, sources)
+    parts = (machine, hooks, places, servers)
     checks = [finding.guarded(context, what, check) for part in parts for what, check in part.checks(host, context)]
     for answer in host.gather(checks):
         findings += answer

@@ -33,11 +33,6 @@ class Server(NamedTuple):
     options: tuple[str, ...]
     others: bool
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Return the kinds of address that the options allow."""
-        return nfs_failure.kinds(self.options)
-
 
 def checks(host: Host, context: Context) -> Checks:
     """Return a check for each server."""
@@ -99,7 +94,7 @@ async def _name(host: Host, server: Server, users: Sequence[str]) -> Finding | N
 async def _port(host: Host, server: Server, users: Sequence[str]) -> Finding | None:
     try:
         asking = network.null_call if server.nfs else network.connect
-        version_and_kinds = (int(server.nfs), list(server.kinds)) if server.nfs else ()
+        version_and_kinds = (int(server.nfs), list(nfs_failure.kinds(server.options))) if server.nfs else ()
         arguments = (server.name, server.port, *version_and_kinds, _CONNECTING)
         answer = await host.call_with_timeout(asking, *arguments, timeout=_CONNECTING + _SPARE)
     except (NoResponseError, DeadlineExceededError) as error:

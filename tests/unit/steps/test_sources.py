@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from stubs import planned
 
-from envstart.cli.doctor.sources import fstab_points
+from envstart.cli.doctor.places import fstab_points
 from envstart.errors import ConfigError
 from envstart.mounts.table import Entry, Table
 
