@@ -46,16 +46,12 @@ class EnvironmentRecord:
         self.running = bool(self.jid)
         self.environment: Environment | None = None
         self.problem = ""
-        data = row["data"]
+        data = os.path.join(workdir, row["data"] or f"jails-data/{self.name}-data")
+        # CBSD hands a VM no -f (docs/cbsd.md#arguments).
+        fstab = f"{workdir}/jails-fstab/{self.name}" if self.is_jail else None
+        system, rcconf = f"{workdir}/jails-system/{self.name}", f"{workdir}/jails-rcconf"
         try:
-            # CBSD hands a VM no -f (docs/cbsd.md#arguments).
-            self.environment = Environment(
-                self.name,
-                os.path.join(workdir, data or f"jails-data/{self.name}-data"),
-                f"{workdir}/jails-system/{self.name}",
-                f"{workdir}/jails-fstab/{self.name}" if self.is_jail else None,
-                f"{workdir}/jails-rcconf",
-            )
+            self.environment = Environment(self.name, data, system, fstab, rcconf)
         except UsageError as error:
             self.problem = str(error)
 
@@ -67,10 +63,8 @@ class EnvironmentRecord:
     @classmethod
     def given(cls, environment: Environment, backend: str) -> EnvironmentRecord:
         """Return what somebody has named by its directories, and wants to be there."""
-        record = cls(
-            environment.workdir or "", {**COLUMNS, "jname": environment.name, "backend": backend, "registered": True}
-        )
-        record.environment, record.problem, record.running = environment, "", True
+        record = cls.removed(environment.workdir or "", environment.name, backend)
+        record.environment, record.problem, record.registered, record.running = environment, "", True, True
         return record
 
     @property
@@ -181,18 +175,11 @@ async def _alive(host: Host) -> tuple[frozenset[str] | None, frozenset[str] | No
     except EnvstartError as error:
         host.report.warn(f"{error}; what runs is taken from CBSD's database")
         jails = None
-    try:
-        machines = frozenset(os.listdir("/dev/vmm"))
-    except OSError:
-        # The module is not loaded.
-        machines = frozenset()
-    return jails, machines
+    # It is missing while the module is not loaded.
+    return jails, frozenset(names_in("/dev/vmm"))
 
 
-# In a child, because the workdir itself can be on a dead server.
-
-
-# Messages, each with its hint.
+# In a child, because the workdir itself can be on a dead server; messages are given with their hints.
 Problems = list[tuple[str, str]]
 
 
@@ -240,9 +227,7 @@ def _unregistered(workdir: str, problems: Problems) -> list[Row]:
     """Return rows of what was taken out of the database, and left its values in a file."""
     directory = f"{workdir}/jails-rcconf"
     rows = []
-    for name in names_in(directory):
-        if not name.startswith("rc.conf_"):
-            continue
+    for name in (name for name in names_in(directory) if name.startswith("rc.conf_")):
         try:
             descriptor = probe.open_regular(f"{directory}/{name}", follow=True)
             with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:

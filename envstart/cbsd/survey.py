@@ -177,8 +177,7 @@ def of_unknown(host: Host, inventory: Inventory, grace: float = monitored.GRACE)
     recorded = _recorded(host, inventory, known)
     rows = []
     for name in dict.fromkeys((*recorded, *mounts)):
-        candidate, own = recorded.get(name), mounts.get(name, {})
-        rows += _of_unknown(host, inventory.workdir, name, mounts=own, recorded=candidate, grace=grace)
+        rows += _of_unknown(host, inventory.workdir, name, mounts.get(name, {}), recorded.get(name), grace)
     return rows
 
 
@@ -197,7 +196,7 @@ def _recorded(host: Host, inventory: Inventory, known: set[str]) -> dict[str, Mo
 
 
 def _of_unknown(
-    host: Host, workdir: str, name: str, *, mounts: dict[str, str], recorded: Monitored | None, grace: float
+    host: Host, workdir: str, name: str, mounts: dict[str, str], recorded: Monitored | None, grace: float
 ) -> list[Row]:
     """Return the ``mounts`` with the step that made them.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from envstart.cbsd.inventory import EnvironmentRecord, Inventory
@@ -61,6 +61,15 @@ class Context(NamedTuple):
     def fstypes(self) -> set[str]:
         """Return the kinds of all steps of all plans."""
         return {step.fstype for subject in self.subjects for step in subject.plan.steps}
+
+
+def users(context: Context, needs: Callable[[Subject], Iterable[str]]) -> dict[str, list[str]]:
+    """Return all that jails and VMs need of something, each with the names of those that do."""
+    names: dict[str, list[str]] = {}
+    for subject in context.subjects:
+        for need in sorted(set(needs(subject))):
+            names.setdefault(need, []).append(subject.name)
+    return names
 
 
 def see_check(workdirs: Sequence[str]) -> str:

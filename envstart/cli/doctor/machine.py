@@ -84,7 +84,7 @@ def checks(host: Host, context: Context) -> Checks:
     yield "the kernel", _kernel(host, context)
     for fstype in sorted(context.fstypes() & set(_MODULES)):
         yield "kernel modules", _module(host, *_MODULES[fstype])
-    for name, users in _services(context).items():
+    for name, users in finding.users(context, _services).items():
         yield f"the service {name}", _service(host, name, users)
     yield "the clock", _clock(host)
     yield "locks of NFS", _locks(context)
@@ -185,16 +185,8 @@ async def _module(host: Host, name: str, file: str) -> Check:
         yield Finding(CRITICAL, HOST, text, "install the kernel with its modules")
 
 
-def _services(context: Context) -> dict[str, list[str]]:
-    """Return the services that must run, each with the jails and VMs that need it."""
-    needed: dict[str, list[str]] = {}
-    for subject in context.subjects:
-        for name in sorted(set(_services_of(subject))):
-            needed.setdefault(name, []).append(subject.name)
-    return needed
-
-
-def _services_of(subject: finding.Subject) -> Iterator[str]:
+def _services(subject: finding.Subject) -> Iterator[str]:
+    """Return the services that must run."""
     for step in subject.plan.steps:
         options: tuple[str, ...] = getattr(step, "options", ())
         if step.fstype == "iscsi" and not subject.plan.config[iscsi_keys.ISCSI_START_DAEMON]:

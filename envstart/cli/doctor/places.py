@@ -45,13 +45,10 @@ def checks(host: Host, context: Context) -> Checks:
         yield pkg_locking.HOST_CONF, _pkg(host)
     for group in _groups(host, context).values():
         yield "system directories", _look_at(host, group)
-    users: dict[str, list[str]] = {}
     for subject in context.subjects:
-        for path in _used(subject):
-            users.setdefault(path, []).append(subject.name)
         yield "what must be mounted", _required(host, subject)
         yield "what is mounted in sources", _unshown(host, subject)
-    if users:
+    if users := finding.users(context, _used):
         yield sources.FSTAB, _unmounted(host, users)
 
 
@@ -60,11 +57,10 @@ def checks(host: Host, context: Context) -> Checks:
 
 async def workdir(host: Host, path: str) -> dict[str, str] | None:
     """Return what CBSD's files at the top of a workdir say; None if it does not answer."""
-    try:
+    with contextlib.suppress(EnvstartError, OSError):
         look: dict[str, str] = await host.call_with_timeout(look_at_workdir, path, timeout=_TIMEOUT)
-    except (EnvstartError, OSError):
-        return None
-    return look
+        return look
+    return None
 
 
 def look_at_workdir(path: str) -> dict[str, str]:
