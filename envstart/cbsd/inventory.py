@@ -199,8 +199,11 @@ def collect(workdir: str) -> tuple[list[Row], Problems, bool, str]:
     for row in _unregistered(workdir, problems):
         rows.setdefault(row["jname"], row)
     if not complete:
+        # The hook is that of the one backend that has a configuration.
+        configured = [name for name in registry.NAMES if load.find(name, workdir)]
+        hook = f"env_start_{configured[0]}" if len(configured) == 1 else ""
         for name in (name for name in names_in(f"{workdir}/jails-system") if not name.startswith(".")):
-            rows.setdefault(name, {**COLUMNS, "jname": name, "registered": True, "mnt_start": _only_hook(workdir)})
+            rows.setdefault(name, {**COLUMNS, "jname": name, "registered": True, "mnt_start": hook})
     for row in rows.values():
         row["backend"] = backend_of(row["mnt_start"])
     return list(rows.values()), problems, complete, os.path.realpath(workdir)
@@ -243,9 +246,3 @@ def _unregistered(workdir: str, problems: Problems) -> list[Row]:
         # It does not run, whatever it did when it was written down.
         rows.append(clean({**values, "jid": 0}, registered=False))
     return rows
-
-
-def _only_hook(workdir: str) -> str:
-    """Return, without the database, the hook of the one backend that has a configuration."""
-    configured = [name for name in registry.NAMES if load.find(name, workdir)]
-    return f"env_start_{configured[0]}" if len(configured) == 1 else ""

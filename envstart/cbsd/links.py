@@ -40,23 +40,20 @@ def programs() -> dict[str, str]:
         paths = {name: f"{directory}/{program}" for name, program in PROGRAMS.items()}
         if all(os.access(path, os.X_OK) for path in paths.values()):
             return paths
-    raise UnavailableError(
-        "cannot find env_poststop and env_remove beside the hooks or this command", hint="install envstart anew"
-    )
+    failure = "cannot find env_poststop and env_remove beside the hooks or this command"
+    raise UnavailableError(failure, hint="install envstart anew")
 
 
 def chosen(inventory: Inventory, names: Sequence[str]) -> list[EnvironmentRecord]:
     """Return the jails and VMs that are meant; ConfigError if one of them has no hook of ours."""
     records = inventory.chosen(names)
     for record in records:
-        name, hook = record.name, record.hook or "not set"
+        if not record.backend and not inventory.complete:
+            raise ConfigError(f"cannot tell which hook {record.name} has: {'; '.join(map(str, inventory.problems))}")
         if not record.backend:
-            if not inventory.complete:
-                raise ConfigError(f"cannot tell which hook {name} has: {'; '.join(map(str, inventory.problems))}")
-            raise ConfigError(
-                f"cannot find the links of {name}: not managed by envstart: mnt_start is {hook}",
-                hint=remedies.set_hook(name, "BACKEND", is_jail=record.is_jail),
-            )
+            failure = f"cannot find the links of {record.name}: not managed by envstart"
+            hint = remedies.set_hook(record.name, "BACKEND", is_jail=record.is_jail)
+            raise ConfigError(f"{failure}: mnt_start is {record.hook or 'not set'}", hint=hint)
     return records
 
 

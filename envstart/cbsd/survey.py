@@ -30,12 +30,11 @@ _SYSTEM_TIMEOUT = 3.0
 
 def running(host: Host, environments: Sequence[Monitored], level: str) -> list[Row]:
     """Return all steps of jails and VMs that run (or are said to), looked at as closely as ``level`` says."""
-    unplanned = [
-        Row(each, None, Observation(monitored.CONFIGURATION, each.error)) for each in environments if not each.plan
-    ]
     steps = [(each, step) for each in environments if each.plan for step in each.plan.steps]
     states = observe.states(host, [step for _, step in steps], level, [each.record.workdir for each, _ in steps])
-    return unplanned + [Row(each, step, state) for (each, step), state in zip(steps, states)]
+    wrong = [(each, Observation(monitored.CONFIGURATION, each.error)) for each in environments if not each.plan]
+    rows = [Row(each, None, state) for each, state in wrong]
+    return rows + [Row(each, step, state) for (each, step), state in zip(steps, states)]
 
 
 def everything(host: Host, inventory: Inventory, names: Sequence[str], level: str) -> list[Row]:

@@ -32,13 +32,8 @@ Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
 _NAMES = "jails and VMs that CBSD knows, as in 'web*'"
 
 VERBOSE = Parser(add_help=False)
-VERBOSE.add_argument(
-    "-v",
-    dest="verbose",
-    action="count",
-    default=0,
-    help="show each command when it begins and when it ends; twice: its output too",
-)
+_TRACE = "show each command when it begins and when it ends; twice: its output too"
+VERBOSE.add_argument("-v", dest="verbose", action="count", default=0, help=_TRACE)
 
 CONFIG = Parser(add_help=False, parents=[VERBOSE])
 CONFIG.add_argument("-c", dest="config", metavar="FILE", help="configuration file, instead of the usual places")
@@ -57,15 +52,8 @@ GIVEN.add_argument("backend", choices=registry.NAMES, metavar="BACKEND", help=",
 GIVEN.add_argument("-w", "--workdir", metavar="DIR", help="CBSD's workdir, instead of the directories")
 
 _WORKDIRS = Parser(add_help=False)
-_WORKDIRS.add_argument(
-    "-w",
-    "--workdir",
-    dest="workdirs",
-    metavar="DIR",
-    action="append",
-    default=[],
-    help="CBSD's workdir; several are looked at one after the other; default: cbsd_workdir in /etc/rc.conf",
-)
+_SEVERAL = "CBSD's workdir; several are looked at one after the other; default: cbsd_workdir in /etc/rc.conf"
+_WORKDIRS.add_argument("-w", "--workdir", dest="workdirs", metavar="DIR", action="append", default=[], help=_SEVERAL)
 
 # Jails and VMs of CBSD's, all if none is named.
 LISTED = Parser(add_help=False, parents=[VERBOSE, _WORKDIRS])
@@ -77,12 +65,8 @@ NAMED.add_argument("names", nargs="+", metavar="NAME", help=f"{_NAMES}; '*': and
 
 # One or the other.
 EITHER = Parser(add_help=False, parents=[CONFIG, _WORKDIRS, _DIRECTORIES])
-EITHER.add_argument(
-    "names",
-    nargs="*",
-    metavar="NAME|BACKEND",
-    help=f"{_NAMES}, default: all; or the backend of the one that -j, -d or -l names",
-)
+_NAMES_OR_BACKEND = f"{_NAMES}, default: all; or the backend of the one that -j, -d or -l names"
+EITHER.add_argument("names", nargs="*", metavar="NAME|BACKEND", help=_NAMES_OR_BACKEND)
 
 DRY_RUN = Parser(add_help=False)
 DRY_RUN.add_argument("-n", "--dry-run", dest="dry_run", action="store_true", help="only say what would be done")

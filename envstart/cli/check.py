@@ -30,12 +30,8 @@ _UNKNOWN = output.SEVERITY["unknown"]
 def add_parsers(verbs: Verbs) -> None:
     """Add the parser of the verb."""
     parser = add_verb(verbs, "check", "report problems, and nothing else", run, [EITHER])
-    parser.add_argument(
-        "--level",
-        choices=observe.LEVELS,
-        default="read",
-        help="table: ask nobody; read: each directory must answer; write: and take a file (default: read)",
-    )
+    text = "table: ask nobody; read: each directory must answer; write: and take a file (default: read)"
+    parser.add_argument("--level", choices=observe.LEVELS, default="read", help=text)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as one JSON document")
     form.add_argument("--nagios", action="store_true", help="as a monitoring plugin, with performance data")
@@ -71,11 +67,6 @@ class Outcome:
     summary: str
     reason: str = ""
 
-    @property
-    def level(self) -> str:
-        """Return the worst level among the records."""
-        return output.worst(self.records)
-
 
 def look(options: argparse.Namespace, report: Report, given: Sequence[Monitored] | None) -> int:
     """Check all jails and VMs, those that CBSD knows by these names, or those that are ``given``."""
@@ -97,7 +88,8 @@ def look(options: argparse.Namespace, report: Report, given: Sequence[Monitored]
     if lock is not None:
         # A reader can take its time.
         os.close(lock)
-    status = _UNKNOWN if options.nagios and outcome.reason else output.SEVERITY[outcome.level]
+    level = output.worst(outcome.records)
+    status = _UNKNOWN if options.nagios and outcome.reason else output.SEVERITY[level]
     try:
         if told:
             _tell(options, report, outcome, seconds)
@@ -108,7 +100,7 @@ def look(options: argparse.Namespace, report: Report, given: Sequence[Monitored]
             with contextlib.suppress(EnvstartError, OSError):
                 os.unlink(_last(options))
         # What nobody could read was not told; what is critical stays that.
-        return status if outcome.level == "critical" else _UNKNOWN
+        return status if level == "critical" else _UNKNOWN
     return status
 
 
@@ -154,13 +146,12 @@ async def _alone(host: Host) -> tuple[int | None, str]:
 def _left_to(other: str, options: argparse.Namespace, report: Report) -> int:
     """Leave the report to another check; whoever asks for an answer has none, and gets UNKNOWN."""
     output.unknown(report, other, for_nagios=options.nagios, for_json=options.json)
-    if not (options.nagios or options.json):
-        if not options.changed:
-            # cron would mail it, as long as a server is dead.
-            report.note(other)
-        if not (options.names or options.prometheus):
-            return os.EX_OK
-    return _UNKNOWN
+    if options.nagios or options.json:
+        return _UNKNOWN
+    if not options.changed:
+        # cron would mail it, as long as a server is dead.
+        report.note(other)
+    return _UNKNOWN if options.names or options.prometheus else os.EX_OK
 
 
 def _metrics(options: argparse.Namespace, report: Report, records: Sequence[Record], seconds: float) -> None:
@@ -191,7 +182,7 @@ def _tell(options: argparse.Namespace, report: Report, outcome: Outcome, seconds
     records, reason = outcome.records, outcome.reason
     if options.json:
         given = {"reason": reason} if reason else {}
-        output.document(report, level=outcome.level, **given, seconds=round(seconds, 3), directories=records)
+        output.document(report, level=output.worst(records), **given, seconds=round(seconds, 3), directories=records)
     elif options.nagios and reason:
         output.unknown(report, reason, for_nagios=True, for_json=False)
     elif options.nagios:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from envstart import lifecycle
 from envstart.cbsd import links
-from envstart.cbsd.inventory import Inventory
+from envstart.cbsd.inventory import EnvironmentRecord
 from envstart.cbsd.monitored import Monitored
 from envstart.cli import select
 from envstart.cli.arguments import NAMED, Verbs, add_verb
@@ -29,12 +28,12 @@ def run(options: argparse.Namespace, report: Report) -> int:
     listings = select.inventories(options, host)
     status = select.warn_of_problems(report, listings)
     for listing in listings:
-        systems = [f"{listing.workdir}/jails-system/{each.name}" for each in links.chosen(listing, options.names)]
-        if "*" in options.names:
-            systems += links.skeletons(listing.workdir)
-        for system in systems:
+        chosen = links.chosen(listing, options.names)
+        systems = {f"{listing.workdir}/jails-system/{record.name}": record for record in chosen}
+        for system in [*systems, *(links.skeletons(listing.workdir) if "*" in options.names else ())]:
             try:
-                _refuse_bare(host, listing, system, options.verb)
+                if system in systems:
+                    _refuse_bare(host, systems[system], system, options.verb)
                 for link in links.change(host, options.verb, system):
                     write(1, f"{link}\n")
             except EnvstartError as error:
@@ -43,11 +42,8 @@ def run(options: argparse.Namespace, report: Report) -> int:
     return status
 
 
-def _refuse_bare(host: Host, listing: Inventory, system: str, verb: str) -> None:
+def _refuse_bare(host: Host, record: EnvironmentRecord, system: str, verb: str) -> None:
     """Raise for a mount point without its mount: the next start would hide a link in it."""
-    record = listing.get(os.path.basename(system)) if os.path.dirname(system).endswith("/jails-system") else None
-    if record is None:
-        return
     watched = Monitored.of_record(record)
     if watched.plan is None:
         if verb == "uninstall":

@@ -49,6 +49,10 @@ def add_parsers(verbs: Verbs) -> None:
 
 def run(options: argparse.Namespace, report: Report) -> int:
     """Print one of the files."""
+    texts = []
+    for path in ("/etc/jail.conf", *sorted(glob.glob("/etc/jail.conf.d/*.conf"))):
+        with contextlib.suppress(OSError):
+            texts.append(read_text(path))
     jail = Jail(
         name=options.name,
         address=options.address,
@@ -59,19 +63,10 @@ def run(options: argparse.Namespace, report: Report) -> int:
         gateway=options.gateway,
         number=options.id,
         config=options.config,
-        used=numbers_in(_jail_files()),
+        used=numbers_in(texts),
     )
     tell(fstab(jail) if options.print_fstab else conf(jail))
     return os.EX_OK
-
-
-def _jail_files() -> list[str]:
-    """Return the texts of this host's files for jail(8), as far as they can be read."""
-    texts = []
-    for path in ("/etc/jail.conf", *sorted(glob.glob("/etc/jail.conf.d/*.conf"))):
-        with contextlib.suppress(OSError):
-            texts.append(read_text(path))
-    return texts
 
 
 @dataclass(kw_only=True)

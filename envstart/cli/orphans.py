@@ -23,23 +23,12 @@ from envstart.system.log import Report, tell
 def add_parsers(verbs: Verbs) -> None:
     """Add the parser of the verb."""
     parser = add_verb(verbs, "orphans", "what is mounted for jails and VMs that are not running", run, [LISTED])
-    parser.add_argument(
-        "--stop", action="store_true", help="unmount what the configuration or the record of a start names"
-    )
-    parser.add_argument(
-        "--grace",
-        metavar="SECONDS",
-        type=seconds,
-        default=GRACE,
-        help="do not touch what was started so short a time ago (default: %(default).0f)",
-    )
-    parser.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=seconds,
-        default=600.0,
-        help="for all of them together (default: %(default).0f)",
-    )
+    text = "unmount what the configuration or the record of a start names"
+    parser.add_argument("--stop", action="store_true", help=text)
+    text = "do not touch what was started so short a time ago (default: %(default).0f)"
+    parser.add_argument("--grace", metavar="SECONDS", type=seconds, default=GRACE, help=text)
+    text = "for all of them together (default: %(default).0f)"
+    parser.add_argument("--timeout", metavar="SECONDS", type=seconds, default=600.0, help=text)
 
 
 def run(options: argparse.Namespace, report: Report) -> int:
@@ -55,14 +44,13 @@ def run(options: argparse.Namespace, report: Report) -> int:
         rows = survey.orphans(host, listing, options.names, options.grace)
         status = max(status, select.warn_of_unplanned(report, rows))
         rows = [row for row in rows if row.state.status in (ORPHAN, UNREGISTERED)]
-        planned = [row.monitored for row in rows if row.monitored is not None and row.monitored.plan is not None]
-        left += [row.state.detail for row in rows if not options.stop or row.monitored not in planned]
-        if options.stop:
-            for watched in dict.fromkeys(planned):
-                status = max(status, _stop(report, watched, silent, grace=options.grace, timeout=host.deadline.left()))
-        else:
-            for line in _recent(host, listing, options.names, options.grace):
-                report.note(line)
+        if not options.stop:
+            left += [row.state.detail for row in rows]
+            _note_recent(host, listing, options.names, options.grace)
+            continue
+        left += [row.state.detail for row in rows if row.monitored is None or row.monitored.plan is None]
+        for each in monitored.by_environment([row for row in rows if row.monitored and row.monitored.plan]):
+            status = max(status, _stop(report, each, silent, grace=options.grace, timeout=host.deadline.left()))
     tell("".join(f"{line}\n" for line in left))
     return status
 
@@ -101,14 +89,12 @@ def _stop(report: Report, watched: Monitored, silent: set[str], *, grace: float,
     return 0
 
 
-def _recent(host: Host, listing: Inventory, names: Sequence[str], grace: float) -> list[str]:
-    """Return a line for each one with mounts that does not run, and was started too short a time ago for an orphan."""
-    lines = []
+def _note_recent(host: Host, listing: Inventory, names: Sequence[str], grace: float) -> None:
+    """Tell of each one with mounts that does not run, and was started too short a time ago for an orphan."""
     for watched in monitored.chosen(listing, names):
         if watched.record.running or watched.plan is None or not watched.starting(grace):
             continue
         points = [step.point for step in watched.plan.steps if isinstance(step, Mount) and not step.shared]
         if any(host.complete(host.stack(point)) for point in points):
             since = f"{watched.record.name}: not running, started {watched.age:.0f} s ago"
-            lines.append(f"{since}: its mounts are no orphans before {grace:.0f} s have passed (--grace)")
-    return lines
+            host.report.note(f"{since}: its mounts are no orphans before {grace:.0f} s have passed (--grace)")

@@ -33,15 +33,10 @@ def add_parsers(verbs: Verbs) -> None:
     text = "unmount what hangs or is broken; or take a volume over from a host that has failed"
     parser = add_verb(verbs, "recover", text, run, [EITHER, DRY_RUN])
     parser.add_argument("--remount", action="store_true", help="then mount it again")
-    parser.add_argument(
-        "--running", action="store_true", help="also for a jail or VM that is running; its processes get errors"
-    )
-    parser.add_argument(
-        "--preempt",
-        action="store_true",
-        help="take over what another host holds: its reservation, its mark, its role; only if that host is known to be "
-        "down",
-    )
+    text = "also for a jail or VM that is running; its processes get errors"
+    parser.add_argument("--running", action="store_true", help=text)
+    text = "take over what another host holds: its reservation, its mark, its role"
+    parser.add_argument("--preempt", action="store_true", help=f"{text}; only if that host is known to be down")
 
 
 def run(options: argparse.Namespace, report: Report) -> int:
@@ -103,12 +98,10 @@ def _recover(options: argparse.Namespace, report: Report, watched: Monitored, br
         return
     users = "it runs" if watched.record.running else host.complete(_users(host, plan, steps))
     if users and not options.running:
+        harm = "would write to this host's own disk below the mount point from then on"
         by_force = remedies.of_subject(plan.subject, "recover", "--running")
-        raise TemporaryError(
-            f"cannot recover {plan.environment.name}: {users}, and would write to this host's own disk below the "
-            "mount point from then on",
-            hint=f"stop it first, or: {by_force}",
-        )
+        failure = f"cannot recover {plan.environment.name}: {users}, and {harm}"
+        raise TemporaryError(failure, hint=f"stop it first, or: {by_force}")
     lifecycle.only_root("recover", plan.environment.name, host)
     recovery.recover_all(plan, host, steps)
     if options.remount:

@@ -105,8 +105,7 @@ def failure(caught: BaseException, report: Report) -> EnvstartError:
         import traceback
 
         write(2, "".join(traceback.format_exception(type(caught), caught, caught.__traceback__)))
-    error = EnvstartError(
-        f"cannot go on: a bug in envstart, {type(caught).__name__}: {caught}", hint="-v shows where; please report it"
-    )
+    bug = f"a bug in envstart, {type(caught).__name__}: {caught}"
+    error = EnvstartError(f"cannot go on: {bug}", hint="-v shows where; please report it")
     error.status = os.EX_SOFTWARE
     return error

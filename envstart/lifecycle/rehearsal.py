@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,10 +20,8 @@ class _Collecting(Report):
 
     def __init__(self, report: Report) -> None:
         super().__init__(report.program)
-        self.verbose = report.verbose
-        # What is told to be typed is made of these.
-        self.argv = report.argv
-        self.planned = report.planned
+        # What is told to be typed is made of the last two.
+        self.verbose, self.argv, self.planned = report.verbose, report.argv, report.planned
 
     def warn(self, text: str) -> None:
         """Keep a warning."""
@@ -63,21 +62,17 @@ class Rehearsal(Host):
         return Result(0, "", "", 0.0, alive=False)
 
     async def call_with_timeout(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call a function that only reads; note what others would make."""
+        """Call a function that only reads; note what others would make, of which each lies in the one before it."""
         name = function.__name__
-        if name in ("make_directories", "make_file"):
-            self._note_making(arguments[0], is_file=name == "make_file")
+        if name == "make_directories":
+            self.commands.append(("mkdir", "-p", arguments[0][-1]))
+        elif name == "make_file":
+            *directories, file = arguments[0]
+            self.commands += [("mkdir", "-p", os.path.dirname(file))] if directories else []
+            self.commands.append(("touch", file))
         if name.startswith(_CHANGING):
             return None
         return await super().call_with_timeout(function, *arguments, **options)
-
-    def _note_making(self, paths: list[str], *, is_file: bool) -> None:
-        """Note what makes these, of which each lies in the one before it; the last one can be a file."""
-        directory = paths[-1].rpartition("/")[0] if is_file else paths[-1]
-        if not is_file or len(paths) > 1:
-            self.commands.append(("mkdir", "-p", directory))
-        if is_file:
-            self.commands.append(("touch", paths[-1]))
 
     async def _read_table(self) -> list[Entry]:
         entries = await super()._read_table()

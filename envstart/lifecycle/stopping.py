@@ -112,10 +112,8 @@ def _by_table(host: Host, backend: str, environment: Environment, error: Envstar
         raise error
     points = ", ".join(step.point for step in reversed(leftovers.steps))
     host.report.warn(str(error))
-    host.report.warn(
-        f"there is no record of the start; by the mount table alone: unmounting {points}; devices and sessions below "
-        "them cannot be known"
-    )
+    unmounting = f"by the mount table alone: unmounting {points}; devices and sessions below them cannot be known"
+    host.report.warn(f"there is no record of the start; {unmounting}")
     return leftovers
 
 
@@ -143,11 +141,8 @@ def _is_mounted(host: Host, plan: Plan) -> bool:
 class Leftover(Mount):
     """Mount on a directory that nothing describes: a stop that fails cannot bring it back."""
 
-    def __init__(
-        self, name: str, entry: Entry, point: str, backend: str, environment: Environment, config: Config
-    ) -> None:
+    def __init__(self, spec: MountSpec, environment: Environment, config: Config, backend: str) -> None:
         """Take the mount as the table has it."""
-        spec = MountSpec(name, entry.kind, (), entry.source, point, config[common.TIMEOUT])
         super().__init__(spec, environment, config)
         self._backend = backend
 
@@ -183,5 +178,6 @@ def by_table(host: Host, backend: str, environment: Environment, *, force: bool 
         with contextlib.suppress(EnvstartError, OSError):
             stack = host.complete(host.stack(point))
         if stack and all(_is_made_by(backend, table, entry) for entry in stack):
-            steps.append(Leftover(name, stack[-1], point, backend, environment, config))
+            spec = MountSpec(name, stack[-1].kind, (), stack[-1].source, point, config[common.TIMEOUT])
+            steps.append(Leftover(spec, environment, config, backend))
     return Plan(backend, environment, config, steps)

@@ -26,9 +26,7 @@ _ORDER = (CRITICAL, WARNING, NOTE)
 
 def examine(inventories: Sequence[Inventory], names: Sequence[str], host: Host) -> list[Finding]:
     """Return all findings, worst first; with ``names`` only of these, and of what they need from the host."""
-    records = [
-        record for inventory in inventories for record in (inventory.chosen(names) if names else inventory.environments)
-    ]
+    records = [each for item in inventories for each in (item.chosen(names) if names else item.environments)]
     host.deadline.set(host.deadline.elapsed() + _TIMEOUT)
     findings = [
         Finding(CRITICAL, HOST, str(problem), f"look at {inventory.workdir}; envstart knows less until it can be read")
