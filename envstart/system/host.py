@@ -28,7 +28,7 @@ _Undo = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Journal:
-    """What a run has begun, in stages of acts that can be taken back side by side."""
+    """Acts that a run has begun, in stages that can be taken back side by side."""
 
     def __init__(self) -> None:
         """Begin with nothing that could be taken back."""

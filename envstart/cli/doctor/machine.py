@@ -18,8 +18,8 @@ from envstart.system.command import Result
 from envstart.system.files import read_text
 from envstart.system.host import Host
 
-# Programs that a step of this kind runs, and the module that the kernel needs for it: as kldstat -m calls it, and its
-# file. What mount(8) or a daemon loads by itself must at least be there to load.
+# Programs that a step of this kind runs, and the module that the kernel needs for it, as kldstat -m calls it; its
+# file, if that has another name. What mount(8) or a daemon loads by itself must at least be there to load.
 _PROGRAMS = {
     "freebsd": {
         "nfs": ("mount_nfs",),
@@ -46,14 +46,9 @@ _PROGRAMS = {
         "rbd": ("rbd",),
     },
 }
-_MODULES = {
-    "nfs": ("nfscl", "nfscl"),
-    "nullfs": ("nullfs", "nullfs"),
-    "geli": ("g_eli", "geom_eli"),
-    "iscsi": ("iscsi", "iscsi"),
-    "glusterfs": ("fusefs", "fusefs"),
-    "ceph-fuse": ("fusefs", "fusefs"),
-}
+_MODULES = {"nfs": "nfscl", "nullfs": "nullfs", "geli": "g_eli", "iscsi": "iscsi"}
+_MODULES |= dict.fromkeys(("glusterfs", "ceph-fuse"), "fusefs")
+_FILES = {"g_eli": "geom_eli"}
 # CBSD's own scripts have names of system commands (docs/cbsd.md#process).
 _CBSD = "/usr/local/cbsd"
 _SYSCTLS = ("security.jail.jailed", "kern.securelevel", "kern.module_path", "kern.hostuuid", "kern.hostid")
@@ -83,7 +78,7 @@ def checks(host: Host, context: Context) -> Checks:
         return
     yield "the kernel", _kernel(host, context)
     for fstype in sorted(context.fstypes() & set(_MODULES)):
-        yield "kernel modules", _module(host, *_MODULES[fstype])
+        yield "kernel modules", _module(host, _MODULES[fstype])
     for name, users in finding.users(context, _services).items():
         yield f"the service {name}", _service(host, name, users)
     yield "the clock", _clock(host)
@@ -171,7 +166,8 @@ def _tells_hosts_apart(step: Step) -> bool:
     return step.fstype == "iscsi" or (step.fstype == "nfs" and version(getattr(step, "options", ())) == "4")
 
 
-async def _module(host: Host, name: str, file: str) -> Check:
+async def _module(host: Host, name: str) -> Check:
+    file = _FILES.get(name, name)
     if (await _asked(host, "kldstat", "-q", "-m", name)).status == 0:
         return
     values = await _sysctls(host)
