@@ -12,6 +12,7 @@ from envstart.config import remedies
 from envstart.engine.plan import Step
 from envstart.errors import EnvstartError, TemporaryError
 from envstart.steps import nfs_failure
+from envstart.steps.mount import Mount
 from envstart.storage import iscsi_keys
 from envstart.system import rundir
 from envstart.system.command import Result
@@ -87,7 +88,8 @@ def checks(host: Host, context: Context) -> Checks:
 
 async def _locks(context: Context) -> Check:
     """Tell who has NFSv3 with locks on the server, which rpc.lockd(8) serves: see umount(8), -f."""
-    users = [each.name for each in context.subjects if any(getattr(step, "lockd", False) for step in each.plan.steps)]
+    mounts = [(each.name, step) for each in context.subjects for step in each.plan.steps if isinstance(step, Mount)]
+    users = list(dict.fromkeys(name for name, mount in mounts if mount.spec.lockd))
     if users:
         text = "NFSv3 without nolockd: while rpc.lockd runs, a forced unmount can crash the host (umount(8))"
         remedy = "add -onolockd to MOUNT_NFS_OPT, or use NFSv4, unless hosts lock files against each other"
