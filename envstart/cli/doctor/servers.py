@@ -12,6 +12,7 @@ from envstart.engine.plan import Step
 from envstart.errors import DeadlineExceededError, NoResponseError, UnavailableError, reason
 from envstart.paths import is_below
 from envstart.steps import nfs_failure
+from envstart.storage.iscsi import Session
 from envstart.system import network
 from envstart.system.host import Host
 
@@ -50,7 +51,7 @@ def _of_step(step: Step) -> Iterator[Server]:
     """Return the servers that a step needs."""
     options: tuple[str, ...] = getattr(step, "options", ())
     # Without multipath, one portal of several is enough.
-    others = len(step.servers) > 1 and not getattr(step, "multipath", None)
+    others = len(step.servers) > 1 and not (isinstance(step, Session) and step.lun.multipath)
     for name, port in step.servers:
         if step.fstype == "nfs":
             yield Server(name, port, version(options), nfs_failure.exclusions(options), others)
