@@ -17,7 +17,7 @@ from envstart.engine import plan
 from envstart.engine.plan import BROKEN, NO_ANSWER, NOT_MOUNTED, NOT_READY, Plan, stages
 from envstart.errors import EnvstartError, NoResponseError, TemporaryError, UsageError
 from envstart.lifecycle import stopping
-from envstart.steps import occupancy, recovery
+from envstart.steps import recovery, unmount
 from envstart.steps.mount import Mount
 from envstart.system import guests
 from envstart.system.host import Host
@@ -117,7 +117,7 @@ async def _users(host: Host, plan: Plan, steps: Sequence[Mount]) -> str:
         except NoResponseError:
             # It is hidden (MountState.hanging()).
             continue
-        users = await occupancy.users(host, plan.environment, point)
+        users = await unmount.users(host, plan.environment, point)
         if users:
             return users
     return ""

@@ -16,9 +16,7 @@ class Block(plan.Step):
 
     def __init__(self, name: str, source: str, lower: Block | None = None) -> None:
         """Take the name in the plan, what it is for people, and the step that it lies on."""
-        self.name = name
-        self.source = source
-        self.lower = lower
+        self.name, self.source, self.lower = name, source, lower
 
     def needs(self, other: plan.Step) -> bool:
         """Tell if it lies on the other."""
@@ -37,17 +35,17 @@ class Block(plan.Step):
         return self.lower.expected(host) if self.lower is not None else self.source
 
     async def why_down(self, host: Host) -> str:
-        """Why whoever touches the device would wait for ever, without touching it; "" if nothing says so."""
+        """Return why whoever touches the device would wait for ever, without touching it; "" if nothing says so."""
         return await self.lower.why_down(host) if self.lower is not None else ""
 
     async def recheck_down(self, host: Host) -> str:
-        """dead() of a device that has just given no answer: it is looked at anew."""
+        """Return why_down() of a device that has just given no answer: it is looked at anew."""
         host.invalidate()
         below = await self.lower.recheck_down(host) if self.lower is not None else ""
         return below or await self.why_down(host)
 
     async def fail_pending_io(self, host: Host) -> None:
-        """Let what waits for a dead device fail, by force: only after dead() said so, and if it hurts nobody else."""
+        """Let what waits for a dead device fail, by force: only if why_down() says so, and nobody else is hurt."""
         if self.lower is not None:
             await self.lower.fail_pending_io(host)
 
@@ -119,6 +117,5 @@ def is_node(device: str, number: str) -> bool:
 def only_on_freebsd(host: Host, what: str) -> None:
     """UnavailableError elsewhere."""
     if host.platform != "freebsd":
-        raise UnavailableError(
-            f"cannot use {what} here: envstart knows it on FreeBSD only", hint="mount it by other means"
-        )
+        text = f"cannot use {what} here: envstart knows it on FreeBSD only"
+        raise UnavailableError(text, hint="mount it by other means")

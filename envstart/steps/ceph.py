@@ -30,9 +30,8 @@ def user(value: str) -> str:
     """Return a client's name without its kind, which every command of Ceph puts before it; ValueError."""
     kind, dot, name = value.partition(".")
     if kind in ("client", "mon", "osd", "mds", "mgr") and dot:
-        raise ValueError(
-            f"has {kind}. before it: " + (f"write {name} alone" if kind == "client" else "it is no client's")
-        )
+        remedy = f"write {name} alone" if kind == "client" else "it is no client's"
+        raise ValueError(f"has {kind}. before it: {remedy}")
     return identifier(value)
 
 
@@ -81,12 +80,8 @@ def identity(config: Config) -> tuple[str, ...]:
 
 def reach(config: Config) -> tuple[str, ...]:
     """Return the others of them: where the cluster is, and the key."""
-    options: list[str] = []
-    if monitors := monitors_of(config):
-        options += ["-m", monitors]
-    if keyring := config[CEPH_KEYRING]:
-        options += ["--keyring", keyring]
-    return tuple(options)
+    monitors, keyring = monitors_of(config), config[CEPH_KEYRING]
+    return (*(("-m", monitors) if monitors else ()), *(("--keyring", keyring) if keyring else ()))
 
 
 def monitors_of(config: Config) -> str:
@@ -102,10 +97,7 @@ async def check_key(host: Host, config: Config) -> None:
 
 
 async def key(host: Host, config: Config) -> str | None:
-    """Return the key, for a program that takes it on its standard input; None without CEPH_KEYRING.
-
-    PermissionDeniedError.
-    """
+    """Return the key, for the standard input of a program; None without CEPH_KEYRING. PermissionDeniedError."""
     path, name = config[CEPH_KEYRING], f"client.{config[CEPH_USER]}"
     if not path:
         return None
@@ -113,9 +105,8 @@ async def key(host: Host, config: Config) -> str | None:
     argv = ("ceph-authtool", "--print-key", "--name", name, path)
     secret: str = await host.ask(argv, _printed, lasting=True, secret=True)
     if not secret:
-        raise PermissionDeniedError(
-            f"cannot read a key: {path} has none of {name}", hint="correct CEPH_KEYRING, or CEPH_USER"
-        )
+        hint = "correct CEPH_KEYRING, or CEPH_USER"
+        raise PermissionDeniedError(f"cannot read a key: {path} has none of {name}", hint=hint)
     return secret
 
 

@@ -104,8 +104,8 @@ class KernelMount(Mount):
         """Return the error for what mount.ceph(8) said."""
         return diagnosis.first(_SAID, result.words, doing) or TemporaryError(
             f"cannot {doing}: {result.words}",
-            hint="are the monitors and the MDS up and to be reached, and CEPH_USER, its "
-            "key and CEPH_FS_NAME right? dmesg tells",
+            hint="are the monitors and the MDS up and to be reached, and CEPH_USER, its key and CEPH_FS_NAME right? "
+            "dmesg tells",
         )
 
     def server(self, table: Table) -> str:
@@ -138,9 +138,8 @@ class KernelMount(Mount):
 
     def _refuse_elsewhere(self, host: Host) -> None:
         if host.platform != "linux":
-            raise ConfigError(
-                f"cannot mount {self.source}: this kernel has no client of CephFS", hint="set CEPH_CLIENT=fuse"
-            )
+            text = f"cannot mount {self.source}: this kernel has no client of CephFS"
+            raise ConfigError(text, hint="set CEPH_CLIENT=fuse")
 
     async def _attempt(self, host: Host, point: str, undo: Undo) -> None:
         if await self.own_entry(host, await host.mounts(), point) is None:
@@ -172,10 +171,7 @@ def _told(entry: Entry) -> tuple[list[str], str, str]:
 
 
 def _may_be_one_cluster(configured: Iterable[str], mounted: Iterable[str]) -> bool:
-    """Tell if the monitors can be of one cluster.
-
-    The table has addresses: a name tells nothing, and is not looked up, since a resolver can hang.
-    """
+    """Tell if the monitors can be of one cluster; a name tells nothing: it is not looked up, a resolver can hang."""
     ours, theirs = set(map(_address, configured)), set(map(_address, mounted))
     return None in ours | theirs or bool(ours & theirs)
 

@@ -26,6 +26,13 @@ Rows = tuple[tuple[str, type[EnvstartError], str], ...]
 # lib/libc/net/getaddrinfo.c); so it is not final for so many seconds after boot (CLOCK_MONOTONIC begins there).
 UNRESOLVED = "Name does not resolve"
 BOOTING = 300.0
+# What resolvers' libraries say of a name, FreeBSD's and Linux's.
+NO_ADDRESS = (
+    UNRESOLVED,
+    "Name or service not known",
+    "Address family for hostname not supported",
+    "No address associated with hostname",
+)
 _FINAL: Rows = (
     ("Permission denied", PermissionDeniedError, "may root use it? look at what it lies on"),
     ("Operation not permitted", PermissionDeniedError, "is this a jail, or a container that may not mount?"),
@@ -45,10 +52,7 @@ _FINAL: Rows = (
     ("wrong security flavor", PermissionDeniedError, "the server wants another sec= option"),
     ("Authentication error", PermissionDeniedError, "does the server want another sec= option?"),
     ("access denied by server", PermissionDeniedError, "let the server export it to this host"),
-    (UNRESOLVED, EnvstartError, "correct the server's name, or the resolver"),
-    ("Name or service not known", EnvstartError, "correct the server's name, or the resolver"),
-    ("Address family for hostname not supported", EnvstartError, "correct the server's name, or the resolver"),
-    ("No address associated with hostname", EnvstartError, "correct the server's name, or the resolver"),
+    *((words, EnvstartError, "correct the server's name, or the resolver") for words in NO_ADDRESS),
     ("File name too long", ConfigError, "a source has at most 1023 bytes"),
     ("Directory not empty", ConfigError, "empty the mount point, or set HIDDEN_FILES"),
 )
@@ -105,32 +109,26 @@ def no_source(mount: ConfiguredMount, result: Result, doing: str) -> EnvstartErr
         return None
     config = mount.config
     keys = [key for key in config if key.startswith(("NULLFS_", "BASE_", "SKELETON_")) and key.endswith("_DIR")]
-    named = [key for key in keys if config.value(key) and is_below(mount.source, config.value(key))]
+    named = (key for key in keys if config.value(key) and is_below(mount.source, config.value(key)))
     key = max(named, key=lambda name: len(config.value(name)), default="")
     what = f"{key} ({config.origin(key)})" if key else "the path"
     text = f"cannot {doing}: source directory {mount.source} does not exist"
     return NotFoundError(text, hint=f"create it, or correct {what}")
 
 
-def of_mount(result: Result, doing: str) -> EnvstartError:
+def of_mount(result: Result, doing: str, doubt: str = "is what it lies on healthy, and is it in use?") -> EnvstartError:
     """Return the error for a mount command that did not succeed; ``doing`` is "mount SOURCE on DIR"."""
-    return _of_any(result, doing, "is what it lies on healthy, and is it in use?")
-
-
-def _of_any(result: Result, doing: str, doubt: str) -> EnvstartError:
-    words = result.words
-    final = first(_FINAL, words, doing)
-    if final is not None:
+    if final := first(_FINAL, result.words, doing):
         return final
-    if result.status is None or any(text in words for text in _HEALS):
-        return TemporaryError(f"cannot {doing}: {words}", hint=doubt)
-    return EnvstartError(f"cannot {doing}: {words}", hint="try the command by hand: -v shows it")
+    if result.status is None or any(text in result.words for text in _HEALS):
+        return TemporaryError(f"cannot {doing}: {result.words}", hint=doubt)
+    return EnvstartError(f"cannot {doing}: {result.words}", hint="try the command by hand: -v shows it")
 
 
 def of_server(result: Result, doing: str) -> EnvstartError:
     """Return of_mount() for a directory of an NFS server (see nfs_failure.py for what asks about it)."""
-    doubt = "is the server up, and can it be reached?"
-    return first(_OF_SERVER, result.words, doing) or _of_any(result, doing, doubt)
+    final = first(_OF_SERVER, result.words, doing)
+    return final or of_mount(result, doing, "is the server up, and can it be reached?")
 
 
 # Of mount(8) for a device: the same words mean something else there (docs/freebsd.md#ufs).

@@ -84,10 +84,7 @@ async def check(mount: ConfiguredMount, host: Host, entry: Entry, *, asked: bool
 
 
 async def _own_places(host: Host, environment: Environment) -> list[str]:
-    """Return the directories below which a mount belongs to this jail or VM alone, as the mount table names them.
-
-    They are its own, and where CBSD mounts the root of a jail (docs/cbsd.md#paths-of-a-jail).
-    """
+    """Return the real names of its own directories, and of where CBSD mounts a jail (docs/cbsd.md#paths-of-a-jail)."""
     places = list(environment.directories)
     if environment.workdir:
         places.append(f"{environment.workdir}/jails/{environment.name}")
@@ -181,7 +178,7 @@ async def _carry_out(host: Host, argv: tuple[str, ...], entry: Entry, *, unrespo
     linux = host.platform == "linux"
     limit = _DETACHED if linux else None if point == entry.point else _CHILD
     upper = (await host.mounts()).at(point)[-1:]
-    result = await plain.run(host, argv, upper[0] if upper else entry, timeout=limit, detach_on_timeout=True)
+    result = await plain.run(host, argv, upper[0] if upper else entry, timeout=limit, forced=True)
     # While it is at work the table of FreeBSD proves nothing (unmount()). Linux's -l takes it out of the table
     # for good, and then the last mount of a silent server says good-bye to it, for as long as its time-outs are.
     gone = (linux or not result.alive) and len((await host.mounts()).at(point)) < max(1, depth)

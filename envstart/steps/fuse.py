@@ -88,19 +88,15 @@ class Client(Mount):
             return self.same(entry.source)
         source, number = self._noted()
         source = source or self._recorded(host)
-        if not source:
-            raise ConfigError(
-                f"cannot tell what is mounted on {entry.point}: the mount table shows {entry} alone, and envstart has "
-                "no note of it; it is not touched",
-                hint=shlex.join(("umount", entry.point)),
-            )
-        if entry.fsid and number not in ("", _UNTOLD, entry.fsid):
-            raise ConfigError(
-                f"cannot tell what is mounted on {entry.point}: {entry}, but not the mount that envstart has made; it "
-                "is not touched",
-                hint=shlex.join(("umount", entry.point)),
-            )
-        return source == self.source
+        if source and (not entry.fsid or number in ("", _UNTOLD, entry.fsid)):
+            return source == self.source
+        doubt = f"the mount table shows {entry} alone, and envstart has no note of it"
+        if source:
+            doubt = f"{entry}, but not the mount that envstart has made"
+        raise ConfigError(
+            f"cannot tell what is mounted on {entry.point}: {doubt}; it is not touched",
+            hint=shlex.join(("umount", entry.point)),
+        )
 
     def same(self, source: str) -> bool:
         """Tell if this is another way to write our source."""
@@ -112,10 +108,7 @@ class Client(Mount):
         return source, number
 
     def _recorded(self, host: Host) -> str:
-        """Return the source that the record of the last start has for this directory; "" without a record.
-
-        It stands in for a note that was lost with /var/run: nobody else can mount here.
-        """
+        """Return the source in the record of the last start, "" without one, for a note that was lost with /var/run."""
         from envstart.engine import record
 
         recorded = record.load(self.environment, host.report)
@@ -154,7 +147,6 @@ class Client(Mount):
             files.save_note(self._note, f"{self.source}\n")
             await super()._attempt(host, point, undo)
         # Mounted is not yet usable, and a client that is turned away by a server ends after its success.
-        problem: EnvstartError | None
         try:
             problem = await health.check_health(self, host, point)
         except EnvstartError as error:
@@ -225,15 +217,9 @@ class Client(Mount):
         await fuse_process.end(host, self.programs, await self.real_point(host))
 
     async def _end_unfinished(self, host: Host) -> bool:
-        """End what an attempt has left that came to no end, and whose directories were never shown to anybody.
-
-        False if there was no time for it: the note stays then, for the next run.
-        """
+        """End an attempt that came to no end, and was shown to nobody; false if time lacks: the note stays then."""
         source, number = self._noted()
-        if not source or number:
-            return True
-        point = await self.real_point(host)
-        return await self._end(host, point)
+        return bool(not source or number) or await self._end(host, await self.real_point(host))
 
     async def _end(self, host: Host, point: str) -> bool:
         """End the client, and unmount what is left of it; false if there was no time for it, and nothing was done."""

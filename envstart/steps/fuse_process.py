@@ -23,10 +23,8 @@ async def load_module(host: Host, source: str, timeout: float) -> None:
     result = await host.run(("kldload", "-n", "fusefs"), timeout=timeout)
     if result.status != 0:
         kind = TemporaryError if result.status is None else UnavailableError
-        raise kind(
-            f"cannot mount {source}: kldload fusefs: {result.words}",
-            hint="load it at boot: sysrc kld_list+=fusefs",
-        )
+        text = f"cannot mount {source}: kldload fusefs: {result.words}"
+        raise kind(text, hint="load it at boot: sysrc kld_list+=fusefs")
 
 
 async def wait_for_end(host: Host, programs: tuple[str, ...], point: str) -> None:

@@ -52,11 +52,9 @@ async def check_health(
 async def inspect(mount: ConfiguredMount, host: Host, point: str, timeout: float | None = None) -> Observation:
     """Ask the directory itself, unless this run has done that, or it cannot answer."""
     using = f"cannot use {point}: {mount.source}"
-    down = await mount.why_down(host)
-    if down:
+    if down := await mount.why_down(host):
         return Observation(plan.NO_ANSWER, down, NoResponseError(f"{using} is mounted there, but {down}"))
-    gone = await mount.why_lost(host)
-    if gone:
+    if gone := await mount.why_lost(host):
         # It would answer all the same, out of memory.
         return Observation(plan.BROKEN, gone, TemporaryError(f"{using} is mounted there, but {gone}"))
     answer = host.looked.get(point)
@@ -137,20 +135,17 @@ def _bare(mount: ConfiguredMount, using: str, word: str, detail: str) -> Observa
         # Who has it mounted sees nothing of what is exported later.
         problem = NotFoundError(text, hint="export it and start again, or set EMPTY_DIR=warn")
         return Observation(plan.NOT_USABLE, seen, problem)
-    refusal: EnvstartError
-    if detail in _FULL:
-        refusal = TemporaryError(f"{text}: the disk is full", hint="make room there, or set EMPTY_DIR=warn")
-    elif detail == probe.IN_THE_WAY:
-        refusal = NotFoundError(text, hint="move that away, or set EMPTY_DIR=warn")
-    elif detail == _READ_ONLY:
-        refusal = PermissionDeniedError(
-            text, hint="let it be written to, write ro in the mount options, or set EMPTY_DIR=warn"
-        )
-    elif detail in NOT_ROOT:
-        refusal = PermissionDeniedError(text, hint=f"{_AS_ROOT}, or set EMPTY_DIR=warn")
-    else:
-        return Observation(plan.BROKEN, seen, TemporaryError(text, hint="is it broken?"))
-    return Observation(plan.NOT_USABLE, seen, refusal=refusal)
+    for details, kind, remedy in (
+        (_FULL, TemporaryError, "make room there"),
+        ((probe.IN_THE_WAY,), NotFoundError, "move that away"),
+        ((_READ_ONLY,), PermissionDeniedError, "let it be written to, write ro in the mount options"),
+        (NOT_ROOT, PermissionDeniedError, _AS_ROOT),
+    ):
+        if detail in details:
+            text += ": the disk is full" if detail in _FULL else ""
+            refusal = kind(text, hint=f"{remedy}, or set EMPTY_DIR=warn")
+            return Observation(plan.NOT_USABLE, seen, refusal=refusal)
+    return Observation(plan.BROKEN, seen, TemporaryError(text, hint="is it broken?"))
 
 
 def _leased(mount: ConfiguredMount, using: str, point: str, node: str, age: int) -> Observation:

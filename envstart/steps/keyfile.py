@@ -1,7 +1,6 @@
 """Files that hold a secret: who can read them, and who could have put another one in their place.
 
-``untrusted`` and ``first_line`` run only in a child, like filesystem.py: the file may lie on a dead server. Their
-arguments and results are plain values. ``check`` and ``read`` are what the parent calls.
+refuse_untrusted() and first_line() run only in a child: the file may lie on a dead server. The parent calls the others.
 """
 
 from __future__ import annotations
@@ -49,10 +48,7 @@ def _told(path: str, what: str, remedy: str) -> Iterator[None]:
 
 
 def refuse_untrusted(paths: list[str]) -> None:
-    """Raise PermissionDeniedError for the first of these files that others can read or change (docs/faults.md, 91).
-
-    FileNotFoundError, with its path as text, if it is not there.
-    """
+    """Raise PermissionDeniedError for a file that others can read or change (docs/faults.md, 91); FileNotFoundError."""
     for path in paths:
         os.close(_open(path))
 
@@ -77,10 +73,7 @@ def _wrong(path: str, error: OSError) -> Exception:
 
 
 def _open(path: str) -> int:
-    """Open it and check the descriptor: a regular file of root's, no access for anybody else.
-
-    No link on its way may be one that others could change.
-    """
+    """Open a regular file of root's that nobody else can use or put there; return the descriptor."""
     _check_way(path)
     try:
         descriptor = open_regular(path, follow=True)

@@ -188,8 +188,7 @@ class Mount(MountState):
 
     async def stop(self, host: Host) -> None:
         """Unmount it; nothing to do is success."""
-        entries = await self._to_stop(host)
-        if entries:
+        if entries := await self._to_stop(host):
             self.journal_stop(host)
         await self._unmount(host, entries)
 

@@ -76,8 +76,8 @@ class ConfiguredMount(plan.Step):
         # Seconds that the mounted directory may take to answer.
         self.probe_timeout: float = config[common.PROBE_TIMEOUT]
         required = spec.required
-        if required is None:
-            required = config[common.REQUIRED[spec.name]] if spec.name in common.REQUIRED else None
+        if required is None and spec.name in common.REQUIRED:
+            required = config[common.REQUIRED[spec.name]]
         self.required = tuple(required or ())
 
     @property
@@ -161,10 +161,7 @@ class ConfiguredMount(plan.Step):
         return normal_source(source) if self.fstype == "nfs" else table.origin(source)
 
     async def real_point(self, host: Host) -> str:
-        """Return the directory as the mount table names it. It is touched only when the table does not know it.
-
-        NoResponseError, or PermissionDeniedError outside of the workdir.
-        """
+        """Return the directory by the table's name. NoResponseError, PermissionDeniedError outside of the workdir."""
         try:
             if self.enclosing:
                 return await _in_place(host, self.enclosing, self.point)

@@ -111,6 +111,6 @@ class MountState(ConfiguredMount):
 
     async def users(self, host: Host, point: str) -> str:
         """Return who uses what is mounted, "" if nobody does."""
-        from envstart.steps import occupancy
+        from envstart.steps import unmount
 
-        return await occupancy.users(host, self.environment, point)
+        return await unmount.users(host, self.environment, point)

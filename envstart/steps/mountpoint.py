@@ -86,10 +86,7 @@ async def is_file(host: Host, mount: ConfiguredMount) -> bool:
 
 
 async def prepare(host: Host, mount: ConfiguredMount, point: str, made: list[str]) -> None:
-    """Make what is missing of ``point``, and note it in ``made`` before it is made.
-
-    NotFoundError, ConfigError, TemporaryError.
-    """
+    """Make what is missing of ``point``, noted in ``made`` before. NotFoundError, ConfigError, TemporaryError."""
     if await host.was_empty(point):
         return
     config = mount.config
@@ -176,10 +173,7 @@ async def undo_redirected_mount(host: Host, mount: ConfiguredMount, point: str, 
 
 
 async def _ways(host: Host, mount: ConfiguredMount, point: str) -> tuple[list[str], list[str]]:
-    """Return mount point and source, as they should be and as they really are now.
-
-    The source only if it lies inside something. Now: not what was known of them before what they lie in was mounted.
-    """
+    """Return mount point and source, this one if it lies inside something, as they should be and as they are now."""
     expected = [point]
     if mount.resolve_within:
         expected.append(await mount.source_in_place(host))

@@ -21,13 +21,6 @@ _EXCLUDE = {
     "proto=udp6": network.INET,
     "noinet4": network.INET,
 }
-# What a resolver's library says: FreeBSD's, and Linux's.
-_UNRESOLVED = (
-    diagnosis.UNRESOLVED,
-    "Name or service not known",
-    "Address family for hostname not supported",
-    "No address associated with hostname",
-)
 # Said of what may be fine, before the reason, or in place of one.
 _WARNING = "Warning, options soft and/or intr"
 # What the kernel says when the daemon that an option needs does not run: mountnfs() in sys/fs/nfsclient/nfs_clvfsops.c,
@@ -38,10 +31,7 @@ _RESOLVING, _ASKING = 4.0, 3.0
 
 
 def kinds(options: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the kinds of address that mount_nfs(8) takes.
-
-    proto=tcp means IPv4 only, proto=tcp6 the other, tcp any (tests/transcripts/nfs-names.txt); nfs(5) has them too.
-    """
+    """Return the kinds of address that mount_nfs(8) takes (tests/transcripts/nfs-names.txt)."""
     lost = {_EXCLUDE[option] for option in exclusions(options)}
     return tuple(kind for kind in (network.INET, network.INET6) if kind not in lost)
 
@@ -65,10 +55,7 @@ def remedy(option: str) -> str:
 
 
 def daemons(options: tuple[str, ...]) -> dict[str, str]:
-    """Return the services of FreeBSD that must run for these options, each with the option that needs it.
-
-    mount_nfs(8), gssd(8), rpc.tlsclntd(8); syskrb5 spares the host's own key, not the daemon.
-    """
+    """Return the services of FreeBSD that these options need (gssd(8), rpc.tlsclntd(8)), each with its option."""
     needed = {}
     if kerberos := [option for option in options if option.startswith("sec=krb5")]:
         needed["gssd"] = kerberos[-1]
@@ -79,13 +66,12 @@ def daemons(options: tuple[str, ...]) -> dict[str, str]:
 
 async def explain(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> errors.EnvstartError:
     """Return why nothing is mounted; ``doing`` is "mount SOURCE on DIR"."""
-    lines = [line for line in result.err.splitlines() if _WARNING not in line]
-    result = Result(result.status, result.out, "\n".join(lines), result.seconds, result.alive)
+    result = result._replace(err="\n".join(line for line in result.err.splitlines() if _WARNING not in line))
     if f"mount_nfs: {mount.point}: " in result.words:
         # The mount point, not the directory on the server.
         return diagnosis.of_mount(result, doing)
     error = None
-    if result.status is not None and (not (result.out + result.err).strip() or _says(result, *_UNRESOLVED)):
+    if result.status is not None and (not (result.out + result.err).strip() or _says(result, *diagnosis.NO_ADDRESS)):
         error = await _address(host, mount, result, doing)
     elif host.platform == "freebsd":
         error = await _daemon(host, mount, result, doing)
@@ -111,13 +97,12 @@ async def _address(host: Host, mount: ConfiguredMount, result: Result, doing: st
         return None
     if problem or not kinds:
         return None
-    option = excluding(mount.options, kinds)
-    if option:
+    if option := excluding(mount.options, kinds):
         return errors.ConfigError(
             f"cannot {doing}: {server} has only an {kinds[0]} address, which the option {option} leaves out",
             hint=f"{remedy(option)} in MOUNT_NFS_OPT",
         )
-    if _says(result, *_UNRESOLVED):
+    if _says(result, *diagnosis.NO_ADDRESS):
         return errors.TemporaryError(f"cannot {doing}: {result.words}; it resolves by now")
     return None
 
@@ -129,10 +114,8 @@ async def _daemon(host: Host, mount: ConfiguredMount, result: Result, doing: str
             continue
         status = (await host.run(("service", name, "onestatus"), timeout=_ASKING, read_only=True)).status
         if status:
-            return errors.UnavailableError(
-                f"cannot {doing}: {result.words}: {option} needs the service {name}, which does not run",
-                hint=f"service {name} enable; service {name} start",
-            )
+            text = f"cannot {doing}: {result.words}: {option} needs the service {name}, which does not run"
+            return errors.UnavailableError(text, hint=f"service {name} enable; service {name} start")
         if status == 0 and name == "tlsclntd":
             return errors.ConfigError(
                 f"cannot {doing}: {result.words}",
@@ -143,24 +126,16 @@ async def _daemon(host: Host, mount: ConfiguredMount, result: Result, doing: str
 
 async def _refused(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> errors.EnvstartError:
     """Tell what of the ways to be refused is left for root."""
-    jailed = ""
+    jailed, text = "", f"cannot {doing}: {result.words}"
     if host.platform == "freebsd":
         with contextlib.suppress(errors.EnvstartError):
             # The server is the likelier one.
-            jailed = await host.ask(
-                ("sysctl", "-n", "security.jail.jailed"),
-                lambda answer: answer.out.strip(),
-                lasting=True,
-                timeout=_ASKING,
-            )
+            asked = ("sysctl", "-n", "security.jail.jailed")
+            jailed = await host.ask(asked, lambda answer: answer.out.strip(), lasting=True, timeout=_ASKING)
     if jailed == "1":
-        return errors.PermissionDeniedError(
-            f"cannot {doing}: {result.words}: this is a jail", hint="run CBSD and its hooks on the host"
-        )
+        return errors.PermissionDeniedError(f"{text}: this is a jail", hint="run CBSD and its hooks on the host")
+    what = "is this host in the networks of the export? if NAT changes its port, let the server take any"
     if "noresvport" in mount.options:
         what = "take noresvport out of MOUNT_NFS_OPT, or let the server take any port"
-    else:
-        what = "is this host in the networks of the export? if NAT changes its port, let the server take any"
-    return errors.PermissionDeniedError(
-        f"cannot {doing}: {result.words}", hint=f"{what} (Linux: insecure, FreeBSD: nfs_reserved_port_only=NO)"
-    )
+    hint = f"{what} (Linux: insecure, FreeBSD: nfs_reserved_port_only=NO)"
+    return errors.PermissionDeniedError(text, hint=hint)

@@ -21,10 +21,7 @@ LEVELS = ("table", "read", "write")
 
 
 def states(host: Host, steps: Sequence[Step], level: str = "read", places: Sequence[str] = ()) -> list[Observation]:
-    """Return what there is of each step, looked at as closely as ``level`` says.
-
-    ``places`` are further directories whose real names will be asked for.
-    """
+    """Return what there is of each step, looked at as closely as ``level`` says; of ``places`` the real names too."""
     try:
         host.complete(host.mounts())
     except EnvstartError as error:
@@ -44,10 +41,7 @@ def resolve(host: Host, places: Sequence[str]) -> None:
 
 
 async def _down(host: Host, step: Mount) -> tuple[str | EnvstartError, str]:
-    """Return why a mount cannot answer ("": nothing says so), and its real directory.
-
-    An EnvstartError in place of the reason: that cannot be told.
-    """
+    """Return why a mount cannot answer ("": nothing says so; an error: that cannot be told), and its real directory."""
     try:
         down = await step.why_down(host)
     except EnvstartError as error:
@@ -74,9 +68,8 @@ def _look(host: Host, steps: Sequence[Step], states: Sequence[Observation], *, w
             write = writing and "ro" not in step.options
             probe = bulk_probe.Probe(step.server(table), point, tuple(step.required), step.lease(point), write=write)
             asked.append((number, step, point, probe))
-    bulk_probe.ask(
-        host, [probe for *_, probe in asked], max((step.probe_timeout for _, step, *_ in asked), default=0.0)
-    )
+    timeout = max((step.probe_timeout for _, step, *_ in asked), default=0.0)
+    bulk_probe.ask(host, [probe for *_, probe in asked], timeout)
     for number, step, point, probe in asked:
         host.looked[point] = probe.answer
         if probe.answer.verdict == probe.answer.HUNG:

@@ -22,9 +22,8 @@ _NAMED = 3
 async def doubts(mount: ConfiguredMount, host: Host, table: Table, entry: Entry) -> list[str]:
     """Return in what a mount differs from what an administrator may expect of it, a line each."""
     drift = mountpoint.drift(entry, mount.options)
-    texts = [f"{entry} is {drift}"] if drift else []
     lacking = await unshown(mount, host, table, entry.point, entry)
-    return [*texts, lacking] if lacking else texts
+    return [text for text in (f"{entry} is {drift}" if drift else "", lacking) if text]
 
 
 async def unshown(mount: ConfiguredMount, host: Host, table: Table, point: str, entry: Entry | None = None) -> str:
@@ -32,13 +31,10 @@ async def unshown(mount: ConfiguredMount, host: Host, table: Table, point: str, 
     if mount.fstype != "nullfs":
         return ""
     source = await _source(mount, host, table, entry)
-    inside = table.below(source) if source else []
-    if not inside:
-        return ""
     shown = {*table.points, *mount.spec.beside}
     lacking = [
         child
-        for child in inside
+        for child in (table.below(source) if source else ())
         if not _is_of_itself(table.at(child)[-1]) and f"{point}{child[len(source) :]}" not in shown
     ]
     if not lacking:
@@ -63,11 +59,8 @@ async def _source(mount: ConfiguredMount, host: Host, table: Table, entry: Entry
         return entry.source
     lower = table.mount_of(mount.source)
     of_server = lower is not None and (lower.kind in ("nfs", "ceph") or "fuse" in lower.fstype)
-    if (
-        mount.resolve_within
-        or of_server
-        or (entry is not None and table.shows(entry, "nullfs", mount.source, linux=True))
-    ):
+    as_named = entry is not None and table.shows(entry, "nullfs", mount.source, linux=True)
+    if mount.resolve_within or of_server or as_named:
         # No link leads elsewhere, or only somebody who can be dead could tell.
         return mount.source
     try:

@@ -36,8 +36,6 @@ _SWALLOWED = ("late", "noauto")
 # Directories of such files that have been asked in this run, a thousand environments have theirs in one: who waits for
 # them still, or 0.
 _WAITING: dict[str, int] = {}
-# fstab(5): a line with this option is passed over.
-_IGNORED = "xx"
 
 
 class Line(Directory):
@@ -53,16 +51,8 @@ class Line(Directory):
 
 
 def inputs(path: str, timeout: float) -> dict[str, str]:
-    """Read the file of THIN_FSTAB, without its comments; its lines keep their numbers.
-
-    ConfigError, TemporaryError if its server is dead, PermissionDeniedError if somebody else could have written it.
-    """
-    rows = [" ".join(_fields(row)) for row in _text(path, timeout).split("\n")]
-    return {"THIN_FSTAB": "\n".join(rows).rstrip("\n")}
-
-
-def _text(path: str, timeout: float) -> str:
-    """Read a file that can lie where the bases do, on a server, as trusted_text(); TemporaryError if that is dead."""
+    """Read THIN_FSTAB without its comments. ConfigError, TemporaryError, PermissionDeniedError as trusted_text()."""
+    # It can lie where the bases do, on a server that is dead.
     place = path.rpartition("/")[0]
     if place not in _WAITING:
         answers, child = process.within(timeout, filesystem.opens, [path])
@@ -72,7 +62,8 @@ def _text(path: str, timeout: float) -> str:
             f"cannot read {path}: no answer in {timeout:.0f} s (pid {_WAITING[place]} waits for it)",
             hint="is it on a dead server?",
         )
-    return trusted_text(path)
+    rows = [" ".join(_fields(row)) for row in trusted_text(path).split("\n")]
+    return {"THIN_FSTAB": "\n".join(rows).rstrip("\n")}
 
 
 def read(text: str, path: str, root: str) -> list[Line]:
@@ -82,11 +73,8 @@ def read(text: str, path: str, root: str) -> list[Line]:
     seen: dict[str, int] = {}
     for number, row in enumerate(text.split("\n"), 1):
         fields = _fields(row)
-        if not fields:
-            continue
         try:
-            line = _line(fields, root)
-            if line is None:
+            if not fields or (line := _line(fields, root)) is None:
                 continue
             if line.point in seen:
                 raise ValueError(f"mounts on {line.point}, as line {seen[line.point]} does")
@@ -111,7 +99,7 @@ def _line(fields: list[str], root: str) -> Line | None:
     if not 4 <= len(fields) <= 6 or not all(field.isdigit() for field in fields[4:]):
         raise ValueError("is not SOURCE DIRECTORY nullfs OPTIONS, with 0 0 after it or without; a blank is \\040")
     fstype, options = fields[2], tuple(option for option in fields[3].split(",") if option not in _SWALLOWED)
-    if _IGNORED in options:
+    if "xx" in options:  # Passed over by fstab(5).
         return None
     # The first: what another type has for a source need not be a path.
     if fstype != "nullfs":
@@ -200,11 +188,7 @@ class Base(Mount):
 
 
 class Layer(Mount):
-    """A mount inside another mount of the same jail.
-
-    Its source can lie in what is another jail's own, so that no link at all may lead it elsewhere (jail(8) refuses them
-    too, docs/freebsd.md#jail).
-    """
+    """A mount inside one of the same jail, to which no link may lead (nor for jail(8), docs/freebsd.md#jail)."""
 
     takes_files = True
 

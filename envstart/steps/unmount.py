@@ -1,4 +1,4 @@
-"""Taking a mount away in the ordinary way, patiently while it is busy (forced.py: by force).
+"""Taking a mount away in the ordinary way, patiently while it is busy (forced.py: by force), and who uses it.
 
 On FreeBSD a plain umount of a dead NFS mount cannot be killed; so it is probed first.
 """
@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 from envstart import errors
 from envstart.engine.retry import until_it_heals
+from envstart.environment import Environment
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
+from envstart.paths import is_below
 from envstart.system.command import Result
 from envstart.system.host import Host
 
@@ -44,7 +46,7 @@ async def unmount(host: Host, entry: Entry, attempts: int = 0, *, kill: bool = F
         nonlocal told, searching, pids
         # The reserve included: an attempt that begins late must not be cut off in the middle.
         timeout = max(host.deadline.left() - spare, host.deadline.to_the_end() / 2)
-        result = await run(host, argv, entry, timeout=timeout, use_rollback_reserve=True)
+        result = await run(host, argv, entry, timeout=timeout, forced=False)
         table = await host.mounts()
         # Not the exit status: mountd that cannot be told makes it 1 after success (docs/freebsd.md#umount-messages).
         # But the table leaves out a mount while it is being unmounted (docs/freebsd.md#mount-table), so that one still
@@ -55,9 +57,8 @@ async def unmount(host: Host, entry: Entry, attempts: int = 0, *, kill: bool = F
         if result.status is None:
             raise HangingError(f"{doing}: {result.words}")
         if "not permitted" in result.words:
-            raise errors.PermissionDeniedError(
-                f"{doing}: {result.words}", hint="is this a jail, or a container that may not unmount?"
-            )
+            hint = "is this a jail, or a container that may not unmount?"
+            raise errors.PermissionDeniedError(f"{doing}: {result.words}", hint=hint)
         if not _is_busy(result.words):
             raise errors.EnvstartError(f"{doing}: {result.words or 'it is still mounted'}")
         from envstart.system import process_table
@@ -89,30 +90,19 @@ async def _is_still_there(host: Host, entry: Entry, depth: int) -> bool:
     return len((await host.mounts()).at(entry.point)) >= depth
 
 
-async def run(
-    host: Host,
-    argv: Sequence[str],
-    entry: Entry,
-    *,
-    timeout: float | None,
-    use_rollback_reserve: bool = False,
-    detach_on_timeout: bool = False,
-) -> Result:
-    """Run umount(8), which is not cut off when a sibling fails.
+async def run(host: Host, argv: Sequence[str], entry: Entry, *, timeout: float | None, forced: bool) -> Result:
+    """Run umount(8), which is not cut off when a sibling fails; what is ``forced`` goes on by itself after ``timeout``.
 
     By unmount(2) alone where it would first ask a resolver that gives no answer for the name of the server (umountfs()
     of sbin/umount/umount.c).
     """
-    named = host.platform == "freebsd" and entry.kind == "nfs" and entry.fsid and "-N" not in argv
-    named = named and not host.rehearsing
-    if named and not await _resolves(host, entry.server):
+    asks = host.platform == "freebsd" and entry.kind == "nfs" and entry.fsid and "-N" not in argv
+    if asks and not host.rehearsing and not await _resolves(host, entry.server):
         try:
             return await _by_number(host, argv, entry, host.deadline.left() if timeout is None else timeout)
         except errors.TemporaryError as error:
             host.report.trace(f"{entry.point}: unmount(2): {error}; asking umount(8)")
-    return await host.run(
-        argv, timeout=timeout, use_rollback_reserve=use_rollback_reserve, detach_on_timeout=detach_on_timeout
-    )
+    return await host.run(argv, timeout=timeout, use_rollback_reserve=not forced, detach_on_timeout=forced)
 
 
 async def _resolves(host: Host, server: str) -> bool:
@@ -152,10 +142,7 @@ async def _by_number(host: Host, argv: Sequence[str], entry: Entry, timeout: flo
 
 
 async def holders(host: Host, point: str) -> list[int] | None:
-    """Return the processes that use a mounted directory, in bounded time; None if that cannot be told.
-
-    It serves a message, or ends who may be ended: no unmount fails for want of it.
-    """
+    """Return the processes that use a mounted directory, in bounded time; None if that cannot be told."""
     try:
         if host.platform == "freebsd":
             # The process numbers are all that fuser(1) prints on stdout (docs/freebsd.md#fuser).
@@ -167,3 +154,48 @@ async def holders(host: Host, point: str) -> list[int] | None:
     except (errors.EnvstartError, OSError) as error:
         host.report.trace(f"cannot tell who uses {point}: {error}")
         return None
+
+
+async def users(host: Host, environment: Environment, point: str) -> str:
+    """Return who uses a directory of a jail or VM, "" if nobody does; TemporaryError if the kernel gives no answer.
+
+    What cannot be told counts as used, because force would hit it. Of a jail (CBSD hands ``-f`` to no VM,
+    docs/cbsd.md#arguments) and of a bhyve VM the kernel of FreeBSD knows all. Of others CBSD's database says which
+    emulator they have; where that does not help, the processes count that have something open there.
+    """
+    from envstart.system import guests, process_table
+
+    name, freebsd = environment.name, host.platform == "freebsd"
+    if freebsd:
+        roots: dict[str, str] = await guests.jail_roots(host)
+        if name in roots or guests.is_bhyve(name):
+            return f"{name} runs"
+        inside = next((jail for jail, root in roots.items() if is_below(root, point)), None)
+        if inside is not None or environment.fstab is not None:
+            return f"jail {inside} runs in it" if inside is not None else ""
+    running = await _runs(host, environment)
+    if running or (freebsd and running is False):
+        return f"{name} runs" if running else ""
+    # fuser(1) hangs at what is known to be dead, where nothing ends it.
+    pids = None if freebsd and point in host.unresponsive else await holders(host, point)
+    if pids:
+        return f"it is used by {process_table.describe(pids[:3])}"
+    # What is in no workdir of CBSD's is a jail of jail.conf(5), as far as the kernel of FreeBSD does not say otherwise.
+    alone = freebsd and environment.workdir is None
+    if pids is None and running is None and not alone:
+        return f"it cannot be told whether {name} runs or anybody uses it"
+    return ""
+
+
+async def _runs(host: Host, environment: Environment) -> bool | None:
+    """Tell if a jail or VM runs, by CBSD's database; None if that does not tell."""
+    from envstart.system import cbsd_database, guests
+
+    name, workdir = environment.name, environment.workdir
+    row = (await cbsd_database.find(host, workdir, name))[0] if workdir is not None else None
+    if row is None:
+        return None
+    if not cbsd_database.is_jail(row["emulator"]) and row["emulator"] != "bhyve":
+        running: bool | None = await guests.Machines(host).runs(name, row["emulator"], row["jid"], row["status"])
+        return running
+    return False if host.platform == "freebsd" else None

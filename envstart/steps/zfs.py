@@ -40,8 +40,6 @@ _OF_MOUNT: diagnosis.Rows = (
     ("Device busy", errors.TemporaryError, "the dataset is mounted elsewhere: look at zfs mount"),
     ("Invalid fstype", errors.UnavailableError, "kldload zfs"),
 )
-# What zfs(8) prints for a property that a dataset cannot have.
-_NONE = "-"
 
 
 class Clone(Block):
@@ -68,7 +66,7 @@ class Clone(Block):
             volume = errors.ConfigError(
                 f"cannot use {self.source}: it is a volume", hint="name a file system in ZFS_CLONE"
             )
-            return Observation(READY, refusal=volume if properties[0] == _NONE else None)
+            return Observation(READY, refusal=volume if properties[0] == "-" else None)
         problem = errors.NotFoundError(
             f"cannot find dataset {self.source}: make it, or set ZFS_SKELETON_SNAPSHOT to have it cloned"
         )
@@ -80,9 +78,8 @@ class Clone(Block):
 
     async def start(self, host: Host) -> None:
         """Make it, mounted by nobody but us: at boot zfs(8) leaves alone what has canmount=noauto."""
-        argv = self._command()
         host.on_failure(lambda: self._undo_start(host))
-        result = await host.run(argv, keep_locks=True)
+        result = await host.run(self._command(), keep_locks=True)
         if result.status != 0 and await self.properties(host) is None:
             doing = f"clone {self._snapshot} as {self.source}"
             raise diagnosis.first(_OF_CLONE, result.words, doing) or errors.EnvstartError(
@@ -115,13 +112,13 @@ class Dataset(Mount):
         """Return what a start has to mend; raise if the dataset is mounted elsewhere."""
         only_on_freebsd(host, "ZFS")
         problem = await super().check(host)
-        if problem is not None:
-            here, table = await self.real_point(host), await host.mounts()
-            mounted = [entry.point for entry in table if (entry.fstype, entry.source) == ("zfs", self.source)]
-            elsewhere = [point for point in mounted if point != here]
-            if elsewhere:
+        if problem is None:
+            return None
+        here = await self.real_point(host)
+        for entry in await host.mounts():
+            if (entry.fstype, entry.source) == ("zfs", self.source) and entry.point != here:
                 raise errors.ConfigError(
-                    f"cannot mount {self.source} on {self.point}: it is mounted on {elsewhere[0]}",
+                    f"cannot mount {self.source} on {self.point}: it is mounted on {entry.point}",
                     hint="name that directory "
                     f"in the configuration, or: zfs unmount {self.source}; zfs set canmount=noauto {self.source}",
                 )
@@ -129,12 +126,8 @@ class Dataset(Mount):
 
     async def _mounts_itself(self, host: Host) -> bool:
         """Tell if zfs(8) mounts it there at boot."""
-        properties = await self.lower.properties(host)
-        return (
-            properties is not None
-            and properties[1] == "on"
-            and properties[0] in (self.point, await self.real_point(host))
-        )
+        place, canmount = await self.lower.properties(host) or ("", "")
+        return canmount == "on" and place in (self.point, await self.real_point(host))
 
     async def _to_stop(self, host: Host) -> list[Entry]:
         entries = await super()._to_stop(host)
@@ -149,8 +142,7 @@ def steps(environment: Environment, config: Config, name: str, point: str) -> li
     """Return the dataset of ZFS_CLONE, and its mount on ``point``."""
     clone = Clone(name, config[ZFS_SKELETON_SNAPSHOT])
     # It asks the pool, which can be busy with what is being freed.
-    timeout = config[common.TIMEOUT]
-    spec = MountSpec("dataset", "zfs", ("rw",), name, point, timeout, lower=clone)
+    spec = MountSpec("dataset", "zfs", ("rw",), name, point, config[common.TIMEOUT], lower=clone)
     return [clone, Dataset(spec, environment, config)]
 
 

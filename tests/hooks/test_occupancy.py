@@ -17,7 +17,7 @@ from cbsd import NFS4, SERVER, Ended, Site, last_line
 from toy import Toy
 
 from envstart.environment import Environment
-from envstart.steps import occupancy, unmount
+from envstart.steps import unmount
 from envstart.system import cbsd_database, guests, process_table, rundir
 from envstart.system.host import Host
 from envstart.system.log import Report
@@ -221,7 +221,7 @@ def test_case_a6_on_linux(
     monkeypatch.setattr(unmount, "holders", answer)
     monkeypatch.setattr(process_table, "machines", lambda: named)
     environment = Environment(VM, f"/W/jails-data/{VM}-data", f"/W/jails-system/{VM}")
-    told = host.complete(occupancy.users(host, environment, environment.data))
+    told = host.complete(unmount.users(host, environment, environment.data))
     assert told.startswith(used)
     assert bool(told) == bool(used)
 
