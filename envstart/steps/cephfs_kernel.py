@@ -89,10 +89,8 @@ class KernelMount(Mount):
         seconds: int = config[CEPH_MOUNT_TIMEOUT]
         options = [config[CEPH_MODE], *(config[MOUNT_CEPH_OPT] or ()), f"name={config[ceph.CEPH_USER]}"]
         options.append(f"mount_timeout={max(1, seconds - _TELLING)}")
-        if config[CEPH_FS_NAME]:
-            options.append(f"mds_namespace={config[CEPH_FS_NAME]}")
-        if config[ceph.CEPH_CONF]:
-            options.append(f"conf={config[ceph.CEPH_CONF]}")
+        names = {"mds_namespace": config[CEPH_FS_NAME], "conf": config[ceph.CEPH_CONF]}
+        options += [f"{name}={value}" for name, value in names.items() if value]
         if config[ceph.CEPH_KEYRING]:
             options.append("secretfile=/proc/self/fd/0")
         # Without monitors mount.ceph asks ceph.conf.

@@ -27,8 +27,6 @@ from envstart.system.host import Host
 _DETACHED = 5.0
 # Seconds for FreeBSD to unmount what lies on a mount, when the requests of that have been ended.
 _CHILD = 20.0
-# Seconds for a question to a script of rc(8).
-_ASKED = 5.0
 _NAMED = 3
 
 
@@ -61,25 +59,19 @@ async def check(mount: ConfiguredMount, host: Host, entry: Entry, *, asked: bool
     table = await host.mounts()
     lower = below(table, entry) if mount.borrowed and entry.fstype == "nullfs" else None
     if lower is not None and lower.kind == "nfs" and entry.point in host.unresponsive:
-        raise TemporaryError(
-            f"cannot unmount {entry.point}: it shows {entry.source} of {lower} on {lower.point}, which gives no answer",
-            hint=f"unmount that first, or wait for {lower.server}",
-        )
+        text = f"it shows {entry.source} of {lower} on {lower.point}, which gives no answer"
+        hint = f"unmount that first, or wait for {lower.server}"
+        raise TemporaryError(f"cannot unmount {entry.point}: {text}", hint=hint)
     if others := foreign(table, entry, own):
-        raise TemporaryError(
-            f"cannot unmount {entry.point} by force: {', '.join(others[:_NAMED])} lies on it, and does not belong to "
-            "it alone",
-            hint="unmount that first",
-        )
+        text = f"{', '.join(others[:_NAMED])} lies on it, and does not belong to it alone"
+        raise TemporaryError(f"cannot unmount {entry.point} by force: {text}", hint="unmount that first")
     if mount.spec.lockd and await _lockd_runs(host):
         danger = "a forced unmount of NFSv3 while rpc.lockd(8) runs can crash the host (umount(8), -f)"
         if not (asked or boolean(mount.config.text("STOP_FORCE"))):
             workdir = mount.environment.workdir
             again = remedies.known("recover", [mount.environment.name], [workdir] if workdir else [])
-            raise TemporaryError(
-                f"cannot unmount {entry.point} by force: {danger}, which nolockd in MOUNT_NFS_OPT avoids",
-                hint=f"service lockd onestop, or: {again}",
-            )
+            text = f"cannot unmount {entry.point} by force: {danger}, which nolockd in MOUNT_NFS_OPT avoids"
+            raise TemporaryError(text, hint=f"service lockd onestop, or: {again}")
         host.report.warn(f"{entry.point}: {danger}; nolockd in MOUNT_NFS_OPT avoids that")
 
 
@@ -128,10 +120,8 @@ async def wait_for_answer(mount: ConfiguredMount, host: Host, entry: Entry) -> N
     except DeadlineExceededError:
         answers = False
     if not answers:
-        raise TemporaryError(
-            f"cannot use {entry.point}: {mount.source} is mounted there, and {what} gives no answer; it is not "
-            "touched, since others use it too"
-        )
+        silent = f"{mount.source} is mounted there, and {what} gives no answer"
+        raise TemporaryError(f"cannot use {entry.point}: {silent}; it is not touched, since others use it too")
 
 
 def used_error(mount: ConfiguredMount, host: Host, entry: Entry, users: str) -> TemporaryError:
@@ -150,7 +140,7 @@ async def _lockd_runs(host: Host) -> bool:
     While it does, the kernel hands it each file of a forced unmount (nlm_reclaim() in sys/nlm/nlm_advlock.c).
     """
     try:
-        result = await host.run(("service", "lockd", "onestatus"), timeout=_ASKED, read_only=True)
+        result = await host.run(("service", "lockd", "onestatus"), timeout=5.0, read_only=True)
     except EnvstartError:
         return True
     return result.status in (0, None)
@@ -181,8 +171,7 @@ async def _carry_out(host: Host, argv: tuple[str, ...], entry: Entry, *, unrespo
     result = await plain.run(host, argv, upper[0] if upper else entry, timeout=limit, forced=True)
     # While it is at work the table of FreeBSD proves nothing (unmount()). Linux's -l takes it out of the table
     # for good, and then the last mount of a silent server says good-bye to it, for as long as its time-outs are.
-    gone = (linux or not result.alive) and len((await host.mounts()).at(point)) < max(1, depth)
-    if gone:
+    if (linux or not result.alive) and len((await host.mounts()).at(point)) < max(1, depth):
         if point != entry.point:
             host.report.note(f"{point}: unmounted, since it lies on {entry.point}")
         return

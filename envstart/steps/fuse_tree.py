@@ -24,9 +24,7 @@ class _Shown(Mount):
         options = ("ro" if "ro" in client.options else "rw",)
         spec = MountSpec(item.name, "nullfs", options, source, item.point, timeout, resolve_within=client.point)
         super().__init__(spec, client.environment, client.config)
-        self._client = client
-        self._path = item.path
-        self._all_points = all_points
+        self._client, self._path, self._all_points = client, item.path, all_points
 
     async def matches(self, host: Host, table: Table, entry: Entry) -> bool:
         """Tell if it is ours; on Linux a bind mount tells that also when the client's own mount is gone."""

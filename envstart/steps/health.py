@@ -65,9 +65,8 @@ async def inspect(mount: ConfiguredMount, host: Host, point: str, timeout: float
 
 async def _ask(mount: ConfiguredMount, host: Host, point: str, timeout: float) -> ProbeResult:
     try:
-        return ProbeResult(
-            *await host.probe(probe.probe, point, tuple(mount.required), mount.lease(point), timeout=timeout)
-        )
+        question = (point, tuple(mount.required), mount.lease(point))
+        return ProbeResult(*await host.probe(probe.probe, *question, timeout=timeout))
     except NoResponseError as error:
         return ProbeResult(ProbeResult.HUNG, str(error))
     except DeadlineExceededError as error:

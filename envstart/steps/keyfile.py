@@ -96,8 +96,7 @@ def _open(path: str) -> int:
 def _check_way(path: str) -> None:
     """Check each part of the path: it must be root's, and lie where nobody else can put another one in its place."""
     rest = [part for part in path.split("/") if part]
-    at = "/"
-    links = 0
+    at, links = "/", 0
     while rest:
         part = rest.pop(0)
         if part == "..":
@@ -111,13 +110,11 @@ def _check_way(path: str) -> None:
             raise _wrong(path, error) from None
         # In a directory with the sticky bit only the owner of an entry can take it away.
         if holder.st_uid != 0 or (holder.st_mode & 0o022 and not holder.st_mode & stat.S_ISVTX):
-            raise errors.PermissionDeniedError(
-                f"{path}: others than root can write {os.path.dirname(at)}", hint="chmod go-w it"
-            )
+            text = f"{path}: others than root can write {os.path.dirname(at)}"
+            raise errors.PermissionDeniedError(text, hint="chmod go-w it")
         if status.st_uid != 0:
-            raise errors.PermissionDeniedError(
-                f"{at} belongs to user {status.st_uid}, who could put another file in its place"
-            )
+            text = f"{at} belongs to user {status.st_uid}, who could put another file in its place"
+            raise errors.PermissionDeniedError(text)
         if stat.S_ISLNK(status.st_mode):
             links += 1
             target = os.readlink(at)

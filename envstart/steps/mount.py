@@ -172,10 +172,8 @@ class Mount(MountState):
                 continue
             if not self.config[common.STOP_FORCE]:
                 why = await self.why_down(host) or f"it gives no answer in {self.probe_timeout} s, and may come back"
-                raise errors.TemporaryError(
-                    f"cannot unmount {entry.point}: {self.source}: {why}",
-                    hint="set STOP_FORCE=1 to unmount it nonetheless",
-                )
+                text = f"cannot unmount {entry.point}: {self.source}: {why}"
+                raise errors.TemporaryError(text, hint="set STOP_FORCE=1 to unmount it nonetheless")
             from envstart.steps import forced
 
             await forced.check(self, host, entry)
@@ -205,10 +203,8 @@ class Mount(MountState):
             return []
         for entry in stack:
             if not await self.matches(host, table, entry):
-                raise errors.ConfigError(
-                    f"cannot unmount {point}: {mountpoint.listed(stack)} is mounted there, not {self.source} alone; it "
-                    "is not touched"
-                )
+                mounted = f"{mountpoint.listed(stack)} is mounted there, not {self.source} alone"
+                raise errors.ConfigError(f"cannot unmount {point}: {mounted}; it is not touched")
         if (hidden := mountpoint.hidden(table, stack[-1])) is not None:
             raise hidden
         return list(reversed(stack))
@@ -216,18 +212,16 @@ class Mount(MountState):
     async def _unmount(self, host: Host, entries: Sequence[Entry]) -> None:
         from envstart.steps import unmount
 
+        attempts = self.config[common.ATTEMPTS]
         spare = _FAIL_IO_RESERVE if self.config[common.STOP_FORCE] and self.lower is not None else 0.0
         for entry in entries:
             try:
-                await unmount.unmount(
-                    host, entry, self.config[common.ATTEMPTS], kill=self.config[common.STOP_KILL], spare=spare
-                )
+                await unmount.unmount(host, entry, attempts, kill=self.config[common.STOP_KILL], spare=spare)
             except unmount.HangingError as error:
                 # The directory answered out of memory; or, since FreeBSD's umount(8) begins with sync(2) unless it is
                 # forced, another environment's disk hangs.
-                if not spare or not (
-                    host.platform == "freebsd" or (self.lower and await self.lower.recheck_down(host))
-                ):
+                dead = spare and (host.platform == "freebsd" or (self.lower and await self.lower.recheck_down(host)))
+                if not dead:
                     raise
                 host.report.warn(f"{error}; unmounting it by force")
                 await self.force_unmount(host, entry)

@@ -168,9 +168,8 @@ class ConfiguredMount(plan.Step):
             real: str = await host.real(self.point)
         except (NoResponseError, DeadlineExceededError) as error:
             # The table does not know it by this name; by which one it would, only what it lies on can tell.
-            raise NoResponseError(
-                f"cannot use {self.point}: what it lies on gives {error}", hint="is it on a dead server?"
-            ) from None
+            text = f"cannot use {self.point}: what it lies on gives {error}"
+            raise NoResponseError(text, hint="is it on a dead server?") from None
         workdir = self.environment.workdir
         if real == self.point or not workdir or not is_below(self.point, workdir):
             return real

@@ -29,8 +29,7 @@ class MountState(ConfiguredMount):
                 return plan.Observation(plan.BROKEN, lost)
         except (errors.EnvstartError, OSError) as error:
             if isinstance(error, errors.NoResponseError) and await self.hanging(host) is not None:
-                text = "an unmount of it hangs, so that the mount table leaves it out"
-                return plan.Observation(plan.NO_ANSWER, text)
+                return plan.Observation(plan.NO_ANSWER, "an unmount of it hangs, so that the mount table leaves it out")
             return plan.Observation(plan.UNKNOWN, str(error))
         if seen.status == plan.NOT_MOUNTED:
             return seen._replace(detail=await sources.unshown(self, host, table, point))

@@ -46,11 +46,9 @@ async def inspect(host: Host, mount: ConfiguredMount, table: Table, point: str) 
     if len(stack) > 1:
         text = f"cannot use {point}: {len(stack)} mounts are stacked on it, {listed(stack)}; it is not touched"
         return Observation(STACKED, listed(stack), refusal=errors.ConfigError(text, hint=shlex.join(("umount", point))))
-    if (refusal := hidden(table, stack[0])) is not None:
-        hiding = table.hidden_by(point)
-        assert hiding is not None
+    if (hiding := table.hidden_by(point)) is not None:
         detail = f"{stack[0]}, hidden by {hiding}, which was mounted on {hiding.point} later"
-        return Observation(STACKED, detail, refusal=refusal)
+        return Observation(STACKED, detail, refusal=hidden(table, stack[0]))
     if not await mount.matches(host, table, stack[0]):
         refusal = errors.ConfigError(
             f"cannot mount {mount.source} on {point}: {stack[0]} is mounted there; it is not touched",
@@ -130,8 +128,6 @@ async def landed(host: Host, mount: ConfiguredMount, point: str, timeout: float)
 
 async def refuse_links(host: Host, mount: ConfiguredMount, point: str) -> None:
     """Raise PermissionDeniedError if a link that others could have made leads mount point or source elsewhere."""
-    if not (mount.enclosing or mount.resolve_within):
-        return
     doing = f"cannot mount {mount.source} on {point}"
     try:
         expected, actual = await _ways(host, mount, point)
@@ -139,9 +135,8 @@ async def refuse_links(host: Host, mount: ConfiguredMount, point: str) -> None:
         raise errors.TemporaryError(f"{doing}: one of them gives {error}") from None
     for real, path in zip(actual, expected):
         if real != path:
-            raise errors.PermissionDeniedError(
-                f"{doing}: a link leads to {real}", hint="name a directory without links"
-            )
+            hint = "name a directory without links"
+            raise errors.PermissionDeniedError(f"{doing}: a link leads to {real}", hint=hint)
 
 
 async def undo_redirected_mount(host: Host, mount: ConfiguredMount, point: str, before: Table) -> None:
@@ -149,31 +144,27 @@ async def undo_redirected_mount(host: Host, mount: ConfiguredMount, point: str, 
 
     PermissionDeniedError then. ``before``: the mount table as it was before the command.
     """
-    if not (mount.enclosing or mount.resolve_within):
-        return
     expected, actual = await _ways(host, mount, point)
     if actual == expected:
         return
     real, source = actual[0], mount.source
     if mount.fstype == "nullfs":
         source = actual[1] if mount.resolve_within else await host.real(source)
-    table = await host.mounts()
+    table, linux = await host.mounts(), host.platform == "linux"
     stack = table.at(real)
-    if len(stack) > len(before.at(real)) and table.shows(
-        stack[-1], mount.fstype, source, linux=host.platform == "linux"
-    ):
+    if len(stack) > len(before.at(real)) and table.shows(stack[-1], mount.fstype, source, linux=linux):
         from envstart.steps import unmount
 
         await unmount.unmount(host, stack[-1], attempts=1)
-        raise errors.PermissionDeniedError(
-            f"cannot mount {mount.source} on {point}: it came to be {source} on {real}, by a link that somebody has "
-            "made just now, and was taken away",
-            hint="find out who, and start again",
-        )
+        landed = f"it came to be {source} on {real}, by a link that somebody has made just now, and was taken away"
+        text = f"cannot mount {mount.source} on {point}: {landed}"
+        raise errors.PermissionDeniedError(text, hint="find out who, and start again")
 
 
 async def _ways(host: Host, mount: ConfiguredMount, point: str) -> tuple[list[str], list[str]]:
     """Return mount point and source, this one if it lies inside something, as they should be and as they are now."""
+    if not (mount.enclosing or mount.resolve_within):
+        return [], []
     expected = [point]
     if mount.resolve_within:
         expected.append(await mount.source_in_place(host))

@@ -85,11 +85,8 @@ def _says(result: Result, *texts: str) -> bool:
 
 
 async def _address(host: Host, mount: ConfiguredMount, result: Result, doing: str) -> errors.EnvstartError | None:
-    """Tell if the server's name does resolve, but to no address that the options allow.
-
-    mount_nfs(8) then fails without a word (getnfsargs() in sbin/mount_nfs/mount_nfs.c), mount.nfs says that there is no
-    such name.
-    """
+    """Tell if the server has no address that the options allow (getnfsargs() in sbin/mount_nfs/mount_nfs.c)."""
+    # mount_nfs(8) then fails without a word, mount.nfs says that there is no such name.
     server = mount.servers[0][0]
     try:
         problem, kinds = await host.call_with_timeout(network.resolve, server, timeout=_RESOLVING)
@@ -98,10 +95,8 @@ async def _address(host: Host, mount: ConfiguredMount, result: Result, doing: st
     if problem or not kinds:
         return None
     if option := excluding(mount.options, kinds):
-        return errors.ConfigError(
-            f"cannot {doing}: {server} has only an {kinds[0]} address, which the option {option} leaves out",
-            hint=f"{remedy(option)} in MOUNT_NFS_OPT",
-        )
+        text = f"{server} has only an {kinds[0]} address, which the option {option} leaves out"
+        return errors.ConfigError(f"cannot {doing}: {text}", hint=f"{remedy(option)} in MOUNT_NFS_OPT")
     if _says(result, *diagnosis.NO_ADDRESS):
         return errors.TemporaryError(f"cannot {doing}: {result.words}; it resolves by now")
     return None
@@ -117,10 +112,8 @@ async def _daemon(host: Host, mount: ConfiguredMount, result: Result, doing: str
             text = f"cannot {doing}: {result.words}: {option} needs the service {name}, which does not run"
             return errors.UnavailableError(text, hint=f"service {name} enable; service {name} start")
         if status == 0 and name == "tlsclntd":
-            return errors.ConfigError(
-                f"cannot {doing}: {result.words}",
-                hint="does this kernel do TLS? sysctl kern.ipc.tls.enable kern.ipc.mb_use_ext_pgs: both must be 1",
-            )
+            hint = "does this kernel do TLS? sysctl kern.ipc.tls.enable kern.ipc.mb_use_ext_pgs: both must be 1"
+            return errors.ConfigError(f"cannot {doing}: {result.words}", hint=hint)
     return None
 
 

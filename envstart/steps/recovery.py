@@ -29,11 +29,8 @@ async def lines(mount: Mount, host: Host) -> list[tuple[str, ...]]:
         return [commands.unmount(host.platform, entry.kind, entry.point)]
     if mount.borrowed:
         lower = await forced.shown_by(host, entry)
-        raise TemporaryError(
-            f"cannot recover {entry.point}: {mount.source} lies on {lower}, which gives no answer, and others use it "
-            "too",
-            hint="recover that first",
-        )
+        silent = f"{mount.source} lies on {lower}, which gives no answer, and others use it too"
+        raise TemporaryError(f"cannot recover {entry.point}: {silent}", hint="recover that first")
     await forced.check(mount, host, entry, asked=True)
     alone = await mount.alone(host, entry)
     return forced.lines(host.platform, await host.mounts(), entry, unresponsive=True, alone=alone)
@@ -50,9 +47,8 @@ async def recover(mount: Mount, host: Host) -> None:
         host.report.note(f"{entry.point}: unmounting {entry}, whose unmount hangs")
         await forced.unmount(host, entry, unresponsive=True, alone=True)
         if await mount.hanging(host) is not None:
-            raise TemporaryError(
-                f"cannot recover {entry.point}: it gives no answer still", hint="is its parent dead?"
-            ) from None
+            text = f"cannot recover {entry.point}: it gives no answer still"
+            raise TemporaryError(text, hint="is its parent dead?") from None
         return
     except PermissionDeniedError:
         return

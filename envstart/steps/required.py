@@ -17,10 +17,9 @@ from envstart.system.host import Host
 
 def steps(config: Config, key: Option[str], used: str, itself: str) -> list[plan.Step]:
     """Return what looks at the directory that the key names, if it names one: ``used`` must lie in it."""
-    value = config[key]
-    if not value:
+    path = itself if config[key] == SELF else config[key]
+    if not path:
         return []
-    path = itself if value == SELF else value
     if not is_below(used, path):
         raise ConfigError(f"cannot use {key.name}={path}: {used} does not lie in it", hint="correct one of them")
     return [MountedDirectory(key.name, path)]
@@ -33,8 +32,7 @@ class MountedDirectory(plan.Step):
 
     def __init__(self, key: str, path: str) -> None:
         """Take the key that asks for it, and its path."""
-        self.source = path
-        self._key = key
+        self.source, self._key = path, key
 
     @property
     def touched_paths(self) -> Sequence[str]:

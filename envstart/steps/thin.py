@@ -134,9 +134,8 @@ def lines(environment: Environment, config: Config, store: str) -> list[Line]:
     given = {row.point: row for row in rows}
     for key, value, point in (("BASE_DIR", base, root), ("SKELETON_DIR", skeleton, f"{root}/{SKELETON}")):
         if value and point in given:
-            raise errors.ConfigError(
-                f"cannot mount two directories on {point}: {key} is set, and {path} has a line for it"
-            )
+            doubled = f"{key} is set, and {path} has a line for it"
+            raise errors.ConfigError(f"cannot mount two directories on {point}: {doubled}")
     if base is None and root not in given:
         raise errors.ConfigError(f"cannot make a thin jail of {environment.name} without a base: set BASE_DIR")
     own = skeleton or f"{store.rstrip('/')}/{SKELETON}/{environment.name}"
@@ -157,11 +156,9 @@ class Base(Mount):
         if not entries:
             await self._survey(host)
         elif not entries[-1].read_only:
-            raise errors.ConfigError(
-                f"cannot use {self.point}: {self.source} is mounted there read-write, so that a jail could change the "
-                "base of all",
-                hint=f"{shlex.join(('umount', self.point))}, and start again",
-            )
+            doubt = f"{self.source} is mounted there read-write, so that a jail could change the base of all"
+            hint = f"{shlex.join(('umount', self.point))}, and start again"
+            raise errors.ConfigError(f"cannot use {self.point}: {doubt}", hint=hint)
         return problem
 
     async def _survey(self, host: Host) -> None:
@@ -175,20 +172,18 @@ class Base(Mount):
             key = "BASE_DIR" if self.config[BASE_DIR] else self.config[THIN_FSTAB]
             raise errors.NotFoundError(f"{doing}: {errors.reason(error)}", hint=f"correct {key}") from None
         if not exists:
-            raise errors.NotFoundError(
-                f"{doing}: it has no directory {SKELETON}", hint=shlex.join(("mkdir", self.source + "/" + SKELETON))
-            )
+            hint = shlex.join(("mkdir", f"{self.source}/{SKELETON}"))
+            raise errors.NotFoundError(f"{doing}: it has no directory {SKELETON}", hint=hint)
         if wrong:
-            up = "../" * wrong[0].count("/")
+            link = f"ln -s {'../' * wrong[0].count('/')}{LINKS[wrong[0]]} {self.source}/{wrong[0]}"
             raise errors.NotFoundError(
                 f"{doing}: {', '.join(wrong)} must be links into {SKELETON}",
-                hint="move them to the skeleton and make links, "
-                f"as in: ln -s {up}{LINKS[wrong[0]]} {self.source}/{wrong[0]}",
+                hint=f"move them to the skeleton and make links, as in: {link}",
             )
 
 
 class Layer(Mount):
-    """A mount inside one of the same jail, to which no link may lead (nor for jail(8), docs/freebsd.md#jail)."""
+    """A mount inside another one of the same jail: no link at all may lead it elsewhere (docs/freebsd.md#jail)."""
 
     takes_files = True
 
@@ -199,10 +194,8 @@ class Layer(Mount):
     async def _explained(self, host: Host, program: str, result: Result, doing: str) -> errors.EnvstartError:
         lacks = any(words in result.words for words in ("Not a directory", "Invalid argument"))
         if host.platform == "freebsd" and lacks and await mountpoint.is_file(host, self):
-            return errors.ConfigError(
-                f"cannot {doing}: {result.words}",
-                hint="this nullfs is for directories only, files need FreeBSD 14: name the directory",
-            )
+            hint = "this nullfs is for directories only, files need FreeBSD 14: name the directory"
+            return errors.ConfigError(f"cannot {doing}: {result.words}", hint=hint)
         return await super()._explained(host, program, result, doing)
 
 

@@ -63,9 +63,8 @@ class Clone(Block):
         """Tell if the dataset is there, and is none but a file system."""
         properties = await self.properties(host)
         if properties is not None:
-            volume = errors.ConfigError(
-                f"cannot use {self.source}: it is a volume", hint="name a file system in ZFS_CLONE"
-            )
+            text = f"cannot use {self.source}: it is a volume"
+            volume = errors.ConfigError(text, hint="name a file system in ZFS_CLONE")
             return Observation(READY, refusal=volume if properties[0] == "-" else None)
         problem = errors.NotFoundError(
             f"cannot find dataset {self.source}: make it, or set ZFS_SKELETON_SNAPSHOT to have it cloned"
