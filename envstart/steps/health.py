@@ -39,10 +39,7 @@ _AS_ROOT = "let the server map root to root for this host (maproot, no_root_squa
 async def check_health(
     mount: ConfiguredMount, host: Host, point: str, timeout: float | None = None
 ) -> EnvstartError | None:
-    """Return None if the directory is usable, else the problem that a new mount can mend; raise any other.
-
-    ``timeout``: seconds in which it must answer, in place of the mount's own.
-    """
+    """Return None if it is usable (in ``timeout`` s), else the problem that a new mount can mend; raise any other."""
     seen = await inspect(mount, host, point, timeout)
     if seen.warning:
         host.report.warn(seen.warning)
