@@ -168,6 +168,7 @@ async def _ways(host: Host, mount: ConfiguredMount, point: str) -> tuple[list[st
     expected = [point]
     if mount.resolve_within:
         expected.append(await mount.source_in_place(host))
+    # Anew: what they lie in may have been mounted since they were asked for.
     mounted = frozenset((await host.mounts()).points)
     answers = await host.call_with_timeout(filesystem.resolve, expected, mounted, timeout=mount.probe_timeout)
     return expected, [real for real, _ in answers]

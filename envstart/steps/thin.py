@@ -51,7 +51,7 @@ class Line(Directory):
 
 
 def inputs(path: str, timeout: float) -> dict[str, str]:
-    """Read THIN_FSTAB without its comments. ConfigError, TemporaryError, PermissionDeniedError as trusted_text()."""
+    """Read THIN_FSTAB without comments, lines where they are. ConfigError, TemporaryError, PermissionDeniedError."""
     # It can lie where the bases do, on a server that is dead.
     place = path.rpartition("/")[0]
     if place not in _WAITING:

@@ -63,6 +63,7 @@ class Clone(Block):
         """Tell if the dataset is there, and is none but a file system."""
         properties = await self.properties(host)
         if properties is not None:
+            # zfs(8) prints "-" for a property that a dataset cannot have.
             text = f"cannot use {self.source}: it is a volume"
             volume = errors.ConfigError(text, hint="name a file system in ZFS_CLONE")
             return Observation(READY, refusal=volume if properties[0] == "-" else None)
