@@ -13,7 +13,6 @@ from envstart.mounts import commands
 from envstart.steps import unmount
 from envstart.steps.health import LEASE_SECONDS
 from envstart.storage import host_mark, superblock, volume_keys
-from envstart.storage.host_id import host_id, own_mark
 from envstart.system import filesystem
 from envstart.system.host import Host
 
@@ -54,8 +53,8 @@ class Glance:
         host.on_failure(lambda: self.unmount(host))
         mark, other = await self._read(host, device, failure)
         await self.unmount(host)
-        if mark and mark != await own_mark(host):
-            same_id = mark.split()[0] == await host_id(host)
+        if mark and mark != await host_mark.own_mark(host):
+            same_id = mark.split()[0] == await host_mark.host_id(host)
             text = " of this one's id: it had another name, or two have the same" if same_id else ""
             from envstart.config import remedies
 

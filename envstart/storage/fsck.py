@@ -127,16 +127,15 @@ class Fsck(Block):
 
     async def _is_checked(self, host: Host) -> bool:
         """Tell whether a start would run fsck(8), as far as that can be told before."""
+        if not self._preens or self._is_of_elsewhere(host):
+            return False
         device = await self.device(host)
-        return self._preens and not self._is_of_elsewhere(host) and not (device and await self._is_clean(host, device))
+        try:
+            return not device or await self._glance.state(host, device) != superblock.CLEAN
+        except EnvstartError:
+            # A start says why; as far as is known it is checked.
+            return True
 
     def _is_of_elsewhere(self, host: Host) -> bool:
         """Tell whether this system has no program for file systems of this type, and does not write to them."""
         return host.platform == "linux" and self._kind == "ufs"
-
-    async def _is_clean(self, host: Host, device: str) -> bool:
-        try:
-            return await self._glance.state(host, device) == superblock.CLEAN
-        except EnvstartError:
-            # A start says why; as far as is known it is checked.
-            return False

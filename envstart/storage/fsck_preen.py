@@ -142,7 +142,8 @@ async def _refuse_unresponsive(host: Host, device: str, others: Sequence[Entry],
     paths = list(dict.fromkeys(entry.source for entry in others))
     silent = next((path for path in paths if mounts.server(path) in host.unresponsive), None)
     if silent is None:
-        answers, _ = await host.map_with_timeout(_touch, paths, timeout=timeout)
+        # As fsck does.
+        answers, _ = await host.map_with_timeout(os.path.exists, paths, timeout=timeout)
         if len(answers) == len(paths):
             return
         silent = paths[len(answers)]
@@ -154,8 +155,3 @@ async def _refuse_unresponsive(host: Host, device: str, others: Sequence[Entry],
         f"{culprit.point}, gives no answer{'; ' if why else ''}{why}",
         hint=f"unmount {culprit.point}, or wait until it answers",
     )
-
-
-def _touch(path: str) -> None:
-    """Do what fsck does, in a child."""
-    os.stat(path)

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 class Consumer:
     """The place where a geom may have a provider open: its reads, writes and exclusive openings."""
 
-    __slots__ = ("geom", "provider", "reads", "writes", "exclusive")
-
     def __init__(self, geom: Geom, mode: str) -> None:
         """Take the openings from ``mode``, as in r1w1e1; what is no mode has none."""
         self.geom = geom
@@ -26,8 +24,6 @@ class Consumer:
 class Provider:
     """A device ``/dev/NAME``."""
 
-    __slots__ = ("geom", "name", "config", "consumers")
-
     def __init__(self, geom: Geom, name: str, config: dict[str, str]) -> None:
         """Belong to ``geom``, without consumers yet."""
         self.geom = geom
@@ -38,8 +34,6 @@ class Provider:
 
 class Geom:
     """One geom: what it consumes, what it provides."""
-
-    __slots__ = ("kind", "name", "config", "consumers", "providers")
 
     def __init__(self, kind: str, name: str, config: dict[str, str] | None = None) -> None:
         """Be of the class ``kind``, without consumers and providers yet."""

@@ -85,7 +85,11 @@ class Role(Block):
             return plan.Observation(plan.NOT_READY, str(resource), problem)
         if resource.status == COMPLETE:
             return plan.Observation(plan.READY, str(resource))
-        alone = await self._alone(host, resource)
+        why = "it is away, or has data that this node lacks: syslog there says split brain"
+        if await hast_resource.peer_role(host, self._name) == INIT:
+            # hastd(8) takes no role by itself, after a boot of its host either.
+            why = f"its hastd was started, and has no role yet; there: hastctl role secondary {self._name}"
+        alone = f"nothing is replicated to {resource.remote} ({why})"
         warning = f"{self.source} is {resource.status or 'alone'}: {alone}"
         return plan.Observation(plan.DEGRADED, f"{resource}: {alone}", warning=warning)
 
@@ -94,14 +98,6 @@ class Role(Block):
         if verb == "start":
             return [("hastctl", "role", PRIMARY, self._name)]
         return [("hastctl", "role", self.config[HAST_STOP_ROLE], self._name)] if await self.device(host) else []
-
-    async def _alone(self, host: Host, resource: Resource) -> str:
-        """Tell that nothing is replicated, and why."""
-        why = "it is away, or has data that this node lacks: syslog there says split brain"
-        if await hast_resource.peer_role(host, self._name) == INIT:
-            # hastd(8) takes no role by itself, after a boot of its host either.
-            why = f"its hastd was started, and has no role yet; there: hastctl role secondary {self._name}"
-        return f"nothing is replicated to {resource.remote} ({why})"
 
     async def start(self, host: Host) -> None:
         """Become primary, unless the other node is."""

@@ -11,11 +11,10 @@ from envstart.engine.retry import until_it_heals
 from envstart.errors import EnvstartError, NotFoundError, TemporaryError
 from envstart.steps.block import Block
 from envstart.storage import iscsi_keys
-from envstart.storage.iscsi_initiator import initiator_of
+from envstart.storage.iscsi_initiator import initiator_of, mounted_from, names, other_luns, users_of
 from envstart.storage.iscsi_login import Login, logout, wait_for_departures
 from envstart.storage.iscsi_lun import Lun
 from envstart.storage.iscsi_session import CONNECTED, SessionInfo, normal_portal, split_portal
-from envstart.storage.iscsi_users import mounted_from, names, other_luns, users_of
 from envstart.system.host import Host, Polling
 
 # Seconds that a process may take to close our disk after the unmount.

@@ -8,7 +8,6 @@ from envstart.config.schema import (
     ALNUM,
     NAME,
     Option,
-    Options,
     boolean,
     choice,
     directory,
@@ -60,7 +59,7 @@ def user(value: str) -> str:
     return value
 
 
-OPTIONS: Options = (
+OPTIONS = (
     ISCSI_PORTAL := Option(
         "ISCSI_PORTAL", portals, None, "portal of the target, HOST or HOST:PORT; of several the next one is tried"
     ),

@@ -9,8 +9,8 @@ from __future__ import annotations
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, NotFoundError, TemporaryError, UnavailableError
 from envstart.paths import path_digest
 from envstart.steps import diagnosis
-from envstart.storage import devices, iscsi_keys, iscsi_users
-from envstart.storage.iscsi_initiator import initiator_of
+from envstart.storage import devices, iscsi_keys
+from envstart.storage.iscsi_initiator import initiator_of, mounted_from, names, users_of
 from envstart.storage.iscsi_lun import Lun
 from envstart.storage.iscsi_session import CONNECTED, SessionInfo, normal_portal
 from envstart.system import rundir
@@ -85,7 +85,7 @@ class Login:
         if self._lun.multipath or not sessions:
             return portals
         first = [portal for portal in portals if normal_portal(portal) in sessions]
-        if self._lun.number in await iscsi_users.users_of(host, list(sessions.values())):
+        if self._lun.number in await users_of(host, list(sessions.values())):
             # A second session would show the same disk under a second name.
             return first
         return [*first, *(portal for portal in portals if portal not in first)]
@@ -94,7 +94,7 @@ class Login:
         """Have a session by way of one portal with our LUN in it, or raise and leave none that was not there before."""
         act = f"log in to {self._lun.target} at {portal}"
         current = await self._lun.session_at(host, portal)
-        if current is not None and current.state != CONNECTED and not await iscsi_users.users_of(host, [current]):
+        if current is not None and current.state != CONNECTED and not await users_of(host, [current]):
             # iscsid tries again only once a minute (docs/freebsd.md#iscsi-timing).
             await logout(host, self._lun, current)
             current = None
@@ -191,12 +191,12 @@ class Login:
         """Tell the users of the disks of a session that this run has made."""
         if session.state == CONNECTED and not host.left_behind():
             try:
-                return iscsi_users.names(await iscsi_users.users_of(host, [session]))
+                return names(await users_of(host, [session]))
             except NoResponseError:
                 pass
         # Where it is down, or something of this run hangs in the kernel, that has them open, or keeps GEOM from
         # telling; it ends with the session, and what is mounted counts alone.
-        return ", ".join(await iscsi_users.mounted_from(host, [session], f"multipath/{self._lun.multipath}"))
+        return ", ".join(await mounted_from(host, [session], f"multipath/{self._lun.multipath}"))
 
 
 async def logout(host: Host, lun: Lun, session: SessionInfo) -> None:

@@ -15,7 +15,7 @@ from envstart.errors import BlockedError, ConfigError, NoResponseError, Temporar
 from envstart.steps.block import Block
 from envstart.storage import devices, superblock
 from envstart.storage.foreign_owner import Glance
-from envstart.storage.host_id import host_id, host_id_hint
+from envstart.storage.host_mark import host_id, host_id_hint
 from envstart.storage.iscsi_initiator import initiator_of
 from envstart.storage.reserved_disk import TRIES, ReservedDisk, disk_of
 from envstart.system.host import Host

@@ -36,7 +36,7 @@ from envstart.steps import thin, zfs
 from envstart.storage import (
     devices_freebsd,
     hast_resource,
-    host_id,
+    host_mark,
     iscsi_freebsd,
     iscsi_session,
     rbd,
@@ -244,7 +244,7 @@ def test_the_graph_of_geom(text: bytes) -> None:
 @tries(60)
 @given(mutants([b"2c4b9a1e-0000-11f0-8000-525400123456\n"]), mutants([b"/pool/j1\nnoauto\n", b"none\non\n"]))
 def test_small_answers(uuid: bytes, properties: bytes) -> None:
-    asked(host_id._uuid, answer(os.fsdecode(uuid)))
+    asked(host_mark._uuid, answer(os.fsdecode(uuid)))
     asked(zfs._parse, answer(os.fsdecode(properties)))
 
 

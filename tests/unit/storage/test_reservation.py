@@ -16,7 +16,7 @@ from sysfs_tree import TARGET, Sysfs
 from envstart.engine import plan as plans
 from envstart.errors import ConfigError, TemporaryError
 from envstart.mounts.table import Table
-from envstart.storage import devices_linux, host_id, iscsi_linux
+from envstart.storage import devices_linux, host_mark, iscsi_linux
 from envstart.storage.reservation import Reservation, own_key
 from envstart.storage.reserved_disk import ReservedDisk, disk_of
 
@@ -218,7 +218,7 @@ def test_the_state_on_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     sysfs.lun(1, 0, 0, "sda")
     sysfs.disk("sda", "8:0")
     (tmp_path / "machine-id").write_text(f"{MACHINE}\n")
-    monkeypatch.setattr(host_id, "_MACHINE", str(tmp_path / "machine-id"))
+    monkeypatch.setattr(host_mark, "_MACHINE", str(tmp_path / "machine-id"))
     sessions, devices = iscsi_linux.read(str(sysfs)), devices_linux.graph_of(Table([]), str(sysfs), "/nonexistent")
     monkeypatch.setattr(iscsi_linux, "read", lambda: sessions)
     monkeypatch.setattr(devices_linux, "graph_of", lambda table: devices)

@@ -11,7 +11,7 @@ from stubs import WORKDIR, Stub, answer, done, planned
 from envstart.engine import plan as plans
 from envstart.errors import TemporaryError
 from envstart.mounts.table import Entry
-from envstart.storage import host_id, host_mark
+from envstart.storage import host_mark
 
 MACHINE = "0123456789abcdef0123456789abcdef"
 DISK0 = "iqn.2026-11.lab.storage:disk0"
@@ -25,7 +25,7 @@ MESH = "sysctl -n kern.geom.confxml"
 )
 def test_a_host_without_an_id_is_told(text: str) -> None:
     with pytest.raises(TemporaryError, match=r"kern\.hostuuid"):
-        done(host_id.host_id(Stub({"sysctl -n kern.hostuuid": text}).host))
+        done(host_mark.host_id(Stub({"sysctl -n kern.hostuuid": text}).host))
 
 
 def test_a_host_whose_id_was_never_made_goes_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +34,7 @@ def test_a_host_whose_id_was_never_made_goes_by_its_name(monkeypatch: pytest.Mon
     def named(name: str) -> str:
         monkeypatch.setattr(os, "uname", lambda: os.uname_result(("FreeBSD", name, "14.0", "", "amd64")))
         zeros = "00000000-0000-0000-0000-000000000000\n"
-        return done(host_id.host_id(Stub({"sysctl -n kern.hostuuid": zeros}).host))
+        return done(host_mark.host_id(Stub({"sysctl -n kern.hostuuid": zeros}).host))
 
     one, two = named("node1.example.com"), named("node2.example.com")
     assert one != two
@@ -49,7 +49,7 @@ def test_the_id_of_a_machine_does_not_leave_it(tmp_path: Path) -> None:
     found = []
     for text in (MACHINE, MACHINE[::-1]):
         file.write_text(f"{text}\n")
-        found.append(host_id._of_machine(str(file)))
+        found.append(host_mark._of_machine(str(file)))
     assert found[0] != found[1]
     assert MACHINE not in found
     assert all(len(one) == 32 and set(one) <= set("0123456789abcdef") for one in found)
@@ -61,7 +61,7 @@ def test_a_machine_without_an_id_is_told(tmp_path: Path, text: str | None) -> No
     if text is not None:
         file.write_text(text)
     with pytest.raises(TemporaryError, match="machine-id"):
-        host_id._of_machine(str(file))
+        host_mark._of_machine(str(file))
 
 
 def test_a_mark_that_cannot_be_looked_for_is_unknown(tmp_path: Path) -> None:
