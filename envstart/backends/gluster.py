@@ -14,7 +14,6 @@ from envstart.config.load import Config
 from envstart.config.schema import ALNUM, NAME, Option, Options, client_options, host_name, identifier, integer, words
 from envstart.engine.plan import Plan
 from envstart.environment import Environment
-from envstart.errors import ConfigError, EnvstartError, TemporaryError
 from envstart.steps import diagnosis, fuse, fuse_tree
 from envstart.steps.mount_spec import MountSpec
 from envstart.system.host import Host
@@ -33,14 +32,14 @@ _SAID: diagnosis.Rows = (
         errors.PermissionDeniedError,
         "let the volume allow this host: gluster volume set VOLUME auth.allow",
     ),
-    ("DNS resolution failed", EnvstartError, "correct the server's name, or the resolver"),
-    ("nvalid option", ConfigError, "take the option out of MOUNT_GLUSTERFS_OPT"),
+    ("DNS resolution failed", errors.EnvstartError, "correct the server's name, or the resolver"),
+    ("nvalid option", errors.ConfigError, "take the option out of MOUNT_GLUSTERFS_OPT"),
     (
         "cannot open /dev/fuse",
         errors.UnavailableError,
         "is the kernel module of FUSE loaded, and may this host use /dev/fuse?",
     ),
-    ("Server name/volume name unspecified", ConfigError, "correct GLUSTER_SERVER and GLUSTER_VOLUME"),
+    ("Server name/volume name unspecified", errors.ConfigError, "correct GLUSTER_SERVER and GLUSTER_VOLUME"),
 )
 # Lines of the log that are shown, and how much of it is read (bytes).
 _LINES, _TAIL = 2, 1 << 16
@@ -123,7 +122,7 @@ class Gluster(fuse.Client):
         """``SERVER:/VOLUME`` is ``SERVER:VOLUME``."""
         return _normal(source) == _normal(self.source)
 
-    async def _why(self, host: Host, words: str, since: float, doing: str) -> EnvstartError:
+    async def _why(self, host: Host, words: str, since: float, doing: str) -> errors.EnvstartError:
         """In the words of the client's log, which alone has the reason."""
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(since))
         try:
@@ -133,7 +132,7 @@ class Gluster(fuse.Client):
         except (errors.NoResponseError, errors.DeadlineExceededError, OSError):
             said = ""
         text = f"{words} ({said})" if said else words
-        return diagnosis.first(_SAID, text, doing) or TemporaryError(
+        return diagnosis.first(_SAID, text, doing) or errors.TemporaryError(
             f"cannot {doing}: {text}",
             hint=f"are the servers and their bricks up, and can they be reached? see {self._log}",
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan
@@ -39,7 +37,7 @@ class Attached(Block):
         """Return the command that detaches a device; its last word is what it calls the device."""
         raise NotImplementedError
 
-    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+    async def commands(self, host: Host, verb: str) -> list[tuple[str, ...]]:
         """Return the command that attaches or detaches it."""
         if verb == "start":
             return [await self.attach_argv(host)]

@@ -5,8 +5,6 @@ Never made, never forced: a foreign or empty device is refused by name (docs/fau
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan
@@ -119,7 +117,7 @@ class Fsck(Block):
         if await self._glance.is_left(host):
             await self._glance.unmount(host)
 
-    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+    async def commands(self, host: Host, verb: str) -> list[tuple[str, ...]]:
         """Return the command that checks it, as far as that can be told before."""
         if verb == "stop" or not await self._is_checked(host):
             return []

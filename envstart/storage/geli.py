@@ -12,7 +12,6 @@ from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.engine.locking import Locks
 from envstart.engine.retry import until_it_heals
-from envstart.errors import EnvstartError, TemporaryError
 from envstart.steps import diagnosis, keyfile
 from envstart.steps.block import Block, only_on_freebsd
 from envstart.storage import devices, volume_keys
@@ -108,10 +107,10 @@ class EliProvider(Attached):
             if await self.attached(host):
                 return
             if (await devices.read(host)).provider(device) is None:
-                raise TemporaryError(f"cannot attach {device}: it is not there any more", hint="try again")
+                raise errors.TemporaryError(f"cannot attach {device}: it is not there any more", hint="try again")
             users = ", ".join(await devices.users(host, device, blocking=True))
             if users:
-                raise TemporaryError(f"cannot attach {device}: it is in use ({users})", hint="end that first")
+                raise errors.TemporaryError(f"cannot attach {device}: it is in use ({users})", hint="end that first")
             host.on_failure(lambda: self._undo_start(host))
             result = await host.run(self._attach_argv(device), timeout=host.deadline.left() / 2, keep_locks=True)
             if result.alive:
@@ -132,7 +131,7 @@ class EliProvider(Attached):
         await self.detach(host)
 
 
-def attach_error(result: Result, device: str) -> EnvstartError:
+def attach_error(result: Result, device: str) -> errors.EnvstartError:
     """Return the error that a failed ``geli attach`` is."""
     final = diagnosis.first(_FINAL, result.words, f"attach {device}")
-    return final or TemporaryError(f"cannot attach {device}: {result.words}")
+    return final or errors.TemporaryError(f"cannot attach {device}: {result.words}")

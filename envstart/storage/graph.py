@@ -13,12 +13,8 @@ class Consumer:
         self.geom = geom
         self.provider: Provider | None = None
         counts = mode.replace("r", " ").replace("w", " ").replace("e", " ").split()
-        self.reads, self.writes, self.exclusive = (int(count) for count in counts) if len(counts) == 3 else (0, 0, 0)
-
-    @property
-    def open(self) -> bool:
-        """Tell whether it uses the provider now."""
-        return bool(self.reads or self.writes or self.exclusive)
+        self.reads, self.writes, self.exclusive = map(int, counts) if len(counts) == 3 else (0, 0, 0)
+        self.open = bool(self.reads or self.writes or self.exclusive)
 
 
 class Provider:
@@ -61,12 +57,9 @@ class Graph:
 
     def base(self, provider: Provider) -> Provider:
         """Return the provider of which this is only another name, glabel(8)'s or a label that GEOM read."""
-        while provider.geom.kind == "LABEL" and provider.geom.consumers:
-            below = provider.geom.consumers[0].provider
-            if below is None:
-                break
-            provider = below
-        return provider
+        consumers = provider.geom.consumers if provider.geom.kind == "LABEL" else []
+        below = consumers[0].provider if consumers else None
+        return self.base(below) if below else provider
 
     def names(self, provider: Provider) -> list[Provider]:
         """Return all names of the same storage, this one among them."""

@@ -8,7 +8,6 @@ soon as it has begun. So the other node is asked itself (hast_resource.py).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from envstart.config.load import Config
 from envstart.config.schema import Option, boolean, choice, integer
@@ -93,7 +92,7 @@ class Role(Block):
         warning = f"{self.source} is {resource.status or 'alone'}: {alone}"
         return plan.Observation(plan.DEGRADED, f"{resource}: {alone}", warning=warning)
 
-    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+    async def commands(self, host: Host, verb: str) -> list[tuple[str, ...]]:
         """Return the command that takes the role, or leaves it."""
         if verb == "start":
             return [("hastctl", "role", PRIMARY, self._name)]

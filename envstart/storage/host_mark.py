@@ -42,7 +42,7 @@ class Mark(plan.Step):
         self.name = "owner"
         self.source = f"{mount.point}/{NAME}"
         self._mount = mount
-        self.config = config
+        self._timeout = config[common.PROBE_TIMEOUT]
 
     def needs(self, other: plan.Step) -> bool:
         """Tell that the mount comes first."""
@@ -63,7 +63,7 @@ class Mark(plan.Step):
         if not await host.stack(mount.point) or await mount.why_down(host) or await mount.why_lost(host):
             return ""
         try:
-            return await host.probe(read_mark, mount.point, timeout=self.config[common.PROBE_TIMEOUT])
+            return await host.probe(read_mark, mount.point, timeout=self._timeout)
         except (TemporaryError, OSError):
             return ""
 
@@ -72,8 +72,8 @@ class Mark(plan.Step):
         host.learnt[self, "tried"] = True
         host.on_failure(lambda: self._remove(host))
         try:
-            mark, timeout = await own_mark(host), self.config[common.PROBE_TIMEOUT]
-            await host.call_with_timeout(write, self._mount.point, mark, self._mount.fstype, timeout=timeout)
+            arguments = (self._mount.point, await own_mark(host), self._mount.fstype)
+            await host.call_with_timeout(write, *arguments, timeout=self._timeout)
         except DeadlineExceededError:
             raise
         except (TemporaryError, OSError) as error:
@@ -91,7 +91,7 @@ class Mark(plan.Step):
         if not await host.stack(self._mount.point):
             return
         try:
-            await host.call_with_timeout(remove, self._mount.point, timeout=self.config[common.PROBE_TIMEOUT])
+            await host.call_with_timeout(remove, self._mount.point, timeout=self._timeout)
         except OSError as error:
             # Root of a jail can do that to it, and must not keep this host from unmounting.
             host.report.warn(

@@ -12,7 +12,6 @@ from envstart import errors
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine.locking import Locks
-from envstart.errors import ConfigError, NoResponseError, NotFoundError, TemporaryError
 from envstart.steps.block import only_on_freebsd
 from envstart.storage import devices
 from envstart.storage.attached import Attached
@@ -31,17 +30,17 @@ class Image(Attached):
         super().__init__(config, "image", path)
 
     async def attached(self, host: Host) -> str | None:
-        """Return the disk that the file is; ConfigError if it is several."""
+        """Return the disk that the file is; errors.ConfigError if it is several."""
         only_on_freebsd(host, "an image file")
         try:
             path = await host.real(self.source)
-        except (NoResponseError, errors.DeadlineExceededError) as error:
-            raise NoResponseError(
+        except (errors.NoResponseError, errors.DeadlineExceededError) as error:
+            raise errors.NoResponseError(
                 f"cannot use {self.source}: it gives {error}", hint="is it on a dead server?"
             ) from None
         disks = [provider.name for provider in await devices.read(host) if _file(provider) == path]
         if len(disks) > 1:
-            raise ConfigError(
+            raise errors.ConfigError(
                 f"cannot use {self.source}: it is several disks at once, {', '.join(disks)}",
                 hint="mdconfig -d -u all but one",
             )
@@ -72,23 +71,23 @@ class Image(Attached):
             device = await self.attached(host)
         if device is None:
             missing = "could not open" in result.words or "not a regular file" in result.words
-            kind = NotFoundError if missing else TemporaryError
+            kind = errors.NotFoundError if missing else errors.TemporaryError
             raise kind(f"cannot make {self.source} a disk: {result.words}")
         await self.wait_for_node(host, device, "it is attached")
 
     async def _check_other_names(self, host: Host) -> None:
-        """Raise ConfigError if it is a disk by another name, that of a hard link or of a nullfs mount."""
+        """Raise errors.ConfigError if it is a disk by another name, that of a hard link or of a nullfs mount."""
         files = {_file(provider): provider.name for provider in await devices.read(host) if _file(provider)}
         try:
             same = await host.call_with_timeout(
                 twins, self.source, list(files), timeout=self.config[common.PROBE_TIMEOUT]
             )
-        except (NoResponseError, OSError) as error:
+        except (errors.NoResponseError, OSError) as error:
             # Some other image is on a dead server.
             host.report.trace(f"cannot tell whether {self.source} is a disk by another name: {error}")
             return
         if same:
-            raise ConfigError(
+            raise errors.ConfigError(
                 f"cannot make {self.source} a disk: as {same[0]} it is {files[same[0]]} already",
                 hint="mdconfig -d -u that, or use one name everywhere",
             )

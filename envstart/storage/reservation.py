@@ -7,8 +7,6 @@ does. It belongs to one session: hence not with multipath, and hence it is taken
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.errors import BlockedError, ConfigError, NoResponseError, TemporaryError
@@ -54,7 +52,7 @@ class Reservation(Block):
         detail = f"the host with key {holder:#x} holds it"
         return plan.Observation(plan.LOST, detail, problem, refusal if used else None)
 
-    async def commands(self, host: Host, verb: str) -> Sequence[tuple[str, ...]]:
+    async def commands(self, host: Host, verb: str) -> list[tuple[str, ...]]:
         """Return the commands that reserve or release it."""
         device, own = await self.underneath(host), await own_key(host)
         if device is None:

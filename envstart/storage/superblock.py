@@ -37,11 +37,8 @@ CLEAN, DUE, DIRTY, UNKNOWN = "clean", "due", "dirty", "unknown"
 
 def read(device: str, fstype: str) -> str:
     """Return CLEAN, DUE or DIRTY, or UNKNOWN for what is not of this type. OSError is passed on."""
-    descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return _ufs(descriptor) if fstype == "ufs" else _ext(descriptor)
-    finally:
-        os.close(descriptor)
+    with open(device, "rb", buffering=0) as file:
+        return _ufs(file.fileno()) if fstype == "ufs" else _ext(file.fileno())
 
 
 def _ufs(descriptor: int) -> str:
