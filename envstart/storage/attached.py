@@ -5,19 +5,22 @@ from __future__ import annotations
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan
+from envstart.engine.locking import Locks
 from envstart.engine.retry import until_it_heals
-from envstart.errors import NotFoundError, TemporaryError
+from envstart.errors import EnvstartError, NotFoundError, TemporaryError
 from envstart.steps.block import Block, appears
 from envstart.storage import devices, volume_keys
+from envstart.system.command import Result
 from envstart.system.host import Host
 
 
 class Attached(Block):
     """The device that the host makes of ``source``; read-only as the mount above it."""
 
-    # The act that takes it away, and what it is before it is attached, for messages.
+    # The act that takes it away, and what it is before and after it is attached, for messages.
     detaches = "detach"
     absent = "not attached"
+    present = "it is attached"
 
     def __init__(self, config: Config, name: str, source: str, lower: Block | None = None) -> None:
         """Attach nothing yet."""
@@ -55,10 +58,36 @@ class Attached(Block):
         problem = NotFoundError(f"cannot use {self.source}: it is {self.absent}")
         return plan.Observation(plan.NOT_READY, self.absent, problem)
 
-    async def wait_for_node(self, host: Host, device: str, state: str) -> None:
-        """Raise TemporaryError if the node of a device does not appear that is in this state."""
+    async def attach(self, host: Host) -> None:
+        """Attach it, unless it is attached, under a lock that all jails and VMs share."""
+        async with Locks(host, [self.fstype]):
+            host.invalidate()
+            if await self.device(host):
+                return
+            await self.check_free(host)
+            host.on_failure(lambda: self.undo_start(host))
+            result = await self.run_attach(host)
+            device = await self.attached(host)
+            if device is None:
+                raise await self.attach_error(host, result)
         if not await appears(host, device, self.config[common.PROBE_TIMEOUT]):
-            raise TemporaryError(f"cannot use {device}: {state}, but the device does not appear")
+            raise TemporaryError(f"cannot use {device}: {self.present}, but the device does not appear")
+
+    async def check_free(self, host: Host) -> None:
+        """Raise if it must not be attached now, since somebody else has it."""
+        raise NotImplementedError
+
+    async def run_attach(self, host: Host) -> Result:
+        """Run the command that attaches it."""
+        return await host.run(await self.attach_argv(host), keep_locks=True)
+
+    async def attach_error(self, host: Host, result: Result) -> EnvstartError:
+        """Return the error that a failed command of attach_argv() is."""
+        raise NotImplementedError
+
+    async def undo_start(self, host: Host) -> None:
+        """Take back what attach() has done."""
+        await self.detach(host)
 
     async def stop(self, host: Host) -> None:
         """Detach it."""

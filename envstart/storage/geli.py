@@ -10,7 +10,6 @@ from envstart import errors
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan
-from envstart.engine.locking import Locks
 from envstart.engine.retry import until_it_heals
 from envstart.steps import diagnosis, keyfile
 from envstart.steps.block import Block, only_on_freebsd
@@ -98,30 +97,32 @@ class EliProvider(Attached):
         dry = await host.run(self._attach_argv(device, "-C"), timeout=host.deadline.left() / 2, read_only=True)
         if dry.status != 0:
             raise attach_error(dry, device)
-        await until_it_heals(lambda: self._attempt(host), host, self.source, self.config[common.ATTEMPTS])
+        await until_it_heals(lambda: self.attach(host), host, self.source, self.config[common.ATTEMPTS])
 
-    async def _attempt(self, host: Host) -> None:
+    async def check_free(self, host: Host) -> None:
+        """Refuse what is not there any more, or in use."""
         device = await self.below(host)
-        async with Locks(host, ["geli"]):
-            host.invalidate()
-            if await self.attached(host):
-                return
-            if (await devices.read(host)).provider(device) is None:
-                raise errors.TemporaryError(f"cannot attach {device}: it is not there any more", hint="try again")
-            users = ", ".join(await devices.users(host, device, blocking=True))
-            if users:
-                raise errors.TemporaryError(f"cannot attach {device}: it is in use ({users})", hint="end that first")
-            host.on_failure(lambda: self._undo_start(host))
-            result = await host.run(self._attach_argv(device), timeout=host.deadline.left() / 2, keep_locks=True)
-            if result.alive:
-                # Another attempt would hang at the same place, and GEOM with it.
-                raise errors.BlockedError(f"cannot attach {device}: {result.words}", hint="is what it lies on up?")
-            attached = await self.attached(host)
-        if attached is None:
-            raise attach_error(result, device)
-        await self.wait_for_node(host, attached, "it is attached")
+        if (await devices.read(host)).provider(device) is None:
+            raise errors.TemporaryError(f"cannot attach {device}: it is not there any more", hint="try again")
+        users = ", ".join(await devices.users(host, device, blocking=True))
+        if users:
+            raise errors.TemporaryError(f"cannot attach {device}: it is in use ({users})", hint="end that first")
 
-    async def _undo_start(self, host: Host) -> None:
+    async def run_attach(self, host: Host) -> Result:
+        """Run geli attach, for at most half of the time that is left."""
+        argv = await self.attach_argv(host)
+        result = await host.run(argv, timeout=host.deadline.left() / 2, keep_locks=True)
+        if result.alive:
+            # Another attempt would hang at the same place, and GEOM with it.
+            raise errors.BlockedError(f"cannot attach {argv[-1]}: {result.words}", hint="is what it lies on up?")
+        return result
+
+    async def attach_error(self, host: Host, result: Result) -> errors.EnvstartError:
+        """Return the error that a failed ``geli attach`` is."""
+        return attach_error(result, await self.below(host))
+
+    async def undo_start(self, host: Host) -> None:
+        """Detach it, unless that would hang."""
         host.invalidate()
         down = await self.why_down(host)
         if down:

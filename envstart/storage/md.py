@@ -11,11 +11,11 @@ import os
 from envstart import errors
 from envstart.config import common
 from envstart.config.load import Config
-from envstart.engine.locking import Locks
 from envstart.steps.block import only_on_freebsd
 from envstart.storage import devices
 from envstart.storage.attached import Attached
 from envstart.storage.graph import Provider
+from envstart.system.command import Result
 from envstart.system.host import Host
 
 
@@ -61,21 +61,15 @@ class Image(Attached):
 
     async def start(self, host: Host) -> None:
         """Make it a disk, unless it is one by another name."""
-        async with Locks(host, ["md"]):
-            host.invalidate()
-            if await self.attached(host):
-                return
-            await self._check_other_names(host)
-            host.on_failure(lambda: self.detach(host))
-            result = await host.run(await self.attach_argv(host), keep_locks=True)
-            device = await self.attached(host)
-        if device is None:
-            missing = "could not open" in result.words or "not a regular file" in result.words
-            kind = errors.NotFoundError if missing else errors.TemporaryError
-            raise kind(f"cannot make {self.source} a disk: {result.words}")
-        await self.wait_for_node(host, device, "it is attached")
+        await self.attach(host)
 
-    async def _check_other_names(self, host: Host) -> None:
+    async def attach_error(self, host: Host, result: Result) -> errors.EnvstartError:
+        """Tell whether the file is missing."""
+        missing = "could not open" in result.words or "not a regular file" in result.words
+        kind = errors.NotFoundError if missing else errors.TemporaryError
+        return kind(f"cannot make {self.source} a disk: {result.words}")
+
+    async def check_free(self, host: Host) -> None:
         """Raise errors.ConfigError if it is a disk by another name, that of a hard link or of a nullfs mount."""
         files = {_file(provider): provider.name for provider in await devices.read(host) if _file(provider)}
         try:

@@ -14,7 +14,6 @@ from envstart import errors
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.config.schema import Option, integer
-from envstart.engine.locking import Locks
 from envstart.engine.retry import until_it_heals
 from envstart.errors import EnvstartError, NotFoundError, TemporaryError
 from envstart.steps import ceph, diagnosis
@@ -47,6 +46,7 @@ class Mapped(Attached):
     fstype = "rbd"
     detaches = "unmap"
     absent = "not mapped"
+    present = "the image is mapped"
 
     def __init__(self, config: Config, spec: str) -> None:
         """Name it after the image."""
@@ -95,28 +95,23 @@ class Mapped(Attached):
     async def start(self, host: Host) -> None:
         """Map it, as often as it takes."""
         await self.preflight_start(host)
-        await until_it_heals(lambda: self._attempt(host), host, self.source, self.config[common.ATTEMPTS])
+        await until_it_heals(lambda: self.attach(host), host, self.source, self.config[common.ATTEMPTS])
 
-    async def _attempt(self, host: Host) -> None:
-        async with Locks(host, ["rbd"]):
-            host.invalidate()
-            if await self.device(host):
-                return
-            # What a run that was killed has left on its way; it would make a second disk.
-            await self._end(host)
-            if not self._read_only:
-                await self._check_free(host)
-            host.on_failure(lambda: self._undo_start(host))
-            # Its daemon would keep our locks as long as it lives.
-            result = await host.run(await self.attach_argv(host), timeout=self.config[RBD_MAP_TIMEOUT])
-            device = await self.attached(host)
-            if not device:
-                await self._end(host)
-                raise self._map_error(result)
-        await self.wait_for_node(host, device, "the image is mapped")
+    async def run_attach(self, host: Host) -> Result:
+        """Map it. Its daemon would keep our locks as long as it lives."""
+        return await host.run(await self.attach_argv(host), timeout=self.config[RBD_MAP_TIMEOUT])
 
-    async def _check_free(self, host: Host) -> None:
+    async def attach_error(self, host: Host, result: Result) -> EnvstartError:
+        """End what is still on its way, and tell what is wrong."""
+        await self._end(host)
+        return self._map_error(result)
+
+    async def check_free(self, host: Host) -> None:
         """Refuse an image that lacks the lock of a writer, or that somebody has open."""
+        # What a run that was killed has left on its way; it would make a second disk.
+        await self._end(host)
+        if self._read_only:
+            return
         features = await self._ask(host, "info", "features")
         if "exclusive-lock" not in features:
             raise errors.ConfigError(
@@ -164,7 +159,8 @@ class Mapped(Attached):
             await self._end(host)
         await super().stop(host)
 
-    async def _undo_start(self, host: Host) -> None:
+    async def undo_start(self, host: Host) -> None:
+        """Unmap it, or end what maps it."""
         host.invalidate()
         if not await self.attached(host):
             await self._end(host)
