@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from envstart.errors import TemporaryError
 from envstart.mounts.table import Entry
 from envstart.storage.graph import Graph
 from envstart.system.host import Host
@@ -62,3 +63,9 @@ async def users(host: Host, device: str, *, blocking: bool = False) -> list[str]
     from envstart.storage import devices_linux
 
     return await devices_linux.other_users(host, provider, blocking=blocking)
+
+
+async def check_unused(host: Host, device: str, act: str) -> None:
+    """Raise TemporaryError if others have a device open that an act is to have for itself."""
+    if names := await users(host, device, blocking=True):
+        raise TemporaryError(f"cannot {act}: it is in use ({', '.join(names)})", hint="end that first")

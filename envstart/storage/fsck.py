@@ -64,15 +64,8 @@ class Fsck(Block):
         problem = await super().check(host)
         device = await self.device(host)
         if problem and device and not (await host.stack(self._target) or await self._glance.is_left(host)):
-            await self._check_unused(host, device)
+            await devices.check_unused(host, device, f"mount {device} on {self._target}")
         return problem
-
-    async def _check_unused(self, host: Host, device: str) -> None:
-        users = ", ".join(await devices.users(host, device, blocking=True))
-        if users:
-            raise TemporaryError(
-                f"cannot mount {device} on {self._target}: it is in use ({users})", hint="end that first"
-            )
 
     async def start(self, host: Host) -> None:
         """Look at it, and check it unless it is clean."""
@@ -83,7 +76,7 @@ class Fsck(Block):
         if await host.stack(self._target):
             # It was only out of reach, and is back; the step that mounts it has a look at it.
             return
-        await self._check_unused(host, device)
+        await devices.check_unused(host, device, f"mount {device} on {self._target}")
         state = await self._glance.state(host, device)
         if state == superblock.UNKNOWN:
             raise ConfigError(

@@ -104,9 +104,7 @@ class EliProvider(Attached):
         device = await self.below(host)
         if (await devices.read(host)).provider(device) is None:
             raise errors.TemporaryError(f"cannot attach {device}: it is not there any more", hint="try again")
-        users = ", ".join(await devices.users(host, device, blocking=True))
-        if users:
-            raise errors.TemporaryError(f"cannot attach {device}: it is in use ({users})", hint="end that first")
+        await devices.check_unused(host, device, f"attach {device}")
 
     async def run_attach(self, host: Host) -> Result:
         """Run geli attach, for at most half of the time that is left."""

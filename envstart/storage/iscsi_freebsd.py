@@ -11,10 +11,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from envstart.config import common
 from envstart.config.load import Config
 from envstart.errors import UNREADABLE, ConfigError, EnvstartError, PermissionDeniedError, UnavailableError
-from envstart.steps import diagnosis, keyfile
+from envstart.steps import diagnosis
 from envstart.storage import iscsi_keys
 from envstart.storage.iscsi_session import CONNECTED, SessionInfo
 from envstart.system.command import Result
@@ -100,7 +99,7 @@ async def check_daemon(host: Host, act: str, *, start: bool) -> None:
 
 async def settings(host: Host, config: Config, target: str, portal: str) -> str:
     """Return the configuration for login(). It holds the secrets, which are read here."""
-    timeout = config[common.PROBE_TIMEOUT]
+    chap_secret, mutual_secret = await iscsi_keys.read_secrets(host, config, _why_unfit)
     rows = {
         "TargetName": target,
         "TargetAddress": portal,
@@ -108,9 +107,9 @@ async def settings(host: Host, config: Config, target: str, portal: str) -> str:
         "HeaderDigest": config[iscsi_keys.ISCSI_HEADER_DIGEST],
         "DataDigest": config[iscsi_keys.ISCSI_DATA_DIGEST],
         "chapIName": config[iscsi_keys.ISCSI_CHAP_USER],
-        "chapSecret": await read_secret(host, config[iscsi_keys.ISCSI_CHAP_SECRET_FILE], timeout),
+        "chapSecret": chap_secret,
         "tgtChapName": config[iscsi_keys.ISCSI_MUTUAL_USER],
-        "tgtChapSecret": await read_secret(host, config[iscsi_keys.ISCSI_MUTUAL_SECRET_FILE], timeout),
+        "tgtChapSecret": mutual_secret,
         "Protocol": config[iscsi_keys.ISCSI_PROTOCOL],
     }
     return configuration(rows)
@@ -168,19 +167,10 @@ def configuration(rows: Mapping[str, str | None]) -> str:
     return "\n".join([f"{NICK} {{", *lines, "}", ""])
 
 
-async def read_secret(host: Host, path: str | None, timeout: float) -> str:
-    """Return the secret in a file that only root can read; "" without a path."""
-    if path is None:
-        return ""
-    text = await keyfile.read(host, path, timeout)
-    if not text or '"' in text or not text.isprintable():
-        raise ConfigError(f"cannot use the secret in {path}: iscsi.conf(5) cannot hold an empty one, nor a quote")
-    if len(text) > _SECRET_MAX:
-        raise ConfigError(
-            f"cannot use the secret in {path}: iscsictl(8) cuts it after {_SECRET_MAX} characters",
-            hint="make it shorter",
-        )
-    return text
+def _why_unfit(secret: str) -> str:
+    if not secret or '"' in secret or not secret.isprintable():
+        return "iscsi.conf(5) cannot hold an empty one, nor a quote"
+    return f"iscsictl(8) cuts it after {_SECRET_MAX} characters; make it shorter" if len(secret) > _SECRET_MAX else ""
 
 
 def parse(result: Result) -> list[SessionInfo]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 
+from envstart.config import common
+from envstart.config.load import Config
 from envstart.config.schema import (
     ALNUM,
     NAME,
@@ -16,7 +19,10 @@ from envstart.config.schema import (
     integer,
     words,
 )
+from envstart.errors import ConfigError
+from envstart.steps import keyfile
 from envstart.storage.iscsi_session import normal_portal
+from envstart.system.host import Host
 
 # iscsictl(8) cuts what is longer, without a word (docs/freebsd.md#iscsictl).
 _NAME_MAX, _PORTAL_MAX = 223, 46
@@ -115,3 +121,13 @@ OPTIONS = (
         "scsi3: reserve the LUN, so that no other host can write to it; none: only a mark in the volume warns others",
     ),
 )
+
+
+async def read_secrets(host: Host, config: Config, why_unfit: Callable[[str], str]) -> list[str]:
+    """Return the secrets of CHAP and of mutual CHAP, "" without one; ConfigError if the initiator cannot use one."""
+    secrets = []
+    for path in (config[ISCSI_CHAP_SECRET_FILE], config[ISCSI_MUTUAL_SECRET_FILE]):
+        secrets.append(await keyfile.read(host, path, config[common.PROBE_TIMEOUT]) if path else "")
+        if path and (why := why_unfit(secrets[-1])):
+            raise ConfigError(f"cannot use the secret in {path}: {why}")
+    return secrets

@@ -10,11 +10,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from envstart.config import common
 from envstart.config.load import Config
 from envstart.errors import ConfigError, EnvstartError, reason
 from envstart.paths import path_digest
-from envstart.steps import keyfile
 from envstart.storage import iscsi_keys
 from envstart.storage.iscsi_session import split_portal
 from envstart.system.host import Host
@@ -32,7 +30,7 @@ async def settings(host: Host, config: Config, target: str, portal: str) -> str:
     if config[iscsi_keys.ISCSI_PROTOCOL] != "iSCSI":
         raise ConfigError("cannot use ISCSI_PROTOCOL=iSER here: envstart knows it on FreeBSD only", hint="unset it")
     address, port = split_portal(portal)
-    timeout = config[common.PROBE_TIMEOUT]
+    chap_secret, mutual_secret = await iscsi_keys.read_secrets(host, config, _why_unfit)
     rows = {
         "node.name": target,
         "node.startup": "manual",
@@ -45,9 +43,9 @@ async def settings(host: Host, config: Config, target: str, portal: str) -> str:
         "node.session.initial_login_retry_max": "1",
         "node.session.auth.authmethod": "CHAP" if config[iscsi_keys.ISCSI_CHAP_USER] else "None",
         "node.session.auth.username": config[iscsi_keys.ISCSI_CHAP_USER],
-        "node.session.auth.password": await _secret(host, config[iscsi_keys.ISCSI_CHAP_SECRET_FILE], timeout),
+        "node.session.auth.password": chap_secret,
         "node.session.auth.username_in": config[iscsi_keys.ISCSI_MUTUAL_USER],
-        "node.session.auth.password_in": await _secret(host, config[iscsi_keys.ISCSI_MUTUAL_SECRET_FILE], timeout),
+        "node.session.auth.password_in": mutual_secret,
         "node.conn[0].address": address,
         "node.conn[0].port": str(port),
         "node.conn[0].timeo.login_timeout": str(max(1, config[iscsi_keys.ISCSI_LOGIN_TIMEOUT] - _GIVING_UP)),
@@ -57,16 +55,10 @@ async def settings(host: Host, config: Config, target: str, portal: str) -> str:
     return "".join(f"{key} = {value}\n" for key, value in rows.items() if value)
 
 
-async def _secret(host: Host, path: str | None, timeout: float) -> str:
-    if path is None:
+def _why_unfit(secret: str) -> str:
+    if secret and secret == secret.strip() and secret.isprintable() and len(secret) <= _SECRET_MAX:
         return ""
-    text = await keyfile.read(host, path, timeout)
-    if not text or text != text.strip() or not text.isprintable() or len(text) > _SECRET_MAX:
-        raise ConfigError(
-            f"cannot use the secret in {path}: open-iscsi cannot hold an empty one, blanks at its ends, or more than "
-            f"{_SECRET_MAX} characters"
-        )
-    return text
+    return f"open-iscsi cannot hold an empty one, blanks at its ends, or more than {_SECRET_MAX} characters"
 
 
 def interface(target: str) -> str:
