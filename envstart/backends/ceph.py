@@ -3,8 +3,6 @@
 Facts are in docs/freebsd.md#ceph-fuse; what is said of Linux was seen of Ceph 16.2.
 """
 
-from __future__ import annotations
-
 from envstart import errors
 from envstart.config import common, directories, staging
 from envstart.config.load import Config

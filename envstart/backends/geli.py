@@ -1,7 +1,5 @@
 """GELI: an encrypted provider of this host, or an image file, is the environment's volume (geli(8), mdconfig(8))."""
 
-from __future__ import annotations
-
 import os
 import string
 

@@ -3,8 +3,6 @@
 Facts about its client are in docs/freebsd.md#glusterfs; what its log says, and when, was seen of glusterfs 10.3.
 """
 
-from __future__ import annotations
-
 import os
 import time
 

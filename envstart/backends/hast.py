@@ -1,7 +1,5 @@
 """HAST: a resource replicated between two nodes is the environment's volume on the primary (hastctl(8))."""
 
-from __future__ import annotations
-
 from envstart.config.load import Config
 from envstart.config.schema import NAME, Option, Options, identifier
 from envstart.engine.plan import Plan

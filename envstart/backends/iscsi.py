@@ -4,8 +4,6 @@ On FreeBSD by iscsictl(8), on Linux by open-iscsi. Facts about iscsictl(8) are i
 reservations in docs/freebsd.md#reservations.
 """
 
-from __future__ import annotations
-
 from envstart.config.load import Config
 from envstart.config.schema import Options
 from envstart.engine.plan import Plan, Step

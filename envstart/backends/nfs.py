@@ -4,8 +4,6 @@ The keys are those of CBSD's sample (docs/cbsd.md#sample), so that its file work
 are in docs/freebsd.md#mount_nfs.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 

@@ -3,8 +3,6 @@
 The smallest backend: begin here to write one.
 """
 
-from __future__ import annotations
-
 from envstart.config import common, directories
 from envstart.config.load import Config
 from envstart.config.schema import Option, Options, mount_words, require_mounted

@@ -1,7 +1,5 @@
 """RBD: an image in a Ceph cluster is the environment's volume (rbd-ggate(8); on Linux the kernel's rbd)."""
 
-from __future__ import annotations
-
 from envstart.config.load import Config
 from envstart.config.schema import ALNUM, NAME, Option, Options
 from envstart.engine.plan import Plan

@@ -1,7 +1,5 @@
 """A device that a command attaches to this host, and another one detaches."""
 
-from __future__ import annotations
-
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan

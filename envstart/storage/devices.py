@@ -1,7 +1,5 @@
 """Block devices of this host, asked without opening one: what lies on what, who has it open, and is it still there."""
 
-from __future__ import annotations
-
 import os
 
 from envstart.errors import TemporaryError

@@ -5,8 +5,6 @@ gone), and because it tells in one piece what lies on what; geom(8) and its rela
 (docs/freebsd.md#geom).
 """
 
-from __future__ import annotations
-
 import os
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element

@@ -3,8 +3,6 @@
 sysfs and the mount table are read, which opens no device and never blocks. What they do not tell, other_users() does.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import string

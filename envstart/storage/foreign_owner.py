@@ -3,8 +3,6 @@
 A reservation does not make that needless: a target that was restarted has forgotten it, and the other host has not.
 """
 
-from __future__ import annotations
-
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.environment import Environment

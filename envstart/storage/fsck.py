@@ -3,8 +3,6 @@
 Never made, never forced: a foreign or empty device is refused by name (docs/faults.md, 85 to 87).
 """
 
-from __future__ import annotations
-
 from envstart.config import common
 from envstart.config.load import Config
 from envstart.engine import plan

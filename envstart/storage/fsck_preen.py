@@ -8,8 +8,6 @@ its own where the table has such sources: with enforce_statfs=2 it sees the moun
 sys/fs/devfs/devfs_vnops.c, g_dev_open() in sys/geom/geom_dev.c).
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 

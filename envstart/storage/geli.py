@@ -4,8 +4,6 @@ A second attach of what is attached, or in use, fails, and on some kernels the n
 (tests/transcripts/geli.txt, last block). So GEOM is asked first, under a lock that all environments share.
 """
 
-from __future__ import annotations
-
 from envstart import errors
 from envstart.config import common
 from envstart.config.load import Config

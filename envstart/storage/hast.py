@@ -5,8 +5,6 @@ the other node is primary and connected (docs/freebsd.md#hast). After a split br
 soon as it has begun. So the other node is asked itself (hast_resource.py).
 """
 
-from __future__ import annotations
-
 import os
 
 from envstart.config.load import Config

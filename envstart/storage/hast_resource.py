@@ -3,8 +3,6 @@
 The other one is asked by the protocol of the two, in a child: that can ask a resolver, and hang.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from typing import NamedTuple

@@ -4,8 +4,6 @@ What is left of it after a crash tells another host that it is not the one to re
 are touched only in a child (Host.call_with_timeout): arguments and results are plain values.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

@@ -1,7 +1,5 @@
 """A session of the iSCSI initiator to one target, and the disk that one of its LUNs is."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from envstart.config import common

@@ -4,8 +4,6 @@ What ``iscsictl -L`` says decides, never a command's status: a login is asynchro
 the disk is in use, and ``-w`` waits for the sessions of all others (docs/freebsd.md#iscsi).
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping, Sequence

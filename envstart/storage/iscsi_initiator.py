@@ -3,8 +3,6 @@
 Another LUN of a session is another jail's (docs/faults.md, 77 and 79).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 

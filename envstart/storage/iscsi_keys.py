@@ -1,7 +1,5 @@
 """The keys of an iSCSI session: which LUN of which target, and how to log in."""
 
-from __future__ import annotations
-
 import string
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@ The same functions as in iscsi_freebsd.py. sysfs is read because it asks neither
 answers at once whatever they do.
 """
 
-from __future__ import annotations
-
 from envstart.config.load import Config
 from envstart.errors import PermissionDeniedError, UnavailableError
 from envstart.steps import diagnosis

@@ -4,8 +4,6 @@ A login is over when the disk of the LUN is there. A logout only asks for it: th
 kernel is done.
 """
 
-from __future__ import annotations
-
 from envstart.errors import ConfigError, EnvstartError, NoResponseError, NotFoundError, TemporaryError, UnavailableError
 from envstart.paths import path_digest
 from envstart.steps import diagnosis

@@ -1,7 +1,5 @@
 """The disk of one LUN of an iSCSI target: its sessions among all of the host, and its device."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ Each target's records have an interface of their own, so that they never are tho
 the same target.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress

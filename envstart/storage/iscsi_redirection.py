@@ -6,8 +6,6 @@ of its target before it begins: the portal, and which sessions there were. What 
 itself has no session, is ours. open-iscsi keeps the portal (persistent_address), and needs no note.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 from envstart.errors import EnvstartError

@@ -1,7 +1,5 @@
 """The sessions of an iSCSI initiator as they are listed, and the spelling of portals."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from envstart.config.schema import split_host_port

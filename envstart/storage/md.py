@@ -4,8 +4,6 @@ mdconfig makes a second disk of the same file without a word, which destroys wha
 under a lock that all share (docs/freebsd.md#mdconfig).
 """
 
-from __future__ import annotations
-
 import os
 
 from envstart import errors

@@ -4,8 +4,6 @@ rbd-ggate makes a second disk of an image that is one already without a word, wh
 a disk from under a file system (docs/freebsd.md#rbd-ggate). So the host's list and the cluster are asked first.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any

@@ -5,8 +5,6 @@ open to all (tests/transcripts/iscsi-reservations.txt: the second node's write s
 does. It belongs to one session: hence not with multipath, and hence it is taken anew by each start.
 """
 
-from __future__ import annotations
-
 from envstart.config.load import Config
 from envstart.engine import plan
 from envstart.errors import BlockedError, ConfigError, NoResponseError, TemporaryError

@@ -3,8 +3,6 @@
 They are those of camcontrol(8) persist on FreeBSD, and of sg_persist(8) of sg3-utils on Linux.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeVar
 

@@ -6,8 +6,6 @@ is clean enough to be mounted without a check is what the checkers themselves sk
 sbin/fsck_ffs/setup.c, check_super_block() and check_if_skip() of e2fsprogs' e2fsck.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

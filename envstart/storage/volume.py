@@ -3,8 +3,6 @@
 The steps that iscsi, geli, hast and rbd share, from the device on: GELI, a look and fsck, the mount, the mark.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The keys of a volume: its encryption, and its file system."""
 
-from __future__ import annotations
-
 from envstart.config import common, staging
 from envstart.config.load import Config
 from envstart.config.schema import NAME, Option, Options, choice, directory, integer, mount_words, words
