@@ -6,8 +6,7 @@ gone), and because it tells in one piece what lies on what; geom(8) and its rela
 """
 
 import os
-from xml.etree import ElementTree
-from xml.etree.ElementTree import Element
+from typing import Any
 
 from envstart.errors import NoResponseError
 from envstart.storage.graph import Consumer, Geom, Graph, Provider
@@ -35,6 +34,8 @@ async def read(host: Host) -> Graph:
 
 def parse(result: Result) -> Graph:
     """Read ``kern.geom.confxml``. ValueError when it is not whole."""
+    from xml.etree import ElementTree
+
     if result.status != 0:
         raise ValueError(result.words)
     try:
@@ -66,12 +67,12 @@ def parse(result: Result) -> Graph:
     return Graph(by_name)
 
 
-def _config(element: Element) -> dict[str, str]:
+def _config(element: Any) -> dict[str, str]:
     config = element.find("config")
     return {} if config is None else {child.tag: _text(child).strip() for child in config}
 
 
-def _text(element: Element | None) -> str:
+def _text(element: Any) -> str:
     """Return the text in it. The kernel writes each byte above ~ as a character of its own (g_conf_cat_escaped)."""
     text = "" if element is None else element.text or ""
     return text if text.isascii() else os.fsdecode(text.encode("latin-1", "replace"))

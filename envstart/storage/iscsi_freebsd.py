@@ -4,7 +4,6 @@ What ``iscsictl -L`` says decides, never a command's status: a login is asynchro
 the disk is in use, and ``-w`` waits for the sessions of all others (docs/freebsd.md#iscsi).
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -173,6 +172,8 @@ def _why_unfit(secret: str) -> str:
 
 def parse(result: Result) -> list[SessionInfo]:
     """Read ``iscsictl -L --libxo json`` (docs/freebsd.md#iscsi-listing). ValueError when it is not whole."""
+    import json
+
     if result.status != 0:
         if "failed to open /dev/iscsi" in result.words:
             raise UnavailableError(f"cannot use iSCSI: {result.words}", hint="kldload iscsi")
@@ -191,6 +192,8 @@ def _listed(row: dict[str, Any]) -> SessionInfo:
 
 def parse_ids(result: Result) -> dict[tuple[str, str], int]:
     """Read the numbers of sessions by target and portal from ``iscsictl -L -v --libxo json``, and nothing else."""
+    import json
+
     try:
         rows = json.loads(result.out)["iscsictl"].get("session", [])
         return {(row["target"]["name"], row["target"]["portal"]): int(row["sessionId"]) for row in rows}

@@ -4,7 +4,6 @@ rbd-ggate makes a second disk of an image that is one already without a word, wh
 a disk from under a file system (docs/freebsd.md#rbd-ggate). So the host's list and the cluster are asked first.
 """
 
-import json
 import os
 from typing import Any
 
@@ -128,7 +127,7 @@ class Mapped(Attached):
         if result.status != 0:
             raise self._map_error(result)
         try:
-            return list(json.loads(result.out)[key])
+            return list(_json(result)[key])
         except errors.UNREADABLE:
             raise TemporaryError(f"cannot map {self.source}: rbd {verb} says {result.words}") from None
 
@@ -179,10 +178,16 @@ def parse_list(result: Result, spec: str) -> list[str]:
     if result.status != 0:
         raise ValueError(result.words)
     disks = []
-    for row in json.loads(result.out) if result.out.strip() else []:
+    for row in _json(result) if result.out.strip() else []:
         # Linux calls it name.
         image = row.get("image", row.get("name", ""))
         words = [row.get("pool", ""), *([row["namespace"]] if row.get("namespace") else []), image]
         if "/".join(words) == spec and row.get("snap", "") in ("", "-"):
             disks.append(str(row.get("device", "")))
     return disks
+
+
+def _json(result: Result) -> Any:
+    import json
+
+    return json.loads(result.out)
