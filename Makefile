@@ -44,17 +44,18 @@ proof: $(VENV)/.test ## all of these (40 minutes); WRITE=1 puts what they find i
 
 proof-slow: $(VENV)/.test ## tests that are marked proof: ways and waits for which make test has no time
 proof-alone: $(VENV)/.test ## those of them beside which nothing may run
-proof-lifecycle: $(VENV)/.test ## every command of a start and a stop going wrong in every way
+proof-lifecycle: $(VENV)/.test ## every command of a start and a stop going wrong in every way; WAYS=: in one way each
 proof-histories: $(VENV)/.test ## HISTORIES=2000 of starts, stops, faults and crashes, and the promises after each act
 proof-storm: $(VENV)/.test ## fifty hooks at any moment that start and stop the same jails, for STORM=30 seconds each
 proof-fuzz: $(VENV)/.test ## what is read from commands, files and callers, FUZZ=20 times as much as make test
 proof-mutants: $(VENV)/.test ## load-bearing expressions broken one by one: do the tests notice?
+proof-bench: $(VENV)/.test ## limits of a hook's memory, and of a check's growth with the number of jails
 proof-gluster: $(VENV)/.test ## a real GlusterFS server (root, glusterfs-server, glusterfs-client, iproute2)
 proof-ceph: $(VENV)/.test ## a real CephFS of one machine (root, ceph-mon, -osd, -mds, -fuse, -common, iproute2)
 proof-lab: $(VENV)/.test ## virtual machines, servers frozen, hosts switched off (root, Debian); LAB=all: an hour
 
-proof-slow proof-alone proof-lifecycle proof-histories proof-storm proof-fuzz proof-mutants proof-gluster proof-ceph \
-proof-lab:
+proof-slow proof-alone proof-lifecycle proof-histories proof-storm proof-fuzz proof-mutants proof-bench \
+proof-gluster proof-ceph proof-lab:
 	@part=$@; $(VENV)/bin/python tools/suite.py proof $${part#proof-}
 
 ##@ Tools
@@ -132,5 +133,5 @@ clean: ## the virtual environment and what tools leave behind
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help env check test demo proof proof-slow proof-alone proof-lifecycle proof-histories proof-storm proof-fuzz \
-	proof-mutants proof-gluster proof-ceph proof-lab soak replay faults bench bench-check docs dist install \
-	uninstall clean
+	proof-mutants proof-bench proof-gluster proof-ceph proof-lab soak replay faults bench bench-check docs dist \
+	install uninstall clean

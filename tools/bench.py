@@ -47,13 +47,14 @@ class Row(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """What must be kept: ``figure`` of the rows is at most ``most``."""
+    """What must be kept: ``figure`` of the rows is at most ``most``; ``steady``: however busy the machine is."""
 
     case: str
     against: str
     most: float
     unit: str
     figure: Callable[[dict[str, Row]], float]
+    steady: bool = False
 
 
 def _sh(row: Row) -> Cost:
@@ -85,15 +86,30 @@ LIMITS = (
         "",
         lambda rows: rows[READING].hook.wall / _sh(rows[READING]).wall,
     ),
-    Limit(CHECK(1000), CHECK(100), 8, "", lambda rows: rows[CHECK(1000)].hook.wall / rows[CHECK(100)].hook.wall),
+    Limit(
+        CHECK(1000),
+        CHECK(100),
+        8,
+        "",
+        lambda rows: rows[CHECK(1000)].hook.wall / rows[CHECK(100)].hook.wall,
+        steady=True,
+    ),
     Limit(STATUS(1000), CHECK(1000), 1.5, "", lambda rows: rows[STATUS(1000)].hook.wall / rows[CHECK(1000)].hook.wall),
-    Limit("peak memory of the short way", "bare python", 8, "MiB more", lambda rows: _peak(rows, [ALREADY])),
+    Limit(
+        "peak memory of the short way",
+        "bare python",
+        8,
+        "MiB more",
+        lambda rows: _peak(rows, [ALREADY]),
+        steady=True,
+    ),
     Limit(
         "peak memory of any start or stop",
         "bare python",
         14,
         "MiB more",
         lambda rows: _peak(rows, [MOUNT, SLOWLY, STOP, DEAD]),
+        steady=True,
     ),
 )
 
@@ -148,15 +164,15 @@ def rows_of_many(place: Place, rounds: int) -> Iterator[Row]:
         yield compare(STATUS(count), rounds, place.hand("status"))
 
 
-def report(found: Sequence[Row], rounds: int) -> tuple[str, bool]:
-    """Return the measurements in Markdown, and whether all limits are kept."""
+def report(found: Sequence[Row], rounds: int, *, steady: bool = False) -> tuple[str, bool]:
+    """Return the measurements in Markdown, and whether all limits, or the ``steady`` ones, are kept."""
     known = {row.title: row for row in found}
     kept = True
     verdicts = [("case", "against", "at most", "measured", "")]
     for limit in LIMITS:
         figure = limit.figure(known)
         right = figure <= limit.most
-        kept &= right
+        kept &= right or (steady and not limit.steady)
         most, measured = (f"{number:.2f} {limit.unit}".rstrip() for number in (limit.most, figure))
         verdicts.append((limit.case, limit.against, most, measured, "kept" if right else "NOT KEPT"))
     lines: list[Sequence[str]] = [
@@ -217,6 +233,9 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="what the hook costs beside a hook in plain sh(1)")
     parser.add_argument("--rounds", type=int, default=20, metavar="N", help="rounds for each row (20)")
+    parser.add_argument(
+        "--steady", action="store_true", help="end with 1 only for limits that a busy machine keeps too"
+    )
     parser.add_argument("--write", action="store_true", help=f"also write {DOCUMENT.relative_to(ROOT)}")
     arguments = parser.parse_args()
     if not sys.platform.startswith("linux"):
@@ -233,7 +252,7 @@ def main() -> int:
             found += measured(place, rounds)
         finally:
             place.remove()
-    text, kept = report(found, rounds)
+    text, kept = report(found, rounds, steady=arguments.steady)
     print(text, end="")
     if arguments.write:
         DOCUMENT.write_text(INTRODUCTION + text, encoding="utf-8")

@@ -86,7 +86,7 @@ def has(module: str) -> bool:
 
 def size(variable: str, usual: object) -> str:
     """Return how much of something there is to be: what the caller says, or as usual."""
-    return os.environ.get(variable) or str(usual)
+    return os.environ.get(variable, str(usual))
 
 
 def run(part: Part, top: Path, variables: Mapping[str, str]) -> Outcome:

@@ -61,7 +61,7 @@ PROOF = (
     pytest("alone", "those of them beside which nothing may run", "-m", "proof and alone", *_OTHERS),
     pytest(
         "lifecycle", "every command of a start and a stop going wrong in every way",
-        _LIFECYCLE, workers=CORES + 1, ENVSTART_ALL_WAYS="1",
+        _LIFECYCLE, workers=CORES + 1, ENVSTART_ALL_WAYS=size("WAYS", "all"),
     ),
     program(
         "histories", "histories of starts, stops, faults and crashes, and the promises after each act",
@@ -74,6 +74,10 @@ PROOF = (
         workers=CORES, ENVSTART_FUZZ=size("FUZZ", 20),
     ),
     program("mutants", "expressions broken one by one: do the tests notice?", "mutants.py"),
+    program(
+        "bench", "limits of a hook's memory and of a check's growth, on a busy machine too",
+        "bench.py", "--steady", "--rounds=3",
+    ),
     pytest("gluster", "a real GlusterFS server", _GLUSTER),
     pytest("ceph", "a real Ceph cluster of one machine", *_CEPH),
     pytest("lab", "virtual machines with real kernels", "tests/lab", workers=2, ENVSTART_LAB=size("LAB", "short")),
