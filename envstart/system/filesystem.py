@@ -168,14 +168,11 @@ def put_links(system: str, targets: dict[str, str], name: str) -> list[str]:
 def take_links(system: str, programs: dict[str, str], name: str) -> list[str]:
     """Take the link NAME away where it leads to a file of this program's name; return the paths."""
     os.stat(system)
-    taken = []
-    for directory, program in programs.items():
-        path = f"{system}/{directory}/{name}"
-        if os.path.islink(os.path.dirname(path)):
-            continue
-        if os.path.islink(path) and os.path.basename(os.readlink(path)) == program:
-            os.unlink(path)
-            taken.append(path)
+    paths = {f"{system}/{directory}/{name}": program for directory, program in programs.items()}
+    links = [path for path in paths if os.path.islink(path) and not os.path.islink(os.path.dirname(path))]
+    taken = [path for path in links if os.path.basename(os.readlink(path)) == paths[path]]
+    for path in taken:
+        os.unlink(path)
     return taken
 
 
