@@ -24,11 +24,7 @@ OPTIONS: Options = (
         "GELI_KEYFILE", files, "", "key file of the GELI provider; several are used in this order", placeholders=(NAME,)
     ),
     GELI_PASSFILE := Option(
-        "GELI_PASSFILE",
-        files,
-        "",
-        "file whose first line is its passphrase; several are put together",
-        placeholders=(NAME,),
+        "GELI_PASSFILE", files, "", "file whose first line is its passphrase; several are joined", placeholders=(NAME,)
     ),
     VOLUME_LAYOUT := Option(
         "VOLUME_LAYOUT",
