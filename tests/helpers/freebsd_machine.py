@@ -82,9 +82,14 @@ class Host:
 
     def run(self, *argv: str | Path) -> Ended:
         process = self.begin(*argv)
-        status = process.wait(PATIENCE)
         assert process.stdout is not None
         with process.stdout as out:
+            try:
+                status = process.wait(PATIENCE)
+            except BaseException:
+                # It must not go on while what it has done is taken back.
+                process.kill()
+                raise
             out.seek(0)
             return Ended(status, out.read())
 
@@ -224,6 +229,8 @@ def sweep(machine: Machine, end_services: Callable[[Machine], None]) -> list[str
     command may fail: what is left in the end tells.
     """
     run = machine.run
+    # Hooks of a run that was killed.
+    run("pkill", "-KILL", "-f", f"env_st(art|op)_[a-z]+ .* -j {NAME} ")
     for name in jails(machine):
         run("jail", "-r", name)
     _end_interfaces(machine)
