@@ -134,3 +134,15 @@ def test_fault_10_a_directory_that_is_not_exported_has_no_answer_for_a_name(
     monkeypatch.setattr("envstart.system.probe.posix.lstat", refused)
     monkeypatch.setattr("envstart.system.probe.posix.open", refused)
     assert verdict.probe(str(tmp_path), (), None)[0] == verdict.EMPTY
+
+
+def test_a_directory_in_the_way_of_the_probe_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FreeBSD's unlink(2) of a directory says what a server says that maps root, and Linux's EISDIR."""
+
+    def refused(path: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+    (tmp_path / ".envstart.probe").mkdir()
+    monkeypatch.setattr("envstart.system.probe.posix.unlink", refused)
+    assert verdict.probe(str(tmp_path), (), None) == (verdict.EMPTY, verdict.IN_THE_WAY, None)
+    assert not verdict.may_be_empty("nullfs", verdict.IN_THE_WAY, read_only=False)
