@@ -72,7 +72,6 @@ class Case(NamedTuple):
 def prepared(top: Path, variant: Variant, verb: str) -> Site:
     """Return a site before ``verb``: nothing is mounted, or all is."""
     site = site_of(top, variant)
-    site.world.forking = True
     site.configure(TIMEOUT=str(timeout_of(variant)))
     if verb == "stop":
         site.preset()

@@ -135,7 +135,6 @@ class Scene:
         for site in self.sites:
             site.rest = site.footprint()
             site.world.speed = speed()
-            site.world.forking = True
             # iscsid tries a lost session again after this time, once a minute on FreeBSD.
             site.world.set(login_timeout=1.0)
         self.begin = [copy.deepcopy(site.world.state) for site in self.sites]

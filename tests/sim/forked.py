@@ -21,6 +21,7 @@ ZYGOTE = Path(__file__).with_name("zygote.py")
 REQUEST_MAX = 90_000
 # Bytes: a letter, and a number.
 _ANSWER = 9
+_TITLE = 4000
 
 
 class Zygote:
@@ -28,7 +29,8 @@ class Zygote:
 
     def __init__(self) -> None:
         self.connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        argv = [sys.executable, "-I", str(ZYGOTE), str(theirs.fileno()), os.environ.get(tracing.VARIABLE, "")]
+        argv = [sys.executable, "-I", str(ZYGOTE), str(theirs.fileno())]
+        argv += [os.environ.get(tracing.VARIABLE, ""), "-" * _TITLE]
         given: dict[str, Any] = {"env": {"LC_ALL": "C"}, "stdin": subprocess.DEVNULL}
         self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], **given)
         theirs.close()

@@ -56,7 +56,7 @@ class World(Disks):
     """One machine. `with World.create(path) as world:` ends everything that still hangs in it."""
 
     # Whether its processes are forked from a prepared interpreter (forked.py), where that is the same to them.
-    forking = bool(os.environ.get("ENVSTART_FORK"))
+    forking = sys.platform == "linux"
     # Seconds of a hook in one of ours, and those that its time of day is ahead; for forked ones.
     speed = 1.0
     clock_step = 0.0

@@ -1,18 +1,21 @@
-"""A prepared interpreter from which processes of simulated machines are forked: `python -I zygote.py DESCRIPTOR TRACE`.
+"""A prepared interpreter from which processes of simulated machines are forked.
+
+`python -I zygote.py DESCRIPTOR TRACE ROOM`: TRACE is of tracing.py, and ROOM a word as long as titles can be.
 
 To start an interpreter and to import all takes most of the time of a hook, and of a simulated command. A process of
 the zygote differs from one of process.py in that alone. It is one of its own: with its pid, its session, its
-descriptors, its environment, and an end by SIGKILL that is one. When it executes a simulated command, its memory is
-put back to what it was before the hook, and the rest is as execve(2) leaves it.
+descriptors, its environment, its title, and an end by SIGKILL that is one. When it executes a
+simulated command, its memory is put back to what it was before the hook, and the rest is as execve(2) leaves it.
 
 A request comes over a socket, with the descriptors of the three standard streams and of a pipe; the pipe gets the pid,
-and the status in the form of wait(2) when the process has ended. What /proc tells of it is the zygote's own.
+and the status in the form of wait(2) when the process has ended. What else /proc tells of it is the zygote's own.
 """
 
 from __future__ import annotations
 
 import builtins
 import contextlib
+import ctypes
 import gc
 import importlib
 import io
@@ -94,10 +97,17 @@ class Memory:
         clock.restore()
 
 
-def be_called(name: str) -> None:
-    """So that all processes of a machine can be found, whatever they do: what /proc calls this one."""
+def be_called(name: str, words: Sequence[str]) -> None:
+    """So that all processes of a machine can be found, whatever they do: what /proc and ps(1) call this one."""
     with open("/proc/self/comm", "w", encoding="ascii") as stream:
         stream.write(name)
+    with open("/proc/self/stat", encoding="utf-8", errors="replace") as stream:
+        start, end = (int(number) for number in stream.read().rpartition(") ")[2].split()[45:47])
+    # As setproctitle(3) does it: what does not end with a zero byte is one text, up to the first (Linux).
+    room = end - start
+    ctypes.memset(start, ord(" "), room)
+    title = os.fsencode(" ".join(words))[: room - 2]
+    ctypes.memmove(start, title + b"\0", len(title) + 1)
 
 
 def is_simulated(path: str) -> bool:
@@ -164,7 +174,7 @@ class Execution:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         os.environ.clear()
         os.environ.update(environment)
-        be_called(process_name(path))
+        be_called(process_name(path), [path, *argv[1:]])
         sys.argv = [path, *argv[1:]]
         end_with(commands.main)
 
@@ -202,7 +212,7 @@ def become(request: dict[str, Any], streams: Sequence[int], execution: Execution
         os.setsid()
     os.chdir(request["cwd"])
     os.umask(request["umask"])
-    be_called(request["name"])
+    be_called(request["name"], request["argv"])
     os.environ.clear()
     os.environ.update(request["environment"])
     path, program, *args = request["argv"]
