@@ -11,6 +11,7 @@ from typing import Any
 
 from blocks import PORTAL, TARGET, BlockSite
 from cbsd import Variant
+from sim import forked
 
 # Commands, and words of their command lines, that make or destroy what is on a disk, or use force below a mount.
 NEVER = (
@@ -49,7 +50,7 @@ def by_hooks(site: BlockSite, *words: str) -> list[list[str]]:
     return [
         call["argv"]
         for call in site.world.calls(words[0] if words else None)
-        if call["parent"] != os.getpid() and set(words[1:]) <= set(call["argv"])
+        if not forked.has_started(call["parent"]) and set(words[1:]) <= set(call["argv"])
     ]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cbsd import NULLFS, Site, last_line
+from sim import forked
 from thin_site import THIN_ZFS, ThinSite, make_skeleton
 
 GET = ["zfs", "get", "-H", "-p", "-o", "value", "mountpoint,canmount", "pool/jail1"]
@@ -19,7 +20,7 @@ def site(tmp_path: Path) -> Iterator[ThinSite]:
     """Yield a host with the thin jail jail1, whose skeleton is yet to be cloned; in the end nothing is destroyed."""
     with ThinSite(tmp_path, THIN_ZFS) as site:
         yield site
-        verbs = {call["argv"][1] for call in site.world.calls("zfs") if call["parent"] != os.getpid()}
+        verbs = {call["argv"][1] for call in site.world.calls("zfs") if not forked.has_started(call["parent"])}
         assert verbs <= {"get", "clone"}
 
 

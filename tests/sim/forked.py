@@ -47,6 +47,12 @@ def zygote() -> Zygote:
         return _ZYGOTES[os.getpid()]
 
 
+def has_started(pid: int) -> bool:
+    """Tell whether this is the parent of what this process has started."""
+    known = _ZYGOTES.get(os.getpid())
+    return pid == os.getpid() or (known is not None and pid == known.process.pid)
+
+
 class Forked(subprocess.Popen[str]):
     """A Popen whose process is forked from the zygote.
 
