@@ -4,8 +4,8 @@
 
 To start an interpreter and to import all takes most of the time of a hook, and of a simulated command. A process of
 the zygote differs from one of process.py in that alone. It is one of its own: with its pid, its session, its
-descriptors, its environment, its title, and an end by SIGKILL that is one. When it executes a
-simulated command, its memory is put back to what it was before the hook, and the rest is as execve(2) leaves it.
+descriptors, its environment, its title, and an end by SIGKILL that is one. When it executes a simulated command, its
+memory is put back to what it was before the hook, and the rest is as execve(2) leaves it.
 
 A request comes over a socket, with the descriptors of the three standard streams and of a pipe; the pipe gets the pid,
 and the status in the form of wait(2) when the process has ended. What else /proc tells of it is the zygote's own.
