@@ -33,9 +33,9 @@ def namespace(tmp_path: Path) -> Iterator[Namespace]:
         yield namespace
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the ways of a test that come after its first ones as proof, before -m looks at the markers."""
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark the ways of a test that come after its first ones as proof, before anybody shuffles or selects them."""
     ways: Counter[str] = Counter()
     for item in items:
         marker = item.get_closest_marker("first")
@@ -44,6 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             ways[test] += 1
             if ways[test] > marker.args[0]:
                 item.add_marker("proof")
+    yield
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

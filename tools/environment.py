@@ -38,7 +38,7 @@ def main() -> int:
 
 def make_environment(directory: Path, libraries: Sequence[str]) -> str:
     """Make the environment with these libraries, and return why that cannot be."""
-    make = ("-m", "venv", "--clear", str(directory))
+    make = ("-m", "venv", str(directory))
     if importlib.util.find_spec("ensurepip"):
         why = output(sys.executable, *make) or pip(directory, libraries)
         remedy = packages(lacking(libraries))

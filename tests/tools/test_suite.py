@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,14 @@ def test_ci_calls_targets_that_there_are() -> None:
     debian = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert re.findall(r"^for target in (.*); do$", debian, re.MULTILINE) == ["test demo proof"]
     assert subprocess.run(["sh", "-n", ROOT / ".ci" / "run"]).returncode == 0
+
+
+@pytest.mark.parametrize(("marker", "ways"), [("not proof", range(1, 3)), ("proof", range(3, 6))])
+def test_the_first_ways_are_for_make_test_and_the_others_for_make_proof(marker: str, ways: Sequence[int]) -> None:
+    test = "tests/hooks/test_two_hosts.py::test_what_a_killed_start_registered_does_not_stay_on_the_target"
+    argv = [sys.executable, "-m", "pytest", "--import-mode=importlib", "-o", "addopts=", "--collect-only", "-q"]
+    ended = subprocess.run([*argv, "-m", marker, test], cwd=ROOT, capture_output=True, text=True)
+    assert [line for line in sorted(ended.stdout.splitlines()) if "::" in line] == [f"{test}[{way}]" for way in ways]
 
 
 def test_a_failure_is_named_with_its_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
