@@ -38,6 +38,7 @@ def main() -> int:
 
 def make_environment(directory: Path, libraries: Sequence[str]) -> str:
     """Make the environment with these libraries, and return why that cannot be."""
+    # Not --clear: hooks may run by the one that there is.
     make = ("-m", "venv", str(directory))
     if importlib.util.find_spec("ensurepip"):
         why = output(sys.executable, *make) or pip(directory, libraries)

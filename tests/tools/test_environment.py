@@ -37,9 +37,14 @@ def test_too_old_is_as_bad_as_absent() -> None:
 
 @pytest.mark.usefixtures("debian")
 def test_without_ensurepip_packages_of_the_system_serve(tmp_path: Path) -> None:
+    """What was installed there before stays: hooks may be running by it."""
+    before = tmp_path / "venv" / "lib" / "installed"
+    before.parent.mkdir(parents=True)
+    before.touch()
     assert environment.make_environment(tmp_path / "venv", ["pytest>=1"]) == ""
     assert "include-system-site-packages = true" in (tmp_path / "venv" / "pyvenv.cfg").read_text()
     assert subprocess.run([tmp_path / "venv" / "bin" / "python", "-c", "import sys"]).returncode == 0
+    assert before.exists()
 
 
 @pytest.mark.usefixtures("debian")
