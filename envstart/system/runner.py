@@ -172,8 +172,10 @@ class Runner(Scheduler):
         """Send TERM if ``gently``, then KILL; a child that outlives both, and one to ``detach``, is left behind."""
 
         def is_over() -> bool:
-            if not child.ended() or child.group_is_gone():
-                return child.ended()
+            if not child.ended():
+                return False
+            if child.group_is_gone():
+                return True
             from envstart.system import process_table
 
             return process_table.only_zombies(child.pid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ import pytest
 from alarms import waiting
 
 from envstart.errors import TemporaryError
+from envstart.system import process
 from envstart.system.host import Host
 from envstart.system.log import Report
 from envstart.system.loop import WaitUntil
@@ -46,6 +48,16 @@ def test_what_a_command_started_in_its_group_ends_with_it(host: Host, tmp_path: 
     assert not result.alive
     time.sleep(2.5)
     assert not mark.exists()
+
+
+def test_a_command_that_ends_between_two_looks_is_not_over_before_its_group(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mount(8) can end before its helper does, and at any moment."""
+    has_ended, looks = process.Child.ended, itertools.cycle((False, True))
+    monkeypatch.setattr(process.Child, "ended", lambda child: has_ended(child) and next(looks))
+    monkeypatch.setattr(process.Child, "kill", lambda *_: None)
+    assert host.complete(host.run(("sh", "-c", "sleep 4 & sleep 0.3"), timeout=0.1)).alive
 
 
 # What a shell sees of itself. SIGXFSZ, which Python ignores, and signals of the C library's own do not count.
