@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from envstart import lifecycle
@@ -60,9 +59,9 @@ class Monitored:
         """Take the plan of a jail or VM that somebody has named by its directories."""
         return cls(EnvironmentRecord.given(plan.environment, plan.backend), plan)
 
-    @cached_property
+    @property
     def age(self) -> float:
-        """Return the seconds since its last start here, when this is first asked for; infinite without a mark."""
+        """Return the seconds since its last start here, as of now; infinite without a mark."""
         environment = self.record.environment
         age = start_marks.age(file_name(environment)) if environment is not None else None
         return float("inf") if age is None else age

@@ -48,8 +48,10 @@ def everything(host: Host, inventory: Inventory, names: Sequence[str], level: st
     rows = [row for row in running(host, begun, level) if row.level != "ok" or row.running]
     # What is not registered and runs nonetheless is not safe from a removal either.
     idle = [each for each in environments if not each.changing and not (each.record.running and each.record.registered)]
+    left = of_idle(host, idle)
+    # Asked anew: it can have been started since the inventory was read.
     starting = {each for each in idle if each.starting()}
-    rows += [row for row in of_idle(host, idle) if _counts_at_once(row) or row.monitored not in starting]
+    rows += [row for row in left if _counts_at_once(row) or row.monitored not in starting]
     if not names or not inventory.complete:
         rows += [Row(None, None, Observation(monitored.INVENTORY, str(problem))) for problem in inventory.problems]
     return rows if names else rows + of_unknown(host, inventory)

@@ -92,9 +92,10 @@ def _stop(report: Report, watched: Monitored, silent: set[str], *, grace: float,
 def _note_recent(host: Host, listing: Inventory, names: Sequence[str], grace: float) -> None:
     """Tell of each one with mounts that does not run, and was started too short a time ago for an orphan."""
     for watched in monitored.chosen(listing, names):
-        if watched.record.running or watched.plan is None or not watched.starting(grace):
+        age = watched.age
+        if watched.record.running or watched.plan is None or age >= grace:
             continue
         points = [step.point for step in watched.plan.steps if isinstance(step, Mount) and not step.shared]
         if any(host.complete(host.stack(point)) for point in points):
-            since = f"{watched.record.name}: not running, started {watched.age:.0f} s ago"
+            since = f"{watched.record.name}: not running, started {age:.0f} s ago"
             host.report.note(f"{since}: its mounts are no orphans before {grace:.0f} s have passed (--grace)")
