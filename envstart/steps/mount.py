@@ -10,7 +10,7 @@ from envstart.engine import plan
 from envstart.engine.retry import until_it_heals
 from envstart.mounts import commands
 from envstart.mounts.table import Entry
-from envstart.steps import health, mountpoint
+from envstart.steps import health, mountpoint, unmount
 from envstart.steps.mount_state import MountState
 from envstart.steps.mountpoint import Undo
 from envstart.system import filesystem
@@ -123,9 +123,8 @@ class Mount(MountState):
         if undo.tried:
             entry = await mountpoint.landed(host, self, point, _LATE if undo.cut_off else 0.0)
             if entry is not None and not self._kept(await host.mounts(), point):
-                from envstart.steps import unmount
-
                 if await self.answers(host, point, min(self.probe_timeout, host.deadline.left() / 3)):
+                    # Imported before the mount: an upgrade can replace the package while a start waits.
                     await unmount.unmount(host, entry, attempts=3)
                 else:
                     # Seconds old and used by nobody: force harms no one, and a plain umount would hang.
@@ -210,8 +209,6 @@ class Mount(MountState):
         return list(reversed(stack))
 
     async def _unmount(self, host: Host, entries: Sequence[Entry]) -> None:
-        from envstart.steps import unmount
-
         attempts = self.config[common.ATTEMPTS]
         spare = _FAIL_IO_RESERVE if self.config[common.STOP_FORCE] and self.lower is not None else 0.0
         for entry in entries:
@@ -236,8 +233,6 @@ class Mount(MountState):
         if not await self.answers(host, entry.point):
             await self.force_unmount(host, entry, asked=asked)
             return
-        from envstart.steps import unmount
-
         try:
             await unmount.unmount(host, entry, attempts=1)
         except unmount.BusyError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from envstart import errors
 from envstart.engine import circuit_breaker, plan
 from envstart.mounts.table import Entry, Table
-from envstart.steps import health, mountpoint, sources
+from envstart.steps import health, mountpoint, sources, unmount
 from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system.host import Host
 
@@ -110,6 +110,4 @@ class MountState(ConfiguredMount):
 
     async def users(self, host: Host, point: str) -> str:
         """Return who uses what is mounted, "" if nobody does."""
-        from envstart.steps import unmount
-
         return await unmount.users(host, self.environment, point)

@@ -14,6 +14,7 @@ from envstart import errors
 from envstart.config import common
 from envstart.engine.plan import MOUNTED, NOT_MOUNTED, STACKED, WRONG_SOURCE, Observation
 from envstart.mounts.table import Entry, Table
+from envstart.steps import unmount
 from envstart.steps.mount_spec import ConfiguredMount
 from envstart.system import filesystem
 from envstart.system.host import Host
@@ -153,8 +154,6 @@ async def undo_redirected_mount(host: Host, mount: ConfiguredMount, point: str, 
     table, linux = await host.mounts(), host.platform == "linux"
     stack = table.at(real)
     if len(stack) > len(before.at(real)) and table.shows(stack[-1], mount.fstype, source, linux=linux):
-        from envstart.steps import unmount
-
         await unmount.unmount(host, stack[-1], attempts=1)
         landed = f"it came to be {source} on {real}, by a link that somebody has made just now, and was taken away"
         text = f"cannot mount {mount.source} on {point}: {landed}"
