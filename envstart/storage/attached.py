@@ -66,7 +66,7 @@ class Attached(Block):
             host.on_failure(lambda: self.undo_start(host))
             result = await self.run_attach(host)
             device = await self.attached(host)
-            if device is None:
+            if not device:
                 raise await self.attach_error(host, result)
         if not await appears(host, device, self.config[common.PROBE_TIMEOUT]):
             raise TemporaryError(f"cannot use {device}: {self.present}, but the device does not appear")

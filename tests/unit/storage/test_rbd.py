@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from stubs import Stub, done, planned
+from stubs import Stub, answer, done, planned
 
 from envstart.backends import rbd
 from envstart.errors import NoResponseError, TemporaryError
@@ -102,3 +103,17 @@ def test_the_list_of_both_systems() -> None:
         "/dev/rbd2",
     ]
     assert parse_list(Result(0, "", "", 0.1, alive=False), "jails/ns/jail1") == []
+
+
+def test_an_image_that_is_listed_without_a_disk_is_not_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(tmp_path, "rbd", RBD_IMAGE=SPEC, CEPH_USER="host1", VOLUME_OPTIONS="ro")
+    (image,) = [step for step in plan.steps if isinstance(step, Mapped)]
+    monkeypatch.setattr("envstart.storage.attached.Locks", lambda *_: contextlib.nullcontext())
+    stub = Stub(
+        {
+            "rbd-ggate list --format json": json.dumps([{"pool": "jails", "image": "jail1", "device": ""}]),
+            f"env CEPH_ARGS=--id=host1 rbd-ggate map --read-only {SPEC}": answer(err="connect failed", status=1),
+        }
+    )
+    with pytest.raises(TemporaryError, match="cannot map rbd image jails/jail1: connect failed"):
+        done(image.attach(stub.host))
