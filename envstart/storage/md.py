@@ -28,7 +28,7 @@ class Image(Attached):
         super().__init__(config, "image", path)
 
     async def attached(self, host: Host) -> str | None:
-        """Return the disk that the file is; errors.ConfigError if it is several."""
+        """Return the disk that the file is; ConfigError if it is several."""
         only_on_freebsd(host, "an image file")
         try:
             path = await host.real(self.source)
@@ -68,7 +68,7 @@ class Image(Attached):
         return kind(f"cannot make {self.source} a disk: {result.words}")
 
     async def check_free(self, host: Host) -> None:
-        """Raise errors.ConfigError if it is a disk by another name, that of a hard link or of a nullfs mount."""
+        """Raise ConfigError if it is a disk by another name, that of a hard link or of a nullfs mount."""
         files = {_file(provider): provider.name for provider in await devices.read(host) if _file(provider)}
         try:
             same = await host.call_with_timeout(
