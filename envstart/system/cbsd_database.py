@@ -61,7 +61,7 @@ def read(workdir: str) -> list[Row]:
     # Without the right to write beside it, a database with a write-ahead log can only be read as it lies there.
     for mode in ("mode=ro", "mode=ro&immutable=1"):
         try:
-            connection = sqlite3.connect(f"file:{quote(real)}?{mode}", uri=True, timeout=_BUSY)
+            connection = sqlite3.connect(f"file:{quote(os.fsencode(real))}?{mode}", uri=True, timeout=_BUSY)
             try:
                 connection.text_factory = os.fsdecode
                 return _rows(connection)
