@@ -92,8 +92,7 @@ def main() -> int:
     if len(parts) < len(names):
         print(f"make {suite}: its parts are {', '.join(part.name for part in SUITES[suite])}", file=sys.stderr)
         return os.EX_USAGE
-    # Processes of the simulated FreeBSD are forked, which needs /proc and takes a tenth of the time.
-    variables = {"SEED": size("SEED", int(time.time())), "ENVSTART_FORK": "1" if sys.platform == "linux" else ""}
+    variables = {"SEED": size("SEED", int(time.time()))}
     with tempfile.TemporaryDirectory(prefix="suite-") as top:
         arcs = Path(top) / "arcs"
         if suite == "test" and has("coverage"):
