@@ -112,10 +112,12 @@ class Mount(MountState):
         """Return why nothing is mounted after a mount command."""
         if result.status == 0:
             return errors.EnvstartError(f"cannot {doing}: {program} said that it is done, but nothing is mounted there")
-        from envstart.steps import diagnosis, nfs_failure
-
         if self.fstype == "nfs":
+            from envstart.steps import nfs_failure
+
             return await nfs_failure.explain(host, self, result, doing)
+        from envstart.steps import diagnosis
+
         return diagnosis.no_source(self, result, doing) or self.diagnose(result, doing)
 
     async def _undo_start(self, host: Host, point: str, undo: Undo) -> None:
