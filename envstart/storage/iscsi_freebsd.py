@@ -171,7 +171,7 @@ def _why_unfit(secret: str) -> str:
 
 
 def parse(result: Result) -> list[SessionInfo]:
-    """Read ``iscsictl -L --libxo json`` (docs/freebsd.md#iscsi-listing). ValueError when it is not whole."""
+    """Read ``iscsictl -L --libxo json`` (docs/freebsd.md#iscsi-listing). UNREADABLE when it is not whole."""
     import json
 
     if result.status != 0:
