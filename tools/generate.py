@@ -1,7 +1,7 @@
 """`make docs`: what is made from the backends' rows and the tool's parser.
 
-The hooks, the files in conf/ and completions/, the tables of README.md and of the manual pages, the list of modules in
-CONTRIBUTING.md, the port's list of files.
+The hooks, the files in conf/ and completions/, the tables of README.md, docs/ and the manual pages, the list of modules
+in CONTRIBUTING.md, the port's list of files.
 """
 
 from __future__ import annotations
@@ -18,16 +18,25 @@ import mdoc
 import packing
 from verbs import verbs
 
-from envstart.config import sample
+from envstart.config import common, sample
 from envstart.engine import registry
 
 ROOT = Path(__file__).resolve().parents[1]
+_NEW_PAGE = """# {name}: {title}
+
+## Keys
+
+`env_start_{name}.conf` also has the keys of [configuration.md](../configuration.md#keys-of-all-backends).
+
+<!-- keys {name} -->
+<!-- /keys {name} -->
+"""
 
 
 def files() -> dict[Path, str]:
     """Every generated file with the text it must have."""
-    pages = {ROOT / "README.md": _readme(), ROOT / "CONTRIBUTING.md": _contributing()}
-    return {**_backends(), **pages, **_manual(), **_completions(), **_plist()}
+    contributing = {ROOT / "CONTRIBUTING.md": _contributing()}
+    return {**_backends(), **_documents(), **contributing, **_manual(), **_completions(), **_plist()}
 
 
 def _backends() -> dict[Path, str]:
@@ -42,27 +51,27 @@ def _backends() -> dict[Path, str]:
     }
 
 
-def _readme() -> str:
-    """Return README.md; a key of several backends is in the table of the first, and a new one's table comes last."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = ["| backend | hooks | brings |", "|---|---|---|"]
-    rows += [
-        f"| `{name}` | `env_start_{name}`, `env_stop_{name}` | {registry.backend(name).TITLE} |"
-        for name in registry.NAMES
-    ]
-    text = _between(text, "backends", "\n".join(rows) + "\n")
-    told: set[str] = set()
-    others: list[str] = []
-    marks = {name: f"<!-- keys {name} -->" for name in registry.NAMES}
-    for name in sorted(registry.NAMES, key=lambda name: (marks[name] not in text, text.find(marks[name]))):
-        options = [option for option in registry.backend(name).OPTIONS if option.name not in told]
-        told.update(option.name for option in options)
-        table = sample.table(options)
-        if marks[name] in text:
-            text = _between(text, f"keys {name}", table)
+def _documents() -> dict[Path, str]:
+    """Return the pages with tables of backends and of their keys; a backend that has no page yet gets one."""
+    docs = ROOT / "docs"
+    all_backends = docs / "configuration.md"
+    keys = sample.table(common.OPTIONS)
+    pages = {all_backends: _between(all_backends.read_text(encoding="utf-8"), "keys of all backends", keys)}
+    for path, top in ((ROOT / "README.md", "docs/"), (docs / "README.md", "")):
+        rows = ["| backend | hooks | mounts |", "|---|---|---|"]
+        for name in registry.NAMES:
+            hooks = f"`env_start_{name}`, `env_stop_{name}`"
+            rows.append(f"| [{name}]({top}backends/{name}.md) | {hooks} | {registry.backend(name).TITLE} |")
+        pages[path] = _between(path.read_text(encoding="utf-8"), "backends", "\n".join(rows) + "\n")
+    for name in registry.NAMES:
+        path = docs / "backends" / f"{name}.md"
+        if path.exists():
+            text = path.read_text(encoding="utf-8")
         else:
-            others.append(f"\n### {name}\n\n{table}")
-    return _between(text, "keys of other backends", "".join(others))
+            text = _NEW_PAGE.format(name=name, title=registry.backend(name).TITLE)
+        own = [option for option in registry.backend(name).OPTIONS if option not in common.OPTIONS]
+        pages[path] = _between(text, f"keys {name}", sample.table(own))
+    return pages
 
 
 def _contributing() -> str:

@@ -1,4 +1,4 @@
-"""Texts made from a backend's rows: the sample configuration and the README's table of keys. Pure."""
+"""Texts made from a backend's rows: the sample configuration, and tables of keys for docs/. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def conf(backend: str, options: Options) -> str:
 
 
 def table(options: Options) -> str:
-    """Return the rows as a table for the README."""
+    """Return the rows as a table for a page of docs/."""
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for option in options:
         default = "required" if option.default is None else option.default_help or f"`{option.default}`"

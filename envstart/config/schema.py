@@ -1,6 +1,6 @@
 """Configuration keys: each a row with its name, how its text is read, its default and its help.
 
-A backend's ``OPTIONS`` are such rows; the sample file, ``envstart config``, the README table and the validation are
+A backend's ``OPTIONS`` are such rows; the sample file, ``envstart config``, the tables in docs/ and the validation are
 made from them, so that they cannot disagree. Parsers take the text and raise ValueError with what is wrong with it.
 """
 

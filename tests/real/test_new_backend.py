@@ -68,9 +68,11 @@ def test_five_steps_make_a_backend(checkout: Path, namespace: Namespace) -> None
 
 
 def test_documents_and_completions_have_it(checkout: Path) -> None:
-    row = f"| `tmpfs` | `env_start_tmpfs`, `env_stop_tmpfs` | {TOY.TITLE} |"
+    row = f"backends/tmpfs.md) | `env_start_tmpfs`, `env_stop_tmpfs` | {TOY.TITLE} |"
     expected = {
-        "README.md": (row, "### tmpfs", "| `TMPFS_SIZE` | required | megabytes that it may have |"),
+        "README.md": (row,),
+        "docs/README.md": (row,),
+        "docs/backends/tmpfs.md": (TOY.TITLE, "| `TMPFS_SIZE` | required | megabytes that it may have |"),
         "CONTRIBUTING.md": ("- `tmpfs.py`: ",),
         "man/envstart.conf.5": (".Ss Keys of tmpfs", ".It Va TMPFS_SIZE"),
         "man/envstart.8": ("tmpfs",),
