@@ -78,7 +78,8 @@ def write(name: str, data: bytes) -> None:
 
 def touch(name: str) -> None:
     """Keep the moment. By the clock that nobody sets; it begins anew at each boot, when all this is gone."""
-    write(name, f"{time.monotonic():.3f} {posix.getpid()}\n".encode())
+    # Rounded down: what lies in the future is of another boot.
+    write(name, f"{int(time.monotonic() * 1000) / 1000:.3f} {posix.getpid()}\n".encode())
 
 
 def age(name: str) -> float | None:

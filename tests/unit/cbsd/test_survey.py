@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -23,8 +22,6 @@ def test_what_is_started_in_the_meantime_is_no_orphan(host: Host, monkeypatch: p
     def of_idle(_: Host, environments: Sequence[Monitored]) -> list[Row]:
         assert record.environment is not None
         start_marks.record_start(file_name(record.environment))
-        # A mark has milliseconds.
-        time.sleep(0.01)
         return [Row(each, None, Observation(monitored.ORPHAN, "")) for each in environments]
 
     monkeypatch.setattr(survey, "of_idle", of_idle)
