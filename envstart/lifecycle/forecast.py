@@ -6,7 +6,6 @@ import contextlib
 import os
 import shlex
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from envstart.engine import circuit_breaker, executor
@@ -22,7 +21,6 @@ from envstart.system.log import Report, printable, tell
 Commands = list[tuple[str, ...]]
 
 
-@dataclass(eq=False)
 class Act:
     """Part of a run: how it would treat one step.
 
@@ -30,12 +28,13 @@ class Act:
     the run would refuse, or fail, here.
     """
 
-    step: Step
-    state: Observation
-    problem: EnvstartError | None = None
-    first: Commands = field(default_factory=list)
-    commands: Commands = field(default_factory=list)
-    error: EnvstartError | None = None
+    def __init__(self, step: Step, state: Observation) -> None:
+        """Begin with the step and its state."""
+        self.step, self.state = step, state
+        self.problem: EnvstartError | None = None
+        self.error: EnvstartError | None = None
+        self.first: Commands = []
+        self.commands: Commands = []
 
 
 class Forecast:
