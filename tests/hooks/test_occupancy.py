@@ -22,9 +22,6 @@ from envstart.system import cbsd_database, guests, process_table, rundir
 from envstart.system.host import Host
 from envstart.system.log import Report
 
-# Processes are found by the command lines of the whole host: those of other tests are among them.
-pytestmark = pytest.mark.alone
-
 VM = "vm1"
 HEADER = "Name                                        ID   Mem VCPUs\tState\tTime(s)\n"
 DOMAIN_0 = "Domain-0                                     0  1024     2     r-----    12.5\n"
@@ -228,7 +225,9 @@ def test_case_a6_on_linux(
 
 def test_the_words_of_an_emulator(host: Host) -> None:
     """This is libvirt's form of QEMU's -name; a name that is only a part of a word is another VM's."""
-    with emulator_process("qemu-system-x86_64", "-name", f"guest={VM},debug-threads=on"):
-        assert host.complete(guests.Machines(host).runs(VM, "qemu", 0, 0))
-        assert not host.complete(guests.Machines(host).runs("vm", "qemu", 0, 0))
-    assert not host.complete(guests.Machines(host).runs(VM, "qemu", 0, 0))
+    # No other run of the tests on this host has one of that name.
+    name = f"{VM}-{os.getpid()}"
+    with emulator_process("qemu-system-x86_64", "-name", f"guest={name},debug-threads=on"):
+        assert host.complete(guests.Machines(host).runs(name, "qemu", 0, 0))
+        assert not host.complete(guests.Machines(host).runs(name[:-1], "qemu", 0, 0))
+    assert not host.complete(guests.Machines(host).runs(name, "qemu", 0, 0))

@@ -24,9 +24,6 @@ from envstart.system import process_table
 from envstart.system.host import Host
 from envstart.system.log import Report
 
-# What is at work on an environment is told by the command lines of the whole host: those of other tests are among them.
-pytestmark = pytest.mark.alone
-
 SPOILT: dict[str, Callable[[Path], object]] = {
     "another section": lambda conf: conf.write_text(conf.read_text() + '[other]\nTIMEOUT="ten"\nNFS_SERVR="x"\n'),
     "its own section": lambda conf: conf.write_text(conf.read_text() + '[env1]\nNFS_SERVER="not a server"\n'),

@@ -1,21 +1,28 @@
-"""Python modules that would show a process the machine below: syslog, and psutil's mount table."""
+"""Python modules that would show a process the machine below: syslog, and psutil's mount table and processes."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.machinery
+import os
 import sys
 import time
 
 from . import vfs
 from .machine import Machine
+from .names import is_of_a_machine, machine_name
 from .store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
     from typing import Any
+
+# What is on the command line of each process that runs tests: pytest's, and that of a worker of pytest-xdist (execnet).
+_TESTERS = ("pytest", "import sys;exec(eval(sys.stdin.readline()))")
+# Below such a directory lies what pytest has made for a test: by that is told what a test has left behind.
+_TESTED = "/pytest-of-"
 
 
 def install_syslog(path: str) -> None:
@@ -38,7 +45,7 @@ def install_syslog(path: str) -> None:
 def install_psutil(state: str) -> None:
     finder = PsutilFinder(Store(state), sys.platform)
     if "psutil" in sys.modules:
-        vars(sys.modules["psutil"])["disk_partitions"] = finder.disk_partitions
+        finder.furnish(sys.modules["psutil"])
     else:
         sys.meta_path.insert(0, finder)
 
@@ -66,11 +73,35 @@ class PsutilFinder:
             module = importlib.import_module("psutil")
         finally:
             sys.platform = simulated
-        module.disk_partitions = self.disk_partitions  # type: ignore[attr-defined]
+        self.furnish(module)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
         """Do nothing: the module has been run already."""
+
+    def furnish(self, module: ModuleType) -> None:
+        """Replace what psutil tells of the machine that it does not know."""
+        vars(module)["disk_partitions"] = self.disk_partitions
+        process_iter = module.process_iter
+        vars(module)["process_iter"] = lambda attrs: self.processes(process_iter, attrs)
+
+    def processes(self, process_iter: Callable[..., Iterator[Any]], attrs: Sequence[str]) -> list[Any]:
+        """Return the host's processes but for those of other machines, and of tests that run beside this one."""
+        tester, place = self.store.read()["settings"]["tester"], os.path.dirname(self.store.path)
+        listed = {process.pid: process for process in process_iter([*attrs, "ppid", "name", "cmdline"])}
+
+        def is_visible(pid: int) -> bool:
+            while pid in listed and pid != tester:
+                info = listed[pid].info
+                if is_of_a_machine(info["name"] or ""):
+                    return bool(info["name"].startswith(machine_name(self.store.path)))
+                words = info["cmdline"] or ()
+                if any(os.path.basename(word) in _TESTERS or (_TESTED in word and place not in word) for word in words):
+                    return False
+                pid = info["ppid"]
+            return True
+
+        return [process for pid, process in listed.items() if is_visible(pid)]
 
     def disk_partitions(self, *, all: bool = False) -> list[Any]:
         from typing import NamedTuple

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import binascii
 import os
+import re
 
 _LONGEST = 15
 
 
 def machine_name(state: str) -> str:
     return f"{binascii.crc32(os.fsencode(state)):08x}-"
+
+
+def is_of_a_machine(name: str) -> bool:
+    return bool(re.match("[0-9a-f]{8}-", name))
 
 
 def process_name(program: str) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from sim import forked, users
+from sim import fakes, forked, users
 from sim.names import machine_name, process_name
+from sim.store import Store
 from sim.world import World
 
 
@@ -54,6 +59,33 @@ def test_processes_of_a_machine(tmp_path: Path) -> None:
                 assert forked.processes(process_name(f"{world.path}/bin/umount")) == []
             finally:
                 process.kill()
+
+
+def test_what_others_run_beside_a_machine_is_not_seen_in_it(tmp_path: Path) -> None:
+    """Another machine's processes are told by their names, those of other tests by the pytest that has started them."""
+    shell, foreign = f"{tmp_path}/shell", f"{tmp_path}/{machine_name('/other')}x"
+    for program in (shell, foreign):
+        Path(program).symlink_to(os.path.realpath(sys.executable))
+    sleeping = "import time; time.sleep(600)"
+    starting = (
+        f"import subprocess as s; p = s.Popen([{shell!r}, '-c', {sleeping!r}]); print(p.pid, flush=True); p.wait()"
+    )
+    pids: dict[str, int] = {}
+    with World.create(tmp_path / "machine") as world, contextlib.ExitStack() as stack:
+        for title, argv in {
+            "beside the machine": [shell, "-c", starting],
+            "another machine": [foreign, "-c", starting],
+            "another test": [shell, "-c", starting, "/usr/bin/pytest"],
+            "what another test has left": [shell, "-c", starting, "/tmp/pytest-of-root/pytest-1/test_other0/W"],
+        }.items():
+            process = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True))
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            pids |= {title: process.pid, f"{title}'s child": int(process.stdout.readline())}
+            stack.callback(os.kill, pids[f"{title}'s child"], signal.SIGKILL)
+        visible = fakes.PsutilFinder(Store(str(world.path)), sys.platform).processes(psutil.process_iter, [])
+        seen = {process.pid for process in visible}
+    assert [title for title, pid in pids.items() if pid in seen] == ["beside the machine", "beside the machine's child"]
 
 
 @pytest.mark.parametrize("how", ["cwd", "file"])

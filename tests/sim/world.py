@@ -435,7 +435,7 @@ def _first_state(settings: Mapping[str, Any], storage: str) -> State:
         "fail_on_disconnection": 0, "wait_second": 1.0, "hast_seconds": 0.05, "hast_connect_seconds": 0.2,
         "hast_falls_back": False, "daemons": ["ntpd"], "sysctls": {}, "resolver": {}, "full": False,
         "just_booted": False, "client_farewell": 0.0, "resolver_seconds": 0.0,
-        "no_modules": [],
+        "no_modules": [], "tester": os.getpid(),
     }  # fmt: skip
     unknown = set(settings) - set(known)
     if unknown:
