@@ -30,9 +30,21 @@ def pace_of(seconds: float) -> int:
     return max(1, round(seconds / _USUAL))
 
 
-def elapsed(began: float) -> float:
-    """Return the seconds since that time.monotonic(), as they would be at the usual pace."""
-    return (time.monotonic() - began) / pace()
+def in_time(began: float, slack: float, *, waiting: float = 0.0) -> bool:
+    """Tell whether no more than ``waiting`` and ``slack`` seconds have passed since that time.monotonic().
+
+    ``waiting`` is what the clock measures of it, at any load of the machine, and ``slack`` is for what has to be done:
+    if it was not enough, it grows with what the machine takes at this moment for what it would do in a known time.
+    """
+    seconds = time.monotonic() - began - waiting * pace()
+    return seconds < slack * pace() or seconds < slack * burden()
+
+
+def burden() -> float:
+    """Return how many times the usual time an interpreter takes by the clock, beside all that runs just now."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-I", "-c", _PROGRAM], check=True)
+    return (time.monotonic() - began) / _USUAL
 
 
 def paced(keys: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from blocks import GELI, ISCSI_GELI, BlockSite
 from cbsd import Variant, last_line
 from harmless import by_hooks, image_of, scene
-from pace import elapsed
+from pace import in_time, pace
 
 from envstart.paths import path_digest
 from envstart.storage import fsck_preen
@@ -18,7 +18,7 @@ from envstart.storage import fsck_preen
 SERVER = "filer"
 # The jail that the volume is checked in.
 JAIL = f"envstart_fsck_gpt_jail1_eli_{path_digest('gpt/jail1.eli')}"
-# Seconds that a start may take longer beside a dead server than beside one that answers; PROBE_TIMEOUT is 2.
+# Seconds that a start may take longer beside a dead server than beside one that answers; PROBE_TIMEOUT is 20.
 AS_FAST = 1.5
 stacks = pytest.mark.parametrize("variant", [GELI, ISCSI_GELI], ids=lambda variant: variant.title)
 
@@ -55,7 +55,7 @@ def timed_start(site: BlockSite) -> float:
     ended = site.start()
     assert ended.returncode == 0, ended.stderr
     assert site.is_all_there()
-    return elapsed(began)
+    return time.monotonic() - began
 
 
 @stacks
@@ -63,6 +63,7 @@ def timed_start(site: BlockSite) -> float:
 @pytest.mark.alone
 def test_case_a5_as_fast_beside_a_dead_server(tmp_path: Path, variant: Variant, *, clean: bool) -> None:
     with scene(tmp_path, variant) as site:
+        site.configure(TIMEOUT="60", PROBE_TIMEOUT="20")
         nullfs(site)
         took = []
         for dead in (False, True):
@@ -73,7 +74,7 @@ def test_case_a5_as_fast_beside_a_dead_server(tmp_path: Path, variant: Variant, 
             took.append(timed_start(site))
             assert not site.world.state["stuck"]
             assert site.stop().returncode == 0
-        assert took[1] < took[0] + AS_FAST
+        assert in_time(time.monotonic() - took[1], AS_FAST, waiting=took[0] / pace())
         assert bool(by_hooks(site, "fsck_ffs")) is not clean
         assert not site.world.state["jails"]
         assert site.world.superblock(volume_of(site))["clean"]
@@ -117,7 +118,7 @@ def test_case_a5_no_jail_and_a_dead_server(site: BlockSite, refusal: str) -> Non
         site.world.fault("jail", text=refusal, times=None)
     began = time.monotonic()
     ended = site.start()
-    assert elapsed(began) < 10
+    assert in_time(began, 10)
     assert ended.returncode == 75
     for word in (SERVER, str(shown), str(site.top / "films" / "new"), "jail", f"unmount {shown}"):
         assert word in last_line(ended), ended.stderr

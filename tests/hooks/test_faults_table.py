@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cbsd import NULLFS, SERVER, Site, Variant, last_line
-from pace import elapsed
+from pace import in_time
 from sim.shapes import State
 
 THREE = ("system", "fstab", "data")
@@ -408,8 +408,9 @@ def test_fault_42_half_mounted_since_a_crash(site: Site, there: str) -> None:
     assert len(site.mounting) == 2
 
 
-@pytest.mark.alone
 def test_fault_43_ten_thousand_mounts(site: Site) -> None:
+    # The simulated kernel itself is slow with so many.
+    site.configure(PROBE_TIMEOUT="20")
     site.preset()
 
     def crowd(state: State) -> None:
@@ -420,7 +421,7 @@ def test_fault_43_ten_thousand_mounts(site: Site) -> None:
     site.world.machine.store.change(crowd)
     began = time.monotonic()
     assert site.start().returncode == 0
-    assert elapsed(began) < 5
+    assert in_time(began, 5)
     assert len(site.world.calls()) == 1
 
 

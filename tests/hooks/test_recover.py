@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cbsd import SERVER, Ended, Site, last_line
-from pace import elapsed
+from pace import in_time
 from toy import Toy
 
 # What a dead server may cost, in seconds of the simulated machine.
@@ -65,7 +65,7 @@ def check_freed(cbsd: Toy, upon: list[list[str]], *, kept: bool) -> None:
     began = time.monotonic()
     ended = recover(cbsd, "--running")
     assert ended.returncode == 0, ended
-    assert elapsed(began) < MINUTE
+    assert in_time(began, MINUTE)
     assert [line for line in unmounts(cbsd) if line not in others] == wanted
     for _, point in upon:
         assert f"{point}: unmounted" in ended.stderr
