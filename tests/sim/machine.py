@@ -14,7 +14,7 @@ from .store import BlockedError, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeVar
 
     from .shapes import State
@@ -126,16 +126,20 @@ class Uninterruptible:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
 
-def spared(store: Store, pid: int) -> bool:
-    """Is PID in the kernel? Then SIGKILL takes it when it comes out, not now."""
+def killed(store: Store, pids: Sequence[int], send: Callable[[], None]) -> bool:
+    """Let SEND send SIGKILL to PIDS, and tell whether it did: it takes those in the kernel when they come out.
+
+    None of them enters it in between: what is killed and said to be in there would be waited for.
+    """
 
     def act(state: State) -> bool:
-        if str(pid) not in state["stuck"]:
-            return False
-        state["stuck"][str(pid)] = True
-        return True
+        stuck = [str(pid) for pid in pids if str(pid) in state["stuck"]]
+        state["stuck"].update(dict.fromkeys(stuck, True))
+        if not stuck:
+            send()
+        return not stuck
 
-    return str(pid) in store.read()["stuck"] and store.change(act)
+    return store.change(act)
 
 
 def sleep_in_kernel(store: Store, seconds: float) -> None:

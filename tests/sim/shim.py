@@ -15,7 +15,7 @@ import types
 
 from . import mounted, vfs
 from .errors import error
-from .machine import Machine, spared
+from .machine import Machine, killed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -266,19 +266,22 @@ class Shim:
 
     def _wrapped_kill(self, function: Function) -> Function:
         def call(pid: int, number: int) -> None:
-            if number != signal.SIGKILL or not spared(self.machine.store, pid):
+            if number == signal.SIGKILL:
+                killed(self.machine.store, [pid], lambda: function(pid, number))
+            else:
                 function(pid, number)
 
         return call
 
     def _wrapped_killpg(self, function: Function, kill: Function) -> Function:
         def call(group: int, number: int) -> None:
-            members = _members(group) if number == signal.SIGKILL else []
-            if not any(str(pid) in self.machine.store.read()["stuck"] for pid in members):
+            if number != signal.SIGKILL:
                 function(group, number)
                 return
-            for pid in members:
-                kill(pid, number)
+            members = _members(group)
+            if not killed(self.machine.store, members, lambda: function(group, number)):
+                for pid in members:
+                    kill(pid, number)
 
         return call
 

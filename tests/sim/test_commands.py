@@ -342,9 +342,12 @@ def test_the_end_of_the_world_ends_what_hangs_in_it(tmp_path: Path) -> None:
     world = World.create(tmp_path / "machine")
     world.fault("mount", "hang", times=None)
     with popen(world, "mount") as process:
+        end = time.monotonic() + 30
+        while not world.calls("mount"):
+            assert time.monotonic() < end, "it does not begin"
         assert blocks(process)
         world.close()
-        assert process.wait(10) == 99
+        assert process.wait(30) == 99
 
 
 def test_commands_start_without_slow_modules(world: World) -> None:

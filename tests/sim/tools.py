@@ -11,7 +11,7 @@ import time
 
 from . import geom, guests, mounted, services, sessions, users, vfs, zpool
 from .errors import text
-from .machine import UID_VARIABLE, Machine, fail, play, say, spared
+from .machine import UID_VARIABLE, Machine, fail, killed, play, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -265,7 +265,9 @@ def wait_until(pid: int, end: float | None) -> int | None:
 
 
 def send(machine: Machine, pid: int, number: int) -> None:
-    if number != signal.SIGKILL or not spared(machine.store, pid):
+    if number == signal.SIGKILL:
+        killed(machine.store, [pid], lambda: os.kill(pid, number))
+    else:
         os.kill(pid, number)
 
 
