@@ -76,13 +76,16 @@ def start(
 async def end_gradually(
     send: Callable[[int], object], is_over: Callable[[], bool], *, gently: bool, grace: float = GRACE
 ) -> bool:
-    """Send TERM if ``gently``, then KILL, and wait ``grace`` seconds after each; return whether it ``is_over``."""
+    """Send TERM if ``gently``, then KILL, and wait ``grace`` seconds after each; return whether it ``is_over``.
+
+    The failure of what runs beside it does not cut that off: what was not killed would be left to nobody.
+    """
     for number in (signal.SIGTERM, signal.SIGKILL) if gently else (signal.SIGKILL,):
         send(number)
         until = time.monotonic() + grace
         # Of processes that are no children of ours the end comes without a word.
         while not is_over() and time.monotonic() < until:
-            await WaitUntil(time.monotonic() + 0.01)
+            await WaitUntil(time.monotonic() + 0.01, finish=True)
         if is_over():
             return True
     return False

@@ -60,6 +60,21 @@ def test_a_command_that_ends_between_two_looks_is_not_over_before_its_group(
     assert host.complete(host.run(("sh", "-c", "sleep 4 & sleep 0.3"), timeout=0.1)).alive
 
 
+def test_what_is_being_ended_is_ended_although_another_one_fails(host: Host, tmp_path: Path) -> None:
+    """Its time is over, and it has got TERM alone, when the command beside it fails."""
+    pid = tmp_path / "pid"
+    text = f"trap 'echo $$ > {pid}' TERM; while :; do sleep 0.05; done"
+
+    async def fail() -> None:
+        assert await WaitUntil(time.monotonic() + 30, lambda: pid.exists() and pid.read_text() != "")
+        raise TemporaryError("it fails")
+
+    with pytest.raises(TemporaryError, match="it fails"):
+        host.gather([host.run(["/bin/sh", "-c", text], timeout=0.5), fail()])
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
 # What a shell sees of itself. SIGXFSZ, which Python ignores, and signals of the C library's own do not count.
 _ABOUT = """
 read -r _ _ _ _ group session _ < /proc/$$/stat
