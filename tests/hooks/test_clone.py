@@ -180,7 +180,6 @@ def test_a_look_that_a_kill_has_left_is_taken_away(site: Site) -> None:
     assert site.table == [site.row("data", "jail2")]
 
 
-@pytest.mark.alone
 def test_a_dead_server_ends_it_before_anything_is_copied(site: Site) -> None:
     site.configure(CLONE_COMMAND=COPY, TIMEOUT="4")
     site.world.freeze(SERVER)

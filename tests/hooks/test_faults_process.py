@@ -77,7 +77,6 @@ def test_fault_51_two_environments_side_by_side(site: Site) -> None:
     assert site.table == sorted(site.wanted() + site.wanted("jail2"))
 
 
-@pytest.mark.alone
 def test_fault_52_holder_of_the_lock_hangs(site: Site) -> None:
     site.configure(NFS_MOUNT_TIMEOUT="60")
     site.world.fault("mount_nfs", "hang", times=3)
@@ -218,7 +217,6 @@ def test_fault_63_command_is_missing(site: Site) -> None:
     assert site.table == []
 
 
-@pytest.mark.alone
 def test_fault_64_child_that_nothing_ends(site: Site) -> None:
     site.configure(TIMEOUT="4")
     site.world.fault("mount_nfs", "unkillable")

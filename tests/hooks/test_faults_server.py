@@ -179,7 +179,6 @@ def test_fault_3_a_name_that_is_another_jails_number(site: Site) -> None:
         assert hook.wait() == 0
 
 
-@pytest.mark.alone
 def test_fault_3_nullfs_of_a_directory_on_a_dead_server(tmp_path: Path) -> None:
     """What hangs there is in the kernel, and nothing ends it."""
     with Site(tmp_path, NULLFS) as site:
@@ -196,7 +195,6 @@ def test_fault_3_nullfs_of_a_directory_on_a_dead_server(tmp_path: Path) -> None:
         assert site.table == before
 
 
-@pytest.mark.alone
 def test_fault_4_a_look_at_dead_mounts_ends(site: Site) -> None:
     site.preset()
     site.world.freeze(SERVER)
@@ -242,7 +240,6 @@ def test_fault_5_forced_unmounts_side_by_side(site: Site) -> None:
     assert site.table == []
 
 
-@pytest.mark.alone
 def test_fault_5_a_forced_unmount_that_takes_minutes_goes_on_alone(site: Site) -> None:
     site.world.set(force_seconds=60)
     site.configure(STOP_FORCE="1", TIMEOUT="4")

@@ -87,7 +87,6 @@ def test_fault_109_force_is_not_used_unasked(site: Site) -> None:
     assert not [call for call in site.world.calls("umount") if "-f" in call["argv"]]
 
 
-@pytest.mark.alone
 def test_fault_109_a_search_for_holders_that_hangs(site: Site) -> None:
     site.configure(TIMEOUT="4")
     site.preset()

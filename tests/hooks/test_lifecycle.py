@@ -230,7 +230,6 @@ def test_a_mount_or_unmount_that_fails_leaves_all_or_nothing(tmp_path: Path, var
 
 
 @pytest.mark.first(1)
-@pytest.mark.alone
 @every_backend
 def test_a_command_that_goes_wrong_leaves_all_or_nothing(
     tmp_path: Path, variant: Variant, record_property: Record

@@ -70,7 +70,6 @@ def test_promise_02_a_dead_mounted_directory_is_not_touched_by_the_hook_itself(s
                 time.sleep(0.05)
 
 
-@pytest.mark.alone
 def test_promise_02_a_dead_server_that_is_none_of_ours_does_not_matter(site: Site) -> None:
     site.world.export("dead", "/x")
     other = site.workdir / "jails-data" / "other-data"
@@ -205,7 +204,6 @@ def test_promise_05_the_roll_back_has_time_of_its_own(site: Site) -> None:
 # 6. Retries only what can heal.
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("words", "status"),
     [
@@ -468,7 +466,6 @@ def test_a_start_is_never_called_with_variables_alone(site: Site) -> None:
     assert site.world.calls() == []
 
 
-@pytest.mark.alone
 def test_output_into_a_full_pipe_that_nobody_reads(site: Site) -> None:
     read, write = os.pipe()
     os.set_blocking(write, False)

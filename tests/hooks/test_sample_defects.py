@@ -117,7 +117,6 @@ def test_defect_09_interrupted_is_reported_as_success(site: Site, number: signal
     assert site.table == []
 
 
-@pytest.mark.alone
 def test_defect_10_dead_server_that_is_mounted_already_hangs(site: Site) -> None:
     site.configure(TIMEOUT="3")
     site.preset()

@@ -60,7 +60,6 @@ def test_case_b3_one_that_stays_busy_stops_none(four: Site) -> None:
     assert "it is busy" in last_line(ended)
 
 
-@pytest.mark.alone
 def test_case_b3_a_resolver_that_gives_no_answer(tmp_path: Path) -> None:
     """umount(8) would ask it for each mount, for half a minute; unmount(2) asks nobody."""
     seconds = 30.0
