@@ -60,6 +60,7 @@ def timed_start(site: BlockSite) -> float:
 
 @stacks
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "unclean"])
+# Two starts are compared by the seconds that they take.
 @pytest.mark.alone
 def test_case_a5_as_fast_beside_a_dead_server(tmp_path: Path, variant: Variant, *, clean: bool) -> None:
     with scene(tmp_path, variant) as site:

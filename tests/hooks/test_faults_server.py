@@ -21,6 +21,7 @@ def mount_calls(site: Site) -> int:
     return site.count("mount_nfs")
 
 
+# It must be tried often enough within so short a TIMEOUT.
 @pytest.mark.alone
 def test_fault_1_server_down_before_the_mount(site: Site) -> None:
     site.configure(TIMEOUT="4")
@@ -45,6 +46,7 @@ def test_fault_1_server_comes_back_while_it_is_tried(site: Site) -> None:
     assert site.table == site.wanted()
 
 
+# A look must be answered within so short a PROBE_TIMEOUT.
 @pytest.mark.alone
 def test_a_server_in_its_grace_period_is_waited_for(site: Site) -> None:
     """After a power cut all are started at once: the server mounts, and for a minute or two it opens no file."""
@@ -60,6 +62,7 @@ def test_a_server_in_its_grace_period_is_waited_for(site: Site) -> None:
     assert site.count("umount") == 0
 
 
+# All must be mounted within so short a TIMEOUT.
 @pytest.mark.alone
 def test_a_grace_period_longer_than_the_time(site: Site) -> None:
     site.configure(TIMEOUT="6", PROBE_TIMEOUT="1")

@@ -55,6 +55,7 @@ def test_promise_01_one_life_after_the_other(site: Site) -> None:
 # 2. The mount table decides.
 
 
+# The hook must be there to be looked at while it waits.
 @pytest.mark.alone
 def test_promise_02_a_dead_mounted_directory_is_not_touched_by_the_hook_itself(site: Site) -> None:
     """Whoever touches it hangs and cannot be killed; a child of its own does, with an end."""
@@ -154,6 +155,7 @@ def test_promise_04_what_cannot_be_taken_back_is_said(site: Site) -> None:
 # 5. It ends.
 
 
+# Nine hooks at once must have come to their unmounts within so short a TIMEOUT.
 @pytest.mark.alone
 def test_promise_05_a_child_that_does_not_end(tmp_path: Path) -> None:
     """Its deadline and a second is the most that the hook takes; what it leaves behind is in the last line."""
@@ -190,6 +192,7 @@ def test_promise_05_a_child_that_ignores_term_is_killed(site: Site) -> None:
             os.kill(call["pid"], 0)
 
 
+# A quarter of so short a TIMEOUT must be enough for the roll back.
 @pytest.mark.alone
 def test_promise_05_the_roll_back_has_time_of_its_own(site: Site) -> None:
     site.configure(TIMEOUT="4", NFS_MOUNT_TIMEOUT="60")
@@ -233,6 +236,7 @@ def test_promise_06_a_name_that_there_is_not_fails_at_once(site: Site) -> None:
     assert site.count("mount_nfs") == 1
 
 
+# Attempts within so short a TIMEOUT are counted.
 @pytest.mark.alone
 def test_promise_06_a_dead_server_is_tried_with_growing_pauses(site: Site) -> None:
     site.configure(TIMEOUT="5", MOUNT_SYSTEM="0", MOUNT_FSTAB="0")
@@ -244,6 +248,7 @@ def test_promise_06_a_dead_server_is_tried_with_growing_pauses(site: Site) -> No
     assert 3 <= len(calls) <= 40, "too few, or without a pause"
 
 
+# The moment of the last attempt is measured.
 @pytest.mark.alone
 def test_case_b4_the_last_attempt_is_made_as_late_as_the_limit_allows(site: Site) -> None:
     site.configure(TIMEOUT="8", MOUNT_SYSTEM="0", MOUNT_FSTAB="0")

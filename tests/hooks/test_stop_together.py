@@ -29,6 +29,7 @@ def until_all_unmount(site: Site, number: int) -> None:
         time.sleep(0.02)
 
 
+# All four must have begun before the first has ended.
 @pytest.mark.alone
 def test_case_b3_four_mounts_are_unmounted_side_by_side(four: Site) -> None:
     """Each takes its time, and all of them take little more than one: 12 s of 10 s, in this measure 1.2 of 1."""

@@ -80,6 +80,7 @@ def well(runs: Sequence[Run], lives: Sequence[tuple[str, str]]) -> None:
 
 
 @pytest.mark.proof
+# Fifty hooks at once leave nothing to others.
 @pytest.mark.alone
 @pytest.mark.parametrize("variant", [NFS4, NULLFS], ids=["nfs", "nullfs"])
 def test_a_storm_on_the_simulated_freebsd(tmp_path: Path, variant: Variant) -> None:
@@ -101,6 +102,7 @@ def test_a_storm_on_the_simulated_freebsd(tmp_path: Path, variant: Variant) -> N
 
 
 @pytest.mark.proof
+# Fifty hooks at once leave nothing to others.
 @pytest.mark.alone
 @pytest.mark.skipif(bool(real.why_not()), reason=real.why_not())
 def test_a_storm_on_real_mounts(namespace: Namespace) -> None:
