@@ -34,8 +34,8 @@ VARIANTS = (
 )
 # Every command of these goes wrong in turn, in every way. Two directories are the fewest that can be half there.
 FRAGILE = (
-    Variant("nfs", "nfs", {"MOUNT_FSTAB": "0"}, ("system", "data")),
     Variant("nullfs", "nullfs", {"MOUNT_FSTAB": "0", "MOUNT_SYSTEM": "0"}, ("data",)),
+    Variant("nfs", "nfs", {"MOUNT_FSTAB": "0"}, ("system", "data")),
 )
 FRAGILE_STACKS = (ISCSI, ISCSI_GELI, GELI, GELI_IMAGE, HAST, HAST_GELI, RBD, GLUSTER_DATA, CEPH_DATA)
 ALL_WAYS = bool(os.environ.get("ENVSTART_ALL_WAYS"))
@@ -249,7 +249,7 @@ def test_a_command_that_goes_wrong_leaves_all_or_nothing(
     play(tmp_path, variant, cases, check)
 
 
-@pytest.mark.first(2)
+@pytest.mark.first(1)
 @every_backend
 def test_after_a_kill_one_clean_start_and_stop_converge(
     tmp_path: Path, variant: Variant, record_property: Record

@@ -224,6 +224,7 @@ def play(top: Path, verb: str, nth: int, what: str) -> str:
         return f"{verb} {nth} {what}: {found}" if found or site.world.panic else ""
 
 
+@pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("verb", "whats"), [("start", ("hang", "before", "during", "after")), ("stop", ("hang", "during"))]
 )

@@ -64,7 +64,7 @@ def record(cbsd: Toy) -> list[Path]:
     return sorted((cbsd.site.world.path / "var" / "db" / "envstart").glob("*.record"))
 
 
-@pytest.mark.first(9)
+@pytest.mark.first(3)
 @pytest.mark.parametrize("spoilt", SPOILT)
 @pytest.mark.parametrize(("emulator", "baserw"), [("jail", 0), ("jail", 1), ("bhyve", 0)])
 def test_case_a1_a_removal_spares_what_is_remote(cbsd: Toy, emulator: str, baserw: int, spoilt: str) -> None:
