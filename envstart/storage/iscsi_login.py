@@ -95,7 +95,8 @@ class Login:
         if current is not None and current.state != CONNECTED and not await users_of(host, [current]):
             # iscsid tries again only once a minute (docs/freebsd.md#iscsi-timing).
             await logout(host, self._lun, current)
-            current = None
+            # A login that was still under way can have been redirected before it was ended.
+            current = await self._lun.session_at(host, portal)
         if current is None:
             await self._add(host, portal, act)
         try:
@@ -211,7 +212,8 @@ async def logout(host: Host, lun: Lun, session: SessionInfo) -> None:
             why = "the kernel still has it" if result.status == 0 else result.words
             raise TemporaryError(f"cannot log out of {session.target} at {session.portal}: {why}")
     rundir.write(_departure(session), b"")
-    lun.logins.end(portals)
+    redirected = await lun.by_portal(host)
+    lun.logins.end([portal for portal in portals if portal not in redirected])
 
 
 async def wait_for_departures(host: Host, lun: Lun) -> None:
