@@ -107,4 +107,4 @@ class ClientSite(Site):
         started = [
             process.pid for process in psutil.process_iter(["cmdline"]) if program in (process.info["cmdline"] or [])
         ]
-        return forked.processes(process_name(program)) + [pid for pid in started if alive(pid)]
+        return sorted({*forked.processes(process_name(program)), *(pid for pid in started if alive(pid))})
