@@ -29,7 +29,7 @@ LINES, BRANCHES = 90, 85
 PROMISES = [str(number) for number in range(1, 13)]
 DOCUMENT = ROOT / "docs" / "proof.md"
 # More than there are cores: most of its time a test waits.
-_SIDE = 2 * CORES + 1
+_SIDE = 4 * CORES
 _STATIC = (
     tool("style", "the style of the code", "ruff", "check", "."),
     tool("layout", "the layout of the code", "ruff", "format", "--check", "."),

@@ -180,6 +180,18 @@ def test_case_c1_what_is_said_is_what_is_done(site: Site, scene: Callable[[Site]
     assert site.hand("plan", *where(site), *(["--stop"] if verb == "stop" else [])).stderr.count("bug") == 0
 
 
+@pytest.mark.parametrize("verb", ["start", "stop"])
+def test_promise_12_the_commands_of_a_dry_run_are_those_of_the_run(site: Site, verb: str) -> None:
+    act = site.start if verb == "start" else site.stop
+    if verb == "stop":
+        site.preset()
+    said, table = act("-n"), site.table
+    assert (said.returncode, changing(site)) == (0, [])
+    assert act().returncode == 0
+    assert site.table != table
+    assert sorted(told(said)) == sorted(changing(site)) != []
+
+
 @pytest.mark.parametrize("variant", STACKS, ids=lambda variant: variant.title.replace(",", ""))
 def test_case_c1_what_is_said_of_a_stack_is_done(tmp_path: Path, variant: Variant) -> None:
     """Sessions, providers, clients: nothing is changed by who only asks, and all of it is told."""

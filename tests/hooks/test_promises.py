@@ -543,3 +543,20 @@ def test_nothing_is_done_without_a_configuration(site: Site) -> None:
     assert "cannot find env_start_nfs.conf" in last_line(ended)
     assert "envstart config sample nfs" in last_line(ended)
     assert site.world.calls() == []
+
+
+# 11. Unmounting is never stricter than mounting; 12 is in test_plan.py.
+
+
+@pytest.mark.parametrize("text", ["NFS_SERVER='nas", 'TIMEOUT="ten"\n', "", None])
+def test_promise_11_a_mistake_in_the_configuration_costs_no_unmount(site: Site, text: str | None) -> None:
+    assert site.start().returncode == 0
+    if text is None:
+        site.conf.unlink()
+    else:
+        site.conf.write_text(text)
+    assert site.start().returncode != 0
+    ended = site.stop()
+    assert (ended.returncode, site.table) == (0, []), ended
+    assert "warning: cannot " in ended.stderr
+    assert ".record" in ended.stderr
