@@ -113,8 +113,9 @@ def test_a_copy_that_hangs_ends_in_time(site: Site) -> None:
     assert at_rest(site)
 
 
-# The rest must be done within so short a TIMEOUT.
+# The rest must be done within so short a TIMEOUT; fourteen seconds are waited for.
 @pytest.mark.alone
+@pytest.mark.proof
 def test_the_time_of_a_copy_does_not_count_for_the_rest(site: Site) -> None:
     # So long that a quarter of all the time, which is for the roll back, is more than TIMEOUT.
     site.configure(CLONE_COMMAND=COPY, TIMEOUT="4", CLONE_TIMEOUT="60")

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pace import in_time
 from real import ROOT, Ended, HangingFuse, Namespace, Workdir, ended, until, why_no_fuse, why_not
 
 _WHY_NOT = why_not() or why_no_fuse()
-pytestmark = [pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT), pytest.mark.alone]
+pytestmark = pytest.mark.skipif(bool(_WHY_NOT), reason=_WHY_NOT)
 
 _TIMEOUT = 4
 
@@ -52,6 +53,11 @@ def configure(cbsd: Workdir, server: Path, **keys: object) -> None:
     cbsd.configure(f'[j1]\nNULLFS_DATA_DIR="{server}/data"\n', TIMEOUT=_TIMEOUT, PROBE_TIMEOUT=1, **keys)
 
 
+def is_in_time(ended: Ended, waiting: float = 0.0) -> bool:
+    """Tell whether it took no longer than it had to wait, and a second, or what that is on a busy machine."""
+    return in_time(time.monotonic() - ended.seconds, 1 if waiting else 2, waiting=waiting)
+
+
 def state(pid: int) -> str:
     """Its state letter, as in ps(1)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
@@ -64,7 +70,7 @@ def left_behind(result: Ended) -> list[int]:
 
 def check_in_time(result: Ended) -> None:
     assert result.status not in (0, os.EX_SOFTWARE), result
-    assert result.seconds < _TIMEOUT + 1, result
+    assert is_in_time(result, _TIMEOUT), result
 
 
 def test_what_waits_for_it_survives_kill(namespace: Namespace, server: Path, fuse: HangingFuse) -> None:
@@ -143,7 +149,7 @@ def test_a_signal_while_a_mount_command_hangs(cbsd: Workdir, fuse: HangingFuse, 
     process.send_signal(number)
     result = ended(process, began)
     assert result.status == 128 + number
-    assert result.seconds < _TIMEOUT + 1
+    assert is_in_time(result, _TIMEOUT)
     assert left_behind(result) == hanging(cbsd)
     assert cbsd.namespace.points() == ["server"]
 
@@ -212,15 +218,15 @@ def test_stop_with_force_takes_it_away(cbsd: Workdir, server: Path) -> None:
     configure(cbsd, server, STOP_FORCE=1)
     result = cbsd.run("stop")
     assert result.status == 0, result
-    assert result.seconds < _TIMEOUT + 1
+    assert is_in_time(result, _TIMEOUT)
     assert str(cbsd.point("data")) in result.err
     assert not set(cbsd.expected()) & set(cbsd.namespace.points())
 
 
 @pytest.mark.usefixtures("mounted")
 def test_another_environment_is_not_held_up(cbsd: Workdir) -> None:
-    assert cbsd.start(name="j2").seconds < 2
-    assert cbsd.stop(name="j2").seconds < 2
+    assert is_in_time(cbsd.start(name="j2"))
+    assert is_in_time(cbsd.stop(name="j2"))
 
 
 @pytest.mark.usefixtures("mounted")
@@ -230,7 +236,7 @@ def test_case_c1_what_is_said_of_a_mount_that_hangs(cbsd: Workdir, server: Path,
     configure(cbsd, server, STOP_FORCE=force)
     before = cbsd.namespace.mounts()
     said = cbsd.run(verb, argv=[*cbsd.argv(), "-n"])
-    assert said.seconds < 3
+    assert is_in_time(said, 2)
     assert cbsd.namespace.mounts() == before
     (line,) = [line for line in said.out.splitlines() if line.startswith("# data: ") and "no answer" in line]
     assert "nothing to do" not in line
