@@ -67,7 +67,8 @@ def read(workdir: str) -> list[Row]:
                 return _rows(connection)
             finally:
                 connection.close()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            # sqlite3 quotes a damaged database, and cannot decode what it has quoted.
             last = str(error)
             if "readonly" not in last and "unable to open" not in last:
                 break

@@ -143,7 +143,8 @@ class Site:
     def hand(self, *words: str, env: Mapping[str, str] | None = None) -> Ended:
         """Run the tool."""
         ended = self.world.run("envstart", *words, env=env)
-        return pasted.check(ended, words[words.index("-w") + 1] if "-w" in words else "")
+        workdirs = words[words.index("-w") + 1 :] if "-w" in words else ()
+        return pasted.check(ended, workdirs[0] if workdirs else "")
 
     @property
     def table(self) -> list[Row]:

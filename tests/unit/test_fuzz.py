@@ -438,6 +438,7 @@ def test_a_database_whose_error_is_no_text(tmp_path: Path, whole: bytes) -> None
     ):
         connection.execute("SELECT 1 FROM sqlite_master")
     assert filesystem.bare([str(tmp_path)]) == [(["local.sqlite"], True)]
+    assert collected(tmp_path / "W", broken) == []
 
 
 @tries(150)
