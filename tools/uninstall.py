@@ -64,7 +64,7 @@ def _mounted() -> Iterator[str]:
     points = {entry.point for entry in mount_table()}
     for path in sorted(glob.glob(f"{RECORDS}/*.record")):
         told = {each.key: each.value for each in shell.read(Path(path).read_text(errors="surrogateescape")).assignments}
-        if any(_resolved(told.get(key, "")) in points for key in ("DATA", "SYSTEM", "FSTAB")):
+        if any(_resolved(told[key]) in points for key in ("DATA", "SYSTEM", "FSTAB") if told.get(key)):
             yield f"{told['NAME']}: its directories are mounted; stop it"
 
 

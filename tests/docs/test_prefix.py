@@ -204,7 +204,9 @@ def test_links_in_a_skeleton_are_a_use(alone: Path) -> None:
     assert use.endswith(f"envstart uninstall '*' -w {top}")
 
 
-def test_mounted_directories_are_a_use(alone: Path) -> None:
+def test_mounted_directories_are_a_use(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that a record does not have is not taken for the working directory."""
+    monkeypatch.chdir("/")
     records = alone.parent / "records"
     records.mkdir()
     for name, data in (("jail1", "/"), ("jail2", str(alone))):
