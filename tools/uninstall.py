@@ -19,11 +19,8 @@ from envstart.cbsd import inventory, links
 from envstart.config import shell
 from envstart.engine import record
 from envstart.errors import UsageError
-
-if sys.platform.startswith("linux"):
-    from envstart.mounts.table_linux import mount_table
-else:
-    from envstart.mounts.table_freebsd import mount_table
+from envstart.system.host import Host
+from envstart.system.log import Report
 
 RECORDS = record.DIR
 ENABLED_UNITS = "/etc/systemd/system/*.wants/envstart*"
@@ -33,35 +30,35 @@ OWN = ("libexec/envstart", "etc/envstart", "share/examples/envstart")
 
 def uses(prefix: str, workdirs: Sequence[str]) -> Iterator[str]:
     """Yield what would miss the hooks below a PREFIX: jails and VMs of CBSD, skeletons, mounts, units."""
-    below = f"{os.path.realpath(prefix)}/"
+    below, host = f"{os.path.realpath(prefix)}/", Host(Report("uninstall"))
     try:
         places = inventory.workdirs(workdirs)
     except UsageError:
         # A host without CBSD.
         places = []
     for workdir in places:
-        yield from _uses_of_cbsd(workdir, below)
-    yield from _mounted()
+        yield from _uses_of_cbsd(host, workdir, below)
+    yield from _mounted(host)
     for path in sorted(glob.glob(ENABLED_UNITS)):
         if os.path.realpath(path).startswith(below):
             yield f"{path} is enabled: systemctl disable --now {os.path.basename(path)}"
 
 
-def _uses_of_cbsd(workdir: str, below: str) -> Iterator[str]:
-    rows, problems, _, _ = inventory.collect(workdir)
+def _uses_of_cbsd(host: Host, workdir: str, below: str) -> Iterator[str]:
+    listing = host.complete(inventory.read_files(host, workdir))
     # Without the database nobody can tell.
-    yield from ("; ".join(filter(None, problem)) for problem in problems)
-    for row in rows:
-        if row["registered"] and row["mnt_start"] and os.path.realpath(row["mnt_start"]).startswith(below):
-            yield f"{row['jname']}: mnt_start is {row['mnt_start']}; change it by cbsd jset or cbsd bset"
+    yield from map(str, listing.problems)
+    for each in listing.environments:
+        if each.registered and each.hook and os.path.realpath(each.hook).startswith(below):
+            yield f"{each.name}: mnt_start is {each.hook}; change it by cbsd jset or cbsd bset"
     for skeleton in links.skeletons(workdir):
         if any(os.path.islink(f"{skeleton}/{directory}/{links.LINK}") for directory in links.PROGRAMS):
             yield f"{skeleton} has links to env_poststop and env_remove: envstart uninstall '*' -w {workdir}"
 
 
-def _mounted() -> Iterator[str]:
+def _mounted(host: Host) -> Iterator[str]:
     """Yield the jails and VMs whose directories are mounted; their records do not say by which installation."""
-    points = {entry.point for entry in mount_table()}
+    points = host.complete(host.mounts()).points
     for path in sorted(glob.glob(f"{RECORDS}/*.record")):
         told = {each.key: each.value for each in shell.read(Path(path).read_text(errors="surrogateescape")).assignments}
         if any(_resolved(told[key]) in points for key in ("DATA", "SYSTEM", "FSTAB") if told.get(key)):
