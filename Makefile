@@ -28,10 +28,10 @@ $(VENV)/.test: $(VENV)/.run
 
 ##@ Tests
 
-check: $(VENV)/.test ## style, types, layers and unit tests (a minute and a half); PARTS="types units": these alone
+check: $(VENV)/.test ## style, types, layers and unit tests (two to three minutes); PARTS="types units": these alone
 	@$(VENV)/bin/python tools/suite.py check $(PARTS)
 
-test: $(VENV)/.test ## all that a change can break (five minutes); PARTS="hooks real": these alone; SEED=N: in that order
+test: $(VENV)/.test ## all that a change can break (ten minutes); PARTS="hooks real": these alone; SEED=N: in that order
 	@$(VENV)/bin/python tools/suite.py test $(PARTS)
 
 demo: $(VENV)/.run ## the main job on real directories and real mounts (as root, or in a user namespace)
@@ -39,7 +39,7 @@ demo: $(VENV)/.run ## the main job on real directories and real mounts (as root,
 
 ##@ Proof, in parts
 
-proof: $(VENV)/.test ## all of these (40 minutes); WRITE=1 puts what they find into docs/proof.md
+proof: $(VENV)/.test ## all of these (more than an hour, .ci/run has smaller sizes); WRITE=1 puts what they find into docs/proof.md
 	@$(VENV)/bin/python tools/suite.py proof
 
 proof-slow: $(VENV)/.test ## tests that are marked proof: ways and waits for which make test has no time
