@@ -179,4 +179,8 @@ def write(outcomes: Sequence[Outcome]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        # The part that was running has had the signal too.
+        sys.exit(130)
